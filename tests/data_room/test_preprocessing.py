@@ -1,0 +1,157 @@
+"""Scaling: fitted values, every backend, chunks, bad input."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from xpnet.data import MinMax, Standardize, checks
+from xpnet.errors import ArgumentError
+
+matrices = hnp.arrays(
+    np.float64,
+    st.tuples(st.integers(1, 9), st.integers(1, 4)),
+    elements=st.floats(-1e6, 1e6, allow_subnormal=False),
+)
+
+
+def fits(X):
+    return [Standardize.fit(X), MinMax.fit(X), MinMax.fit(X, to=(-1.0, 3.0))]
+
+
+def test_standardize_is_its_formula(place, rng):
+    X = rng.normal(3, 2, (50, 4))
+    scaling = Standardize.fit(place.array(X))
+    np.testing.assert_allclose(scaling.mean, X.mean(axis=0), rtol=1e-14)
+    np.testing.assert_allclose(scaling.std, X.std(axis=0), rtol=1e-14)
+    Z = scaling.apply(place.array(X))
+    assert place.backend.owns(Z)
+    np.testing.assert_allclose(place.host(Z), (X - X.mean(axis=0)) / X.std(axis=0), atol=1e-14)
+
+
+def test_minmax_is_its_formula(place, rng):
+    X = rng.normal(3, 2, (50, 4))
+    scaling = MinMax.fit(place.array(X), to=(-1.0, 3.0))
+    Z = place.host(scaling.apply(place.array(X)))
+    low, high = X.min(axis=0), X.max(axis=0)
+    np.testing.assert_allclose(Z, -1 + (X - low) * 4 / (high - low), atol=1e-14)
+    np.testing.assert_allclose(Z.min(axis=0), -1, atol=1e-14)
+    np.testing.assert_allclose(Z.max(axis=0), 3, atol=1e-14)
+
+
+def test_apply_keeps_its_input_and_its_device(place32, rng):
+    X = rng.normal(size=(5, 3)).astype("float32")
+    given_array = place32.array(X)
+    for scaling in fits(X):
+        Z = scaling.apply(given_array)
+        assert Z.dtype == given_array.dtype
+        assert Z.device == given_array.device
+        np.testing.assert_array_equal(place32.host(given_array), X)
+        np.testing.assert_allclose(place32.host(scaling.invert(Z)), X, atol=1e-6)
+
+
+@settings(derandomize=True, deadline=None, max_examples=50)
+@given(X=matrices)
+def test_invert_undoes_apply(X: np.ndarray):
+    for scaling in fits(X):
+        back = scaling.invert(scaling.apply(X))
+        np.testing.assert_allclose(back, X, rtol=0, atol=1e-9 * max(1, np.abs(X).max()))
+
+
+@settings(derandomize=True, deadline=None, max_examples=50)
+@given(X=matrices, chunk=st.integers(1, 12))
+def test_a_fit_in_chunks_is_the_fit_of_the_whole(X: np.ndarray, chunk: int):
+    whole = fits(X)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checks, "CHUNK", chunk)
+        parts = fits(X)
+    scale = max(1, np.abs(X).max())
+    for one, other in zip(whole, parts, strict=True):
+        for name, value in one.arrays().items():
+            np.testing.assert_allclose(other.arrays()[name], value, rtol=1e-12, atol=1e-13 * scale)
+
+
+def test_a_memmap_far_from_zero_is_fitted_exactly(tmp_path: Path, monkeypatch, rng):
+    X = np.memmap(tmp_path / "X", dtype="float64", mode="w+", shape=(1000, 2))
+    X[...] = 1e9 + rng.normal(size=X.shape)
+    monkeypatch.setattr(checks, "CHUNK", 64)
+    scaling = Standardize.fit(X)
+    np.testing.assert_allclose(scaling.std, np.std(np.asarray(X) - 1e9, axis=0), rtol=1e-6)
+
+
+@pytest.mark.parametrize("value", [0.0, 0.1, -7.3, 1e300])
+def test_a_constant_column_is_zero_and_comes_back(place, value: float):
+    X = np.array([[value, 1.0], [value, 2.0], [value, 4.0]])
+    scalings = [
+        Standardize.fit(X[:, :1]),
+        MinMax.fit(X[:, :1]),
+        MinMax.fit(X[:, :1], to=(2.0, 3.0)),
+    ]
+    for scaling in scalings:
+        Z = scaling.apply(place.array(X[:, :1]))
+        assert place.host(Z).tolist() == [[0.0]] * 3
+        assert place.host(scaling.apply(place.array(X[:, 1:]))).tolist() == [[0.0]] * 3
+        if value < 1e300:
+            np.testing.assert_array_equal(place.host(scaling.invert(Z)), X[:, :1])
+
+
+@pytest.mark.parametrize(
+    ("dtype", "expected"), [("uint8", "float32"), ("int16", "float32"), ("int64", "float64")]
+)
+def test_integers_become_floats(place, dtype: str, expected: str):
+    Z = MinMax(0, 255, to=(-1, 1)).apply(place.array([[[0, 255], [51, 102]]], dtype))
+    assert str(Z.dtype).endswith(expected)
+    np.testing.assert_allclose(place.host(Z), [[[-1, 1], [-0.6, -0.2]]], atol=1e-6)
+
+
+def test_arrays_round_trip(rng):
+    X = rng.normal(size=(6, 3))
+    for scaling in [*fits(X), MinMax(0, 255, to=(-1, 1)), Standardize(0.1307, 0.3081)]:
+        again = type(scaling).from_arrays(scaling.arrays())
+        assert all(isinstance(value, np.ndarray) for value in scaling.arrays().values())
+        np.testing.assert_array_equal(again.apply(X), scaling.apply(X))
+
+
+def test_fitted_values_cannot_change(rng):
+    mean = np.zeros(2)
+    scaling = Standardize(mean, np.ones(2))
+    mean[0] = 5
+    assert scaling.mean[0] == 0
+    with pytest.raises(ValueError, match="read-only"):
+        scaling.mean[0] = 1
+
+
+NAN = np.array([[0.0, 1.0], [np.nan, 1.0]])
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Standardize([0.0], [-1.0]), "std must be at least 0"),
+        (lambda: Standardize([0.0], [1.0, 2.0]), r"std must have the shape \(1,\) of mean"),
+        (lambda: Standardize([[0.0]], [[1.0]]), "mean must be one number or a vector"),
+        (lambda: Standardize([np.nan], [1.0]), "mean must be finite"),
+        (lambda: MinMax(1, 0), "low must be at most high"),
+        (lambda: MinMax(0, np.inf), "high must be finite"),
+        (lambda: MinMax(0, 1, to=(1, 1)), r"to\[0\] must be a finite number, below 1; got 1"),
+        (lambda: MinMax(0, 1, to=3), "to must be a tuple of two numbers; got 3"),
+        (lambda: MinMax(0, 1, to=(0, np.nan)), r"to\[1\] must be a finite number; got nan"),
+        (lambda: Standardize.fit(NAN), "X must be finite; got nan in row 1, column 0"),
+        (lambda: MinMax.fit(NAN), "X must be finite; got nan in row 1, column 0"),
+        (lambda: Standardize.fit(np.zeros(3)), r"X must have shape \(rows, columns\)"),
+        (lambda: Standardize.fit(np.array([[1e300], [-1e300]])), "std must be finite; got .*inf"),
+        (lambda: MinMax([0, 0], [1, 1]).apply(np.zeros((2, 3))), r"X must have shape \(rows, 2\)"),
+        (lambda: MinMax([0, 0], [1, 1]).invert(np.zeros(2)), r"X must have shape \(rows, 2\)"),
+        (lambda: MinMax(0, 1).apply(np.array([["a"]])), "X must hold real numbers"),
+        (lambda: MinMax.from_arrays({"low": np.zeros(1)}), "exactly low, high, to; got low"),
+        (lambda: Standardize.from_arrays({}), "arrays must hold exactly mean, std; got none"),
+    ],
+)
+def test_bad_arguments(make, message: str):
+    with pytest.raises(ArgumentError, match=message):
+        make()

@@ -1,0 +1,275 @@
+"""CSV, npy and npz tables, good and hostile."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from xpnet.data import read_table
+from xpnet.errors import ArgumentError, FileFormatError
+
+PLAIN = b"a,b,t\n1,2,0\n3,4.5,1\n"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        PLAIN,
+        b"\xef\xbb\xbf" + PLAIN,
+        PLAIN.replace(b"\n", b"\r\n"),
+        PLAIN.rstrip(),
+        PLAIN.replace(b"\n", b"\n\n") + b"\n",
+        b" a , b,t\n 1,2, 0\n3,4.5e0,1\n",
+        b'"a",b,"t"\n"1", 2,"0"\n3,+4.5,1\n',
+    ],
+    ids=["plain", "BOM", "CRLF", "no last newline", "blank lines", "spaces", "quotes"],
+)
+def test_csv_reads(tmp_path: Path, content: bytes):
+    path = tmp_path / "t.csv"
+    path.write_bytes(content)
+    table = read_table(path, "t")
+    np.testing.assert_array_equal(table.X, [[1, 2], [3, 4.5]])
+    np.testing.assert_array_equal(table.y, [0, 1])
+    assert table.X.dtype == np.float64
+    assert table.y.dtype == np.int64
+    assert (table.feature_names, table.target_name) == (("a", "b"), "t")
+
+
+@pytest.mark.parametrize(
+    ("cells", "kind", "values"),
+    [
+        (["3", "-1"], "i", [3, -1]),
+        (["3", "-1.5"], "f", [3, -1.5]),
+        (["1", "99999999999999999999"], "f", [1, 1e20]),
+        (["cat", "3 dogs"], "U", ["cat", "3 dogs"]),
+        (["x", "nan"], "U", ["x", "nan"]),
+    ],
+)
+def test_csv_target_kinds(tmp_path: Path, cells: list[str], kind: str, values: list[object]):
+    path = tmp_path / "t.csv"
+    path.write_text("t,a\n" + "".join(f"{cell},0\n" for cell in cells))
+    table = read_table(path, "t")
+    assert table.y.dtype.kind == kind
+    assert table.y.tolist() == values
+
+
+def test_csv_without_target_takes_every_column(tmp_path: Path):
+    path = tmp_path / "t.CSV"
+    path.write_text("a\n1\n2\n")
+    table = read_table(path)
+    assert table.X.tolist() == [[1.0], [2.0]]
+    assert table.y is None
+    assert table.target_name is None
+
+
+def test_csv_finite_cells_whose_sum_overflows(tmp_path: Path):
+    path = tmp_path / "t.csv"
+    path.write_text("a,b\n1e308,1.5e308\n")
+    assert read_table(path).X.tolist() == [[1e308, 1.5e308]]
+
+
+@settings(derandomize=True, deadline=None, max_examples=40)
+@given(
+    X=hnp.arrays(
+        np.float64,
+        st.tuples(st.integers(1, 6), st.integers(1, 4)),
+        elements=st.floats(allow_nan=False, allow_infinity=False),
+    )
+)
+def test_csv_round_trip(tmp_path_factory: pytest.TempPathFactory, X: np.ndarray):
+    path = tmp_path_factory.mktemp("csv") / "t.csv"
+    lines = [",".join(f"c{j}" for j in range(X.shape[1]))]
+    lines += [",".join(map(repr, row)) for row in X.tolist()]
+    path.write_text("\n".join(lines))
+    np.testing.assert_array_equal(read_table(path).X, X)
+
+
+HOSTILE_CSV = [
+    ("empty", b"", "start with a header line of column names; got an empty first line"),
+    ("blank first line", b"\na,t\n1,2\n", "got an empty first line"),
+    ("no header", b"1,2,3\n4,5,6\n", "column names; got the numbers 1, 2, 3"),
+    ("no name", b"a,,t\n1,2,3\n", "name every column; got no name for column 2"),
+    ("twice", b"a,b,a,t\n1,2,3,4\n", "distinct column names; got 'a' twice"),
+    ("only the target", b"t\n1\n", "have a column of features; got only 't'"),
+    ("no row", b"a,t\n", "have a row below its header; got none"),
+    ("short row", b"a,b,t\n1,2,0\n3,1\n", "3 cells in every row; got 2 in row 2 (line 3)"),
+    ("long row", b"a,t\n\n1,2,3\n", "2 cells in every row; got 3 in row 1 (line 3)"),
+    ("word", b"a,b,t\n1,2,0\n3,x1,1\n", "got 'x1' in row 2 (line 3), column 'b'"),
+    ("missing", b"a,b,t\n,2,0\n", "got '' in row 1 (line 2), column 'a'"),
+    ("nan", b"a,t\n1,0\nnan,0\n", "got 'nan' in row 2 (line 3), column 'a'"),
+    ("infinite", b"a,b,t\n1,-inf,0\n", "got '-inf' in row 1 (line 2), column 'b'"),
+    ("overflow", b"a,t\n1e999,0\n", "got '1e999' in row 1 (line 2), column 'a'"),
+    ("missing target", b"a,t\n1,0\n1, \n", "target column 't'; got '' in row 2 (line 3)"),
+    ("mistyped target", b"a,t\n1,0.5\n1,O.5\n", "column 't'; got 'O.5' in row 2 (line 3)"),
+    ("number among words", b"a,t\n1,x\n1,5\n", "column 't'; got '5' in row 2 (line 3)"),
+    ("open quote", b'a,t\n"1,0\n', "UTF-8 text of cells separated by commas"),
+    ("Latin-1", b"a,t\n1,caf\xe9\n", "UTF-8 text of cells separated by commas"),
+    ("UTF-16", "a,t\n1,2\n".encode("utf-16"), "UTF-8 text of cells separated by commas"),
+    ("huge cell", b"a,t\n" + b"1" * 200_000 + b",0\n", "UTF-8 text of cells"),
+]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [h[1:] for h in HOSTILE_CSV], ids=[h[0] for h in HOSTILE_CSV]
+)
+def test_hostile_csv(tmp_path: Path, content: bytes, message: str):
+    path = tmp_path / "hostile.csv"
+    path.write_bytes(content)
+    with pytest.raises(FileFormatError) as error:
+        read_table(path, "t")
+    assert message in str(error.value)
+    assert str(path) in str(error.value)
+
+
+def test_unknown_target_suggests_the_nearest(tmp_path: Path):
+    path = tmp_path / "t.csv"
+    path.write_text("length,species\n1,a\n")
+    with pytest.raises(ArgumentError, match=r"target must be one of .*Did you mean 'species'\?"):
+        read_table(path, "speces")
+
+
+def test_unknown_suffix(tmp_path: Path):
+    with pytest.raises(ArgumentError, match=r"suffix of path must be one of .csv, .npy, .npz"):
+        read_table(tmp_path / "t.xlsx")
+
+
+def test_npy_float64_is_mapped_and_the_rest_converted(tmp_path: Path):
+    np.save(tmp_path / "f8.npy", np.eye(3))
+    np.save(tmp_path / "u1.npy", np.arange(12, dtype="uint8").reshape(3, 2, 2))
+    mapped = read_table(tmp_path / "f8.npy")
+    converted = read_table(tmp_path / "u1.npy")
+    assert isinstance(mapped.X.base, np.memmap) or isinstance(mapped.X, np.memmap)
+    np.testing.assert_array_equal(mapped.X, np.eye(3))
+    np.testing.assert_array_equal(converted.X, np.arange(12.0).reshape(3, 4))
+    assert mapped.y is None
+
+
+@pytest.mark.parametrize(
+    ("arrays", "target", "y", "name"),
+    [
+        ({"X": np.eye(2), "y": [0, 1]}, None, [0, 1], "y"),
+        ({"x_train": np.eye(2), "y_train": [0, 1], "x_test": np.eye(3)}, None, [0, 1], "y_train"),
+        ({"X": np.eye(2), "y": [0, 1], "z": ["a", "b"]}, "z", ["a", "b"], "z"),
+        ({"X": np.eye(2)}, None, None, None),
+    ],
+)
+def test_npz(tmp_path: Path, arrays: dict, target: str | None, y: list | None, name: str | None):
+    for save in (np.savez, np.savez_compressed):
+        save(tmp_path / "t.npz", **arrays)
+        table = read_table(tmp_path / "t.npz", target)
+        np.testing.assert_array_equal(table.X, np.eye(2))
+        assert (None if table.y is None else table.y.tolist()) == y
+        assert table.target_name == name
+
+
+@pytest.mark.parametrize(
+    ("arrays", "target", "message"),
+    [
+        ({"x": np.zeros(3)}, None, r"X of .* must have shape \(rows, columns\)"),
+        ({"x": np.zeros((0, 3))}, None, "must not be empty"),
+        ({"x": np.array([["a"]])}, None, "must hold real numbers"),
+        ({"x": np.array([[0, np.inf]])}, None, "must be finite; got inf in row 0, column 1"),
+        ({"X": np.eye(2), "y": [1]}, None, "must have one row for each of the 2 rows"),
+        ({"X": np.eye(2), "label": [1, 2]}, "lable", "Did you mean 'label'"),
+    ],
+)
+def test_npz_arguments(tmp_path: Path, arrays: dict, target: str | None, message: str):
+    np.savez(tmp_path / "t.npz", **arrays)
+    with pytest.raises(ArgumentError, match=message):
+        read_table(tmp_path / "t.npz", target)
+
+
+def test_npy_has_no_named_target(tmp_path: Path):
+    np.save(tmp_path / "t.npy", np.eye(2))
+    with pytest.raises(ArgumentError, match=r"target must be None for a \.npy"):
+        read_table(tmp_path / "t.npy", "y")
+
+
+def npy_bytes(tmp_path: Path, array: object) -> bytes:
+    np.save(tmp_path / "source.npy", np.asarray(array), allow_pickle=True)
+    return (tmp_path / "source.npy").read_bytes()
+
+
+def relabel(content: bytes, shape: str) -> bytes:
+    """The same file with another shape in its header, padded to the same length."""
+    old = b"'shape': (2, 2), }"
+    assert old in content
+    new = f"'shape': {shape}, }}".encode()
+    return content.replace(old + b" " * (len(new) - len(old)), new)
+
+
+HOSTILE_NPY = [
+    ("empty", lambda good: b""),
+    ("text", lambda good: b"a,b\n1,2\n"),
+    ("truncated", lambda good: good[:-1]),
+    ("oversized", lambda good: good + b"\0"),
+    ("half a header", lambda good: good[:40]),
+    ("huge", lambda good: relabel(good, "(1099511627776, 2)")),
+    ("overflowing", lambda good: relabel(good, "(4294967296, 4294967296)")),
+    ("negative", lambda good: relabel(good, "(-2, -2)")),
+    ("code", lambda good: relabel(good, "(print(), 2)")),
+    ("zip", lambda good: b"PK\x03\x04" + good),
+]
+
+
+@pytest.mark.parametrize("spoil", [h[1] for h in HOSTILE_NPY], ids=[h[0] for h in HOSTILE_NPY])
+@pytest.mark.parametrize("suffix", ["npy", "npz", "npz-deflated"])
+def test_hostile_npy_and_npz(tmp_path: Path, spoil, suffix: str):
+    content = spoil(npy_bytes(tmp_path, np.eye(2)))
+    path = tmp_path / f"hostile.{suffix[:3]}"
+    if suffix == "npy":
+        path.write_bytes(content)
+    else:
+        method = zipfile.ZIP_DEFLATED if suffix == "npz-deflated" else zipfile.ZIP_STORED
+        with zipfile.ZipFile(path, "w", method) as archive:
+            archive.writestr("X.npy", content)
+    with pytest.raises(FileFormatError, match=r"hostile\.np[yz] must"):
+        read_table(path)
+
+
+@pytest.mark.parametrize("name", ["t.npy", "t.npz"])
+def test_pickles_are_refused(tmp_path: Path, name: str):
+    array = np.array([[{"a": 1}, None]], dtype=object)
+    if name == "t.npy":
+        np.save(tmp_path / name, array, allow_pickle=True)
+    else:
+        np.savez(tmp_path / name, X=array)
+    with pytest.raises(FileFormatError, match=r"hold no Python objects|Python objects in dtype"):
+        read_table(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "be an .npz file"),
+        (b"not a zip", "be an .npz file"),
+        (b"PK\x03\x04 nor this", "be a whole .npz file"),
+    ],
+)
+def test_not_a_zip(tmp_path: Path, content: bytes, message: str):
+    (tmp_path / "t.npz").write_bytes(content)
+    with pytest.raises(FileFormatError, match=message):
+        read_table(tmp_path / "t.npz")
+
+
+def test_npz_without_features(tmp_path: Path):
+    np.savez(tmp_path / "t.npz", weights=np.eye(2))
+    with pytest.raises(FileFormatError, match="an array named X or x_train; got weights"):
+        read_table(tmp_path / "t.npz")
+
+
+def test_a_zip_that_lies_about_its_lengths(tmp_path: Path):
+    path = tmp_path / "t.npz"
+    np.savez_compressed(path, X=np.zeros((100, 100)))
+    content = path.read_bytes()
+    length = (80_128).to_bytes(4, "little")
+    assert length in content
+    path.write_bytes(content.replace(length, (1 << 30).to_bytes(4, "little")))
+    with pytest.raises(FileFormatError):
+        read_table(path)

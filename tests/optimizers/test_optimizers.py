@@ -1,0 +1,392 @@
+"""Every optimizer: against PyTorch, against its paper, on every backend, in place."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from xpnet.optimizers import (
+    SGD,
+    AdaDelta,
+    AdaGrad,
+    Adam,
+    Adamax,
+    AdamW,
+    AMSGrad,
+    Lion,
+    Momentum,
+    Nadam,
+    Nesterov,
+    Optimizer,
+    OptimizerState,
+    RAdam,
+    RMSProp,
+)
+from xpnet.parameters import Layout
+
+# xpnet's optimizer, PyTorch's class and its settings.
+TORCH = {
+    "sgd": (SGD(lr=0.1), "SGD", {"lr": 0.1}),
+    "momentum": (Momentum(0.1, 0.8), "SGD", {"lr": 0.1, "momentum": 0.8}),
+    "nesterov": (Nesterov(0.1, 0.8), "SGD", {"lr": 0.1, "momentum": 0.8, "nesterov": True}),
+    "adagrad": (AdaGrad(0.1, eps=1e-3), "Adagrad", {"lr": 0.1, "eps": 1e-3}),
+    "rmsprop": (RMSProp(0.1, 0.8, 1e-3), "RMSprop", {"lr": 0.1, "alpha": 0.8, "eps": 1e-3}),
+    "rmsprop-centered": (
+        RMSProp(0.1, 0.8, 1e-3, centered=True),
+        "RMSprop",
+        {"lr": 0.1, "alpha": 0.8, "eps": 1e-3, "centered": True},
+    ),
+    "adadelta": (AdaDelta(0.7, 0.8, 1e-3), "Adadelta", {"lr": 0.7, "rho": 0.8, "eps": 1e-3}),
+    "adam": (Adam(0.1, 0.8, 0.9, 1e-3), "Adam", {"lr": 0.1, "betas": (0.8, 0.9), "eps": 1e-3}),
+    "adam-defaults": (Adam(), "Adam", {}),
+    "adamw": (AdamW(0.1, weight_decay=0.3), "AdamW", {"lr": 0.1, "weight_decay": 0.3}),
+    "amsgrad": (
+        AMSGrad(0.1, 0.8, 0.6, 1e-3),
+        "Adam",
+        {"lr": 0.1, "betas": (0.8, 0.6), "eps": 1e-3, "amsgrad": True},
+    ),
+    "adamax": (
+        Adamax(0.1, 0.8, 0.6, 1e-3),
+        "Adamax",
+        {"lr": 0.1, "betas": (0.8, 0.6), "eps": 1e-3},
+    ),
+    "nadam": (
+        Nadam(0.1, 0.8, 0.9, 1e-3, momentum_decay=0.5),
+        "NAdam",
+        {"lr": 0.1, "betas": (0.8, 0.9), "eps": 1e-3, "momentum_decay": 0.5},
+    ),
+    "nadam-defaults": (Nadam(), "NAdam", {}),
+    "radam": (RAdam(0.1, eps=1e-3), "RAdam", {"lr": 0.1, "eps": 1e-3}),
+    "radam-never-rectified": (RAdam(0.1, rho2=0.6), "RAdam", {"lr": 0.1, "betas": (0.9, 0.6)}),
+}
+OTHERS = {
+    "lion": Lion(0.1, 0.8, 0.9, weight_decay=0.3),
+    "adagrad-norm": AdaGrad(0.1, eps=1e-3, norm=True),
+    "rmsprop-norm": RMSProp(0.1, 0.8, 1e-3, norm=True),
+}
+ALL = {name: row[0] for name, row in TORCH.items()} | OTHERS
+every_optimizer = pytest.mark.parametrize("optimizer", ALL.values(), ids=ALL)
+
+N_STEPS, SIZE = 10, 7
+
+
+@pytest.fixture
+def theta(rng: np.random.Generator) -> np.ndarray:
+    return rng.normal(size=SIZE)
+
+
+@pytest.fixture
+def grads(rng: np.random.Generator) -> np.ndarray:
+    """Ten gradients of mixed magnitudes; one number of them is always 0."""
+    grads = rng.normal(size=(N_STEPS, SIZE)) * np.logspace(-3, 2, SIZE)
+    grads[:, 0] = 0
+    return grads
+
+
+def run(optimizer: Optimizer, theta, grads) -> OptimizerState:
+    state = optimizer.init(theta)
+    for grad in grads:
+        optimizer.step(theta, grad, state)
+    return state
+
+
+# --- the right numbers ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def torch64(torch):
+    """PyTorch with float64 as its default, without which NAdam's product of momenta is float32."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    yield torch
+    torch.set_default_dtype(before)
+
+
+@pytest.mark.parametrize("name", TORCH)
+def test_ten_steps_agree_with_pytorch(name, theta, grads, torch64):
+    optimizer, torch_name, settings = TORCH[name]
+    expected = torch64.tensor(theta, requires_grad=True)
+    other = getattr(torch64.optim, torch_name)([expected], **settings)
+    for grad in grads:
+        expected.grad = torch64.tensor(grad)
+        other.step()
+    run(optimizer, theta, grads)
+    np.testing.assert_allclose(theta, expected.detach().numpy(), rtol=1e-10, atol=1e-10)
+
+
+def textbook_lion(theta, grads):
+    """Chen et al. 2023, algorithm 2, with the settings of OTHERS."""
+    mean = np.zeros_like(theta)
+    for grad in grads:
+        theta = theta - 0.1 * (np.sign(0.8 * mean + 0.2 * grad) + 0.3 * theta)
+        mean = 0.9 * mean + 0.1 * grad
+    return theta
+
+
+def textbook_adagrad_norm(theta, grads):
+    """Ward et al. 2020, algorithm 1, with the settings of OTHERS."""
+    total = 0.0
+    for grad in grads:
+        total += np.linalg.norm(grad) ** 2
+        theta = theta - 0.1 / (math.sqrt(total) + 1e-3) * grad
+    return theta
+
+
+def textbook_rmsprop_norm(theta, grads):
+    """RMSProp with the squared norm in the place of the squares."""
+    mean = 0.0
+    for grad in grads:
+        mean = 0.8 * mean + 0.2 * np.linalg.norm(grad) ** 2
+        theta = theta - 0.1 / (math.sqrt(mean) + 1e-3) * grad
+    return theta
+
+
+@pytest.mark.parametrize(
+    ("name", "textbook"),
+    [
+        ("lion", textbook_lion),
+        ("adagrad-norm", textbook_adagrad_norm),
+        ("rmsprop-norm", textbook_rmsprop_norm),
+    ],
+)
+def test_ten_steps_agree_with_the_paper(name, textbook, theta, grads):
+    expected = textbook(theta, grads)
+    run(OTHERS[name], theta, grads)
+    np.testing.assert_allclose(theta, expected, rtol=1e-12, atol=1e-12)
+
+
+def test_nesterov_reads_back_the_classical_iterates(theta):
+    curvature = np.linspace(0.1, 3.0, SIZE)
+    classical, v = theta.copy(), np.zeros(SIZE)
+    nesterov = Nesterov(lr=0.1, alpha=0.8)
+    state = nesterov.init(theta)
+    for _ in range(N_STEPS):
+        v = 0.8 * v - 0.1 * curvature * (classical + 0.8 * v)
+        classical = classical + v
+        nesterov.step(theta, curvature * theta, state)
+        np.testing.assert_allclose(nesterov.read_back(theta, state), classical, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "first"),
+    [
+        (SGD(), -0.02),
+        (Momentum(), -0.02),
+        (Nesterov(), -0.038),
+        (Lion(), -1e-4),
+        (AdaGrad(), -0.01),
+        (AdaGrad(norm=True), -0.01),
+        (RMSProp(), -1e-3 / math.sqrt(0.1)),
+        (RMSProp(centered=True), -1e-3 / 0.3),
+        (RMSProp(norm=True), -1e-3 / math.sqrt(0.1)),
+        (AdaDelta(), -1e-3 / math.sqrt(0.05)),
+        (Adam(), -1e-3),
+        (AdamW(), -1e-3),
+        (AMSGrad(), -1e-3),
+        (Adamax(), -2e-3),
+        (RAdam(), -2e-3),
+    ],
+    ids=repr,
+)
+def test_the_first_step_with_default_settings(optimizer, first):
+    theta = np.zeros(1)
+    optimizer.step(theta, np.array([2.0]), optimizer.init(theta))
+    assert theta[0] == pytest.approx(first, rel=1e-4)
+
+
+def test_centered_rmsprop_survives_a_constant_gradient():
+    theta = np.zeros(3)
+    run(RMSProp(rho=0.5, centered=True), theta, np.full((200, 3), [1e-3, 0.1, 1e3]))
+    assert np.all(np.isfinite(theta))
+
+
+# --- every backend, in place ----------------------------------------------------------------------
+
+
+@every_optimizer
+def test_every_backend_gives_numpys_numbers(optimizer, place, theta, grads):
+    there = place.writable(theta)
+    run(optimizer, there, [place.array(grad) for grad in grads])
+    run(optimizer, theta, grads)
+    np.testing.assert_allclose(place.host(there), theta, rtol=1e-13, atol=1e-13)
+
+
+@every_optimizer
+def test_float32_stays_float32(optimizer, place32, theta, grads):
+    there = place32.writable(theta)
+    state = run(optimizer, there, [place32.array(grad) for grad in grads])
+    assert all(array.dtype == place32.backend.dtype for array in (there, *state.slots))
+    run(optimizer, theta, grads)
+    np.testing.assert_allclose(place32.host(there), theta, rtol=2e-4, atol=2e-4)
+
+
+@every_optimizer
+def test_a_step_writes_through_a_view(optimizer, place, theta, grads):
+    vector = place.writable(np.concatenate([[5.0], theta, [6.0]]))
+    run(optimizer, vector[1:-1], [place.array(grad) for grad in grads])
+    run(optimizer, theta, grads)
+    expected = np.concatenate([[5.0], theta, [6.0]])
+    np.testing.assert_allclose(place.host(vector), expected, rtol=1e-13, atol=1e-13)
+
+
+@every_optimizer
+def test_a_step_keeps_the_state_arrays_and_the_gradient(optimizer, theta, grads):
+    state = optimizer.init(theta)
+    slots, grad = state.slots, grads[0].copy()
+    optimizer.step(theta, grad, state)
+    assert all(new is old for new, old in zip(state.slots, slots, strict=True))
+    np.testing.assert_array_equal(grad, grads[0])
+
+
+@every_optimizer
+def test_no_number_is_read_from_the_device(optimizer, torch):
+    theta = torch.ones(4, device="meta")  # such an array has no numbers: reading one raises
+    run(optimizer, theta, [torch.ones(4, device="meta")] * 2)
+
+
+@every_optimizer
+def test_rules_run_on_scalars_as_a_compiled_loop_does(optimizer, theta, grads):
+    class Scalars:
+        """Operations that run the rule number by number."""
+
+        @staticmethod
+        def update(rule, targets, inputs, scalars):
+            for i in range(len(targets[0])):
+                new = rule(np, *(float(a[i]) for a in (*targets, *inputs)), *scalars)
+                for target, value in zip(targets, new if len(targets) > 1 else (new,), strict=True):
+                    target[i] = value
+
+        xp = np
+
+    alone, module = theta.copy(), "xpnet.optimizers"
+    run(optimizer, theta, grads)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(f"{module}.base.operations_for", lambda array: Scalars)
+        patch.setattr(f"{module}.adaptive.operations_for", lambda array: Scalars)
+        run(optimizer, alone, grads)
+    np.testing.assert_allclose(alone, theta, rtol=1e-13)
+
+
+# --- the state ------------------------------------------------------------------------------------
+
+
+@every_optimizer
+def test_the_state_starts_at_zero_and_counts(optimizer, place, theta, grads):
+    state = optimizer.init(place.array(theta))
+    assert state.step == 0
+    assert all(not np.any(place.host(slot)) for slot in state.slots)
+    assert all(isinstance(number, float) for number in state.scalars)
+    assert run(optimizer, place.writable(theta), [place.array(g) for g in grads]).step == N_STEPS
+
+
+@every_optimizer
+def test_a_copied_state_goes_its_own_way(optimizer, place, theta, grads):
+    grads = [place.array(grad) for grad in grads]
+    one = place.writable(theta)
+    state = run(optimizer, one, grads[:3])
+    kept, other = state.copy(), place.writable(place.host(one))
+    for grad in grads[3:]:
+        optimizer.step(one, grad, state)
+    assert kept.step == 3
+    for grad in grads[3:]:
+        optimizer.step(other, grad, kept)
+    np.testing.assert_array_equal(place.host(one), place.host(other))
+
+
+@pytest.mark.parametrize("name", ["adagrad-norm", "rmsprop-norm"])
+def test_the_norm_variants_keep_one_number(name, theta):
+    assert [slot.shape for slot in ALL[name].init(theta).slots] == [(1,)]
+
+
+# --- the learning rate ----------------------------------------------------------------------------
+
+
+@every_optimizer
+def test_lr_overrides_one_step(optimizer, theta, grads):
+    other, n = theta.copy(), N_STEPS // 2
+    state = run(optimizer, theta, grads[:n])
+    optimizer.step(theta, grads[n], state, lr=0.5)
+    optimizer.step(theta, grads[n + 1], state)
+
+    faster = replace(optimizer, lr=0.5)
+    state = run(optimizer, other, grads[:n])
+    faster.step(other, grads[n], state)
+    optimizer.step(other, grads[n + 1], state)
+    np.testing.assert_array_equal(theta, other)
+
+
+@every_optimizer
+def test_a_first_step_with_lr_zero_moves_nothing(optimizer, theta, grads):
+    before = theta.copy()
+    optimizer.step(theta, grads[0], optimizer.init(theta), lr=0)
+    np.testing.assert_array_equal(theta, before)
+
+
+@every_optimizer
+def test_a_zero_gradient_moves_nothing_but_what_decays(optimizer, theta):
+    before = theta.copy()
+    run(optimizer, theta, np.zeros((2, SIZE)))
+    keep = 1 - optimizer.lr * getattr(optimizer, "weight_decay", 0.0)
+    np.testing.assert_allclose(theta, before * keep**2, rtol=1e-14)
+
+
+vectors = st.lists(st.floats(-10, 10), min_size=3, max_size=3).map(np.array)
+rates = st.floats(1e-3, 10)
+hypothesis_settings = settings(derandomize=True, deadline=None, max_examples=50)
+
+
+@hypothesis_settings
+@given(theta=vectors, grad=vectors, lr=rates, times=rates)
+def test_a_step_of_sgd_is_linear_in_lr(theta, grad, lr, times):
+    steps = []
+    for rate in (lr, lr * times):
+        moved = theta.copy()
+        SGD(rate).step(moved, grad, OptimizerState())
+        steps.append(moved - theta)
+    np.testing.assert_allclose(steps[1], steps[0] * times, rtol=1e-9, atol=1e-12 * (1 + times))
+
+
+@settings(hypothesis_settings, max_examples=10)
+@given(start=st.floats(0.5, 3), curvature=st.floats(0.3, 2), sign=st.sampled_from([-1.0, 1.0]))
+@pytest.mark.parametrize("kind", sorted({type(o) for o in ALL.values()}, key=repr))
+def test_every_optimizer_descends_a_convex_quadratic(kind, start, curvature, sign):
+    theta, optimizer = np.array([start, -start]) * sign, kind()
+    hessian = np.array([curvature, 1.5 * curvature])
+    first, state = 0.5 * hessian @ theta**2, optimizer.init(theta)
+    for _ in range(100):
+        optimizer.step(theta, hessian * theta, state)
+    assert 0.5 * hessian @ theta**2 < first
+
+
+# --- decoupled decay ------------------------------------------------------------------------------
+
+LAYOUT = Layout.of([("weight", (2, 2), "weight"), ("bias", (2,), "bias"), ("s", (1,), "scale")])
+decaying = pytest.mark.parametrize(
+    "optimizer", [AdamW(0.1, weight_decay=0.5), Lion(0.1, weight_decay=0.5)], ids=repr
+)
+
+
+@decaying
+def test_with_a_layout_only_weights_decay(optimizer, place):
+    theta = place.writable(np.ones(SIZE))
+    state = optimizer.init(theta, LAYOUT)
+    for _ in range(3):
+        optimizer.step(theta, place.array(np.zeros(SIZE)), state)
+    np.testing.assert_allclose(place.host(theta), [0.95**3] * 4 + [1.0] * 3, rtol=1e-14)
+
+
+@decaying
+def test_a_layout_changes_nothing_but_the_decay(optimizer, theta, grads):
+    plain, other = replace(optimizer, weight_decay=0.0), theta.copy()
+    state = plain.init(theta, LAYOUT)
+    for grad in grads:
+        plain.step(theta, grad, state)
+    other_state = run(plain, other, grads)
+    np.testing.assert_array_equal(theta, other)
+    for one, two in zip(state.slots, other_state.slots, strict=True):
+        np.testing.assert_array_equal(one, two)

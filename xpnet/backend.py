@@ -1,0 +1,274 @@
+"""Where arrays live and computing happens: one namespace, one device, one float dtype.
+
+`get_backend` turns a name into a `Backend` once; nothing below asks again. Whether a backend is
+available is found out by doing an operation on it, not by importing its package.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import warnings
+from dataclasses import dataclass
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+from xpnet.errors import (
+    ArgumentError,
+    BackendUnavailableError,
+    FallbackWarning,
+    describe,
+    require,
+    unknown_name,
+)
+
+Array: TypeAlias = Any
+"""An array of any backend. The array API standard has no type of its own yet."""
+
+Namespace: TypeAlias = Any
+"""A module of array functions: ``numpy``, ``cupy``, ``torch``, ``array_api_strict``."""
+
+BackendName: TypeAlias = Literal["numpy", "cupy", "torch", "array_api_strict", "auto"]
+NAMES = ("numpy", "cupy", "torch", "array_api_strict")
+DTYPES = ("float32", "float64")
+
+_INSTALL = {
+    "cupy": "Install it for your CUDA version: pip install 'xpnet[cuda12]' or 'xpnet[cuda13]'.",
+    "torch": "Install it: pip install torch.",
+    "array_api_strict": "Install it: pip install array-api-strict.",
+}
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A place to compute: the array namespace, its device and the float dtype of parameters.
+
+    Made by `get_backend`. Frozen and comparable; it holds no array.
+
+    Attributes:
+        name: ``"numpy"``, ``"cupy"``, ``"torch"`` or ``"array_api_strict"``.
+        xp: the array namespace, as the array API standard defines it.
+        device: what ``xp`` takes as ``device=``; ``None`` for the default.
+        dtype: the floating dtype of parameters and activations, an ``xp`` dtype.
+        dtype_name: the same as text, ``"float32"`` or ``"float64"``.
+
+    >>> backend = get_backend("numpy", dtype="float64")
+    >>> backend.zeros(2)
+    array([0., 0.])
+    >>> backend.name, backend.dtype_name
+    ('numpy', 'float64')
+    """
+
+    name: str
+    xp: Namespace
+    device: Any
+    dtype: Any
+    dtype_name: str
+
+    def asarray(self, x: Any, dtype: Any = None) -> Array:
+        """``x`` on this backend's device, as ``dtype`` (default: kept); host data is moved once.
+
+        An array that is here already is returned without a copy. An array of *another* device
+        library is refused: moving data between libraries is never done silently.
+
+        Args:
+            x: an array of this backend, a NumPy array, a list or a number.
+            dtype: an ``xp`` dtype, or ``None`` to keep the one of ``x``.
+
+        Returns:
+            An array of this backend.
+
+        Raises:
+            ArgumentError: if ``x`` belongs to a different array library than NumPy or this one.
+        """
+        if self.owns(x):
+            if dtype is None or x.dtype == dtype:
+                return x
+            return self.xp.astype(x, dtype)
+        require(
+            _is_host(x),
+            "an array",
+            f"be a NumPy array or an array of the backend {self.name!r}",
+            x if hasattr(x, "shape") else type(x),
+            f"It belongs to {type(x).__module__}: move it first, with xpnet.to_numpy(x).",
+        )
+        host = np.asarray(x)
+        if not host.flags.writeable and self.name == "torch":
+            host = host.copy()  # PyTorch warns of undefined behaviour on read-only memory.
+        return self.xp.asarray(host, dtype=dtype, device=self.device)
+
+    def owns(self, x: object) -> bool:
+        """Whether ``x`` is an array of this backend's library."""
+        return isinstance(x, _array_type(self.name))
+
+    def empty(self, *shape: int, dtype: Any = None) -> Array:
+        """An uninitialized array of ``shape``, in the backend's float dtype unless said."""
+        return self.xp.empty(shape, dtype=dtype or self.dtype, device=self.device)
+
+    def zeros(self, *shape: int, dtype: Any = None) -> Array:
+        """An array of zeros of ``shape``, in the backend's float dtype unless said."""
+        return self.xp.zeros(shape, dtype=dtype or self.dtype, device=self.device)
+
+    def synchronize(self) -> None:
+        """Wait until the device has done all the work queued on it; at once on a CPU."""
+        if self.name == "cupy":
+            self.xp.cuda.get_current_stream().synchronize()
+
+    def __str__(self) -> str:
+        place = "CPU" if self.name == "numpy" else str(self.device or "default device")
+        if self.name == "cupy":
+            import cupy  # noqa: PLC0415
+
+            index = cupy.cuda.Device().id
+            place = cupy.cuda.runtime.getDeviceProperties(index)["name"].decode()
+        return f"{self.name}, {place}, {self.dtype_name}"
+
+
+def get_backend(
+    name: BackendName | Backend = "numpy", *, dtype: str = "float32", device: Any = None
+) -> Backend:
+    """The backend called ``name``, after an operation on it has worked.
+
+    ``"auto"`` takes CuPy if an operation on a CUDA device works, else NumPy. If ``"cupy"`` is not
+    usable and the environment variable ``XPNET_FALLBACK`` is ``numpy`` (meant for CI), it warns
+    with `FallbackWarning` and NumPy is taken.
+
+    Args:
+        name: ``"numpy"``, ``"cupy"``, ``"torch"``, ``"array_api_strict"`` or ``"auto"``; a
+            `Backend` is returned as it is.
+        dtype: ``"float32"`` or ``"float64"``, the dtype of parameters and activations.
+        device: what the library takes as ``device=``, such as ``"cpu"`` for PyTorch; ``None`` is
+            its default.
+
+    Returns:
+        The backend, a value.
+
+    Raises:
+        ArgumentError: if ``name`` or ``dtype`` is unknown; ``"jax"`` with the reason.
+        BackendUnavailableError: if the backend does not work here, saying what failed.
+
+    >>> get_backend("numpy").dtype_name
+    'float32'
+    """
+    if isinstance(name, Backend):
+        return name
+    if dtype not in DTYPES:
+        raise unknown_name("dtype", dtype, DTYPES)
+    if name == "jax":
+        raise ArgumentError(
+            "backend must have arrays that can be written through a view, because every parameter "
+            "is a view of one flat vector; got 'jax', whose arrays are immutable. "
+            "Use 'numpy' or 'cupy'."
+        )
+    if name == "auto":
+        return _open("cupy" if unavailable("cupy") is None else "numpy", dtype, device)
+    if name not in NAMES:
+        raise unknown_name("backend", name, (*NAMES, "auto"))
+    reason = unavailable(name)
+    if reason is None:
+        return _open(name, dtype, device)
+    if name == "cupy" and os.environ.get("XPNET_FALLBACK") == "numpy":
+        message = f"backend 'cupy' is unavailable ({reason}); XPNET_FALLBACK=numpy: using NumPy"
+        warnings.warn(message, FallbackWarning, stacklevel=2)
+        return _open("numpy", dtype, None)
+    raise BackendUnavailableError(f"backend {name!r} does not work here: {reason}")
+
+
+def unavailable(name: str) -> str | None:
+    """Why the backend ``name`` does not work here, found by trying an operation; None if it does.
+
+    >>> unavailable("numpy") is None
+    True
+    """
+    try:
+        xp = _namespace(name)
+        value = float(xp.sum(xp.ones(2) * 2.0))
+    except ImportError as error:
+        return f"it cannot be imported ({error}). {_INSTALL[name]}"
+    except Exception as error:  # a driver can fail in any way; the reason is what is asked for
+        kind = type(error).__name__
+        return f"an operation on its device failed ({kind}: {error}). Is there a CUDA GPU?"
+    return None if value == 4.0 else f"2 + 2 gave {value} on its device."
+
+
+def namespace_of(array: Array) -> Namespace:
+    """The namespace that ``array`` belongs to: arrays handed in keep theirs.
+
+    >>> namespace_of(np.zeros(2)).__name__
+    'numpy'
+    """
+    if isinstance(array, (np.ndarray, np.generic)):
+        return np
+    compat = importlib.import_module("array_api_compat")
+    try:
+        return compat.array_namespace(array)
+    except TypeError:
+        raise ArgumentError(
+            f"an array must come from NumPy, CuPy, PyTorch or array-api-strict; got "
+            f"{describe(array)} of type {type(array).__module__}.{type(array).__qualname__}."
+        ) from None
+
+
+def backend_of(array: Array) -> Backend:
+    """The backend that a floating ``array`` lives on, with its device and dtype.
+
+    >>> backend_of(np.zeros(2, dtype="float32")).dtype_name
+    'float32'
+    """
+    xp = namespace_of(array)
+    library = type(array).__module__.partition(".")[0]
+    dtype_name = str(array.dtype).rpartition(".")[2]
+    if dtype_name not in DTYPES:
+        raise unknown_name("the dtype of an array", dtype_name, DTYPES)
+    device = None if library in ("numpy", "cupy") else array.device
+    return Backend(library, xp, device, array.dtype, dtype_name)
+
+
+def to_numpy(x: Any) -> np.ndarray[Any, Any]:
+    """``x`` as a NumPy array on the host; a copy only where ``x`` lives on a device.
+
+    >>> to_numpy([1, 2])
+    array([1, 2])
+    """
+    library = type(x).__module__.partition(".")[0]
+    if library == "cupy":
+        return x.get()  # type: ignore[no-any-return]
+    if library == "torch":
+        return x.detach().cpu().numpy()  # type: ignore[no-any-return]
+    if library == "array_api_strict":
+        return np.asarray(x.to_device(_namespace(library).Device("CPU_DEVICE")))
+    return np.asarray(x)
+
+
+def _namespace(name: str) -> Namespace:
+    """Import the namespace of a backend; NumPy's own follows the standard since 2.1."""
+    if name == "numpy":
+        return np
+    compat = {"cupy": "array_api_compat.cupy", "torch": "array_api_compat.torch"}
+    return importlib.import_module(compat.get(name, name))
+
+
+def _open(name: str, dtype: str, device: Any) -> Backend:
+    xp = _namespace(name)
+    if name in ("numpy", "cupy"):
+        require(device in (None, "cpu") or name == "cupy", "device", "be 'cpu' for NumPy", device)
+        device = None  # array-api-compat's CuPy creates on the current device
+    elif name == "array_api_strict" and device is None:
+        device = xp.Device("CPU_DEVICE")
+    return Backend(name, xp, device, getattr(xp, dtype), dtype)
+
+
+def _array_type(name: str) -> type:
+    if name == "numpy":
+        return np.ndarray
+    if name == "torch":
+        return importlib.import_module("torch").Tensor  # type: ignore[no-any-return]
+    if name == "cupy":
+        return importlib.import_module("cupy").ndarray  # type: ignore[no-any-return]
+    return type(importlib.import_module(name).empty(0))
+
+
+def _is_host(x: object) -> bool:
+    """Whether ``x`` is data in host memory that NumPy can read without help."""
+    return isinstance(x, (np.ndarray, np.generic, list, tuple, int, float, bool))

@@ -1,0 +1,101 @@
+"""The door checks of data: what a model needs of X, told by the first row that breaks it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from xpnet.backend import Array, namespace_of, to_numpy
+from xpnet.errors import Phrase, describe, require
+
+CHUNK = 1 << 22
+"""How many elements of an array in host memory are looked at in one go: 32 MiB of float64."""
+
+
+def check_features(X: Array, n_in: int | None = None, argument: str = "X") -> None:
+    """Refuse ``X`` unless it is (m, n_in) finite real numbers with m ≥ 1.
+
+    A `numpy.memmap` larger than memory is read in chunks of rows; an array on a device costs one
+    reduction and one number read to the host.
+
+    Args:
+        X: the features, an array of any backend.
+        n_in: how many columns there must be; ``None`` takes any number of at least one.
+        argument: what to call ``X`` in a message.
+
+    Raises:
+        ArgumentError: if ``X`` is not an array of real numbers or booleans, not 2-D, of another
+            width, without rows, or if a value is NaN or infinite: then the message names the first
+            such row and column, counted from 0.
+
+    >>> check_features(np.zeros((2, 3)), 3)
+    >>> check_features(np.array([[0.0, 1.0], [2.0, np.nan]]), 2)
+    Traceback (most recent call last):
+    xpnet.errors.ArgumentError: X must be finite; got nan in row 1, column 1.
+    """
+    xp = namespace_of(X)
+    ok = xp.isdtype(X.dtype, ("bool", "integral", "real floating"))
+    require(ok, argument, "hold real numbers", X)
+    hint = f"For one sample write {argument}[None, :]." if X.ndim == 1 else ""
+    require(X.ndim == 2, argument, "have shape (rows, columns)", X, hint)
+    if n_in is None:
+        require(X.shape[1] >= 1, argument, "have at least one column", X)
+    else:
+        words = f"have {n_in} column{'s' * (n_in != 1)}, as many as the input has"
+        require(X.shape[1] == n_in, argument, words, X)
+    require(X.shape[0] >= 1, argument, "have at least one row", X)
+    if xp.isdtype(X.dtype, "real floating"):
+        _check_finite(X, argument)
+
+
+def check_same_length(X: Array, y: Array, first: str = "X", second: str = "y") -> None:
+    """Refuse ``X`` and ``y`` unless they have the same number of rows.
+
+    Args:
+        X: an array of at least one dimension.
+        y: another.
+        first: what to call ``X`` in a message.
+        second: what to call ``y``.
+
+    Raises:
+        ArgumentError: if their first lengths differ, or one has no dimension.
+
+    >>> check_same_length(np.zeros((3, 2)), np.zeros(4))
+    Traceback (most recent call last):
+    xpnet.errors.ArgumentError: y must have one row for each of the 3 rows of X; got 4 rows.
+    """
+    require(X.ndim >= 1, first, "have rows", X)
+    require(y.ndim >= 1, second, "have rows", y)
+    rows = Phrase(f"{y.shape[0]} row{'s' * (y.shape[0] != 1)}")
+    rule = f"have one row for each of the {X.shape[0]} rows of {first}"
+    require(X.shape[0] == y.shape[0], second, rule, rows)
+
+
+def row_chunks(X: Array) -> Iterator[tuple[int, Array]]:
+    """(first row, rows) parts of ``X`` of about `CHUNK` elements; device arrays come whole."""
+    n_rows = X.shape[0]
+    columns = max(1, int(np.prod(X.shape[1:])))
+    step = max(1, CHUNK // columns) if isinstance(X, np.ndarray) else max(1, n_rows)
+    for start in range(0, n_rows, step):
+        yield start, X[start : start + step, ...]
+
+
+def as_host_vector(values: Any, argument: str) -> np.ndarray[Any, Any]:
+    """``values``, a list or an array of any backend, as a 1-D NumPy array of at least one value."""
+    host = to_numpy(values)
+    require(host.ndim == 1 and host.size >= 1, argument, "be 1-D and not empty", host)
+    return host
+
+
+def _check_finite(X: Array, argument: str) -> None:
+    xp = namespace_of(X)
+    for start, chunk in row_chunks(X):
+        if bool(xp.all(xp.isfinite(chunk))):
+            continue
+        host = to_numpy(chunk)
+        row, column = (int(index) for index in np.argwhere(~np.isfinite(host))[0])
+        value = describe(float(host[row, column]))
+        place = Phrase(f"{value} in row {start + row}, column {column}")
+        require(False, argument, "be finite", place)

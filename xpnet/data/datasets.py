@@ -1,0 +1,204 @@
+"""MNIST and Fashion-MNIST: from a folder of yours, or downloaded once and checked by hash."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from xpnet.data.dataset import Dataset
+from xpnet.data.files import HostArray, StrPath, read_npz, require_file
+from xpnet.data.idx import read_idx
+from xpnet.errors import FileFormatError, MissingExtraError, Phrase, require
+
+STEMS = (
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+)
+"""The names of the four files; hashes below are SHA-256 of the gzipped ones, in this order."""
+
+NPZ_ARRAYS = ("x_train", "y_train", "x_test", "y_test")
+IMAGE = (28, 28)
+N_CLASSES = 10
+
+MNIST_URL = "https://ossci-datasets.s3.amazonaws.com/mnist/"
+MNIST_SHA256 = (
+    "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+    "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c",
+    "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+    "f7ae60f92e00ec6debd23a6088c31dbd2371eca3ffa0defaefb259924204aec6",
+)
+MNIST_LICENCE = "Y. LeCun, C. Cortes, C. Burges, The MNIST database (1998), CC BY-SA 3.0"
+
+FASHION_URL = (
+    "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/"
+    "b2617bb6d3ffa2e429640350f613e3291e10b141/data/fashion/"
+)
+FASHION_SHA256 = (
+    "3aede38d61863908ad78613f6a32ed271626dd12800ba2636569512369268a84",
+    "a04f17134ac03560a47e3764e11b92fc97de4d1bfaf8ba1a3aa29af54cc90845",
+    "346e55b948d973a97e58d2351dde16a484bd415d4595297633bb08f03db6a073",
+    "67da17c76eaffca5446c3361aaab5c3cd6d1c2608764d35dfb1850b086bf8dd5",
+)
+FASHION_LICENCE = "H. Xiao, K. Rasul, R. Vollgraf, Fashion-MNIST (2017), MIT, © Zalando SE"
+FASHION_CLASSES = (
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+)
+
+
+def load_mnist(data_dir: StrPath | None = None) -> Dataset:
+    """MNIST: 60 000 training and 10 000 test images of handwritten digits, 28×28 bytes.
+
+    Args:
+        data_dir: a folder with the four IDX files under their usual names
+            (``train-images-idx3-ubyte`` or ``train-images.idx3-ubyte``, …), gzipped or not, or
+            with Keras's ``mnist.npz``. ``None`` downloads the four files once, 11 MB, into the
+            user's cache folder; their SHA-256 is checked. That needs the extra ``data``.
+
+    Returns:
+        The data set: X uint8 of shape (m, 784), y int64 of shape (m,). To scale it to [−1, 1]:
+        ``MinMax(0, 255, to=(-1, 1)).apply(data.X_train)``.
+
+    Raises:
+        ArgumentError: if ``data_dir`` holds no such files.
+        FileFormatError: if a file is damaged, or not of images and labels, or has another hash
+            than the original.
+        MissingExtraError: if a download is needed and pooch is not installed.
+        ConnectionError: if the download fails.
+
+    Reference: Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, "Gradient-Based Learning Applied to
+    Document Recognition", Proc. IEEE 86, 1998.
+
+    >>> load_mnist("/a/folder/that/does/not/exist")
+    Traceback (most recent call last):
+    xpnet.errors.ArgumentError: data_dir must be a folder; got '/a/folder/that/does/not/exist'.
+    """
+    arrays = _load("mnist", data_dir, MNIST_URL, MNIST_SHA256)
+    return _dataset("mnist", arrays, tuple("0123456789"), MNIST_LICENCE)
+
+
+def load_fashion_mnist(data_dir: StrPath | None = None) -> Dataset:
+    """Fashion-MNIST: 60 000 training and 10 000 test images of clothes, 28×28 bytes.
+
+    Args:
+        data_dir: a folder with the four IDX files under their usual names
+            (``train-images-idx3-ubyte`` or ``train-images.idx3-ubyte``, …), gzipped or not, or
+            with a ``fashion-mnist.npz`` or ``fashion_mnist.npz`` of the arrays ``x_train``,
+            ``y_train``, ``x_test``, ``y_test``. ``None`` downloads the four files once, 30 MB,
+            into the user's cache folder; their SHA-256 is checked. That needs the extra ``data``.
+
+    Returns:
+        The data set: X uint8 of shape (m, 784), y int64 of shape (m,). To scale it to [−1, 1]:
+        ``MinMax(0, 255, to=(-1, 1)).apply(data.X_train)``.
+
+    Raises:
+        ArgumentError: if ``data_dir`` holds no such files.
+        FileFormatError: if a file is damaged, or not of images and labels, or has another hash
+            than the original.
+        MissingExtraError: if a download is needed and pooch is not installed.
+        ConnectionError: if the download fails.
+
+    Reference: H. Xiao, K. Rasul, R. Vollgraf, "Fashion-MNIST: a Novel Image Dataset for
+    Benchmarking Machine Learning Algorithms", 2017, arXiv:1708.07747.
+
+    >>> load_fashion_mnist("/a/folder/that/does/not/exist")
+    Traceback (most recent call last):
+    xpnet.errors.ArgumentError: data_dir must be a folder; got '/a/folder/that/does/not/exist'.
+    """
+    arrays = _load("fashion-mnist", data_dir, FASHION_URL, FASHION_SHA256)
+    return _dataset("fashion-mnist", arrays, FASHION_CLASSES, FASHION_LICENCE)
+
+
+def _load(
+    name: str, data_dir: StrPath | None, url: str, hashes: tuple[str, ...]
+) -> list[tuple[Path, HostArray]]:
+    """The four arrays, in the order of `STEMS`, each with the file that it came from."""
+    if data_dir is None:
+        return [(path, read_idx(path)) for path in _download(name, url, hashes)]
+    folder = Path(data_dir)
+    require(folder.is_dir(), "data_dir", "be a folder", str(data_dir))
+    found = [_find(folder, *_file_names(stem)) for stem in STEMS]
+    npz = _find(folder, f"{name}.npz", f"{name.replace('-', '_')}.npz")
+    if npz is not None and None in found:
+        return [(npz, array) for array in read_npz(npz, NPZ_ARRAYS)]
+    missing = [stem for stem, path in zip(STEMS, found, strict=True) if path is None]
+    words = f"hold the IDX files of {name}, gzipped or not, or {name}.npz"
+    require(not missing, "data_dir", words, Phrase(f"{folder} without {', '.join(missing)}"))
+    return [(path, read_idx(path)) for path in found if path is not None]
+
+
+def _file_names(stem: str) -> tuple[str, ...]:
+    """The names that a file goes by: some copies write a dot for the hyphen before "idx"."""
+    dotted = stem.replace("-idx", ".idx")
+    return f"{stem}.gz", stem, f"{dotted}.gz", dotted
+
+
+def _find(folder: Path, *names: str) -> Path | None:
+    return next((folder / name for name in names if (folder / name).is_file()), None)
+
+
+def _download(name: str, url: str, hashes: tuple[str, ...]) -> list[Path]:
+    """The four files in the cache folder, downloaded where they are not there yet."""
+    try:
+        import pooch  # noqa: PLC0415
+    except ImportError:
+        raise MissingExtraError(
+            f"{name} is downloaded with pooch, which is not installed: pip install 'xpnet[data]'. "
+            "Or give data_dir, the folder that holds its files."
+        ) from None
+    registry = dict(zip((f"{stem}.gz" for stem in STEMS), hashes, strict=True))
+    folder = Path(pooch.os_cache("xpnet")) / name
+    cache = pooch.create(path=folder, base_url=url, registry=registry)
+    try:
+        return [Path(cache.fetch(file)) for file in registry]
+    except OSError as error:
+        raise ConnectionError(
+            f"{name} could not be downloaded from {url} ({error}). "
+            "Give data_dir, the folder that holds its files."
+        ) from error
+    except ValueError as error:
+        raise FileFormatError(f"{name} from {url} must have its known SHA-256; {error}") from None
+
+
+def _dataset(
+    name: str, arrays: list[tuple[Path, HostArray]], classes: tuple[str, ...], licence: str
+) -> Dataset:
+    train_images, train_labels, test_images, test_labels = arrays
+    X_train, y_train = _flatten(*train_images, *train_labels)
+    X_test, y_test = _flatten(*test_images, *test_labels)
+    return Dataset(
+        X_train=X_train,
+        y_train=y_train,
+        X_test=X_test,
+        y_test=y_test,
+        name=name,
+        classes=classes,
+        feature_shape=IMAGE,
+        licence=licence,
+    )
+
+
+def _flatten(
+    images_path: Path, images: HostArray, labels_path: Path, labels: HostArray
+) -> tuple[HostArray, HostArray]:
+    """Images as rows and labels as int64, after a check that they fit together."""
+    ok = images.dtype == np.uint8 and images.shape[1:] == IMAGE and len(images) >= 1
+    got = f"{images.dtype} of shape {images.shape}"
+    require_file(ok, images_path, "hold uint8 images of 28×28 pixels", got)
+    ok = labels.shape == images.shape[:1] and labels.dtype.kind in "iu"
+    got = f"{labels.dtype} of shape {labels.shape}"
+    require_file(ok, labels_path, f"hold a label for each of {len(images)} images", got)
+    ok = labels.min() >= 0 and labels.max() < N_CLASSES
+    require_file(ok, labels_path, "hold labels of 0 to 9", f"{labels.min()} to {labels.max()}")
+    return images.reshape(len(images), -1), labels.astype(np.int64)

@@ -1,0 +1,162 @@
+"""Every exception and warning that xpnet raises, and the door checks that raise them.
+
+A message names the argument, the rule and the value received, and then what to do.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable
+from numbers import Integral, Real
+from typing import Any
+
+
+class ArgumentError(ValueError):
+    """An argument breaks its rule: a wrong shape, dtype, range, name or value."""
+
+
+class FileFormatError(ValueError):
+    """A file is truncated, hostile, or not of the format that its reader expects."""
+
+
+class BackendUnavailableError(RuntimeError):
+    """A backend was asked for that does not work on this machine."""
+
+
+class MissingExtraError(ImportError):
+    """An optional dependency is not installed; the message names the extra to install."""
+
+
+class NonFiniteError(ArithmeticError):
+    """Training met a loss that is NaN or infinite.
+
+    Attributes:
+        epoch: the epoch, counted from 1.
+        step: the step inside the epoch, counted from 1.
+        layer: the first layer whose output is not finite, ``"loss"`` if all layers are finite.
+    """
+
+    def __init__(self, message: str, *, epoch: int, step: int, layer: str) -> None:
+        super().__init__(message)
+        self.epoch = epoch
+        self.step = step
+        self.layer = layer
+
+
+class FallbackWarning(UserWarning):
+    """A backend was replaced by NumPy because ``XPNET_FALLBACK=numpy`` asks for it."""
+
+
+def describe(value: object) -> str:
+    """A short text for a value in an error message: arrays by dtype and shape, the rest by repr.
+
+    >>> import numpy as np
+    >>> describe(np.zeros((3, 4), dtype="float32"))
+    'a float32 array of shape (3, 4)'
+    >>> describe(-0.1)
+    '-0.1'
+    """
+    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
+    if shape is not None and dtype is not None:
+        name = str(dtype).rpartition(".")[2]
+        article = "an" if name[:1] in "aeiou" and not name.startswith("uint") else "a"
+        return f"{article} {name} array of shape {tuple(shape)}"
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def require(ok: Any, argument: str, rule: str, got: object, do: str = "") -> None:
+    """Raise `ArgumentError` unless ``ok``: "`argument` must `rule`; got `got`. `do`".
+
+    >>> require(False, "lr", "be positive", -0.1)
+    Traceback (most recent call last):
+    xpnet.errors.ArgumentError: lr must be positive; got -0.1.
+    """
+    if not ok:
+        text = got if isinstance(got, Phrase) else describe(got)
+        raise ArgumentError(f"{argument} must {rule}; got {text}." + (f" {do}" if do else ""))
+
+
+class Phrase(str):
+    """Words that `require` prints as they are instead of as a quoted string."""
+
+    __slots__ = ()
+
+
+def require_number(
+    value: object,
+    argument: str,
+    *,
+    low: float = -math.inf,
+    high: float = math.inf,
+    above: float = -math.inf,
+    below: float = math.inf,
+) -> None:
+    """Refuse ``value`` unless it is a finite real number in ``[low, high]`` and ``(above, below)``.
+
+    >>> require_number(1.5, "rho", low=0, below=1)
+    Traceback (most recent call last):
+    xpnet.errors.ArgumentError: rho must be a finite number, at least 0 and below 1; got 1.5.
+    """
+    ok = (
+        isinstance(value, Real)
+        and not isinstance(value, bool)
+        and math.isfinite(value)
+        and low <= value <= high
+        and above < value < below
+    )
+    if ok:
+        return
+    limits = [
+        f"{word} {limit:g}"
+        for word, limit in (
+            ("at least", low),
+            ("above", above),
+            ("at most", high),
+            ("below", below),
+        )
+        if math.isfinite(limit)
+    ]
+    rule = "be a finite number" + (", " + " and ".join(limits) if limits else "")
+    require(False, argument, rule, value)
+
+
+def require_count(value: object, argument: str, *, low: int = 1) -> None:
+    """Refuse ``value`` unless it is an integer (not a bool) of at least ``low``.
+
+    >>> require_count(0, "epochs")
+    Traceback (most recent call last):
+    xpnet.errors.ArgumentError: epochs must be an integer of at least 1; got 0.
+    """
+    ok = isinstance(value, Integral) and not isinstance(value, bool) and value >= low
+    require(ok, argument, f"be an integer of at least {low}", value)
+
+
+def require_type(value: object, kinds: type | tuple[type, ...], argument: str, do: str = "") -> None:
+    """Refuse ``value`` unless it is an instance of ``kinds``; a class given for an instance is told.
+
+    >>> require_type("adam", int, "seed")
+    Traceback (most recent call last):
+    xpnet.errors.ArgumentError: seed must be an int; got 'adam'.
+    """
+    kinds = kinds if isinstance(kinds, tuple) else (kinds,)
+    if isinstance(value, type) and issubclass(value, kinds):
+        do = f"Write {value.__name__}() to make one."
+    names = " or ".join(kind.__name__ for kind in kinds)
+    article = "an" if names[0].lower() in "aeio" else "a"
+    require(isinstance(value, kinds), argument, f"be {article} {names}", value, do)
+
+
+def unknown_name(argument: str, name: object, known: Iterable[str]) -> ArgumentError:
+    """The error for a name that is not in a closed list, with the nearest right one.
+
+    >>> raise unknown_name("backend", "numpi", ["cupy", "numpy"])
+    Traceback (most recent call last):
+    xpnet.errors.ArgumentError: backend must be one of cupy, numpy; got 'numpi'. Did you mean 'numpy'?
+    """
+    names = sorted(known)
+    near = difflib.get_close_matches(str(name).lower(), [n.lower() for n in names], n=1, cutoff=0.5)
+    right = next((n for n in names if near and n.lower() == near[0]), None)
+    hint = f" Did you mean {right!r}?" if right else ""
+    return ArgumentError(f"{argument} must be one of {', '.join(names)}; got {name!r}.{hint}")

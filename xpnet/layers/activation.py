@@ -1,0 +1,49 @@
+"""An activation as a layer of its own, for use after batch norm and the like."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from xpnet import activations
+from xpnet.backend import Array
+from xpnet.errors import require_type
+from xpnet.layers.base import LayerSpec, Views
+from xpnet.layers.context import Context
+
+
+@dataclass(frozen=True)
+class Activation:
+    """``Y = φ(X)``, elementwise or, for softmax, along each row.
+
+    Args:
+        function: φ, such as ``ReLU()``.
+
+    Raises:
+        ArgumentError: if ``function`` is not an activation.
+
+    >>> from xpnet import Activation, ReLU
+    >>> Activation(ReLU()).specs(3).n_out
+    3
+    """
+
+    function: activations.Activation
+
+    def __post_init__(self) -> None:
+        require_type(self.function, activations.Activation, "function")
+
+    def specs(self, n_in: int) -> LayerSpec:
+        """No parameters; the width stays."""
+        return LayerSpec(n_in)
+
+    def forward(self, p: Views, x: Array, ctx: Context) -> tuple[Array, Array]:
+        """``φ(x)``; the tape is ``x`` or ``φ(x)``, whichever the derivative is written in."""
+        y = self.function.forward(ctx.ops, x, out=ctx.buffer("a", *x.shape))
+        return y, x if self.function.saves == "input" else y
+
+    def backward(self, p: Views, g: Views, tape: Array, dy: Array, ctx: Context) -> Array:
+        """``dY ⊙ φ'``."""
+        return self.function.backward(ctx.ops, tape, dy, out=ctx.buffer("dx", *dy.shape))
+
+    def jvp(self, p: Views, dp: Views, tape: Array, dx: Array, ctx: Context) -> Array:
+        """``φ' ⊙ ẋ``."""
+        return self.function.tangent(ctx.ops, tape, dx)

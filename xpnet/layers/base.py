@@ -1,0 +1,64 @@
+"""What every layer is: a value that names its parameters and maps rows to rows and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias
+
+from xpnet.backend import Array
+from xpnet.initializers import Initializer
+from xpnet.layers.context import Context
+from xpnet.parameters import Role
+
+Views: TypeAlias = Mapping[str, Array]
+"""A layer's parameters, gradients or tangents by name: views of one flat vector."""
+
+
+@dataclass(frozen=True)
+class ParameterSpec:
+    """A parameter that a layer asks for: its name, shape, role and initializer."""
+
+    name: str
+    shape: tuple[int, ...]
+    role: Role
+    init: Initializer
+
+
+@dataclass(frozen=True)
+class LayerSpec:
+    """What a layer becomes for a given input width.
+
+    Attributes:
+        n_out: the width of its output.
+        parameters: what it learns, views of θ.
+        statistics: what it keeps without learning it, views of a second vector.
+    """
+
+    n_out: int
+    parameters: tuple[ParameterSpec, ...] = ()
+    statistics: tuple[ParameterSpec, ...] = ()
+
+
+class Layer(Protocol):
+    """A frozen dataclass of hyperparameters with these methods; it stores no array.
+
+    ``x`` and ``dy`` are rows, ``(m, n_in)`` and ``(m, n_out)``. ``tape`` is whatever ``forward``
+    leaves for ``backward`` and ``jvp``.
+    """
+
+    def specs(self, n_in: int) -> LayerSpec:
+        """Parameters, statistics and output width for an input of width ``n_in``."""
+        ...
+
+    def forward(self, p: Views, x: Array, ctx: Context) -> tuple[Array, Any]:
+        """The output ``y`` for the input ``x``, and the tape."""
+        ...
+
+    def backward(self, p: Views, g: Views, tape: Any, dy: Array, ctx: Context) -> Array | None:
+        """Write ∂L/∂p into ``g`` and return ∂L/∂x (``None`` if ``ctx.need_dx`` is false)."""
+        ...
+
+    def jvp(self, p: Views, dp: Views, tape: Any, dx: Array, ctx: Context) -> Array:
+        """The tangent ``ẏ`` of the output for tangents ``ẋ`` of the input and ``ṗ``."""
+        ...

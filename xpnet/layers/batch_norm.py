@@ -1,0 +1,124 @@
+"""Batch normalization over the rows of a batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from xpnet.backend import Array
+from xpnet.errors import Phrase, require, require_number
+from xpnet.initializers import Ones, Zeros
+from xpnet.layers.base import LayerSpec, ParameterSpec, Views
+from xpnet.layers.context import Context
+
+Tape: TypeAlias = tuple[Array, Array, bool]
+
+
+@dataclass(frozen=True)
+class BatchNorm:
+    """``x̂ = (x − μ)/√(σ² + ε)``, ``y = γ x̂ + β``, with γ and β for each feature.
+
+    Training takes μ and the biased σ² of the batch and updates the running statistics; evaluation
+    takes the running ones. The running variance is fed the unbiased ``m/(m−1) σ²``.
+
+    Args:
+        momentum: in ``[0, 1)``, for ``r ← momentum·r + (1 − momentum)·batch`` (default 0.9;
+            PyTorch calls ``1 − momentum`` its momentum); ``None`` for cumulative statistics, the
+            exact mean and variance of all rows seen.
+        eps: the constant ε, above 0; default 1e-5.
+
+    Raises:
+        ArgumentError: if an argument is outside its range; in training, for a batch of one row.
+
+    Reference: S. Ioffe and C. Szegedy, "Batch Normalization", ICML 2015, algorithm 1. The
+    cumulative variance is merged as in T. Chan et al., 1979, equation 2.1.
+
+    >>> BatchNorm(momentum=1.5)
+    Traceback (most recent call last):
+    xpnet.errors.ArgumentError: momentum must be a finite number, at least 0 and below 1; got 1.5.
+    """
+
+    momentum: float | None = 0.9
+    eps: float = 1e-5
+
+    def __post_init__(self) -> None:
+        if self.momentum is not None:
+            require_number(self.momentum, "momentum", low=0, below=1)
+        require_number(self.eps, "eps", above=0)
+
+    def specs(self, n_in: int) -> LayerSpec:
+        """A scale γ and a shift β; a running mean, variance and count of rows."""
+        return LayerSpec(
+            n_in,
+            (
+                ParameterSpec("scale", (n_in,), "scale", Ones()),
+                ParameterSpec("shift", (n_in,), "shift", Zeros()),
+            ),
+            (
+                ParameterSpec("mean", (n_in,), "statistic", Zeros()),
+                ParameterSpec("var", (n_in,), "statistic", Ones()),
+                ParameterSpec("count", (1,), "statistic", Zeros()),
+            ),
+        )
+
+    def forward(self, p: Views, x: Array, ctx: Context) -> tuple[Array, Tape]:
+        """Normalize; the tape is ``x̂``, the variance used, and whether it is the batch's."""
+        scale, shift = p["scale"], p["shift"]
+        if not ctx.training:
+            mean, var = ctx.statistics["mean"], ctx.statistics["var"]
+            factor = 1.0 / ctx.ops.xp.sqrt(var + self.eps)
+            x_hat = ctx.ops.scale_shift(
+                x, factor, -mean * factor, out=ctx.buffer("x_hat", *x.shape)
+            )
+            y = ctx.ops.scale_shift(x_hat, scale, shift, out=ctx.buffer("y", *x.shape))
+            return y, (x_hat, var, False)
+        rule = "have at least 2 rows under batch norm, whose statistics are the batch's"
+        do = "Use larger batches, or drop the last short one (drop_last=True)."
+        require(x.shape[0] > 1, "a training batch", rule, Phrase("1 row"), do)
+        y, x_hat, mean, var = ctx.ops.batch_norm(
+            x,
+            scale,
+            shift,
+            self.eps,
+            out=ctx.buffer("y", *x.shape),
+            x_hat=ctx.buffer("x_hat", *x.shape),
+        )
+        if ctx.update_statistics:
+            self._update(ctx, mean, var, x.shape[0])
+        return y, (x_hat, var, True)
+
+    def backward(self, p: Views, g: Views, tape: Tape, dy: Array, ctx: Context) -> Array:
+        """Fill dγ and dβ; return dx, through the batch's statistics if they were used."""
+        x_hat, var, by_batch = tape
+        scale, out = p["scale"], ctx.buffer("dx", *dy.shape)
+        if by_batch:
+            return ctx.ops.batch_norm_backward(
+                dy, x_hat, scale, var, self.eps, g["scale"], g["shift"], out=out
+            )
+        g["shift"][...] = ctx.ops.xp.sum(dy, axis=0)
+        g["scale"][...] = ctx.ops.xp.sum(dy * x_hat, axis=0)
+        return dy * (scale / ctx.ops.xp.sqrt(var + self.eps))
+
+    def jvp(self, p: Views, dp: Views, tape: Tape, dx: Array, ctx: Context) -> Array:
+        """``ẏ = γ (ẋ − mean ẋ − x̂ mean(x̂ ẋ))/√(σ² + ε) + γ̇ x̂ + β̇``."""
+        x_hat, var, by_batch = tape
+        xp = ctx.ops.xp
+        if by_batch:
+            dx = dx - xp.mean(dx, axis=0) - x_hat * xp.mean(x_hat * dx, axis=0)
+        return p["scale"] * dx / xp.sqrt(var + self.eps) + dp["scale"] * x_hat + dp["shift"]
+
+    def _update(self, ctx: Context, mean: Array, var: Array, m: int) -> None:
+        running = ctx.statistics
+        unbiased = var * (m / (m - 1))
+        if self.momentum is not None:
+            new = 1.0 - self.momentum
+            running["mean"][...] = self.momentum * running["mean"] + new * mean
+            running["var"][...] = self.momentum * running["var"] + new * unbiased
+        else:
+            n = running["count"]
+            total, delta = n + float(m), mean - running["mean"]
+            squares = ctx.ops.xp.maximum(n - 1.0, ctx.ops.xp.zeros_like(n)) * running["var"]
+            squares = squares + (m - 1) * unbiased + delta * delta * (n * m / total)
+            running["mean"][...] = running["mean"] + delta * (m / total)
+            running["var"][...] = squares / (total - 1.0)
+        running["count"][...] = running["count"] + float(m)

@@ -1,0 +1,97 @@
+"""The fully connected layer, with its activation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from xpnet.activations import ELU, SELU, Activation, GELU, GELUTanh, Identity, LeakyReLU, ReLU, SiLU
+from xpnet.backend import Array
+from xpnet.errors import require_count, require_type
+from xpnet.initializers import GlorotUniform, HeNormal, Initializer, LecunNormal, Zeros
+from xpnet.layers.base import LayerSpec, ParameterSpec, Views
+from xpnet.layers.context import Context
+
+Tape: TypeAlias = tuple[Array, Array]
+
+
+def default_init(activation: Activation) -> Initializer:
+    """The usual weight initializer before an activation: He, LeCun for SELU, else Glorot.
+
+    >>> default_init(ReLU())
+    HeNormal(truncated=False)
+    """
+    if isinstance(activation, (ReLU, LeakyReLU, ELU, GELU, GELUTanh, SiLU)):
+        return HeNormal()
+    return LecunNormal() if isinstance(activation, SELU) else GlorotUniform()
+
+
+@dataclass(frozen=True)
+class Dense:
+    """``Y = φ(X W + b)`` with ``W: (n_in, n_out)`` and ``b: (n_out,)``.
+
+    Backward, with ``δ = dY ⊙ φ'(Z)``: ``dW = Xᵀ δ``, ``db = Σ_rows δ``, ``dX = δ Wᵀ``.
+
+    Args:
+        n_out: number of units, at least 1.
+        activation: φ; the default is the identity, which makes an affine layer.
+        weight_init: initializer of ``W``; ``None`` (default) takes `default_init` of φ.
+        bias_init: initializer of ``b``; zeros by default.
+        bias: whether there is a bias at all.
+
+    Raises:
+        ArgumentError: if ``n_out`` is not a positive integer, or an argument has another type.
+
+    >>> from xpnet import Dense, Sigmoid
+    >>> Dense(200, Sigmoid()).specs(784).parameters[0].shape
+    (784, 200)
+    """
+
+    n_out: int
+    activation: Activation = Identity()
+    weight_init: Initializer | None = None
+    bias_init: Initializer = Zeros()
+    bias: bool = True
+
+    def __post_init__(self) -> None:
+        require_count(self.n_out, "n_out")
+        require_type(self.activation, Activation, "activation")
+        if self.weight_init is not None:
+            require_type(self.weight_init, Initializer, "weight_init")
+        require_type(self.bias_init, Initializer, "bias_init")
+        require_type(self.bias, bool, "bias")
+
+    def specs(self, n_in: int) -> LayerSpec:
+        """A weight and, unless ``bias=False``, a bias."""
+        init = self.weight_init or default_init(self.activation)
+        weight = ParameterSpec("weight", (n_in, self.n_out), "weight", init)
+        bias = ParameterSpec("bias", (self.n_out,), "bias", self.bias_init)
+        return LayerSpec(self.n_out, (weight, bias) if self.bias else (weight,))
+
+    def forward(self, p: Views, x: Array, ctx: Context) -> tuple[Array, Tape]:
+        """``φ(x W + b)``; the tape keeps ``x`` and what φ's backward needs."""
+        shape = x.shape[0], self.n_out
+        z = ctx.ops.affine(x, p["weight"], p.get("bias"), out=ctx.buffer("z", *shape))
+        keeps_input = self.activation.saves == "input"
+        out = ctx.buffer("a", *shape) if keeps_input or ctx.buffers is None else z
+        y = self.activation.forward(ctx.ops, z, out=out)
+        return y, (x, z if keeps_input else y)
+
+    def backward(self, p: Views, g: Views, tape: Tape, dy: Array, ctx: Context) -> Array | None:
+        """Fill ``g``'s weight and bias; return ``δ Wᵀ``."""
+        x, saved = tape
+        dz = self.activation.backward(ctx.ops, saved, dy, out=ctx.buffer("dz", *dy.shape))
+        ctx.ops.matmul(x.T, dz, out=g["weight"])
+        if self.bias:
+            ctx.ops.column_sum(dz, out=g["bias"])
+        if not ctx.need_dx:
+            return None
+        return ctx.ops.matmul(dz, p["weight"].T, out=ctx.buffer("dx", *x.shape))
+
+    def jvp(self, p: Views, dp: Views, tape: Tape, dx: Array, ctx: Context) -> Array:
+        """``φ'(z) ⊙ (ẋ W + x Ẇ + ḃ)``."""
+        x, saved = tape
+        dz = dx @ p["weight"] + x @ dp["weight"]
+        if self.bias:
+            dz = dz + dp["bias"]
+        return self.activation.tangent(ctx.ops, saved, dz)

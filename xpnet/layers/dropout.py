@@ -1,0 +1,60 @@
+"""Dropout with masks that a seed makes equal on every backend."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from xpnet.backend import Array
+from xpnet.errors import require_number
+from xpnet.layers.base import LayerSpec, Views
+from xpnet.layers.context import Context
+
+
+@dataclass(frozen=True)
+class Dropout:
+    """``Y = X ⊙ K / (1 − p)`` while training, with ``K`` 0 with probability ``p`` and else 1.
+
+    Inverted dropout: evaluation is the identity. The mask is a hash of the pass's key and the
+    position, so one seed gives the same masks on every backend.
+
+    Args:
+        p: the probability of dropping a number, in ``[0, 1)``.
+
+    Raises:
+        ArgumentError: if ``p`` is outside its range.
+
+    Reference: N. Srivastava et al., "Dropout", JMLR 15, 2014 (there the weights are scaled after
+    training instead).
+
+    >>> Dropout(1.5)
+    Traceback (most recent call last):
+    xpnet.errors.ArgumentError: p must be a finite number, at least 0 and below 1; got 1.5.
+    """
+
+    p: float = 0.5
+
+    def __post_init__(self) -> None:
+        require_number(self.p, "p", low=0, below=1)
+
+    def specs(self, n_in: int) -> LayerSpec:
+        """No parameters; the width stays."""
+        return LayerSpec(n_in)
+
+    def forward(self, p: Views, x: Array, ctx: Context) -> tuple[Array, Array | None]:
+        """Mask and scale while training; the tape is the mask."""
+        if not ctx.training or self.p == 0:
+            return x, None
+        mask = ctx.ops.keep_mask(x, ctx.key, self.p, out=ctx.buffer("mask", *x.shape))
+        return ctx.ops.multiply(x, mask, out=ctx.buffer("y", *x.shape)), mask
+
+    def backward(
+        self, p: Views, g: Views, tape: Array | None, dy: Array, ctx: Context
+    ) -> Array:
+        """``dY ⊙ mask``."""
+        if tape is None:
+            return dy
+        return ctx.ops.multiply(dy, tape, out=ctx.buffer("dx", *dy.shape))
+
+    def jvp(self, p: Views, dp: Views, tape: Array | None, dx: Array, ctx: Context) -> Array:
+        """``ẋ ⊙ mask``."""
+        return dx if tape is None else dx * tape

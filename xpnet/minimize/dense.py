@@ -1,0 +1,58 @@
+"""The door of the methods that hold an n × n matrix: sizes that cannot fit are refused."""
+
+from __future__ import annotations
+
+import os
+
+from xpnet.backend import Backend
+from xpnet.errors import Phrase, require
+
+COPIES = 4
+"""Matrices of shape (n, n) alive at once in a dense method: its own, a new one and temporaries."""
+
+
+def require_dense_fits(n: int, method: object, backend: Backend, memory: int | None = None) -> None:
+    """Refuse a dense method for ``n`` variables that need more memory than there is.
+
+    Args:
+        n: the number of variables.
+        method: the method, for the message.
+        backend: where it computes, and in which dtype.
+        memory: bytes of it; default what the machine says, no refusal where it is silent.
+
+    Raises:
+        ArgumentError: saying how much memory is needed and what to use instead.
+
+    >>> from xpnet.backend import get_backend
+    >>> require_dense_fits(100_000, "BFGS()", get_backend("numpy"), memory=2**33)
+    Traceback (most recent call last):
+    xpnet.errors.ArgumentError: x0 must be small enough for BFGS(), which holds 4 matrices of \
+100000 × 100000; got 160 GB to fit in 8.59 GB of memory. Use LBFGS() or NewtonCG(), which hold \
+no matrix.
+    """
+    item = 4 if backend.dtype_name == "float32" else 8
+    need = COPIES * n * n * item
+    memory = memory_of(backend) if memory is None else memory
+    require(
+        memory is None or need <= memory,
+        "x0",
+        f"be small enough for {method}, which holds {COPIES} matrices of {n} × {n}",
+        Phrase(f"{_gigabytes(need)} to fit in {_gigabytes(memory or 0)} of memory"),
+        "Use LBFGS() or NewtonCG(), which hold no matrix.",
+    )
+
+
+def memory_of(backend: Backend) -> int | None:
+    """Bytes of memory of the machine, free ones of a GPU; None where it cannot be asked."""
+    if backend.name == "cupy":
+        return int(backend.xp.cuda.runtime.memGetInfo()[0])
+    if "cuda" in str(backend.device):
+        return int(backend.xp.cuda.mem_get_info()[0])
+    try:
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, ValueError, OSError):
+        return None
+
+
+def _gigabytes(count: int) -> str:
+    return f"{count / 1e9:.3g} GB"

@@ -1,0 +1,126 @@
+"""A function along a ray from a point: what a line search looks at."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from xpnet.backend import Array
+from xpnet.minimize.point import Point
+from xpnet.minimize.problem import Problem
+
+
+class Trial(NamedTuple):
+    """One look along a ray, ``φ(α) = f(x + αd)``.
+
+    Attributes:
+        alpha: the step length α.
+        rise: φ(α) - φ(0); from the slopes where rounding hides it, see `Ray`.
+        slope: φ'(α) = ∇f(x + αd)ᵀd.
+        point: where it is.
+    """
+
+    alpha: float
+    rise: float
+    slope: float
+    point: Point
+
+
+class LineSearchError(ArithmeticError):
+    """No acceptable step was found.
+
+    Attributes:
+        hopeless: whether the decrease sought is below the rounding error of the function.
+    """
+
+    def __init__(self, message: str, *, hopeless: bool = False) -> None:
+        super().__init__(message)
+        self.hopeless = hopeless
+
+
+class Ray:
+    """The ray ``x + αd``; in a box, the path ``P(x + αd)`` of its projections.
+
+    Near a minimum the rise ``φ(α) - φ(0)`` drowns in the rounding error of f, taken as
+    ``10 eps |f(x)|``, while the slopes are still good. There it is the trapezoid of the gradients,
+    ``½ (∇f(x) + ∇f(x_α))ᵀ(x_α - x)``, which is exact for a quadratic: a gradient can be brought far
+    below √eps. Sufficient decrease of that rise is Hager and Zhang's approximate Wolfe condition,
+    SIAM J. Optim. 16 (2005) 170, eq. (4.1).
+
+    Args:
+        problem: what is minimized.
+        point: where the ray starts.
+        direction: d, shape ``(n,)``, a direction of descent.
+
+    Attributes:
+        origin: the trial at α = 0.
+        tried: ``(α, φ(α))`` of every look so far.
+        noise: the rise that rounding hides.
+
+    Raises:
+        LineSearchError: if ``direction`` is not one of descent.
+    """
+
+    def __init__(self, problem: Problem, point: Point, direction: Array) -> None:
+        self.problem, self.direction = problem, direction
+        slope = float(point.grad @ direction)
+        self.origin = Trial(0.0, 0.0, slope, point)
+        self.tried: list[tuple[float, float]] = []
+        self.noise = 10 * problem.eps * abs(point.value)
+        if not slope < 0.0:
+            raise LineSearchError(
+                f"the direction does not descend: its slope is {slope:.3g}",
+                hopeless=abs(slope) <= self.noise,
+            )
+
+    def at(self, alpha: float) -> Array:
+        """The array ``x + αd``, projected if there is a box."""
+        start = self.origin.point.x
+        x = start + self.direction if alpha == 1.0 else start + alpha * self.direction
+        return x if self.problem.box is None else self.problem.box.project(x)
+
+    def trial(self, alpha: float) -> Trial:
+        """A look with the slope: one value and one gradient."""
+        point = self.problem.evaluate(self.at(alpha), alpha)
+        slope = float(point.grad @ self.direction)
+        self.tried.append((alpha, point.value))
+        rise = point.value - self.origin.point.value
+        if abs(rise) <= self.noise:
+            rise = self._smoothed(rise, alpha * self.origin.slope, alpha * slope)
+        return Trial(alpha, rise, slope, point)
+
+    def rise(self, alpha: float) -> tuple[float, float, Array]:
+        """A look by the value alone: the rise, its first-order part ``∇fᵀ(x_α - x)``, and x_α."""
+        start = self.origin.point
+        x = self.at(alpha)
+        value = self.problem.value(x)
+        self.tried.append((alpha, value))
+        boxed = self.problem.box is not None
+        first_order = float(start.grad @ (x - start.x)) if boxed else alpha * self.origin.slope
+        rise = value - start.value
+        if abs(rise) <= self.noise:
+            end = float(self.problem.evaluate(x).grad @ (x - start.x))
+            rise = self._smoothed(rise, first_order, end)
+        return rise, first_order, x
+
+    def _smoothed(self, rise: float, start: float, end: float) -> float:
+        """The rise that rounding hides, from the gradients at both ends, ``½ (start + end)``.
+
+        They tell where they differ by a good part, or where the whole ray promises next to nothing.
+        Elsewhere a short step seems level because it is short: then it counts as no decrease, lest
+        the tiny steps along a wrong gradient pass for one.
+        """
+        promised = -self.origin.slope * self.tried[0][0]
+        bends = abs(end - start) >= 0.1 * abs(start)
+        return 0.5 * (start + end) if bends or promised <= 100.0 * self.noise else abs(rise)
+
+    def failure(self, why: str) -> LineSearchError:
+        """The error of a search that gives up, with the last steps that it tried."""
+        tried = ", ".join(f"f({alpha:.3g}) = {value:.10g}" for alpha, value in self.tried[-5:])
+        slope, value = self.origin.slope, self.origin.point.value
+        first = self.tried[0][0] if self.tried else 1.0
+        hopeless = -slope * min(1.0, first) <= self.noise
+        return LineSearchError(
+            f"{why} after {len(self.tried)} trials from f(0) = {value:.10g}, slope {slope:.3g}; "
+            f"the last: {tried}",
+            hopeless=hopeless,
+        )

@@ -1,0 +1,5 @@
+"""Array operations under the layers: rules, and the few operations that are not elementwise."""
+
+from xpnet.ops.select import operations_for
+
+__all__ = ["operations_for"]

@@ -1,0 +1,163 @@
+"""Every operation under the layers in plain array-API code: the reference for faster versions.
+
+An operation with ``out`` may fill it and return it, or return a new array; the caller uses what is
+returned. So a fast backend can reuse buffers and the reference stays plain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from xpnet.backend import Array, Namespace
+from xpnet.random import hash32
+
+Rule: TypeAlias = Callable[..., Any]
+"""An elementwise function ``rule(xp, *arrays, *scalars)``; see `xpnet.ops.rules`."""
+
+
+@dataclass(frozen=True)
+class Operations:
+    """The operations on one array namespace, written plainly.
+
+    Faster versions for one library subclass this and override what they do better; a test holds
+    every override to the method here.
+
+    Attributes:
+        xp: the array namespace.
+    """
+
+    xp: Namespace
+
+    def apply(
+        self, rule: Rule, *arrays: Array, scalars: Sequence[float] = (), out: Array | None = None
+    ) -> Array:
+        """``rule(xp, *arrays, *scalars)``, elementwise."""
+        return rule(self.xp, *arrays, *scalars)
+
+    def chain(
+        self,
+        rule: Rule,
+        dy: Array,
+        *arrays: Array,
+        scalars: Sequence[float] = (),
+        out: Array | None = None,
+    ) -> Array:
+        """``dy · rule(xp, *arrays, *scalars)``: one link of the chain rule, elementwise."""
+        return dy * rule(self.xp, *arrays, *scalars)
+
+    def update(
+        self,
+        rule: Rule,
+        targets: Sequence[Array],
+        inputs: Sequence[Array] = (),
+        scalars: Sequence[float] = (),
+    ) -> None:
+        """``targets ← rule(xp, *targets, *inputs, *scalars)``, in place, elementwise.
+
+        The rule returns one new value per target: a tuple, or the value itself for one target.
+        """
+        new = rule(self.xp, *targets, *inputs, *scalars)
+        for target, value in zip(targets, new if len(targets) > 1 else (new,), strict=True):
+            target[...] = value
+
+    def matmul(self, a: Array, b: Array, out: Array | None = None) -> Array:
+        """The matrix product ``a b``."""
+        return _into(out, a @ b)
+
+    def affine(
+        self, x: Array, weight: Array, bias: Array | None, out: Array | None = None
+    ) -> Array:
+        """``x W + b`` for rows ``x: (m, n_in)``, ``W: (n_in, n_out)``, ``b: (n_out,)``."""
+        z = x @ weight
+        return z if bias is None else z + bias
+
+    def column_sum(self, x: Array, out: Array | None = None) -> Array:
+        """The sum over the rows of ``x: (m, n)``, of shape ``(n,)``."""
+        return _into(out, self.xp.sum(x, axis=0))
+
+    def multiply(self, a: Array, b: Array, out: Array | None = None) -> Array:
+        """``a ⊙ b``."""
+        return a * b
+
+    def scale_shift(
+        self, x: Array, scale: Array, shift: Array, out: Array | None = None
+    ) -> Array:
+        """``x ⊙ scale + shift``, a factor and a term for each column."""
+        return x * scale + shift
+
+    def batch_norm(
+        self,
+        x: Array,
+        scale: Array,
+        shift: Array,
+        eps: float,
+        out: Array | None = None,
+        x_hat: Array | None = None,
+    ) -> tuple[Array, Array, Array, Array]:
+        """``x̂ = (x − μ)/√(σ² + ε)``, ``y = γ x̂ + β`` over the rows; returns ``y, x̂, μ, σ²``.
+
+        σ² is the biased variance of the batch.
+        """
+        mean = self.xp.mean(x, axis=0)
+        centered = x - mean
+        var = self.xp.mean(centered * centered, axis=0)
+        x_hat = centered / self.xp.sqrt(var + eps)
+        return x_hat * scale + shift, x_hat, mean, var
+
+    def batch_norm_backward(
+        self,
+        dy: Array,
+        x_hat: Array,
+        scale: Array,
+        var: Array,
+        eps: float,
+        d_scale: Array,
+        d_shift: Array,
+        out: Array | None = None,
+    ) -> Array:
+        """Fill ``dγ = Σ dy·x̂`` and ``dβ = Σ dy``; return ``dx``.
+
+        ``dx = γ/(m√(σ² + ε)) · (m dy − Σdy − x̂ Σ(dy·x̂))``, since ``dx̂ = γ dy`` and γ is one
+        number a column.
+        """
+        m = dy.shape[0]
+        d_shift[...] = self.xp.sum(dy, axis=0)
+        d_scale[...] = self.xp.sum(dy * x_hat, axis=0)
+        factor = scale / (m * self.xp.sqrt(var + eps))
+        return factor * (m * dy - d_shift - x_hat * d_scale)
+
+    def keep_mask(self, like: Array, key: int, p: float, out: Array | None = None) -> Array:
+        """A dropout mask in the shape of ``like``: 0 with probability ``p``, else ``1/(1 − p)``.
+
+        Position ``i`` (row-major) is dropped where ``hash32(hash32(i ^ key) + key) < p 2³²``: a
+        function of the key and the position alone, so it is the same on every backend.
+        """
+        xp, (m, n) = self.xp, like.shape
+        position = xp.arange(m * n, dtype=xp.int64, device=like.device)
+        bits = hash32((hash32(position ^ key) + key) & 0xFFFFFFFF)
+        keep = xp.astype(xp.reshape(bits, (m, n)) >= int(p * 2**32), like.dtype)
+        return keep * (1.0 / (1.0 - p))
+
+    def take_rows(self, x: Array, indices: Array, out: Array | None = None) -> Array:
+        """The rows of ``x`` at ``indices``."""
+        return self.xp.take(x, indices, axis=0)
+
+    def softmax(self, z: Array, out: Array | None = None) -> Array:
+        """``e^(z - max z) / Σ e^(z - max z)`` along each row."""
+        e = self.xp.exp(z - self.xp.max(z, axis=1, keepdims=True))
+        return e / self.xp.sum(e, axis=1, keepdims=True)
+
+    def log_softmax(self, z: Array, out: Array | None = None) -> Array:
+        """``z - max z - log Σ e^(z - max z)`` along each row."""
+        shifted = z - self.xp.max(z, axis=1, keepdims=True)
+        return shifted - self.xp.log(self.xp.sum(self.xp.exp(shifted), axis=1, keepdims=True))
+
+
+def _into(out: Array | None, value: Array) -> Array:
+    """Write ``value`` into ``out`` where one is given: gradient views must be filled in place."""
+    if out is None:
+        return value
+    out[...] = value
+    return out

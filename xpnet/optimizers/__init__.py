@@ -1,0 +1,47 @@
+"""First-order optimizers on one flat vector, and what composes around them."""
+
+from xpnet.optimizers.adam import Adam, Adamax, AdamW, AMSGrad, Nadam, RAdam
+from xpnet.optimizers.adaptive import AdaDelta, AdaGrad, RMSProp
+from xpnet.optimizers.base import Optimizer, OptimizerState
+from xpnet.optimizers.clipping import ClipByNorm, ClipByValue
+from xpnet.optimizers.momentum import SGD, Lion, Momentum, Nesterov
+from xpnet.optimizers.penalty import Penalty
+from xpnet.optimizers.schedules import (
+    Constant,
+    Cosine,
+    Exponential,
+    LinearWarmup,
+    OneCycle,
+    ReduceOnPlateau,
+    Schedule,
+    StepDecay,
+)
+
+__all__ = [
+    "SGD",
+    "AMSGrad",
+    "AdaDelta",
+    "AdaGrad",
+    "Adam",
+    "AdamW",
+    "Adamax",
+    "ClipByNorm",
+    "ClipByValue",
+    "Constant",
+    "Cosine",
+    "Exponential",
+    "LinearWarmup",
+    "Lion",
+    "Momentum",
+    "Nadam",
+    "Nesterov",
+    "OneCycle",
+    "Optimizer",
+    "OptimizerState",
+    "Penalty",
+    "RAdam",
+    "RMSProp",
+    "ReduceOnPlateau",
+    "Schedule",
+    "StepDecay",
+]

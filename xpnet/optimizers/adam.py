@@ -1,0 +1,318 @@
+"""Adam and what grew from it: a mean gradient over the root of a mean squared gradient."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar
+
+from xpnet.backend import Array
+from xpnet.errors import require_number
+from xpnet.ops.reference import Rule
+from xpnet.ops.rules import optimizers as rules
+from xpnet.optimizers.base import Optimizer, OptimizerState, decayed_count, update_decaying
+from xpnet.parameters import Layout
+
+
+@dataclass(frozen=True)
+class Adam(Optimizer):
+    """Adaptive moments: ``θ ← θ − lr·ŝ/(√r̂ + eps)``.
+
+    ``s ← ρ₁s + (1−ρ₁)g`` and ``r ← ρ₂r + (1−ρ₂)g²`` start at 0; ``ŝ = s/(1−ρ₁ᵗ)`` and
+    ``r̂ = r/(1−ρ₂ᵗ)`` correct the bias of that start at step ``t = 1, 2, …``.
+
+    Args:
+        lr: the learning rate, above 0; about the largest step of any parameter.
+        rho1: the share of the mean gradient that is kept, in ``[0, 1)``.
+        rho2: the share of the mean squared gradient that is kept, in ``[0, 1)``.
+        eps: keeps the division finite, above 0.
+
+    Raises:
+        ArgumentError: if an argument is out of its range.
+
+    Reference: Kingma and Ba, "Adam: a method for stochastic optimization", 2015, algorithm 1.
+
+    >>> import numpy as np
+    >>> theta, adam = np.zeros(2), Adam(lr=0.1)
+    >>> adam.step(theta, np.array([3.0, -0.01]), adam.init(theta))
+    >>> theta.round(6)
+    array([-0.1,  0.1])
+    """
+
+    lr: float = 1e-3
+    rho1: float = 0.9
+    rho2: float = 0.999
+    eps: float = 1e-8
+
+    rule: ClassVar[Rule] = staticmethod(rules.adam)
+    n_slots: ClassVar[int] = 2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require_moments(self.rho1, self.rho2, self.eps)
+
+    def scalars(self, state: OptimizerState, lr: float) -> tuple[float, ...]:
+        """``(lr/(1−ρ₁ᵗ), ρ₁, 1−ρ₁, ρ₂, 1−ρ₂, 1/√(1−ρ₂ᵗ), eps)``."""
+        return _scalars(state.step, lr, self.rho1, self.rho2, self.eps)
+
+
+@dataclass(frozen=True)
+class AdamW(Optimizer):
+    """Adam with decoupled weight decay: ``θ ← (1 − lr·λ)θ − lr·ŝ/(√r̂ + eps)``.
+
+    The decay does not pass through the moments, unlike the gradient of an L2 penalty. With a layout
+    given to `init` only weights decay; without one everything does, as in PyTorch.
+
+    Args:
+        lr: the learning rate, above 0.
+        rho1: the share of the mean gradient that is kept, in ``[0, 1)``.
+        rho2: the share of the mean squared gradient that is kept, in ``[0, 1)``.
+        eps: keeps the division finite, above 0.
+        weight_decay: λ, at least 0.
+
+    Raises:
+        ArgumentError: if an argument is out of its range.
+
+    Reference: Loshchilov and Hutter, "Decoupled weight decay regularization", 2019, algorithm 2
+    (there λ is multiplied by the schedule alone, not by ``lr``).
+
+    >>> import numpy as np
+    >>> theta, adamw = np.array([1.0, -2.0]), AdamW(lr=0.1, weight_decay=0.5)
+    >>> adamw.step(theta, np.zeros(2), adamw.init(theta))
+    >>> theta
+    array([ 0.95, -1.9 ])
+    """
+
+    lr: float = 1e-3
+    rho1: float = 0.9
+    rho2: float = 0.999
+    eps: float = 1e-8
+    weight_decay: float = 0.01
+
+    rule: ClassVar[Rule] = staticmethod(rules.adamw)
+    n_slots: ClassVar[int] = 2
+    n_scalars: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require_moments(self.rho1, self.rho2, self.eps)
+        require_number(self.weight_decay, "weight_decay", low=0)
+
+    def scalars(self, state: OptimizerState, lr: float) -> tuple[float, ...]:
+        """Those of `Adam`, then ``1 − lr·λ``."""
+        moments = _scalars(state.step, lr, self.rho1, self.rho2, self.eps)
+        return (*moments, 1 - lr * self.weight_decay)
+
+    def _first_scalars(self, theta: Array, layout: Layout | None) -> tuple[float, ...]:
+        return decayed_count(theta, layout)
+
+    def _update(self, theta: Array, grad: Array, state: OptimizerState, lr: float) -> None:
+        update_decaying(self, theta, grad, state, lr)
+
+
+@dataclass(frozen=True)
+class AMSGrad(Optimizer):
+    """Adam whose rates never rise: ``θ ← θ − lr·ŝ/(√r̂_max + eps)``, ``r_max ← max(r_max, r)``.
+
+    Args:
+        lr: the learning rate, above 0.
+        rho1: the share of the mean gradient that is kept, in ``[0, 1)``.
+        rho2: the share of the mean squared gradient that is kept, in ``[0, 1)``.
+        eps: keeps the division finite, above 0.
+
+    Raises:
+        ArgumentError: if an argument is out of its range.
+
+    Reference: Reddi et al., "On the convergence of Adam and beyond", 2018, algorithm 2 (there
+    without eps and without bias correction; here, as in PyTorch, the maximum is taken of the
+    uncorrected ``r`` and then corrected).
+
+    >>> import numpy as np
+    >>> theta, amsgrad = np.zeros(1), AMSGrad(lr=0.1, rho1=0.0, rho2=0.5)
+    >>> state = amsgrad.init(theta)
+    >>> for grad in (3.0, 0.0):
+    ...     amsgrad.step(theta, np.array([grad]), state)
+    >>> state.slots[1:]
+    (array([2.25]), array([4.5]))
+    """
+
+    lr: float = 1e-3
+    rho1: float = 0.9
+    rho2: float = 0.999
+    eps: float = 1e-8
+
+    rule: ClassVar[Rule] = staticmethod(rules.amsgrad)
+    n_slots: ClassVar[int] = 3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require_moments(self.rho1, self.rho2, self.eps)
+
+    def scalars(self, state: OptimizerState, lr: float) -> tuple[float, ...]:
+        """Those of `Adam`."""
+        return _scalars(state.step, lr, self.rho1, self.rho2, self.eps)
+
+
+@dataclass(frozen=True)
+class Adamax(Optimizer):
+    """Adam with the maximum norm: ``u ← max(ρ₂u, |g| + eps)``, ``θ ← θ − lr·ŝ/u``.
+
+    Args:
+        lr: the learning rate, above 0.
+        rho1: the share of the mean gradient that is kept, in ``[0, 1)``.
+        rho2: the decay of the largest gradient, in ``[0, 1)``.
+        eps: keeps the division finite, above 0; it is not in the paper.
+
+    Raises:
+        ArgumentError: if an argument is out of its range.
+
+    Reference: Kingma and Ba, "Adam: a method for stochastic optimization", 2015, algorithm 2.
+
+    >>> import numpy as np
+    >>> theta, adamax = np.zeros(2), Adamax(lr=0.1)
+    >>> adamax.step(theta, np.array([3.0, -0.01]), adamax.init(theta))
+    >>> theta.round(6)
+    array([-0.1,  0.1])
+    """
+
+    lr: float = 2e-3
+    rho1: float = 0.9
+    rho2: float = 0.999
+    eps: float = 1e-8
+
+    rule: ClassVar[Rule] = staticmethod(rules.adamax)
+    n_slots: ClassVar[int] = 2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require_moments(self.rho1, self.rho2, self.eps)
+
+    def scalars(self, state: OptimizerState, lr: float) -> tuple[float, ...]:
+        """``(lr/(1−ρ₁ᵗ), ρ₁, 1−ρ₁, ρ₂, eps)``."""
+        rho1 = self.rho1
+        return lr / (1 - rho1**state.step), rho1, 1 - rho1, self.rho2, self.eps
+
+
+@dataclass(frozen=True)
+class Nadam(Optimizer):
+    """Adam with Nesterov's momentum: the step looks ahead by the momentum of the step to come.
+
+    ``θ ← θ − lr·(μ′s/(1 − Πμ·μ′) + (1−μ)g/(1 − Πμ))/(√r̂ + eps)``, with the moments of `Adam`, the
+    momentum ``μ = ρ₁(1 − ½·0.96^(tψ))`` of step ``t``, ``μ′`` of step ``t + 1`` and the product
+    ``Πμ`` of all steps so far, which the state keeps as a float.
+
+    Args:
+        lr: the learning rate, above 0.
+        rho1: the limit of the momentum, in ``[0, 1)``.
+        rho2: the share of the mean squared gradient that is kept, in ``[0, 1)``.
+        eps: keeps the division finite, above 0.
+        momentum_decay: ψ, how fast the momentum nears its limit, at least 0.
+
+    Raises:
+        ArgumentError: if an argument is out of its range.
+
+    Reference: Dozat, "Incorporating Nesterov momentum into Adam", 2016, algorithm 8 (there s is
+    weighed by μ, here, as in PyTorch, by ρ₁).
+
+    >>> import numpy as np
+    >>> theta, nadam = np.zeros(2), Nadam(lr=0.1)
+    >>> nadam.step(theta, np.array([3.0, -0.01]), nadam.init(theta))
+    >>> theta.round(4)
+    array([-0.1056,  0.1056])
+    """
+
+    lr: float = 2e-3
+    rho1: float = 0.9
+    rho2: float = 0.999
+    eps: float = 1e-8
+    momentum_decay: float = 0.004
+
+    rule: ClassVar[Rule] = staticmethod(rules.nadam)
+    n_slots: ClassVar[int] = 2
+    n_scalars: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require_moments(self.rho1, self.rho2, self.eps)
+        require_number(self.momentum_decay, "momentum_decay", low=0)
+
+    def scalars(self, state: OptimizerState, lr: float) -> tuple[float, ...]:
+        """``(lr(1−μ)/(1−Πμ), lr·μ′/(1−Πμ·μ′), ρ₁, 1−ρ₁, …)``; the product moves on by one step."""
+        now, ahead = self._momentum(state.step), self._momentum(state.step + 1)
+        product = state.scalars[0] * now
+        state.scalars = (product,)
+        rates = lr * (1 - now) / (1 - product), lr * ahead / (1 - product * ahead)
+        return (*rates, *_scalars(state.step, lr, self.rho1, self.rho2, self.eps)[1:])
+
+    def _first_scalars(self, theta: Array, layout: Layout | None) -> tuple[float, ...]:
+        return (1.0,)  # an empty product
+
+    def _momentum(self, t: int) -> float:
+        """``μ_t = ρ₁(1 − ½·0.96^(tψ))``."""
+        return self.rho1 * (1 - 0.5 * math.pow(0.96, t * self.momentum_decay))
+
+
+@dataclass(frozen=True)
+class RAdam(Optimizer):
+    """Adam that waits for its variance: plain momentum first, then Adam with a rectified rate.
+
+    With ``κ = 2/(1−ρ₂) − 1`` and ``κ_t = κ − 2tρ₂ᵗ/(1−ρ₂ᵗ)``: while ``κ_t ≤ 5`` the step is
+    ``θ ← θ − lr·ŝ``, afterwards ``θ ← θ − lr·l·ŝ·√(1−ρ₂ᵗ)/(√r + eps)`` with
+    ``l² = (κ_t−4)(κ_t−2)κ / ((κ−4)(κ−2)κ_t)``. The moments are those of `Adam`.
+
+    Args:
+        lr: the learning rate, above 0.
+        rho1: the share of the mean gradient that is kept, in ``[0, 1)``.
+        rho2: the share of the mean squared gradient that is kept, in ``[0, 1)``.
+        eps: keeps the division finite, above 0.
+
+    Raises:
+        ArgumentError: if an argument is out of its range.
+
+    Reference: Liu et al., "On the variance of the adaptive learning rate and beyond", 2020,
+    algorithm 2 (there without eps, and with the threshold 4: 5 is that of the authors' code).
+
+    >>> import numpy as np
+    >>> theta, radam = np.zeros(2), RAdam(lr=0.1)
+    >>> radam.step(theta, np.array([3.0, -0.01]), radam.init(theta))
+    >>> theta.round(6)
+    array([-0.3  ,  0.001])
+    """
+
+    lr: float = 1e-3
+    rho1: float = 0.9
+    rho2: float = 0.999
+    eps: float = 1e-8
+
+    rule: ClassVar[Rule] = staticmethod(rules.radam)
+    n_slots: ClassVar[int] = 2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _require_moments(self.rho1, self.rho2, self.eps)
+
+    def scalars(self, state: OptimizerState, lr: float) -> tuple[float, ...]:
+        """``(lr of plain momentum, lr of the rectified step, ρ₁, 1−ρ₁, ρ₂, 1−ρ₂, eps)``."""
+        t, rho1, rho2 = state.step, self.rho1, self.rho2
+        corrected_lr = lr / (1 - rho1**t)
+        shares = rho1, 1 - rho1, rho2, 1 - rho2, self.eps
+        limit = 2 / (1 - rho2) - 1
+        length = limit - 2 * t * rho2**t / (1 - rho2**t)
+        if length <= 5:
+            return corrected_lr, 0.0, *shares
+        rectified = (length - 4) * (length - 2) * limit
+        rectified /= (limit - 4) * (limit - 2) * length
+        return 0.0, corrected_lr * math.sqrt(rectified * (1 - rho2**t)), *shares
+
+
+def _require_moments(rho1: float, rho2: float, eps: float) -> None:
+    """Refuse what no optimizer of the family takes."""
+    require_number(rho1, "rho1", low=0, below=1)
+    require_number(rho2, "rho2", low=0, below=1)
+    require_number(eps, "eps", above=0)
+
+
+def _scalars(t: int, lr: float, rho1: float, rho2: float, eps: float) -> tuple[float, ...]:
+    """``(lr/(1−ρ₁ᵗ), ρ₁, 1−ρ₁, ρ₂, 1−ρ₂, 1/√(1−ρ₂ᵗ), eps)``."""
+    root_correction = 1 / math.sqrt(1 - rho2**t)
+    return lr / (1 - rho1**t), rho1, 1 - rho1, rho2, 1 - rho2, root_correction, eps

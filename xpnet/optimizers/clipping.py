@@ -1,0 +1,77 @@
+"""Clipping: a gradient is cut down, in place, before the step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from xpnet.backend import Array
+from xpnet.errors import require_number
+from xpnet.ops import operations_for
+from xpnet.ops.rules import optimizers as rules
+
+
+@dataclass(frozen=True)
+class ClipByValue:
+    """Every number of the gradient into ``[−limit, limit]``. It changes the direction.
+
+    Args:
+        limit: the largest magnitude, above 0.
+
+    Raises:
+        ArgumentError: if ``limit`` is out of its range.
+
+    >>> import numpy as np
+    >>> grad = np.array([0.5, -3.0, 0.0])
+    >>> ClipByValue(1.0).apply(grad)
+    >>> grad
+    array([ 0.5, -1. ,  0. ])
+    """
+
+    limit: float
+
+    def __post_init__(self) -> None:
+        require_number(self.limit, "limit", above=0)
+
+    def apply(self, grad: Array) -> None:
+        """``g ← min(max(g, −limit), limit)``, in place; NaN stays NaN."""
+        operations_for(grad).update(rules.clip_by_value, (grad,), (), (-self.limit, self.limit))
+
+
+@dataclass(frozen=True)
+class ClipByNorm:
+    """The whole gradient scaled to a norm of at most ``limit``: ``g ← g·min(1, limit/(‖g‖+10⁻⁶))``.
+
+    The norm is that of all parameters together, so the direction stays. As in PyTorch, 10⁻⁶ keeps
+    the division finite: a gradient of zeros stays one.
+
+    Args:
+        limit: the largest Euclidean norm, above 0.
+
+    Raises:
+        ArgumentError: if ``limit`` is out of its range.
+
+    Reference: Pascanu et al., "On the difficulty of training recurrent neural networks", 2013,
+    algorithm 1.
+
+    >>> import numpy as np
+    >>> grad = np.array([3.0, -4.0])
+    >>> ClipByNorm(1.0).apply(grad)
+    >>> grad.round(6)
+    array([ 0.6, -0.8])
+    """
+
+    limit: float
+
+    def __post_init__(self) -> None:
+        require_number(self.limit, "limit", above=0)
+
+    def apply(self, grad: Array) -> None:
+        """Scale ``grad`` in place; the norm stays on the device. NaN or infinity makes all NaN."""
+        if grad.shape[0] == 0:
+            return
+        xp = operations_for(grad).xp
+        # Squares of an exploding float32 gradient overflow from 1e19 on; those of unit·g do not.
+        unit = xp.maximum(xp.max(xp.abs(grad)), 1.0)
+        scaled = grad / unit
+        norm = xp.sqrt(xp.sum(scaled * scaled))
+        grad[...] = grad * xp.minimum((self.limit / unit) / (norm + 1e-6 / unit), 1.0)

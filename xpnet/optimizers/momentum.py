@@ -1,0 +1,179 @@
+"""Gradient descent, with momentum and without: one rate for every parameter."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from xpnet.backend import Array
+from xpnet.errors import require_number
+from xpnet.ops.reference import Rule
+from xpnet.ops.rules import optimizers as rules
+from xpnet.optimizers.base import Optimizer, OptimizerState, decayed_count, update_decaying
+from xpnet.parameters import Layout
+
+
+@dataclass(frozen=True)
+class SGD(Optimizer):
+    """Gradient descent, ``θ ← θ − lr·g``; stochastic when ``g`` comes from a mini-batch.
+
+    Args:
+        lr: the learning rate, above 0.
+
+    Raises:
+        ArgumentError: if ``lr`` is out of its range.
+
+    Reference: Goodfellow et al., Deep Learning, algorithm 8.1.
+
+    >>> import numpy as np
+    >>> theta, sgd = np.array([1.0, -2.0]), SGD(lr=0.1)
+    >>> sgd.step(theta, np.array([1.0, 1.0]), sgd.init(theta))
+    >>> theta
+    array([ 0.9, -2.1])
+    """
+
+    lr: float = 0.01
+
+    rule: ClassVar[Rule] = staticmethod(rules.sgd)
+
+    def scalars(self, state: OptimizerState, lr: float) -> tuple[float, ...]:
+        """``(lr,)``."""
+        return (lr,)
+
+
+@dataclass(frozen=True)
+class Momentum(Optimizer):
+    """Gradient descent with momentum: ``v ← αv − lr·g``, ``θ ← θ + v``.
+
+    Under a steady gradient the speed grows to ``lr/(1 − α)``. PyTorch keeps ``v/lr`` in place of
+    ``v``; the two agree as long as ``lr`` is the same in every step.
+
+    Args:
+        lr: the learning rate, above 0.
+        alpha: the share of the velocity that is kept, in ``[0, 1)``.
+
+    Raises:
+        ArgumentError: if an argument is out of its range.
+
+    Reference: Goodfellow et al., Deep Learning, eq. (8.15) and (8.16).
+
+    >>> import numpy as np
+    >>> theta, momentum = np.array([1.0]), Momentum(lr=0.1, alpha=0.5)
+    >>> state = momentum.init(theta)
+    >>> for _ in range(2):
+    ...     momentum.step(theta, np.array([1.0]), state)
+    >>> theta, state.slots[0]
+    (array([0.75]), array([-0.15]))
+    """
+
+    lr: float = 0.01
+    alpha: float = 0.9
+
+    rule: ClassVar[Rule] = staticmethod(rules.momentum)
+    n_slots: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_number(self.alpha, "alpha", low=0, below=1)
+
+    def scalars(self, state: OptimizerState, lr: float) -> tuple[float, ...]:
+        """``(lr, α)``."""
+        return lr, self.alpha
+
+
+@dataclass(frozen=True)
+class Nesterov(Optimizer):
+    """Nesterov's momentum, ``v ← αv − lr·g(θ + αv)``, ``θ ← θ + v``, in look-ahead form.
+
+    The vector that is stored and stepped is the look-ahead point ``φ = θ + αv``, so an ordinary
+    gradient at what is stored suffices: ``v ← αv − lr·g(φ)``, ``φ ← φ + αv − lr·g(φ)``. At a
+    minimum φ and θ are the same; `read_back` gives θ anywhere.
+
+    Args:
+        lr: the learning rate, above 0.
+        alpha: the share of the velocity that is kept, in ``[0, 1)``.
+
+    Raises:
+        ArgumentError: if an argument is out of its range.
+
+    Reference: Goodfellow et al., Deep Learning, eq. (8.21) and (8.22); the look-ahead form is
+    that of Bengio et al., "Advances in optimizing recurrent networks", 2013, eq. (7).
+
+    >>> import numpy as np
+    >>> phi, nesterov = np.array([1.0]), Nesterov(lr=0.1, alpha=0.5)
+    >>> state = nesterov.init(phi)
+    >>> nesterov.step(phi, np.array([1.0]), state)
+    >>> phi, nesterov.read_back(phi, state)
+    (array([0.85]), array([0.9]))
+    """
+
+    lr: float = 0.01
+    alpha: float = 0.9
+
+    rule: ClassVar[Rule] = staticmethod(rules.nesterov)
+    n_slots: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_number(self.alpha, "alpha", low=0, below=1)
+
+    def scalars(self, state: OptimizerState, lr: float) -> tuple[float, ...]:
+        """``(lr, α)``."""
+        return lr, self.alpha
+
+    def read_back(self, theta: Array, state: OptimizerState) -> Array:
+        """``θ = φ − αv``, a new array, where ``theta`` is the stored look-ahead point φ."""
+        return theta - self.alpha * state.slots[0]
+
+
+@dataclass(frozen=True)
+class Lion(Optimizer):
+    """Steps of one size along a sign: ``θ ← θ − lr·(sign(ρ₁v + (1−ρ₁)g) + λθ)``.
+
+    Then ``v ← ρ₂v + (1−ρ₂)g``. Every parameter moves by ``lr``, so the rate wants to be three to
+    ten times smaller than Adam's and λ, the ``weight_decay``, as much larger. With a layout given
+    to `init` only weights decay.
+
+    Args:
+        lr: the learning rate, above 0.
+        rho1: the share of the mean gradient in the step's direction, in ``[0, 1)``.
+        rho2: the share of the mean gradient that is kept, in ``[0, 1)``.
+        weight_decay: λ, decoupled from the gradient, at least 0.
+
+    Raises:
+        ArgumentError: if an argument is out of its range.
+
+    Reference: Chen et al., "Symbolic discovery of optimization algorithms", 2023, algorithm 2.
+
+    >>> import numpy as np
+    >>> theta, lion = np.array([1.0, -2.0]), Lion(lr=0.1)
+    >>> lion.step(theta, np.array([3.0, -0.01]), lion.init(theta))
+    >>> theta
+    array([ 0.9, -1.9])
+    """
+
+    lr: float = 1e-4
+    rho1: float = 0.9
+    rho2: float = 0.99
+    weight_decay: float = 0.0
+
+    rule: ClassVar[Rule] = staticmethod(rules.lion)
+    n_slots: ClassVar[int] = 1
+    n_scalars: ClassVar[int] = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_number(self.rho1, "rho1", low=0, below=1)
+        require_number(self.rho2, "rho2", low=0, below=1)
+        require_number(self.weight_decay, "weight_decay", low=0)
+
+    def scalars(self, state: OptimizerState, lr: float) -> tuple[float, ...]:
+        """``(lr, ρ₁, 1−ρ₁, ρ₂, 1−ρ₂, 1 − lr·λ)``."""
+        keep = 1 - lr * self.weight_decay
+        return lr, self.rho1, 1 - self.rho1, self.rho2, 1 - self.rho2, keep
+
+    def _first_scalars(self, theta: Array, layout: Layout | None) -> tuple[float, ...]:
+        return decayed_count(theta, layout)
+
+    def _update(self, theta: Array, grad: Array, state: OptimizerState, lr: float) -> None:
+        update_decaying(self, theta, grad, state, lr)

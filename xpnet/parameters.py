@@ -1,0 +1,118 @@
+"""The flat vector θ and its layout: which slice of it is which parameter.
+
+The only place where views are made. Roles come in order, weights first, so the weights are one
+slice: a penalty or a decay of the weights is one operation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import prod
+from typing import Literal, TypeAlias
+
+from xpnet.backend import Array, namespace_of
+from xpnet.errors import ArgumentError, require
+
+Role: TypeAlias = Literal["weight", "bias", "scale", "shift", "statistic"]
+ROLES: tuple[Role, ...] = ("weight", "bias", "scale", "shift", "statistic")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One parameter's place in the flat vector.
+
+    Attributes:
+        path: its name, such as ``"layers.0.weight"``.
+        shape: its shape.
+        role: what it is for: ``"weight"``, ``"bias"``, ``"scale"``, ``"shift"``, ``"statistic"``.
+        start: the index of its first number in the vector.
+    """
+
+    path: str
+    shape: tuple[int, ...]
+    role: Role
+    start: int
+
+    @property
+    def stop(self) -> int:
+        """The index after its last number."""
+        return self.start + prod(self.shape)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How named parameters lie in one flat vector, without gaps and without overlap.
+
+    Made by `Layout.of`. Immutable; it holds no array, so it fits any vector of its size.
+
+    Attributes:
+        entries: the places, in the order of the vector.
+
+    >>> layout = Layout.of([("b", (2,), "bias"), ("W", (3, 2), "weight")])
+    >>> [(e.path, e.start) for e in layout.entries], layout.size, layout.weights
+    ([('W', 0), ('b', 6)], 8, slice(0, 6, None))
+    >>> import numpy as np
+    >>> theta = np.zeros(8)
+    >>> layout.views(theta)["b"][...] = 1
+    >>> theta
+    array([0., 0., 0., 0., 0., 0., 1., 1.])
+    """
+
+    entries: tuple[Entry, ...]
+
+    @classmethod
+    def of(cls, parameters: Iterable[tuple[str, tuple[int, ...], Role]]) -> Layout:
+        """Lay out ``(path, shape, role)`` triples: by role, then in the order given.
+
+        Raises:
+            ArgumentError: if two parameters have the same path.
+        """
+        entries: list[Entry] = []
+        start = 0
+        for path, shape, role in sorted(parameters, key=lambda item: ROLES.index(item[2])):
+            entries.append(Entry(path, shape, role, start))
+            start = entries[-1].stop
+        paths = [entry.path for entry in entries]
+        require(len(set(paths)) == len(paths), "the paths of parameters", "be distinct", paths)
+        return cls(tuple(entries))
+
+    @property
+    def size(self) -> int:
+        """How many numbers the vector has."""
+        return self.entries[-1].stop if self.entries else 0
+
+    @property
+    def weights(self) -> slice:
+        """The slice of all weights; biases, scales and shifts lie outside."""
+        return slice(0, max((e.stop for e in self.entries if e.role == "weight"), default=0))
+
+    def views(self, vector: Array) -> dict[str, Array]:
+        """The parameters by path, as reshaped views: writing to one writes to ``vector``.
+
+        Args:
+            vector: a 1-D array of `size` numbers on any backend with writable views.
+
+        Raises:
+            ArgumentError: if ``vector`` has another shape.
+        """
+        require(
+            tuple(vector.shape) == (self.size,), "theta", f"have the shape ({self.size},)", vector
+        )
+        xp = namespace_of(vector)
+        return {e.path: xp.reshape(vector[e.start : e.stop], e.shape) for e in self.entries}
+
+    def where(self, index: int) -> str:
+        """The name of the number at ``index`` of the vector, for messages.
+
+        >>> Layout.of([("W", (3, 2), "weight")]).where(3)
+        'W[1, 1]'
+        """
+        for entry in self.entries:
+            if entry.start <= index < entry.stop:
+                offset, position = index - entry.start, []
+                for n in reversed(entry.shape):
+                    offset, last = divmod(offset, n)
+                    position.append(str(last))
+                return f"{entry.path}[{', '.join(reversed(position))}]"
+        raise ArgumentError(f"index must be in 0..{self.size - 1}; got {index}.")
