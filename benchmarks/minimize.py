@@ -83,6 +83,7 @@ class Slope:
         self.calls, self.seconds = 0, 0.0
 
     def __call__(self, x: Any) -> tuple[float, Any]:
+        """The value and the gradient, timed."""
         begin = time.perf_counter()
         grad = self.curvatures * x
         value = 0.5 * float(grad @ x)
@@ -147,6 +148,7 @@ class Softmax:
         self.n = X.shape[1] * 10 + 10
 
     def __call__(self, theta: Any) -> tuple[float, Any]:
+        """The value and the gradient."""
         weight, bias = theta[:-10].reshape(-1, 10), theta[-10:]
         z = self.X @ weight + bias
         z -= z.max(axis=1, keepdims=True)

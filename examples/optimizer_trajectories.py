@@ -35,12 +35,10 @@ def main(file: str) -> None:
     results = compare(function, METHODS, (-7.0, 2.0), max_iter=STEPS)
     print(table(results))
     figure = Figure(figsize=(12, 10), layout="constrained")
-    axes = figure.subplots(3, 3).ravel()
-    for ax, result in zip(axes, results, strict=False):
-        plot_trajectories(function, [result], ax=ax).set_title(result.name)
-    for ax in axes[len(results) :]:
-        ax.remove()
-    plot_convergence(results, least=function.least, ax=figure.add_subplot(3, 1, 3))
+    axes = figure.subplot_mosaic("abc;def;ggg")
+    for place, result in zip("abcdef", results, strict=True):
+        plot_trajectories(function, [result], ax=axes[place]).set_title(result.name)
+    plot_convergence(results, least=function.least, ax=axes["g"])
     figure.savefig(file, dpi=120)
     print(f"Wrote {file}.")
 

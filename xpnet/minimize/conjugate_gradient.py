@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -48,7 +49,7 @@ def hager_zhang(grad: Array, before: Array, direction: Array) -> float:
         return 0.0
     slope = float(direction @ grad)
     beta = (float(y @ grad) - 2.0 * float(y @ y) * slope / curvature) / curvature
-    norm, size = float(direction @ direction) ** 0.5, float(before @ before) ** 0.5
+    norm, size = math.sqrt(float(direction @ direction)), math.sqrt(float(before @ before))
     return max(beta, -1.0 / (norm * min(0.01, size)))
 
 

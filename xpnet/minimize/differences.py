@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -68,7 +69,7 @@ def central_product(
 
 
 def _relative_step(dtype_name: str) -> float:
-    return float(np.finfo(dtype_name).eps) ** (1 / 3)
+    return math.cbrt(float(np.finfo(dtype_name).eps))
 
 
 def _moved(x: Array, i: int, by: float) -> tuple[Array, float]:

@@ -155,6 +155,29 @@ class Operations:
         return shifted - self.xp.log(self.xp.sum(self.xp.exp(shifted), axis=1, keepdims=True))
 
 
+    def one_hot(self, indices: Array, like: Array) -> Array:
+        """Rows with a 1 at ``indices: (m,)`` and else 0, in the width and dtype of ``like``."""
+        xp = self.xp
+        columns = xp.arange(like.shape[1], dtype=indices.dtype, device=like.device)
+        return xp.astype(columns[None, :] == indices[:, None], like.dtype)
+
+    def softmax_cross_entropy(
+        self, z: Array, target: Array, scale: Any, out: Array | None = None
+    ) -> tuple[Array, Array]:
+        """``Σ_i scale_i (−Σ_k t_ik log softmax(z_i)_k)`` and its gradient by ``z``.
+
+        Args:
+            z: logits, ``(m, K)``.
+            target: class indices ``(m,)``, or rows ``(m, K)`` that sum to 1.
+            scale: one factor for all rows, or a column ``(m, 1)``.
+            out: may take the gradient ``scale_i (softmax(z_i) − t_i)``.
+        """
+        rows = self.one_hot(target, z) if target.ndim == 1 else target
+        log_p = self.log_softmax(z)
+        loss = -self.xp.sum(scale * rows * log_p)
+        return loss, scale * (self.xp.exp(log_p) - rows)
+
+
 def _into(out: Array | None, value: Array) -> Array:
     """Write ``value`` into ``out`` where one is given: gradient views must be filled in place."""
     if out is None:

@@ -35,12 +35,12 @@ class Rosenbrock(TestFunction):
         require_count(self.n, "n", low=2)
 
     @property
-    def minima(self) -> tuple[Coordinates, ...]:  # type: ignore[override]  # depends on n
+    def minima(self) -> tuple[Coordinates, ...]:
         """All ones. For 4 ≤ n ≤ 7 and more there is a local minimum near (-1, 1, …, 1) too."""
         return ((1.0,) * self.n,)
 
     @property
-    def starts(self) -> tuple[Coordinates, ...]:  # type: ignore[override]
+    def starts(self) -> tuple[Coordinates, ...]:
         """``(-1.2, 1, -1.2, 1, …)``, the origin, and all twos."""
         classical = tuple(-1.2 if i % 2 == 0 else 1.0 for i in range(self.n))
         return classical, (0.0,) * self.n, (2.0,) * self.n
@@ -89,12 +89,12 @@ class Rastrigin(TestFunction):
         require_count(self.n, "n")
 
     @property
-    def minima(self) -> tuple[Coordinates, ...]:  # type: ignore[override]
+    def minima(self) -> tuple[Coordinates, ...]:
         """The origin, the least of the many."""
         return ((0.0,) * self.n,)
 
     @property
-    def starts(self) -> tuple[Coordinates, ...]:  # type: ignore[override]
+    def starts(self) -> tuple[Coordinates, ...]:
         """Points in the basin of the origin."""
         return (0.2,) * self.n, (-0.1,) * self.n
 
@@ -137,12 +137,12 @@ class Powell(TestFunction):
         require(self.n % 4 == 0, "n", "be a multiple of 4", self.n)
 
     @property
-    def minima(self) -> tuple[Coordinates, ...]:  # type: ignore[override]
+    def minima(self) -> tuple[Coordinates, ...]:
         """The origin."""
         return ((0.0,) * self.n,)
 
     @property
-    def starts(self) -> tuple[Coordinates, ...]:  # type: ignore[override]
+    def starts(self) -> tuple[Coordinates, ...]:
         """``(3, -1, 0, 1, …)`` and all ones."""
         return (3.0, -1.0, 0.0, 1.0) * (self.n // 4), (1.0,) * self.n
 
@@ -164,8 +164,12 @@ class Powell(TestFunction):
         _, _, r, s = self._terms(x)
         backend = backend_of(x)
         out = backend.zeros(self.n, self.n, dtype=x.dtype)
-        slopes = ((1.0, 10.0, 0.0, 0.0), (0.0, 0.0, 1.0, -1.0), (0.0, 1.0, -2.0, 0.0))
-        slopes = (*slopes, (1.0, 0.0, 0.0, -1.0))
+        slopes = (
+            (1.0, 10.0, 0.0, 0.0),
+            (0.0, 0.0, 1.0, -1.0),
+            (0.0, 1.0, -2.0, 0.0),
+            (1.0, 0.0, 0.0, -1.0),
+        )
         bends = (2.0 + 0.0 * r, 10.0 + 0.0 * r, 12.0 * r**2, 120.0 * s**2)
         for slope, bend in zip(slopes, bends, strict=True):
             t = backend.asarray(slope, dtype=x.dtype)
@@ -203,7 +207,7 @@ class StyblinskiTang(TestFunction):
         require_count(self.n, "n")
 
     @property
-    def minima(self) -> tuple[Coordinates, ...]:  # type: ignore[override]
+    def minima(self) -> tuple[Coordinates, ...]:
         """The deeper of the two in every variable."""
         return ((self.deepest,) * self.n,)
 
@@ -214,7 +218,7 @@ class StyblinskiTang(TestFunction):
         return 0.5 * self.n * (x**4 - 16.0 * x**2 + 5.0 * x)
 
     @property
-    def starts(self) -> tuple[Coordinates, ...]:  # type: ignore[override]
+    def starts(self) -> tuple[Coordinates, ...]:
         """Points in the basin of the deepest minimum."""
         return (-1.0,) * self.n, (-4.0,) * self.n, (0.0,) * self.n
 
@@ -252,12 +256,12 @@ class IllConditioned(TestFunction):
         require_number(self.condition, "condition", low=1)
 
     @property
-    def minima(self) -> tuple[Coordinates, ...]:  # type: ignore[override]
+    def minima(self) -> tuple[Coordinates, ...]:
         """All ones."""
         return ((1.0,) * self.n,)
 
     @property
-    def starts(self) -> tuple[Coordinates, ...]:  # type: ignore[override]
+    def starts(self) -> tuple[Coordinates, ...]:
         """The origin, and a point that goes up and down."""
         return (0.0,) * self.n, tuple((-2.0) ** (i % 3) for i in range(self.n))
 

@@ -13,18 +13,24 @@ class TestFunction:
     """The base of the test functions, which are objectives for `minimize`.
 
     Attributes:
-        minima: the known points of least value.
-        least: the value there.
-        starts: customary starting points, the classical one first.
+        least: the value at the minima.
         window: ``((x_low, x_high), (y_low, y_high))``, what a picture in two variables shows.
     """
 
     __test__: ClassVar[bool] = False  # not a test case, whatever its name makes pytest think
 
-    minima: tuple[Coordinates, ...]
-    starts: tuple[Coordinates, ...]
     least: float = 0.0
     window: ClassVar[tuple[Coordinates, Coordinates]] = ((-5.0, 5.0), (-5.0, 5.0))
+
+    @property
+    def minima(self) -> tuple[Coordinates, ...]:
+        """The known points of least value."""
+        raise NotImplementedError
+
+    @property
+    def starts(self) -> tuple[Coordinates, ...]:
+        """Customary starting points, the classical one first."""
+        raise NotImplementedError
 
     def value(self, x: Array) -> Array:
         """f(x), a 0-d array, for x of shape ``(n,)``."""

@@ -18,7 +18,8 @@ class Armijo(LineSearch):
 
     A refused α is replaced by the minimizer of the parabola through what is known, kept within
     ``[0.1 α, 0.5 α]``. In a box the path is ``P(x + αd)`` and the decrease asked for is
-    ``c₁ ∇fᵀ(P(x + αd) - x)``. It costs a value per trial and one gradient.
+    ``c₁ ∇fᵀ(P(x + αd) - x)``. It costs a value per trial, and a gradient for the
+    first and the accepted one.
 
     Args:
         c1: the share of the first-order decrease that is sufficient, in (0, 1).
@@ -46,7 +47,7 @@ class Armijo(LineSearch):
         alpha = first
         for _ in range(self.max_evaluations):
             rise, first_order, x = ray.rise(alpha)
-            if rise <= self.c1 * first_order:
+            if first_order < 0.0 and rise <= self.c1 * first_order:
                 return ray.problem.evaluate(x, alpha)
             if math.isfinite(rise):
                 shorter = quadratic_minimum(ray.origin, alpha, rise)

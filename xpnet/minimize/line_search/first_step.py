@@ -9,7 +9,7 @@ from xpnet.minimize.line_search.ray import Ray
 
 def unit_step(ray: Ray) -> float:
     """``min(1, 1/‖∇f‖)`` for a ray along ``-∇f``: at the start nothing tells the scale of f."""
-    return min(1.0, abs(ray.origin.slope) ** -0.5)
+    return min(1.0, 1.0 / math.sqrt(abs(ray.origin.slope)))
 
 
 class ExpectedStep:

@@ -89,17 +89,21 @@ class Ray:
         return Trial(alpha, rise, slope, point)
 
     def rise(self, alpha: float) -> tuple[float, float, Array]:
-        """A look by the value alone: the rise, its first-order part ``∇fᵀ(x_α - x)``, and x_α."""
-        start = self.origin.point
-        x = self.at(alpha)
-        value = self.problem.value(x)
+        """A look by the value: the rise, its first-order part ``∇fᵀ(x_α - x)``, and x_α.
+
+        The first look takes the gradient with it: it is mostly the one accepted.
+        """
+        start, x = self.origin.point, self.at(alpha)
+        value = self.problem.value(x) if self.tried else self.problem.evaluate(x).value
         self.tried.append((alpha, value))
-        boxed = self.problem.box is not None
-        first_order = float(start.grad @ (x - start.x)) if boxed else alpha * self.origin.slope
-        rise = value - start.value
-        if abs(rise) <= self.noise:
-            end = float(self.problem.evaluate(x).grad @ (x - start.x))
-            rise = self._smoothed(rise, first_order, end)
+        rise, first_order = value - start.value, alpha * self.origin.slope
+        hidden = abs(rise) <= self.noise
+        if hidden or self.problem.box is not None:
+            moved = x - start.x
+            first_order = float(start.grad @ moved)
+            if hidden:
+                end = float(self.problem.evaluate(x).grad @ moved)
+                rise = self._smoothed(rise, first_order, end)
         return rise, first_order, x
 
     def _smoothed(self, rise: float, start: float, end: float) -> float:

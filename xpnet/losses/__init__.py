@@ -1,0 +1,20 @@
+"""Losses: means over a batch, with their gradients by the network's output."""
+
+from xpnet.losses.base import Loss
+from xpnet.losses.classification import BinaryCrossEntropy, CrossEntropy, Hinge, PerceptronLoss
+from xpnet.losses.likelihood import GaussianNLL, PoissonNLL
+from xpnet.losses.regression import MAE, MSE, HalfMSE, Huber
+
+__all__ = [
+    "MAE",
+    "MSE",
+    "BinaryCrossEntropy",
+    "CrossEntropy",
+    "GaussianNLL",
+    "HalfMSE",
+    "Hinge",
+    "Huber",
+    "Loss",
+    "PerceptronLoss",
+    "PoissonNLL",
+]
