@@ -6,7 +6,7 @@ written in, so that a layer keeps no more than it must.
 
 from __future__ import annotations
 
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from xpnet.backend import Array
@@ -24,6 +24,14 @@ class Activation:
         value: the rule ``φ(xp, z, *scalars)``.
         derivative: the rule ``φ'(xp, saved, *scalars)``.
         saves: what ``derivative`` is written in: the ``"output"`` ``a = φ(z)`` or the ``"input"``.
+
+    >>> import numpy as np
+    >>> from xpnet.ops import operations_for
+    >>> z = np.array([[-2.0, 3.0]])
+    >>> ops, phi = operations_for(z), LeakyReLU(0.1)
+    >>> a = phi.forward(ops, z)
+    >>> a, phi.backward(ops, a, np.ones((1, 2)))
+    (array([[-0.2,  3. ]]), array([[0.1, 1. ]]))
     """
 
     value: ClassVar[Rule]
@@ -31,27 +39,48 @@ class Activation:
     saves: ClassVar[Literal["output", "input"]] = "output"
 
     def scalars(self) -> tuple[float, ...]:
-        """The hyperparameters, in the order in which the rules take them."""
-        return astuple(self) if self.__dict__ else ()  # type: ignore[call-overload]
+        """The hyperparameters as floats, in the order in which the rules take them."""
+        return tuple(float(number) for number in vars(self).values())
 
     def forward(self, ops: Operations, z: Array, out: Array | None = None) -> Array:
-        """``φ(z)``, perhaps in ``out``, which may be ``z`` itself."""
-        return ops.apply(type(self).value, z, scalars=self.scalars(), out=out)
+        """``φ(z)``.
 
-    def backward(
-        self, ops: Operations, saved: Array, dy: Array, out: Array | None = None
-    ) -> Array:
-        """``∂L/∂z = dy ⊙ φ'``, with ``saved`` as `saves` says."""
-        return ops.chain(type(self).derivative, dy, saved, scalars=self.scalars(), out=out)
+        Args:
+            ops: the operations of the backend of ``z``.
+            z: the input, ``(m, n)``.
+            out: an array like ``z`` that may take the result; it may be ``z`` itself.
 
-    def tangent(self, ops: Operations, saved: Array, dz: Array) -> Array:
-        """``φ' ⊙ ż``: forward mode; the same product as backward where φ is elementwise."""
-        return self.backward(ops, saved, dz)
+        Returns:
+            The output ``a``, which may be ``out`` or, of the identity, ``z``.
+        """
+        return ops.apply(self.value, z, scalars=self.scalars(), out=out)
+
+    def backward(self, ops: Operations, saved: Array, dy: Array, out: Array | None = None) -> Array:
+        """``∂L/∂z = dy ⊙ φ'``.
+
+        Args:
+            ops: the operations of the backend.
+            saved: the output or the input of `forward`, as `saves` says.
+            dy: ``∂L/∂a``, ``(m, n)``.
+            out: an array like ``dy`` that may take the result.
+
+        Returns:
+            ``∂L/∂z``, ``(m, n)``.
+        """
+        return ops.chain(self.derivative, dy, saved, scalars=self.scalars(), out=out)
+
+    def tangent(self, ops: Operations, saved: Array, dz: Array, out: Array | None = None) -> Array:
+        """``ȧ = φ' ⊙ ż``, forward mode: `backward` again, for every Jacobian here is symmetric."""
+        return self.backward(ops, saved, dz, out)
 
 
 @dataclass(frozen=True)
 class Identity(Activation):
-    """``φ(z) = z``; ``φ' = 1``."""
+    """``φ(z) = z``; ``φ' = 1``. Nothing is copied.
+
+    >>> Identity().forward(None, 3.0)
+    3.0
+    """
 
     value = staticmethod(rules.identity)
     derivative = staticmethod(rules.one)
@@ -60,9 +89,7 @@ class Identity(Activation):
         """``z`` itself."""
         return z
 
-    def backward(
-        self, ops: Operations, saved: Array, dy: Array, out: Array | None = None
-    ) -> Array:
+    def backward(self, ops: Operations, saved: Array, dy: Array, out: Array | None = None) -> Array:
         """``dy`` itself."""
         return dy
 
@@ -74,10 +101,18 @@ class Affine(Activation):
     Args:
         slope: any finite number; default 1.
         intercept: any finite number; default 0.
+
+    Raises:
+        ArgumentError: if one of them is not a finite number.
+
+    >>> Affine(slope="2")
+    Traceback (most recent call last):
+    xpnet.errors.ArgumentError: slope must be a finite number; got '2'.
     """
 
     slope: float = 1.0
     intercept: float = 0.0
+
     value = staticmethod(rules.affine)
     derivative = staticmethod(rules.affine_slope)
 
@@ -88,14 +123,22 @@ class Affine(Activation):
 
 @dataclass(frozen=True)
 class Step(Activation):
-    """``φ(z) = [z > 0]``: forward only, for threshold units built by hand."""
+    """``φ(z) = [z > 0]``: forward only, for threshold units built by hand.
+
+    Reference: W. McCulloch, W. Pitts, "A logical calculus of the ideas immanent in nervous
+    activity", 1943.
+
+    >>> import numpy as np
+    >>> from xpnet.ops import operations_for
+    >>> z = np.array([[-0.5, 0.0, 0.5]])
+    >>> Step().forward(operations_for(z), z)
+    array([[0., 0., 1.]])
+    """
 
     value = staticmethod(rules.step)
 
-    def backward(
-        self, ops: Operations, saved: Array, dy: Array, out: Array | None = None
-    ) -> Array:
-        """Refused: the derivative is zero almost everywhere, so nothing would be learned.
+    def backward(self, ops: Operations, saved: Array, dy: Array, out: Array | None = None) -> Array:
+        """Refused, and so is `tangent`: with a derivative of 0 nothing would be learned.
 
         Raises:
             ArgumentError: always.
@@ -108,10 +151,10 @@ class Step(Activation):
 
 @dataclass(frozen=True)
 class Sigmoid(Activation):
-    """``φ(z) = 1/(1 + e^-z)``; ``φ' = a (1 − a)``. No input overflows.
+    """``φ(z) = 1/(1 + e^(-z))``; ``φ' = a(1 - a)``. No input overflows.
 
-    >>> from xpnet.ops import operations_for
     >>> import numpy as np
+    >>> from xpnet.ops import operations_for
     >>> z = np.array([[-1000.0, 0.0, 1000.0]])
     >>> Sigmoid().forward(operations_for(z), z)
     array([[0. , 0.5, 1. ]])
@@ -123,7 +166,14 @@ class Sigmoid(Activation):
 
 @dataclass(frozen=True)
 class Tanh(Activation):
-    """``φ(z) = tanh z``; ``φ' = 1 − a²``."""
+    """``φ(z) = tanh z``; ``φ' = 1 - a²``.
+
+    >>> import numpy as np
+    >>> from xpnet.ops import operations_for
+    >>> a = np.array([[0.0, 0.5]])
+    >>> Tanh().backward(operations_for(a), a, np.ones((1, 2)))
+    array([[1.  , 0.75]])
+    """
 
     value = staticmethod(rules.tanh)
     derivative = staticmethod(rules.tanh_slope)
@@ -131,7 +181,17 @@ class Tanh(Activation):
 
 @dataclass(frozen=True)
 class ReLU(Activation):
-    """``φ(z) = max(0, z)``; ``φ' = [z > 0]``, 0 at the kink."""
+    """``φ(z) = max(0, z)``; ``φ' = [z > 0]``, 0 at the kink.
+
+    Reference: V. Nair, G. Hinton, "Rectified Linear Units Improve Restricted Boltzmann Machines",
+    ICML 2010.
+
+    >>> import numpy as np
+    >>> from xpnet.ops import operations_for
+    >>> z = np.array([[-1.0, 2.0]])
+    >>> ReLU().forward(operations_for(z), z)
+    array([[0., 2.]])
+    """
 
     value = staticmethod(rules.relu)
     derivative = staticmethod(rules.relu_slope)
@@ -139,34 +199,54 @@ class ReLU(Activation):
 
 @dataclass(frozen=True)
 class LeakyReLU(Activation):
-    """``φ(z) = z`` where positive, else ``αz``; ``φ' = 1`` or ``α``.
+    """``φ(z) = z`` where positive, else ``αz``; ``φ' = 1`` or ``α``, α at the kink.
 
     Args:
-        alpha: the slope of the negative side, at least 0; default 0.01.
+        alpha: the slope of the negative side, above 0, for the sign of the output tells the side;
+            default 0.01.
 
     Raises:
-        ArgumentError: if ``alpha`` is negative: the sign of the output would not tell the side.
+        ArgumentError: if ``alpha`` is not above 0.
+
+    Reference: A. Maas et al., "Rectifier Nonlinearities Improve Neural Network Acoustic Models",
+    2013, equation 2.
+
+    >>> LeakyReLU(0)
+    Traceback (most recent call last):
+    xpnet.errors.ArgumentError: alpha must be a finite number, above 0; got 0.
     """
 
     alpha: float = 0.01
+
     value = staticmethod(rules.leaky_relu)
     derivative = staticmethod(rules.leaky_relu_slope)
 
     def __post_init__(self) -> None:
-        require_number(self.alpha, "alpha", low=0)
+        require_number(self.alpha, "alpha", above=0)
 
 
 @dataclass(frozen=True)
 class ELU(Activation):
-    """``φ(z) = z`` where positive, else ``α(e^z − 1)``; ``φ' = 1`` or ``a + α``.
+    """``φ(z) = z`` where positive, else ``α(eᶻ - 1)``; ``φ' = 1`` or ``αeᶻ = a + α``.
 
     Args:
-        alpha: minus the limit for ``z → −∞``, above 0; default 1.
+        alpha: minus the limit for ``z → -∞``, above 0; default 1.
 
-    Reference: D.-A. Clevert et al., "Exponential Linear Units", ICLR 2016, equation 15.
+    Raises:
+        ArgumentError: if ``alpha`` is not above 0.
+
+    Reference: D.-A. Clevert et al., "Fast and Accurate Deep Network Learning by Exponential
+    Linear Units", ICLR 2016.
+
+    >>> import numpy as np
+    >>> from xpnet.ops import operations_for
+    >>> z = np.array([[-1000.0, 2.0]])
+    >>> ELU(alpha=0.5).forward(operations_for(z), z)
+    array([[-0.5,  2. ]])
     """
 
     alpha: float = 1.0
+
     value = staticmethod(rules.elu)
     derivative = staticmethod(rules.elu_slope)
 
@@ -176,9 +256,18 @@ class ELU(Activation):
 
 @dataclass(frozen=True)
 class SELU(Activation):
-    """``φ(z) = λ elu(z, α)`` with the α and λ for which mean 0 and variance 1 are a fixed point.
+    """``φ(z) = λz`` where positive, else ``λα(eᶻ - 1)``; ``φ' = λ`` or ``a + λα``.
+
+    α = 1.6733 and λ = 1.0507 make mean 0 and variance 1 a fixed point, if the weights are drawn by
+    `LecunNormal`.
 
     Reference: G. Klambauer et al., "Self-Normalizing Neural Networks", 2017, equation 2.
+
+    >>> import numpy as np
+    >>> from xpnet.ops import operations_for
+    >>> z = np.array([[-1000.0, 1.0]])
+    >>> SELU().forward(operations_for(z), z).round(4)
+    array([[-1.7581,  1.0507]])
     """
 
     value = staticmethod(rules.selu)
@@ -187,7 +276,17 @@ class SELU(Activation):
 
 @dataclass(frozen=True)
 class Softplus(Activation):
-    """``φ(z) = log(1 + e^z)`` without overflow; ``φ' = σ(z) = 1 − e^-a``."""
+    """``φ(z) = log(1 + eᶻ)`` without overflow; ``φ' = σ(z) = 1 - e^(-a)``.
+
+    Reference: C. Dugas et al., "Incorporating Second-Order Functional Knowledge for Better Option
+    Pricing", NIPS 2000.
+
+    >>> import numpy as np
+    >>> from xpnet.ops import operations_for
+    >>> z = np.array([[0.0, 1000.0]])
+    >>> Softplus().forward(operations_for(z), z).round(4)
+    array([[6.931e-01, 1.000e+03]])
+    """
 
     value = staticmethod(rules.softplus)
     derivative = staticmethod(rules.softplus_slope)
@@ -195,9 +294,15 @@ class Softplus(Activation):
 
 @dataclass(frozen=True)
 class GELU(Activation):
-    """``φ(z) = z Φ(z)`` with the normal distribution function Φ, exact; ``φ' = Φ + z φ_N(z)``.
+    """``φ(z) = zΦ(z)`` with the normal distribution Φ, exact; ``φ' = Φ(z) + z e^(-z²/2)/√(2π)``.
 
-    Reference: D. Hendrycks and K. Gimpel, "Gaussian Error Linear Units", 2016.
+    Reference: D. Hendrycks, K. Gimpel, "Gaussian Error Linear Units", 2016.
+
+    >>> import numpy as np
+    >>> from xpnet.ops import operations_for
+    >>> z = np.array([[-1.0, 1.0]])
+    >>> GELU().forward(operations_for(z), z).round(6)
+    array([[-0.158655,  0.841345]])
     """
 
     value = staticmethod(rules.gelu)
@@ -207,7 +312,16 @@ class GELU(Activation):
 
 @dataclass(frozen=True)
 class GELUTanh(Activation):
-    """``φ(z) = ½z(1 + tanh(√(2/π)(z + 0.044715z³)))``, the usual approximation of `GELU`."""
+    """``φ(z) = ½z(1 + tanh(√(2/π)(z + 0.044715z³)))``, within 5e-4 of `GELU` and cheaper.
+
+    Reference: D. Hendrycks, K. Gimpel, "Gaussian Error Linear Units", 2016, section 2.
+
+    >>> import numpy as np
+    >>> from xpnet.ops import operations_for
+    >>> z = np.array([[-1.0, 1.0]])
+    >>> GELUTanh().forward(operations_for(z), z).round(6)
+    array([[-0.158808,  0.841192]])
+    """
 
     value = staticmethod(rules.gelu_tanh)
     derivative = staticmethod(rules.gelu_tanh_slope)
@@ -216,7 +330,17 @@ class GELUTanh(Activation):
 
 @dataclass(frozen=True)
 class SiLU(Activation):
-    """``φ(z) = z σ(z)``, also called swish; ``φ' = σ(1 + z(1 − σ))``."""
+    """``φ(z) = zσ(z)``, also called swish; ``φ' = s + z s(1 - s)`` with ``s = σ(z)``.
+
+    Reference: S. Elfwing et al., "Sigmoid-Weighted Linear Units for Neural Network Function
+    Approximation in Reinforcement Learning", 2017.
+
+    >>> import numpy as np
+    >>> from xpnet.ops import operations_for
+    >>> z = np.array([[-1.0, 1.0]])
+    >>> SiLU().forward(operations_for(z), z).round(4)
+    array([[-0.2689,  0.7311]])
+    """
 
     value = staticmethod(rules.silu)
     derivative = staticmethod(rules.silu_slope)
@@ -225,7 +349,16 @@ class SiLU(Activation):
 
 @dataclass(frozen=True)
 class HardSigmoid(Activation):
-    """``φ(z) = min(max(0.2z + 0.5, 0), 1)``; ``φ' = 0.2`` strictly inside, else 0."""
+    """``φ(z) = min(max(0.2z + 0.5, 0), 1)``; ``φ' = 0.2`` strictly inside, else 0.
+
+    Theano's form; PyTorch's has the slope 1/6.
+
+    >>> import numpy as np
+    >>> from xpnet.ops import operations_for
+    >>> z = np.array([[-3.0, 1.0, 3.0]])
+    >>> HardSigmoid().forward(operations_for(z), z)
+    array([[0. , 0.7, 1. ]])
+    """
 
     value = staticmethod(rules.hard_sigmoid)
     derivative = staticmethod(rules.hard_sigmoid_slope)
@@ -233,7 +366,14 @@ class HardSigmoid(Activation):
 
 @dataclass(frozen=True)
 class Exponential(Activation):
-    """``φ(z) = e^z``; ``φ' = a``. It overflows as the exponential does (float32: z > 88.7)."""
+    """``φ(z) = eᶻ``; ``φ' = a``. It overflows where eᶻ does: above 709, in float32 above 88.
+
+    >>> import numpy as np
+    >>> from xpnet.ops import operations_for
+    >>> z = np.array([[-1000.0, 0.0]])
+    >>> Exponential().forward(operations_for(z), z)
+    array([[0., 1.]])
+    """
 
     value = staticmethod(rules.exponential)
     derivative = staticmethod(rules.identity)
@@ -241,18 +381,22 @@ class Exponential(Activation):
 
 @dataclass(frozen=True)
 class Softmax(Activation):
-    """``φ(z)_k = e^(z_k − max z) / Σ_j e^(z_j − max z)`` along each row.
+    """``φ(z)_k = e^(z_k - max z)/Σ_j e^(z_j - max z)`` along each row; ``∂φ/∂z = diag a - a aᵀ``.
 
-    For classification leave the output layer linear and take `CrossEntropy`, which is written on
-    logits; this activation is for hidden use and for squared losses on probabilities.
+    For classification leave the last layer linear and take `CrossEntropy`, which is written on
+    logits; this activation is for hidden layers and for squared losses on probabilities.
+
+    >>> import numpy as np
+    >>> from xpnet.ops import operations_for
+    >>> z = np.array([[1000.0, 1000.0]])
+    >>> Softmax().forward(operations_for(z), z)
+    array([[0.5, 0.5]])
     """
 
     def forward(self, ops: Operations, z: Array, out: Array | None = None) -> Array:
         """The softmax of each row."""
         return ops.softmax(z, out=out)
 
-    def backward(
-        self, ops: Operations, saved: Array, dy: Array, out: Array | None = None
-    ) -> Array:
-        """``a ⊙ (dy − Σ_k a_k dy_k)``: the Jacobian is symmetric."""
+    def backward(self, ops: Operations, saved: Array, dy: Array, out: Array | None = None) -> Array:
+        """``a ⊙ (dy - Σ_k a_k dy_k)``."""
         return saved * (dy - ops.xp.sum(saved * dy, axis=1, keepdims=True))

@@ -110,6 +110,11 @@ class Backend:
         """An array of zeros of ``shape``, in the backend's float dtype unless said."""
         return self.xp.zeros(shape, dtype=dtype or self.dtype, device=self.device)
 
+    @property
+    def reads_are_free(self) -> bool:
+        """Whether reading a number costs nothing: on a GPU it waits for all queued work."""
+        return self.name != "cupy"
+
     def synchronize(self) -> None:
         """Wait until the device has done all the work queued on it; at once on a CPU."""
         if self.name == "cupy":
@@ -126,7 +131,7 @@ class Backend:
 
 
 def get_backend(
-    name: BackendName | Backend = "numpy", *, dtype: str = "float32", device: Any = None
+    name: BackendName | Backend | str = "numpy", *, dtype: str = "float32", device: Any = None
 ) -> Backend:
     """The backend called ``name``, after an operation on it has worked.
 

@@ -35,13 +35,15 @@ class NonFiniteError(ArithmeticError):
         epoch: the epoch, counted from 1.
         step: the step inside the epoch, counted from 1.
         layer: the first layer whose output is not finite, ``"loss"`` if all layers are finite.
+        history: the `xpnet.History` of the epochs before.
     """
 
-    def __init__(self, message: str, *, epoch: int, step: int, layer: str) -> None:
+    def __init__(self, message: str, *, epoch: int, step: int, layer: str, history: Any) -> None:
         super().__init__(message)
         self.epoch = epoch
         self.step = step
         self.layer = layer
+        self.history = history
 
 
 class FallbackWarning(UserWarning):
@@ -103,8 +105,8 @@ def require_number(
         isinstance(value, Real)
         and not isinstance(value, bool)
         and math.isfinite(value)
-        and low <= value <= high
-        and above < value < below
+        and low <= float(value) <= high
+        and above < float(value) < below
     )
     if ok:
         return
@@ -129,12 +131,14 @@ def require_count(value: object, argument: str, *, low: int = 1) -> None:
     Traceback (most recent call last):
     xpnet.errors.ArgumentError: epochs must be an integer of at least 1; got 0.
     """
-    ok = isinstance(value, Integral) and not isinstance(value, bool) and value >= low
+    ok = isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= low
     require(ok, argument, f"be an integer of at least {low}", value)
 
 
-def require_type(value: object, kinds: type | tuple[type, ...], argument: str, do: str = "") -> None:
-    """Refuse ``value`` unless it is an instance of ``kinds``; a class given for an instance is told.
+def require_type(
+    value: object, kinds: type | tuple[type, ...], argument: str, do: str = ""
+) -> None:
+    """Refuse ``value`` unless it is an instance of ``kinds``; a class is told to be called.
 
     >>> require_type("adam", int, "seed")
     Traceback (most recent call last):
@@ -151,9 +155,9 @@ def require_type(value: object, kinds: type | tuple[type, ...], argument: str, d
 def unknown_name(argument: str, name: object, known: Iterable[str]) -> ArgumentError:
     """The error for a name that is not in a closed list, with the nearest right one.
 
-    >>> raise unknown_name("backend", "numpi", ["cupy", "numpy"])
+    >>> raise unknown_name("mode", "numpi", ["numpy", "cupy"])
     Traceback (most recent call last):
-    xpnet.errors.ArgumentError: backend must be one of cupy, numpy; got 'numpi'. Did you mean 'numpy'?
+    xpnet.errors.ArgumentError: mode must be one of cupy, numpy; got 'numpi'. Did you mean 'numpy'?
     """
     names = sorted(known)
     near = difflib.get_close_matches(str(name).lower(), [n.lower() for n in names], n=1, cutoff=0.5)

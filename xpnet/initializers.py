@@ -12,48 +12,60 @@ from xpnet.errors import require, require_number, require_type
 
 Host: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 
-TRUNCATED_STD = 0.8796256610342398
-"""The standard deviation of a standard normal cut at ±2: √(1 − 4 φ(2)/(2 Φ(2) − 1))."""
+TRUNCATED_STD = math.sqrt(
+    1.0 - 4.0 * math.exp(-2.0) / math.sqrt(2.0 * math.pi) / math.erf(math.sqrt(2.0))
+)
+"""0.8796, the deviation of a standard normal cut at ±2: ``√(1 - 4φ(2)/(Φ(2) - Φ(-2)))``."""
 
 
 class Initializer:
-    """A frozen dataclass with a ``draw``; what it returns is cast and moved by the caller."""
+    """The base of all initializers, which are frozen dataclasses of their settings."""
 
     def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Host:
-        """Numbers of ``shape`` in float64 on the host.
+        """The initial values of one parameter; the caller casts and moves them.
 
         Args:
-            rng: the stream to draw from.
-            shape: the parameter's shape; of ``(n_in, n_out)`` the fans are the two numbers, of
-                ``(n,)`` both are ``n``.
+            rng: the stream to draw from, which goes on.
+            shape: the parameter's shape. ``fan_in, fan_out`` are the two numbers of
+                ``(n_in, n_out)``, and ``n`` twice of ``(n,)``.
+
+        Returns:
+            A new float64 array on the host.
+
+        Raises:
+            ArgumentError: if the initializer is not defined for ``shape``.
+
+        >>> GlorotUniform().draw(np.random.default_rng(0), (2, 3)).round(2)
+        array([[ 0.3 , -0.5 , -1.01],
+               [-1.06,  0.69,  0.9 ]])
         """
         raise NotImplementedError
 
 
-def fans(shape: tuple[int, ...]) -> tuple[int, int]:
-    """``fan_in, fan_out`` of a weight of shape ``(n_in, n_out)``.
+@dataclass(frozen=True)
+class Zeros(Initializer):
+    """Every number is 0: for biases. As weights it leaves all units of a layer alike.
 
-    >>> fans((784, 200))
-    (784, 200)
+    >>> Zeros().draw(np.random.default_rng(0), (2,))
+    array([0., 0.])
     """
-    require(len(shape) > 0, "shape", "have at least one axis", shape)
-    return shape[0], shape[-1]
+
+    def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Host:
+        """Zeros; the stream is not used."""
+        return np.zeros(shape)
 
 
-def _uniform(rng: np.random.Generator, shape: tuple[int, ...], bound: float) -> Host:
-    return rng.uniform(-bound, bound, shape)
+@dataclass(frozen=True)
+class Ones(Initializer):
+    """Every number is 1: for the scale of batch norm.
 
+    >>> Ones().draw(np.random.default_rng(0), (2,))
+    array([1., 1.])
+    """
 
-def _normal(rng: np.random.Generator, shape: tuple[int, ...], std: float, truncated: bool) -> Host:
-    """``N(0, std²)``; cut at two nominal deviations and widened to keep std² if ``truncated``."""
-    draw = rng.standard_normal(shape)
-    if not truncated:
-        return std * draw
-    beyond = np.abs(draw) > 2
-    while beyond.any():
-        draw[beyond] = rng.standard_normal(int(beyond.sum()))
-        beyond = np.abs(draw) > 2
-    return std / TRUNCATED_STD * draw
+    def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Host:
+        """Ones; the stream is not used."""
+        return np.ones(shape)
 
 
 @dataclass(frozen=True)
@@ -62,6 +74,12 @@ class Constant(Initializer):
 
     Args:
         value: any finite number.
+
+    Raises:
+        ArgumentError: if ``value`` is not a finite number.
+
+    >>> Constant(0.1).draw(np.random.default_rng(0), (2,))
+    array([0.1, 0.1])
     """
 
     value: float
@@ -75,29 +93,17 @@ class Constant(Initializer):
 
 
 @dataclass(frozen=True)
-class Zeros(Initializer):
-    """Every number is 0: for biases. As weights it leaves all units of a layer alike."""
-
-    def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Host:
-        """Zeros; the stream is not used."""
-        return np.zeros(shape)
-
-
-@dataclass(frozen=True)
-class Ones(Initializer):
-    """Every number is 1: for the scale of batch norm."""
-
-    def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Host:
-        """Ones; the stream is not used."""
-        return np.ones(shape)
-
-
-@dataclass(frozen=True)
 class Uniform(Initializer):
-    """``U(−b, b)``.
+    """``U(-b, b)``, of variance ``b²/3``.
 
     Args:
         b: the bound, above 0; default 1.
+
+    Raises:
+        ArgumentError: if ``b`` is not above 0.
+
+    >>> Uniform(0.5).draw(np.random.default_rng(0), (3,)).round(4)
+    array([ 0.137 , -0.2302, -0.459 ])
     """
 
     b: float = 1.0
@@ -106,8 +112,8 @@ class Uniform(Initializer):
         require_number(self.b, "b", above=0)
 
     def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Host:
-        """Uniform numbers between ``−b`` and ``b``."""
-        return _uniform(rng, shape, self.b)
+        """Numbers of ``[-b, b)``, all alike likely."""
+        return rng.uniform(-self.b, self.b, shape)
 
 
 @dataclass(frozen=True)
@@ -116,8 +122,15 @@ class Normal(Initializer):
 
     Args:
         std: the standard deviation, above 0; default 1.
-        truncated: reject beyond two nominal deviations; the result still has variance ``std²``
-            (most libraries leave it smaller by the factor 0.774).
+        truncated: draw again what lies beyond two deviations. The cut shrinks the deviation to
+            0.8796, so the normal that is cut is wider by that factor: the variance stays ``std²``
+            and no number lies beyond ``2.274 std``.
+
+    Raises:
+        ArgumentError: if ``std`` is not above 0, or ``truncated`` is not True or False.
+
+    >>> Normal(0.01, truncated=True).draw(np.random.default_rng(0), (3,)).round(4)
+    array([ 0.0014, -0.0015,  0.0073])
     """
 
     std: float = 1.0
@@ -134,37 +147,63 @@ class Normal(Initializer):
 
 @dataclass(frozen=True)
 class LecunUniform(Initializer):
-    """``U(−1/√fan_in, 1/√fan_in)``, the "1/√n rule", of variance ``1/(3 fan_in)``."""
+    """``U(-1/√fan_in, 1/√fan_in)``, the "1/√n rule".
+
+    Its variance is ``1/(3 fan_in)``, not ``1/fan_in``.
+
+    Reference: Y. LeCun et al., "Efficient BackProp", 1998, section 4.6 (there for the variance).
+
+    >>> LecunUniform().draw(np.random.default_rng(0), (4, 2)).max() < 0.5
+    np.True_
+    """
 
     def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Host:
         """Uniform numbers within ``1/√fan_in``."""
-        return _uniform(rng, shape, 1.0 / math.sqrt(fans(shape)[0]))
+        b = 1.0 / math.sqrt(_fans(shape)[0])
+        return rng.uniform(-b, b, shape)
 
 
 @dataclass(frozen=True)
 class LecunNormal(Initializer):
-    """``N(0, 1/fan_in)``.
+    """``N(0, 1/fan_in)``: the one for `SELU`.
 
     Args:
         truncated: as in `Normal`.
+
+    Raises:
+        ArgumentError: if ``truncated`` is not True or False.
+
+    Reference: Y. LeCun et al., "Efficient BackProp", 1998, equation 16.
+
+    >>> LecunNormal().draw(np.random.default_rng(0), (4, 1)).round(4).ravel()
+    array([ 0.0629, -0.0661,  0.3202,  0.0525])
     """
 
     truncated: bool = False
 
+    def __post_init__(self) -> None:
+        require_type(self.truncated, bool, "truncated")
+
     def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Host:
         """Normal numbers of variance ``1/fan_in``."""
-        return _normal(rng, shape, math.sqrt(1.0 / fans(shape)[0]), self.truncated)
+        return _normal(rng, shape, math.sqrt(1.0 / _fans(shape)[0]), self.truncated)
 
 
 @dataclass(frozen=True)
 class GlorotUniform(Initializer):
-    """``U(±gain √(6/(fan_in + fan_out)))``.
+    """``U(-b, b)`` with ``b = gain·√(6/(fan_in + fan_out))``, for tanh and sigmoid.
 
     Args:
         gain: a factor above 0; default 1.
 
-    Reference: X. Glorot and Y. Bengio, "Understanding the difficulty of training deep feedforward
+    Raises:
+        ArgumentError: if ``gain`` is not above 0.
+
+    Reference: X. Glorot, Y. Bengio, "Understanding the difficulty of training deep feedforward
     neural networks", AISTATS 2010, equation 16.
+
+    >>> GlorotUniform().draw(np.random.default_rng(0), (3, 3)).max() < 1
+    np.True_
     """
 
     gain: float = 1.0
@@ -174,7 +213,8 @@ class GlorotUniform(Initializer):
 
     def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Host:
         """Uniform numbers of variance ``2 gain²/(fan_in + fan_out)``."""
-        return _uniform(rng, shape, self.gain * math.sqrt(6.0 / sum(fans(shape))))
+        b = self.gain * math.sqrt(6.0 / sum(_fans(shape)))
+        return rng.uniform(-b, b, shape)
 
 
 @dataclass(frozen=True)
@@ -184,6 +224,15 @@ class GlorotNormal(Initializer):
     Args:
         gain: a factor above 0; default 1.
         truncated: as in `Normal`.
+
+    Raises:
+        ArgumentError: if ``gain`` is not above 0, or ``truncated`` is not True or False.
+
+    Reference: X. Glorot, Y. Bengio, "Understanding the difficulty of training deep feedforward
+    neural networks", AISTATS 2010, equation 12.
+
+    >>> GlorotNormal().draw(np.random.default_rng(0), (1, 3)).round(4)
+    array([[ 0.0889, -0.0934,  0.4528]])
     """
 
     gain: float = 1.0
@@ -191,19 +240,28 @@ class GlorotNormal(Initializer):
 
     def __post_init__(self) -> None:
         require_number(self.gain, "gain", above=0)
+        require_type(self.truncated, bool, "truncated")
 
     def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Host:
         """Normal numbers of variance ``2 gain²/(fan_in + fan_out)``."""
-        return _normal(rng, shape, self.gain * math.sqrt(2.0 / sum(fans(shape))), self.truncated)
+        std = self.gain * math.sqrt(2.0 / sum(_fans(shape)))
+        return _normal(rng, shape, std, self.truncated)
 
 
 @dataclass(frozen=True)
 class HeUniform(Initializer):
-    """``U(±√(6/fan_in))``."""
+    """``U(-b, b)`` with ``b = √(6/fan_in)``, for ReLU; of variance ``2/fan_in``.
+
+    Reference: K. He et al., "Delving Deep into Rectifiers", ICCV 2015, equation 10.
+
+    >>> HeUniform().draw(np.random.default_rng(0), (6, 2)).max() < 1
+    np.True_
+    """
 
     def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Host:
         """Uniform numbers of variance ``2/fan_in``."""
-        return _uniform(rng, shape, math.sqrt(6.0 / fans(shape)[0]))
+        b = math.sqrt(6.0 / _fans(shape)[0])
+        return rng.uniform(-b, b, shape)
 
 
 @dataclass(frozen=True)
@@ -213,27 +271,45 @@ class HeNormal(Initializer):
     Args:
         truncated: as in `Normal`.
 
-    Reference: K. He et al., "Delving deep into rectifiers", ICCV 2015, equation 10.
+    Raises:
+        ArgumentError: if ``truncated`` is not True or False.
+
+    Reference: K. He et al., "Delving Deep into Rectifiers", ICCV 2015, equation 10.
+
+    >>> HeNormal().draw(np.random.default_rng(0), (2, 2)).round(4)
+    array([[ 0.1257, -0.1321],
+           [ 0.6404,  0.1049]])
     """
 
     truncated: bool = False
 
+    def __post_init__(self) -> None:
+        require_type(self.truncated, bool, "truncated")
+
     def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Host:
         """Normal numbers of variance ``2/fan_in``."""
-        return _normal(rng, shape, math.sqrt(2.0 / fans(shape)[0]), self.truncated)
+        return _normal(rng, shape, math.sqrt(2.0 / _fans(shape)[0]), self.truncated)
 
 
 @dataclass(frozen=True)
 class Orthogonal(Initializer):
-    """``gain Q`` with orthonormal columns, or rows where there are fewer, uniformly distributed.
+    """``gain·Q`` with orthonormal columns, or rows where these are fewer, uniformly distributed.
 
-    Q of the QR decomposition of a Gaussian matrix, its signs fixed by ``R_ii > 0``.
+    Q is that of the QR decomposition of a Gaussian matrix, its signs fixed by ``R_ii > 0``.
 
     Args:
         gain: a factor above 0; default 1.
 
+    Raises:
+        ArgumentError: if ``gain`` is not above 0.
+
     Reference: A. Saxe et al., "Exact solutions to the nonlinear dynamics of learning in deep
-    linear neural networks", ICLR 2014; signs as in F. Mezzadri, 2007.
+    linear neural networks", ICLR 2014; for the signs F. Mezzadri, "How to generate random
+    matrices from the classical compact groups", 2007.
+
+    >>> weight = Orthogonal(gain=2.0).draw(np.random.default_rng(0), (3, 2))
+    >>> np.allclose(weight.T @ weight, 4.0 * np.eye(2))
+    True
     """
 
     gain: float = 1.0
@@ -242,11 +318,25 @@ class Orthogonal(Initializer):
         require_number(self.gain, "gain", above=0)
 
     def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Host:
-        """A matrix with ``WᵀW = gain² I`` or ``WWᵀ = gain² I``."""
+        """A matrix with ``WᵀW = gain² I`` or ``WWᵀ = gain² I``; ``shape`` has two axes."""
         require(len(shape) == 2, "shape", "have two axes for an orthogonal matrix", shape)
-        rows, columns = max(shape), min(shape)
-        q, r = np.linalg.qr(rng.standard_normal((rows, columns)))
-        q = self.gain * q * np.sign(np.diag(r))
-        return q if shape[0] >= shape[1] else q.T
+        q, r = np.linalg.qr(rng.standard_normal((max(shape), min(shape))))
+        weight = self.gain * q * np.where(np.diag(r) < 0, -1.0, 1.0)
+        return weight if shape[0] >= shape[1] else weight.T.copy()
 
 
+def _fans(shape: tuple[int, ...]) -> tuple[int, int]:
+    """``fan_in, fan_out``."""
+    ok = len(shape) in (1, 2) and min(shape) >= 1
+    require(ok, "shape", "have one or two axes, none of them empty", shape)
+    return shape[0], shape[-1]
+
+
+def _normal(rng: np.random.Generator, shape: tuple[int, ...], std: float, truncated: bool) -> Host:
+    """``N(0, std²)``, if ``truncated`` without tails but with the same variance."""
+    draw = rng.standard_normal(shape)
+    if not truncated:
+        return std * draw
+    while (beyond := np.abs(draw) > 2).any():
+        draw[beyond] = rng.standard_normal(np.count_nonzero(beyond))
+    return std / TRUNCATED_STD * draw

@@ -238,3 +238,14 @@ def test_evaluations_are_counted_as_they_are_made():
         calls.clear()
         result = minimize(fun, [1.0, 2.0], method, max_iter=20)
         assert result.evaluations.functions == len(calls)
+
+
+def test_a_seed_draws_the_order_of_each_sweep():
+    def path(seed):
+        method = CoordinateDescent(seed=seed)
+        result = minimize(Rosenbrock(5), (0.0,) * 5, method, max_iter=3, keep_trajectory=True)
+        return np.stack([iterate.x for iterate in result.trajectory])
+
+    np.testing.assert_array_equal(path(1), path(1))
+    assert not np.allclose(path(1), path(2))
+    assert not np.allclose(path(1), path(None))

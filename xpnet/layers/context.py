@@ -8,6 +8,7 @@ from math import prod
 
 from xpnet.backend import Array, Backend
 from xpnet.ops.reference import Operations
+from xpnet.random import stream_key
 
 
 class Buffers:
@@ -50,7 +51,9 @@ class Context:
         training: whether batch norm normalizes by the batch and dropout drops.
         statistics: the layer's views of the running statistics (batch norm).
         update_statistics: whether a training pass updates them.
-        key: the key of this layer's random masks in this pass.
+        seed: of the random masks.
+        layer: the index of the layer, part of its masks' key.
+        step: the number of the training pass, part of its masks' key.
         need_dx: whether ``backward`` must return the gradient of the layer's input.
         buffers: reusable arrays, or ``None`` where every result is a new array.
     """
@@ -59,9 +62,16 @@ class Context:
     training: bool = False
     statistics: Mapping[str, Array] = field(default_factory=dict)
     update_statistics: bool = True
-    key: int = 0
+    seed: int = 0
+    layer: int = 0
+    step: int = 0
     need_dx: bool = True
     buffers: Buffers | None = None
+
+    @property
+    def key(self) -> int:
+        """The key of this layer's random masks in this pass."""
+        return stream_key(self.seed, self.layer, self.step)
 
     def buffer(self, name: str, *shape: int) -> Array | None:
         """An array to pass as ``out=``: reused memory, or ``None`` to have a new one made."""

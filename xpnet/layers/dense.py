@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from xpnet.activations import ELU, SELU, Activation, GELU, GELUTanh, Identity, LeakyReLU, ReLU, SiLU
+from xpnet.activations import ELU, GELU, SELU, Activation, GELUTanh, Identity, LeakyReLU, ReLU, SiLU
 from xpnet.backend import Array
 from xpnet.errors import require_count, require_type
 from xpnet.initializers import GlorotUniform, HeNormal, Initializer, LecunNormal, Zeros

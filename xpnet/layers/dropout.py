@@ -47,9 +47,7 @@ class Dropout:
         mask = ctx.ops.keep_mask(x, ctx.key, self.p, out=ctx.buffer("mask", *x.shape))
         return ctx.ops.multiply(x, mask, out=ctx.buffer("y", *x.shape)), mask
 
-    def backward(
-        self, p: Views, g: Views, tape: Array | None, dy: Array, ctx: Context
-    ) -> Array:
+    def backward(self, p: Views, g: Views, tape: Array | None, dy: Array, ctx: Context) -> Array:
         """``dY ⊙ mask``."""
         if tape is None:
             return dy

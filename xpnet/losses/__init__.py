@@ -1,4 +1,4 @@
-"""Losses: means over a batch, with their gradients by the network's output."""
+"""Losses: means over a batch, with their gradients with respect to the network's output."""
 
 from xpnet.losses.base import Loss
 from xpnet.losses.classification import BinaryCrossEntropy, CrossEntropy, Hinge, PerceptronLoss

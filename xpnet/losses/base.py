@@ -1,13 +1,12 @@
-"""What every loss is: a value of outputs and targets, averaged over the batch, with its gradient."""
+"""What every loss is: a mean over a batch of outputs and targets, and its gradient."""
 
 from __future__ import annotations
 
-from dataclasses import astuple
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from xpnet.backend import Array, namespace_of, to_numpy
+from xpnet.backend import Array, Namespace, namespace_of, to_numpy
 from xpnet.errors import ArgumentError, Phrase, require
 from xpnet.ops import operations_for
 from xpnet.ops.reference import Rule
@@ -16,13 +15,26 @@ from xpnet.ops.reference import Rule
 class Loss:
     """A loss ``L = Σ_i w_i ℓ_i / Σ_i w_i`` over the rows ``i`` of a batch, ``w_i = 1`` by default.
 
-    A subclass is a frozen dataclass of hyperparameters.
+    A subclass is a frozen dataclass. Unless it overrides `value_and_grad`, ``ℓ_i`` is the sum of
+    an elementwise rule over the outputs, and its fields are the scalars of the rule.
 
     Attributes:
+        rule: ``ℓ(xp, z, t, *scalars)`` of one output.
+        slope: its derivative by ``z``.
+        mean: whether the outputs are averaged instead of summed.
         target_kind: what targets are: ``"classes"`` (indices or rows of probabilities),
             ``"binary"`` (numbers in ``[0, 1]``), ``"signs"`` (±1) or ``"values"`` (any number).
+
+    >>> import numpy as np
+    >>> from xpnet.losses import MSE
+    >>> output, target = np.array([[1.0], [4.0]]), np.array([0.0, 0.0])
+    >>> MSE().value(output, target), MSE().value(output, target, weight=np.array([1.0, 0.0]))
+    (np.float64(8.5), np.float64(1.0))
     """
 
+    rule: ClassVar[Rule]
+    slope: ClassVar[Rule]
+    mean: ClassVar[bool] = False
     target_kind: ClassVar[Literal["classes", "binary", "signs", "values"]] = "values"
 
     def value_and_grad(
@@ -30,26 +42,35 @@ class Loss:
     ) -> tuple[Array, Array]:
         """The loss and its gradient with respect to the output.
 
-        Reads no number to the host and checks nothing; `check` is the door.
+        Reads no number to the host and looks at none: `check` is the door.
 
         Args:
             output: what the network emits, ``(m, n_out)``.
             target: ``(m, n_out)``; ``(m,)`` where ``n_out`` is 1; class indices ``(m,)`` for
-                classes. On the backend of ``output``.
+                classes. On the backend of ``output``, of any real dtype.
             weight: weights of the rows, ``(m,)``, at least 0 with a positive sum; ``None``: all 1.
-            out: an array in the shape of ``output`` that may take the gradient.
+            out: an array like ``output`` that may take the gradient.
 
         Returns:
-            The loss, a 0-d array, and ``∂L/∂output``.
+            The loss, a 0-d array, and ``∂L/∂output``, ``(m, n_out)``.
         """
-        raise NotImplementedError
+        ops, scalars, scale = operations_for(output), self._scalars(), self._scale(output, weight)
+        target = as_rows(target, output, output.shape[1])
+        losses = ops.apply(self.rule, output, target, scalars=scalars)
+        slopes = ops.apply(self.slope, output, target, scalars=scalars, out=out)
+        if weight is None:
+            return ops.xp.sum(losses) * scale, ops.apply(_times, slopes, scalars=(scale,), out=out)
+        return ops.xp.sum(losses * scale), slopes * scale
 
     def value(self, output: Array, target: Array, weight: Array | None = None) -> Array:
         """The loss alone, a 0-d array; arguments as in `value_and_grad`."""
-        return self.value_and_grad(output, target, weight)[0]
+        ops = operations_for(output)
+        target = as_rows(target, output, output.shape[1])
+        losses = ops.apply(self.rule, output, target, scalars=self._scalars())
+        return ops.xp.sum(losses * self._scale(output, weight))
 
     def check(self, target: Any, n_out: int, n_rows: int) -> None:
-        """Refuse targets that this loss cannot take.
+        """Refuse targets that this loss cannot take. It may read numbers to the host.
 
         Args:
             target: the targets, on the host or a device.
@@ -59,15 +80,10 @@ class Loss:
         Raises:
             ArgumentError: naming ``y``, the rule and what was received.
         """
-        check_shape(target, self.target_width(n_out), n_rows)
-        require_finite(target)
-
-    def target_width(self, n_out: int) -> int:
-        """How many numbers of target belong to ``n_out`` outputs."""
-        return n_out
+        check_values(target, n_out, n_rows)
 
     def decide(self, output: Array) -> Array:
-        """What a prediction is for this loss: for values, the output itself."""
+        """What a prediction is for this loss; for values the output itself, ``(m, n_out)``."""
         return output
 
     def probabilities(self, output: Array) -> Array:
@@ -77,42 +93,21 @@ class Loss:
             ArgumentError: if this loss has no probabilistic reading.
         """
         raise ArgumentError(
-            f"predict_proba needs a loss with probabilities (CrossEntropy or BinaryCrossEntropy); "
+            "loss must be one with probabilities, CrossEntropy or BinaryCrossEntropy; "
             f"got {self!r}. Use predict."
         )
 
+    def _scalars(self) -> tuple[float, ...]:
+        return tuple(float(number) for number in vars(self).values())
 
-class ElementwiseLoss(Loss):
-    """A loss whose ``ℓ`` is a sum, or a mean, over the outputs of an elementwise rule.
-
-    Attributes:
-        rule: ``ℓ(xp, z, t, *scalars)``.
-        slope: its derivative by ``z``.
-        mean: whether the outputs are averaged instead of summed.
-    """
-
-    rule: ClassVar[Rule]
-    slope: ClassVar[Rule]
-    mean: ClassVar[bool] = False
-
-    def value_and_grad(
-        self, output: Array, target: Array, weight: Array | None = None, *, out: Array | None = None
-    ) -> tuple[Array, Array]:
-        """See `Loss.value_and_grad`."""
-        ops = operations_for(output)
-        scalars = astuple(self)  # type: ignore[call-overload]
-        target = as_rows(target, output)
+    def _scale(self, output: Array, weight: Array | None) -> Any:
+        """`row_scale`, with the mean over the outputs where there is one."""
         scale = row_scale(output, weight)
-        if self.mean:
-            scale = scale * (1.0 / output.shape[1])
-        values = ops.apply(type(self).rule, output, target, scalars=scalars)
-        slopes = ops.apply(type(self).slope, output, target, scalars=scalars, out=out)
-        if weight is None:
-            return ops.xp.sum(values) * scale, ops.apply(_times, slopes, scalars=(scale,), out=out)
-        return ops.xp.sum(values * scale), slopes * scale
+        return scale * (1.0 / output.shape[1]) if self.mean else scale
 
 
-def _times(xp: Any, x: Array, factor: float) -> Array:
+def _times(xp: Namespace, x: Array, factor: float) -> Array:
+    """``x·factor``."""
     return x * factor
 
 
@@ -120,42 +115,50 @@ def row_scale(output: Array, weight: Array | None) -> Any:
     """``1/m`` or the column ``w_i / Σ w``: what each row's loss counts in the mean."""
     if weight is None:
         return 1.0 / output.shape[0]
-    xp = namespace_of(output)
-    return xp.reshape(weight / xp.sum(weight), (-1, 1))
+    column = as_rows(weight, output, 1)
+    return column / namespace_of(output).sum(column)
 
 
-def as_rows(target: Array, output: Array) -> Array:
-    """``target`` as ``(m, k)`` in the dtype of ``output``."""
+def as_rows(target: Array, output: Array, width: int) -> Array:
+    """``target`` as ``(m, width)`` in the dtype of ``output``."""
     xp = namespace_of(output)
     if target.dtype != output.dtype:
         target = xp.astype(target, output.dtype)
-    return xp.reshape(target, (-1, 1)) if target.ndim == 1 else target
+    # (m,) beside (m, 1) would broadcast to (m, m) in silence.
+    return xp.reshape(target, (output.shape[0], width))
 
 
-def check_shape(target: Any, width: int, n_rows: int) -> None:
-    """Refuse targets that are not one row of ``width`` real numbers for each row of data."""
-    shape = tuple(getattr(target, "shape", ()))
-    right = [(n_rows, width)] + ([(n_rows,)] if width == 1 else [])
-    rule = "have the shape " + " or ".join(map(str, right))
-    require(shape in right, "y", rule, target, "It needs one row for each row of X.")
-    name = str(target.dtype).rpartition(".")[2]
-    real = name.startswith(("float", "int", "uint", "bool"))
-    require(real, "y", "be real numbers", target)
+def check_values(target: Any, width: int, n_rows: int) -> None:
+    """Refuse targets that are not a row of ``width`` finite real numbers for each row of X."""
+    check_shape(target, [(n_rows, width)] + ([(n_rows,)] if width == 1 else []))
+    require_finite(target)
 
 
-def require_finite(target: Any) -> None:
+def check_shape(target: Any, shapes: list[tuple[int, ...]]) -> None:
+    """Refuse what is not an array of real numbers of one of ``shapes``."""
+    rule = "have the shape " + " or ".join(map(str, shapes))
+    do = "It needs one row for each row of X."
+    require(tuple(getattr(target, "shape", ())) in shapes, "y", rule, target, do)
+    real = is_kind(target, ("bool", "integral", "real floating"))
+    require(real, "y", "hold real numbers", target)
+
+
+def require_finite(target: Any, argument: str = "y") -> None:
     """Refuse NaN and infinity, naming the first row that has one."""
-    xp = namespace_of(target)
-    if not str(target.dtype).rpartition(".")[2].startswith("float"):
-        return
-    refuse_where(~xp.isfinite(target), target, "be finite")
+    if is_kind(target, "real floating"):
+        refuse_where(~namespace_of(target).isfinite(target), target, "be finite", argument=argument)
 
 
-def refuse_where(bad: Array, target: Any, rule: str, do: str = "") -> None:
-    """Raise for the first row of ``target`` that has a true in ``bad``."""
+def is_kind(target: Any, kind: str | tuple[str, ...]) -> bool:
+    """Whether the dtype of ``target`` is of a kind of the array API standard."""
+    return bool(namespace_of(target).isdtype(target.dtype, kind))
+
+
+def refuse_where(bad: Array, target: Any, rule: str, do: str = "", argument: str = "y") -> None:
+    """Raise for the first number of ``target`` that has a true in ``bad``."""
     if not bool(namespace_of(bad).any(bad)):
         return
-    rows = to_numpy(bad).reshape(bad.shape[0], -1).any(axis=1)
-    row = int(np.flatnonzero(rows)[0])
-    got = to_numpy(target)[row]
-    require(False, "y", rule, Phrase(f"{got} in row {row}"), do)
+    row, *column = (int(index) for index in np.argwhere(to_numpy(bad))[0])
+    value = to_numpy(target)[(row, *column)] if bad.ndim == target.ndim else to_numpy(target)[row]
+    place = f"row {row}" + "".join(f", column {index}" for index in column)
+    require(False, argument, rule, Phrase(f"{value} in {place}"), do)

@@ -1,4 +1,4 @@
-"""Negative log-likelihoods of counts and of normal values with their own variance."""
+"""Negative log-likelihoods of counts, and of normal values with a variance of their own."""
 
 from __future__ import annotations
 
@@ -7,15 +7,21 @@ from typing import Any
 
 from xpnet.backend import Array, namespace_of
 from xpnet.errors import require
-from xpnet.losses.base import ElementwiseLoss, Loss, as_rows, refuse_where, row_scale
+from xpnet.losses.base import Loss, as_rows, check_values, is_kind, refuse_where, row_scale
 from xpnet.ops.rules import losses as rules
 
 
 @dataclass(frozen=True)
-class PoissonNLL(ElementwiseLoss):
-    """``ℓ = Σ_k (e^(z_k) − t_k z_k)`` for counts ``t`` and log-rates ``z``; gradient ``e^z − t``.
+class PoissonNLL(Loss):
+    """``ℓ = Σ_k (e^(z_k) - t_k z_k)`` for counts ``t`` and log-rates ``z``; gradient ``eᶻ - t``.
 
-    The constant ``log t!`` is left out.
+    The constant ``Σ_k log t_k!`` is left out. A log-rate above 709 (88 in float32) overflows.
+    Targets are at least 0: ``(m, n_out)``, or ``(m,)`` for one output.
+
+    >>> import numpy as np
+    >>> loss, grad = PoissonNLL().value_and_grad(np.array([[0.0]]), np.array([3]))
+    >>> float(loss), grad
+    (1.0, array([[-2.]]))
     """
 
     rule = staticmethod(rules.poisson)
@@ -23,44 +29,56 @@ class PoissonNLL(ElementwiseLoss):
 
     def check(self, target: Any, n_out: int, n_rows: int) -> None:
         """Counts, none below 0."""
-        super().check(target, n_out, n_rows)
-        refuse_where(target < 0, target, "be counts, none below 0")
+        check_values(target, n_out, n_rows)
+        if not is_kind(target, "bool"):
+            refuse_where(target < 0, target, "hold counts, none below 0")
 
     def decide(self, output: Array) -> Array:
-        """The rates ``e^z``."""
+        """The rates ``eᶻ``, ``(m, n_out)``."""
         return namespace_of(output).exp(output)
 
 
 @dataclass(frozen=True)
 class GaussianNLL(Loss):
-    """``ℓ = ½ Σ_k [s_k + (t_k − μ_k)²/e^(s_k)]`` for an output ``[μ, s]`` of ``2K`` columns.
+    """``ℓ = ½ Σ_k [s_k + (t_k - μ_k)²/e^(s_k)]`` for an output ``[μ, s]`` of ``2K`` columns.
 
-    The first half of the columns is the mean, the second ``s = log σ²``; the constant
-    ``½ log 2π`` is left out. Gradients: ``(μ − t)/e^s`` and ``½ (1 − (t − μ)²/e^s)``.
+    The first K columns are the means, the others ``s = log σ²``; the constant ``½K log 2π`` is
+    left out. Gradients: ``(μ - t)/eˢ`` and ``½(1 - (t - μ)²/eˢ)``. A log variance below -709 (-88
+    in float32) overflows. Targets are finite numbers ``(m, K)``, or ``(m,)`` for one mean.
 
-    Reference: D. Nix and A. Weigend, "Estimating the mean and variance of the target probability
-    distribution", 1994; there the variance itself is the output.
+    Reference: D. Nix, A. Weigend, "Estimating the Mean and Variance of the Target Probability
+    Distribution", 1994; there the output is the variance, not its logarithm.
+
+    >>> import numpy as np
+    >>> loss, grad = GaussianNLL().value_and_grad(np.array([[1.0, 0.0]]), np.array([3.0]))
+    >>> float(loss), grad
+    (2.0, array([[-2. , -1.5]]))
     """
 
     def value_and_grad(
         self, output: Array, target: Array, weight: Array | None = None, *, out: Array | None = None
     ) -> tuple[Array, Array]:
-        """See `Loss.value_and_grad`; ``target`` has ``K`` columns."""
+        """See `Loss.value_and_grad`; ``target`` has K columns."""
         xp, k = namespace_of(output), output.shape[1] // 2
         mean, log_var = output[:, :k], output[:, k:]
         scale = row_scale(output, weight)
         precision = xp.exp(-log_var)
-        difference = mean - as_rows(target, output)
+        difference = mean - as_rows(target, output, k)
         square = difference * difference * precision
         loss = xp.sum((0.5 * scale) * (log_var + square))
         grad = xp.concat([difference * precision, 0.5 * (1.0 - square)], axis=1)
         return loss, grad * scale
 
-    def target_width(self, n_out: int) -> int:
-        """Half of the outputs are means."""
-        require(n_out % 2 == 0, "n_out", "be even for GaussianNLL: means and log-variances", n_out)
-        return n_out // 2
+    def value(self, output: Array, target: Array, weight: Array | None = None) -> Array:
+        """See `Loss.value`."""
+        return self.value_and_grad(output, target, weight)[0]
+
+    def check(self, target: Any, n_out: int, n_rows: int) -> None:
+        """Finite numbers, one for every two outputs."""
+        do = "It needs a mean and a log variance for each target."
+        require(n_out % 2 == 0, "n_out", "be even for GaussianNLL", n_out, do)
+        check_values(target, n_out // 2, n_rows)
 
     def decide(self, output: Array) -> Array:
-        """The means."""
+        """The means, ``(m, K)``."""
         return output[:, : output.shape[1] // 2]

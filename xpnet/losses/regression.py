@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from xpnet.errors import require_number
-from xpnet.losses.base import ElementwiseLoss
+from xpnet.losses.base import Loss
 from xpnet.ops.rules import losses as rules
 
 
 @dataclass(frozen=True)
-class HalfMSE(ElementwiseLoss):
-    """``ℓ = ½ Σ_k (z_k − t_k)²``, the classical E, averaged over the rows.
+class HalfMSE(Loss):
+    """``ℓ = ½ Σ_k (z_k - t_k)²``, the classical E, averaged over the rows; gradient ``z - t``.
+
+    Targets are finite numbers ``(m, n_out)``, or ``(m,)`` for one output.
 
     >>> import numpy as np
     >>> loss, grad = HalfMSE().value_and_grad(np.array([[1.0, 2.0]]), np.array([[0.0, 0.0]]))
@@ -20,38 +22,65 @@ class HalfMSE(ElementwiseLoss):
     """
 
     rule = staticmethod(rules.half_square)
-    slope = staticmethod(rules.difference)
+    slope = staticmethod(rules.half_square_slope)
 
 
 @dataclass(frozen=True)
-class MSE(ElementwiseLoss):
-    """``ℓ = 1/K Σ_k (z_k − t_k)²`` over the K outputs, averaged over the rows."""
+class MSE(Loss):
+    """``ℓ = 1/K Σ_k (z_k - t_k)²`` over the K outputs, averaged over the rows.
+
+    Targets are finite numbers ``(m, n_out)``, or ``(m,)`` for one output.
+
+    >>> import numpy as np
+    >>> loss, grad = MSE().value_and_grad(np.array([[1.0, 2.0]]), np.array([[0.0, 0.0]]))
+    >>> float(loss), grad
+    (2.5, array([[1., 2.]]))
+    """
 
     rule = staticmethod(rules.square)
-    slope = staticmethod(rules.twice_difference)
+    slope = staticmethod(rules.square_slope)
     mean = True
 
 
 @dataclass(frozen=True)
-class MAE(ElementwiseLoss):
-    """``ℓ = 1/K Σ_k |z_k − t_k|``; the derivative is 0 at the kink."""
+class MAE(Loss):
+    """``ℓ = 1/K Σ_k |z_k - t_k|`` over the K outputs; the derivative is 0 at the kink.
+
+    Targets are finite numbers ``(m, n_out)``, or ``(m,)`` for one output.
+
+    >>> import numpy as np
+    >>> loss, grad = MAE().value_and_grad(np.array([[1.0, -2.0]]), np.array([[0.0, 0.0]]))
+    >>> float(loss), grad
+    (1.5, array([[ 0.5, -0.5]]))
+    """
 
     rule = staticmethod(rules.absolute)
-    slope = staticmethod(rules.sign_of_difference)
+    slope = staticmethod(rules.absolute_slope)
     mean = True
 
 
 @dataclass(frozen=True)
-class Huber(ElementwiseLoss):
-    """``ℓ = 1/K Σ_k h(z_k − t_k)``, ``h(d) = ½d²`` for ``|d| ≤ δ``, else ``δ(|d| − ½δ)``.
+class Huber(Loss):
+    """``ℓ = 1/K Σ_k h(z_k - t_k)``, ``h(d) = ½d²`` for ``|d| ≤ δ``, else ``δ(|d| - ½δ)``.
+
+    Targets are finite numbers ``(m, n_out)``, or ``(m,)`` for one output.
 
     Args:
         delta: where the square becomes a line, above 0; default 1.
 
-    Reference: P. Huber, "Robust estimation of a location parameter", 1964.
+    Raises:
+        ArgumentError: if ``delta`` is not above 0.
+
+    Reference: P. Huber, "Robust Estimation of a Location Parameter", 1964.
+
+    >>> import numpy as np
+    >>> loss, grad = Huber().value_and_grad(np.array([[0.5, 3.0]]), np.array([[0.0, 0.0]]))
+    >>> float(loss), grad
+    (1.3125, array([[0.25, 0.5 ]]))
     """
 
     delta: float = 1.0
+
     rule = staticmethod(rules.huber)
     slope = staticmethod(rules.huber_slope)
     mean = True

@@ -34,7 +34,7 @@ no matrix.
     need = COPIES * n * n * item
     memory = memory_of(backend) if memory is None else memory
     require(
-        memory is None or True,
+        memory is None or need <= memory,
         "x0",
         f"be small enough for {method}, which holds {COPIES} matrices of {n} × {n}",
         Phrase(f"{_gigabytes(need)} to fit in {_gigabytes(memory or 0)} of memory"),

@@ -92,33 +92,36 @@ class _Ball:
 
 
 class _Model:
-    """``m(p) = gᵀp + ½pᵀHp`` in the eigenvectors of H, where it falls apart into n parabolas."""
+    """``m(p) = gᵀp + ½pᵀHp`` in the eigenvectors of H, where it falls apart into n parabolas.
+
+    Shifts of H are counted from minus its least eigenvalue: so the smallest of them, which decide
+    when the gradient has next to no part along the first axis, keep all their digits.
+    """
 
     def __init__(self, problem: Problem, point: Point) -> None:
-        self._xp = problem.xp
         self._curvatures, self._axes = problem.xp.linalg.eigh(problem.hess(point.x))
         self._grad = problem.xp.matrix_transpose(self._axes) @ point.grad
         self._least = float(self._curvatures[0])
-        self._eps = problem.eps
+        self._gaps = self._curvatures - self._least
+        self._small = problem.eps * max(problem.largest(self._curvatures), problem.eps)
 
     def minimizer(self, radius: float) -> tuple[Array, float]:
         """The minimizer p with ``‖p‖ ≤ radius``, and the decrease ``-m(p)`` that it promises."""
-        scale = max(abs(self._least), float(self._xp.max(self._xp.abs(self._curvatures))))
-        floor = max(0.0, -self._least) + 10 * self._eps * max(scale, self._eps)
-        q = self._shifted(0.0 if self._least > self._eps * scale else floor)
+        floor = max(self._least, self._small)
+        q = self._shifted(floor)
         length = _norm(q)
         if length > radius:
-            q = self._on_border(floor if self._least <= self._eps * scale else 0.0, radius)
-        elif self._least < -self._eps * scale:
-            # The hard case: the gradient has no part along the first axis, so add one.
-            first = math.copysign(math.sqrt(radius**2 - length**2), -float(self._grad[0]))
-            q[0] = q[0] + first
+            q = self._on_border(floor, radius)
+        elif self._least < -self._small:
+            # The hard case: no gradient along the first axis, so go along it to the border.
+            first = float(q[0])
+            q[0] = math.copysign(math.sqrt(radius**2 - length**2 + first**2), first)
         decrease = -float(self._grad @ q) - 0.5 * float(q @ (self._curvatures * q))
         return self._axes @ q, decrease
 
     def _shifted(self, shift: float) -> Array:
-        """``-(Λ + shift)⁻¹ ĝ``."""
-        return -self._grad / (self._curvatures + shift)
+        """``-(Λ - λ₁ + shift)⁻¹ ĝ``."""
+        return -self._grad / (self._gaps + shift)
 
     def _on_border(self, floor: float, radius: float) -> Array:
         """The shift with ``‖q‖ = Δ``: Newton on ``1/Δ - 1/‖q‖`` rises to it from any lower one."""
@@ -127,7 +130,7 @@ class _Model:
             length = _norm(q)
             if abs(length - radius) <= 1e-3 * radius:
                 break
-            change = float(q @ (q / (self._curvatures + shift)))
+            change = float(q @ (q / (self._gaps + shift)))
             shift = max(floor, shift + (length / radius - 1.0) * length**2 / change)
             q = self._shifted(shift)
         return q

@@ -81,9 +81,7 @@ class Operations:
         """``a ⊙ b``."""
         return a * b
 
-    def scale_shift(
-        self, x: Array, scale: Array, shift: Array, out: Array | None = None
-    ) -> Array:
+    def scale_shift(self, x: Array, scale: Array, shift: Array, out: Array | None = None) -> Array:
         """``x ⊙ scale + shift``, a factor and a term for each column."""
         return x * scale + shift
 
@@ -153,7 +151,6 @@ class Operations:
         """``z - max z - log Σ e^(z - max z)`` along each row."""
         shifted = z - self.xp.max(z, axis=1, keepdims=True)
         return shifted - self.xp.log(self.xp.sum(self.xp.exp(shifted), axis=1, keepdims=True))
-
 
     def one_hot(self, indices: Array, like: Array) -> Array:
         """Rows with a 1 at ``indices: (m,)`` and else 0, in the width and dtype of ``like``."""

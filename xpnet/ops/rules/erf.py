@@ -1,4 +1,4 @@
-"""The error function, which neither NumPy nor the array API standard has, as an elementwise rule.
+"""The complementary error function, which neither NumPy nor the array API standard has.
 
 Its constants are computed here from their formulas, so that they are exact in double precision.
 """
@@ -10,39 +10,32 @@ import math
 from xpnet.backend import Array, Namespace
 
 H = 0.5
-NODES = tuple((k * H) ** 2 for k in range(1, 14))
-NODE_WEIGHTS = tuple(2.0 * math.exp(-((k * H) ** 2)) for k in range(1, 14))
-TAYLOR = tuple((-1.0) ** n / (math.factorial(n) * (2 * n + 1)) for n in range(13, -1, -1))
-TWO_OVER_SQRT_PI = 2.0 / math.sqrt(math.pi)
-H_OVER_PI = H / math.pi
-TWO_PI_OVER_H = 2.0 * math.pi / H
+"""The step of the midpoint rule, whose relative error is about ``e^(-π²/h²)`` = 7e-18."""
+
+NODES = tuple(((k + 0.5) * H) ** 2 for k in range(12))
+WEIGHTS = tuple(math.exp(-node) for node in NODES)
+
+FAR = 40.0
+"""Beyond ±40 both erfc and the normal distribution are 0 or 1 or 2, even in float64."""
 
 
-def erf(xp: Namespace, x: Array) -> Array:
-    """``2/√π ∫₀ˣ e^(-t²) dt``, to a few units in the last place of float64.
+def erfc(xp: Namespace, x: Array) -> Array:
+    """The complementary error function ``2/√π ∫_x^∞ e^(-t²) dt``.
 
-    Below ½ the Taylor series. Above, the trapezoidal rule with step h = ½ on the integral
-    ``erfc(x) = (x e^-x²/π) ∫ e^-t²/(x² + t²) dt``, whose error ``e^(-π²/h²)`` is below 1e-17 once
-    the residue ``2/(e^(2πx/h) − 1)`` of its pole is taken off.
+    For ``x ≥ 0`` it is ``(2hx/π) e^(-x²) Σ_k e^(-u_k²)/(u_k² + x²)``, ``u_k = (k + ½)h``, the
+    midpoint rule, plus the residue ``2/(1 + e^(2πx/h))`` of the pole that the rule passes where
+    ``x < π/h``; ``erfc(-x) = 2 - erfc(x)``. No term is negative, so no digit is lost: the relative
+    error is that of ``e^(-x²)``.
 
-    Reference: C. Chiarella and A. Reichel, "On the evaluation of integrals related to the error
-    function", Math. Comp. 22, 1968.
+    Reference: D. B. Hunter, T. Regan, "A note on the evaluation of the complementary error
+    function", Math. Comp. 26, 1972.
     """
-    size = xp.abs(x)
-    inner = xp.where(size < 0.5, size, size * 0.0)
-    square = inner * inner
-    series = square * 0.0
-    for coefficient in TAYLOR:
-        series = series * square + coefficient
-    series = TWO_OVER_SQRT_PI * inner * series
-
-    outer = xp.where(size < 0.5, x * 0.0 + 0.5, xp.where(size > 6.0, x * 0.0 + 6.0, size))
-    square = outer * outer
-    total = 1.0 / square
-    for node, weight in zip(NODES, NODE_WEIGHTS):  # noqa: B905 - Numba knows zip without strict
+    far = xp.minimum(xp.abs(x), FAR)
+    square = far * far
+    total = 0.0
+    for node, weight in zip(NODES, WEIGHTS):  # noqa: B905  Numba has no strict zip
         total = total + weight / (square + node)
-    pole = 2.0 / xp.expm1(TWO_PI_OVER_H * outer)
-    rest = H_OVER_PI * outer * xp.exp(-square) * total - pole
-
-    value = xp.where(size < 0.5, series, 1.0 - rest)
-    return xp.where(x < 0, -value, value)
+    e = xp.exp((-2.0 * math.pi / H) * far)
+    residue = xp.where(far < math.pi / H, 2.0 * e / (1.0 + e), 0.0)
+    tail = (2.0 * H / math.pi) * far * xp.exp(-square) * total + residue
+    return xp.where(x < 0.0, 2.0 - tail, tail)

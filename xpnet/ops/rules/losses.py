@@ -7,85 +7,82 @@ from xpnet.ops.rules.activations import sigmoid, softplus
 
 
 def half_square(xp: Namespace, z: Array, t: Array) -> Array:
-    """``½ (z − t)²``."""
+    """``½(z - t)²``."""
     return 0.5 * (z - t) * (z - t)
 
 
-def difference(xp: Namespace, z: Array, t: Array) -> Array:
-    """``z − t``."""
+def half_square_slope(xp: Namespace, z: Array, t: Array) -> Array:
+    """``z - t``."""
     return z - t
 
 
 def square(xp: Namespace, z: Array, t: Array) -> Array:
-    """``(z − t)²``."""
+    """``(z - t)²``."""
     return (z - t) * (z - t)
 
 
-def twice_difference(xp: Namespace, z: Array, t: Array) -> Array:
-    """``2 (z − t)``."""
+def square_slope(xp: Namespace, z: Array, t: Array) -> Array:
+    """``2(z - t)``."""
     return 2.0 * (z - t)
 
 
 def absolute(xp: Namespace, z: Array, t: Array) -> Array:
-    """``|z − t|``."""
+    """``|z - t|``."""
     return xp.abs(z - t)
 
 
-def sign_of_difference(xp: Namespace, z: Array, t: Array) -> Array:
-    """``sign(z − t)``, 0 at the kink."""
+def absolute_slope(xp: Namespace, z: Array, t: Array) -> Array:
+    """``sign(z - t)``, 0 at the kink."""
     return xp.sign(z - t)
 
 
 def huber(xp: Namespace, z: Array, t: Array, delta: float) -> Array:
-    """``½ d²`` for ``|d| ≤ δ``, else ``δ (|d| − ½ δ)``, with ``d = z − t``."""
+    """``½d²`` for ``|d| ≤ δ``, else ``δ(|d| - ½δ)``, with ``d = z - t``."""
     d = xp.abs(z - t)
-    inside = xp.where(d < delta, d, d * 0.0 + delta)
+    inside = xp.minimum(d, delta)
     return inside * (d - 0.5 * inside)
 
 
 def huber_slope(xp: Namespace, z: Array, t: Array, delta: float) -> Array:
-    """``d`` limited to ``[−δ, δ]``."""
-    d = z - t
-    return xp.where(xp.abs(d) < delta, d, delta * xp.sign(d))
+    """``d`` held within ``[-δ, δ]``."""
+    return xp.maximum(xp.minimum(z - t, delta), -delta)
 
 
 def logistic(xp: Namespace, z: Array, t: Array) -> Array:
-    """``−t log σ(z) − (1 − t) log(1 − σ(z)) = log(1 + e^z) − t z``."""
+    """``-t log σ(z) - (1 - t) log(1 - σ(z)) = log(1 + eᶻ) - tz``."""
     return softplus(xp, z) - t * z
 
 
 def logistic_slope(xp: Namespace, z: Array, t: Array) -> Array:
-    """``σ(z) − t``."""
+    """``σ(z) - t``."""
     return sigmoid(xp, z) - t
 
 
 def hinge(xp: Namespace, z: Array, t: Array) -> Array:
-    """``max(0, 1 − t z)``."""
-    margin = 1.0 - t * z
-    return xp.where(margin > 0, margin, margin * 0.0)
+    """``max(0, 1 - tz)``."""
+    return xp.maximum(1.0 - t * z, 0.0)
 
 
 def hinge_slope(xp: Namespace, z: Array, t: Array) -> Array:
-    """``−t`` where ``t z < 1``, else 0."""
-    return xp.where(t * z < 1.0, -t, t * 0.0)
+    """``-t`` where ``tz < 1``, else 0."""
+    return xp.where(t * z < 1.0, -t, 0.0)
 
 
 def perceptron(xp: Namespace, z: Array, t: Array) -> Array:
-    """``max(0, −t z)``."""
-    margin = -t * z
-    return xp.where(margin > 0, margin, margin * 0.0)
+    """``max(0, -tz)``."""
+    return xp.maximum(-t * z, 0.0)
 
 
 def perceptron_slope(xp: Namespace, z: Array, t: Array) -> Array:
-    """``−t`` where ``t z ≤ 0``, as the perceptron's rule has it, else 0."""
-    return xp.where(t * z <= 0.0, -t, t * 0.0)
+    """``-t`` where ``tz ≤ 0``, else 0: at 0 it pushes, or training could not start there."""
+    return xp.where(t * z <= 0.0, -t, 0.0)
 
 
 def poisson(xp: Namespace, z: Array, t: Array) -> Array:
-    """``e^z − t z`` for a log-rate ``z``."""
+    """``eᶻ - tz`` for a log-rate ``z``."""
     return xp.exp(z) - t * z
 
 
 def poisson_slope(xp: Namespace, z: Array, t: Array) -> Array:
-    """``e^z − t``."""
+    """``eᶻ - t``."""
     return xp.exp(z) - t

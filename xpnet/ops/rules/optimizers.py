@@ -1,4 +1,3 @@
-# ruff: noqa: PLR0917  a rule takes arrays and scalars by position, so that it can be compiled
 """The updates of the first-order optimizers, and of what composes around them.
 
 Every rule takes the numbers it updates first (θ, then the state), then the gradient, then scalars,

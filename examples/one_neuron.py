@@ -1,0 +1,72 @@
+"""One neuron, ``y = φ(wᵀx + b)``: linear regression with the identity, logistic with the sigmoid.
+
+Linear regression: gradient descent on ½ mean (wᵀx + b − t)² has to arrive at the closed-form least
+squares solution. Logistic regression: the mean cross-entropy is convex and its minimum is where the
+gradient is 0; there the model's mean probability of class 1 equals the share of class 1, exactly.
+Both are the same ``Dense(1)``; only the loss differs. Run it with
+
+    python examples/one_neuron.py [--epochs 2000] [--out one_neuron.png]
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from xpnet import SGD, BinaryCrossEntropy, Dense, HalfMSE, Sequential
+from xpnet.losses import Loss
+
+
+def fitted(X: np.ndarray, y: np.ndarray, loss: Loss, lr: float, epochs: int) -> Sequential:
+    """One neuron trained by full-batch gradient descent."""
+    model = Sequential([Dense(1)], X.shape[1], dtype="float64")
+    model.fit(X, y, loss=loss, optimizer=SGD(lr), epochs=epochs, batch_size=len(X), progress=False)
+    return model
+
+
+def main(epochs: int, out: str) -> None:
+    rng = np.random.default_rng(0)
+    figure = Figure(figsize=(11, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+
+    x = rng.uniform(-1, 1, (60, 1))
+    t = 0.7 * x[:, 0] - 0.2 + 0.15 * rng.standard_normal(60)
+    line = fitted(x, t, HalfMSE(), lr=1.0, epochs=epochs)
+    exact, *_ = np.linalg.lstsq(np.hstack([x, np.ones_like(x)]), t, rcond=None)
+    print(f"linear regression   one neuron w, b = {line.theta[0]:.8f}, {line.theta[1]:.8f}")
+    print(f"                 least squares w, b = {exact[0]:.8f}, {exact[1]:.8f}")
+    print(f"                         difference = {np.max(np.abs(line.theta - exact)):.1e}")
+    ends = np.array([[-1.0], [1.0]])
+    left.scatter(x, t, s=14, label="data")
+    left.plot(ends, ends * exact[0] + exact[1], color="0.8", lw=7, label="least squares")
+    left.plot(ends, line.predict(ends), color="tab:red", label="one neuron, HalfMSE")
+    left.set(title="Linear regression", xlabel="x", ylabel="t")
+    left.legend(frameon=False)
+
+    centres = rng.integers(0, 2, 200)
+    points = rng.standard_normal((200, 2)) + np.where(centres[:, None] == 1, 1.0, -1.0)
+    neuron = fitted(points, centres, BinaryCrossEntropy(), lr=1.0, epochs=epochs)
+    share = float(np.mean(neuron.predict_proba(points)[:, 1]))
+    accuracy = float(np.mean(neuron.predict(points) == centres))
+    print(f"logistic regression    accuracy on its 200 points = {accuracy:.3f}")
+    print(f"          mean probability, share of class 1 = {share:.8f}, {centres.mean():.8f}")
+    grid = np.linspace(-4, 4, 101)
+    plane = np.stack(np.meshgrid(grid, grid), axis=-1).reshape(-1, 2)
+    probability = neuron.predict_proba(plane)[:, 1].reshape(101, 101)
+    shades = right.contourf(grid, grid, probability, 20, cmap="RdBu_r", alpha=0.6, vmin=0, vmax=1)
+    right.contour(grid, grid, probability, [0.5], colors="k")
+    right.scatter(*points.T, c=centres, cmap="RdBu_r", s=14, edgecolors="w", linewidths=0.4)
+    right.set(title="Logistic regression", xlabel="x₁", ylabel="x₂", aspect="equal")
+    figure.colorbar(shades, ax=right, label="probability of class 1", ticks=[0, 0.5, 1])
+    figure.savefig(out, dpi=120)
+    print(f"Wrote {out}.")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Linear and logistic regression as one neuron.")
+    parser.add_argument("--epochs", type=int, default=2000)
+    parser.add_argument("--out", default="one_neuron.png")
+    arguments = parser.parse_args()
+    main(arguments.epochs, arguments.out)

@@ -1,0 +1,487 @@
+"""A network with its parameters: build, train, predict, save."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from xpnet.activations import Activation as ActivationFunction
+from xpnet.activations import ReLU
+from xpnet.backend import Array, Backend, BackendName, get_backend, to_numpy
+from xpnet.data.checks import check_features
+from xpnet.data.preprocessing import MinMax, Standardize
+from xpnet.errors import ArgumentError, require, require_count, require_type
+from xpnet.initializers import Initializer
+from xpnet.layers import Activation, BatchNorm, Dense, Dropout, Layer
+from xpnet.layers.dense import default_init
+from xpnet.losses import Loss
+from xpnet.network import Network
+from xpnet.optimizers import Optimizer, Penalty
+from xpnet.optimizers.schedules import Schedule
+from xpnet.parameters import Layout
+from xpnet.random import Rng, as_generator
+from xpnet.serialization import read_model, write_model
+from xpnet.training.callbacks import Callback
+from xpnet.training.history import History
+from xpnet.training.loop import Clip, Metric, Settings, evaluate, train
+from xpnet.training.rows import Rows
+from xpnet.training.step import Gradient, outputs
+from xpnet.training.targets import encode_targets, row_weights
+
+
+class Sequential:
+    """Layers in a row, with the flat vectors of their parameters and gradient.
+
+    Args:
+        layers: layers such as ``Dense(200, ReLU())``, at least one.
+        n_in: the number of features.
+        backend: ``"numpy"`` (default), ``"cupy"``, ``"torch"``, ``"array_api_strict"``,
+            ``"auto"``, or a `Backend`.
+        dtype: ``"float32"`` (default) or ``"float64"``; of a `Backend` its own is taken.
+        rng: seed or generator of the initial parameters; default 0.
+        loss: what the model is for, so that it can predict; `fit` sets it.
+        preprocessing: a fitted `Standardize` or `MinMax`, applied to what `fit`, `evaluate` and
+            `predict` are given.
+        classes: the names of the classes, in the order of the outputs; `fit` sets it where the
+            targets are words.
+
+    Attributes:
+        layout: where each parameter lies in ``theta``.
+        history: of the last training.
+
+    Raises:
+        ArgumentError: if an argument is not what it must be.
+        BackendUnavailableError: if the backend does not work here.
+
+    >>> from xpnet import Dense, ReLU, Sequential
+    >>> model = Sequential([Dense(8, ReLU()), Dense(3)], n_in=4)
+    >>> model.theta.shape, model.predict(np.zeros((2, 4))).shape
+    ((67,), (2, 3))
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[Layer],
+        n_in: int,
+        *,
+        backend: BackendName | Backend = "numpy",
+        dtype: str = "float32",
+        rng: Rng = 0,
+        loss: Loss | None = None,
+        preprocessing: Standardize | MinMax | None = None,
+        classes: Sequence[Any] | None = None,
+    ) -> None:
+        self.network = Network(layers, n_in)
+        self.backend = get_backend(backend, dtype=dtype)
+        if loss is not None:
+            require_type(loss, Loss, "loss")
+        if preprocessing is not None:
+            require_type(preprocessing, (Standardize, MinMax), "preprocessing")
+        self.loss, self.preprocessing = loss, preprocessing
+        self.classes = None if classes is None else tuple(classes)
+        self.history = History()
+        # NaN everywhere, so that a number that no view covers could not pass unnoticed.
+        self._theta = self.backend.zeros(self.layout.size) + float("nan")
+        self._statistics = self.backend.zeros(self.network.statistics_layout.size) + float("nan")
+        self._grad = self.backend.zeros(self.layout.size)
+        self.network.init(self._theta, self._statistics, as_generator(rng))
+        self.gradient = Gradient(
+            self.network, self.backend, self._theta, self._grad, self._statistics
+        )
+
+    @property
+    def layers(self) -> tuple[Layer, ...]:
+        """The layers."""
+        return self.network.layers
+
+    @property
+    def n_in(self) -> int:
+        """The number of features."""
+        return self.network.n_in
+
+    @property
+    def n_out(self) -> int:
+        """The number of outputs."""
+        return self.network.n_out
+
+    @property
+    def layout(self) -> Layout:
+        """Where each parameter lies in ``theta``."""
+        return self.network.layout
+
+    @property
+    def theta(self) -> Array:
+        """All parameters, one flat vector; assigning copies into it."""
+        return self._theta
+
+    @theta.setter
+    def theta(self, value: Array) -> None:
+        self._theta[...] = self.backend.asarray(value, self.backend.dtype)
+
+    @property
+    def grad(self) -> Array:
+        """The gradient that the last `value_and_grad` left, in the order of ``theta``."""
+        return self._grad
+
+    @property
+    def statistics(self) -> Array:
+        """All running statistics of batch norm, one flat vector."""
+        return self._statistics
+
+    def forward(self, X: Array, *, theta: Array | None = None) -> Array:
+        """The output for network inputs ``X: (m, n_in)`` in evaluation mode, ``(m, n_out)``.
+
+        ``X`` is not preprocessed; ``theta`` may be any vector of parameters.
+        """
+        X = self._checked(X)
+        return outputs(self, X, self._moved, theta)
+
+    def value_and_grad(
+        self, X: Array, y: Array, loss: Loss, *, weight: Array | None = None, check: bool = True
+    ) -> tuple[Array, Array]:
+        """The loss on a batch in training mode, and its gradient by θ.
+
+        One step of a loop written by hand::
+
+            state = optimizer.init(model.theta)
+            for X_b, y_b in batches(X, y, 64, rng=epoch):
+                loss, g = model.value_and_grad(X_b, y_b, CrossEntropy())
+                optimizer.step(model.theta, g, state)
+
+        Args:
+            X: network inputs, ``(m, n_in)``; not preprocessed.
+            y: what the loss takes, such as class indices.
+            loss: the loss.
+            weight: weights of the rows, ``(m,)``, or ``None``.
+            check: whether ``X`` and ``y`` are checked; on a GPU a check waits for the device.
+
+        Returns:
+            The loss, a 0-d array, and the model's own gradient vector, which the next call
+            overwrites: copy it to keep it.
+
+        Raises:
+            ArgumentError: if ``X`` or ``y`` is not what the network and the loss take.
+        """
+        if check:
+            require_type(loss, Loss, "loss")
+            X = self._checked(X)
+            y = y if hasattr(y, "shape") else np.asarray(y)
+            loss.check(y, self.n_out, X.shape[0])
+        weight = None if weight is None else self.backend.asarray(weight, self.backend.dtype)
+        return self.gradient(loss, self._moved(X), self.backend.asarray(y), weight), self._grad
+
+    def fit(
+        self,
+        X: Array,
+        y: Array,
+        *,
+        loss: Loss,
+        optimizer: Optimizer,
+        epochs: int = 20,
+        batch_size: int = 64,
+        validation: tuple[Array, Array] | float | None = None,
+        metrics: Sequence[Metric] = (),
+        schedule: Schedule | None = None,
+        clip: Clip | None = None,
+        l1: float = 0.0,
+        l2: float = 0.0,
+        sample_weight: Array | None = None,
+        class_weight: Mapping[Any, float] | Sequence[float] | None = None,
+        callbacks: Sequence[Callback] = (),
+        shuffle: bool = True,
+        drop_last: bool = False,
+        progress: bool = True,
+        rng: Rng = 0,
+    ) -> History:
+        """Train on mini-batches; the model is changed in place.
+
+        Args:
+            X: features ``(m, n_in)``: a NumPy array, an array of the backend (moved once), or a
+                `numpy.memmap` larger than memory (read batch by batch).
+            y: targets, one a row; words for classes are fine.
+            loss: the loss, such as ``CrossEntropy()``.
+            optimizer: the optimizer, such as ``Adam(lr=1e-3)``.
+            epochs: passes over the data, at least 1.
+            batch_size: rows a step, at least 1; a shorter last batch is kept.
+            validation: ``(X, y)``, or the share of the rows to hold out at random, in ``(0, 1)``.
+            metrics: functions of predictions and targets (`xpnet.metrics`), measured on the
+                validation data, without them on the training data.
+            schedule: of the learning rate (`xpnet.optimizers.schedules`).
+            clip: `ClipByValue` or `ClipByNorm`.
+            l1: the rate λ of ``λ Σ|W|``, at least 0; weights only.
+            l2: the rate λ of ``½ λ Σ W²``, at least 0; weights only.
+            sample_weight: a weight for each row, at least 0.
+            class_weight: a weight for each class: a mapping by class, or numbers in order.
+            callbacks: functions called after each epoch, such as ``EarlyStopping()``.
+            shuffle: whether each epoch has a new random order.
+            drop_last: whether a shorter last batch is left out.
+            progress: whether to print a line an epoch.
+            rng: seed or generator of the order, the hold-out and the dropout masks.
+
+        Returns:
+            The `History`, also kept as ``model.history``.
+
+        Raises:
+            ArgumentError: if an argument is not what it must be; the model is unchanged.
+            NonFiniteError: if the loss becomes NaN or infinite.
+        """
+        penalty = Penalty(l1, l2)
+        how = Settings(
+            loss=loss,
+            optimizer=optimizer,
+            epochs=epochs,
+            batch_size=batch_size,
+            metrics=metrics,
+            schedule=schedule,
+            clip=clip,
+            penalty=penalty if l1 or l2 else None,
+            callbacks=callbacks,
+            shuffle=shuffle,
+            drop_last=drop_last,
+            progress=progress,
+        )
+        stream = as_generator(rng)
+        X = self._checked(X)
+        y, classes = encode_targets(y, loss, self.n_out, X.shape[0], self.classes)
+        weight = row_weights(self.backend, y, loss, sample_weight, class_weight, classes)
+        rows, held_out = self._split(X, y, weight, validation, loss, classes, stream)
+        self.loss, self.classes = loss, classes
+        return train(self, rows, held_out, how, stream)
+
+    def evaluate(self, X: Array, y: Array, *, metrics: Sequence[Metric] = ()) -> dict[str, float]:
+        """The loss and metrics on ``(X, y)`` in evaluation mode, by name.
+
+        Raises:
+            ArgumentError: if the model has no loss yet, or the data do not fit.
+        """
+        loss = self._trained_loss("evaluate")
+        X = self._checked(X)
+        y, _ = encode_targets(y, loss, self.n_out, X.shape[0], self.classes)
+        return evaluate(self, self._rows(X, y, None), loss, metrics)
+
+    def predict(self, X: Array) -> Array:
+        """What the loss decides from the output, for features ``X: (m, n_in)``.
+
+        Returns:
+            Class names (a NumPy array) if the model has them; else an array of the backend: class
+            indices ``(m,)``, 0/1, ±1, or values ``(m, n_out)``. Without a loss, the output.
+        """
+        output = outputs(self, self._checked(X), self.inputs)
+        if self.loss is None:
+            return output
+        decision = self.loss.decide(output)
+        if self.classes is None or decision.ndim != 1:
+            return decision
+        return np.asarray(self.classes)[to_numpy(decision)]
+
+    def predict_proba(self, X: Array) -> Array:
+        """The probability of each class for each row of ``X``, ``(m, K)``.
+
+        Raises:
+            ArgumentError: if the loss has no probabilities, or the model has no loss yet.
+        """
+        loss = self._trained_loss("predict_proba")
+        return loss.probabilities(outputs(self, self._checked(X), self.inputs))
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write architecture, parameters, statistics, preprocessing and class names to a file.
+
+        The file is in the safetensors format and appears whole or not at all; `xpnet.load` reads
+        it.
+        """
+        write_model(self, path)
+
+    def summary(self) -> str:
+        """A table of the layers, their widths and numbers of parameters.
+
+        >>> from xpnet import MLP
+        >>> print(MLP(4, [8], 3).summary())
+        layer                        output  parameters
+        0  Dense(8, ReLU())               8          40
+        1  Dense(3)                       3          27
+           total                                     67
+        """
+        counts = [0] * len(self.layers)
+        for entry in self.layout.entries:
+            counts[int(entry.path.split(".")[1])] += entry.stop - entry.start
+        lines = [f"{'layer':<25}{'output':>10}{'parameters':>12}"]
+        for index, (layer, width) in enumerate(zip(self.layers, self.network.widths, strict=True)):
+            lines.append(f"{index:<3}{_brief(layer):<22}{width:>10}{counts[index]:>12,}")
+        lines.append(f"   {'total':<32}{self.layout.size:>12,}")
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        layers = ", ".join(map(_brief, self.layers))
+        return f"Sequential([{layers}], n_in={self.n_in}, backend={self.backend.name!r})"
+
+    def inputs(self, X: Array) -> Array:
+        """Rows as the network takes them: preprocessed, on the backend, in its dtype."""
+        if self.preprocessing is not None:
+            X = self.preprocessing.apply(X)
+        return self._moved(X)
+
+    def _moved(self, X: Array) -> Array:
+        return self.backend.asarray(X, self.backend.dtype)
+
+    def _checked(self, X: Array) -> Array:
+        X = X if hasattr(X, "shape") else np.asarray(X)
+        if not isinstance(X, np.ndarray):
+            self.backend.asarray(X)  # refuses the arrays of another device library
+        check_features(X, self.n_in)
+        return X
+
+    def _rows(self, X: Array, y: Array, weight: Array | None) -> Rows:
+        X = X if isinstance(X, np.memmap) else self.inputs(X)
+        y = self.backend.asarray(y)
+        if self.backend.xp.isdtype(y.dtype, "real floating"):
+            y = self.backend.asarray(y, self.backend.dtype)
+        return Rows(self.backend, X, y, weight, self.inputs)
+
+    def _split(
+        self,
+        X: Array,
+        y: Array,
+        weight: Array | None,
+        validation: tuple[Array, Array] | float | None,
+        loss: Loss,
+        classes: tuple[Any, ...] | None,
+        stream: np.random.Generator,
+    ) -> tuple[Rows, Rows | None]:
+        """The rows to train on and the rows to validate on."""
+        if validation is None:
+            return self._rows(X, y, weight), None
+        if isinstance(validation, (tuple, list)) and len(validation) == 2:
+            X_val = self._checked(validation[0])
+            y_val, _ = encode_targets(validation[1], loss, self.n_out, X_val.shape[0], classes)
+            return self._rows(X, y, weight), self._rows(X_val, y_val, None)
+        ok = isinstance(validation, float) and 0 < validation < 1
+        rule = "be a pair (X, y) or a fraction between 0 and 1"
+        require(ok, "validation", rule, validation)
+        return self._held_out(X, y, weight, float(validation), stream)
+
+    def _held_out(
+        self,
+        X: Array,
+        y: Array,
+        weight: Array | None,
+        fraction: float,
+        stream: np.random.Generator,
+    ) -> tuple[Rows, Rows]:
+        order = stream.permutation(X.shape[0])
+        n_held = round(fraction * X.shape[0])
+        rule = f"leave rows on both sides of {X.shape[0]}"
+        require(0 < n_held < X.shape[0], "validation", rule, fraction)
+        is_file = isinstance(X, np.memmap)
+        require(not is_file, "validation", "be a pair (X, y) for data in a file", fraction)
+        rows = self._rows(X, y, weight)
+        parts = []
+        for indices in (order[n_held:], order[:n_held]):
+            index = self.backend.asarray(np.sort(indices))
+            xp = self.backend.xp
+            part_weight = None if weight is None else xp.take(weight, index, axis=0)
+            X_part, y_part = xp.take(rows.X, index, axis=0), xp.take(rows.y, index, axis=0)
+            parts.append(Rows(self.backend, X_part, y_part, part_weight, self.inputs))
+        return parts[0], parts[1]
+
+    def _trained_loss(self, method: str) -> Loss:
+        if self.loss is None:
+            raise ArgumentError(
+                f"{method} needs to know what the model is for; got a model without a loss. "
+                "Call fit first, or give loss= when building it."
+            )
+        return self.loss
+
+
+def MLP(  # noqa: N802 - the field's name, and it makes an object
+    n_in: int,
+    hidden: Sequence[int],
+    n_out: int,
+    *,
+    activation: ActivationFunction = ReLU(),
+    batch_norm: bool | BatchNorm = False,
+    dropout: float = 0.0,
+    weight_init: Initializer | None = None,
+    **settings: Any,
+) -> Sequential:
+    """A multilayer perceptron: hidden layers alike, then a linear output layer.
+
+    Each hidden layer is ``Dense → activation → dropout``, or with batch norm
+    ``Dense → BatchNorm → activation → dropout``, without a bias that β would undo.
+
+    Args:
+        n_in: the number of features.
+        hidden: the widths of the hidden layers; empty for a linear model.
+        n_out: the number of outputs: classes, or values.
+        activation: φ of the hidden layers; default ReLU.
+        batch_norm: ``True``, or a `BatchNorm` with its settings; default none.
+        dropout: the probability of dropping a hidden unit, in ``[0, 1)``; default 0.
+        weight_init: initializer of all weights; ``None`` takes He for ReLU and its kin, LeCun for
+            SELU, else Glorot.
+        **settings: what `Sequential` takes: backend, dtype, rng, loss, preprocessing, classes.
+
+    Raises:
+        ArgumentError: if an argument is not what it must be.
+
+    >>> MLP(784, [200, 100], 10, batch_norm=True).layout.size
+    178410
+    """
+    require_type(activation, ActivationFunction, "activation")
+    require(not isinstance(hidden, (int, str)), "hidden", "be a sequence of widths", hidden)
+    require_type(batch_norm, (bool, BatchNorm), "batch_norm")
+    layers: list[Layer] = []
+    for width in hidden:
+        require_count(width, "a width of hidden")
+        init = weight_init or default_init(activation)
+        if batch_norm:
+            norm = batch_norm if isinstance(batch_norm, BatchNorm) else BatchNorm()
+            layers += [Dense(width, weight_init=init, bias=False), norm, Activation(activation)]
+        else:
+            layers.append(Dense(width, activation, weight_init=init))
+        if dropout:
+            layers.append(Dropout(dropout))
+    layers.append(Dense(n_out, weight_init=weight_init))
+    return Sequential(layers, n_in, **settings)
+
+
+def _brief(layer: Layer) -> str:
+    """A layer as one would write it, without what is default."""
+    if isinstance(layer, Dense):
+        name = type(layer.activation).__name__
+        act = "" if name == "Identity" else f", {layer.activation!r}"
+        return f"Dense({layer.n_out}{act})"
+    return repr(layer)
+
+
+def load(
+    path: str | os.PathLike[str],
+    *,
+    backend: BackendName | Backend = "numpy",
+    dtype: str | None = None,
+) -> Sequential:
+    """The model that `Sequential.save` wrote, ready to predict and to train on.
+
+    Args:
+        path: the file.
+        backend: where it shall live; default NumPy.
+        dtype: ``"float32"`` or ``"float64"``; ``None`` takes that of the file.
+
+    Raises:
+        FileFormatError: if the file is truncated, hostile or not a model of xpnet's.
+        FileNotFoundError: if there is no such file.
+    """
+    saved = read_model(path)
+    model = Sequential(
+        saved.network.layers,
+        saved.network.n_in,
+        backend=backend,
+        dtype=dtype or saved.dtype,
+        loss=saved.loss,
+        preprocessing=saved.preprocessing,
+        classes=saved.classes,
+    )
+    model.theta = saved.theta
+    model.statistics[...] = model.backend.asarray(saved.statistics, model.backend.dtype)
+    return model

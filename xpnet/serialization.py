@@ -1,0 +1,239 @@
+"""Models in safetensors files: values by name from a closed table, numbers as tensors."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from xpnet import activations, initializers, layers, losses
+from xpnet.backend import Array, Backend, to_numpy
+from xpnet.data.preprocessing import MinMax, Standardize
+from xpnet.errors import ArgumentError, FileFormatError
+from xpnet.network import Network
+from xpnet.parameters import Layout
+
+VERSION = 1
+_MODULES = (activations, initializers, losses)
+_LAYERS = (layers.Activation, layers.BatchNorm, layers.Dense, layers.Dropout)
+_BASES = (activations.Activation, initializers.Initializer, losses.Loss)
+TYPES: dict[str, type] = {cls.__name__: cls for cls in _LAYERS} | {
+    cls.__name__: cls
+    for module in _MODULES
+    for cls in vars(module).values()
+    if isinstance(cls, type) and issubclass(cls, _BASES) and is_dataclass(cls)
+}
+"""The closed table: every value that a file may name, and nothing else."""
+
+SCALINGS: dict[str, type[Standardize] | type[MinMax]] = {
+    "Standardize": Standardize,
+    "MinMax": MinMax,
+}
+
+
+class Saved(Protocol):
+    """What a model must have to be written."""
+
+    network: Network
+    backend: Backend
+    loss: Any
+    preprocessing: Any
+    classes: tuple[Any, ...] | None
+
+    @property
+    def theta(self) -> Array:
+        """The flat parameters."""
+        ...
+
+    @property
+    def statistics(self) -> Array:
+        """The flat running statistics."""
+        ...
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a file holds: values, and NumPy arrays by name.
+
+    Attributes:
+        network: the layers.
+        dtype: ``"float32"`` or ``"float64"``.
+        loss: the loss, or ``None``.
+        preprocessing: the scaling, or ``None``.
+        classes: the class names, or ``None``.
+        theta: the flat parameters.
+        statistics: the flat running statistics.
+    """
+
+    network: Network
+    dtype: str
+    loss: Any
+    preprocessing: Any
+    classes: tuple[Any, ...] | None
+    theta: np.ndarray[Any, Any]
+    statistics: np.ndarray[Any, Any]
+
+
+def write_model(model: Saved, path: str | os.PathLike[str]) -> None:
+    """Write ``model`` to ``path`` as a whole: a temporary file beside it, synced, renamed.
+
+    Parameters are tensors by their path (``layers.0.weight``), so other programs can read them.
+
+    Raises:
+        ArgumentError: if the model holds a layer or value that is not xpnet's own.
+        OSError: if the file cannot be written; nothing is left behind.
+    """
+    from safetensors.numpy import save  # noqa: PLC0415 - 10 ms that only saving needs
+
+    scaling = model.preprocessing
+    config = {
+        "version": VERSION,
+        "n_in": model.network.n_in,
+        "layers": [to_config(layer) for layer in model.network.layers],
+        "dtype": model.backend.dtype_name,
+        "loss": None if model.loss is None else to_config(model.loss),
+        "preprocessing": None if scaling is None else type(scaling).__name__,
+        "classes": None if model.classes is None else list(model.classes),
+    }
+    tensors = _by_name(model.network.layout, model.theta)
+    tensors |= _by_name(model.network.statistics_layout, model.statistics)
+    if scaling is not None:
+        arrays = scaling.arrays()
+        tensors |= {f"preprocessing.{k}": np.array(v, order="C") for k, v in arrays.items()}
+    _replace(Path(path), save(tensors, metadata={"xpnet": json.dumps(config)}))
+
+
+def read_model(path: str | os.PathLike[str]) -> Contents:
+    """Read and check what `write_model` wrote; sizes are compared before anything is allocated.
+
+    Raises:
+        FileFormatError: if the file is truncated, hostile or not a model of xpnet's.
+        FileNotFoundError: if there is no such file.
+    """
+    from safetensors import SafetensorError, safe_open  # noqa: PLC0415
+
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"path must be a model file; there is no file {os.fspath(path)!r}.")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            config = _parse(file.metadata(), path)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise FileFormatError(f"{os.fspath(path)!r} is not a safetensors file ({error}).") from None
+    try:
+        return _contents(config, tensors)
+    except (ArgumentError, KeyError, TypeError, ValueError) as error:
+        raise FileFormatError(f"{os.fspath(path)!r} does not hold a model: {error}") from None
+
+
+def to_config(value: Any) -> Any:
+    """A value as JSON: dataclasses of the closed table by name and fields.
+
+    >>> to_config(activations.LeakyReLU(alpha=0.2))
+    {'type': 'LeakyReLU', 'alpha': 0.2}
+    """
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    name = type(value).__name__
+    if TYPES.get(name) is not type(value):
+        raise ArgumentError(f"a saved model must consist of xpnet's own layers; got {value!r}.")
+    return {"type": name} | {f.name: to_config(getattr(value, f.name)) for f in fields(value)}
+
+
+def from_config(config: Any) -> Any:
+    """The value that `to_config` described; every constructor checks its own arguments.
+
+    Raises:
+        FileFormatError: if a name is not in the closed table, or the fields do not fit.
+
+    >>> from_config({'type': 'LeakyReLU', 'alpha': 0.2})
+    LeakyReLU(alpha=0.2)
+    """
+    if not isinstance(config, Mapping):
+        return config
+    name = config.get("type")
+    if not isinstance(name, str) or name not in TYPES:
+        raise FileFormatError(f"a model file may only name xpnet's own types; got {name!r}.")
+    cls = TYPES[name]
+    arguments = {key: from_config(item) for key, item in config.items() if key != "type"}
+    known = {f.name for f in fields(cls)}  # type: ignore[arg-type]
+    if set(arguments) - known:
+        raise FileFormatError(f"{name} has no field {sorted(set(arguments) - known)[0]!r}.")
+    return cls(**arguments)
+
+
+def _parse(metadata: Mapping[str, str] | None, path: str | os.PathLike[str]) -> dict[str, Any]:
+    try:
+        config = json.loads((metadata or {})["xpnet"])
+    except (KeyError, ValueError, RecursionError):
+        config = None
+    if not isinstance(config, dict) or config.get("version") != VERSION:
+        raise FileFormatError(
+            f"{os.fspath(path)!r} must be a model saved by xpnet (format {VERSION}); "
+            "its metadata say otherwise."
+        )
+    return config
+
+
+def _contents(config: dict[str, Any], tensors: dict[str, np.ndarray[Any, Any]]) -> Contents:
+    network = Network([from_config(layer) for layer in config["layers"]], config["n_in"])
+    prefix = "preprocessing."
+    scaling = config["preprocessing"]
+    arrays = {k.removeprefix(prefix): tensors.pop(k) for k in [*tensors] if k.startswith(prefix)}
+    theta = _flat(network.layout, tensors, config["dtype"])
+    statistics = _flat(network.statistics_layout, tensors, config["dtype"])
+    if tensors:
+        raise FileFormatError(f"the tensor {sorted(tensors)[0]!r} belongs to no layer.")
+    classes = config["classes"]
+    return Contents(
+        network,
+        config["dtype"],
+        None if config["loss"] is None else from_config(config["loss"]),
+        None if scaling is None else SCALINGS[scaling].from_arrays(arrays),
+        None if classes is None else tuple(classes),
+        theta,
+        statistics,
+    )
+
+
+def _by_name(layout: Layout, vector: Array) -> dict[str, np.ndarray[Any, Any]]:
+    return {path: to_numpy(view).copy() for path, view in layout.views(vector).items()}
+
+
+def _flat(
+    layout: Layout, tensors: dict[str, np.ndarray[Any, Any]], dtype: str
+) -> np.ndarray[Any, Any]:
+    """Take the layout's tensors out of ``tensors`` into one vector, after comparing them."""
+    parts = [np.zeros(0, dtype)]
+    for entry in layout.entries:
+        tensor = tensors.pop(entry.path, None)
+        if tensor is None or tensor.shape != entry.shape or tensor.dtype != dtype:
+            got = "none" if tensor is None else f"{tensor.dtype} {tensor.shape}"
+            raise FileFormatError(
+                f"the tensor {entry.path!r} must be {dtype} of shape {entry.shape}; got {got}."
+            )
+        parts.append(tensor.reshape(-1))
+    return np.concatenate(parts)
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Put ``content`` at ``path`` whole: written beside it, synced, renamed."""
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        Path(temporary).chmod(0o666 & ~umask)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise

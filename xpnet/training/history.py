@@ -1,0 +1,54 @@
+"""What a training run reports: one row of numbers an epoch."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from xpnet.errors import unknown_name
+
+
+@dataclass
+class History:
+    """The numbers of every finished epoch, by column.
+
+    Attributes:
+        columns: column name → one number an epoch. ``epoch`` counts from 1; ``loss`` is the mean
+            training loss over the epoch's batches, without penalties; ``penalty`` the value of L1
+            and L2; ``val_loss`` and ``val_<metric>`` belong to the validation data, a bare
+            ``<metric>`` to the training data where there is no validation; ``lr`` is the last
+            learning rate, ``seconds`` the epoch's time.
+        stopped: why training ended before its last epoch, a sentence; empty if it did not.
+
+    >>> history = History()
+    >>> history.append({"epoch": 1, "loss": 0.5})
+    >>> history["loss"], len(history)
+    ([0.5], 1)
+    """
+
+    columns: dict[str, list[float]] = field(default_factory=dict)
+    stopped: str = ""
+
+    def append(self, row: dict[str, float]) -> None:
+        """Add an epoch."""
+        for name, value in row.items():
+            self.columns.setdefault(name, []).append(value)
+
+    def __getitem__(self, name: str) -> list[float]:
+        if name not in self.columns:
+            raise unknown_name("a column of the history", name, self.columns)
+        return self.columns[name]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.columns
+
+    def __len__(self) -> int:
+        return len(self.columns.get("epoch", ()))
+
+    def to_csv(self, path: str | os.PathLike[str]) -> None:
+        """Write a CSV file with a header and one line an epoch."""
+        lines = [",".join(self.columns)]
+        rows = zip(*self.columns.values(), strict=True)
+        lines += [",".join(format(value, ".9g") for value in row) for row in rows]
+        Path(path).write_text("\n".join(lines) + "\n", encoding="utf-8")

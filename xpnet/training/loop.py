@@ -1,0 +1,239 @@
+"""The training loop: epochs of mini-batch steps, what is measured after each, and when to stop."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from xpnet.backend import Array, namespace_of
+from xpnet.errors import NonFiniteError, require, require_count, require_type
+from xpnet.layers import BatchNorm
+from xpnet.losses import Loss
+from xpnet.optimizers import Optimizer, OptimizerState, Penalty
+from xpnet.optimizers.schedules import Schedule
+from xpnet.training.callbacks import Callback, Run
+from xpnet.training.history import History
+from xpnet.training.progress import printer
+from xpnet.training.rows import Rows, refuse_single_row
+from xpnet.training.step import Gradient, Model, outputs
+
+Metric = Callable[[Array, Array], Any]
+
+
+class Clip(Protocol):
+    """What cuts a gradient down in place: `ClipByValue`, `ClipByNorm`."""
+
+    def apply(self, grad: Array) -> None:
+        """Change ``grad`` in place."""
+        ...
+
+
+class Trainable(Model, Protocol):
+    """What the loop needs of a model."""
+
+    history: History
+
+    @property
+    def grad(self) -> Array:
+        """The flat gradient."""
+        ...
+
+    @property
+    def gradient(self) -> Gradient:
+        """Fills ``grad`` for a batch."""
+        ...
+
+    def inputs(self, X: Array) -> Array:
+        """Rows as the network takes them."""
+        ...
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to train; the arguments of `Sequential.fit`, checked.
+
+    Raises:
+        ArgumentError: naming the argument, its rule and what was received.
+    """
+
+    loss: Loss
+    optimizer: Optimizer
+    epochs: int = 20
+    batch_size: int = 64
+    metrics: Sequence[Metric] = ()
+    schedule: Schedule | None = None
+    clip: Clip | None = None
+    penalty: Penalty | None = None
+    callbacks: Sequence[Callback] = ()
+    shuffle: bool = True
+    drop_last: bool = False
+    progress: bool = True
+
+    def __post_init__(self) -> None:
+        require_type(self.loss, Loss, "loss", "Take one of xpnet.losses, such as CrossEntropy().")
+        do = "Take one of xpnet.optimizers, such as Adam(lr=1e-3)."
+        require_type(self.optimizer, Optimizer, "optimizer", do)
+        require_count(self.epochs, "epochs")
+        require_count(self.batch_size, "batch_size")
+        if self.schedule is not None:
+            require_type(self.schedule, Schedule, "schedule")
+        for name in ("metrics", "callbacks"):
+            for item in getattr(self, name):
+                ok = callable(item) and not isinstance(item, type)
+                require(ok, name, "hold functions, or objects that are called", item)
+
+
+def train(
+    model: Trainable, rows: Rows, validation: Rows | None, how: Settings, rng: np.random.Generator
+) -> History:
+    """Train ``model`` in place and return the history, which is ``model.history`` meanwhile too.
+
+    Raises:
+        NonFiniteError: if a loss or a parameter becomes NaN or infinite; the model is put back to
+            the beginning of that epoch.
+    """
+    if any(isinstance(layer, BatchNorm) for layer in model.network.layers):
+        refuse_single_row(rows.n_rows, how.batch_size, how.drop_last)
+    keeps_one = not how.drop_last or rows.n_rows >= how.batch_size
+    require(keeps_one, "batch_size", f"be at most the {rows.n_rows} rows", how.batch_size)
+    history = model.history = History()
+    state = how.optimizer.init(model.theta, model.network.layout)
+    model.gradient.reseed(int(rng.integers(2**32)))
+    report = printer() if how.progress else None
+    run = Run(model, 0, how.epochs, {}, history)
+    for epoch in range(1, how.epochs + 1):
+        start = time.perf_counter()
+        with np.errstate(all="ignore"):  # a loss that is not finite is reported below
+            row, lr = _Epoch(model, rows, how, state, epoch).run(rng)
+        row |= _measure(model, rows, validation, how) | {"lr": lr}
+        row["seconds"] = time.perf_counter() - start
+        history.append(row)
+        run = Run(model, epoch, how.epochs, row, history)
+        if report is not None:
+            report(run)
+        if _any_stops(how.callbacks, run):
+            history.stopped = history.stopped or f"a callback stopped training in epoch {epoch}"
+            break
+    for callback in how.callbacks:
+        if hasattr(callback, "finish"):
+            callback.finish(run)
+    return history
+
+
+def _any_stops(callbacks: Sequence[Callback], run: Run) -> bool:
+    """Call every callback, also after one has asked to stop."""
+    return sum(bool(callback(run)) for callback in callbacks) > 0
+
+
+class _Epoch:
+    """One pass over the training rows."""
+
+    def __init__(
+        self, model: Trainable, rows: Rows, how: Settings, state: OptimizerState, epoch: int
+    ) -> None:
+        self.model, self.rows, self.how, self.state, self.epoch = model, rows, how, state, epoch
+        self.xp = namespace_of(model.theta)
+        self.good = [self.xp.asarray(x, copy=True) for x in (model.theta, model.statistics)]
+
+    def run(self, rng: np.random.Generator) -> tuple[dict[str, float], float]:
+        """Take every step; return the epoch's number, mean loss and penalty, and the last lr."""
+        how, model = self.how, self.model
+        order = rng.permutation(self.rows.n_rows) if how.shuffle else None
+        n_steps = math.ceil(self.rows.n_rows / how.batch_size)
+        losses, counts = [], []
+        lr = how.optimizer.lr
+        for step, (X, y, weight) in enumerate(
+            self.rows.batches(order, how.batch_size, how.drop_last), start=1
+        ):
+            value = model.gradient(how.loss, X, y, weight)
+            if model.backend.reads_are_free and not math.isfinite(float(value)):
+                self._fail(step, model.gradient.first_not_finite(X))
+            if how.schedule is not None:
+                lr = how.optimizer.lr * self._factor((step - 1) / n_steps)
+            self._update(lr)
+            losses.append(value)
+            counts.append(X.shape[0] if weight is None else self.xp.sum(weight))
+        self._check(losses)
+        row = {"epoch": float(self.epoch), "loss": self._mean(losses, counts)}
+        if how.penalty is not None:
+            row["penalty"] = float(how.penalty.value(self._weights(model.theta)))
+        return row, lr
+
+    def _update(self, lr: float) -> None:
+        model, how = self.model, self.how
+        if how.penalty is not None:
+            how.penalty.add_grad(self._weights(model.theta), self._weights(model.grad))
+        if how.clip is not None:
+            how.clip.apply(model.grad)
+        how.optimizer.step(model.theta, model.grad, self.state, lr)
+
+    def _weights(self, vector: Array) -> Array:
+        return vector[self.model.network.layout.weights]
+
+    def _factor(self, fraction: float) -> float:
+        columns = self.model.history.columns
+        values = columns.get("val_loss", columns.get("loss", []))
+        assert self.how.schedule is not None
+        return self.how.schedule.factor(self.epoch - 1 + fraction, self.how.epochs, values)
+
+    def _mean(self, losses: list[Array], counts: list[Any]) -> float:
+        shares = [float(count) for count in counts]
+        values = [float(value) for value in losses]
+        return sum(v * c for v, c in zip(values, shares, strict=True)) / sum(shares)
+
+    def _check(self, losses: list[Array]) -> None:
+        """Find a loss or a parameter that is not finite, after the epoch."""
+        for step, value in enumerate(losses, start=1):
+            if not math.isfinite(float(value)):
+                self._fail(step, "unknown: the loss was read after the epoch")
+        finite = self.xp.isfinite(self.model.theta)
+        if not bool(self.xp.all(finite)):
+            index = int(self.xp.argmin(self.xp.astype(finite, self.xp.int64)))
+            self._fail(len(losses), f"the parameter {self.model.network.layout.where(index)}")
+
+    def _fail(self, step: int, layer: str) -> None:
+        """Put the last good parameters back and raise."""
+        self.model.theta[...], self.model.statistics[...] = self.good
+        what = "every layer's output is finite" if layer == "loss" else f"first not finite: {layer}"
+        raise NonFiniteError(
+            f"the loss became NaN or infinite in epoch {self.epoch}, step {step} ({what}). The "
+            f"parameters of the beginning of epoch {self.epoch} are restored. A smaller learning "
+            "rate, ClipByNorm or scaled inputs usually help.",
+            epoch=self.epoch,
+            step=step,
+            layer=layer,
+            history=self.model.history,
+        )
+
+
+def _measure(
+    model: Trainable, rows: Rows, validation: Rows | None, how: Settings
+) -> dict[str, float]:
+    """The columns that evaluation adds to an epoch's row."""
+    if validation is not None:
+        measured = evaluate(model, validation, how.loss, how.metrics)
+        return {f"val_{name}": value for name, value in measured.items()}
+    if how.metrics:
+        measured = evaluate(model, rows, how.loss, how.metrics)
+        del measured["loss"]
+        return measured
+    return {}
+
+
+def evaluate(
+    model: Trainable, rows: Rows, loss: Loss, metrics: Sequence[Metric]
+) -> dict[str, float]:
+    """The loss and the metrics on ``rows`` in evaluation mode, by name."""
+    prepare = rows.prepare if isinstance(rows.X, np.memmap) else (lambda part: part)
+    output = outputs(model, rows.X, prepare)
+    row = {"loss": float(loss.value(output, rows.y, rows.weight))}
+    predicted = loss.decide(output)
+    for metric in metrics:
+        name = getattr(metric, "__name__", type(metric).__name__.lower())
+        row[name] = float(metric(predicted, rows.y))
+    return row

@@ -1,0 +1,124 @@
+"""Data on their way into batches: on the device, or streamed from a file larger than memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from xpnet.backend import Array, Backend
+from xpnet.data.checks import check_same_length
+from xpnet.errors import require, require_count
+from xpnet.layers.context import Buffers
+from xpnet.ops import operations_for
+from xpnet.random import Rng, as_generator
+
+
+@dataclass
+class Rows:
+    """Features, targets and weights, from which batches are taken.
+
+    Attributes:
+        backend: where the batches live.
+        X: on the backend and prepared, or a `numpy.memmap` whose rows are prepared batch by batch.
+        y: the targets, on the backend.
+        weight: the weights of the rows on the backend, or ``None``.
+        prepare: what makes network inputs of rows of a `numpy.memmap`.
+    """
+
+    backend: Backend
+    X: Array
+    y: Array
+    weight: Array | None
+    prepare: Callable[[Array], Array]
+
+    def __post_init__(self) -> None:
+        self._streamed = isinstance(self.X, np.memmap)
+        self._ops = operations_for(self.y)
+        self._buffers = Buffers(self.backend)
+
+    @property
+    def n_rows(self) -> int:
+        """How many rows there are."""
+        return int(self.X.shape[0])
+
+    def batches(
+        self, order: np.ndarray[Any, Any] | None, batch_size: int, drop_last: bool = False
+    ) -> Iterator[tuple[Array, Array, Array | None]]:
+        """The rows in the order given (``None``: as they lie), ``batch_size`` at a time.
+
+        The arrays of a batch are used again for the next one.
+        """
+        n = self.n_rows - self.n_rows % batch_size if drop_last else self.n_rows
+        if order is None:
+            for start in range(0, n, batch_size):
+                part = slice(start, min(start + batch_size, n))
+                X = self.prepare(self.X[part]) if self._streamed else self.X[part, :]
+                yield X, self.y[part, ...], None if self.weight is None else self.weight[part]
+            return
+        on_device = self.backend.asarray(order)
+        for start in range(0, n, batch_size):
+            stop = min(start + batch_size, n)
+            indices = on_device[start:stop]
+            weight = None if self.weight is None else self._take(self.weight, indices)
+            yield self._features(order[start:stop], indices), self._take(self.y, indices), weight
+
+    def _features(self, order: np.ndarray[Any, Any], indices: Array) -> Array:
+        if self._streamed:
+            return self.prepare(self.X[order])
+        out = self._buffers.get("X", (len(order), self.X.shape[1]))
+        return self._ops.take_rows(self.X, indices, out=out)
+
+    def _take(self, array: Array, indices: Array) -> Array:
+        return self._ops.take_rows(array, indices)
+
+
+def batches(
+    X: Array,
+    y: Array,
+    batch_size: int,
+    *,
+    rng: Rng = 0,
+    shuffle: bool = True,
+    drop_last: bool = False,
+) -> Iterator[tuple[Array, Array]]:
+    """One epoch of mini-batches ``(X_b, y_b)``, for a training loop written by hand.
+
+    Args:
+        X: the features, an array of any backend, ``(m, n)``.
+        y: the targets, one a row, of the same backend.
+        batch_size: rows a batch, at least 1; the last batch is shorter where they do not divide.
+        rng: seed or generator of the order; take another for every epoch.
+        shuffle: whether the order is random; default true.
+        drop_last: whether a shorter last batch is left out.
+
+    Yields:
+        New arrays of at most ``batch_size`` rows.
+
+    Raises:
+        ArgumentError: if the lengths differ or ``batch_size`` is not a positive integer.
+
+    >>> import numpy as np
+    >>> [len(y_b) for _, y_b in batches(np.zeros((5, 1)), np.arange(5), 2)]
+    [2, 2, 1]
+    """
+    require_count(batch_size, "batch_size")
+    check_same_length(X, y)
+    ops = operations_for(X)
+    m = X.shape[0]
+    order = as_generator(rng).permutation(m) if shuffle else np.arange(m)
+    on_device = ops.xp.asarray(order, device=X.device)
+    for start in range(0, m - m % batch_size if drop_last else m, batch_size):
+        indices = on_device[start : start + batch_size]
+        yield ops.take_rows(X, indices), ops.take_rows(y, indices)
+
+
+def refuse_single_row(n_rows: int, batch_size: int, drop_last: bool) -> None:
+    """Refuse batches of one row, which batch norm cannot normalize."""
+    last = n_rows % batch_size
+    single = batch_size == 1 or n_rows == 1 or (last == 1 and not drop_last)
+    rule = f"leave no batch of one row of {n_rows} under batch norm"
+    do = "Take another batch_size, or drop_last=True."
+    require(not single, "batch_size", rule, batch_size, do)

@@ -1,0 +1,110 @@
+"""The loss and its gradient on a batch, and the output on many rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
+
+from xpnet.backend import Array, Backend
+from xpnet.losses import Loss
+from xpnet.network import Network
+
+CHUNK_ROWS = 4096
+"""How many rows are evaluated at a time: large enough for the matrix units, small in memory."""
+
+
+class Gradient:
+    """``(X, y) ↦ L(θ), ∂L/∂θ`` in training mode, with views and buffers made once.
+
+    Args:
+        network: the layers.
+        backend: where everything lives.
+        theta: the flat parameters, read through views at every call.
+        grad: the flat gradient, overwritten through views at every call.
+        statistics: the running statistics of batch norm.
+        update_statistics: whether a call updates them.
+        seed: of the dropout masks; each call takes the next mask.
+    """
+
+    def __init__(
+        self,
+        network: Network,
+        backend: Backend,
+        theta: Array,
+        grad: Array,
+        statistics: Array,
+        *,
+        update_statistics: bool = True,
+        seed: int = 0,
+    ) -> None:
+        self._network = network
+        self._p, self._g = network.by_layer(theta), network.by_layer(grad)
+        self._contexts = network.contexts(
+            backend,
+            statistics,
+            training=True,
+            update_statistics=update_statistics,
+            seed=seed,
+            reuse=True,
+        )
+        self._steps = 0
+
+    def reseed(self, seed: int) -> None:
+        """Begin the sequence of dropout masks that belongs to ``seed``."""
+        self._steps = 0
+        for context in self._contexts:
+            context.seed = seed
+
+    def __call__(self, loss: Loss, X: Array, y: Array, weight: Array | None = None) -> Array:
+        """Fill the gradient and return the loss, a 0-d array; nothing is checked."""
+        self._steps += 1
+        for context in self._contexts:
+            context.step = self._steps
+        output, tapes = self._network.forward(self._p, X, self._contexts)
+        out = self._contexts[-1].buffer("d_output", *output.shape)
+        value, d_output = loss.value_and_grad(output, y, weight, out=out)
+        self._network.backward(self._p, self._g, tapes, d_output, self._contexts)
+        return value
+
+    def first_not_finite(self, X: Array) -> str:
+        """The first layer whose output for ``X`` is not finite."""
+        return self._network.first_not_finite(self._p, X, self._contexts)
+
+
+class Model(Protocol):
+    """What training and evaluation need of a model."""
+
+    network: Network
+    backend: Backend
+
+    @property
+    def theta(self) -> Array:
+        """The flat parameters."""
+        ...
+
+    @property
+    def statistics(self) -> Array:
+        """The flat running statistics."""
+        ...
+
+
+def outputs(
+    model: Model, X: Array, prepare: Callable[[Array], Array], theta: Array | None = None
+) -> Array:
+    """The network's output for all rows of ``X``, ``(m, n_out)``, in evaluation mode.
+
+    Rows are taken `CHUNK_ROWS` at a time through reused buffers, so memory beyond the result does
+    not grow with ``m``; ``prepare`` makes network inputs of each part.
+    """
+    network, backend = model.network, model.backend
+    contexts = network.contexts(backend, model.statistics, reuse=True)
+    p = network.by_layer(model.theta if theta is None else theta)
+    result = backend.empty(X.shape[0], network.n_out)
+    for part in _parts(X.shape[0]):
+        result[part, ...] = network.forward(p, prepare(X[part, ...]), contexts)[0]
+    return result
+
+
+def _parts(n_rows: int) -> Iterator[Any]:
+    for start in range(0, n_rows, CHUNK_ROWS):
+        yield slice(start, min(start + CHUNK_ROWS, n_rows))

@@ -1,0 +1,77 @@
+"""Targets and weights at the door: names become indices, everything is checked, once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from xpnet.backend import Array, Backend, namespace_of
+from xpnet.data.labels import encode_labels, sample_weights
+from xpnet.errors import Phrase, require
+from xpnet.losses import Loss
+from xpnet.losses.base import require_finite
+
+Classes = tuple[Any, ...]
+
+
+def encode_targets(
+    y: Any, loss: Loss, n_out: int, n_rows: int, classes: Classes | None
+) -> tuple[Array, Classes | None]:
+    """Targets that ``loss`` takes, and the class names they stand for.
+
+    Words become the indices of the sorted names; integers stay indices unless ``classes`` names
+    them.
+
+    Raises:
+        ArgumentError: if the loss cannot take them, or there are more classes than outputs.
+    """
+    if not hasattr(y, "shape"):
+        y = np.asarray(y)
+    named = loss.target_kind in ("classes", "binary") and y.ndim == 1
+    words = getattr(y.dtype, "kind", "") in "OUT" and y.dtype.kind != ""
+    if named and (classes is not None or words):
+        indices, found = encode_labels(y, classes)
+        limit = n_out if loss.target_kind == "classes" else 2
+        rule = f"have at most {limit} classes for {n_out} outputs"
+        require(len(found) <= limit, "y", rule, Phrase(f"{len(found)} classes"))
+        y, classes = indices, tuple(found.tolist())
+    loss.check(y, n_out, n_rows)
+    return y, classes
+
+
+def row_weights(
+    backend: Backend,
+    y: Array,
+    loss: Loss,
+    sample_weight: Any,
+    class_weight: Mapping[Any, float] | Sequence[float] | None,
+    classes: Classes | None,
+) -> Array | None:
+    """The weight of each row on the backend: sample weight times class weight; ``None`` if all 1.
+
+    Raises:
+        ArgumentError: if a weight is negative, not finite, or of another length than the rows.
+    """
+    weight = None
+    if sample_weight is not None:
+        weight = (
+            backend.asarray(np.asarray(sample_weight), backend.dtype)
+            if not hasattr(sample_weight, "shape")
+            else backend.asarray(sample_weight, backend.dtype)
+        )
+        rule = f"have one number for each of the {y.shape[0]} rows"
+        require(tuple(weight.shape) == (y.shape[0],), "sample_weight", rule, weight)
+        require_finite(weight)
+        xp = namespace_of(weight)
+        ok = bool(xp.all(weight >= 0)) and bool(xp.any(weight > 0))
+        require(ok, "sample_weight", "be at least 0 with a positive sum", sample_weight)
+    if class_weight is not None:
+        ok = loss.target_kind in ("classes", "binary") and y.ndim == 1
+        require(ok, "class_weight", "be given for class indices only", y)
+        if classes is not None and isinstance(class_weight, Mapping):
+            class_weight = {classes.index(name): w for name, w in class_weight.items()}
+        by_class = backend.asarray(sample_weights(y, class_weight), backend.dtype)
+        weight = by_class if weight is None else weight * by_class
+    return weight
