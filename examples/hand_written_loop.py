@@ -56,6 +56,7 @@ def main(epochs: int, out: str) -> None:
     axes = figure.subplots()
     axes.semilogy(range(1, epochs + 1), losses, marker="o", markersize=3)
     axes.set(xlabel="epoch", ylabel="training loss", title="digits, 64-64-10, a loop by hand")
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.grid(alpha=0.3)
     figure.savefig(out, dpi=120)
     print(f"Wrote {out}.")

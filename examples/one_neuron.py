@@ -52,7 +52,7 @@ def main(epochs: int, out: str) -> None:
     accuracy = float(np.mean(neuron.predict(points) == centres))
     print(f"logistic regression    accuracy on its 200 points = {accuracy:.3f}")
     print(f"          mean probability, share of class 1 = {share:.8f}, {centres.mean():.8f}")
-    grid = np.linspace(-4, 4, 101)
+    grid = np.linspace(-5, 5, 101)
     plane = np.stack(np.meshgrid(grid, grid), axis=-1).reshape(-1, 2)
     probability = neuron.predict_proba(plane)[:, 1].reshape(101, 101)
     shades = right.contourf(grid, grid, probability, 20, cmap="RdBu_r", alpha=0.6, vmin=0, vmax=1)

@@ -36,7 +36,9 @@ def main(backend: str, epochs: int) -> None:
     )
     seconds = time.perf_counter() - start
     result = model.evaluate(digits.X_test, digits.y_test, metrics=[accuracy])
-    print(f"{model.backend}: {epochs} epochs in {seconds:.2f} s, test accuracy {result['accuracy']:.4f}")
+    print(
+        f"{model.backend}: {epochs} epochs in {seconds:.2f} s, test accuracy {result['accuracy']:.4f}"
+    )
 
 
 if __name__ == "__main__":

@@ -26,6 +26,9 @@ from xpnet.errors import (
 Array: TypeAlias = Any
 """An array of any backend. The array API standard has no type of its own yet."""
 
+HostArray: TypeAlias = np.ndarray[Any, Any]
+"""An array in host memory."""
+
 Namespace: TypeAlias = Any
 """A module of array functions: ``numpy``, ``cupy``, ``torch``, ``array_api_strict``."""
 

@@ -18,6 +18,7 @@ TRUNCATED_STD = math.sqrt(
 """0.8796, the deviation of a standard normal cut at ±2: ``√(1 - 4φ(2)/(Φ(2) - Φ(-2)))``."""
 
 
+@dataclass(frozen=True)
 class Initializer:
     """The base of all initializers, which are frozen dataclasses of their settings."""
 
@@ -42,7 +43,6 @@ class Initializer:
         raise NotImplementedError
 
 
-@dataclass(frozen=True)
 class Zeros(Initializer):
     """Every number is 0: for biases. As weights it leaves all units of a layer alike.
 
@@ -55,7 +55,6 @@ class Zeros(Initializer):
         return np.zeros(shape)
 
 
-@dataclass(frozen=True)
 class Ones(Initializer):
     """Every number is 1: for the scale of batch norm.
 
@@ -145,7 +144,6 @@ class Normal(Initializer):
         return _normal(rng, shape, self.std, self.truncated)
 
 
-@dataclass(frozen=True)
 class LecunUniform(Initializer):
     """``U(-1/√fan_in, 1/√fan_in)``, the "1/√n rule".
 
@@ -248,7 +246,6 @@ class GlorotNormal(Initializer):
         return _normal(rng, shape, std, self.truncated)
 
 
-@dataclass(frozen=True)
 class HeUniform(Initializer):
     """``U(-b, b)`` with ``b = √(6/fan_in)``, for ReLU; of variance ``2/fan_in``.
 

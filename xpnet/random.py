@@ -8,13 +8,16 @@ mask on every backend and a mask can be drawn again from its key.
 from __future__ import annotations
 
 from numbers import Integral
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from xpnet.errors import require
 
-Rng: TypeAlias = int | np.random.Generator
+if TYPE_CHECKING:  # naming it loads numpy.random, 10 ms that only drawing needs
+    from numpy.random import Generator
+
+Rng: TypeAlias = "int | Generator"
 """A seed, or a generator whose stream goes on."""
 
 MASK = 0xFFFFFFFF

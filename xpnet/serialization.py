@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, is_dataclass
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -89,7 +86,9 @@ def write_model(model: Saved, path: str | os.PathLike[str]) -> None:
         ArgumentError: if the model holds a layer or value that is not xpnet's own.
         OSError: if the file cannot be written; nothing is left behind.
     """
-    from safetensors.numpy import save  # noqa: PLC0415 - 10 ms that only saving needs
+    import json  # noqa: PLC0415 - the imports of saving are spared to those who do not save
+
+    from safetensors.numpy import save  # noqa: PLC0415
 
     scaling = model.preprocessing
     config = {
@@ -106,7 +105,7 @@ def write_model(model: Saved, path: str | os.PathLike[str]) -> None:
     if scaling is not None:
         arrays = scaling.arrays()
         tensors |= {f"preprocessing.{k}": np.array(v, order="C") for k, v in arrays.items()}
-    _replace(Path(path), save(tensors, metadata={"xpnet": json.dumps(config)}))
+    _replace(os.fspath(path), save(tensors, metadata={"xpnet": json.dumps(config)}))
 
 
 def read_model(path: str | os.PathLike[str]) -> Contents:
@@ -116,9 +115,9 @@ def read_model(path: str | os.PathLike[str]) -> Contents:
         FileFormatError: if the file is truncated, hostile or not a model of xpnet's.
         FileNotFoundError: if there is no such file.
     """
-    from safetensors import SafetensorError, safe_open  # noqa: PLC0415
+    from safetensors import SafetensorError, safe_open  # noqa: PLC0415 - only loading needs it
 
-    if not Path(path).is_file():
+    if not os.path.isfile(path):
         raise FileNotFoundError(f"path must be a model file; there is no file {os.fspath(path)!r}.")
     try:
         with safe_open(path, framework="numpy") as file:
@@ -169,6 +168,8 @@ def from_config(config: Any) -> Any:
 
 
 def _parse(metadata: Mapping[str, str] | None, path: str | os.PathLike[str]) -> dict[str, Any]:
+    import json  # noqa: PLC0415
+
     try:
         config = json.loads((metadata or {})["xpnet"])
     except (KeyError, ValueError, RecursionError):
@@ -222,18 +223,16 @@ def _flat(
     return np.concatenate(parts)
 
 
-def _replace(path: Path, content: bytes) -> None:
+def _replace(path: str, content: bytes) -> None:
     """Put ``content`` at ``path`` whole: written beside it, synced, renamed."""
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = f"{path}.{os.getpid()}.tmp"
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with open(temporary, "xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(temporary).chmod(0o666 & ~umask)
-        Path(temporary).replace(path)
+        os.replace(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        if os.path.exists(temporary):
+            os.unlink(temporary)
         raise

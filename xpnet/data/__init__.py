@@ -1,5 +1,6 @@
-"""Data on its way to a model: reading, checking, splitting, scaling, encoding.
+"""Data on their way to a model: reading, checking, splitting, scaling, encoding.
 
+>>> from xpnet.data import MinMax, load_digits
 >>> data = load_digits()
 >>> scaling = MinMax(0, 16, to=(-1, 1))
 >>> scaling.apply(data.X_train).shape
@@ -8,15 +9,20 @@
 
 from __future__ import annotations
 
+import importlib
+from typing import TYPE_CHECKING, Any
+
 from xpnet.data.checks import check_features, check_same_length
-from xpnet.data.dataset import Dataset
-from xpnet.data.datasets import load_fashion_mnist, load_mnist
-from xpnet.data.digits import load_digits
-from xpnet.data.idx import read_idx
 from xpnet.data.labels import balanced_class_weights, encode_labels, one_hot, sample_weights
 from xpnet.data.preprocessing import MinMax, Standardize
 from xpnet.data.splitting import train_test_split
-from xpnet.data.tables import Table, read_table
+
+if TYPE_CHECKING:
+    from xpnet.data.dataset import Dataset
+    from xpnet.data.datasets import load_fashion_mnist, load_mnist
+    from xpnet.data.digits import load_digits
+    from xpnet.data.idx import read_idx
+    from xpnet.data.tables import Table, read_table
 
 __all__ = [
     "Dataset",
@@ -36,3 +42,20 @@ __all__ = [
     "sample_weights",
     "train_test_split",
 ]
+
+_READERS = {
+    "Dataset": "dataset",
+    "Table": "tables",
+    "load_digits": "digits",
+    "load_fashion_mnist": "datasets",
+    "load_mnist": "datasets",
+    "read_idx": "idx",
+    "read_table": "tables",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load the readers when they are first used: ``import xpnet`` does without them."""
+    if name not in _READERS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_READERS[name]}"), name)

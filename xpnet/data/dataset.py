@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from xpnet.backend import HostArray
 from xpnet.data.checks import check_same_length
-from xpnet.data.files import HostArray
 from xpnet.errors import require
 
 

@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.backend import DTYPES, Array, namespace_of
+from xpnet.backend import DTYPES, Array, HostArray, namespace_of
 from xpnet.data.checks import as_host_vector
-from xpnet.data.files import HostArray
 from xpnet.errors import Phrase, require, require_count, require_number, unknown_name
 
 

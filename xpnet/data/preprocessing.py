@@ -8,9 +8,8 @@ from typing import Self
 
 import numpy as np
 
-from xpnet.backend import Array, backend_of, namespace_of, to_numpy
+from xpnet.backend import Array, HostArray, backend_of, namespace_of, to_numpy
 from xpnet.data.checks import check_features, row_chunks
-from xpnet.data.files import HostArray
 from xpnet.errors import Phrase, require, require_number
 
 

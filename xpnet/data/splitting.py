@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from xpnet.backend import Array, namespace_of, to_numpy
+from xpnet.backend import Array, HostArray, namespace_of, to_numpy
 from xpnet.data.checks import check_same_length
-from xpnet.data.files import HostArray
 from xpnet.errors import Phrase, require, require_number
 from xpnet.random import Rng, as_generator
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -12,6 +13,7 @@ from xpnet.ops import operations_for
 from xpnet.ops.reference import Rule
 
 
+@dataclass(frozen=True)
 class Loss:
     """A loss ``L = Σ_i w_i ℓ_i / Σ_i w_i`` over the rows ``i`` of a batch, ``w_i = 1`` by default.
 

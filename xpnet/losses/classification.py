@@ -101,7 +101,6 @@ class CrossEntropy(Loss):
         return operations_for(output).softmax(output)
 
 
-@dataclass(frozen=True)
 class BinaryCrossEntropy(Loss):
     """``ℓ = -Σ_k [t_k log σ(z_k) + (1 - t_k) log(1 - σ(z_k))]`` on logits; gradient ``σ(z) - t``.
 
@@ -137,7 +136,6 @@ class BinaryCrossEntropy(Loss):
         return ops.xp.concat([ops.apply(sigmoid, -output), yes], axis=1)
 
 
-@dataclass(frozen=True)
 class Hinge(Loss):
     """``ℓ = Σ_k max(0, 1 - t_k z_k)`` for ±1 targets: the loss of a support vector machine.
 
@@ -164,7 +162,6 @@ class Hinge(Loss):
         return 2 * _positive(output) - 1
 
 
-@dataclass(frozen=True)
 class PerceptronLoss(Loss):
     """``ℓ = Σ_k max(0, -t_k z_k)`` for ±1 targets; gradient ``-t`` where ``tz ≤ 0``.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from xpnet.backend import Array, namespace_of
@@ -11,7 +10,6 @@ from xpnet.losses.base import Loss, as_rows, check_values, is_kind, refuse_where
 from xpnet.ops.rules import losses as rules
 
 
-@dataclass(frozen=True)
 class PoissonNLL(Loss):
     """``ℓ = Σ_k (e^(z_k) - t_k z_k)`` for counts ``t`` and log-rates ``z``; gradient ``eᶻ - t``.
 
@@ -38,7 +36,6 @@ class PoissonNLL(Loss):
         return namespace_of(output).exp(output)
 
 
-@dataclass(frozen=True)
 class GaussianNLL(Loss):
     """``ℓ = ½ Σ_k [s_k + (t_k - μ_k)²/e^(s_k)]`` for an output ``[μ, s]`` of ``2K`` columns.
 

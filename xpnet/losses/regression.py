@@ -9,7 +9,6 @@ from xpnet.losses.base import Loss
 from xpnet.ops.rules import losses as rules
 
 
-@dataclass(frozen=True)
 class HalfMSE(Loss):
     """``ℓ = ½ Σ_k (z_k - t_k)²``, the classical E, averaged over the rows; gradient ``z - t``.
 
@@ -25,7 +24,6 @@ class HalfMSE(Loss):
     slope = staticmethod(rules.half_square_slope)
 
 
-@dataclass(frozen=True)
 class MSE(Loss):
     """``ℓ = 1/K Σ_k (z_k - t_k)²`` over the K outputs, averaged over the rows.
 
@@ -42,7 +40,6 @@ class MSE(Loss):
     mean = True
 
 
-@dataclass(frozen=True)
 class MAE(Loss):
     """``ℓ = 1/K Σ_k |z_k - t_k|`` over the K outputs; the derivative is 0 at the kink.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from xpnet.errors import unknown_name
 
@@ -51,4 +50,5 @@ class History:
         lines = [",".join(self.columns)]
         rows = zip(*self.columns.values(), strict=True)
         lines += [",".join(format(value, ".9g") for value in row) for row in rows]
-        Path(path).write_text("\n".join(lines) + "\n", encoding="utf-8")
+        with open(path, "w", encoding="utf-8") as file:
+            file.write("\n".join(lines) + "\n")

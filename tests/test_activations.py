@@ -1,0 +1,294 @@
+"""Every activation: against PyTorch and differences, on every backend, at the edges of floats."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from xpnet.activations import (
+    ELU,
+    GELU,
+    SELU,
+    Activation,
+    Affine,
+    Exponential,
+    GELUTanh,
+    HardSigmoid,
+    Identity,
+    LeakyReLU,
+    ReLU,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softplus,
+    Step,
+    Tanh,
+)
+from xpnet.errors import ArgumentError
+from xpnet.ops import operations_for
+from xpnet.ops.rules.erf import erfc
+
+# The activation, the same in PyTorch, and its limits: φ(-∞), φ(∞), φ'(-∞), φ'(∞).
+INF = math.inf
+TABLE = {
+    "identity": (Identity(), lambda F, z: z, (-INF, INF, 1, 1)),
+    "affine": (Affine(2, -0.5), lambda F, z: 2 * z - 0.5, (-INF, INF, 2, 2)),
+    "sigmoid": (Sigmoid(), lambda F, z: F.sigmoid(z), (0, 1, 0, 0)),
+    "tanh": (Tanh(), lambda F, z: F.tanh(z), (-1, 1, 0, 0)),
+    "relu": (ReLU(), lambda F, z: F.relu(z), (0, INF, 0, 1)),
+    "leaky_relu": (LeakyReLU(0.1), lambda F, z: F.leaky_relu(z, 0.1), (-INF, INF, 0.1, 1)),
+    "elu": (ELU(0.7), lambda F, z: F.elu(z, 0.7), (-0.7, INF, 0, 1)),
+    "selu": (
+        SELU(),
+        lambda F, z: F.selu(z),
+        (-1.0507009873554805 * 1.6732632423543772, INF, 0, 1.0507009873554805),
+    ),
+    "softplus": (Softplus(), lambda F, z: F.softplus(z, threshold=1000), (0, INF, 0, 1)),
+    "gelu": (GELU(), lambda F, z: F.gelu(z), (0, INF, 0, 1)),
+    "gelu_tanh": (GELUTanh(), lambda F, z: F.gelu(z, approximate="tanh"), (0, INF, 0, 1)),
+    "silu": (SiLU(), lambda F, z: F.silu(z), (0, INF, 0, 1)),
+    "hard_sigmoid": (HardSigmoid(), lambda F, z: (0.2 * z + 0.5).clamp(0, 1), (0, 1, 0, 0)),
+    "exponential": (Exponential(), lambda F, z: z.exp(), (0, INF, 0, INF)),
+    "softmax": (Softmax(), lambda F, z: F.softmax(z, dim=1), None),
+}
+ELEMENTWISE = {name: row for name, row in TABLE.items() if name != "softmax"}
+every_activation = pytest.mark.parametrize("name", TABLE)
+every_elementwise = pytest.mark.parametrize("name", ELEMENTWISE)
+
+KINKS = (0.0, -2.5, 2.5)
+
+
+@pytest.fixture
+def z(rng: np.random.Generator) -> np.ndarray:
+    """Numbers of both signs, none within 0.01 of a kink."""
+    z = rng.normal(scale=3.0, size=(6, 5))
+    for kink in KINKS:
+        z = np.where(np.abs(z - kink) < 0.01, kink + 0.3, z)
+    return z
+
+
+@pytest.fixture
+def dy(rng: np.random.Generator) -> np.ndarray:
+    return rng.normal(size=(6, 5))
+
+
+def forward_and_saved(phi: Activation, z):
+    a = phi.forward(operations_for(z), z)
+    return a, z if phi.saves == "input" else a
+
+
+# --- the right numbers ----------------------------------------------------------------------------
+
+
+@every_activation
+def test_value_and_gradient_agree_with_pytorch(name, z, dy, torch):
+    phi, other, _ = TABLE[name]
+    leaf = torch.tensor(z, requires_grad=True)
+    expected = other(torch.nn.functional, leaf)
+    expected.backward(torch.tensor(dy))
+    a, saved = forward_and_saved(phi, z)
+    dz = phi.backward(operations_for(z), saved, dy)
+    np.testing.assert_allclose(a, expected.detach().numpy(), rtol=1e-10, atol=1e-10)
+    np.testing.assert_allclose(dz, leaf.grad.numpy(), rtol=1e-10, atol=1e-10)
+
+
+@every_activation
+def test_backward_and_tangent_agree_with_central_differences(name, z, dy):
+    phi, ops = TABLE[name][0], operations_for(z)
+    _, saved = forward_and_saved(phi, z)
+    h = 1e-5
+    slope = (phi.forward(ops, z + h * dy) - phi.forward(ops, z - h * dy)) / (2 * h)
+    np.testing.assert_allclose(phi.tangent(ops, saved, dy), slope, rtol=1e-6, atol=1e-8)
+    v = np.cos(np.arange(30.0)).reshape(6, 5)
+    assert np.sum(phi.backward(ops, saved, v) * dy) == pytest.approx(np.sum(v * slope), rel=1e-6)
+
+
+def test_erfc_has_the_digits_of_the_c_library():
+    x = np.concatenate([np.linspace(-7.0, 6.0, 4001), np.logspace(-18, 0, 50)])
+    expected = np.array([math.erfc(number) for number in x])
+    np.testing.assert_allclose(erfc(np, x), expected, rtol=0, atol=1e-15)
+    np.testing.assert_allclose(erfc(np, x), expected, rtol=1e-14)
+    far = np.linspace(6.0, 26.0, 500)
+    expected = np.array([math.erfc(number) for number in far])
+    np.testing.assert_allclose(erfc(np, far), expected, rtol=1e-13)
+
+
+def test_gelu_keeps_its_digits_in_the_left_tail():
+    z = np.array([[-9.0, -20.0, -37.0]])
+    expected = [[0.5 * x * math.erfc(-x * math.sqrt(0.5)) for x in z[0]]]
+    np.testing.assert_allclose(GELU().forward(operations_for(z), z), expected, rtol=1e-12)
+
+
+def test_step_is_zero_at_zero():
+    z = np.array([[-2.0, -0.0, 0.0, 1e-300]])
+    np.testing.assert_array_equal(Step().forward(operations_for(z), z), [[0, 0, 0, 1]])
+
+
+@pytest.mark.parametrize(("phi", "at_zero"), [(ReLU(), 0), (LeakyReLU(0.1), 0.1), (ELU(0.7), 0.7)])
+def test_the_kink_belongs_to_the_left(phi, at_zero):
+    z = np.zeros((1, 1))
+    _, saved = forward_and_saved(phi, z)
+    assert phi.backward(operations_for(z), saved, np.ones((1, 1)))[0, 0] == at_zero
+
+
+# --- everywhere -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [*TABLE, "step"])
+def test_every_backend_agrees_with_numpy(name, z, dy, place):
+    check_place(TABLE[name][0] if name in TABLE else Step(), z, dy, place, 1e-12)
+
+
+@pytest.mark.parametrize("name", [*TABLE, "step"])
+def test_float32_stays_float32_on_every_backend(name, z, dy, place32):
+    check_place(TABLE[name][0] if name in TABLE else Step(), z, dy, place32, 1e-5)
+
+
+def check_place(phi, z, dy, place, tolerance):
+    x, v = place.array(z), place.array(dy)
+    ops = operations_for(x)
+    a, saved = forward_and_saved(phi, x)
+    expected, expected_saved = forward_and_saved(phi, z)
+    pairs = [(a, expected)]
+    if phi != Step():
+        dz = phi.backward(operations_for(z), expected_saved, dy)
+        pairs += [(phi.backward(ops, saved, v), dz), (phi.tangent(ops, saved, v), dz)]
+    for got, right in pairs:
+        assert got.dtype == place.backend.dtype
+        np.testing.assert_allclose(place.host(got), right, rtol=tolerance, atol=tolerance)
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_forward_may_overwrite_its_input_and_backward_its_dy(name, z, dy, place):
+    phi = TABLE[name][0]
+    x, v = place.writable(z), place.writable(dy)
+    ops = operations_for(x)
+    a = phi.forward(ops, x, out=x if phi.saves == "output" else place.writable(z))
+    dz = phi.backward(ops, x if phi.saves == "input" else a, v, out=v)
+    expected, saved = forward_and_saved(phi, z)
+    np.testing.assert_allclose(place.host(a), expected, rtol=1e-12, atol=1e-12)
+    right = phi.backward(operations_for(z), saved, dy)
+    np.testing.assert_allclose(place.host(dz), right, rtol=1e-12, atol=1e-12)
+
+
+# --- at the edges ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@every_elementwise
+def test_the_limits_at_infinity(name, dtype):
+    phi, _, (left, right, slope_left, slope_right) = ELEMENTWISE[name]
+    z = np.array([[-INF, INF]], dtype=dtype)
+    a, saved = forward_and_saved(phi, z)
+    slopes = phi.backward(operations_for(z), saved, np.ones_like(z))
+    np.testing.assert_allclose(a, [[left, right]], rtol=1e-6)
+    np.testing.assert_allclose(slopes, [[slope_left, slope_right]], rtol=1e-6, atol=2e-7)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("size", [100.0, 1e4, 1e30])
+@every_elementwise
+def test_large_inputs_overflow_nowhere(name, size, dtype):
+    phi, _, (_, _, slope_left, slope_right) = ELEMENTWISE[name]
+    z = np.array([[-size, size]], dtype=dtype)
+    if name == "exponential":
+        z = -np.abs(z)
+        slope_right = 0
+    a, saved = forward_and_saved(phi, z)
+    slopes = phi.backward(operations_for(z), saved, np.ones_like(z))
+    assert np.all(np.isfinite(a))
+    np.testing.assert_allclose(slopes, [[slope_left, slope_right]], rtol=1e-6, atol=2e-7)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_softmax_of_large_inputs(dtype):
+    z = np.array([[1e4, -1e4, 1e4], [-INF, 0.0, 0.0]], dtype=dtype)
+    a = Softmax().forward(operations_for(z), z)
+    np.testing.assert_array_equal(a, [[0.5, 0, 0.5], [0, 0.5, 0.5]])
+
+
+@pytest.mark.parametrize("name", [*ELEMENTWISE, "step"])
+def test_nan_stays_nan(name, place):
+    phi = TABLE[name][0] if name in TABLE else Step()
+    z = place.array([[math.nan, 1.0]])
+    a = place.host(phi.forward(operations_for(z), z))
+    assert np.isnan(a).tolist() == [[True, False]]
+
+
+rows = st.lists(st.floats(-700, 700), min_size=1, max_size=8)
+
+
+@settings(derandomize=True, deadline=None, max_examples=50)
+@given(rows)
+def test_symmetries(row):
+    z = np.array([row])
+    ops = operations_for(z)
+
+    def at(phi, x):
+        return phi.forward(ops, x)
+
+    np.testing.assert_allclose(at(Sigmoid(), z) + at(Sigmoid(), -z), 1.0, rtol=1e-15)
+    np.testing.assert_allclose(at(Softplus(), z) - at(Softplus(), -z), z, atol=1e-12)
+    for gated in (GELU(), GELUTanh(), SiLU()):
+        np.testing.assert_allclose(at(gated, z) - at(gated, -z), z, rtol=1e-14, atol=1e-300)
+
+
+@settings(derandomize=True, deadline=None, max_examples=50)
+@given(rows, st.floats(-1e3, 1e3))
+def test_softmax_is_a_distribution_whatever_the_shift(row, shift):
+    z = np.array([row])
+    ops = operations_for(z)
+    a = Softmax().forward(ops, z)
+    assert a.min() >= 0
+    assert a.sum() == pytest.approx(1)
+    np.testing.assert_allclose(a, Softmax().forward(ops, z + shift), rtol=1e-9, atol=1e-12)
+
+
+# --- as values ------------------------------------------------------------------------------------
+
+
+def test_no_number_is_read_to_the_host(torch):
+    z = torch.zeros((3, 2), dtype=torch.float64, device="meta")
+    for phi, _, _ in TABLE.values():
+        a, saved = forward_and_saved(phi, z)
+        assert phi.backward(operations_for(z), saved, a).device.type == "meta"
+
+
+def test_scalars_are_floats():
+    scalars = Affine(2, 1).scalars()
+    assert scalars == (2.0, 1.0)
+    assert all(type(number) is float for number in scalars)
+    assert Tanh().scalars() == ()
+
+
+def test_equal_settings_are_equal_values():
+    assert LeakyReLU(0.2) == LeakyReLU(0.2) != LeakyReLU(0.1)
+    assert len({ReLU(), ReLU(), SiLU()}) == 2
+
+
+@pytest.mark.parametrize("method", ["backward", "tangent"])
+def test_step_cannot_be_trained(method, z):
+    with pytest.raises(ArgumentError, match=r"got Step\(\), whose derivative is 0 almost every"):
+        getattr(Step(), method)(operations_for(z), z, z)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: LeakyReLU(-0.1), "alpha must be a finite number, above 0; got -0.1."),
+        (lambda: LeakyReLU(0), "alpha must be a finite number, above 0; got 0."),
+        (lambda: ELU(0.0), "alpha must be a finite number, above 0; got 0.0."),
+        (lambda: ELU(math.inf), "alpha must be a finite number, above 0; got inf."),
+        (lambda: Affine(slope="2"), "slope must be a finite number; got '2'."),
+        (lambda: Affine(intercept=math.nan), "intercept must be a finite number; got nan."),
+        (lambda: Affine(slope=True), "slope must be a finite number; got True."),
+    ],
+)
+def test_bad_settings(make, message):
+    with pytest.raises(ArgumentError) as error:
+        make()
+    assert str(error.value) == message

@@ -1,0 +1,151 @@
+"""Initializers: the moments and bounds of the table in the specification, and what they refuse."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from xpnet.errors import ArgumentError
+from xpnet.initializers import (
+    TRUNCATED_STD,
+    Constant,
+    GlorotNormal,
+    GlorotUniform,
+    HeNormal,
+    HeUniform,
+    LecunNormal,
+    LecunUniform,
+    Normal,
+    Ones,
+    Orthogonal,
+    Uniform,
+    Zeros,
+)
+
+N_IN, N_OUT = 400, 250
+
+# The initializer, the variance of a (400, 250) weight, and how many deviations its bound is away.
+UNIFORM = math.sqrt(3.0)
+CUT = 2.0 / TRUNCATED_STD
+TABLE = {
+    "uniform": (Uniform(), 1 / 3, UNIFORM),
+    "uniform-b": (Uniform(0.2), 0.2**2 / 3, UNIFORM),
+    "normal": (Normal(), 1.0, None),
+    "normal-std": (Normal(0.01), 1e-4, None),
+    "normal-truncated": (Normal(0.01, truncated=True), 1e-4, CUT),
+    "lecun_uniform": (LecunUniform(), 1 / (3 * N_IN), UNIFORM),
+    "lecun_normal": (LecunNormal(), 1 / N_IN, None),
+    "lecun_normal-truncated": (LecunNormal(truncated=True), 1 / N_IN, CUT),
+    "glorot_uniform": (GlorotUniform(), 2 / (N_IN + N_OUT), UNIFORM),
+    "glorot_uniform-gain": (GlorotUniform(gain=3.0), 9 * 2 / (N_IN + N_OUT), UNIFORM),
+    "glorot_normal": (GlorotNormal(), 2 / (N_IN + N_OUT), None),
+    "glorot_normal-gain": (GlorotNormal(3.0, truncated=True), 9 * 2 / (N_IN + N_OUT), CUT),
+    "he_uniform": (HeUniform(), 2 / N_IN, UNIFORM),
+    "he_normal": (HeNormal(), 2 / N_IN, None),
+    "he_normal-truncated": (HeNormal(truncated=True), 2 / N_IN, CUT),
+}
+RANDOM = [row[0] for row in TABLE.values()] + [Orthogonal()]
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_mean_and_variance_are_those_of_the_table(name, rng):
+    init, variance, _ = TABLE[name]
+    weight = init.draw(rng, (N_IN, N_OUT))
+    # Five standard errors of each; a truncation left uncorrected would be 23 % off.
+    assert abs(weight.mean()) < 5 * math.sqrt(variance / weight.size)
+    assert weight.var() == pytest.approx(variance, rel=5 * math.sqrt(2 / weight.size))
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_bounds_are_reached_and_kept(name, rng):
+    init, variance, bound = TABLE[name]
+    largest = np.abs(init.draw(rng, (N_IN, N_OUT))).max() / math.sqrt(variance)
+    if bound is None:
+        assert largest > 3.5
+    else:
+        assert 0.995 * bound < largest <= bound * (1 + 1e-12)
+
+
+def test_the_deviation_of_a_truncated_normal_is_the_known_one():
+    assert pytest.approx(0.8796256610342398, rel=1e-15) == TRUNCATED_STD
+
+
+def test_zeros_ones_constant(rng):
+    before = rng.bit_generator.state
+    np.testing.assert_array_equal(Zeros().draw(rng, (2, 3)), np.zeros((2, 3)))
+    np.testing.assert_array_equal(Ones().draw(rng, (3,)), np.ones(3))
+    np.testing.assert_array_equal(Constant(-2).draw(rng, (1, 2)), [[-2.0, -2.0]])
+    assert rng.bit_generator.state == before
+
+
+@pytest.mark.parametrize("init", [Zeros(), Ones(), Constant(3), *RANDOM], ids=repr)
+def test_draws_are_new_float64_arrays_of_the_shape(init, rng):
+    weight = init.draw(rng, (5, 3))
+    assert isinstance(weight, np.ndarray)
+    assert (weight.dtype, weight.shape) == (np.float64, (5, 3))
+    assert weight.flags.writeable
+    assert weight.flags.c_contiguous
+
+
+@pytest.mark.parametrize("init", RANDOM, ids=repr)
+def test_a_seed_fixes_the_draw_and_the_stream_goes_on(init):
+    first, again = np.random.default_rng(7), np.random.default_rng(7)
+    weight = init.draw(first, (6, 4))
+    np.testing.assert_array_equal(weight, init.draw(again, (6, 4)))
+    assert not np.array_equal(weight, init.draw(first, (6, 4)))
+
+
+def test_the_fans_of_a_vector_are_its_size(rng):
+    largest = np.abs(GlorotUniform().draw(rng, (5000,))).max()
+    assert largest == pytest.approx(math.sqrt(6 / 10000), rel=1e-2)
+
+
+@pytest.mark.parametrize("shape", [(7, 4), (4, 7), (5, 5), (1, 6)])
+def test_orthogonal_rows_or_columns(shape, rng):
+    weight = Orthogonal(gain=1.5).draw(rng, shape)
+    gram = weight.T @ weight if shape[0] >= shape[1] else weight @ weight.T
+    np.testing.assert_allclose(gram, 2.25 * np.eye(min(shape)), atol=1e-12)
+
+
+def test_orthogonal_matrices_are_uniform(rng):
+    """Without the signs of R fixed, the first number of Q would have one sign only."""
+    draws = np.stack([Orthogonal().draw(rng, (3, 3)) for _ in range(300)])
+    # Every entry has mean 0 and variance 1/3: five standard errors.
+    assert np.abs(draws.mean(axis=0)).max() < 5 * math.sqrt(1 / 3 / 300)
+    assert 0.3 < (np.linalg.det(draws) > 0).mean() < 0.7
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Uniform(0), "b must be a finite number, above 0; got 0."),
+        (lambda: Uniform(math.inf), "b must be a finite number, above 0; got inf."),
+        (lambda: Normal(-1.0), "std must be a finite number, above 0; got -1.0."),
+        (lambda: Normal(1.0, truncated=1), "truncated must be a bool; got 1."),
+        (lambda: LecunNormal(0.1), "truncated must be a bool; got 0.1."),
+        (lambda: HeNormal("yes"), "truncated must be a bool; got 'yes'."),
+        (lambda: GlorotUniform(0.0), "gain must be a finite number, above 0; got 0.0."),
+        (lambda: GlorotNormal(None), "gain must be a finite number, above 0; got None."),
+        (lambda: GlorotNormal(1.0, 2), "truncated must be a bool; got 2."),
+        (lambda: Orthogonal(math.nan), "gain must be a finite number, above 0; got nan."),
+        (lambda: Constant("0"), "value must be a finite number; got '0'."),
+        (
+            lambda: Orthogonal().draw(np.random.default_rng(0), (3,)),
+            "shape must have two axes for an orthogonal matrix; got (3,).",
+        ),
+        (
+            lambda: HeNormal().draw(np.random.default_rng(0), (2, 3, 4)),
+            "shape must have one or two axes, none of them empty; got (2, 3, 4).",
+        ),
+        (
+            lambda: HeUniform().draw(np.random.default_rng(0), (0, 3)),
+            "shape must have one or two axes, none of them empty; got (0, 3).",
+        ),
+    ],
+)
+def test_bad_arguments(make, message):
+    with pytest.raises(ArgumentError) as error:
+        make()
+    assert str(error.value) == message
