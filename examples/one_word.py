@@ -35,10 +35,8 @@ def main(backend: str, epochs: int) -> None:
         progress=False,
     )
     seconds = time.perf_counter() - start
-    result = model.evaluate(digits.X_test, digits.y_test, metrics=[accuracy])
-    print(
-        f"{model.backend}: {epochs} epochs in {seconds:.2f} s, test accuracy {result['accuracy']:.4f}"
-    )
+    right = model.evaluate(digits.X_test, digits.y_test, metrics=[accuracy])["accuracy"]
+    print(f"{model.backend}: {epochs} epochs in {seconds:.2f} s, test accuracy {right:.4f}")
 
 
 if __name__ == "__main__":

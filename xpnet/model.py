@@ -26,7 +26,7 @@ from xpnet.random import Rng, as_generator
 from xpnet.serialization import read_model, write_model
 from xpnet.training.callbacks import Callback
 from xpnet.training.history import History
-from xpnet.training.loop import Clip, Metric, Settings, evaluate, train
+from xpnet.training.loop import Clip, Metric, Settings, check_batches, evaluate, train
 from xpnet.training.rows import Rows
 from xpnet.training.step import Gradient, outputs
 from xpnet.training.targets import encode_targets, row_weights
@@ -248,6 +248,7 @@ class Sequential:
         y, classes = encode_targets(y, loss, self.n_out, X.shape[0], self.classes)
         weight = row_weights(self.backend, y, loss, sample_weight, class_weight, classes)
         rows, held_out = self._split(X, y, weight, validation, loss, classes, stream)
+        check_batches(self.network, rows.n_rows, how)
         self.loss, self.classes = loss, classes
         return train(self, rows, held_out, how, stream)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,7 +12,7 @@ import numpy as np
 from xpnet import activations, initializers, layers, losses
 from xpnet.backend import Array, Backend, to_numpy
 from xpnet.data.preprocessing import MinMax, Standardize
-from xpnet.errors import ArgumentError, FileFormatError
+from xpnet.errors import ArgumentError, FileFormatError, require_type
 from xpnet.network import Network
 from xpnet.parameters import Layout
 
@@ -20,11 +20,11 @@ VERSION = 1
 _MODULES = (activations, initializers, losses)
 _LAYERS = (layers.Activation, layers.BatchNorm, layers.Dense, layers.Dropout)
 _BASES = (activations.Activation, initializers.Initializer, losses.Loss)
-TYPES: dict[str, type] = {cls.__name__: cls for cls in _LAYERS} | {
+TYPES: dict[str, type[Any]] = {cls.__name__: cls for cls in _LAYERS} | {
     cls.__name__: cls
     for module in _MODULES
     for cls in vars(module).values()
-    if isinstance(cls, type) and issubclass(cls, _BASES) and is_dataclass(cls)
+    if isinstance(cls, type) and issubclass(cls, _BASES) and cls not in _BASES
 }
 """The closed table: every value that a file may name, and nothing else."""
 
@@ -142,7 +142,7 @@ def to_config(value: Any) -> Any:
     name = type(value).__name__
     if TYPES.get(name) is not type(value):
         raise ArgumentError(f"a saved model must consist of xpnet's own layers; got {value!r}.")
-    return {"type": name} | {f.name: to_config(getattr(value, f.name)) for f in fields(value)}
+    return {"type": name} | {f.name: to_config(getattr(value, f.name)) for f in fields(TYPES[name])}
 
 
 def from_config(config: Any) -> Any:
@@ -161,7 +161,7 @@ def from_config(config: Any) -> Any:
         raise FileFormatError(f"a model file may only name xpnet's own types; got {name!r}.")
     cls = TYPES[name]
     arguments = {key: from_config(item) for key, item in config.items() if key != "type"}
-    known = {f.name for f in fields(cls)}  # type: ignore[arg-type]
+    known = {f.name for f in fields(cls)}
     if set(arguments) - known:
         raise FileFormatError(f"{name} has no field {sorted(set(arguments) - known)[0]!r}.")
     return cls(**arguments)
@@ -191,11 +191,13 @@ def _contents(config: dict[str, Any], tensors: dict[str, np.ndarray[Any, Any]]) 
     statistics = _flat(network.statistics_layout, tensors, config["dtype"])
     if tensors:
         raise FileFormatError(f"the tensor {sorted(tensors)[0]!r} belongs to no layer.")
-    classes = config["classes"]
+    classes, loss = config["classes"], from_config(config["loss"])
+    if loss is not None:
+        require_type(loss, losses.Loss, "loss")
     return Contents(
         network,
         config["dtype"],
-        None if config["loss"] is None else from_config(config["loss"]),
+        loss,
         None if scaling is None else SCALINGS[scaling].from_arrays(arrays),
         None if classes is None else tuple(classes),
         theta,

@@ -25,7 +25,7 @@ SCALARS = {
 
 
 def rules_of(module) -> dict:
-    """The functions that ``module`` defines, in the order in which they call each other."""
+    """The functions that ``module`` itself defines, by name."""
     own = inspect.getmembers(module, inspect.isfunction)
     return {name: rule for name, rule in own if rule.__module__ == module.__name__}
 
@@ -36,15 +36,11 @@ BINARY = rules_of(losses)
 
 @pytest.fixture(scope="module")
 def numba():
-    numba = pytest.importorskip("numba", reason="Numba is not installed: nothing to compile with")
-    register = importlib_register()
+    reason = "Numba is not installed: nothing to compile with"
+    numba = pytest.importorskip("numba", reason=reason)
     for rule in (UNARY | BINARY).values():
-        register(rule)
+        numba.extending.register_jitable(rule)
     return numba
-
-
-def importlib_register():
-    return pytest.importorskip("numba.extending").register_jitable
 
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])

@@ -193,7 +193,7 @@ def _check_signs(target: Any, n_out: int, n_rows: int) -> None:
     check_values(target, n_out, n_rows)
     do = "Labels of 0 and 1 become signs by 2 * y - 1."
     require(not is_kind(target, "bool"), "y", "hold -1 or 1", target, do)
-    refuse_where((target != 1) & (target != -1), target, "hold -1 or 1", do)
+    refuse_where(namespace_of(target).abs(target) != 1, target, "hold -1 or 1", do)
 
 
 def _positive(output: Array) -> Array:

@@ -14,6 +14,7 @@ from xpnet.backend import Array, namespace_of
 from xpnet.errors import NonFiniteError, require, require_count, require_type
 from xpnet.layers import BatchNorm
 from xpnet.losses import Loss
+from xpnet.network import Network
 from xpnet.optimizers import Optimizer, OptimizerState, Penalty
 from xpnet.optimizers.schedules import Schedule
 from xpnet.training.callbacks import Callback, Run
@@ -88,6 +89,14 @@ class Settings:
                 require(ok, name, "hold functions, or objects that are called", item)
 
 
+def check_batches(network: Network, n_rows: int, how: Settings) -> None:
+    """Refuse a division into batches that leaves none, or one of one row under batch norm."""
+    keeps_one = not how.drop_last or n_rows >= how.batch_size
+    require(keeps_one, "batch_size", f"be at most the {n_rows} rows", how.batch_size)
+    if any(isinstance(layer, BatchNorm) for layer in network.layers):
+        refuse_single_row(n_rows, how.batch_size, how.drop_last)
+
+
 def train(
     model: Trainable, rows: Rows, validation: Rows | None, how: Settings, rng: np.random.Generator
 ) -> History:
@@ -97,10 +106,6 @@ def train(
         NonFiniteError: if a loss or a parameter becomes NaN or infinite; the model is put back to
             the beginning of that epoch.
     """
-    if any(isinstance(layer, BatchNorm) for layer in model.network.layers):
-        refuse_single_row(rows.n_rows, how.batch_size, how.drop_last)
-    keeps_one = not how.drop_last or rows.n_rows >= how.batch_size
-    require(keeps_one, "batch_size", f"be at most the {rows.n_rows} rows", how.batch_size)
     history = model.history = History()
     state = how.optimizer.init(model.theta, model.network.layout)
     model.gradient.reseed(int(rng.integers(2**32)))

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.backend import Array, Backend, namespace_of
+from xpnet.backend import Array, Backend
 from xpnet.data.labels import encode_labels, sample_weights
 from xpnet.errors import Phrase, require
 from xpnet.losses import Loss
-from xpnet.losses.base import require_finite
+from xpnet.losses.base import check_weight
 
 Classes = tuple[Any, ...]
 
@@ -56,17 +56,9 @@ def row_weights(
     """
     weight = None
     if sample_weight is not None:
-        weight = (
-            backend.asarray(np.asarray(sample_weight), backend.dtype)
-            if not hasattr(sample_weight, "shape")
-            else backend.asarray(sample_weight, backend.dtype)
-        )
-        rule = f"have one number for each of the {y.shape[0]} rows"
-        require(tuple(weight.shape) == (y.shape[0],), "sample_weight", rule, weight)
-        require_finite(weight)
-        xp = namespace_of(weight)
-        ok = bool(xp.all(weight >= 0)) and bool(xp.any(weight > 0))
-        require(ok, "sample_weight", "be at least 0 with a positive sum", sample_weight)
+        weight = sample_weight if hasattr(sample_weight, "shape") else np.asarray(sample_weight)
+        check_weight(weight, y.shape[0])
+        weight = backend.asarray(weight, backend.dtype)
     if class_weight is not None:
         ok = loss.target_kind in ("classes", "binary") and y.ndim == 1
         require(ok, "class_weight", "be given for class indices only", y)

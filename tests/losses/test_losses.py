@@ -1,0 +1,481 @@
+"""Every loss: against PyTorch and differences, weighted, on every backend, at the edges."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from xpnet.errors import ArgumentError
+from xpnet.losses import (
+    MAE,
+    MSE,
+    BinaryCrossEntropy,
+    CrossEntropy,
+    GaussianNLL,
+    HalfMSE,
+    Hinge,
+    Huber,
+    PerceptronLoss,
+    PoissonNLL,
+)
+
+M, K = 7, 4
+RNG = np.random.default_rng(11)
+
+
+def away(x, kink):
+    """``x`` with nothing within 0.01 of ``kink``."""
+    return np.where(np.abs(x - kink) < 0.01, kink + 0.3, x)
+
+
+OUTPUT = away(RNG.normal(scale=2.0, size=(M, K)), 0.0)
+VALUES = OUTPUT - away(away(away(RNG.normal(size=(M, K)), 0.0), 0.8), -0.8)
+CLASSES = RNG.integers(0, K, size=M)
+ROWS = RNG.dirichlet(np.ones(K), size=M)
+BITS = RNG.integers(0, 2, size=(M, K))
+SIGNS = 2 * BITS - 1
+MARGINS = away(OUTPUT * SIGNS, 1.0) * SIGNS
+COUNTS = RNG.poisson(2.0, size=(M, K))
+WEIGHT = np.array([0.0, 1.0, 2.5, 0.3, 1.0, 4.0, 0.7])
+
+
+def torch_gaussian(F, z, t):
+    k = z.shape[1] // 2
+    return F.gaussian_nll_loss(z[:, :k], t, z[:, k:].exp(), reduction="none", eps=0).sum(1)
+
+
+def torch_logistic(F, z, t):
+    return F.binary_cross_entropy_with_logits(z, t, reduction="none").sum(1)
+
+
+def torch_cross_entropy(smoothing):
+    return lambda F, z, t: F.cross_entropy(z, t, reduction="none", label_smoothing=smoothing)
+
+
+# The loss, an output, a target, and the loss of every row in PyTorch.
+TABLE = {
+    "half_mse": (
+        HalfMSE(),
+        OUTPUT,
+        VALUES,
+        lambda F, z, t: 0.5 * F.mse_loss(z, t, reduction="none").sum(1),
+    ),
+    "mse": (MSE(), OUTPUT, VALUES, lambda F, z, t: F.mse_loss(z, t, reduction="none").mean(1)),
+    "mse-one-output": (
+        MSE(),
+        OUTPUT[:, :1],
+        VALUES[:, 0],
+        lambda F, z, t: F.mse_loss(z[:, 0], t, reduction="none"),
+    ),
+    "mae": (MAE(), OUTPUT, VALUES, lambda F, z, t: F.l1_loss(z, t, reduction="none").mean(1)),
+    "huber": (
+        Huber(0.8),
+        OUTPUT,
+        VALUES,
+        lambda F, z, t: F.huber_loss(z, t, reduction="none", delta=0.8).mean(1),
+    ),
+    "cross_entropy": (CrossEntropy(), OUTPUT, CLASSES, torch_cross_entropy(0.0)),
+    "cross_entropy-rows": (CrossEntropy(), OUTPUT, ROWS, torch_cross_entropy(0.0)),
+    "cross_entropy-smooth": (CrossEntropy(0.1), OUTPUT, CLASSES, torch_cross_entropy(0.1)),
+    "cross_entropy-smooth-rows": (CrossEntropy(0.1), OUTPUT, ROWS, torch_cross_entropy(0.1)),
+    "binary": (BinaryCrossEntropy(), OUTPUT, BITS, torch_logistic),
+    "binary-soft": (BinaryCrossEntropy(), OUTPUT, ROWS, torch_logistic),
+    "binary-one-output": (
+        BinaryCrossEntropy(),
+        OUTPUT[:, :1],
+        BITS[:, 0],
+        lambda F, z, t: torch_logistic(F, z, t[:, None]),
+    ),
+    "hinge": (Hinge(), MARGINS, SIGNS, lambda F, z, t: F.relu(1 - t * z).sum(1)),
+    "hinge-one-output": (
+        Hinge(),
+        MARGINS[:, :1],
+        SIGNS[:, 0],
+        lambda F, z, t: F.relu(1 - t * z[:, 0]),
+    ),
+    "perceptron": (PerceptronLoss(), OUTPUT, SIGNS, lambda F, z, t: F.relu(-t * z).sum(1)),
+    "poisson": (
+        PoissonNLL(),
+        OUTPUT,
+        COUNTS,
+        lambda F, z, t: F.poisson_nll_loss(z, t, reduction="none").sum(1),
+    ),
+    "gaussian": (GaussianNLL(), OUTPUT, VALUES[:, :2], torch_gaussian),
+    "gaussian-one-mean": (
+        GaussianNLL(),
+        OUTPUT[:, :2],
+        VALUES[:, 0],
+        lambda F, z, t: torch_gaussian(F, z, t[:, None]),
+    ),
+}
+every_case = pytest.mark.parametrize("name", TABLE)
+weighted_or_not = pytest.mark.parametrize("weight", [None, WEIGHT], ids=["plain", "weighted"])
+
+
+# --- the right numbers ----------------------------------------------------------------------------
+
+
+@every_case
+@weighted_or_not
+def test_value_and_gradient_agree_with_pytorch(name, weight, torch):
+    loss, output, target, other = TABLE[name]
+    z = torch.tensor(output, requires_grad=True)
+    t = torch.tensor(target if target is CLASSES else target.astype(float))
+    w = torch.tensor(np.ones(M) if weight is None else weight)
+    expected = (w * other(torch.nn.functional, z, t)).sum() / w.sum()
+    expected.backward()
+    value, grad = loss.value_and_grad(output, target, weight)
+    assert float(value) == pytest.approx(expected.item(), rel=1e-10, abs=1e-10)
+    np.testing.assert_allclose(grad, z.grad.numpy(), rtol=1e-10, atol=1e-10)
+
+
+@every_case
+@weighted_or_not
+def test_gradient_agrees_with_central_differences(name, weight):
+    loss, output, target, _ = TABLE[name]
+    _, grad = loss.value_and_grad(output, target, weight)
+    h = 1e-5
+    expected = np.empty_like(output)
+    for index in np.ndindex(*output.shape):
+        step = np.zeros_like(output)
+        step[index] = h
+        up, down = (loss.value(output + s, target, weight) for s in (step, -step))
+        expected[index] = (up - down) / (2 * h)
+    np.testing.assert_allclose(grad, expected, rtol=1e-6, atol=1e-9)
+
+
+@every_case
+@weighted_or_not
+def test_value_is_that_of_value_and_grad(name, weight):
+    loss, output, target, _ = TABLE[name]
+    value, _ = loss.value_and_grad(output, target, weight)
+    assert float(loss.value(output, target, weight)) == pytest.approx(float(value), rel=1e-14)
+
+
+@every_case
+def test_a_row_of_weight_two_is_two_rows(name):
+    loss, output, target, _ = TABLE[name]
+    twice = np.arange(M) % 2 + 1
+    value = loss.value(np.repeat(output, twice, axis=0), np.repeat(target, twice, axis=0))
+    weighted = loss.value(output, target, twice.astype(float))
+    assert float(weighted) == pytest.approx(float(value), rel=1e-13)
+
+
+def test_class_weights_agree_with_pytorch(torch):
+    of_class = np.array([0.5, 2.0, 1.0, 3.0])
+    expected = torch.nn.functional.cross_entropy(
+        torch.tensor(OUTPUT), torch.tensor(CLASSES), weight=torch.tensor(of_class)
+    )
+    value = CrossEntropy().value(OUTPUT, CLASSES, of_class[CLASSES])
+    assert float(value) == pytest.approx(float(expected), rel=1e-12)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+def test_indices_are_rows_with_a_one(smoothing):
+    loss = CrossEntropy(smoothing)
+    value, grad = loss.value_and_grad(OUTPUT, CLASSES, WEIGHT)
+    value_of_rows, grad_of_rows = loss.value_and_grad(OUTPUT, np.eye(K)[CLASSES], WEIGHT)
+    assert float(value) == pytest.approx(float(value_of_rows), rel=1e-14)
+    np.testing.assert_allclose(grad, grad_of_rows, rtol=1e-14, atol=1e-16)
+
+
+def test_the_perceptron_pushes_at_zero():
+    _, grad = PerceptronLoss().value_and_grad(np.zeros((2, 1)), np.array([1, -1]))
+    np.testing.assert_array_equal(grad, [[-0.5], [0.5]])
+
+
+logits = st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=6)
+
+
+@settings(derandomize=True, deadline=None, max_examples=50)
+@given(logits, st.data())
+def test_cross_entropy_is_positive_and_its_gradient_sums_to_zero(row, data):
+    label = data.draw(st.integers(0, len(row) - 1))
+    value, grad = CrossEntropy().value_and_grad(np.array([row]), np.array([label]))
+    assert value >= 0
+    assert float(grad.sum()) == pytest.approx(0, abs=1e-12)
+    assert grad[0, label] <= 0
+
+
+@settings(derandomize=True, deadline=None, max_examples=50)
+@given(st.floats(-1e3, 1e3), st.integers(0, 1))
+def test_the_binary_loss_is_that_of_two_classes(logit, label):
+    target = np.array([label])
+    two = CrossEntropy().value(np.array([[0.0, logit]]), target)
+    one = BinaryCrossEntropy().value(np.array([[logit]]), target)
+    assert float(one) == pytest.approx(float(two), rel=1e-12, abs=1e-15)
+
+
+# --- everywhere -----------------------------------------------------------------------------------
+
+
+@every_case
+@weighted_or_not
+def test_every_backend_agrees_with_numpy(name, weight, place):
+    check_place(name, weight, place, 1e-12)
+
+
+@every_case
+@weighted_or_not
+def test_float32_stays_float32_on_every_backend(name, weight, place32):
+    check_place(name, weight, place32, 2e-5)
+
+
+def check_place(name, weight, place, tolerance):
+    loss, output, target, _ = TABLE[name]
+    z = place.array(output)
+    t = place.array(target)
+    w = None if weight is None else place.array(weight)
+    value, grad = loss.value_and_grad(z, t, w, out=place.writable(np.zeros_like(output)))
+    expected, expected_grad = loss.value_and_grad(output, target, weight)
+    assert (value.dtype, grad.dtype) == (place.backend.dtype, place.backend.dtype)
+    assert (tuple(value.shape), tuple(grad.shape)) == ((), output.shape)
+    assert float(value) == pytest.approx(float(expected), rel=tolerance)
+    np.testing.assert_allclose(place.host(grad), expected_grad, rtol=tolerance, atol=tolerance)
+    loss.check(t, output.shape[1], M)
+
+
+@pytest.mark.parametrize("name", ["mse", "binary-soft", "cross_entropy-rows", "gaussian"])
+def test_float64_targets_and_weights_beside_float32_outputs(name, place32):
+    loss, output, target, _ = TABLE[name]
+    t, w = place32.array(target, "float64"), place32.array(WEIGHT, "float64")
+    value, grad = loss.value_and_grad(place32.array(output), t, w)
+    assert grad.dtype == place32.backend.dtype
+    assert float(value) == pytest.approx(float(loss.value(output, target, WEIGHT)), rel=2e-5)
+
+
+@every_case
+def test_no_number_is_read_to_the_host(name, torch):
+    loss, output, target, _ = TABLE[name]
+    z, t, w = (torch.tensor(x, device="meta") for x in (output, target, WEIGHT))
+    for value, grad in (loss.value_and_grad(z, t), loss.value_and_grad(z, t, w)):
+        assert (value.device.type, grad.device.type) == ("meta", "meta")
+
+
+# --- at the edges ---------------------------------------------------------------------------------
+
+FAR = [[1e4, -1e4], [-1e4, 1e4], [1e4, 1e4], [0.0, -1e4]]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    ("loss", "output", "target", "expected"),
+    [
+        (HalfMSE(), FAR, np.zeros((4, 2)), 0.5 * 7e8 / 4),
+        (MSE(), FAR, np.zeros((4, 2)), 7e8 / 8),
+        (MAE(), FAR, np.zeros((4, 2)), 7e4 / 8),
+        (Huber(), FAR, np.zeros((4, 2)), 7 * (1e4 - 0.5) / 8),
+        (CrossEntropy(), FAR, [0, 0, 0, 0], (2e4 + math.log(2)) / 4),
+        (CrossEntropy(0.5), FAR, [0, 1, 1, 0], (5e3 + 5e3 + math.log(2) + 2.5e3) / 4),
+        (CrossEntropy(), FAR, np.full((4, 2), 0.5), (1e4 + 1e4 + math.log(2) + 5e3) / 4),
+        (BinaryCrossEntropy(), FAR, [[1, 0], [1, 0], [0, 0], [1, 1]], (5e4 + math.log(2)) / 4),
+        (Hinge(), FAR, [[1, -1], [1, -1], [-1, -1], [1, 1]], (4 * (1e4 + 1) + 1e4 + 2) / 4),
+        (PerceptronLoss(), FAR, [[1, -1], [1, -1], [-1, -1], [1, 1]], 5e4 / 4),
+        (PoissonNLL(), [[-1e4], [0.0]], [3, 0], (3e4 + 1) / 2),
+        (GaussianNLL(), [[1e4, 1e4], [1.0, 0.0]], [0, 1], 5e3 / 2),
+    ],
+    ids=lambda x: repr(x) if hasattr(x, "value_and_grad") else "",
+)
+def test_large_outputs_overflow_nowhere(loss, output, target, expected, dtype):
+    value, grad = loss.value_and_grad(np.array(output, dtype=dtype), np.array(target))
+    assert float(value) == pytest.approx(expected, rel=1e-6)
+    assert np.all(np.isfinite(grad))
+
+
+# --- predictions ----------------------------------------------------------------------------------
+
+LOGITS = np.array([[1.0, -2.0, 1.0], [0.0, 3.0, -1.0]])
+
+
+@pytest.mark.parametrize(
+    ("loss", "output", "expected"),
+    [
+        (MSE(), LOGITS, LOGITS),
+        (CrossEntropy(), LOGITS, [0, 1]),
+        (BinaryCrossEntropy(), LOGITS, [[1, 0, 1], [0, 1, 0]]),
+        (BinaryCrossEntropy(), LOGITS[:, :1], [1, 0]),
+        (Hinge(), LOGITS, [[1, -1, 1], [-1, 1, -1]]),
+        (PerceptronLoss(), LOGITS[:, 1:2], [-1, 1]),
+        (PoissonNLL(), LOGITS, np.exp(LOGITS)),
+        (GaussianNLL(), LOGITS[:, :2], LOGITS[:, :1]),
+    ],
+    ids=repr,
+)
+def test_decisions(loss, output, expected, place):
+    decided = place.host(loss.decide(place.array(output)))
+    assert decided.shape == np.shape(expected)
+    assert decided.dtype == np.asarray(expected).dtype
+    np.testing.assert_allclose(decided, expected, rtol=1e-12)
+
+
+def test_probabilities(place):
+    sigma = 1 / (1 + np.exp(-LOGITS))
+    e = np.exp(LOGITS)
+    rows = [
+        (CrossEntropy(), LOGITS, e / e.sum(axis=1, keepdims=True)),
+        (BinaryCrossEntropy(), LOGITS, sigma),
+        (BinaryCrossEntropy(), LOGITS[:, :1], np.hstack([1 - sigma[:, :1], sigma[:, :1]])),
+    ]
+    for loss, output, expected in rows:
+        got = place.host(loss.probabilities(place.array(output)))
+        np.testing.assert_allclose(got, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("loss", [MSE(), Hinge(), PoissonNLL(), GaussianNLL()], ids=repr)
+def test_no_probabilities(loss):
+    with pytest.raises(ArgumentError, match="loss must be one with probabilities") as error:
+        loss.probabilities(LOGITS)
+    assert repr(loss) in str(error.value)
+
+
+def test_kinds_of_targets():
+    kinds = {"classes": 4, "binary": 3, "signs": 3, "values": 8}
+    counted = dict.fromkeys(kinds, 0)
+    for loss, *_ in TABLE.values():
+        counted[loss.target_kind] += 1
+    assert counted == kinds
+
+
+# --- the door -------------------------------------------------------------------------------------
+
+NAN, INF = math.nan, math.inf
+SHAPE = "It needs one row for each row of X."
+BAD_TARGETS = [
+    (MSE(), [[1.0, 2.0]], 3, "y must have the shape (2, 3); got a float64 array of shape (1, 2)."),
+    (MSE(), [1.0, 2.0], 2, "y must have the shape (2, 2); got a float64 array of shape (2,)."),
+    (MSE(), [1.0], 1, "y must have the shape (2, 1) or (2,); got a float64 array of shape (1,)."),
+    (MSE(), [1.0, NAN], 1, "y must be finite; got nan in row 1."),
+    (HalfMSE(), [[0.0, 1.0], [-INF, 0.0]], 2, "y must be finite; got -inf in row 1, column 0."),
+    (Huber(), [1 + 2j, 0], 1, "y must hold real numbers; got a complex128 array of shape (2,)."),
+    (MAE(), ["a", "b"], 1, "y must hold real numbers; got a <U1 array of shape (2,)."),
+    (
+        CrossEntropy(),
+        [0.0, 1.0],
+        3,
+        "y must hold class indices, which are integers; got a float64 array of shape (2,). "
+        "Class names become indices by encode_labels.",
+    ),
+    (CrossEntropy(), [0, 3], 3, "y must hold class indices of 0 to 2; got 3 in row 1."),
+    (CrossEntropy(), [-1, 0], 3, "y must hold class indices of 0 to 2; got -1 in row 0."),
+    (CrossEntropy(), [[0], [1]], 3, "y must have the shape (2,) or (2, 3); got"),
+    (CrossEntropy(), [0, 1, 2], 3, "y must have the shape (2,) or (2, 3); got"),
+    (
+        CrossEntropy(),
+        [[0.5, 0.5], [0.5, 0.4]],
+        2,
+        "y must hold probabilities that sum to 1 in a row; got [0.5 0.4] in row 1.",
+    ),
+    (
+        CrossEntropy(),
+        [[1.5, -0.5], [0.5, 0.5]],
+        2,
+        "y must hold probabilities, none below 0; got -0.5 in row 0, column 1.",
+    ),
+    (CrossEntropy(), [[NAN, 1.0], [1, 0]], 2, "y must be finite; got nan in row 0, column 0."),
+    (
+        CrossEntropy(),
+        [0, 0],
+        1,
+        "n_out must be at least 2 for CrossEntropy; got 1. "
+        "For one output and two classes take BinaryCrossEntropy().",
+    ),
+    (BinaryCrossEntropy(), [0, 2], 1, "y must hold numbers of 0 to 1; got 2 in row 1."),
+    (BinaryCrossEntropy(), [-0.5, 0], 1, "y must hold numbers of 0 to 1; got -0.5 in row 0."),
+    (
+        Hinge(),
+        [0, 1],
+        1,
+        "y must hold -1 or 1; got 0 in row 0. Labels of 0 and 1 become signs by 2 * y - 1.",
+    ),
+    (Hinge(), [True, False], 1, "y must hold -1 or 1; got a bool array of shape (2,)."),
+    (PerceptronLoss(), [1.0, 0.5], 1, "y must hold -1 or 1; got 0.5 in row 1."),
+    (PoissonNLL(), [3, -1], 1, "y must hold counts, none below 0; got -1 in row 1."),
+    (GaussianNLL(), [0.0, 1.0], 3, "n_out must be even for GaussianNLL; got 3."),
+    (GaussianNLL(), [[0.0, 1.0]] * 2, 2, "y must have the shape (2, 1) or (2,); got"),
+]
+
+
+@pytest.mark.parametrize(("loss", "target", "n_out", "message"), BAD_TARGETS)
+def test_bad_targets_are_refused(loss, target, n_out, message):
+    with pytest.raises(ArgumentError) as error:
+        loss.check(np.array(target), n_out, 2)
+    assert str(error.value).startswith(message)
+
+
+def test_a_list_is_not_an_array():
+    with pytest.raises(
+        ArgumentError, match=r"y must have the shape \(2,\) or \(2, 3\); got \[0, 1"
+    ):
+        CrossEntropy().check([0, 1], 3, 2)
+
+
+@pytest.mark.parametrize(
+    ("loss", "target", "n_out", "dtype"),
+    [
+        (CrossEntropy(), [0, 3], 3, None),
+        (CrossEntropy(), [0, 3], 3, "uint8"),
+        (CrossEntropy(), [[1, 1, 0], [0, 0, 1]], 3, None),
+        (BinaryCrossEntropy(), [0, 2], 1, "int32"),
+        (BinaryCrossEntropy(), [0.0, 1.1], 1, None),
+        (Hinge(), [0, 1], 1, "uint8"),
+        (Hinge(), [True, False], 1, None),
+        (PoissonNLL(), [0.0, -1.0], 1, None),
+        (MSE(), [0.0, NAN], 1, None),
+        (GaussianNLL(), [[0.0], [INF]], 2, None),
+    ],
+)
+def test_bad_targets_are_refused_on_every_backend(loss, target, n_out, dtype, place):
+    with pytest.raises(ArgumentError, match=r"^y must "):
+        loss.check(place.array(target, dtype), n_out, 2)
+
+
+@pytest.mark.parametrize(
+    ("loss", "target", "n_out", "dtype"),
+    [
+        (CrossEntropy(), [0, 2], 3, "uint8"),
+        (CrossEntropy(), [0, 2], 300, "int8"),
+        (CrossEntropy(), [[1, 0, 0], [0, 0, 1]], 3, None),
+        (CrossEntropy(), [[True, False], [False, True]], 2, None),
+        (CrossEntropy(), [[0.25, 0.75], [1.0, 0.0]], 2, "float32"),
+        (BinaryCrossEntropy(), [True, False], 1, None),
+        (BinaryCrossEntropy(), [[0, 1], [1, 0]], 2, "uint8"),
+        (BinaryCrossEntropy(), [0.25, 1.0], 1, None),
+        (Hinge(), [1, -1], 1, "int8"),
+        (PerceptronLoss(), [[1.0], [-1.0]], 1, None),
+        (PoissonNLL(), [0, 4], 1, "uint8"),
+        (PoissonNLL(), [True, False], 1, None),
+        (MSE(), [1, 2], 1, None),
+        (GaussianNLL(), [1.5, 2.5], 2, None),
+    ],
+)
+def test_good_targets_are_taken_on_every_backend(loss, target, n_out, dtype, place):
+    t = place.array(target, dtype)
+    loss.check(t, n_out, 2)
+    value, grad = loss.value_and_grad(place.array(np.full((2, n_out), 0.5)), t)
+    assert math.isfinite(float(value))
+    assert np.all(np.isfinite(place.host(grad)))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Huber(0), "delta must be a finite number, above 0; got 0."),
+        (lambda: Huber(NAN), "delta must be a finite number, above 0; got nan."),
+        (
+            lambda: CrossEntropy(1.0),
+            "label_smoothing must be a finite number, at least 0 and below 1; got 1.0.",
+        ),
+        (
+            lambda: CrossEntropy(-0.1),
+            "label_smoothing must be a finite number, at least 0 and below 1; got -0.1.",
+        ),
+    ],
+)
+def test_bad_settings(make, message):
+    with pytest.raises(ArgumentError) as error:
+        make()
+    assert str(error.value) == message

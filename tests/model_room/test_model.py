@@ -1,0 +1,287 @@
+"""The model on every backend: gradients against differences, one seed one result, doors."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import xpnet
+from xpnet import (
+    MLP,
+    Activation,
+    ArgumentError,
+    BatchNorm,
+    BinaryCrossEntropy,
+    CrossEntropy,
+    Dense,
+    Dropout,
+    HalfMSE,
+    ReLU,
+    Sequential,
+    Sigmoid,
+    Softmax,
+    Tanh,
+)
+
+NETWORKS = {
+    "linear": [Dense(3)],
+    "sigmoid": [Dense(6, Sigmoid()), Dense(3)],
+    "batch norm": [Dense(6, bias=False), BatchNorm(), Activation(Tanh()), Dense(3)],
+    "batch norm after": [Dense(6, Sigmoid()), BatchNorm(momentum=None), Dense(3)],
+    "dropout": [Dense(6, Tanh()), Dropout(0.4), Dense(3)],
+    "softmax inside": [Dense(6, Softmax()), Dense(3)],
+}
+
+
+def data(rng, m=7, n=4, k=3):
+    return rng.normal(size=(m, n)), rng.integers(k, size=m)
+
+
+def randomized(layers, rng, backend="numpy"):
+    """A float64 model with random γ, β and biases, which a gradient check must not have at rest."""
+    model = Sequential(layers, 4, backend=backend, dtype="float64", rng=3)
+    model.theta = rng.normal(scale=0.7, size=model.layout.size)
+    return model
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_gradient_is_the_central_difference(name, place, rng):
+    X, y = data(rng)
+    weight = place.writable(rng.uniform(0.5, 2, size=7))
+    X, y = place.array(X), place.array(y)
+    model = randomized(NETWORKS[name], rng, place.backend)
+    gradient = xpnet.training.step.Gradient
+    theta = place.host(model.theta).copy()
+
+    def loss(values):
+        """With the same dropout mask each time."""
+        model.theta = values
+        model.gradient.reseed(5)
+        return float(model.value_and_grad(X, y, CrossEntropy(), weight=weight)[0])
+
+    assert isinstance(model.gradient, gradient)
+    loss(theta)
+    exact = place.host(model.grad).copy()
+    h = 1e-5
+    indices = range(0, len(theta), 1 if place.backend.name == "numpy" else 7)
+    for index in indices:
+        beside = theta.copy()
+        beside[index] = theta[index] + h
+        above = loss(beside)
+        beside[index] = theta[index] - h
+        numeric = (above - loss(beside)) / (2 * h)
+        assert exact[index] == pytest.approx(numeric, rel=1e-6, abs=1e-9), model.layout.where(index)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_forward_mode_is_reverse_mode(name, place, rng):
+    X, _ = data(rng)
+    model = randomized(NETWORKS[name], rng, place.backend)
+    network, backend = model.network, place.backend
+    contexts = network.contexts(backend, model.statistics, training=True, seed=2)
+    X = place.array(X)
+    p = network.by_layer(model.theta)
+    output, tapes = network.forward(p, X, contexts)
+    direction = place.writable(rng.normal(size=model.layout.size))
+    dX = place.array(rng.normal(size=X.shape))
+    weights = place.array(rng.normal(size=output.shape))
+    tangent = network.jvp(p, network.by_layer(direction), tapes, dX, contexts)
+    grad = place.backend.zeros(model.layout.size)
+    contexts[0].need_dx = True
+    d_input = network.backward(p, network.by_layer(grad), tapes, weights, contexts)
+    xp = place.xp
+    forward = float(xp.sum(tangent * weights))
+    reverse = float(xp.sum(grad * direction)) + float(xp.sum(d_input * dX))
+    assert forward == pytest.approx(reverse, rel=1e-12, abs=1e-12)
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_one_seed_gives_the_same_training_everywhere(place, rng, batch_norm):
+    X, y = rng.normal(size=(50, 4)), rng.integers(3, size=50)
+
+    def trained(backend):
+        model = MLP(
+            4, [8], 3, batch_norm=batch_norm, dropout=0.3, backend=backend, dtype="float64", rng=1
+        )
+        start = xpnet.to_numpy(model.theta).copy()
+        model.fit(
+            X, y, loss=CrossEntropy(), optimizer=xpnet.Adam(), epochs=3, batch_size=16,
+            progress=False, rng=7,
+        )  # fmt: skip
+        return start, xpnet.to_numpy(model.theta), xpnet.to_numpy(model.statistics)
+
+    for mine, reference in zip(trained(place.backend), trained("numpy"), strict=True):
+        np.testing.assert_allclose(mine, reference, rtol=1e-11, atol=1e-12)
+
+
+def test_two_runs_with_one_seed_are_identical(rng):
+    X, y = rng.normal(size=(80, 4)), rng.integers(3, size=80)
+    thetas = []
+    for _ in range(2):
+        model = MLP(4, [8], 3, dropout=0.2)
+        model.fit(X, y, loss=CrossEntropy(), optimizer=xpnet.Adam(), epochs=2, progress=False)
+        thetas.append(model.theta.copy())
+    assert np.array_equal(*thetas)
+
+
+def test_any_theta_can_be_evaluated(place, rng):
+    model = randomized([Dense(6, Sigmoid()), Dense(3)], rng, place.backend)
+    X = place.array(rng.normal(size=(5, 4)))
+    other = place.writable(rng.normal(size=model.layout.size))
+    before = place.host(model.theta).copy()
+    output = place.host(model.forward(X, theta=other))
+    np.testing.assert_array_equal(place.host(model.theta), before)
+    model.theta = other
+    np.testing.assert_array_equal(place.host(model.forward(X)), output)
+
+
+def test_theta_is_one_vector_that_the_layers_read(rng):
+    model = MLP(4, [8], 3)
+    theta = model.theta
+    model.theta = np.zeros(model.layout.size)
+    assert model.theta is theta
+    assert not model.forward(rng.normal(size=(2, 4))).any()
+
+
+def test_long_data_are_evaluated_in_parts(rng):
+    model = MLP(4, [8], 3)
+    X = rng.normal(size=(9000, 4))
+    np.testing.assert_allclose(model.forward(X)[8990:], model.forward(X[8990:]), rtol=1e-5)
+
+
+def test_words_come_back_as_words(place, rng):
+    X = rng.normal(size=(60, 4))
+    y = np.where(X[:, 0] > 0, "yes", "no")
+    model = MLP(4, [8], 2, backend=place.backend)
+    model.fit(
+        X, y, loss=CrossEntropy(), optimizer=xpnet.Adam(lr=0.05), epochs=20, batch_size=16,
+        metrics=[xpnet.metrics.accuracy], progress=False,
+    )  # fmt: skip
+    assert model.classes == ("no", "yes")
+    assert (model.predict(X) == y).mean() > 0.9
+    assert model.evaluate(X, y, metrics=[xpnet.metrics.accuracy])["accuracy"] > 0.9
+    proba = place.host(model.predict_proba(X))
+    np.testing.assert_allclose(proba.sum(axis=1), 1, rtol=1e-5)
+
+
+def test_binary_words_need_one_output(rng):
+    X = rng.normal(size=(60, 2))
+    y = np.where(X[:, 0] > 0, "b", "a")
+    model = Sequential([Dense(1)], 2)
+    model.fit(
+        X, y, loss=BinaryCrossEntropy(), optimizer=xpnet.Adam(lr=0.1), epochs=30, progress=False
+    )
+    assert (model.predict(X) == y).mean() > 0.9
+    assert model.predict_proba(X).shape == (60, 2)
+
+
+def test_preprocessing_is_applied_to_what_users_hand_in(rng):
+    X = rng.normal(loc=50, scale=9, size=(40, 3))
+    scaling = xpnet.Standardize.fit(X)
+    with_scaling = MLP(3, [5], 2, preprocessing=scaling, loss=CrossEntropy())
+    without = MLP(3, [5], 2, loss=CrossEntropy())
+    np.testing.assert_allclose(
+        with_scaling.predict_proba(X), without.predict_proba(scaling.apply(X)), rtol=1e-6
+    )
+
+
+X_GOOD, Y_GOOD = np.zeros((6, 4)), np.array([0, 1, 2, 0, 1, 2])
+NAN = np.where(np.arange(24).reshape(6, 4) == 9, np.nan, 0.0)
+FIT = {"loss": CrossEntropy(), "optimizer": xpnet.Adam(), "progress": False}
+BAD_FITS = {
+    "width": ({"X": np.zeros((6, 5))}, "X must have 4 columns"),
+    "one row": ({"X": np.zeros(4)}, r"write X\[None, :\]"),
+    "empty": ({"X": np.zeros((0, 4)), "y": Y_GOOD[:0]}, "X must have at least one row"),
+    "words in X": ({"X": np.full((6, 4), "a")}, "X must hold real numbers"),
+    "NaN in X": ({"X": NAN}, "got nan in row 2, column 1"),
+    "lengths": ({"y": Y_GOOD[:5]}, "y must have the shape"),
+    "label": ({"y": Y_GOOD + 1}, "got 3 in row 2"),
+    "negative label": ({"y": Y_GOOD - 1}, "got -1 in row 0"),
+    "float labels": ({"y": Y_GOOD + 0.5}, "y must hold class indices"),
+    "too many words": ({"y": np.array(list("abcdef"))}, "at most 3 classes"),
+    "loss class": ({"loss": CrossEntropy}, r"Write CrossEntropy\(\)"),
+    "loss name": ({"loss": "mse"}, "loss must be a Loss; got 'mse'"),
+    "optimizer": ({"optimizer": "adam"}, "optimizer must be an Optimizer"),
+    "epochs": ({"epochs": 0}, "epochs must be an integer of at least 1; got 0"),
+    "batch size": ({"batch_size": 0}, "batch_size must be an integer"),
+    "drop all": ({"batch_size": 7, "drop_last": True}, "batch_size must be at most the 6 rows"),
+    "l2": ({"l2": -1.0}, "l2 must be a finite number, at least 0; got -1.0"),
+    "validation": ({"validation": 1.5}, "validation must be a pair"),
+    "validation rows": ({"validation": 0.01}, "leave rows on both sides"),
+    "weight": ({"sample_weight": -np.ones(6)}, "sample_weight must be at least 0"),
+    "weight length": ({"sample_weight": np.ones(5)}, "sample_weight must have the shape"),
+    "metric": ({"metrics": ["accuracy"]}, "metrics must hold functions"),
+    "callback": ({"callbacks": [xpnet.EarlyStopping]}, "callbacks must hold functions"),
+    "seed": ({"rng": -1}, "rng must be a seed"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_FITS)
+def test_fit_refuses_at_the_door(case):
+    change, message = BAD_FITS[case]
+    arguments = {"X": X_GOOD, "y": Y_GOOD} | FIT | change
+    model = MLP(4, [5], 3)
+    before = model.theta.copy()
+    with pytest.raises(ArgumentError, match=message):
+        model.fit(arguments.pop("X"), arguments.pop("y"), **arguments)
+    assert np.array_equal(model.theta, before)
+    assert model.loss is None
+    assert model.classes is None
+
+
+BAD_MODELS = {
+    "no layers": (lambda: Sequential([], 3), "layers must hold at least one layer"),
+    "a class": (lambda: Sequential([Dense], 3), r"Write Dense\(...\)"),
+    "n_in": (lambda: MLP(0, [3], 2), "n_in must be an integer of at least 1; got 0"),
+    "hidden number": (lambda: MLP(3, 5, 2), "hidden must be a sequence of widths; got 5"),
+    "hidden width": (lambda: MLP(3, [0], 2), "a width of hidden must be an integer"),
+    "activation class": (lambda: MLP(3, [4], 2, activation=ReLU), r"Write ReLU\(\)"),
+    "activation name": (lambda: MLP(3, [4], 2, activation="relu"), "activation must be an Act"),
+    "dropout": (lambda: MLP(3, [4], 2, dropout=1.0), "p must be a finite number"),
+    "backend": (lambda: MLP(3, [4], 2, backend="nunpy"), "Did you mean 'numpy'"),
+    "dtype": (lambda: MLP(3, [4], 2, dtype="float16"), "dtype must be one of float32, float64"),
+    "loss": (lambda: MLP(3, [4], 2, loss=HalfMSE), r"Write HalfMSE\(\)"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_MODELS)
+def test_building_refuses_at_the_door(case):
+    build, message = BAD_MODELS[case]
+    with pytest.raises(ArgumentError, match=message):
+        build()
+
+
+def test_predicting_needs_a_loss():
+    model = MLP(4, [5], 3)
+    with pytest.raises(ArgumentError, match="Call fit first"):
+        model.evaluate(X_GOOD, Y_GOOD)
+    with pytest.raises(ArgumentError, match="Call fit first"):
+        model.predict_proba(X_GOOD)
+    assert model.predict(X_GOOD).shape == (6, 3)
+
+
+def test_arrays_of_another_library_are_refused(torch):
+    with pytest.raises(ArgumentError, match="move it first"):
+        MLP(4, [5], 3).forward(torch.zeros((2, 4)))
+
+
+def test_the_hand_written_loop_is_fit(rng):
+    X, y = rng.normal(size=(64, 4)).astype("float32"), rng.integers(3, size=64)
+    by_fit, by_hand = MLP(4, [8], 3), MLP(4, [8], 3)
+    optimizer = xpnet.Momentum()
+    by_fit.fit(
+        X, y, loss=CrossEntropy(), optimizer=optimizer, epochs=2, shuffle=False, progress=False,
+        batch_size=16,
+    )  # fmt: skip
+    state = optimizer.init(by_hand.theta)
+    for _ in range(2):
+        for X_b, y_b in xpnet.batches(X, y, 16, shuffle=False):
+            _, g = by_hand.value_and_grad(X_b, y_b, CrossEntropy())
+            optimizer.step(by_hand.theta, g, state)
+    np.testing.assert_array_equal(by_hand.theta, by_fit.theta)
+
+
+def test_summary_counts_every_parameter():
+    text = MLP(784, [200, 100], 10, batch_norm=True, dropout=0.5).summary()
+    assert "178,410" in text
+    assert "BatchNorm(momentum=0.9, eps=1e-05)" in text

@@ -1,0 +1,207 @@
+"""Files: what is saved comes back, whole or not at all, and hostile files are refused."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+from safetensors.numpy import save as pack
+
+import xpnet
+from xpnet import (
+    MLP,
+    Activation,
+    BatchNorm,
+    CrossEntropy,
+    Dense,
+    Dropout,
+    FileFormatError,
+    HalfMSE,
+    Sequential,
+)
+from xpnet.serialization import TYPES, from_config, to_config
+
+LAYERS = [
+    Dense(7, xpnet.LeakyReLU(0.2), weight_init=xpnet.initializers.Orthogonal(1.5)),
+    BatchNorm(momentum=None),
+    Dropout(0.3),
+    Activation(xpnet.Tanh()),
+    Dense(3, bias=False),
+]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(
+    "preprocessing", [None, xpnet.Standardize([1.0, 2, 3, 4], [1.0, 1, 1, 2]), xpnet.MinMax(0, 9)]
+)
+def test_what_is_saved_comes_back(tmp_path, rng, place, dtype, preprocessing):
+    path = tmp_path / "m.safetensors"
+    model = Sequential(
+        LAYERS, 4, backend=place.backend.name, dtype=dtype, preprocessing=preprocessing
+    )
+    X, y = rng.normal(size=(30, 4)), np.array(["a", "b", "c"])[rng.integers(3, size=30)]
+    model.fit(X, y, loss=CrossEntropy(0.1), optimizer=xpnet.Adam(), epochs=2, progress=False)
+    model.save(path)
+    for backend in {place.backend.name, "numpy"}:
+        again = xpnet.load(path, backend=backend)
+        assert again.layers == model.layers
+        assert again.loss == model.loss
+        assert again.classes == ("a", "b", "c")
+        for name in ("theta", "statistics"):
+            mine, theirs = getattr(again, name), getattr(model, name)
+            np.testing.assert_array_equal(xpnet.to_numpy(mine), xpnet.to_numpy(theirs))
+        np.testing.assert_array_equal(again.predict(X), model.predict(X))
+        np.testing.assert_allclose(
+            xpnet.to_numpy(again.predict_proba(X)), xpnet.to_numpy(model.predict_proba(X)), 1e-5
+        )
+
+
+def test_a_model_may_be_loaded_in_another_dtype(tmp_path):
+    path = tmp_path / "m.safetensors"
+    model = MLP(4, [5], 3)
+    model.save(path)
+    again = xpnet.load(path, dtype="float64")
+    assert again.theta.dtype == np.float64
+    np.testing.assert_array_equal(again.theta, model.theta)
+
+
+@pytest.mark.parametrize("name", TYPES)
+def test_every_value_of_the_table_survives(name):
+    required = {"Constant": {"value": 0.5}, "Dense": {"n_out": 3}}
+    required["Activation"] = {"function": xpnet.Tanh()}
+    value = TYPES[name](**required.get(name, {}))
+    assert from_config(json.loads(json.dumps(to_config(value)))) == value
+
+
+def test_other_programs_find_parameters_by_name(tmp_path):
+    model = MLP(4, [5], 3)
+    model.save(tmp_path / "m.safetensors")
+    tensors = load_file(tmp_path / "m.safetensors")
+    assert tensors["layers.0.weight"].shape == (4, 5)
+    np.testing.assert_array_equal(
+        tensors["layers.1.bias"], model.layout.views(model.theta)["layers.1.bias"]
+    )
+
+
+def test_a_layer_of_ones_own_cannot_be_saved(tmp_path):
+    class Mine(Dense):
+        pass
+
+    with pytest.raises(xpnet.ArgumentError, match=r"xpnet's own layers; got .*Mine"):
+        Sequential([Mine(3)], 2).save(tmp_path / "m.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "m.safetensors"
+    MLP(4, [5], 3).save(path)
+    before = path.read_bytes()
+
+    def fail(descriptor):
+        raise OSError("disk full")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="disk full"):
+        MLP(4, [6], 3).save(path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def good_file(tmp_path):
+    path = tmp_path / "good.safetensors"
+    Sequential([Dense(2)], 3, loss=HalfMSE()).save(path)
+    return path
+
+
+def changed(tmp_path, change, tensors=None):
+    """The good file with its configuration changed."""
+    config = {
+        "version": 1,
+        "n_in": 3,
+        "layers": [to_config(Dense(2))],
+        "dtype": "float32",
+        "loss": None,
+        "preprocessing": None,
+        "classes": None,
+    }
+    if tensors is None:
+        tensors = {
+            "layers.0.weight": np.zeros((3, 2), "float32"),
+            "layers.0.bias": np.zeros(2, "float32"),
+        }
+    path = tmp_path / "bad.safetensors"
+    path.write_bytes(pack(tensors, metadata={"xpnet": json.dumps(config | change)}))
+    return path
+
+
+def test_the_file_that_the_changes_start_from_is_good(tmp_path):
+    assert xpnet.load(changed(tmp_path, {})).layers == (Dense(2),)
+
+
+HOSTILE = {
+    "version": {"version": 99},
+    "a type that is not ours": {"layers": [{"type": "os.system", "command": "true"}]},
+    "a type without a name": {"layers": [{"type": ["Dense"]}]},
+    "a field that is not ours": {"layers": [to_config(Dense(2)) | {"evil": 1}]},
+    "a layer that is no layer": {"layers": ["Dense"]},
+    "an activation as layer": {"layers": [{"type": "ReLU"}]},
+    "no layers": {"layers": []},
+    "layers of another kind": {"layers": 3},
+    "a huge layer": {"layers": [to_config(Dense(2)) | {"n_out": 10**15}]},
+    "a negative width": {"layers": [to_config(Dense(2)) | {"n_out": -1}]},
+    "a huge input": {"n_in": 10**12},
+    "text for a number": {"n_in": "3"},
+    "another dtype": {"dtype": "float64"},
+    "unknown dtype": {"dtype": "object"},
+    "a loss that is none": {"loss": {"type": "Dense", "n_out": 3}},
+    "unknown scaling": {"preprocessing": "Pickle"},
+    "scaling without arrays": {"preprocessing": "Standardize"},
+    "classes that are no list": {"classes": 3},
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_hostile_configurations_are_refused(tmp_path, case):
+    with pytest.raises(FileFormatError, match=r"bad\.safetensors"):
+        xpnet.load(changed(tmp_path, HOSTILE[case]))
+
+
+TENSORS = {
+    "missing": {},
+    "another shape": {"layers.0.weight": np.zeros((2, 3), "float32")},
+    "another dtype": {"layers.0.weight": np.zeros((3, 2), "float64")},
+    "too many": {
+        "layers.0.weight": np.zeros((3, 2), "float32"),
+        "layers.0.bias": np.zeros(2, "float32"),
+        "extra": np.zeros(1, "float32"),
+    },
+}
+
+
+@pytest.mark.parametrize("case", TENSORS)
+def test_tensors_that_do_not_fit_are_refused(tmp_path, case):
+    with pytest.raises(FileFormatError, match="tensor"):
+        xpnet.load(changed(tmp_path, {}, TENSORS[case]))
+
+
+@pytest.mark.parametrize("length", [0, 5, 8, 100, -1])
+def test_truncated_files_are_refused(tmp_path, length):
+    path = good_file(tmp_path)
+    path.write_bytes(path.read_bytes()[:length])
+    with pytest.raises(FileFormatError, match=r"good\.safetensors"):
+        xpnet.load(path)
+
+
+def test_files_of_other_programs_are_refused(tmp_path):
+    path = tmp_path / "other.safetensors"
+    path.write_bytes(pack({"x": np.zeros(3)}))
+    with pytest.raises(FileFormatError, match="must be a model saved by xpnet"):
+        xpnet.load(path)
+
+
+def test_no_file(tmp_path):
+    with pytest.raises(FileNotFoundError, match="there is no file"):
+        xpnet.load(tmp_path / "none.safetensors")
