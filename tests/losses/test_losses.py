@@ -22,6 +22,7 @@ from xpnet.losses import (
     PerceptronLoss,
     PoissonNLL,
 )
+from xpnet.losses.base import check_weight
 
 M, K = 7, 4
 RNG = np.random.default_rng(11)
@@ -458,6 +459,28 @@ def test_good_targets_are_taken_on_every_backend(loss, target, n_out, dtype, pla
     value, grad = loss.value_and_grad(place.array(np.full((2, n_out), 0.5)), t)
     assert math.isfinite(float(value))
     assert np.all(np.isfinite(place.host(grad)))
+
+
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [
+        ([1.0], "sample_weight must have the shape (2,); got a float64 array of shape (1,)."),
+        ([[1.0], [1.0]], "sample_weight must have the shape (2,); got"),
+        ([1.0, -1.0], "sample_weight must be at least 0; got -1.0 in row 1."),
+        ([NAN, 1.0], "sample_weight must be finite; got nan in row 0."),
+        ([0.0, 0.0], "sample_weight must not be all 0; got"),
+        ([1j, 1.0], "sample_weight must hold real numbers; got"),
+    ],
+)
+def test_bad_weights_are_refused(weight, message, place):
+    with pytest.raises(ArgumentError) as error:
+        check_weight(place.array(weight), 2)
+    assert str(error.value).startswith(message)
+
+
+@pytest.mark.parametrize("weight", [[0.0, 1.0], [2, 0], [True, False]], ids=repr)
+def test_good_weights_are_taken(weight, place):
+    check_weight(place.array(weight), 2)
 
 
 @pytest.mark.parametrize(

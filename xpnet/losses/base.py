@@ -151,6 +151,19 @@ def require_finite(target: Any, argument: str = "y") -> None:
         refuse_where(~namespace_of(target).isfinite(target), target, "be finite", argument=argument)
 
 
+def check_weight(weight: Any, n_rows: int, argument: str = "sample_weight") -> None:
+    """Refuse weights that are not one finite number of at least 0 a row, with a positive sum."""
+    rule = f"have the shape ({n_rows},)"
+    require(tuple(weight.shape) == (n_rows,), argument, rule, weight, "It needs one for each row.")
+    real = is_kind(weight, ("bool", "integral", "real floating"))
+    require(real, argument, "hold real numbers", weight)
+    require_finite(weight, argument)
+    if is_kind(weight, "bool"):
+        weight = namespace_of(weight).astype(weight, namespace_of(weight).float32)
+    refuse_where(weight < 0, weight, "be at least 0", argument=argument)
+    require(bool(namespace_of(weight).any(weight > 0)), argument, "not be all 0", weight)
+
+
 def is_kind(target: Any, kind: str | tuple[str, ...]) -> bool:
     """Whether the dtype of ``target`` is of a kind of the array API standard."""
     return bool(namespace_of(target).isdtype(target.dtype, kind))

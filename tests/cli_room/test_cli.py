@@ -1,0 +1,232 @@
+"""The command, run in this process: what it prints, what it leaves, and what it refuses."""
+
+import csv
+import json
+import sys
+
+import numpy as np
+import pytest
+
+import xpnet
+from xpnet.data import read_table
+
+typer_testing = pytest.importorskip("typer.testing", reason="the extra 'cli' is not installed")
+
+from xpnet import __main__ as entry  # noqa: E402
+from xpnet.cli.app import app  # noqa: E402
+
+FLOWERS = ("setosa", "versi,color", "virginica")
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A working folder with a table of flowers and one of houses."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    with open("flowers.csv", "w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["length", "width", "species"])
+        for i in range(90):
+            x, y = rng.normal([5 + 2 * (i % 3), 3 - i % 3], 0.3).round(3)
+            writer.writerow([x, y, FLOWERS[i % 3]])
+    size, rooms = rng.uniform(30, 200, 120), rng.integers(1, 6, 120)
+    price = 2000 * size + 15_000 * rooms
+    rows = np.stack([size, rooms, price], axis=1)
+    np.savetxt("houses.csv", rows, "%.3f", ",", header="size,rooms,price", comments="")
+    return tmp_path
+
+
+def xpnet_(*words):
+    return typer_testing.CliRunner().invoke(app, [str(word) for word in words])
+
+
+def done(*words):
+    result = xpnet_(*words)
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def refused(*words):
+    """The message of a command that must be refused: one, on stderr, with exit code 2."""
+    result = xpnet_(*words)
+    assert result.exit_code == 2, result.output
+    assert "Traceback" not in result.output
+    assert result.stderr.startswith("Error: ")
+    assert result.stderr.count("\n") == 1
+    return result.stderr.removeprefix("Error: ").strip()
+
+
+def number(text, label):
+    line = next(line for line in text.splitlines() if line.startswith(label))
+    return float(line.removeprefix(label).split()[0].replace(",", ""))
+
+
+def test_digits_are_learned_and_the_run_folder_is_complete(here):
+    text = done("train", "digits", "--hidden", "128,64", "--out", "run").stdout
+    assert number(text, "test accuracy") >= 0.97
+    assert "Dense(128, ReLU())" in text
+    assert "numpy, CPU, float32" in text
+    assert text.count("epoch ") == 50
+    files = {path.name for path in (here / "run").iterdir()}
+    assert files - {"loss.png"} == {"model.safetensors", "history.csv", "config.json"}
+    assert [path.name for path in here.glob(".*")] == []
+    config = json.loads((here / "run/config.json").read_text())
+    assert config["test"]["accuracy"] == pytest.approx(number(text, "test accuracy"), abs=1e-4)
+    assert len(read_table("run/history.csv").X) == 50
+    again = done("evaluate", "run", "digits").stdout
+    assert number(again, "accuracy") == number(text, "test accuracy")
+
+
+def test_words_come_back_as_class_names(here):
+    done("train", "flowers.csv", "--target", "species", "--out", "run", "--quiet")
+    table = list(csv.reader(done("predict", "run", "flowers.csv").stdout.splitlines()))
+    truth = read_table("flowers.csv", "species")
+    assert table[0] == ["species"]
+    assert [row[0] for row in table[1:]] == truth.y.tolist()
+    assert number(done("evaluate", "run", "flowers.csv").stdout, "accuracy") == 1.0
+
+
+def test_columns_are_matched_by_name_with_or_without_the_target(here):
+    done("train", "flowers.csv", "--target", "species", "--out", "run", "--quiet")
+    X = read_table("flowers.csv", "species").X
+    np.savetxt("other.csv", X[:, ::-1], "%.6g", ",", header="width,length", comments="")
+    both = [done("predict", "run", name, "--proba").stdout for name in ("flowers.csv", "other.csv")]
+    assert both[0] == both[1]
+    head, *rows = csv.reader(both[0].splitlines())
+    assert head == ["species", *(f"P({name})" for name in FLOWERS)]
+    p = np.array([row[1:] for row in rows], float)
+    np.testing.assert_allclose(p.sum(axis=1), 1, atol=2e-6)
+    assert [FLOWERS[i] for i in p.argmax(axis=1)] == [row[0] for row in rows]
+
+
+def test_a_regression_predicts_in_the_units_of_its_target(here):
+    text = done("train", "houses.csv", "--target", "price", "--out", "run").stdout
+    assert "regression by 2 features" in text
+    assert number(text, "test R²") > 0.98
+    table = list(csv.reader(done("predict", "run", "houses.csv").stdout.splitlines()))
+    z = np.array(table[1:], float)[:, 0]
+    y = read_table("houses.csv", "price").y
+    rmse = float(np.sqrt(np.mean((z - y) ** 2)))
+    assert number(done("evaluate", "run", "houses.csv").stdout, "RMSE") == pytest.approx(rmse, 1e-3)
+    assert rmse < 0.15 * y.std()
+    assert "--proba must be asked of classes" in refused("predict", "run", "houses.csv", "--proba")
+    assert "in a folder that exists" in refused("predict", "run", "houses.csv", "--out", "a/b.csv")
+
+
+def test_predictions_go_to_a_file_and_integers_stay_integers(here):
+    X = np.random.default_rng(1).normal(size=(60, 2))
+    np.savez("sides.npz", X=X, y=np.where(X[:, 0] > 0, 7, 3))
+    done("train", "sides.npz", "--out", "run", "--quiet")
+    assert done("predict", "run", "sides.npz", "--out", "out.csv").stdout == ""
+    table = read_table("out.csv")
+    assert set(table.X[:, 0]) == {3.0, 7.0}
+    assert (here / "out.csv").read_text().splitlines()[1] in ("3", "7")
+
+
+def test_every_option_reaches_the_network(here):
+    words = "--hidden 16 --hidden 8 --activation leaky-relu:alpha=0.2 --batch-norm --dropout 0.1"
+    words += " --optimizer rmsprop --set rho=0.8 --set centered=true --lr 0.002 --l2 0.001"
+    words += " --schedule linear-warmup:epochs=1,then=cosine --epochs 2 --batch-size 16"
+    words += " --backend numpy --dtype float64 --seed 3 --limit 200 --validation 0 --out run"
+    done("train", "digits", *words.split())
+    plan = json.loads((here / "run/config.json").read_text())["plan"]
+    assert plan["optimizer"] == "RMSProp(lr=0.002, rho=0.8, eps=1e-08, centered=True, norm=False)"
+    assert plan["schedule"] == "LinearWarmup(epochs=1.0, then=Cosine(final=0.0))"
+    model = xpnet.load("run/model.safetensors")
+    assert model.backend.dtype_name == "float64"
+    assert [type(layer).__name__ for layer in model.layers] == [
+        *["Dense", "BatchNorm", "Activation", "Dropout"] * 2,
+        "Dense",
+    ]
+    assert "LeakyReLU(alpha=0.2)" in repr(model.layers[2])
+    assert "penalty" in (here / "run/history.csv").read_text()
+
+
+def test_compare_prints_a_row_a_method_and_draws(here):
+    pytest.importorskip("matplotlib", reason="the extra 'plots' is not installed")
+    text = done("compare", "rosenbrock", "bfgs", "newton", "sgd:lr=0.001", "--plot", "p.png").stdout
+    assert [line.split()[0] for line in text.splitlines()[3:6]] == ["BFGS", "Newton", "SGD"]
+    assert (here / "p.png").read_bytes()[:4] == b"\x89PNG"
+
+
+REFUSED = {
+    "data": (["train", "digist"], "Did you mean 'digits'?"),
+    "file": (["train", "no.csv", "--target", "y"], "DATA must be a file; got no.csv"),
+    "no target": (["train", "flowers.csv"], "--target must name the column to predict, one of"),
+    "target": (["train", "flowers.csv", "--target", "specis"], "Did you mean 'species'?"),
+    "task": (["train", "digits", "--task", "clasification"], "Did you mean 'classification'?"),
+    "task of words": (
+        ["train", "flowers.csv", "--target", "species", "--task", "regression"],
+        "Words are classes",
+    ),
+    "task of fractions": (
+        ["train", "houses.csv", "--target", "price", "--task", "classification"],
+        "Numbers with fractions want --task regression.",
+    ),
+    "optimizer": (["train", "digits", "--optimizer", "adm"], "Did you mean 'adam'?"),
+    "setting": (["train", "digits", "--set", "rho=0.9"], "must be one of eps, lr, rho1, rho2"),
+    "no value": (["train", "digits", "--set", "rho1"], "be written KEY=VALUE"),
+    "no number": (["train", "digits", "--set", "rho1=a"], "must be a number; got 'a'"),
+    "lr": (["train", "digits", "--lr", "-1"], "lr must be a finite number, above 0; got -1.0"),
+    "activation": (["train", "digits", "--activation", "rellu"], "Did you mean 'relu'?"),
+    "schedule": (["train", "digits", "--schedule", "step-decay"], "write step-decay:every=NUMBER"),
+    "widths": (["train", "digits", "--hidden", "6a"], "--hidden must be widths such as 64,64"),
+    "backend": (["train", "digits", "--backend", "nunpy"], "Did you mean 'numpy'?"),
+    "dtype": (["train", "digits", "--dtype", "float16"], "dtype must be one of"),
+    "epochs": (["train", "digits", "--epochs", "0"], "epochs must be an integer of at least 1"),
+    "fraction": (["train", "digits", "--test-fraction", "2"], "above 0 and below 1; got 2.0"),
+    "too fast": (
+        ["train", "digits", "--optimizer", "sgd", "--lr", "1e30", "--quiet"],
+        "NaN or infinite in epoch 1",
+    ),
+    "taken": (["train", "digits", "--out", "."], "--out must be a new or empty folder"),
+    "taken by a file": (["train", "digits", "--out", "houses.csv"], "which is a file"),
+    "no run": (["evaluate", "nowhere", "digits"], "RUN must be a run folder; got nowhere"),
+    "empty run": (["evaluate", ".", "digits"], "be a folder that xpnet train made"),
+    "hostile model": (["evaluate", "houses.csv", "digits"], "not a safetensors file"),
+    "out": (["train", "digits", "--out", "houses.csv/a"], "--out must be a folder that can be"),
+    "function": (["compare", "rosenbrok", "bfgs"], "Did you mean 'rosenbrock'?"),
+    "method": (["compare", "bowl", "bfsg"], "Did you mean 'bfgs'?"),
+    "picture": (["compare", "bowl", "bfgs", "--plot", "p.gif"], "--plot must end in .png"),
+}
+
+
+@pytest.mark.parametrize(("words", "message"), REFUSED.values(), ids=REFUSED)
+def test_what_is_wrong_is_told_in_one_line_and_nothing_is_left(here, words, message):
+    before = sorted(here.rglob("*"))
+    assert message in refused(*words)
+    assert sorted(here.rglob("*")) == before
+
+
+def test_a_run_refuses_data_that_do_not_fit(here):
+    done("train", "flowers.csv", "--target", "species", "--out", "run", "--epochs", 1, "--quiet")
+    (here / "short.csv").write_text("length\n1\n")
+    (here / "more.csv").write_text("length,width,height\n1,2,3\n")
+    (here / "new.csv").write_text("length,width,species\n1,2,rose\n")
+    assert (
+        "must have the feature columns length, width, as in the training; got length."
+        in refused("predict", "run", "short.csv")
+    )
+    assert "got length, width, height." in refused("predict", "run", "more.csv")
+    assert "got 'rose'" in refused("evaluate", "run", "new.csv")
+    assert "X must have 2 columns" in refused("evaluate", "run", "digits")
+    (here / "run/config.json").write_text("{")
+    assert "it is damaged" in refused("predict", "run", "flowers.csv")
+
+
+def test_without_the_extra_the_command_says_so(monkeypatch, capsys):
+    monkeypatch.setattr(entry.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(SystemExit) as caught:
+        entry.main()
+    assert caught.value.code == 2
+    expected = "xpnet's command needs the extra 'cli': pip install 'xpnet[cli]'\n"
+    assert capsys.readouterr().err == expected
+
+
+def test_the_entry_point_runs_the_command(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["xpnet", "--version"])
+    monkeypatch.setattr(entry.warnings, "showwarning", entry.warnings.showwarning)
+    with pytest.raises(SystemExit) as caught:
+        entry.main()
+    assert caught.value.code == 0
+    assert capsys.readouterr().out == f"xpnet {xpnet.__version__}\n"

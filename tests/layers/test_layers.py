@@ -1,0 +1,339 @@
+"""Every layer on every backend: forward, backward and jvp against differences and PyTorch."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from xpnet.activations import GELU, ReLU, Sigmoid, Softmax, Tanh
+from xpnet.backend import get_backend
+from xpnet.errors import ArgumentError
+from xpnet.layers import Activation, BatchNorm, Buffers, Context, Dense, Dropout
+from xpnet.ops import operations_for
+
+M, N = 7, 5
+
+# The layer, and whether the pass is a training pass.
+TABLE = {
+    "dense": (Dense(4), True),
+    "dense-tanh": (Dense(4, Tanh()), True),
+    "dense-gelu": (Dense(4, GELU()), True),
+    "dense-softmax": (Dense(4, Softmax()), True),
+    "dense-no-bias": (Dense(4, Sigmoid(), bias=False), True),
+    "activation-tanh": (Activation(Tanh()), True),
+    "activation-gelu": (Activation(GELU()), True),
+    "batch_norm": (BatchNorm(), True),
+    "batch_norm-cumulative": (BatchNorm(momentum=None, eps=1e-3), True),
+    "batch_norm-evaluation": (BatchNorm(), False),
+    "dropout": (Dropout(0.4), True),
+    "dropout-zero": (Dropout(0.0), True),
+    "dropout-evaluation": (Dropout(0.4), False),
+}
+every_layer = pytest.mark.parametrize("name", TABLE)
+
+
+class Case:
+    """A layer with random parameters, input, output gradient and tangents on one place."""
+
+    def __init__(self, name, place=None, *, buffers=False):
+        self.layer, self.training = TABLE[name]
+        self.make = (lambda x: np.array(x, dtype=np.float64)) if place is None else place.writable
+        backend = get_backend("numpy", dtype="float64") if place is None else place.backend
+        self.buffers = Buffers(backend) if buffers else None
+        rng = np.random.default_rng(5)
+        spec = self.layer.specs(N)
+        self.p = {s.name: rng.normal(size=s.shape) for s in spec.parameters}
+        self.dp = {s.name: rng.normal(size=s.shape) for s in spec.parameters}
+        self.statistics = {s.name: rng.uniform(0.5, 2.0, s.shape) for s in spec.statistics}
+        self.x, self.dx = rng.normal(size=(M, N)), rng.normal(size=(M, N))
+        self.dy = rng.normal(size=(M, spec.n_out))  # random: a plain sum hides batch norm's dx
+
+    def context(self, like, **settings):
+        statistics = {k: self.make(v) for k, v in self.statistics.items()}
+        return Context(
+            operations_for(like),
+            training=self.training,
+            statistics=statistics,
+            seed=3,
+            buffers=self.buffers,
+            **settings,
+        )
+
+    def forward(self, x, p):
+        y, _ = self.layer.forward(p, x, self.context(x))
+        return y
+
+    def run(self):
+        """The output, the gradients of everything and the tangent of the output."""
+        x = self.make(self.x)
+        p = {k: self.make(v) for k, v in self.p.items()}
+        dp = {k: self.make(v) for k, v in self.dp.items()}
+        g = {k: self.make(np.full(v.shape, np.nan)) for k, v in self.p.items()}
+        ctx = self.context(x)
+        y, tape = self.layer.forward(p, x, ctx)
+        tangent = self.layer.jvp(p, dp, tape, self.make(self.dx), ctx)
+        dx = self.layer.backward(p, g, tape, self.make(self.dy), ctx)
+        return y, tangent, {"x": dx, **g}
+
+
+def close(got, expected, tolerance):
+    np.testing.assert_allclose(got, expected, rtol=tolerance, atol=tolerance)
+
+
+# --- the right numbers ----------------------------------------------------------------------------
+
+
+@every_layer
+def test_backward_agrees_with_central_differences(name):
+    case = Case(name)
+    _, _, gradients = case.run()
+    values = {"x": case.x, **case.p}
+    h = 1e-5
+    for key, value in values.items():
+        expected = np.empty_like(value)
+        for index in np.ndindex(*value.shape):
+            sums = []
+            for step in (h, -h):
+                moved = value.copy()
+                moved[index] += step
+                new = values | {key: moved}
+                sums.append(np.sum(case.dy * case.forward(new.pop("x"), new)))
+            expected[index] = (sums[0] - sums[1]) / (2 * h)
+        np.testing.assert_allclose(gradients[key], expected, rtol=1e-6, atol=1e-8, err_msg=key)
+
+
+@every_layer
+def test_jvp_agrees_with_central_differences(name):
+    case = Case(name)
+    _, tangent, _ = case.run()
+    h = 1e-5
+    ends = [
+        case.forward(case.x + s * case.dx, {k: v + s * case.dp[k] for k, v in case.p.items()})
+        for s in (h, -h)
+    ]
+    np.testing.assert_allclose(tangent, (ends[0] - ends[1]) / (2 * h), rtol=1e-6, atol=1e-8)
+
+
+@every_layer
+def test_forward_mode_agrees_with_reverse_mode(name, place):
+    case = Case(name, place)
+    _, tangent, gradients = case.run()
+    forward = np.sum(case.dy * place.host(tangent))
+    directions = {"x": case.dx, **case.dp}
+    reverse = sum(np.sum(place.host(gradients[k]) * v) for k, v in directions.items())
+    assert forward == pytest.approx(reverse, rel=1e-12)
+
+
+@every_layer
+def test_every_backend_agrees_with_numpy(name, place):
+    y, tangent, gradients = Case(name, place).run()
+    expected_y, expected_tangent, expected = Case(name).run()
+    close(place.host(y), expected_y, 1e-12)
+    close(place.host(tangent), expected_tangent, 1e-12)
+    for key, value in expected.items():
+        assert gradients[key].dtype == place.backend.dtype
+        close(place.host(gradients[key]), value, 1e-12)
+
+
+@every_layer
+def test_buffers_change_no_number(name, place):
+    y, tangent, gradients = Case(name, place, buffers=True).run()
+    plain_y, plain_tangent, plain = Case(name, place).run()
+    close(place.host(y), place.host(plain_y), 1e-14)
+    close(place.host(tangent), place.host(plain_tangent), 1e-14)
+    for key, value in plain.items():
+        close(place.host(gradients[key]), place.host(value), 1e-14)
+
+
+@every_layer
+def test_float32_stays_float32(name, place32):
+    y, tangent, gradients = Case(name, place32).run()
+    for array in (y, tangent, *gradients.values()):
+        assert array.dtype == place32.backend.dtype
+    close(place32.host(y), Case(name).run()[0], 1e-4)
+
+
+@pytest.mark.parametrize("name", [n for n in TABLE if n.startswith("dense")])
+def test_dense_skips_dx_where_it_is_not_needed(name):
+    case = Case(name)
+    ctx = case.context(case.x, need_dx=False)
+    g = {k: np.zeros_like(v) for k, v in case.p.items()}
+    _, tape = case.layer.forward(case.p, case.x, ctx)
+    assert case.layer.backward(case.p, g, tape, case.dy, ctx) is None
+    close(g["weight"], case.run()[2]["weight"], 1e-14)
+
+
+# --- beside PyTorch -------------------------------------------------------------------------------
+
+
+def test_dense_is_pytorchs_linear(torch):
+    case = Case("dense")
+    y, _, gradients = case.run()
+    linear = torch.nn.Linear(N, 4, dtype=torch.float64)
+    with torch.no_grad():
+        linear.weight.copy_(torch.tensor(case.p["weight"].T))
+        linear.bias.copy_(torch.tensor(case.p["bias"]))
+    x = torch.tensor(case.x, requires_grad=True)
+    linear(x).backward(torch.tensor(case.dy))
+    close(y, linear(x).detach().numpy(), 1e-10)
+    close(gradients["x"], x.grad.numpy(), 1e-10)
+    close(gradients["weight"], linear.weight.grad.numpy().T, 1e-10)
+    close(gradients["bias"], linear.bias.grad.numpy(), 1e-10)
+
+
+@pytest.mark.parametrize("name", ["batch_norm", "batch_norm-evaluation"])
+def test_batch_norm_is_pytorchs(name, torch):
+    case = Case(name)
+    norm = torch.nn.BatchNorm1d(N, eps=1e-5, momentum=0.1, dtype=torch.float64)
+    with torch.no_grad():
+        norm.weight.copy_(torch.tensor(case.p["scale"]))
+        norm.bias.copy_(torch.tensor(case.p["shift"]))
+        norm.running_mean.copy_(torch.tensor(case.statistics["mean"]))
+        norm.running_var.copy_(torch.tensor(case.statistics["var"]))
+    norm.train(case.training)
+    x = torch.tensor(case.x, requires_grad=True)
+    expected = norm(x)
+    expected.backward(torch.tensor(case.dy))
+    ctx = case.context(case.x)
+    y, _ = case.layer.forward(case.p, case.x, ctx)
+    gradients = case.run()[2]
+    close(y, expected.detach().numpy(), 1e-10)
+    close(gradients["x"], x.grad.numpy(), 1e-10)
+    close(gradients["scale"], norm.weight.grad.numpy(), 1e-10)
+    close(gradients["shift"], norm.bias.grad.numpy(), 1e-10)
+    close(ctx.statistics["mean"], norm.running_mean.numpy(), 1e-10)
+    close(ctx.statistics["var"], norm.running_var.numpy(), 1e-10)
+
+
+# --- running statistics ---------------------------------------------------------------------------
+
+SIZES = (3, 2, 8, 5)
+
+
+def run_batches(layer, place, batches, **settings):
+    spec = layer.specs(N)
+    p = {s.name: place.writable(s.init.draw(None, s.shape)) for s in spec.parameters}
+    statistics = {s.name: place.writable(s.init.draw(None, s.shape)) for s in spec.statistics}
+    for batch in batches:
+        x = place.array(batch)
+        ctx = Context(operations_for(x), statistics=statistics, **settings)
+        layer.forward(p, x, ctx)
+    return {k: place.host(v) for k, v in statistics.items()}
+
+
+@pytest.fixture
+def batches(rng):
+    return [rng.normal(loc=1e3 * i, scale=1.0 + i, size=(m, N)) for i, m in enumerate(SIZES)]
+
+
+def test_cumulative_statistics_are_those_of_the_union(place, batches):
+    got = run_batches(BatchNorm(momentum=None), place, batches, training=True)
+    union = np.concatenate(batches)
+    np.testing.assert_allclose(got["mean"], union.mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(got["var"], union.var(axis=0, ddof=1), rtol=1e-12)
+    assert got["count"].tolist() == [sum(SIZES)]
+
+
+def test_exponential_statistics_follow_their_recurrence(place, batches):
+    got = run_batches(BatchNorm(momentum=0.8), place, batches, training=True)
+    mean, var = np.zeros(N), np.ones(N)
+    for batch in batches:
+        mean = 0.8 * mean + 0.2 * batch.mean(axis=0)
+        var = 0.8 * var + 0.2 * batch.var(axis=0, ddof=1)
+    np.testing.assert_allclose(got["mean"], mean, rtol=1e-12)
+    np.testing.assert_allclose(got["var"], var, rtol=1e-12)
+
+
+@pytest.mark.parametrize("momentum", [0.9, None])
+@pytest.mark.parametrize("settings", [{}, {"training": True, "update_statistics": False}])
+def test_statistics_stay_where_nothing_asks_for_them(momentum, settings, place, batches):
+    got = run_batches(BatchNorm(momentum), place, batches, **settings)
+    close(got["mean"], np.zeros(N), 0)
+    close(got["var"], np.ones(N), 0)
+    assert got["count"].tolist() == [0]
+
+
+def test_a_training_batch_of_one_row_is_refused(place):
+    with pytest.raises(ArgumentError, match=r"at least 2 rows under batch norm.*got 1 row\. Use"):
+        run_batches(BatchNorm(), place, [np.zeros((1, N))], training=True)
+    run_batches(BatchNorm(), place, [np.zeros((1, N))])  # evaluation takes one row
+
+
+# --- dropout --------------------------------------------------------------------------------------
+
+
+def mask_of(seed, layer, step, shape=(200, 50), p=0.3, make=np.asarray):
+    x = make(np.ones(shape))
+    ctx = Context(operations_for(x), training=True, seed=seed, layer=layer, step=step)
+    return Dropout(p).forward({}, x, ctx)[0]
+
+
+@pytest.mark.parametrize("key", [(0, 0, 0), (7, 2, 1000), (2**31, 1, 1)])
+def test_a_key_gives_one_mask_everywhere(key, place):
+    got = place.host(mask_of(*key, make=place.array))
+    np.testing.assert_array_equal(got, mask_of(*key))
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
+def test_the_right_share_is_dropped_and_the_rest_scaled(p):
+    y = mask_of(1, 0, 4, shape=(500, 200), p=p)
+    dropped = y == 0
+    assert dropped.mean() == pytest.approx(p, abs=5 * np.sqrt(p * (1 - p) / y.size))
+    np.testing.assert_allclose(y[~dropped], 1 / (1 - p), rtol=1e-15)
+
+
+@pytest.mark.parametrize("other", [(1, 0, 0), (0, 1, 0), (0, 0, 1), (0, 0, 2)])
+def test_masks_of_neighbouring_keys_are_uncorrelated(other):
+    first, second = (mask_of(*key, shape=(500, 200)).ravel() for key in ((0, 0, 0), other))
+    # Five standard errors, also beside one another and one column on.
+    for shift in (0, 1, 200):
+        correlation = np.corrcoef(first, np.roll(second, shift))[0, 1]
+        assert abs(correlation) < 5 / np.sqrt(first.size)
+
+
+# --- buffers --------------------------------------------------------------------------------------
+
+
+def test_buffers_are_used_again(place):
+    buffers = Buffers(place.backend)
+    large = buffers.get("z", (6, 4))
+    large[...] = 1.0
+    small = buffers.get("z", (2, 4))
+    assert buffers.get("z", (2, 4)) is small
+    small[...] = 5.0
+    assert place.host(large)[:2].tolist() == [[5.0] * 4] * 2  # the same memory
+    assert place.host(large)[2:].tolist() == [[1.0] * 4] * 4
+    other = buffers.get("a", (6, 4))
+    other[...] = 0.0
+    assert float(place.host(large)[5, 3]) == 1.0
+    assert tuple(buffers.get("z", (10, 4)).shape) == (10, 4)
+
+
+# --- as values ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Dense(0), "n_out must be an integer of at least 1; got 0."),
+        (lambda: Dense(2.0), "n_out must be an integer of at least 1; got 2.0."),
+        (lambda: Dense(2, "relu"), "activation must be an Activation; got 'relu'."),
+        (lambda: Dense(2, ReLU), "Write ReLU() to make one."),
+        (lambda: Dense(2, weight_init=0.1), "weight_init must be an Initializer; got 0.1."),
+        (lambda: Dense(2, bias=None), "bias must be a bool; got None."),
+        (lambda: Activation(Tanh), "Write Tanh() to make one."),
+        (lambda: Dropout(1.0), "p must be a finite number, at least 0 and below 1; got 1.0."),
+        (lambda: Dropout(-0.1), "p must be a finite number, at least 0 and below 1; got -0.1."),
+        (lambda: BatchNorm(1.0), "momentum must be a finite number, at least 0 and below 1;"),
+        (lambda: BatchNorm(eps=0), "eps must be a finite number, above 0; got 0."),
+    ],
+)
+def test_bad_settings(make, message):
+    with pytest.raises(ArgumentError) as error:
+        make()
+    assert message in str(error.value)
+
+
+def test_layers_are_values():
+    assert Dense(3, Tanh()) == Dense(3, Tanh()) != Dense(3)
+    assert len({BatchNorm(), BatchNorm(0.9), Dropout(), Dropout(0.5)}) == 2

@@ -1,0 +1,187 @@
+"""Backends: what is available and why not, and arrays that never move in silence."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from xpnet import backend as backends
+from xpnet.backend import backend_of, get_backend, namespace_of, to_numpy, unavailable
+from xpnet.errors import ArgumentError, BackendUnavailableError, FallbackWarning
+
+
+@pytest.fixture
+def no_cupy(monkeypatch):
+    """A machine without a CUDA device."""
+    monkeypatch.delenv("XPNET_FALLBACK", raising=False)
+    real = unavailable
+    monkeypatch.setattr(
+        backends, "unavailable", lambda name: "no GPU here." if name == "cupy" else real(name)
+    )
+
+
+# --- names ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: get_backend("numpi"),
+            "backend must be one of array_api_strict, auto, cupy, numpy, torch; got 'numpi'. "
+            "Did you mean 'numpy'?",
+        ),
+        (lambda: get_backend("CuPy"), "Did you mean 'cupy'?"),
+        (lambda: get_backend("pytorch"), "Did you mean 'torch'?"),
+        (lambda: get_backend("jax"), "got 'jax', whose arrays are immutable. Use 'numpy'"),
+        (
+            lambda: get_backend("numpy", dtype="float16"),
+            "dtype must be one of float32, float64; got 'float16'.",
+        ),
+        (lambda: get_backend("numpy", device="cuda"), "device must be 'cpu' for NumPy; got 'cuda'"),
+    ],
+)
+def test_unknown_names_are_refused(call, message):
+    with pytest.raises(ArgumentError) as error:
+        call()
+    assert message in str(error.value)
+
+
+def test_a_backend_is_returned_as_it_is(place):
+    assert get_backend(place.backend) is place.backend
+
+
+def test_equal_backends_are_equal_values():
+    assert get_backend("numpy") == get_backend("numpy", device="cpu")
+    assert get_backend("numpy") != get_backend("numpy", dtype="float64")
+
+
+# --- availability ---------------------------------------------------------------------------------
+
+
+def test_cupy_without_a_gpu_says_why(no_cupy):
+    with pytest.raises(BackendUnavailableError) as error:
+        get_backend("cupy")
+    assert str(error.value) == "backend 'cupy' does not work here: no GPU here."
+
+
+def test_auto_takes_numpy_without_a_gpu(no_cupy):
+    assert get_backend("auto", dtype="float64") == get_backend("numpy", dtype="float64")
+
+
+def test_the_fallback_warns(no_cupy, monkeypatch):
+    monkeypatch.setenv("XPNET_FALLBACK", "numpy")
+    with pytest.warns(FallbackWarning, match=r"'cupy' is unavailable \(no GPU here\.\)"):
+        backend = get_backend("cupy", dtype="float64")
+    assert backend == get_backend("numpy", dtype="float64")
+
+
+@pytest.mark.parametrize("value", ["", "0", "cupy"])
+def test_only_numpy_is_a_fallback(value, no_cupy, monkeypatch):
+    monkeypatch.setenv("XPNET_FALLBACK", value)
+    with pytest.raises(BackendUnavailableError):
+        get_backend("cupy")
+
+
+def fails(error):
+    def namespace(name):
+        raise error
+
+    return namespace
+
+
+@pytest.mark.parametrize("name", ["cupy", "torch", "array_api_strict"])
+def test_a_missing_package_is_told_with_its_installation(name, monkeypatch):
+    monkeypatch.setattr(backends, "_namespace", fails(ImportError("No module")))
+    reason = unavailable(name)
+    assert reason.startswith("it cannot be imported (No module). Install it")
+    assert "pip install" in reason
+
+
+def test_a_failing_driver_is_told(monkeypatch):
+    monkeypatch.setattr(backends, "_namespace", fails(RuntimeError("driver too old")))
+    assert unavailable("cupy") == (
+        "an operation on its device failed (RuntimeError: driver too old). Is there a CUDA GPU?"
+    )
+
+
+# --- arrays ---------------------------------------------------------------------------------------
+
+
+def test_an_array_that_is_here_is_not_copied(place):
+    x = place.array(np.arange(3.0))
+    assert place.backend.asarray(x) is x
+    assert place.backend.asarray(x, dtype=x.dtype) is x
+
+
+@pytest.mark.parametrize("data", [[1.0, 2.0], (1.0, 2.0), np.array([1.0, 2.0])])
+def test_host_data_move_once_and_keep_their_values(data, place):
+    x = place.backend.asarray(data, dtype=place.backend.dtype)
+    assert place.backend.owns(x)
+    assert x.dtype == place.backend.dtype
+    assert place.backend.asarray(x) is x
+    assert place.host(x).tolist() == [1.0, 2.0]
+
+
+def test_asarray_changes_the_dtype_where_asked(place):
+    xp = place.xp
+    assert place.backend.asarray(place.array([1.0]), dtype=xp.float32).dtype == xp.float32
+    assert place.backend.asarray(np.array([3])).dtype == xp.int64
+
+
+def test_zeros_and_empty(place32):
+    backend = place32.backend
+    zeros, empty = backend.zeros(2, 3), backend.empty(4)
+    assert place32.host(zeros).tolist() == [[0.0] * 3] * 2
+    assert (tuple(empty.shape), empty.dtype) == ((4,), backend.dtype)
+    assert backend.zeros(1, dtype=place32.xp.int64).dtype == place32.xp.int64
+
+
+def test_backend_of_an_array_is_where_it_was_made(place):
+    found = backend_of(place.backend.zeros(2))
+    assert (found.name, found.dtype_name) == (place.backend.name, "float64")
+    assert tuple(found.zeros(2).shape) == (2,)
+    assert namespace_of(place.backend.zeros(1)) is found.xp
+
+
+def test_an_array_of_another_library_is_refused(torch):
+    strict = pytest.importorskip("array_api_strict", reason="no second library to refuse")
+    with pytest.raises(ArgumentError) as error:
+        get_backend("numpy").asarray(torch.zeros(2))
+    assert str(error.value) == (
+        "an array must be a NumPy array or an array of the backend 'numpy'; "
+        "got a float32 array of shape (2,). "
+        "It belongs to torch: move it first, with xpnet.to_numpy(x)."
+    )
+    with pytest.raises(ArgumentError, match="It belongs to array_api_strict"):
+        get_backend("torch").asarray(strict.zeros(2))
+
+
+@pytest.mark.parametrize("x", ["text", {1: 2}, None])
+def test_what_is_no_array_is_refused(x):
+    with pytest.raises(ArgumentError, match="an array must be a NumPy array"):
+        get_backend("numpy").asarray(x)
+    with pytest.raises(ArgumentError):
+        namespace_of(object())
+
+
+def test_integers_have_no_backend():
+    with pytest.raises(ArgumentError, match="the dtype of an array must be one of float32"):
+        backend_of(np.arange(3))
+
+
+def test_to_numpy_reads_every_place(place):
+    x = place.array(np.arange(4.0))
+    host = to_numpy(x)
+    assert type(host) is np.ndarray
+    assert host.tolist() == [0.0, 1.0, 2.0, 3.0]
+
+
+def test_to_numpy_leaves_host_arrays_alone():
+    x = np.zeros(3)
+    assert to_numpy(x) is x
+
+
+def test_a_backend_says_where_it_is(place):
+    assert str(place.backend).startswith(place.backend.name + ", ")
+    assert str(place.backend).endswith(", float64")

@@ -1,0 +1,205 @@
+"""From what a person types to values: closed tables of names, and settings as KEY=VALUE.
+
+>>> optimizer("adam", ["rho1=0.8"], lr=0.01)
+Adam(lr=0.01, rho1=0.8, rho2=0.999, eps=1e-08)
+>>> activation("leaky-relu:alpha=0.2")
+LeakyReLU(alpha=0.2)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import MISSING, fields, is_dataclass
+from typing import Any, TypeVar
+
+from xpnet import activations, minimize
+from xpnet import optimizers as opt
+from xpnet.activations import Activation
+from xpnet.data import Dataset, load_fashion_mnist, load_mnist
+from xpnet.errors import ArgumentError, Phrase, require, unknown_name
+from xpnet.minimize import functions
+from xpnet.minimize.method import Method
+from xpnet.optimizers import Optimizer, Schedule
+
+T = TypeVar("T")
+
+ACTIVATIONS: dict[str, type[Activation]] = {
+    "elu": activations.ELU,
+    "exponential": activations.Exponential,
+    "gelu": activations.GELU,
+    "gelu-tanh": activations.GELUTanh,
+    "hard-sigmoid": activations.HardSigmoid,
+    "identity": activations.Identity,
+    "leaky-relu": activations.LeakyReLU,
+    "relu": activations.ReLU,
+    "selu": activations.SELU,
+    "sigmoid": activations.Sigmoid,
+    "silu": activations.SiLU,
+    "softmax": activations.Softmax,
+    "softplus": activations.Softplus,
+    "tanh": activations.Tanh,
+}
+OPTIMIZERS: dict[str, type[Optimizer]] = {
+    "adadelta": opt.AdaDelta,
+    "adagrad": opt.AdaGrad,
+    "adam": opt.Adam,
+    "adamax": opt.Adamax,
+    "adamw": opt.AdamW,
+    "amsgrad": opt.AMSGrad,
+    "lion": opt.Lion,
+    "momentum": opt.Momentum,
+    "nadam": opt.Nadam,
+    "nesterov": opt.Nesterov,
+    "radam": opt.RAdam,
+    "rmsprop": opt.RMSProp,
+    "sgd": opt.SGD,
+}
+SCHEDULES: dict[str, type[Schedule]] = {
+    "constant": opt.Constant,
+    "cosine": opt.Cosine,
+    "exponential": opt.Exponential,
+    "linear-warmup": opt.LinearWarmup,
+    "one-cycle": opt.OneCycle,
+    "reduce-on-plateau": opt.ReduceOnPlateau,
+    "step-decay": opt.StepDecay,
+}
+IMAGES: dict[str, Callable[[str | None], Dataset]] = {
+    "fashion-mnist": load_fashion_mnist,
+    "mnist": load_mnist,
+}
+DATASETS = ("digits", *IMAGES)
+METHODS: dict[str, type[Method | Optimizer]] = {
+    "bfgs": minimize.BFGS,
+    "coordinate-descent": minimize.CoordinateDescent,
+    "dfp": minimize.DFP,
+    "gradient-descent": minimize.GradientDescent,
+    "lbfgs": minimize.LBFGS,
+    "newton": minimize.Newton,
+    "newton-cg": minimize.NewtonCG,
+    "nonlinear-cg": minimize.NonlinearCG,
+    "trust-region": minimize.TrustRegion,
+    **OPTIMIZERS,
+}
+FUNCTIONS: dict[str, type[functions.TestFunction]] = {
+    "beale": functions.Beale,
+    "booth": functions.Booth,
+    "bowl": functions.Bowl,
+    "himmelblau": functions.Himmelblau,
+    "ill-conditioned": functions.IllConditioned,
+    "powell": functions.Powell,
+    "rastrigin": functions.Rastrigin,
+    "rosenbrock": functions.Rosenbrock,
+    "styblinski-tang": functions.StyblinskiTang,
+}
+
+
+def activation(text: str) -> Activation:
+    """The activation that ``text`` names, such as ``relu`` or ``leaky-relu:alpha=0.2``."""
+    return _make("--activation", ACTIVATIONS, text)
+
+
+def optimizer(text: str, settings: Iterable[str] = (), lr: float | None = None) -> Optimizer:
+    """The optimizer that ``text`` names, with ``KEY=VALUE`` settings and its learning rate."""
+    more = [] if lr is None else [f"lr={lr!r}"]
+    return _make("--optimizer", OPTIMIZERS, text, [*settings, *more])
+
+
+def schedule(text: str) -> Schedule:
+    """The schedule that ``text`` names, such as ``linear-warmup:epochs=2,then=cosine``."""
+    return _make("--schedule", SCHEDULES, text)
+
+
+def method(text: str) -> Method | Optimizer:
+    """The method of minimization that ``text`` names, such as ``lbfgs`` or ``adam:lr=0.1``."""
+    return _make("METHOD", METHODS, text)
+
+
+def function(text: str) -> functions.TestFunction:
+    """The test function that ``text`` names, such as ``bowl`` or ``rosenbrock:n=10``."""
+    return _make("FUNCTION", FUNCTIONS, text)
+
+
+def widths(texts: Iterable[str]) -> list[int]:
+    """Hidden widths from ``--hidden 64,64``, or the option repeated; ``0`` or ``none`` for none.
+
+    >>> widths(["64,32"]), widths(["64", "32"]), widths(["none"])
+    ([64, 32], [64, 32], [])
+    """
+    cells = [cell.strip() for text in texts for cell in text.split(",")]
+    if cells in (["0"], ["none"]):
+        return []
+    for cell in cells:
+        ok = cell.isascii() and cell.isdigit() and int(cell) > 0
+        require(ok, "--hidden", "be widths such as 64,64, or none", ",".join(texts))
+    return [int(cell) for cell in cells]
+
+
+def _make(argument: str, table: Mapping[str, type[T]], text: str, more: Iterable[str] = ()) -> T:
+    """``name:key=value,key=value`` as an object of ``table``."""
+    name, _, inline = text.partition(":")
+    key = name.strip().lower().replace("_", "-")
+    plain = {known.replace("-", ""): known for known in table}
+    key = plain.get(key.replace("-", ""), key)
+    if key not in table:
+        raise unknown_name(argument, name, table)
+    settings = [part for part in inline.split(",") if part] + [*more]
+    arguments = _arguments(f"{argument} {key}", table[key], settings)
+    return table[key](**arguments)
+
+
+def _arguments(owner: str, cls: type[Any], settings: Iterable[str]) -> dict[str, Any]:
+    """The arguments of ``cls`` from KEY=VALUE texts, each of its field's type."""
+    # A few values without fields inherit what makes their base a dataclass.
+    known = {
+        field.name: field
+        for field in (fields(cls) if is_dataclass(cls) else ())
+        if field.type in _READERS
+    }
+    arguments: dict[str, Any] = {}
+    for text in settings:
+        key, equals, value = (part.strip() for part in text.partition("="))
+        rule = "be written KEY=VALUE, such as rho=0.9"
+        require(equals and key, f"a setting of {owner}", rule, text)
+        if key not in known:
+            if not known:
+                raise ArgumentError(f"{owner} has no settings; got {text!r}.")
+            raise unknown_name(f"a setting of {owner}", key, known)
+        require(key not in arguments, key, f"be given once for {owner}", Phrase("two values"))
+        arguments[key] = _READERS[str(known[key].type)](f"{key} of {owner}", value)
+    for key, field in known.items():
+        if field.default is MISSING and field.default_factory is MISSING and key not in arguments:
+            name = owner.rpartition(" ")[2]
+            raise ArgumentError(f"{owner} must be given {key}: write {name}:{key}=NUMBER.")
+    return arguments
+
+
+def _number(argument: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        require(False, argument, "be a number", text)
+        raise AssertionError from None
+
+
+def _integer(argument: str, text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        require(False, argument, "be an integer", text)
+        raise AssertionError from None
+
+
+def _boolean(argument: str, text: str) -> bool:
+    words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+    require(text.lower() in words, argument, "be true or false", text)
+    return words[text.lower()]
+
+
+_READERS: dict[Any, Callable[[str, str], Any]] = {
+    "float": _number,
+    "int": _integer,
+    "int | None": _integer,
+    "bool": _boolean,
+    "Schedule": lambda argument, text: _make(argument, SCHEDULES, text),
+}
+"""How a field of a value is read, by its annotation; other fields cannot be typed."""

@@ -1,0 +1,164 @@
+"""What works on this machine: versions, backends and why one does not, BLAS, and import time."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import platform
+import statistics
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from xpnet._version import __version__
+from xpnet.backend import NAMES, get_backend, unavailable
+
+Rows = list[tuple[str, str]]
+
+HARD = ("numpy", "array-api-compat", "safetensors")
+OPTIONAL = {
+    "numba": "cpu",
+    "cupy-cuda12x": "cuda12",
+    "cupy-cuda13x": "cuda13",
+    "typer": "cli",
+    "rich": "cli",
+    "matplotlib": "plots",
+    "pooch": "data",
+    "torch": "",
+    "array-api-strict": "test",
+    "threadpoolctl": "",
+}
+"""Packages that xpnet uses where they are, and the extra that installs them."""
+
+REPEATS = 5
+CLOCK = "from time import perf_counter as t; a = t(); import {}; print(t() - a)"
+
+
+def report(*, timing: bool = False) -> list[tuple[str, Rows]]:
+    """Everything `xpnet doctor` says: titles, each with rows of a name and a finding.
+
+    Args:
+        timing: whether to measure the import too, which takes some seconds.
+
+    >>> [title for title, rows in report()]
+    ['versions', 'backends', 'computing']
+    """
+    sections = [("versions", versions()), ("backends", backends()), ("computing", computing())]
+    if timing:
+        sections.append(("import", import_time()))
+    return sections
+
+
+def versions() -> Rows:
+    """Python, xpnet and every package that it uses, installed or not."""
+    rows = [("python", f"{platform.python_version()} on {platform.platform(terse=True)}")]
+    rows += [("xpnet", __version__)] + [(name, _version(name) or "missing") for name in HARD]
+    for name, extra in OPTIONAL.items():
+        how = f"pip install 'xpnet[{extra}]'" if extra else f"pip install {name}"
+        rows.append((name, _version(name) or f"not installed ({how})"))
+    return rows
+
+
+def backends() -> Rows:
+    """Each backend: where it computes, or why it does not, found by an operation on it."""
+    rows = []
+    for name in NAMES:
+        reason = unavailable(name)
+        rows.append((name, f"works: {get_backend(name)}" if reason is None else f"no: {reason}"))
+    chosen = next(finding for name, finding in rows if name == "cupy").startswith("works")
+    return [*rows, ("auto", f"takes {'cupy' if chosen else 'numpy'}")]
+
+
+def computing() -> Rows:
+    """The CPUs, and the BLAS behind NumPy's matrix products with its kernel and threads."""
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    rows = [("CPU", f"{_cpu_model()}, {cpus} of {os.cpu_count()} usable"), *_blas()]
+    for name in ("OPENBLAS_CORETYPE", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "XPNET_FALLBACK"):
+        if name in os.environ:
+            rows.append((name, os.environ[name]))
+    return rows
+
+
+def import_time() -> Rows:
+    """Milliseconds of ``import xpnet`` over ``import numpy``: medians over fresh processes."""
+    times: dict[str, list[float]] = {"numpy": [], "xpnet": []}
+    for name in times:
+        _seconds_to_import(name)  # the first one fills the file cache and is not counted
+    for _ in range(REPEATS):
+        for name, measured in times.items():
+            measured.append(_seconds_to_import(name))
+    base, whole = (statistics.median(times[name]) * 1e3 for name in ("numpy", "xpnet"))
+    return [
+        ("import numpy", f"{base:.0f} ms"),
+        ("import xpnet", f"{whole:.0f} ms, {whole - base:.0f} ms more (median of {REPEATS})"),
+    ]
+
+
+def advice(kernel: str, has_avx512: bool) -> str:
+    """What to export where OpenBLAS has taken a kernel without the CPU's AVX-512.
+
+    >>> advice("Haswell", True)
+    'the CPU has AVX-512, which this kernel does not use: export OPENBLAS_CORETYPE=SkylakeX'
+    >>> advice("SkylakeX", True), advice("Haswell", False)
+    ('', '')
+    """
+    if not has_avx512 or kernel.lower() not in ("haswell", "zen", "sandybridge", "nehalem"):
+        return ""
+    return "the CPU has AVX-512, which this kernel does not use: export OPENBLAS_CORETYPE=SkylakeX"
+
+
+def _blas() -> Rows:
+    """From threadpoolctl, which asks the loaded library; else how NumPy was built."""
+    if importlib.util.find_spec("threadpoolctl") is not None:
+        import threadpoolctl  # noqa: PLC0415  an optional dependency
+
+        rows = [_loaded(i) for i in threadpoolctl.threadpool_info() if i["user_api"] == "blas"]
+        kernels = [str(i.get("architecture", "")) for i in threadpoolctl.threadpool_info()]
+        hints = {advice(kernel, _has_avx512()) for kernel in kernels} - {""}
+        return rows + [("advice", hint) for hint in sorted(hints)]
+    config: dict[str, Any] = np.show_config(mode="dicts")  # type: ignore[assignment]
+    blas = config.get("Build Dependencies", {}).get("blas", {})
+    built = blas.get("openblas configuration", "")
+    text = f"{blas.get('name', 'unknown')} {blas.get('version', '')}; built as: {built}"
+    hint = "pip install threadpoolctl tells the kernel and the threads in use"
+    return [("BLAS", text), ("", hint)]
+
+
+def _loaded(info: dict[str, Any]) -> tuple[str, str]:
+    kernel = info.get("architecture", "unknown")
+    name, version = info["internal_api"], info.get("version", "")
+    return "BLAS", f"{name} {version}, kernel {kernel}, {info['num_threads']} threads"
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _cpu_info(key: str) -> str:
+    """The first value of a key in Linux's list of CPUs; empty elsewhere."""
+    path = Path("/proc/cpuinfo")
+    if not path.exists():
+        return ""
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), "")
+
+
+def _cpu_model() -> str:
+    return _cpu_info("model name") or platform.processor() or platform.machine()
+
+
+def _has_avx512() -> bool:
+    return "avx512f" in _cpu_info("flags").split()
+
+
+def _seconds_to_import(name: str) -> float:
+    command = [sys.executable, "-c", CLOCK.format(name)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return float(done.stdout)
