@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,15 +73,15 @@ def _cases(names: list[str]) -> list[Any]:
 
 
 @pytest.fixture(params=_cases(list(PLACES)))
-def place(request: pytest.FixtureRequest) -> Iterator[Place]:
+def place(request: pytest.FixtureRequest) -> Place:
     """Every backend and device, in float64."""
-    yield open_place(request.param, "float64")
+    return open_place(request.param, "float64")
 
 
 @pytest.fixture(params=_cases(list(PLACES)))
-def place32(request: pytest.FixtureRequest) -> Iterator[Place]:
+def place32(request: pytest.FixtureRequest) -> Place:
     """Every backend and device, in float32."""
-    yield open_place(request.param, "float32")
+    return open_place(request.param, "float32")
 
 
 @pytest.fixture

@@ -124,11 +124,14 @@ def test_files_are_short(name):
 
 @every_file
 def test_functions_are_short(name):
+    """Under 40 lines, unless the reason stands where the function does: ``# long: ...``."""
     code = code_lines(name)
+    lines = FILES[name].read_text(encoding="utf-8").splitlines()
     for node in ast.walk(TREES[name]):
         if isinstance(node, FUNCTIONS):
             size = len(code & set(range(node.lineno, node.end_lineno + 1)))
-            assert size < 40, f"{node.name}, line {node.lineno}"
+            explained = "# long: " in lines[node.lineno - 1]
+            assert size < 40 or explained, f"{node.name}, line {node.lineno}"
 
 
 def classes():

@@ -173,7 +173,7 @@ class Sequential:
         weight = None if weight is None else self.backend.asarray(weight, self.backend.dtype)
         return self.gradient(loss, self._moved(X), self.backend.asarray(y), weight), self._grad
 
-    def fit(
+    def fit(  # long: every setting of a training call is an argument of its own
         self,
         X: Array,
         y: Array,

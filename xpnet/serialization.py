@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Protocol
 
 import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
 
 from xpnet import activations, initializers, layers, losses
 from xpnet.backend import Array, Backend, to_numpy
@@ -86,10 +89,6 @@ def write_model(model: Saved, path: str | os.PathLike[str]) -> None:
         ArgumentError: if the model holds a layer or value that is not xpnet's own.
         OSError: if the file cannot be written; nothing is left behind.
     """
-    import json  # noqa: PLC0415 - the imports of saving are spared to those who do not save
-
-    from safetensors.numpy import save  # noqa: PLC0415
-
     scaling = model.preprocessing
     config = {
         "version": VERSION,
@@ -115,8 +114,6 @@ def read_model(path: str | os.PathLike[str]) -> Contents:
         FileFormatError: if the file is truncated, hostile or not a model of xpnet's.
         FileNotFoundError: if there is no such file.
     """
-    from safetensors import SafetensorError, safe_open  # noqa: PLC0415 - only loading needs it
-
     if not os.path.isfile(path):
         raise FileNotFoundError(f"path must be a model file; there is no file {os.fspath(path)!r}.")
     try:
@@ -168,8 +165,6 @@ def from_config(config: Any) -> Any:
 
 
 def _parse(metadata: Mapping[str, str] | None, path: str | os.PathLike[str]) -> dict[str, Any]:
-    import json  # noqa: PLC0415
-
     try:
         config = json.loads((metadata or {})["xpnet"])
     except (KeyError, ValueError, RecursionError):

@@ -84,7 +84,7 @@ def root(
 
 
 @app.command()
-def train(
+def train(  # long: the signature is the list of the options and their help
     data: Annotated[
         str,
         typer.Argument(

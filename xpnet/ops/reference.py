@@ -155,8 +155,8 @@ class Operations:
     def one_hot(self, indices: Array, like: Array) -> Array:
         """Rows with a 1 at ``indices: (m,)`` and else 0, in the width and dtype of ``like``."""
         xp = self.xp
-        columns = xp.arange(like.shape[1], dtype=indices.dtype, device=like.device)
-        return xp.astype(columns[None, :] == indices[:, None], like.dtype)
+        columns = xp.arange(like.shape[1], dtype=xp.int64, device=like.device)
+        return xp.astype(columns[None, :] == xp.astype(indices, xp.int64)[:, None], like.dtype)
 
     def softmax_cross_entropy(
         self, z: Array, target: Array, scale: Any, out: Array | None = None
