@@ -62,6 +62,23 @@ def test_memory_map_backend_array_and_list_train_alike(task, place32, tmp_path):
         np.testing.assert_array_equal(theta, thetas[0])
 
 
+def test_targets_and_weights_of_the_backend_train_like_host_ones(task, place32):
+    X, y = task
+    weight = np.linspace(0.5, 1.5, len(y)).astype("float32")
+    on_device = [place32.array(x) for x in (X, y, weight)]
+    thetas, losses = [], []
+    for features, targets, weights in ((X, y, weight), on_device):
+        model = MLP(4, [8], 3, backend=place32.backend)
+        model.fit(
+            features, targets, sample_weight=weights, class_weight={1: 2.0}, validation=0.2,
+            epochs=2, **QUIET,
+        )  # fmt: skip
+        thetas.append(place32.host(model.theta))
+        losses.append(model.evaluate(features, targets)["loss"])
+    np.testing.assert_array_equal(*thetas)
+    assert losses[0] == losses[1]
+
+
 def test_bytes_train_as_the_numbers_they_are(rng):
     X, y = rng.integers(256, size=(30, 4), dtype="uint8"), rng.integers(3, size=30)
     thetas = []

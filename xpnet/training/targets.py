@@ -30,7 +30,7 @@ def encode_targets(
     if not hasattr(y, "shape"):
         y = np.asarray(y)
     named = loss.target_kind in ("classes", "binary") and y.ndim == 1
-    words = getattr(y.dtype, "kind", "") in "OUT" and y.dtype.kind != ""
+    words = isinstance(y, np.ndarray) and y.dtype.kind in "OUT"
     if named and (classes is not None or words):
         indices, found = encode_labels(y, classes)
         limit = n_out if loss.target_kind == "classes" else 2
