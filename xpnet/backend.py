@@ -19,6 +19,7 @@ from xpnet.errors import (
     BackendUnavailableError,
     FallbackWarning,
     describe,
+    dtype_name,
     require,
     unknown_name,
 )
@@ -200,6 +201,15 @@ def unavailable(name: str) -> str | None:
     return None if value == 4.0 else f"2 + 2 gave {value} on its device."
 
 
+def as_array(x: Any) -> Array:
+    """``x`` itself if it is an array of any library, else a NumPy array of it.
+
+    >>> as_array([1, 2])
+    array([1, 2])
+    """
+    return x if hasattr(x, "shape") else np.asarray(x)
+
+
 def namespace_of(array: Array) -> Namespace:
     """The namespace that ``array`` belongs to: arrays handed in keep theirs.
 
@@ -226,11 +236,11 @@ def backend_of(array: Array) -> Backend:
     """
     xp = namespace_of(array)
     library = type(array).__module__.partition(".")[0]
-    dtype_name = str(array.dtype).rpartition(".")[2]
-    if dtype_name not in DTYPES:
-        raise unknown_name("the dtype of an array", dtype_name, DTYPES)
+    name = dtype_name(array.dtype)
+    if name not in DTYPES:
+        raise unknown_name("the dtype of an array", name, DTYPES)
     device = None if library in ("numpy", "cupy") else array.device
-    return Backend(library, xp, device, array.dtype, dtype_name)
+    return Backend(library, xp, device, array.dtype, name)
 
 
 def to_numpy(x: Any) -> np.ndarray[Any, Any]:

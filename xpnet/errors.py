@@ -50,6 +50,16 @@ class FallbackWarning(UserWarning):
     """A backend was replaced by NumPy because ``XPNET_FALLBACK=numpy`` asks for it."""
 
 
+def dtype_name(dtype: object) -> str:
+    """The bare name of a dtype of any library.
+
+    >>> import numpy as np
+    >>> dtype_name(np.dtype("float32"))
+    'float32'
+    """
+    return str(dtype).rpartition(".")[2]
+
+
 def describe(value: object) -> str:
     """A short text for a value in an error message: arrays by dtype and shape, the rest by repr.
 
@@ -61,7 +71,7 @@ def describe(value: object) -> str:
     """
     shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
     if shape is not None and dtype is not None:
-        name = str(dtype).rpartition(".")[2]
+        name = dtype_name(dtype)
         article = "an" if name[:1] in "aeiou" and not name.startswith("uint") else "a"
         return f"{article} {name} array of shape {tuple(shape)}"
     text = repr(value)

@@ -10,7 +10,7 @@ import numpy as np
 
 from xpnet.activations import Activation as ActivationFunction
 from xpnet.activations import ReLU
-from xpnet.backend import Array, Backend, BackendName, get_backend, to_numpy
+from xpnet.backend import Array, Backend, BackendName, as_array, get_backend, to_numpy
 from xpnet.data.checks import check_features
 from xpnet.data.preprocessing import MinMax, Standardize
 from xpnet.errors import ArgumentError, require, require_count, require_type
@@ -168,7 +168,7 @@ class Sequential:
         if check:
             require_type(loss, Loss, "loss")
             X = self._checked(X)
-            y = y if hasattr(y, "shape") else np.asarray(y)
+            y = as_array(y)
             loss.check(y, self.n_out, X.shape[0])
         weight = None if weight is None else self.backend.asarray(weight, self.backend.dtype)
         return self.gradient(loss, self._moved(X), self.backend.asarray(y), weight), self._grad
@@ -328,7 +328,7 @@ class Sequential:
         return self.backend.asarray(X, self.backend.dtype)
 
     def _checked(self, X: Array) -> Array:
-        X = X if hasattr(X, "shape") else np.asarray(X)
+        X = as_array(X)
         if not isinstance(X, np.ndarray):
             self.backend.asarray(X)  # refuses the arrays of another device library
         check_features(X, self.n_in)

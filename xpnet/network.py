@@ -63,10 +63,7 @@ class Network:
             views = layout.views(vector)
             for path, spec in specs:
                 draw = spec.init.draw(rng, spec.shape)
-                view = views[path]
-                view[...] = xp.asarray(
-                    draw.astype(_host_name(vector)), dtype=vector.dtype, device=vector.device
-                )
+                views[path][...] = xp.asarray(draw, dtype=vector.dtype, device=vector.device)
 
     def by_layer(self, vector: Array) -> tuple[Views, ...]:
         """The views of θ, or of a gradient or tangent, for each layer."""
@@ -158,7 +155,3 @@ def _group(layout: Layout, vector: Array, n_layers: int) -> tuple[dict[str, Arra
         _, index, name = path.split(".")
         groups[int(index)][name] = view
     return groups
-
-
-def _host_name(vector: Array) -> str:
-    return str(vector.dtype).rpartition(".")[2]

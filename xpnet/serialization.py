@@ -13,11 +13,12 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from xpnet import activations, initializers, layers, losses
-from xpnet.backend import Array, Backend, to_numpy
+from xpnet.backend import Array, to_numpy
 from xpnet.data.preprocessing import MinMax, Standardize
 from xpnet.errors import ArgumentError, FileFormatError, require_type
 from xpnet.network import Network
 from xpnet.parameters import Layout
+from xpnet.training.step import Model
 
 VERSION = 1
 _MODULES = (activations, initializers, losses)
@@ -37,24 +38,12 @@ SCALINGS: dict[str, type[Standardize] | type[MinMax]] = {
 }
 
 
-class Saved(Protocol):
+class Saved(Model, Protocol):
     """What a model must have to be written."""
 
-    network: Network
-    backend: Backend
     loss: Any
     preprocessing: Any
     classes: tuple[Any, ...] | None
-
-    @property
-    def theta(self) -> Array:
-        """The flat parameters."""
-        ...
-
-    @property
-    def statistics(self) -> Array:
-        """The flat running statistics."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -197,8 +197,8 @@ def evaluate(
         table = read_source(source)
         assert table.y is not None
         X, y = run.in_order(table.X, table.feature_names, config, data), table.y
-        words = model.classes is not None and y.dtype.kind in "fiub" and y.dtype.kind == "f"
-        y = y.astype("int64") if words and (y == y.round()).all() else y
+        whole = model.classes is not None and y.dtype.kind == "f" and (y == y.round()).all()
+        y = y.astype("int64") if whole else y
     measured = run.score(model, X, y)
     _tell_score("", measured, len(X))
 

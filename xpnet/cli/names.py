@@ -173,20 +173,16 @@ def _arguments(owner: str, cls: type[Any], settings: Iterable[str]) -> dict[str,
     return arguments
 
 
-def _number(argument: str, text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        require(False, argument, "be a number", text)
-        raise AssertionError from None
+def _reader(kind: type[float], noun: str) -> Callable[[str, str], float]:
+    """Reads a text as ``kind``, or says that the argument must be ``noun``."""
 
+    def read(argument: str, text: str) -> float:
+        try:
+            return kind(text)
+        except ValueError:
+            raise ArgumentError(f"{argument} must be {noun}; got {text!r}.") from None
 
-def _integer(argument: str, text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        require(False, argument, "be an integer", text)
-        raise AssertionError from None
+    return read
 
 
 def _boolean(argument: str, text: str) -> bool:
@@ -196,9 +192,9 @@ def _boolean(argument: str, text: str) -> bool:
 
 
 _READERS: dict[Any, Callable[[str, str], Any]] = {
-    "float": _number,
-    "int": _integer,
-    "int | None": _integer,
+    "float": _reader(float, "a number"),
+    "int": _reader(int, "an integer"),
+    "int | None": _reader(int, "an integer"),
     "bool": _boolean,
     "Schedule": lambda argument, text: _make(argument, SCHEDULES, text),
 }

@@ -10,7 +10,7 @@ import numpy as np
 
 from xpnet.backend import Array, HostArray, backend_of, namespace_of, to_numpy
 from xpnet.data.checks import check_features, row_chunks
-from xpnet.errors import Phrase, require, require_number
+from xpnet.errors import Phrase, dtype_name, require, require_number
 
 
 @dataclass(frozen=True, eq=False)
@@ -256,7 +256,7 @@ def _floating_copy(X: Array, shift: HostArray) -> Array:
     if shift.ndim:
         words = f"have shape (rows, {shift.size}), as the fit had"
         require(X.ndim == 2 and X.shape[1] == shift.size, "X", words, X)
-    dtype = np.result_type(str(X.dtype).rpartition(".")[2], np.float32)
+    dtype = np.result_type(dtype_name(X.dtype), np.float32)
     return xp.astype(X, getattr(xp, dtype.name), copy=True)
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from xpnet.backend import Array, namespace_of
-from xpnet.errors import Phrase, require, require_number
+from xpnet.errors import Phrase, dtype_name, require, require_number
 from xpnet.ops import operations_for
 from xpnet.ops.reference import Rule
 from xpnet.parameters import Layout
@@ -102,7 +102,7 @@ class Optimizer:
                 or not finite.
         """
         if getattr(grad, "shape", None) != theta.shape or grad.dtype != theta.dtype:
-            rule = f"have theta's shape {tuple(theta.shape)} and dtype {_name(theta.dtype)}"
+            rule = f"have theta's shape {tuple(theta.shape)} and dtype {dtype_name(theta.dtype)}"
             require(False, "grad", rule, grad)
         n, dtype = theta.shape[0], theta.dtype
         slots = [(slot.shape[0], slot.dtype) for slot in state.slots]
@@ -139,12 +139,12 @@ class Optimizer:
 
     def _refuse_state(self, theta: Array, state: OptimizerState) -> None:
         """Say for which θ the state should have been made, and what it holds."""
-        slots = [f"{_name(slot.dtype)} {tuple(slot.shape)}" for slot in state.slots]
+        slots = [f"{dtype_name(slot.dtype)} {tuple(slot.shape)}" for slot in state.slots]
+        vector = f"{dtype_name(theta.dtype)} theta of shape {tuple(theta.shape)}"
         require(
             False,
             "state",
-            f"be what {type(self).__name__}.init makes for a {_name(theta.dtype)} theta of shape "
-            f"{tuple(theta.shape)}",
+            f"be what {type(self).__name__}.init makes for a {vector}",
             Phrase(f"slots [{', '.join(slots)}] and {len(state.scalars)} scalars"),
             "Make one for each optimizer and each theta.",
         )
@@ -167,8 +167,3 @@ def update_decaying(
     for part, keep in ((slice(0, n), scalars[-1]), (slice(n, None), 1.0)):
         targets = [array[part] for array in (theta, *state.slots)]
         ops.update(optimizer.rule, targets, (grad[part],), (*scalars[:-1], keep))
-
-
-def _name(dtype: object) -> str:
-    """The bare name of a dtype of any library."""
-    return str(dtype).rpartition(".")[2]

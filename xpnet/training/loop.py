@@ -49,10 +49,6 @@ class Trainable(Model, Protocol):
         """Fills ``grad`` for a batch."""
         ...
 
-    def inputs(self, X: Array) -> Array:
-        """Rows as the network takes them."""
-        ...
-
 
 @dataclass(frozen=True)
 class Settings:
@@ -163,8 +159,9 @@ class _Epoch:
             self._update(lr)
             losses.append(value)
             counts.append(X.shape[0] if weight is None else self.xp.sum(weight))
-        self._check(losses)
-        row = {"epoch": float(self.epoch), "loss": self._mean(losses, counts)}
+        values = [float(value) for value in losses]
+        self._check(values)
+        row = {"epoch": float(self.epoch), "loss": _mean(values, counts)}
         if how.penalty is not None:
             row["penalty"] = float(how.penalty.value(self._weights(model.theta)))
         return row, lr
@@ -186,15 +183,10 @@ class _Epoch:
         assert self.how.schedule is not None
         return self.how.schedule.factor(self.epoch - 1 + fraction, self.how.epochs, values)
 
-    def _mean(self, losses: list[Array], counts: list[Any]) -> float:
-        shares = [float(count) for count in counts]
-        values = [float(value) for value in losses]
-        return sum(v * c for v, c in zip(values, shares, strict=True)) / sum(shares)
-
-    def _check(self, losses: list[Array]) -> None:
+    def _check(self, losses: list[float]) -> None:
         """Find a loss or a parameter that is not finite, after the epoch."""
         for step, value in enumerate(losses, start=1):
-            if not math.isfinite(float(value)):
+            if not math.isfinite(value):
                 self._fail(step, "unknown: the loss was read after the epoch")
         finite = self.xp.isfinite(self.model.theta)
         if not bool(self.xp.all(finite)):
@@ -214,6 +206,12 @@ class _Epoch:
             layer=layer,
             history=self.model.history,
         )
+
+
+def _mean(values: list[float], counts: list[Any]) -> float:
+    """The mean of the batches' losses, each by its rows or by the sum of their weights."""
+    shares = [float(count) for count in counts]
+    return sum(v * c for v, c in zip(values, shares, strict=True)) / sum(shares)
 
 
 def _measure(

@@ -51,19 +51,17 @@ class Rows:
 
         The arrays of a batch are used again for the next one.
         """
-        n = self.n_rows - self.n_rows % batch_size if drop_last else self.n_rows
+        parts = spans(self.n_rows, batch_size, drop_last)
         if order is None:
-            for start in range(0, n, batch_size):
-                part = slice(start, min(start + batch_size, n))
+            for part in parts:
                 X = self.prepare(self.X[part]) if self._streamed else self.X[part, :]
                 yield X, self.y[part, ...], None if self.weight is None else self.weight[part]
             return
         on_device = self.backend.asarray(order)
-        for start in range(0, n, batch_size):
-            stop = min(start + batch_size, n)
-            indices = on_device[start:stop]
+        for part in parts:
+            indices = on_device[part]
             weight = None if self.weight is None else self._take(self.weight, indices)
-            yield self._features(order[start:stop], indices), self._take(self.y, indices), weight
+            yield self._features(order[part], indices), self._take(self.y, indices), weight
 
     def _features(self, order: np.ndarray[Any, Any], indices: Array) -> Array:
         if self._streamed:
@@ -110,9 +108,20 @@ def batches(
     m = X.shape[0]
     order = as_generator(rng).permutation(m) if shuffle else np.arange(m)
     on_device = ops.xp.asarray(order, device=X.device)
-    for start in range(0, m - m % batch_size if drop_last else m, batch_size):
-        indices = on_device[start : start + batch_size]
+    for part in spans(m, batch_size, drop_last):
+        indices = on_device[part]
         yield ops.take_rows(X, indices), ops.take_rows(y, indices)
+
+
+def spans(n_rows: int, size: int, drop_last: bool = False) -> Iterator[slice]:
+    """``n_rows`` rows in slices of ``size``, the last one shorter or left out.
+
+    >>> list(spans(5, 2))
+    [slice(0, 2, None), slice(2, 4, None), slice(4, 5, None)]
+    """
+    stop = n_rows - n_rows % size if drop_last else n_rows
+    for start in range(0, stop, size):
+        yield slice(start, min(start + size, stop))
 
 
 def refuse_single_row(n_rows: int, batch_size: int, drop_last: bool) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any, Protocol
+from collections.abc import Callable
+from typing import Protocol
 
 from xpnet.backend import Array, Backend
 from xpnet.losses import Loss
 from xpnet.network import Network
+from xpnet.training.rows import spans
 
 CHUNK_ROWS = 4096
 """How many rows are evaluated at a time: large enough for the matrix units, small in memory."""
@@ -22,8 +23,6 @@ class Gradient:
         theta: the flat parameters, read through views at every call.
         grad: the flat gradient, overwritten through views at every call.
         statistics: the running statistics of batch norm.
-        update_statistics: whether a call updates them.
-        seed: of the dropout masks; each call takes the next mask.
     """
 
     def __init__(
@@ -33,24 +32,14 @@ class Gradient:
         theta: Array,
         grad: Array,
         statistics: Array,
-        *,
-        update_statistics: bool = True,
-        seed: int = 0,
     ) -> None:
         self._network = network
         self._p, self._g = network.by_layer(theta), network.by_layer(grad)
-        self._contexts = network.contexts(
-            backend,
-            statistics,
-            training=True,
-            update_statistics=update_statistics,
-            seed=seed,
-            reuse=True,
-        )
+        self._contexts = network.contexts(backend, statistics, training=True, reuse=True)
         self._steps = 0
 
     def reseed(self, seed: int) -> None:
-        """Begin the sequence of dropout masks that belongs to ``seed``."""
+        """Begin the sequence of dropout masks that belongs to ``seed``, one mask a call."""
         self._steps = 0
         for context in self._contexts:
             context.seed = seed
@@ -100,11 +89,6 @@ def outputs(
     contexts = network.contexts(backend, model.statistics, reuse=True)
     p = network.by_layer(model.theta if theta is None else theta)
     result = backend.empty(X.shape[0], network.n_out)
-    for part in _parts(X.shape[0]):
+    for part in spans(X.shape[0], CHUNK_ROWS):
         result[part, ...] = network.forward(p, prepare(X[part, ...]), contexts)[0]
     return result
-
-
-def _parts(n_rows: int) -> Iterator[Any]:
-    for start in range(0, n_rows, CHUNK_ROWS):
-        yield slice(start, min(start + CHUNK_ROWS, n_rows))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.backend import Array, Backend
+from xpnet.backend import Array, Backend, as_array
 from xpnet.data.labels import encode_labels, sample_weights
 from xpnet.errors import Phrase, require
 from xpnet.losses import Loss
@@ -27,8 +27,7 @@ def encode_targets(
     Raises:
         ArgumentError: if the loss cannot take them, or there are more classes than outputs.
     """
-    if not hasattr(y, "shape"):
-        y = np.asarray(y)
+    y = as_array(y)
     named = loss.target_kind in ("classes", "binary") and y.ndim == 1
     words = isinstance(y, np.ndarray) and y.dtype.kind in "OUT"
     if named and (classes is not None or words):
@@ -56,7 +55,7 @@ def row_weights(
     """
     weight = None
     if sample_weight is not None:
-        weight = sample_weight if hasattr(sample_weight, "shape") else np.asarray(sample_weight)
+        weight = as_array(sample_weight)
         check_weight(weight, y.shape[0])
         weight = backend.asarray(weight, backend.dtype)
     if class_weight is not None:
