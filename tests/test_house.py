@@ -23,6 +23,7 @@ TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in FIL
 ROOMS = [
     "_version",
     "errors",
+    "figure",
     "backend",
     "random",
     "ops",

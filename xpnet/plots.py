@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from xpnet.errors import ArgumentError, MissingExtraError, unknown_name
+from xpnet.errors import ArgumentError, unknown_name
+from xpnet.figure import new_figure
 from xpnet.training.history import History
 
 
@@ -62,7 +63,7 @@ def metric_curve(history: History, metric: str = "accuracy", ax: Any = None) -> 
     if not any(column in history for column in columns.values()):
         known = {column.removeprefix("val_") for column in history.columns} - {"epoch"}
         raise unknown_name("metric", metric, known)
-    ax = new_axes() if ax is None else ax
+    ax = new_figure(figsize=(6, 4)).add_subplot() if ax is None else ax
     for label, column in columns.items():
         if column in history:
             ax.plot(history["epoch"], history[column], ".-", label=label, linewidth=1.4)
@@ -70,14 +71,3 @@ def metric_curve(history: History, metric: str = "accuracy", ax: Any = None) -> 
     ax.grid(alpha=0.25)
     ax.legend(frameon=False)
     return ax
-
-
-def new_axes() -> Any:
-    """Axes in a figure of their own, which no window shows."""
-    try:
-        from matplotlib.figure import Figure  # noqa: PLC0415  an optional dependency
-    except ImportError:
-        raise MissingExtraError(
-            "Pictures need Matplotlib. Install it: pip install 'xpnet[plots]'."
-        ) from None
-    return Figure(figsize=(6, 4), layout="constrained").add_subplot()

@@ -28,6 +28,7 @@ from xpnet.errors import (
     require_count,
     require_number,
 )
+from xpnet.figure import new_figure
 from xpnet.minimize.plots import plot_convergence, plot_trajectories
 from xpnet.minimize.result import table as result_table
 
@@ -302,14 +303,8 @@ def _tell_score(part: str, measured: dict[str, float], n_rows: int) -> None:
 
 def _draw(function: Any, results: list[minimize.Result]) -> Any:
     """Paths beside convergence; for more than two variables convergence alone."""
-    try:
-        from matplotlib.figure import Figure  # noqa: PLC0415  an optional dependency
-    except ImportError:
-        raise MissingExtraError(
-            "--plot needs Matplotlib. Install it: pip install 'xpnet[plots]'."
-        ) from None
     plane = int(results[0].x.shape[0]) == 2
-    figure = Figure(figsize=(11 if plane else 6, 4.5), layout="constrained")
+    figure = new_figure(figsize=(11 if plane else 6, 4.5))
     axes = figure.subplots(1, 2 if plane else 1, squeeze=False)[0]
     if plane:
         plot_trajectories(function, results, ax=axes[0])

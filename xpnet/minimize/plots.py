@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from xpnet.backend import backend_of, to_numpy
-from xpnet.errors import ArgumentError, MissingExtraError, Phrase, require
+from xpnet.errors import ArgumentError, Phrase, require
+from xpnet.figure import new_figure
 from xpnet.minimize.objective import Objective
 from xpnet.minimize.result import Result
 
@@ -54,7 +55,7 @@ def plot_trajectories(
     _require_trajectories(results)
     n = int(results[0].x.shape[0])
     require(n == 2, "results", "be over two variables", Phrase(f"{n} variables"))
-    ax = _axes() if ax is None else ax
+    ax = new_figure().add_subplot() if ax is None else ax
     paths = [np.stack([to_numpy(i.x) for i in result.trajectory]) for result in results]
     if window is None:
         window = getattr(function, "window", None) or _around(np.concatenate(paths))
@@ -93,7 +94,7 @@ def plot_convergence(
     'log'
     """
     _require_trajectories(results)
-    ax = _axes() if ax is None else ax
+    ax = new_figure().add_subplot() if ax is None else ax
     for result in results:
         if least is None:
             heights = [iterate.grad_norm for iterate in result.trajectory]
@@ -115,17 +116,6 @@ def _require_trajectories(results: Sequence[Result]) -> None:
             "results must be results with a trajectory, one at least. "
             "Minimize with keep_trajectory=True."
         )
-
-
-def _axes() -> Any:
-    """New axes in a new figure."""
-    try:
-        from matplotlib.figure import Figure  # noqa: PLC0415  an optional dependency
-    except ImportError:
-        raise MissingExtraError(
-            "Pictures need Matplotlib. Install it: pip install 'xpnet[plots]'."
-        ) from None
-    return Figure(layout="constrained").add_subplot()
 
 
 def _around(points: np.ndarray[Any, Any]) -> Window:
