@@ -224,6 +224,20 @@ def test_loss_that_explodes_stops_training(rng, place):
     assert len(model.history) == caught.value.epoch - 1
 
 
+def test_a_loss_that_is_read_after_the_epoch_names_its_step_and_layer(rng, monkeypatch):
+    """As on a GPU, where reading a number waits for all queued work."""
+    monkeypatch.setattr(xpnet.Backend, "reads_are_free", False)
+    X, y = rng.normal(size=(64, 4)), rng.normal(size=(64, 2))
+    model = MLP(4, [8], 2)
+    with pytest.raises(NonFiniteError) as caught:
+        model.fit(
+            X, y, loss=HalfMSE(), optimizer=xpnet.SGD(1e4), epochs=50, batch_size=8, progress=False
+        )
+    assert 1 <= caught.value.step <= 8
+    assert caught.value.layer.startswith("layers.")
+    assert np.isfinite(model.theta).all()
+
+
 def test_parameters_that_explode_in_the_last_step_are_found(rng):
     X, y = rng.normal(size=(8, 4)), rng.normal(size=(8, 2))
     model = MLP(4, [8], 2)

@@ -160,7 +160,7 @@ class _Epoch:
             losses.append(value)
             counts.append(X.shape[0] if weight is None else self.xp.sum(weight))
         values = [float(value) for value in losses]
-        self._check(values)
+        self._check(values, X)
         row = {"epoch": float(self.epoch), "loss": _mean(values, counts)}
         if how.penalty is not None:
             row["penalty"] = float(how.penalty.value(self._weights(model.theta)))
@@ -183,11 +183,14 @@ class _Epoch:
         assert self.how.schedule is not None
         return self.how.schedule.factor(self.epoch - 1 + fraction, self.how.epochs, values)
 
-    def _check(self, losses: list[float]) -> None:
-        """Find a loss or a parameter that is not finite, after the epoch."""
+    def _check(self, losses: list[float], X: Array) -> None:
+        """Find a loss or a parameter that is not finite, after the epoch.
+
+        The layer is that for the last batch ``X``: what was not finite has stayed so since.
+        """
         for step, value in enumerate(losses, start=1):
             if not math.isfinite(value):
-                self._fail(step, "unknown: the loss was read after the epoch")
+                self._fail(step, self.model.gradient.first_not_finite(X))
         finite = self.xp.isfinite(self.model.theta)
         if not bool(self.xp.all(finite)):
             index = int(self.xp.argmin(self.xp.astype(finite, self.xp.int64)))
