@@ -42,7 +42,8 @@ class Activation:
 
     def scalars(self) -> tuple[float, ...]:
         """The hyperparameters as floats, in the order in which the rules take them."""
-        return tuple(float(number) for number in vars(self).values())
+        fields = vars(self)
+        return tuple(map(float, fields.values())) if fields else ()
 
     def forward(self, ops: Operations, z: Array, out: Array | None = None) -> Array:
         """``φ(z)``.
@@ -57,6 +58,26 @@ class Activation:
         """
         return ops.apply(self.value, z, scalars=self.scalars(), out=out)
 
+    def shifted(
+        self, ops: Operations, z: Array, bias: Array, out: Array | None = None
+    ) -> tuple[Array, Array]:
+        """``φ(z + b)`` and what `backward` needs, for a layer that adds its bias on the way.
+
+        Args:
+            ops: the operations of the backend of ``z``.
+            z: the product without the bias, ``(m, n)``; the sum may take its place.
+            bias: ``b``, ``(n,)``.
+            out: an array like ``z`` that may take the value where the sum is kept for it.
+
+        Returns:
+            What `backward` needs, as `saves` says, and the value; they may be one array.
+        """
+        if self.saves == "output":
+            a = ops.shift_and_apply(self.value, z, bias, self.scalars())
+            return a, a
+        z = ops.shift(z, bias)
+        return z, ops.apply(self.value, z, scalars=self.scalars(), out=out)
+
     def backward(self, ops: Operations, saved: Array, dy: Array, out: Array | None = None) -> Array:
         """``∂L/∂z = dy ⊙ φ'``.
 
@@ -70,6 +91,12 @@ class Activation:
             ``∂L/∂z``, ``(m, n)``.
         """
         return ops.chain(self.derivative, dy, saved, scalars=self.scalars(), out=out)
+
+    def backward_and_sum(
+        self, ops: Operations, saved: Array, dy: Array, sums: Array, out: Array | None = None
+    ) -> Array:
+        """`backward`, which also fills ``sums: (n,)`` with the sum of ``∂L/∂z`` over the rows."""
+        return ops.chain_and_sum(self.derivative, dy, saved, sums, self.scalars(), out)
 
     def tangent(self, ops: Operations, saved: Array, dz: Array, out: Array | None = None) -> Array:
         """``ȧ = φ' ⊙ ż``, forward mode: `backward` again, for every Jacobian here is symmetric."""
@@ -90,8 +117,22 @@ class Identity(Activation):
         """``z`` itself."""
         return z
 
+    def shifted(
+        self, ops: Operations, z: Array, bias: Array, out: Array | None = None
+    ) -> tuple[Array, Array]:
+        """``z + b``, twice."""
+        z = ops.shift(z, bias)
+        return z, z
+
     def backward(self, ops: Operations, saved: Array, dy: Array, out: Array | None = None) -> Array:
         """``dy`` itself."""
+        return dy
+
+    def backward_and_sum(
+        self, ops: Operations, saved: Array, dy: Array, sums: Array, out: Array | None = None
+    ) -> Array:
+        """``dy`` itself, and its sum."""
+        ops.column_sum(dy, out=sums)
         return dy
 
 
@@ -386,6 +427,21 @@ class Softmax(Activation):
         """The softmax of each row."""
         return ops.softmax(z, out=out)
 
+    def shifted(
+        self, ops: Operations, z: Array, bias: Array, out: Array | None = None
+    ) -> tuple[Array, Array]:
+        """The softmax of ``z + b``, twice."""
+        a = ops.softmax(ops.shift(z, bias), out=out)
+        return a, a
+
     def backward(self, ops: Operations, saved: Array, dy: Array, out: Array | None = None) -> Array:
         """``a ⊙ (dy - Σ_k a_k dy_k)``."""
         return saved * (dy - ops.xp.sum(saved * dy, axis=1, keepdims=True))
+
+    def backward_and_sum(
+        self, ops: Operations, saved: Array, dy: Array, sums: Array, out: Array | None = None
+    ) -> Array:
+        """`backward`, and the sum of the result over the rows."""
+        dz = self.backward(ops, saved, dy, out)
+        ops.column_sum(dz, out=sums)
+        return dz

@@ -8,7 +8,7 @@ import pytest
 from xpnet.activations import GELU, ReLU, Sigmoid, Softmax, Tanh
 from xpnet.backend import get_backend
 from xpnet.errors import ArgumentError
-from xpnet.layers import Activation, BatchNorm, Buffers, Context, Dense, Dropout
+from xpnet.layers import Activation, BatchNorm, Buffers, Context, Dense, Dropout, NoBuffers
 from xpnet.ops import operations_for
 
 M, N = 7, 5
@@ -39,7 +39,7 @@ class Case:
         self.layer, self.training = TABLE[name]
         self.make = (lambda x: np.array(x, dtype=np.float64)) if place is None else place.writable
         backend = get_backend("numpy", dtype="float64") if place is None else place.backend
-        self.buffers = Buffers(backend) if buffers else None
+        self.buffers = Buffers(backend) if buffers else NoBuffers()
         rng = np.random.default_rng(5)
         spec = self.layer.specs(N)
         self.p = {s.name: rng.normal(size=s.shape) for s in spec.parameters}
@@ -296,17 +296,17 @@ def test_masks_of_neighbouring_keys_are_uncorrelated(other):
 
 def test_buffers_are_used_again(place):
     buffers = Buffers(place.backend)
-    large = buffers.get("z", (6, 4))
+    large = buffers["z", 6, 4]
     large[...] = 1.0
-    small = buffers.get("z", (2, 4))
-    assert buffers.get("z", (2, 4)) is small
+    small = buffers["z", 2, 4]
+    assert buffers["z", 2, 4] is small
     small[...] = 5.0
     assert place.host(large)[:2].tolist() == [[5.0] * 4] * 2  # the same memory
     assert place.host(large)[2:].tolist() == [[1.0] * 4] * 4
-    other = buffers.get("a", (6, 4))
+    other = buffers["a", 6, 4]
     other[...] = 0.0
     assert float(place.host(large)[5, 3]) == 1.0
-    assert tuple(buffers.get("z", (10, 4)).shape) == (10, 4)
+    assert tuple(buffers["z", 10, 4].shape) == (10, 4)
 
 
 # --- as values ------------------------------------------------------------------------------------

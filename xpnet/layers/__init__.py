@@ -3,7 +3,7 @@
 from xpnet.layers.activation import Activation
 from xpnet.layers.base import Layer, LayerSpec, ParameterSpec
 from xpnet.layers.batch_norm import BatchNorm
-from xpnet.layers.context import Buffers, Context
+from xpnet.layers.context import Buffers, Context, NoBuffers
 from xpnet.layers.dense import Dense
 from xpnet.layers.dropout import Dropout
 
@@ -16,5 +16,6 @@ __all__ = [
     "Dropout",
     "Layer",
     "LayerSpec",
+    "NoBuffers",
     "ParameterSpec",
 ]

@@ -37,12 +37,12 @@ class Activation:
 
     def forward(self, p: Views, x: Array, ctx: Context) -> tuple[Array, Array]:
         """``φ(x)``; the tape is ``x`` or ``φ(x)``, whichever the derivative is written in."""
-        y = self.function.forward(ctx.ops, x, out=ctx.buffer("a", *x.shape))
+        y = self.function.forward(ctx.ops, x, out=ctx.buffers["a", *x.shape])
         return y, x if self.function.saves == "input" else y
 
     def backward(self, p: Views, g: Views, tape: Array, dy: Array, ctx: Context) -> Array:
         """``dY ⊙ φ'``."""
-        return self.function.backward(ctx.ops, tape, dy, out=ctx.buffer("dx", *dy.shape))
+        return self.function.backward(ctx.ops, tape, dy, out=ctx.buffers["dx", *dy.shape])
 
     def jvp(self, p: Views, dp: Views, tape: Array, dx: Array, ctx: Context) -> Array:
         """``φ' ⊙ ẋ``."""

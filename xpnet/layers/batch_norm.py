@@ -68,9 +68,9 @@ class BatchNorm:
             mean, var = ctx.statistics["mean"], ctx.statistics["var"]
             factor = 1.0 / ctx.ops.xp.sqrt(var + self.eps)
             x_hat = ctx.ops.scale_shift(
-                x, factor, -mean * factor, out=ctx.buffer("x_hat", *x.shape)
+                x, factor, -mean * factor, out=ctx.buffers["x_hat", *x.shape]
             )
-            y = ctx.ops.scale_shift(x_hat, scale, shift, out=ctx.buffer("y", *x.shape))
+            y = ctx.ops.scale_shift(x_hat, scale, shift, out=ctx.buffers["y", *x.shape])
             return y, (x_hat, var, False)
         rule = "have at least 2 rows under batch norm, whose statistics are the batch's"
         do = "Use larger batches, or drop the last short one (drop_last=True)."
@@ -80,8 +80,8 @@ class BatchNorm:
             scale,
             shift,
             self.eps,
-            out=ctx.buffer("y", *x.shape),
-            x_hat=ctx.buffer("x_hat", *x.shape),
+            out=ctx.buffers["y", *x.shape],
+            x_hat=ctx.buffers["x_hat", *x.shape],
         )
         if ctx.update_statistics:
             self._update(ctx, mean, var, x.shape[0])
@@ -90,7 +90,7 @@ class BatchNorm:
     def backward(self, p: Views, g: Views, tape: Tape, dy: Array, ctx: Context) -> Array:
         """Fill dγ and dβ; return dx, through the batch's statistics if they were used."""
         x_hat, var, by_batch = tape
-        scale, out = p["scale"], ctx.buffer("dx", *dy.shape)
+        scale, out = p["scale"], ctx.buffers["dx", *dy.shape]
         if by_batch:
             return ctx.ops.batch_norm_backward(
                 dy, x_hat, scale, var, self.eps, g["scale"], g["shift"], out=out

@@ -5,41 +5,49 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import prod
+from typing import Any
 
 from xpnet.backend import Array, Backend
 from xpnet.ops.reference import Operations
 from xpnet.random import stream_key
 
 
-class Buffers:
-    """Named arrays that are allocated once and used again at every step.
+class Buffers(dict[Any, Array]):
+    """Arrays by name and shape that are allocated once and used again at every step.
 
     One block a name, as large as the largest shape asked for; a smaller batch uses its beginning.
+    What an array holds is left from its last use.
 
     >>> from xpnet.backend import get_backend
     >>> buffers = Buffers(get_backend("numpy"))
-    >>> buffers.get("z", (4, 3)) is buffers.get("z", (4, 3))
+    >>> buffers["z", 4, 3] is buffers["z", 4, 3]
     True
     """
 
     def __init__(self, backend: Backend) -> None:
+        super().__init__()
         self._backend = backend
         self._blocks: dict[str, Array] = {}
-        self._views: dict[tuple[str, tuple[int, ...]], Array] = {}
 
-    def get(self, name: str, shape: tuple[int, ...]) -> Array:
-        """The array called ``name`` with ``shape``; what it holds is left from its last use."""
-        view = self._views.get((name, shape))
-        return self._make(name, shape) if view is None else view
-
-    def _make(self, name: str, shape: tuple[int, ...]) -> Array:
+    def __missing__(self, key: tuple[Any, ...]) -> Array:
+        name, *shape = key
         size = prod(shape)
         if name not in self._blocks or self._blocks[name].shape[0] < size:
             self._blocks[name] = self._backend.empty(size)
-            self._views = {key: view for key, view in self._views.items() if key[0] != name}
-        view = self._backend.xp.reshape(self._blocks[name][:size], shape)
-        self._views[name, shape] = view
+            for old in [other for other in self if other[0] == name]:
+                del self[old]
+        view = self[key] = self._backend.xp.reshape(self._blocks[name][:size], tuple(shape))
         return view
+
+
+class NoBuffers:
+    """No array under any name, so that every result is a new one.
+
+    >>> NoBuffers()["z", 4, 3]
+    """
+
+    def __getitem__(self, key: object) -> None:
+        return None
 
 
 @dataclass(slots=True)
@@ -55,7 +63,8 @@ class Context:
         layer: the index of the layer, part of its masks' key.
         step: the number of the training pass, part of its masks' key.
         need_dx: whether ``backward`` must return the gradient of the layer's input.
-        buffers: reusable arrays, or ``None`` where every result is a new array.
+        buffers: by name and shape an array to pass as ``out=``, or ``None`` to have a new one
+            made: ``ctx.buffers["z", m, n]``.
     """
 
     ops: Operations
@@ -66,13 +75,9 @@ class Context:
     layer: int = 0
     step: int = 0
     need_dx: bool = True
-    buffers: Buffers | None = None
+    buffers: Buffers | NoBuffers = field(default_factory=NoBuffers)
 
     @property
     def key(self) -> int:
         """The key of this layer's random masks in this pass."""
         return stream_key(self.seed, self.layer, self.step)
-
-    def buffer(self, name: str, *shape: int) -> Array | None:
-        """An array to pass as ``out=``: reused memory, or ``None`` to have a new one made."""
-        return None if self.buffers is None else self.buffers.get(name, shape)

@@ -70,23 +70,28 @@ class Dense:
 
     def forward(self, p: Views, x: Array, ctx: Context) -> tuple[Array, Tape]:
         """``φ(x W + b)``; the tape keeps ``x`` and what φ's backward needs."""
-        shape = x.shape[0], self.n_out
-        z = ctx.ops.affine(x, p["weight"], p.get("bias"), out=ctx.buffer("z", *shape))
-        keeps_input = self.activation.saves == "input"
-        out = ctx.buffer("a", *shape) if keeps_input or ctx.buffers is None else z
-        y = self.activation.forward(ctx.ops, z, out=out)
+        m, n, keeps_input = x.shape[0], self.n_out, self.activation.saves == "input"
+        z = ctx.ops.matmul(x, p["weight"], ctx.buffers["z", m, n])
+        out = ctx.buffers["a", m, n] if keeps_input else None
+        if self.bias:
+            saved, y = self.activation.shifted(ctx.ops, z, p["bias"], out)
+            return y, (x, saved)
+        y = self.activation.forward(ctx.ops, z, out)
         return y, (x, z if keeps_input else y)
 
     def backward(self, p: Views, g: Views, tape: Tape, dy: Array, ctx: Context) -> Array | None:
         """Fill ``g``'s weight and bias; return ``δ Wᵀ``."""
         x, saved = tape
-        dz = self.activation.backward(ctx.ops, saved, dy, out=ctx.buffer("dz", *dy.shape))
-        ctx.ops.matmul(x.T, dz, out=g["weight"])
+        m, n_in = x.shape
+        out = ctx.buffers["dz", m, self.n_out]
         if self.bias:
-            ctx.ops.column_sum(dz, out=g["bias"])
+            dz = self.activation.backward_and_sum(ctx.ops, saved, dy, g["bias"], out)
+        else:
+            dz = self.activation.backward(ctx.ops, saved, dy, out)
+        ctx.ops.matmul(x.T, dz, g["weight"])
         if not ctx.need_dx:
             return None
-        return ctx.ops.matmul(dz, p["weight"].T, out=ctx.buffer("dx", *x.shape))
+        return ctx.ops.matmul(dz, p["weight"].T, ctx.buffers["dx", m, n_in])
 
     def jvp(self, p: Views, dp: Views, tape: Tape, dx: Array, ctx: Context) -> Array:
         """``φ'(z) ⊙ (ẋ W + x Ẇ + ḃ)``."""

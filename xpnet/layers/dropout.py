@@ -44,14 +44,14 @@ class Dropout:
         """Mask and scale while training; the tape is the mask."""
         if not ctx.training or self.p == 0:
             return x, None
-        mask = ctx.ops.keep_mask(x, ctx.key, self.p, out=ctx.buffer("mask", *x.shape))
-        return ctx.ops.multiply(x, mask, out=ctx.buffer("y", *x.shape)), mask
+        mask = ctx.ops.keep_mask(x, ctx.key, self.p, out=ctx.buffers["mask", *x.shape])
+        return ctx.ops.multiply(x, mask, out=ctx.buffers["y", *x.shape]), mask
 
     def backward(self, p: Views, g: Views, tape: Array | None, dy: Array, ctx: Context) -> Array:
         """``dY ⊙ mask``."""
         if tape is None:
             return dy
-        return ctx.ops.multiply(dy, tape, out=ctx.buffer("dx", *dy.shape))
+        return ctx.ops.multiply(dy, tape, out=ctx.buffers["dx", *dy.shape])
 
     def jvp(self, p: Views, dp: Views, tape: Array | None, dx: Array, ctx: Context) -> Array:
         """``ẋ ⊙ mask``."""

@@ -31,7 +31,7 @@ class Operations:
     xp: Namespace
 
     def apply(
-        self, rule: Rule, *arrays: Array, scalars: Sequence[float] = (), out: Array | None = None
+        self, rule: Rule, *arrays: Array, scalars: tuple[float, ...] = (), out: Array | None = None
     ) -> Array:
         """``rule(xp, *arrays, *scalars)``, elementwise."""
         return rule(self.xp, *arrays, *scalars)
@@ -41,7 +41,7 @@ class Operations:
         rule: Rule,
         dy: Array,
         *arrays: Array,
-        scalars: Sequence[float] = (),
+        scalars: tuple[float, ...] = (),
         out: Array | None = None,
     ) -> Array:
         """``dy · rule(xp, *arrays, *scalars)``: one link of the chain rule, elementwise."""
@@ -52,7 +52,7 @@ class Operations:
         rule: Rule,
         targets: Sequence[Array],
         inputs: Sequence[Array] = (),
-        scalars: Sequence[float] = (),
+        scalars: tuple[float, ...] = (),
     ) -> None:
         """``targets ← rule(xp, *targets, *inputs, *scalars)``, in place, elementwise.
 
@@ -66,12 +66,29 @@ class Operations:
         """The matrix product ``a b``."""
         return _into(out, a @ b)
 
-    def affine(
-        self, x: Array, weight: Array, bias: Array | None, out: Array | None = None
+    def shift(self, z: Array, bias: Array) -> Array:
+        """``z + b``, a term for each column; it may take the place of ``z``."""
+        return z + bias
+
+    def shift_and_apply(
+        self, rule: Rule, z: Array, bias: Array, scalars: tuple[float, ...] = ()
     ) -> Array:
-        """``x W + b`` for rows ``x: (m, n_in)``, ``W: (n_in, n_out)``, ``b: (n_out,)``."""
-        z = x @ weight
-        return z if bias is None else z + bias
+        """``rule(xp, z + b, *scalars)``, which may take the place of ``z``."""
+        return rule(self.xp, z + bias, *scalars)
+
+    def chain_and_sum(
+        self,
+        rule: Rule,
+        dy: Array,
+        saved: Array,
+        sums: Array,
+        scalars: tuple[float, ...] = (),
+        out: Array | None = None,
+    ) -> Array:
+        """`chain` of one array, which also fills ``sums`` with the `column_sum` of the result."""
+        dz = self.chain(rule, dy, saved, scalars=scalars, out=out)
+        self.column_sum(dz, out=sums)
+        return dz
 
     def column_sum(self, x: Array, out: Array | None = None) -> Array:
         """The sum over the rows of ``x: (m, n)``, of shape ``(n,)``."""

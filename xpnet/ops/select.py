@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
+import os
+import warnings
+
+import numpy as np
+
 from xpnet.backend import Array, namespace_of
+from xpnet.errors import FallbackWarning
+from xpnet.ops.host import HostOperations
 from xpnet.ops.reference import Operations
 
 _chosen: dict[type, Operations] = {}
@@ -11,11 +20,45 @@ _chosen: dict[type, Operations] = {}
 def operations_for(array: Array) -> Operations:
     """The operations for the library of ``array``.
 
+    On NumPy they are compiled where Numba is installed (the extra ``cpu``), unless its own switch
+    ``NUMBA_DISABLE_JIT=1`` is in the environment when the first array is seen.
+
     >>> import numpy as np
     >>> operations_for(np.zeros(2)).xp.__name__
     'numpy'
     """
     kind = type(array)
-    if kind not in _chosen:
-        _chosen[kind] = Operations(namespace_of(array))
-    return _chosen[kind]
+    chosen = _chosen.get(kind)
+    if chosen is None:
+        chosen = _chosen[kind] = _choose(array)
+    return chosen
+
+
+def why_not_compiled() -> str:
+    """Why loops on NumPy arrays are not compiled; empty if they are."""
+    if os.environ.get("NUMBA_DISABLE_JIT", "0") != "0":
+        return "NUMBA_DISABLE_JIT is set in the environment"
+    if importlib.util.find_spec("numba") is None:
+        return "Numba is not installed: pip install 'xpnet[cpu]'"
+    return ""
+
+
+def _choose(array: Array) -> Operations:
+    if not isinstance(array, np.ndarray):
+        return Operations(namespace_of(array))
+    reason = why_not_compiled()
+    if reason:
+        return HostOperations(np, reason)
+    try:
+        # By name, for it is imported only where Numba is, and only when the first array comes.
+        compiled = importlib.import_module("xpnet.ops.compiled.operations")
+    except ImportError as error:  # a Numba that does not go with this NumPy says so here
+        warnings.warn(
+            f"Numba cannot be used ({error}); NumPy computes without it. Upgrade Numba, or set "
+            "NUMBA_DISABLE_JIT=1 to be asked no more.",
+            FallbackWarning,
+            stacklevel=3,
+        )
+        return HostOperations(np, f"Numba cannot be used: {error}")
+    operations: Operations = compiled.CompiledOperations(np)
+    return operations

@@ -66,7 +66,7 @@ class Rows:
     def _features(self, order: np.ndarray[Any, Any], indices: Array) -> Array:
         if self._streamed:
             return self.prepare(self.X[order])
-        out = self._buffers.get("X", (len(order), self.X.shape[1]))
+        out = self._buffers["X", len(order), self.X.shape[1]]
         return self._ops.take_rows(self.X, indices, out=out)
 
     def _take(self, array: Array, indices: Array) -> Array:

@@ -50,7 +50,7 @@ class Gradient:
         for context in self._contexts:
             context.step = self._steps
         output, tapes = self._network.forward(self._p, X, self._contexts)
-        out = self._contexts[-1].buffer("d_output", *output.shape)
+        out = self._contexts[-1].buffers["d_output", *output.shape]
         value, d_output = loss.value_and_grad(output, y, weight, out=out)
         self._network.backward(self._p, self._g, tapes, d_output, self._contexts)
         return value

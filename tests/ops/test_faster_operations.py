@@ -1,0 +1,296 @@
+"""Every faster operation gives the numbers of the reference, on whatever array it is given."""
+
+from __future__ import annotations
+
+import inspect
+
+import numpy as np
+import pytest
+
+from xpnet.ops.explain import OPERATIONS
+from xpnet.ops.host import BLOCK, HostOperations
+from xpnet.ops.reference import Operations
+from xpnet.ops.rules import activations, losses, optimizers
+from xpnet.random import stream_key
+
+REFERENCE = Operations(np)
+M, N = 37, 23
+
+
+def rules_of(module):
+    own = [f for _, f in inspect.getmembers(module, inspect.isfunction)]
+    return [f for f in own if f.__module__ == module.__name__]
+
+
+def counts_of(rule):
+    """How many arrays and how many scalars a rule takes."""
+    kinds = [p.annotation for p in list(inspect.signature(rule).parameters.values())[1:]]
+    return kinds.count("Array"), kinds.count("float")
+
+
+SCALARS = (0.7, 0.2, 0.5, 0.4, 0.9, 0.3, 0.6, 0.8)
+SLOPES = [rule for rule in rules_of(activations) if rule.__name__.endswith(("slope", "one"))]
+VALUES = [rule for rule in rules_of(activations) if rule not in SLOPES]
+LOSSES = rules_of(losses)
+UPDATES = rules_of(optimizers)
+
+
+@pytest.fixture(params=["host", "compiled"], scope="module")
+def ops(request):
+    if request.param == "host":
+        return HostOperations(np)
+    pytest.importorskip("numba", reason="Numba is not installed: nothing is compiled")
+    from xpnet.ops.compiled.operations import CompiledOperations  # noqa: PLC0415
+
+    return CompiledOperations(np)
+
+
+def strided(x):
+    wide = np.zeros((x.shape[0], 2 * x.shape[1]), x.dtype)
+    wide[:, ::2] = x
+    return wide[:, ::2]
+
+
+def frozen(x):
+    x = x.copy()
+    x.flags.writeable = False
+    return x
+
+
+LAYOUTS = {
+    "contiguous": lambda x: x,
+    "strided": strided,
+    "transposed": np.asfortranarray,
+    "read-only": frozen,
+    "empty": lambda x: x[:0].copy(),
+    "one row": lambda x: x[:1].copy(),
+}
+layouts = pytest.mark.parametrize("layout", LAYOUTS)
+dtypes = pytest.mark.parametrize("dtype", ["float32", "float64"])
+
+
+def close(actual, expected, dtype, scale=1.0):
+    tolerance = scale * {"float32": 4e-6, "float64": 4e-15}[str(dtype)]
+    assert np.asarray(actual).dtype == np.asarray(expected).dtype
+    np.testing.assert_allclose(actual, expected, rtol=tolerance, atol=tolerance)
+
+
+def matrix(dtype, seed=0, low=-4.0, high=4.0, shape=(M, N)):
+    return np.random.default_rng(seed).uniform(low, high, shape).astype(dtype)
+
+
+# --- rules ----------------------------------------------------------------------------------------
+
+
+@layouts
+@dtypes
+@pytest.mark.parametrize("rule", VALUES, ids=lambda rule: rule.__name__)
+def test_values_of_activations(rule, dtype, layout, ops):
+    scalars, x = SCALARS[: counts_of(rule)[1]], LAYOUTS[layout](matrix(dtype, 1))
+    expected = REFERENCE.apply(rule, x, scalars=scalars)
+    close(ops.apply(rule, x, scalars=scalars, out=np.full(x.shape, 9, dtype)), expected, dtype)
+    close(ops.apply(rule, x, scalars=scalars), expected, dtype)
+
+
+@layouts
+@dtypes
+@pytest.mark.parametrize("rule", SLOPES, ids=lambda rule: rule.__name__)
+def test_slopes_of_activations(rule, dtype, layout, ops):
+    scalars = SCALARS[: counts_of(rule)[1]]
+    low = 0.0 if rule.__name__ == "softplus_slope" else -4.0
+    x, dy = LAYOUTS[layout](matrix(dtype, 1, low)), LAYOUTS[layout](matrix(dtype, 2))
+    sums, expected_sums = np.full(N, 9, dtype), np.full(N, 9, dtype)
+    expected = REFERENCE.chain_and_sum(rule, dy, x, expected_sums, scalars)
+    close(ops.chain(rule, dy, x, scalars=scalars), expected, dtype, 4)
+    close(ops.chain_and_sum(rule, dy, x, sums, scalars), expected, dtype, 4)
+    close(sums, expected_sums, dtype, 100)
+
+
+@dtypes
+@pytest.mark.parametrize("rule", VALUES, ids=lambda rule: rule.__name__)
+def test_a_bias_on_the_way(rule, dtype, ops):
+    scalars, z, bias = SCALARS[: counts_of(rule)[1]], matrix(dtype), matrix(dtype, 1)[0]
+    expected = REFERENCE.shift_and_apply(rule, z.copy(), bias, scalars)
+    for given in (z.copy(), np.asfortranarray(z)):
+        close(ops.shift_and_apply(rule, given, bias, scalars), expected, dtype)
+    close(ops.shift(z.copy(), bias), z + bias, dtype)
+
+
+@layouts
+@dtypes
+@pytest.mark.parametrize("rule", LOSSES, ids=lambda rule: rule.__name__)
+def test_apply_of_losses(rule, dtype, layout, ops):
+    scalars = SCALARS[: counts_of(rule)[1]]
+    z, t = LAYOUTS[layout](matrix(dtype)), LAYOUTS[layout](np.sign(matrix(dtype, 1)))
+    close(ops.apply(rule, z, t, scalars=scalars), rule(np, z, t, *scalars), dtype)
+
+
+@dtypes
+@pytest.mark.parametrize("size", [0, 1, 1000, BLOCK + 5, 3 * BLOCK])
+@pytest.mark.parametrize("rule", UPDATES, ids=lambda rule: rule.__name__)
+def test_updates(rule, size, dtype, ops):
+    n_arrays, n_scalars = counts_of(rule)
+    n_targets = 1 if n_arrays == 1 or rule.__name__ == "norm_scaled" else n_arrays - 1
+    rng = np.random.default_rng(size)
+    arrays = [rng.uniform(0.1, 2, size).astype(dtype) for _ in range(n_arrays)]
+    ours = [array.copy() for array in arrays]
+    REFERENCE.update(rule, arrays[:n_targets], arrays[n_targets:], SCALARS[:n_scalars])
+    ops.update(rule, ours[:n_targets], ours[n_targets:], SCALARS[:n_scalars])
+    for actual, expected in zip(ours, arrays, strict=True):
+        close(actual, expected, dtype, 16)
+
+
+EXTREME = np.array([0.0, 1e-40, 1e-8, 80.0, -80.0, 700.0, -700.0, 1e30, -1e30, np.inf, -np.inf])
+
+
+@dtypes
+@pytest.mark.parametrize("rule", [*VALUES, *SLOPES], ids=lambda rule: rule.__name__)
+def test_extreme_numbers_and_nan(rule, dtype, ops):
+    scalars = SCALARS[: counts_of(rule)[1]]
+    x = np.append(EXTREME, np.nan).astype(dtype)[None, :]
+    if rule.__name__ == "softplus_slope":
+        x = np.abs(x)
+    run, ones = (ops.apply, ()) if rule in VALUES else (ops.chain, (np.ones_like(x),))
+    with np.errstate(all="ignore"):
+        expected = np.zeros_like(x) + rule(np, x, *scalars)
+        actual = run(rule, *ones, x, scalars=scalars)
+    close(actual, expected, dtype)
+
+
+def test_a_rule_may_be_given_its_own_input_as_out(ops):
+    x = matrix("float64")
+    expected = activations.sigmoid(np, x)
+    close(ops.apply(activations.sigmoid, x, out=x), expected, "float64")
+
+
+def test_a_small_difference_is_not_rounded_away(ops):
+    """``z - z + log(1 + e^(-z))``: a compiler that reorders the sum would lose the last term."""
+    z = np.array([[28.0]])
+    exact = 6.914400106935423e-13  # e^-28, to which log(1 + e^-28) is equal in 12 digits
+    assert ops.apply(losses.logistic, z, np.ones((1, 1)))[0, 0] == pytest.approx(exact, rel=1e-10)
+
+
+def test_a_rule_of_a_user_runs_whether_it_compiles_or_not(ops):
+    def compiles(xp, z, factor):
+        return factor * xp.exp(z)
+
+    def does_not(xp, z, factor):
+        return factor * xp.cos(xp.asarray(z))
+
+    z = matrix("float64")
+    close(ops.apply(compiles, z, scalars=(2.0,)), 2 * np.exp(z), "float64", 10)
+    close(ops.apply(does_not, z, scalars=(2.0,)), 2 * np.cos(z), "float64")
+
+
+# --- operations that are not elementwise ----------------------------------------------------------
+
+
+@layouts
+@dtypes
+@pytest.mark.parametrize("target", ["int64", "uint8", "rows"])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_softmax_cross_entropy(weighted, target, dtype, layout, ops):
+    z = LAYOUTS[layout](matrix(dtype, 3, -30, 30))
+    m = z.shape[0]
+    rng = np.random.default_rng(4)
+    t = rng.integers(0, N, m).astype(target) if target != "rows" else rng.random((m, N))
+    if target == "rows":
+        t = (t / t.sum(axis=1, keepdims=True)).astype(dtype)
+    scale = rng.random((m, 1)).astype(dtype) if weighted else 1.0 / M
+    expected = REFERENCE.softmax_cross_entropy(z, t, scale)
+    out = np.empty(z.shape, dtype)
+    for given in (out, None):
+        actual = ops.softmax_cross_entropy(z, t, scale, given)
+        np.testing.assert_allclose(actual[0], expected[0], rtol={"float32": 2e-6}.get(dtype, 1e-13))
+        close(actual[1], expected[1], dtype, 8)
+
+
+def test_cross_entropy_of_extreme_logits(ops):
+    z = np.array([[1e4, 0.0, -1e4], [np.nan, 0.0, 0.0], [np.inf, 0.0, 0.0]])
+    with np.errstate(all="ignore"):
+        for row in range(3):
+            part, t = z[row : row + 1], np.array([1])
+            expected = REFERENCE.softmax_cross_entropy(part, t, 1.0)
+            actual = ops.softmax_cross_entropy(part, t, 1.0)
+            np.testing.assert_allclose(actual[0], expected[0])
+            np.testing.assert_allclose(actual[1], expected[1])
+
+
+@layouts
+@dtypes
+def test_batch_norm_both_ways(dtype, layout, ops):
+    x = LAYOUTS[layout](matrix(dtype, 5) + np.asarray(3, dtype))
+    if x.shape[0] == 0:
+        return  # no statistics of no rows
+    dy = matrix(dtype, 6)[: x.shape[0]]
+    scale, shift = matrix(dtype, 7)[0], matrix(dtype, 8)[0]
+    expected = REFERENCE.batch_norm(x, scale, shift, 1e-3)
+    actual = ops.batch_norm(
+        x, scale, shift, 1e-3, np.empty(x.shape, dtype), np.empty(x.shape, dtype)
+    )
+    for ours, theirs in zip(actual, expected, strict=True):
+        close(ours, theirs, dtype, 30)
+    _, x_hat, _, var = expected
+    sums = [np.empty(N, dtype) for _ in range(4)]
+    theirs = REFERENCE.batch_norm_backward(dy, x_hat, scale, var, 1e-3, *sums[:2])
+    ours = ops.batch_norm_backward(dy, x_hat, scale, var, 1e-3, *sums[2:], np.empty(x.shape, dtype))
+    close(ours, theirs, dtype, 300)
+    close(sums[2], sums[0], dtype, 100)
+    close(sums[3], sums[1], dtype, 100)
+
+
+@dtypes
+@pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
+def test_the_dropout_mask_is_the_same_bit_for_bit(p, dtype, ops):
+    like, key = matrix(dtype), stream_key(3, 1, 4)
+    np.testing.assert_array_equal(ops.keep_mask(like, key, p), REFERENCE.keep_mask(like, key, p))
+
+
+@layouts
+@dtypes
+def test_products_sums_and_rows(dtype, layout, ops):
+    x, w = LAYOUTS[layout](matrix(dtype, 9)), matrix(dtype, 10, shape=(N, 5))
+    z = np.empty((x.shape[0], 5), dtype)
+    close(ops.matmul(x, w, z), x @ w, dtype, 10)
+    g = np.empty((N, 5), dtype)
+    close(ops.matmul(x.T, z, g), x.T @ z, dtype, 400)
+    sums = np.empty(N, dtype)
+    close(ops.column_sum(x, sums), x.sum(axis=0), dtype, 40)
+    close(ops.column_sum(x), x.sum(axis=0), dtype, 40)
+    close(ops.multiply(x, x), x * x, dtype)
+    close(ops.scale_shift(x, w[:, 0], sums), x * w[:, 0] + sums, dtype, 4)
+    indices = np.arange(x.shape[0])[::-1]
+    close(ops.take_rows(x, indices, np.empty(x.shape, dtype)), x[::-1], dtype)
+
+
+def test_large_arrays_are_shared_out_and_give_the_same(monkeypatch, ops):
+    if isinstance(ops, HostOperations):
+        return
+    from xpnet.ops.compiled import operations, threads  # noqa: PLC0415
+
+    x, dy = matrix("float32", 1, shape=(301, 40)), matrix("float32", 2, shape=(301, 40))
+    sums, shared_sums = np.empty(40, "float32"), np.empty(40, "float32")
+    alone = ops.chain_and_sum(activations.tanh_slope, dy, x, sums)
+    theta, state, grad = x.ravel().copy(), np.abs(dy).ravel().copy(), dy.ravel().copy()
+    other, other_state = theta.copy(), state.copy()
+    ops.update(optimizers.adagrad, (theta, state), (grad,), (0.1, 1e-7))
+    monkeypatch.setattr(operations, "LARGE", 100)
+    monkeypatch.setattr(threads, "n_threads", lambda: 3)
+    threads._pool.cache_clear()
+    together = ops.chain_and_sum(activations.tanh_slope, dy, x, shared_sums)
+    ops.update(optimizers.adagrad, (other, other_state), (grad,), (0.1, 1e-7))
+    threads._pool.cache_clear()
+    np.testing.assert_array_equal(together, alone)
+    np.testing.assert_array_equal(other, theta)
+    np.testing.assert_array_equal(other_state, state)
+    np.testing.assert_allclose(shared_sums, sums, rtol=1e-5, atol=1e-4)
+
+
+def test_every_faster_operation_is_tested_here(ops):
+    """A new override must get a test above, and its name here."""
+    covered = {
+        *("apply", "chain", "update", "matmul", "shift", "shift_and_apply", "chain_and_sum"),
+        *("column_sum", "multiply", "scale_shift", "batch_norm", "batch_norm_backward"),
+        *("keep_mask", "take_rows", "softmax_cross_entropy"),
+    }
+    assert set(vars(type(ops))) & set(OPERATIONS) <= covered

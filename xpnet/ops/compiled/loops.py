@@ -1,0 +1,177 @@
+"""Elementwise loops, compiled from a rule: one pass over memory each.
+
+Each function here makes the loop of one rule for one floating type. A loop takes C-contiguous,
+writable arrays of that type, then the rule's scalars as one tuple of floats, and refuses anything
+else with a `TypeError` before it begins. It does not hold the interpreter's lock, so that several
+threads may run parts of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from zlib import crc32
+
+import numba
+import numpy as np
+from numba import types
+
+from xpnet.ops import rules
+from xpnet.ops.compiled import scalar_math
+from xpnet.ops.compiled.typed_rule import typed_rule
+from xpnet.ops.reference import Rule
+
+Loop = Callable[..., Any]
+
+OPTIONS: dict[str, Any] = {
+    "cache": True,
+    "nogil": True,
+    "error_model": "numpy",  # else every division is a branch, and nothing vectorizes
+}
+FINGERPRINT = crc32(
+    b"".join(
+        path.read_bytes()
+        for folder in (Path(__file__).parent, Path(rules.__file__).parent)
+        for path in sorted(folder.glob("*.py"))
+    )
+)
+"""Of all that goes into a loop: one compiled from other sources must not be read from the cache."""
+
+LIKE_THE_RULE = {"contract", "nsz", "arcp"}
+"""Liberties of rounding that leave NaN, infinity and the order of a rule's sums as they are."""
+
+
+def compiled(dtype: Any, *parameters: Any, reorder: bool = False) -> Callable[[Loop], Loop]:
+    """A decorator that compiles a loop at once, or reads it from the cache on disk.
+
+    Args:
+        dtype: the floating type of its arrays.
+        parameters: what it takes: a number of dimensions for an array, or a type of Numba's.
+        reorder: whether sums may be taken in another order, as those along a row must be to
+            vectorize. A rule's may not: ``a - b + c`` is written so where ``a`` and ``b`` cancel.
+    """
+    number = numba.from_dtype(np.dtype(dtype))
+    kinds = [types.Array(number, p, "C") if isinstance(p, int) else p for p in parameters]
+    fastmath = LIKE_THE_RULE | ({"reassoc"} if reorder else set())
+
+    def make(loop: Any) -> Loop:
+        # The files of the cache are called by it, and Numba looks only at this file for changes.
+        loop.__qualname__ += f"-{FINGERPRINT:08x}"
+        done: Loop = numba.njit([tuple(kinds)], fastmath=fastmath, **OPTIONS)(loop)
+        return done
+
+    return make
+
+
+def numbers(dtype: Any, count: int) -> Any:
+    """The type of a tuple of ``count`` numbers of ``dtype``; Python floats become them."""
+    return types.UniTuple(numba.from_dtype(np.dtype(dtype)), count)
+
+
+def apply_to_one(rule: Rule, dtype: Any, ndim: int, n_scalars: int) -> Loop:
+    """``out ← rule(x)``."""
+    f = typed_rule(rule, np.dtype(dtype).type)
+
+    @compiled(dtype, ndim, ndim, numbers(dtype, n_scalars))
+    def loop(x: Any, out: Any, scalars: Any) -> None:
+        x, out = x.ravel(), out.ravel()
+        for i in range(x.size):
+            out[i] = f(scalar_math, x[i], *scalars)
+
+    return loop
+
+
+def apply_to_two(rule: Rule, dtype: Any, ndim: int, n_scalars: int) -> Loop:
+    """``out ← rule(x, y)``."""
+    f = typed_rule(rule, np.dtype(dtype).type)
+
+    @compiled(dtype, ndim, ndim, ndim, numbers(dtype, n_scalars))
+    def loop(x: Any, y: Any, out: Any, scalars: Any) -> None:
+        x, y, out = x.ravel(), y.ravel(), out.ravel()
+        for i in range(x.size):
+            out[i] = f(scalar_math, x[i], y[i], *scalars)
+
+    return loop
+
+
+def shift_and_apply(rule: Rule, dtype: Any, ndim: int, n_scalars: int) -> Loop:
+    """``z ← rule(z + b)``."""
+    f = typed_rule(rule, np.dtype(dtype).type)
+
+    @compiled(dtype, ndim, 1, numbers(dtype, n_scalars))
+    def loop(z: Any, bias: Any, scalars: Any) -> None:
+        for i in range(z.shape[0]):
+            for j in range(z.shape[1]):
+                z[i, j] = f(scalar_math, z[i, j] + bias[j], *scalars)
+
+    return loop
+
+
+def chain(rule: Rule, dtype: Any, ndim: int, n_scalars: int) -> Loop:
+    """``out ← dy · rule(x)``."""
+    f = typed_rule(rule, np.dtype(dtype).type)
+
+    @compiled(dtype, ndim, ndim, ndim, numbers(dtype, n_scalars))
+    def loop(dy: Any, x: Any, out: Any, scalars: Any) -> None:
+        dy, x, out = dy.ravel(), x.ravel(), out.ravel()
+        for i in range(x.size):
+            out[i] = dy[i] * f(scalar_math, x[i], *scalars)
+
+    return loop
+
+
+def chain_and_sum(rule: Rule, dtype: Any, ndim: int, n_scalars: int) -> Loop:
+    """``out ← dy · rule(x)``, ``sums ← Σ_rows out``."""
+    f = typed_rule(rule, np.dtype(dtype).type)
+
+    @compiled(dtype, ndim, ndim, ndim, 1, numbers(dtype, n_scalars))
+    def loop(dy: Any, x: Any, out: Any, sums: Any, scalars: Any) -> None:
+        sums[:] = 0
+        for i in range(x.shape[0]):
+            for j in range(x.shape[1]):
+                value = dy[i, j] * f(scalar_math, x[i, j], *scalars)
+                out[i, j] = value
+                sums[j] += value
+
+    return loop
+
+
+def update(rule: Rule, dtype: Any, n_targets: int, n_inputs: int, n_scalars: int) -> Loop:
+    """``targets ← rule(*targets, *inputs)``, for flat arrays and the counts that rules have.
+
+    Raises:
+        KeyError: for other counts of targets and inputs.
+    """
+    f = typed_rule(rule, np.dtype(dtype).type)
+
+    def one(a: Any, scalars: Any) -> None:
+        for i in range(a.size):
+            a[i] = f(scalar_math, a[i], *scalars)
+
+    def one_by_one(a: Any, g: Any, scalars: Any) -> None:
+        for i in range(a.size):
+            a[i] = f(scalar_math, a[i], g[i], *scalars)
+
+    def two(a: Any, b: Any, g: Any, scalars: Any) -> None:
+        for i in range(a.size):
+            a[i], b[i] = f(scalar_math, a[i], b[i], g[i], *scalars)
+
+    def three(a: Any, b: Any, c: Any, g: Any, scalars: Any) -> None:
+        for i in range(a.size):
+            a[i], b[i], c[i] = f(scalar_math, a[i], b[i], c[i], g[i], *scalars)
+
+    def four(a: Any, b: Any, c: Any, d: Any, g: Any, scalars: Any) -> None:
+        for i in range(a.size):
+            a[i], b[i], c[i], d[i] = f(scalar_math, a[i], b[i], c[i], d[i], g[i], *scalars)
+
+    loops: dict[tuple[int, int], Loop] = {
+        (1, 0): one,
+        (1, 1): one_by_one,
+        (2, 1): two,
+        (3, 1): three,
+        (4, 1): four,
+    }
+    loop = loops[n_targets, n_inputs]
+    arrays = [1] * (n_targets + n_inputs)
+    return compiled(dtype, *arrays, numbers(dtype, n_scalars))(loop)

@@ -1,0 +1,191 @@
+"""The loops that are not elementwise, over the rows of a matrix.
+
+As in `xpnet.ops.compiled.loops` each is made for one floating type, takes C-contiguous arrays of it
+and refuses anything else with a `TypeError` before it begins.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+from numba import types
+from numba.extending import register_jitable
+
+from xpnet.ops.compiled.loops import Loop, compiled
+from xpnet.ops.compiled.scalar_math import exp, log, sqrt
+from xpnet.random import hash32
+
+BLOCK = 1 << 12
+"""How many numbers of a matrix are worked on at a time, so that they stay in the nearest cache."""
+
+
+def column_sum(dtype: Any) -> Loop:
+    """``out ← Σ_rows x``."""
+
+    @compiled(dtype, 2, 1)
+    def loop(x: Any, out: Any) -> None:
+        out[:] = 0
+        for i in range(x.shape[0]):
+            for j in range(x.shape[1]):
+                out[j] += x[i, j]
+
+    return loop
+
+
+@register_jitable
+def _shift(z: Any, out: Any, start: int, stop: int) -> None:
+    """``out ← z - max z`` along the rows from ``start`` to ``stop``."""
+    for i in range(start, stop):
+        top = z[i, 0]
+        for j in range(1, z.shape[1]):
+            top = max(top, z[i, j])
+        for j in range(z.shape[1]):
+            out[i, j] = z[i, j] - top
+
+
+@register_jitable
+def _exponentials(out: Any, start: int, stop: int) -> None:
+    """``out ← e^out`` in one long loop: a row alone is often shorter than a vector register."""
+    flat = out[start:stop].ravel()
+    for k in range(flat.size):
+        flat[k] = exp(flat[k])
+
+
+def cross_entropy_of_indices(dtype: Any) -> Loop:
+    """The loss ``Σ_i scale (log Σ_k e^(z_ik) - z_it)``; ``out ← scale (softmax(z) - 1_t)``."""
+    zero = np.dtype(dtype).type(0)
+    number = numba.from_dtype(np.dtype(dtype))
+
+    @compiled(dtype, 2, types.Array(types.int64, 1, "C", readonly=True), number, 2, reorder=True)
+    def loop(z: Any, target: Any, scale: Any, out: Any) -> Any:
+        m, n = z.shape
+        loss = 0.0
+        height = max(BLOCK // n, 1)
+        for start in range(0, m, height):
+            stop = min(start + height, m)
+            _shift(z, out, start, stop)
+            for i in range(start, stop):
+                loss -= out[i, target[i]]
+            _exponentials(out, start, stop)
+            for i in range(start, stop):
+                total = zero
+                for j in range(n):
+                    total += out[i, j]
+                loss += log(total)
+                factor = scale / total
+                for j in range(n):
+                    out[i, j] *= factor
+                out[i, target[i]] -= scale
+        return loss * scale
+
+    return loop
+
+
+def cross_entropy_of_rows(dtype: Any) -> Loop:
+    """The loss ``-Σ_i s_i Σ_k t_ik log softmax(z_i)_k``; ``out ← s_i (softmax(z_i) - t_i)``."""
+    zero = np.dtype(dtype).type(0)
+
+    @compiled(dtype, 2, 2, 1, 2, reorder=True)
+    def loop(z: Any, target: Any, scale: Any, out: Any) -> Any:
+        m, n = z.shape
+        loss = 0.0
+        height = max(BLOCK // n, 1)
+        for start in range(0, m, height):
+            stop = min(start + height, m)
+            _shift(z, out, start, stop)
+            for i in range(start, stop):
+                cross = zero
+                for j in range(n):
+                    cross += target[i, j] * out[i, j]
+                loss -= scale[i] * cross
+            _exponentials(out, start, stop)
+            for i in range(start, stop):
+                total, mass = zero, zero
+                for j in range(n):
+                    total += out[i, j]
+                    mass += target[i, j]
+                loss += scale[i] * mass * log(total)
+                for j in range(n):
+                    out[i, j] = scale[i] * (out[i, j] / total - target[i, j])
+        return loss
+
+    return loop
+
+
+def batch_norm(dtype: Any) -> Loop:
+    """``x̂ ← (x - μ)/√(σ² + ε)``, ``y ← γ x̂ + β``, with μ and σ² of the rows of ``x``."""
+    number = numba.from_dtype(np.dtype(dtype))
+    one = np.dtype(dtype).type(1)
+
+    @compiled(dtype, 2, 1, 1, number, 2, 2, 1, 1)
+    def loop(
+        x: Any, scale: Any, shift: Any, eps: Any, y: Any, x_hat: Any, mean: Any, var: Any
+    ) -> None:
+        m, n = x.shape
+        mean[:] = 0
+        var[:] = 0
+        for i in range(m):
+            for j in range(n):
+                mean[j] += x[i, j]
+        for j in range(n):
+            mean[j] /= m
+        for i in range(m):
+            for j in range(n):
+                centered = x[i, j] - mean[j]
+                var[j] += centered * centered
+        factor = np.empty_like(var)
+        for j in range(n):
+            var[j] /= m
+            factor[j] = one / sqrt(var[j] + eps)
+        for i in range(m):
+            for j in range(n):
+                value = (x[i, j] - mean[j]) * factor[j]
+                x_hat[i, j] = value
+                y[i, j] = value * scale[j] + shift[j]
+
+    return loop
+
+
+def batch_norm_backward(dtype: Any) -> Loop:
+    """``dβ ← Σ dy``, ``dγ ← Σ dy·x̂``, ``dx ← γ/(m√(σ² + ε)) (m dy - dβ - x̂ dγ)``."""
+    number = numba.from_dtype(np.dtype(dtype))
+    kind = np.dtype(dtype).type
+
+    @compiled(dtype, 2, 2, 1, 1, number, 1, 1, 2)
+    def loop(
+        dy: Any, x_hat: Any, scale: Any, var: Any, eps: Any, d_scale: Any, d_shift: Any, dx: Any
+    ) -> None:
+        m, n = dy.shape
+        d_scale[:] = 0
+        d_shift[:] = 0
+        for i in range(m):
+            for j in range(n):
+                d_shift[j] += dy[i, j]
+                d_scale[j] += dy[i, j] * x_hat[i, j]
+        rows = kind(m)
+        factor = np.empty_like(var)
+        for j in range(n):
+            factor[j] = scale[j] / (rows * sqrt(var[j] + eps))
+        for i in range(m):
+            for j in range(n):
+                dx[i, j] = factor[j] * (rows * dy[i, j] - d_shift[j] - x_hat[i, j] * d_scale[j])
+
+    return loop
+
+
+def keep_mask(dtype: Any) -> Loop:
+    """``out ← 0`` where the hash of key and position is below the threshold, else ``kept``."""
+    number = numba.from_dtype(np.dtype(dtype))
+    zero, bits = np.dtype(dtype).type(0), register_jitable(hash32)
+    mask = 0xFFFFFFFF
+
+    @compiled(dtype, types.int64, types.int64, number, 2)
+    def loop(key: Any, threshold: Any, kept: Any, out: Any) -> None:
+        flat = out.ravel()
+        for i in range(flat.size):
+            hashed = bits((bits(i ^ key) + key) & mask)
+            flat[i] = kept if hashed >= threshold else zero
+
+    return loop

@@ -1,0 +1,60 @@
+"""Which version of an operation or a rule runs on a backend, and why."""
+
+from __future__ import annotations
+
+from types import FunctionType
+
+from xpnet.backend import Backend
+from xpnet.errors import require
+from xpnet.ops.host import HostOperations
+from xpnet.ops.reference import Operations, Rule
+from xpnet.ops.select import operations_for
+
+OPERATIONS = tuple(name for name in vars(Operations) if not name.startswith("_") and name != "xp")
+RULE_OPERATIONS = ("apply", "chain", "update", "shift_and_apply", "chain_and_sum")
+"""The operations that run a rule."""
+
+
+def explain(what: str | Rule, backend: Backend) -> str:
+    """Say which version of an operation, or of a rule, runs on a backend, and why.
+
+    Args:
+        what: the name of a method of `Operations`, or a rule such as
+            ``xpnet.ops.rules.activations.relu``.
+        backend: where it would run.
+
+    Returns:
+        One sentence.
+
+    Raises:
+        ArgumentError: if there is no such operation.
+
+    >>> from xpnet.backend import get_backend
+    >>> explain("take_rows", get_backend("numpy"))
+    'take_rows on numpy: NumPy, filling the buffers it is given.'
+    """
+    ops = operations_for(backend.empty(0))
+    if isinstance(what, FunctionType):
+        return f"the rule {what.__name__} on {backend.name} runs {_of_a_rule(ops)}."
+    rule = "be a rule, or one of " + ", ".join(OPERATIONS)
+    require(what in OPERATIONS, "what", rule, what)
+    return f"{what} on {backend.name}: {_of_an_operation(str(what), ops)}."
+
+
+def _of_a_rule(ops: Operations) -> str:
+    if type(ops) is Operations:
+        return "as it is written, one array operation after another"
+    if isinstance(ops, HostOperations):
+        return f"as it is written, in blocks that fit the cache ({ops.reason})"
+    return "in one compiled loop over C-contiguous, writable arrays, in blocks by NumPy over others"
+
+
+def _of_an_operation(name: str, ops: Operations) -> str:
+    if name in RULE_OPERATIONS:
+        return f"its rule runs {_of_a_rule(ops)}"
+    own = vars(type(ops)).get(name)
+    if type(ops) is Operations or own is None:
+        return "plain array-API code, since no faster version is written for it"
+    if own is vars(HostOperations).get(name):
+        return "NumPy, filling the buffers it is given"
+    return "one compiled pass over C-contiguous, writable arrays; NumPy for others"

@@ -1,0 +1,120 @@
+"""Operations on NumPy arrays without a compiler: results go into buffers, rules run in blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from xpnet.backend import Array
+from xpnet.ops.reference import Operations, Rule
+
+BLOCK = 1 << 14
+"""How many elements a rule is given at a time: what it makes on the way then stays in the cache."""
+
+SMALL_PRODUCT = 1 << 20
+"""The multiplications below which `numpy.dot`, which has less to look up, beats `numpy.matmul`."""
+
+
+@dataclass(frozen=True)
+class HostOperations(Operations):
+    """The operations on NumPy arrays alone.
+
+    ``out`` is filled wherever it is given, and large arrays are worked on in blocks, since a rule
+    written plainly makes an array for every operation in it.
+
+    Attributes:
+        reason: why nothing is compiled.
+    """
+
+    reason: str = ""
+
+    def apply(
+        self, rule: Rule, *arrays: Array, scalars: tuple[float, ...] = (), out: Array | None = None
+    ) -> Array:
+        """See `Operations.apply`."""
+        if out is None or out.size <= BLOCK:
+            return rule(np, *arrays, *scalars)
+        for part in _blocks(out):
+            out[part] = rule(np, *(array[part] for array in arrays), *scalars)
+        return out
+
+    def chain(
+        self,
+        rule: Rule,
+        dy: Array,
+        *arrays: Array,
+        scalars: tuple[float, ...] = (),
+        out: Array | None = None,
+    ) -> Array:
+        """See `Operations.chain`."""
+        if out is None:
+            out = np.empty_like(dy)
+        for part in _blocks(out):
+            slope = rule(np, *(array[part] for array in arrays), *scalars)
+            np.multiply(dy[part], slope, out=out[part])
+        return out
+
+    def update(
+        self,
+        rule: Rule,
+        targets: Sequence[Array],
+        inputs: Sequence[Array] = (),
+        scalars: tuple[float, ...] = (),
+    ) -> None:
+        """See `Operations.update`."""
+        for part in _blocks(targets[0]):
+            old = [array[part] for array in (*targets, *inputs)]
+            new = rule(np, *old, *scalars)
+            values = new if len(targets) > 1 else (new,)
+            for target, value in zip(old[: len(targets)], values, strict=True):
+                target[...] = value
+
+    def matmul(self, a: Array, b: Array, out: Array | None = None) -> Array:
+        """See `Operations.matmul`."""
+        if out is None:
+            return a @ b
+        if out.size * a.shape[1] < SMALL_PRODUCT and out.dtype == a.dtype == b.dtype:
+            return np.dot(a, b, out=out)
+        return np.matmul(a, b, out=out)
+
+    def shift(self, z: Array, bias: Array) -> Array:
+        """See `Operations.shift`."""
+        return np.add(z, bias, out=z)
+
+    def shift_and_apply(
+        self, rule: Rule, z: Array, bias: Array, scalars: tuple[float, ...] = ()
+    ) -> Array:
+        """See `Operations.shift_and_apply`."""
+        return self.apply(rule, np.add(z, bias, out=z), scalars=scalars, out=z)
+
+    def column_sum(self, x: Array, out: Array | None = None) -> Array:
+        """See `Operations.column_sum`."""
+        return np.add.reduce(x, axis=0, out=out)
+
+    def multiply(self, a: Array, b: Array, out: Array | None = None) -> Array:
+        """See `Operations.multiply`."""
+        return np.multiply(a, b, out=out)
+
+    def scale_shift(self, x: Array, scale: Array, shift: Array, out: Array | None = None) -> Array:
+        """See `Operations.scale_shift`."""
+        y = np.multiply(x, scale, out=out)
+        return np.add(y, shift, out=y)
+
+    def take_rows(self, x: Array, indices: Array, out: Array | None = None) -> Array:
+        """See `Operations.take_rows`; the indices must be those of rows."""
+        if out is None:
+            return x.take(indices, axis=0)
+        return x.take(indices, axis=0, out=out, mode="clip")  # "raise" would copy through a buffer
+
+
+def _blocks(array: Array) -> Iterator[Any]:
+    """Indices that cut an array along its first axis into blocks of about `BLOCK` elements."""
+    if array.size <= BLOCK:
+        yield ...
+        return
+    rows = max(BLOCK * len(array) // array.size, 1)
+    for start in range(0, len(array), rows):
+        yield slice(start, start + rows)
