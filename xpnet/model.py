@@ -242,6 +242,8 @@ class Sequential:
             NonFiniteError: if the loss becomes NaN or infinite.
         """
         penalty = Penalty(l1, l2)
+        do = "Take one such as Adam(lr=1e-3), or a method of xpnet.minimize, such as LBFGS()."
+        require_type(optimizer, (Optimizer, Method), "optimizer", do)
         how: Settings | FullBatch
         if isinstance(optimizer, Method):
             refuse_mini_batch_arguments(

@@ -31,9 +31,10 @@ def require_dense_fits(
         ArgumentError: saying how much memory is needed and what to use instead.
 
     >>> from xpnet.backend import get_backend
-    >>> require_dense_fits(100_000, "BFGS()", get_backend("numpy"), memory=2**33)
+    >>> from xpnet.minimize import BFGS
+    >>> require_dense_fits(100_000, BFGS(), get_backend("numpy"), memory=2**33)
     Traceback (most recent call last):
-    xpnet.errors.ArgumentError: method must fit in 8.59 GB of memory; got BFGS(), whose 4 matrices \
+    xpnet.errors.ArgumentError: method must fit in 8.59 GB of memory; got BFGS, whose 4 matrices \
 of 100000 × 100000 take 160 GB in float32. Use LBFGS() or NewtonCG(), which hold no matrix.
     """
     item = 4 if backend.dtype_name == "float32" else 8
@@ -44,7 +45,7 @@ of 100000 × 100000 take 160 GB in float32. Use LBFGS() or NewtonCG(), which hol
         memory is None or need <= memory,
         argument,
         f"fit in {_gigabytes(memory or 0)} of memory",
-        Phrase(f"{method}, whose {size}"),
+        Phrase(f"{type(method).__name__}, whose {size}"),
         "Use LBFGS() or NewtonCG(), which hold no matrix.",
     )
 
@@ -62,4 +63,5 @@ def memory_of(backend: Backend) -> int | None:
 
 
 def _gigabytes(count: int) -> str:
-    return f"{count / 1e9:.3g} GB"
+    size = count / 1e9
+    return f"{size:.3g} GB" if size < 1000 else f"{size:,.0f} GB"
