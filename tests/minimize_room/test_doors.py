@@ -138,9 +138,7 @@ def test_dense_methods_refuse_what_cannot_fit(method):
 def test_the_refusal_counts_the_dtype():
     single, double = get_backend("numpy"), get_backend("numpy", dtype="float64")
     require_dense_fits(1000, BFGS(), single, memory=16 * 10**6)
-    with pytest.raises(
-        ArgumentError, match=r"fit in 0\.016 GB .* take 0\.032 GB in float"
-    ):
+    with pytest.raises(ArgumentError, match=r"fit in 0\.016 GB .* take 0\.032 GB in float"):
         require_dense_fits(1000, BFGS(), double, memory=16 * 10**6)
 
 
