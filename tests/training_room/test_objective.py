@@ -220,8 +220,8 @@ def test_a_trial_that_overflows_gives_no_warning(rng):
 X, Y = np.ones((6, 4)), np.arange(6) % 3
 
 
-def small(layers=(Dense(3),), **settings):
-    return Sequential(list(layers), 4, **settings)
+def small(layers=None, **settings):
+    return Sequential(layers or [Dense(3)], 4, **settings)
 
 
 def at(theta, **settings):
