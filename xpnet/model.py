@@ -33,7 +33,7 @@ from xpnet.training.full_batch import (
 )
 from xpnet.training.history import History
 from xpnet.training.loop import Clip, Metric, Settings, check_batches, evaluate, train
-from xpnet.training.objective import CHUNK_ROWS, NetworkObjective
+from xpnet.training.objective import CHUNK, NetworkObjective
 from xpnet.training.raw import checked_features, rows_of, split_rows
 from xpnet.training.step import Gradient, outputs
 from xpnet.training.targets import encode_targets, row_weights
@@ -293,7 +293,7 @@ class Sequential:
         l2: float = 0.0,
         sample_weight: Array | None = None,
         class_weight: Mapping[Any, float] | Sequence[float] | None = None,
-        chunk_rows: int = CHUNK_ROWS,
+        chunk_rows: int = CHUNK,
     ) -> NetworkObjective:
         """The mean loss over all rows as a function of θ, with its gradient, for `minimize`.
 

@@ -234,11 +234,18 @@ def test_bad_arguments_are_refused_before_anything_changes(name, task):
     assert model.loss is None
 
 
-def test_random_and_empty_layers_are_refused(task):
-    with pytest.raises(ArgumentError, match=r"for Dropout\(p=0\.5\) in layer 1; got LBFGS"):
-        MLP(4, [8], 3, dropout=0.5).fit(*task, **QUIET)
-    with pytest.raises(ArgumentError, match="a BatchNorm in layer 1 that has seen no rows"):
-        MLP(4, [8], 3, batch_norm=True).fit(*task, **QUIET)
+RANDOM = {
+    "dropout": r"for Dropout\(p=0\.5\) in layer 1; got LBFGS",
+    "batch_norm": "a BatchNorm in layer 1 that has seen no rows",
+}
+
+
+@pytest.mark.parametrize("name", RANDOM)
+def test_networks_that_are_no_function_are_refused(name, task):
+    model = MLP(4, [8], 3, **{name: 0.5 if name == "dropout" else True})
+    with pytest.raises(ArgumentError, match=RANDOM[name]):
+        model.fit(*task, **QUIET)
+    assert model.loss is None
 
 
 @pytest.mark.parametrize("method", [BFGS(), DFP(), Newton()], ids=lambda m: type(m).__name__)

@@ -16,7 +16,7 @@ from xpnet.minimize.method import Method
 from xpnet.training.callbacks import Callback, Run, check_functions
 from xpnet.training.history import History
 from xpnet.training.loop import Metric, Trainable, any_stops, measure
-from xpnet.training.objective import NetworkObjective
+from xpnet.training.objective import NetworkObjective, require_statistics
 from xpnet.training.progress import printer
 from xpnet.training.rows import Rows
 
@@ -67,11 +67,12 @@ def refuse_mini_batch_arguments(method: Method, l1: float, **given: object) -> N
 
 
 def check_method(model: Trainable, method: Method) -> None:
-    """Refuse networks that a method cannot train: too large for it, or random.
+    """Refuse networks that a method cannot train: too large for it, random, or not prepared.
 
     Raises:
-        ArgumentError: naming the optimizer, with what to use instead.
+        ArgumentError: with what to use instead.
     """
+    require_statistics(model)
     if method.dense:
         size = model.network.layout.size
         require_dense_fits(size, method, model.backend, argument="optimizer")

@@ -15,7 +15,7 @@ from xpnet.optimizers import Penalty
 from xpnet.training.rows import Rows, spans
 from xpnet.training.step import Model
 
-CHUNK_ROWS = 1024
+CHUNK = 1024
 """Rows of a chunk: its features stay in the cache from the forward to the backward pass."""
 
 
@@ -49,14 +49,14 @@ class NetworkObjective:
         loss: Loss,
         *,
         l2: float = 0.0,
-        chunk_rows: int = CHUNK_ROWS,
+        chunk_rows: int = CHUNK,
     ) -> None:
         require_type(loss, Loss, "loss", "Take one of xpnet.losses, such as CrossEntropy().")
         require_count(chunk_rows, "chunk_rows")
         self.penalty = Penalty(l2=l2)
         network, self._backend = model.network, model.backend
         statistics = namespace_of(model.statistics).asarray(model.statistics, copy=True)
-        _require_statistics(model)
+        require_statistics(model)
         self._network, self._rows, self._loss = network, rows, loss
         self._contexts = network.contexts(self._backend, statistics, reuse=True)
         self._size, self._weights = network.layout.size, network.layout.weights
@@ -142,8 +142,12 @@ def _shares(rows: Rows, chunk: int) -> list[float]:
     return [part / sum(sums) for part in sums]
 
 
-def _require_statistics(model: Model) -> None:
-    """Refuse batch norm that has seen no batch: in evaluation it would normalize nothing."""
+def require_statistics(model: Model) -> None:
+    """Refuse batch norm that has seen no batch: in evaluation it would normalize nothing.
+
+    Raises:
+        ArgumentError: naming the layer.
+    """
     views = model.network.statistics_layout.views(model.statistics)
     for index, layer in enumerate(model.network.layers):
         if isinstance(layer, BatchNorm):
