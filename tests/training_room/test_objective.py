@@ -262,3 +262,28 @@ def test_bad_input_is_refused(name):
     call, message = BAD[name]
     with pytest.raises(ArgumentError, match=message):
         call()
+
+
+def test_newton_cg_by_differences_of_gradients_finds_a_minimum_of_a_small_network(rng):
+    X, y, _ = task(rng, m=60)
+    model = MLP(4, [5], 3, activation=Tanh(), dtype="float64", preprocessing=Standardize.fit(X))
+    objective = model.objective(X, y, CrossEntropy(), l2=0.05)
+    result = minimize(objective, model.theta, NewtonCG(), tol=1e-7, max_iter=100)
+    assert result.success
+    assert result.evaluations.products > 0
+    away = rng.normal(size=(20, model.layout.size))
+    # Softmax leaves one direction of the biases flat, hence the tolerance.
+    for direction in away:
+        near = result.x + 1e-2 * direction
+        assert float(objective.value(near)) > result.value - 1e-9
+
+
+def test_bounds_keep_the_parameters_of_a_network_in_their_box(rng):
+    X, y, _ = task(rng, m=60)
+    model = MLP(4, [5], 3, activation=Tanh(), dtype="float64", preprocessing=Standardize.fit(X))
+    objective = model.objective(X, y, CrossEntropy(), l2=0.05)
+    start = np.abs(model.theta)
+    result = minimize(objective, start, LBFGS(), bounds=(0.0, None), tol=1e-6)
+    assert result.success
+    assert result.x.min() == 0.0
+    assert result.value < float(objective.value(start))
