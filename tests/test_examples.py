@@ -26,6 +26,7 @@ CASES = {
     "one_word": (["numpy", "--epochs", "3"], r"numpy, CPU, float32: 3 epochs .* 0\.9\d+$", []),
     "one_neuron": (["--epochs", "300"], r"difference = \d\.\de-(0[6-9]|1\d)$", ["one_neuron.png"]),
     "hand_written_loop": (["--epochs", "4"], r"0\.9\d+ with the last θ", ["hand_written_loop.png"]),
+    "full_batch": (["--passes", "60"], r"^  L-BFGS +60 +0\.1.*\n\nTo .*\n(.*\n)+success +yes$", []),
     "optimizer_trajectories": ([], r"Wrote optimizer_traj", ["optimizer_trajectories.png"]),
     "reference_experiment": (
         ["--data-dir", str(FASHION), *SMALL],

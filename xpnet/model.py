@@ -11,13 +11,13 @@ import numpy as np
 from xpnet.activations import Activation as ActivationFunction
 from xpnet.activations import ReLU
 from xpnet.backend import Array, Backend, BackendName, as_array, get_backend, to_numpy
-from xpnet.data.checks import check_features
 from xpnet.data.preprocessing import MinMax, Standardize
 from xpnet.errors import ArgumentError, require, require_count, require_type
 from xpnet.initializers import Initializer
 from xpnet.layers import Activation, BatchNorm, Dense, Dropout, Layer
 from xpnet.layers.dense import default_init
 from xpnet.losses import Loss
+from xpnet.minimize.method import Method
 from xpnet.network import Network
 from xpnet.optimizers import Optimizer, Penalty
 from xpnet.optimizers.schedules import Schedule
@@ -25,9 +25,16 @@ from xpnet.parameters import Layout
 from xpnet.random import Rng, as_generator
 from xpnet.serialization import read_model, write_model
 from xpnet.training.callbacks import Callback
+from xpnet.training.full_batch import (
+    FullBatch,
+    check_method,
+    refuse_mini_batch_arguments,
+    train_full_batch,
+)
 from xpnet.training.history import History
 from xpnet.training.loop import Clip, Metric, Settings, check_batches, evaluate, train
-from xpnet.training.rows import Rows
+from xpnet.training.objective import CHUNK, NetworkObjective
+from xpnet.training.raw import checked_features, rows_of, split_rows
 from xpnet.training.step import Gradient, outputs
 from xpnet.training.targets import encode_targets, row_weights
 
@@ -136,7 +143,7 @@ class Sequential:
 
         ``X`` is not preprocessed; ``theta`` may be any vector of parameters.
         """
-        X = self._checked(X)
+        X = checked_features(self, X)
         return outputs(self, X, self._moved, theta)
 
     def value_and_grad(
@@ -167,7 +174,7 @@ class Sequential:
         """
         if check:
             require_type(loss, Loss, "loss")
-            X = self._checked(X)
+            X = checked_features(self, X)
             y = as_array(y)
             loss.check(y, self.n_out, X.shape[0])
         weight = None if weight is None else self.backend.asarray(weight, self.backend.dtype)
@@ -179,9 +186,9 @@ class Sequential:
         y: Array,
         *,
         loss: Loss,
-        optimizer: Optimizer,
+        optimizer: Optimizer | Method,
         epochs: int = 20,
-        batch_size: int = 64,
+        batch_size: int | None = None,
         validation: tuple[Array, Array] | float | None = None,
         metrics: Sequence[Metric] = (),
         schedule: Schedule | None = None,
@@ -191,21 +198,27 @@ class Sequential:
         sample_weight: Array | None = None,
         class_weight: Mapping[Any, float] | Sequence[float] | None = None,
         callbacks: Sequence[Callback] = (),
-        shuffle: bool = True,
+        shuffle: bool | None = None,
         drop_last: bool = False,
         progress: bool = True,
         rng: Rng = 0,
     ) -> History:
-        """Train on mini-batches; the model is changed in place.
+        """Train on mini-batches, or by a method of `xpnet.minimize` on all rows at once.
+
+        The model is changed in place. A method such as ``LBFGS()`` minimizes `objective`: an epoch
+        is one of its iterations, which sees every row once or more; batch norm keeps its statistics
+        and dropout is refused. The model ends with the best θ met, and ``history.stopped`` says why
+        it stopped. Ctrl-C then ends the training with what there is.
 
         Args:
             X: features ``(m, n_in)``: a NumPy array, an array of the backend (moved once), or a
                 `numpy.memmap` larger than memory (read batch by batch).
             y: targets, one a row; words for classes are fine.
             loss: the loss, such as ``CrossEntropy()``.
-            optimizer: the optimizer, such as ``Adam(lr=1e-3)``.
-            epochs: passes over the data, at least 1.
-            batch_size: rows a step, at least 1; a shorter last batch is kept.
+            optimizer: the optimizer, such as ``Adam(lr=1e-3)``, or a method, such as ``LBFGS()``.
+            epochs: passes over the data, at least 1; for a method its most iterations.
+            batch_size: rows a step, at least 1, default 64; a shorter last batch is kept. This,
+                ``schedule``, ``clip``, ``shuffle``, ``drop_last`` and ``l1`` are not for methods.
             validation: ``(X, y)``, or the share of the rows to hold out at random, in ``(0, 1)``.
             metrics: functions of predictions and targets (`xpnet.metrics`), measured on the
                 validation data, without them on the training data.
@@ -216,7 +229,7 @@ class Sequential:
             sample_weight: a weight for each row, at least 0.
             class_weight: a weight for each class: a mapping by class, or numbers in order.
             callbacks: functions called after each epoch, such as ``EarlyStopping()``.
-            shuffle: whether each epoch has a new random order.
+            shuffle: whether each epoch has a new random order; default true.
             drop_last: whether a shorter last batch is left out.
             progress: whether to print a line an epoch.
             rng: seed or generator of the order, the hold-out and the dropout masks.
@@ -229,28 +242,91 @@ class Sequential:
             NonFiniteError: if the loss becomes NaN or infinite.
         """
         penalty = Penalty(l1, l2)
-        how = Settings(
-            loss=loss,
-            optimizer=optimizer,
-            epochs=epochs,
-            batch_size=batch_size,
-            metrics=metrics,
-            schedule=schedule,
-            clip=clip,
-            penalty=penalty if l1 or l2 else None,
-            callbacks=callbacks,
-            shuffle=shuffle,
-            drop_last=drop_last,
-            progress=progress,
-        )
+        do = "Take one such as Adam(lr=1e-3), or a method of xpnet.minimize, such as LBFGS()."
+        require_type(optimizer, (Optimizer, Method), "optimizer", do)
+        how: Settings | FullBatch
+        if isinstance(optimizer, Method):
+            refuse_mini_batch_arguments(
+                optimizer,
+                l1,
+                batch_size=batch_size,
+                schedule=schedule,
+                clip=clip,
+                shuffle=shuffle,
+                drop_last=drop_last,
+            )
+            how = FullBatch(loss, optimizer, epochs, metrics, l2, callbacks, progress)
+            check_method(self, optimizer)
+        else:
+            how = Settings(
+                loss=loss,
+                optimizer=optimizer,
+                epochs=epochs,
+                batch_size=64 if batch_size is None else batch_size,
+                metrics=metrics,
+                schedule=schedule,
+                clip=clip,
+                penalty=penalty if l1 or l2 else None,
+                callbacks=callbacks,
+                shuffle=shuffle is None or shuffle,
+                drop_last=drop_last,
+                progress=progress,
+            )
         stream = as_generator(rng)
-        X = self._checked(X)
+        X = checked_features(self, X)
         y, classes = encode_targets(y, loss, self.n_out, X.shape[0], self.classes)
         weight = row_weights(self.backend, y, loss, sample_weight, class_weight, classes)
-        rows, held_out = self._split(X, y, weight, validation, loss, classes, stream)
-        check_batches(self.network, rows.n_rows, how)
+        rows, held_out = split_rows(self, X, y, weight, validation, loss, classes, stream)
+        if isinstance(how, Settings):
+            check_batches(self.network, rows.n_rows, how)
         self.loss, self.classes = loss, classes
+        if isinstance(how, FullBatch):
+            return train_full_batch(self, rows, held_out, how)
         return train(self, rows, held_out, how, stream)
+
+    def objective(
+        self,
+        X: Array,
+        y: Array,
+        loss: Loss,
+        *,
+        l2: float = 0.0,
+        sample_weight: Array | None = None,
+        class_weight: Mapping[Any, float] | Sequence[float] | None = None,
+        chunk_rows: int = CHUNK,
+    ) -> NetworkObjective:
+        """The mean loss over all rows as a function of θ, with its gradient, for `minimize`.
+
+        ``f(θ) = Σ w_i ℓ_i(θ) / Σ w_i + ½ l2 Σ W²``, the loss that `evaluate` reports plus the
+        penalty: batch norm with the statistics of this moment, dropout off. Features and targets
+        are those of `fit`. The model itself is not changed::
+
+            result = minimize(model.objective(X, y, CrossEntropy(), l2=1e-4), model.theta, LBFGS())
+            model.theta = result.x
+
+        Args:
+            X: raw features ``(m, n_in)``, preprocessed here; a `numpy.memmap` is read by chunks.
+            y: targets, one a row; words stand for the indices of their sorted names.
+            loss: the loss ℓ.
+            l2: the rate of the penalty, at least 0; weights only.
+            sample_weight: a weight for each row, at least 0.
+            class_weight: a weight for each class: a mapping by class, or numbers in order.
+            chunk_rows: rows that pass through the network at a time, at least 1: more memory for
+                more, the same sums to rounding.
+
+        Returns:
+            An object with ``value(theta)`` and ``value_and_grad(theta)``.
+
+        Raises:
+            ArgumentError: if an argument is not what it must be, or the network has batch norm
+                that has seen no rows yet.
+        """
+        require_type(loss, Loss, "loss", "Take one of xpnet.losses, such as CrossEntropy().")
+        X = checked_features(self, X)
+        y, classes = encode_targets(y, loss, self.n_out, X.shape[0], self.classes)
+        weight = row_weights(self.backend, y, loss, sample_weight, class_weight, classes)
+        rows = rows_of(self, X, y, weight)
+        return NetworkObjective(self, rows, loss, l2=l2, chunk_rows=chunk_rows)
 
     def evaluate(self, X: Array, y: Array, *, metrics: Sequence[Metric] = ()) -> dict[str, float]:
         """The loss and metrics on ``(X, y)`` in evaluation mode, by name.
@@ -259,9 +335,9 @@ class Sequential:
             ArgumentError: if the model has no loss yet, or the data do not fit.
         """
         loss = self._trained_loss("evaluate")
-        X = self._checked(X)
+        X = checked_features(self, X)
         y, _ = encode_targets(y, loss, self.n_out, X.shape[0], self.classes)
-        return evaluate(self, self._rows(X, y, None), loss, metrics)
+        return evaluate(self, rows_of(self, X, y, None), loss, metrics)
 
     def predict(self, X: Array) -> Array:
         """What the loss decides from the output, for features ``X: (m, n_in)``.
@@ -270,7 +346,7 @@ class Sequential:
             Class names (a NumPy array) if the model has them; else an array of the backend: class
             indices ``(m,)``, 0/1, ±1, or values ``(m, n_out)``. Without a loss, the output.
         """
-        output = outputs(self, self._checked(X), self.inputs)
+        output = outputs(self, checked_features(self, X), self.inputs)
         if self.loss is None:
             return output
         decision = self.loss.decide(output)
@@ -285,7 +361,7 @@ class Sequential:
             ArgumentError: if the loss has no probabilities, or the model has no loss yet.
         """
         loss = self._trained_loss("predict_proba")
-        return loss.probabilities(outputs(self, self._checked(X), self.inputs))
+        return loss.probabilities(outputs(self, checked_features(self, X), self.inputs))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write architecture, parameters, statistics, preprocessing and class names to a file.
@@ -326,66 +402,6 @@ class Sequential:
 
     def _moved(self, X: Array) -> Array:
         return self.backend.asarray(X, self.backend.dtype)
-
-    def _checked(self, X: Array) -> Array:
-        X = as_array(X)
-        if not isinstance(X, np.ndarray):
-            self.backend.asarray(X)  # refuses the arrays of another device library
-        check_features(X, self.n_in)
-        return X
-
-    def _rows(self, X: Array, y: Array, weight: Array | None) -> Rows:
-        X = X if isinstance(X, np.memmap) else self.inputs(X)
-        y = self.backend.asarray(y)
-        if self.backend.xp.isdtype(y.dtype, "real floating"):
-            y = self.backend.asarray(y, self.backend.dtype)
-        return Rows(self.backend, X, y, weight, self.inputs)
-
-    def _split(
-        self,
-        X: Array,
-        y: Array,
-        weight: Array | None,
-        validation: tuple[Array, Array] | float | None,
-        loss: Loss,
-        classes: tuple[Any, ...] | None,
-        stream: np.random.Generator,
-    ) -> tuple[Rows, Rows | None]:
-        """The rows to train on and the rows to validate on."""
-        if validation is None:
-            return self._rows(X, y, weight), None
-        if isinstance(validation, (tuple, list)) and len(validation) == 2:
-            X_val = self._checked(validation[0])
-            y_val, _ = encode_targets(validation[1], loss, self.n_out, X_val.shape[0], classes)
-            return self._rows(X, y, weight), self._rows(X_val, y_val, None)
-        ok = isinstance(validation, float) and 0 < validation < 1
-        rule = "be a pair (X, y) or a fraction between 0 and 1"
-        require(ok, "validation", rule, validation)
-        return self._held_out(X, y, weight, float(validation), stream)
-
-    def _held_out(
-        self,
-        X: Array,
-        y: Array,
-        weight: Array | None,
-        fraction: float,
-        stream: np.random.Generator,
-    ) -> tuple[Rows, Rows]:
-        order = stream.permutation(X.shape[0])
-        n_held = round(fraction * X.shape[0])
-        rule = f"leave rows on both sides of {X.shape[0]}"
-        require(0 < n_held < X.shape[0], "validation", rule, fraction)
-        is_file = isinstance(X, np.memmap)
-        require(not is_file, "validation", "be a pair (X, y) for data in a file", fraction)
-        rows = self._rows(X, y, weight)
-        parts = []
-        for indices in (order[n_held:], order[:n_held]):
-            index = self.backend.asarray(np.sort(indices))
-            xp = self.backend.xp
-            part_weight = None if weight is None else xp.take(weight, index, axis=0)
-            X_part, y_part = xp.take(rows.X, index, axis=0), xp.take(rows.y, index, axis=0)
-            parts.append(Rows(self.backend, X_part, y_part, part_weight, self.inputs))
-        return parts[0], parts[1]
 
     def _trained_loss(self, method: str) -> Loss:
         if self.loss is None:

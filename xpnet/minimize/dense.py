@@ -11,7 +11,13 @@ COPIES = 4
 """Matrices of shape (n, n) alive at once in a dense method: its own, a new one and temporaries."""
 
 
-def require_dense_fits(n: int, method: object, backend: Backend, memory: int | None = None) -> None:
+def require_dense_fits(
+    n: int,
+    method: object,
+    backend: Backend,
+    memory: int | None = None,
+    argument: str = "method",
+) -> None:
     """Refuse a dense method for ``n`` variables that need more memory than there is.
 
     Args:
@@ -19,25 +25,27 @@ def require_dense_fits(n: int, method: object, backend: Backend, memory: int | N
         method: the method, for the message.
         backend: where it computes, and in which dtype.
         memory: bytes of it; default what the machine says, no refusal where it is silent.
+        argument: what the caller calls the method.
 
     Raises:
         ArgumentError: saying how much memory is needed and what to use instead.
 
     >>> from xpnet.backend import get_backend
-    >>> require_dense_fits(100_000, "BFGS()", get_backend("numpy"), memory=2**33)
+    >>> from xpnet.minimize import BFGS
+    >>> require_dense_fits(100_000, BFGS(), get_backend("numpy"), memory=2**33)
     Traceback (most recent call last):
-    xpnet.errors.ArgumentError: x0 must be small enough for BFGS(), which holds 4 matrices of \
-100000 × 100000; got 160 GB to fit in 8.59 GB of memory. Use LBFGS() or NewtonCG(), which hold \
-no matrix.
+    xpnet.errors.ArgumentError: method must fit in 8.59 GB of memory; got BFGS, whose 4 matrices \
+of 100000 × 100000 take 160 GB in float32. Use LBFGS() or NewtonCG(), which hold no matrix.
     """
     item = 4 if backend.dtype_name == "float32" else 8
     need = COPIES * n * n * item
     memory = memory_of(backend) if memory is None else memory
+    size = f"{COPIES} matrices of {n} × {n} take {_gigabytes(need)} in {backend.dtype_name}"
     require(
         memory is None or need <= memory,
-        "x0",
-        f"be small enough for {method}, which holds {COPIES} matrices of {n} × {n}",
-        Phrase(f"{_gigabytes(need)} to fit in {_gigabytes(memory or 0)} of memory"),
+        argument,
+        f"fit in {_gigabytes(memory or 0)} of memory",
+        Phrase(f"{type(method).__name__}, whose {size}"),
         "Use LBFGS() or NewtonCG(), which hold no matrix.",
     )
 
@@ -55,4 +63,5 @@ def memory_of(backend: Backend) -> int | None:
 
 
 def _gigabytes(count: int) -> str:
-    return f"{count / 1e9:.3g} GB"
+    size = count / 1e9
+    return f"{size:.3g} GB" if size < 1000 else f"{size:,.0f} GB"

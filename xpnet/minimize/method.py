@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from xpnet.minimize.point import Point
-from xpnet.minimize.problem import Problem
+if TYPE_CHECKING:
+    from xpnet.minimize.point import Point
+    from xpnet.minimize.problem import Problem
 
 
 class Method:

@@ -2,6 +2,15 @@
 
 from xpnet.training.callbacks import Callback, Checkpoint, EarlyStopping, Run
 from xpnet.training.history import History
+from xpnet.training.objective import NetworkObjective
 from xpnet.training.rows import batches
 
-__all__ = ["Callback", "Checkpoint", "EarlyStopping", "History", "Run", "batches"]
+__all__ = [
+    "Callback",
+    "Checkpoint",
+    "EarlyStopping",
+    "History",
+    "NetworkObjective",
+    "Run",
+    "batches",
+]

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from xpnet.backend import Array, namespace_of
-from xpnet.errors import require_count, require_number, unknown_name
+from xpnet.errors import require, require_count, require_number, unknown_name
 from xpnet.training.history import History
 
 
@@ -116,6 +116,13 @@ class Checkpoint:
         if run.epoch == 1 or value < self._best:
             self._best = value
             run.model.save(self.path)
+
+
+def check_functions(items: Sequence[Any], argument: str) -> None:
+    """Refuse what is not a function: a value, or a class that was not made an object."""
+    for item in items:
+        ok = callable(item) and not isinstance(item, type)
+        require(ok, argument, "hold functions, or objects that are called", item)
 
 
 def _copy(x: Array) -> Array:

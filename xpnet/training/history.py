@@ -17,8 +17,11 @@ class History:
             training loss over the epoch's batches, without penalties; ``penalty`` the value of L1
             and L2; ``val_loss`` and ``val_<metric>`` belong to the validation data, a bare
             ``<metric>`` to the training data where there is no validation; ``lr`` is the last
-            learning rate, ``seconds`` the epoch's time.
-        stopped: why training ended before its last epoch, a sentence; empty if it did not.
+            learning rate, ``seconds`` the epoch's time. Of a method of `xpnet.minimize` an epoch is
+            an iteration, ``loss`` that of all rows at its end, and in place of ``lr`` stand
+            ``step``, its step length, and ``grad_norm``, ``max_i |∂f/∂θ_i|``.
+        stopped: why training ended before its last epoch, a sentence; empty if it did not. Of a
+            method always the reason, also that the epochs were used up.
 
     >>> history = History()
     >>> history.append({"epoch": 1, "loss": 0.5})

@@ -17,7 +17,7 @@ from xpnet.losses import Loss
 from xpnet.network import Network
 from xpnet.optimizers import Optimizer, OptimizerState, Penalty
 from xpnet.optimizers.schedules import Schedule
-from xpnet.training.callbacks import Callback, Run
+from xpnet.training.callbacks import Callback, Run, check_functions
 from xpnet.training.history import History
 from xpnet.training.progress import printer
 from xpnet.training.rows import Rows, refuse_single_row
@@ -79,10 +79,8 @@ class Settings:
         require_count(self.batch_size, "batch_size")
         if self.schedule is not None:
             require_type(self.schedule, Schedule, "schedule")
-        for name in ("metrics", "callbacks"):
-            for item in getattr(self, name):
-                ok = callable(item) and not isinstance(item, type)
-                require(ok, name, "hold functions, or objects that are called", item)
+        check_functions(self.metrics, "metrics")
+        check_functions(self.callbacks, "callbacks")
 
 
 def check_batches(network: Network, n_rows: int, how: Settings) -> None:
@@ -111,13 +109,13 @@ def train(
         start = time.perf_counter()
         with np.errstate(all="ignore"):  # a loss that is not finite is reported below
             row, lr = _Epoch(model, rows, how, state, epoch).run(rng)
-        row |= _measure(model, rows, validation, how) | {"lr": lr}
+        row |= measure(model, rows, validation, how.loss, how.metrics) | {"lr": lr}
         row["seconds"] = time.perf_counter() - start
         history.append(row)
         run = Run(model, epoch, how.epochs, row, history)
         if report is not None:
             report(run)
-        if _any_stops(how.callbacks, run):
+        if any_stops(how.callbacks, run):
             history.stopped = history.stopped or f"a callback stopped training in epoch {epoch}"
             break
     for callback in how.callbacks:
@@ -126,7 +124,7 @@ def train(
     return history
 
 
-def _any_stops(callbacks: Sequence[Callback], run: Run) -> bool:
+def any_stops(callbacks: Sequence[Callback], run: Run) -> bool:
     """Call every callback, also after one has asked to stop."""
     return sum(bool(callback(run)) for callback in callbacks) > 0
 
@@ -217,15 +215,15 @@ def _mean(values: list[float], counts: list[Any]) -> float:
     return sum(v * c for v, c in zip(values, shares, strict=True)) / sum(shares)
 
 
-def _measure(
-    model: Trainable, rows: Rows, validation: Rows | None, how: Settings
+def measure(
+    model: Trainable, rows: Rows, validation: Rows | None, loss: Loss, metrics: Sequence[Metric]
 ) -> dict[str, float]:
     """The columns that evaluation adds to an epoch's row."""
     if validation is not None:
-        measured = evaluate(model, validation, how.loss, how.metrics)
+        measured = evaluate(model, validation, loss, metrics)
         return {f"val_{name}": value for name, value in measured.items()}
-    if how.metrics:
-        measured = evaluate(model, rows, how.loss, how.metrics)
+    if metrics:
+        measured = evaluate(model, rows, loss, metrics)
         del measured["loss"]
         return measured
     return {}

@@ -1,0 +1,161 @@
+"""A network's loss over all rows as a function of θ, for `xpnet.minimize`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from xpnet.backend import Array, namespace_of
+from xpnet.errors import Phrase, require, require_count, require_type
+from xpnet.layers import BatchNorm
+from xpnet.layers.base import Views
+from xpnet.losses import Loss
+from xpnet.optimizers import Penalty
+from xpnet.training.rows import Rows, spans
+from xpnet.training.step import Model
+
+CHUNK = 1024
+"""Rows of a chunk: its features stay in the cache from the forward to the backward pass."""
+
+
+class NetworkObjective:
+    """``f(θ) = Σ_i w_i ℓ_i(θ) / Σ_i w_i + ½ λ Σ W²`` over all rows, and its gradient.
+
+    What `Sequential.objective` makes. It goes through the rows in chunks, so its memory is that of
+    one chunk's activations, and a `numpy.memmap` is read chunk by chunk; the sum over the chunks is
+    the mean over all rows to rounding, however they are cut. Numbers stay on the device.
+
+    The network is evaluated, not trained: f is the loss that `Sequential.evaluate` reports, plus
+    the penalty. So f is the same function at every call, as a line search needs: batch norm takes
+    the running statistics as they were when the objective was made, and dropout drops nothing.
+
+    Args:
+        model: the network, its backend and its statistics; its θ is not read.
+        rows: the data.
+        loss: the loss ℓ.
+        l2: the rate λ, at least 0; weights only, no biases, scales or shifts.
+        chunk_rows: rows a chunk, at least 1.
+
+    Raises:
+        ArgumentError: if an argument breaks its rule, or the network has batch norm without
+            statistics yet.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        rows: Rows,
+        loss: Loss,
+        *,
+        l2: float = 0.0,
+        chunk_rows: int = CHUNK,
+    ) -> None:
+        require_type(loss, Loss, "loss", "Take one of xpnet.losses, such as CrossEntropy().")
+        require_count(chunk_rows, "chunk_rows")
+        self.penalty = Penalty(l2=l2)
+        network, self._backend = model.network, model.backend
+        statistics = namespace_of(model.statistics).asarray(model.statistics, copy=True)
+        require_statistics(model)
+        self._network, self._rows, self._loss = network, rows, loss
+        self._contexts = network.contexts(self._backend, statistics, reuse=True)
+        self._size, self._weights = network.layout.size, network.layout.weights
+        # θ and both gradients have their views made once: a point is copied in, which costs less.
+        self._theta, self._grad, self._part = (self._backend.zeros(self._size) for _ in range(3))
+        self._p, *self._g = map(network.by_layer, (self._theta, self._grad, self._part))
+        self._chunk = min(chunk_rows, rows.n_rows)
+        self._shares = _shares(rows, self._chunk)
+
+    @property
+    def size(self) -> int:
+        """The number of parameters n."""
+        return self._size
+
+    def value(self, theta: Array) -> Array:
+        """f(θ), a 0-d array, for a vector θ like ``model.theta``."""
+        self._place(theta)
+        with np.errstate(all="ignore"):  # a trial step may overflow; the caller sees infinity
+            value = self._penalty_value()
+            for share, X, y, weight in self._chunks():
+                output, _ = self._network.forward(self._p, X, self._contexts)
+                value = value + share * self._loss.value(output, y, weight)
+        return value
+
+    def value_and_grad(self, theta: Array) -> tuple[Array, Array]:
+        """f(θ) and ∇f(θ), shape ``(n,)``, which the next call overwrites: copy it to keep it.
+
+        Raises:
+            ArgumentError: if ``theta`` is not a vector like ``model.theta``.
+        """
+        self._place(theta)
+        with np.errstate(all="ignore"):
+            value, first = self._penalty_value(), True
+            for share, X, y, weight in self._chunks():
+                views = self._g[0] if first else self._g[1]
+                value = value + self._chunk_gradient(views, share, X, y, weight)
+                if not first:
+                    self._grad += self._part
+                first = False
+            if self.penalty.l2:
+                weights = self._weights
+                self.penalty.add_grad(self._theta[weights], self._grad[weights])
+        return value, self._grad
+
+    def _chunk_gradient(
+        self, g: Sequence[Views], share: float, X: Array, y: Array, weight: Array | None
+    ) -> Array:
+        """A chunk's share of the loss; its share of the gradient goes into the views ``g``."""
+        output, tapes = self._network.forward(self._p, X, self._contexts)
+        out = self._contexts[-1].buffer("d_output", *output.shape)
+        value, d_output = self._loss.value_and_grad(output, y, weight, out=out)
+        if share != 1.0:
+            d_output *= share
+        self._network.backward(self._p, g, tapes, d_output, self._contexts)
+        return share * value
+
+    def _chunks(self) -> Iterator[tuple[float, Array, Array, Array | None]]:
+        """The chunks that count, each with its share of the mean."""
+        parts = self._rows.batches(None, self._chunk)
+        for share, (X, y, weight) in zip(self._shares, parts, strict=True):
+            if share > 0.0:
+                yield share, X, y, weight
+
+    def _penalty_value(self) -> Array | float:
+        return self.penalty.value(self._theta[self._weights]) if self.penalty.l2 else 0.0
+
+    def _place(self, theta: Array) -> None:
+        """Copy a point into the vector that the views are of."""
+        ok = self._backend.owns(theta) and theta.dtype == self._backend.dtype
+        ok = ok and tuple(theta.shape) == (self._size,)
+        rule = f"be a {self._backend.dtype_name} vector of shape ({self._size},) on the backend "
+        require(ok, "theta", f"{rule}{self._backend.name!r}", theta, "Start at model.theta.")
+        self._theta[...] = theta
+
+
+def _shares(rows: Rows, chunk: int) -> list[float]:
+    """What each chunk counts in the mean: its rows of all rows, or its weights of all weights."""
+    parts = list(spans(rows.n_rows, chunk))
+    if rows.weight is None:
+        return [(part.stop - part.start) / rows.n_rows for part in parts]
+    xp = namespace_of(rows.weight)
+    sums = [float(xp.sum(rows.weight[part])) for part in parts]
+    return [part / sum(sums) for part in sums]
+
+
+def require_statistics(model: Model) -> None:
+    """Refuse batch norm that has seen no batch: in evaluation it would normalize nothing.
+
+    Raises:
+        ArgumentError: naming the layer.
+    """
+    views = model.network.statistics_layout.views(model.statistics)
+    for index, layer in enumerate(model.network.layers):
+        if isinstance(layer, BatchNorm):
+            seen = float(views[f"layers.{index}.count"][0])
+            require(
+                seen > 0,
+                "the model",
+                "have running statistics of batch norm, which a function of θ holds fixed",
+                Phrase(f"a BatchNorm in layer {index} that has seen no rows"),
+                "Train it for an epoch with a first-order optimizer first.",
+            )

@@ -1,0 +1,108 @@
+"""Raw features, targets and weights on their way to a network: checked, prepared, split."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from xpnet.backend import Array, Backend, as_array
+from xpnet.data.checks import check_features
+from xpnet.errors import require
+from xpnet.losses import Loss
+from xpnet.training.rows import Rows
+from xpnet.training.targets import encode_targets
+
+
+class Prepares(Protocol):
+    """What the way to a network needs of a model."""
+
+    backend: Backend
+
+    @property
+    def n_in(self) -> int:
+        """The number of features."""
+        ...
+
+    @property
+    def n_out(self) -> int:
+        """The number of outputs."""
+        ...
+
+    def inputs(self, X: Array) -> Array:
+        """Rows as the network takes them."""
+        ...
+
+
+Validation = tuple[Array, Array] | float | None
+"""What to validate on: ``(X, y)``, a share of the rows, or nothing."""
+
+
+def checked_features(model: Prepares, X: Any) -> Array:
+    """``X`` as an array of ``n_in`` finite columns.
+
+    Raises:
+        ArgumentError: if it is not that.
+    """
+    X = as_array(X)
+    if not isinstance(X, np.ndarray):
+        model.backend.asarray(X)  # refuses the arrays of another device library
+    check_features(X, model.n_in)
+    return X
+
+
+def rows_of(model: Prepares, X: Array, y: Array, weight: Array | None) -> Rows:
+    """Rows on the backend; those of a `numpy.memmap` stay in the file."""
+    X = X if isinstance(X, np.memmap) else model.inputs(X)
+    y = model.backend.asarray(y)
+    if model.backend.xp.isdtype(y.dtype, "real floating"):
+        y = model.backend.asarray(y, model.backend.dtype)
+    return Rows(model.backend, X, y, weight, model.inputs)
+
+
+def split_rows(
+    model: Prepares,
+    X: Array,
+    y: Array,
+    weight: Array | None,
+    validation: Validation,
+    loss: Loss,
+    classes: Sequence[Any] | None,
+    stream: np.random.Generator,
+) -> tuple[Rows, Rows | None]:
+    """The rows to train on and the rows to validate on.
+
+    Raises:
+        ArgumentError: if ``validation`` is neither a pair nor a share that leaves rows on both
+            sides.
+    """
+    if validation is None:
+        return rows_of(model, X, y, weight), None
+    if isinstance(validation, (tuple, list)) and len(validation) == 2:
+        X_val = checked_features(model, validation[0])
+        names = None if classes is None else tuple(classes)
+        y_val, _ = encode_targets(validation[1], loss, model.n_out, X_val.shape[0], names)
+        return rows_of(model, X, y, weight), rows_of(model, X_val, y_val, None)
+    ok = isinstance(validation, float) and 0 < validation < 1
+    rule = "be a pair (X, y) or a fraction between 0 and 1"
+    require(ok, "validation", rule, validation)
+    return _held_out(model, rows_of(model, X, y, weight), float(validation), stream)
+
+
+def _held_out(
+    model: Prepares, rows: Rows, fraction: float, stream: np.random.Generator
+) -> tuple[Rows, Rows]:
+    order = stream.permutation(rows.n_rows)
+    n_held = round(fraction * rows.n_rows)
+    rule = f"leave rows on both sides of {rows.n_rows}"
+    require(0 < n_held < rows.n_rows, "validation", rule, fraction)
+    is_file = isinstance(rows.X, np.memmap)
+    require(not is_file, "validation", "be a pair (X, y) for data in a file", fraction)
+    xp, parts = model.backend.xp, []
+    for indices in (order[n_held:], order[:n_held]):
+        index = model.backend.asarray(np.sort(indices))
+        weight = None if rows.weight is None else xp.take(rows.weight, index, axis=0)
+        X, y = xp.take(rows.X, index, axis=0), xp.take(rows.y, index, axis=0)
+        parts.append(Rows(model.backend, X, y, weight, model.inputs))
+    return parts[0], parts[1]
