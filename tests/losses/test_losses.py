@@ -502,3 +502,13 @@ def test_bad_settings(make, message):
     with pytest.raises(ArgumentError) as error:
         make()
     assert str(error.value) == message
+
+
+def test_cross_entropy_of_rows_that_sum_to_nearly_one_has_the_gradient_of_its_value(rng):
+    output = rng.standard_normal((2, 3))
+    target = np.array([[0.2, 0.3, 0.50005], [0.1, 0.1, 0.79995]])
+    grad = CrossEntropy().value_and_grad(output, target)[1]
+    nudge = rng.standard_normal((2, 3)) * 1e-5
+    ahead = CrossEntropy().value(output + nudge, target)
+    behind = CrossEntropy().value(output - nudge, target)
+    assert (ahead - behind) / 2 == pytest.approx(float(np.sum(grad * nudge)), rel=1e-8)

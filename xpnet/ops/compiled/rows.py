@@ -84,7 +84,7 @@ def cross_entropy_of_indices(dtype: Any) -> Loop:
 
 
 def cross_entropy_of_rows(dtype: Any) -> Loop:
-    """The loss ``-Σ_i s_i Σ_k t_ik log softmax(z_i)_k``; ``out ← s_i (softmax(z_i) - t_i)``."""
+    """The loss ``-Σ_i s_i Σ_k t_ik log p_ik``; ``out ← s_i (p_i Σ_k t_ik - t_i)``; ``p`` softmax."""
     zero = np.dtype(dtype).type(0)
 
     @compiled(dtype, 2, 2, 1, 2, reorder=True)
@@ -107,8 +107,9 @@ def cross_entropy_of_rows(dtype: Any) -> Loop:
                     total += out[i, j]
                     mass += target[i, j]
                 loss += scale[i] * mass * log(total)
+                share = mass / total
                 for j in range(n):
-                    out[i, j] = scale[i] * (out[i, j] / total - target[i, j])
+                    out[i, j] = scale[i] * (out[i, j] * share - target[i, j])
         return loss
 
     return loop
