@@ -84,7 +84,7 @@ def cross_entropy_of_indices(dtype: Any) -> Loop:
 
 
 def cross_entropy_of_rows(dtype: Any) -> Loop:
-    """The loss ``-Σ_i s_i Σ_k t_ik log p_ik``; ``out ← s_i (p_i Σ_k t_ik - t_i)``; ``p`` softmax."""
+    """``-Σ_i s_i Σ_k t_ik log p_ik``; ``out ← s_i (p_i Σ_k t_ik - t_i)``, ``p`` softmax."""
     zero = np.dtype(dtype).type(0)
 
     @compiled(dtype, 2, 2, 1, 2, reorder=True)
