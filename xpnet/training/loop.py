@@ -21,7 +21,7 @@ from xpnet.training.callbacks import Callback, Run, check_functions
 from xpnet.training.history import History
 from xpnet.training.progress import printer
 from xpnet.training.rows import Rows, refuse_single_row
-from xpnet.training.step import Gradient, Model, outputs
+from xpnet.training.step import Gradient, Model
 
 Metric = Callable[[Array, Array], Any]
 
@@ -234,7 +234,7 @@ def evaluate(
 ) -> dict[str, float]:
     """The loss and the metrics on ``rows`` in evaluation mode, by name."""
     prepare = rows.prepare if isinstance(rows.X, np.memmap) else (lambda part: part)
-    output = outputs(model, rows.X, prepare)
+    output = model.evaluation(rows.X, prepare)
     row = {"loss": float(loss.value(output, rows.y, rows.weight))}
     predicted = loss.decide(output)
     for metric in metrics:
