@@ -38,6 +38,7 @@ ROOMS = [
     "metrics",
     "data",
     "training",
+    "perceptron",
     "serialization",
     "model",
     "plots",

@@ -71,6 +71,7 @@ from xpnet.optimizers import (
     RMSProp,
     schedules,
 )
+from xpnet.perceptron import Perceptron
 from xpnet.training import Checkpoint, EarlyStopping, History, Run, batches
 
 __all__ = [
@@ -120,6 +121,7 @@ __all__ = [
     "Nadam",
     "Nesterov",
     "NonFiniteError",
+    "Perceptron",
     "PerceptronLoss",
     "PoissonNLL",
     "RAdam",
