@@ -38,6 +38,7 @@ ROOMS = [
     "metrics",
     "data",
     "training",
+    "derivatives",
     "perceptron",
     "serialization",
     "model",

@@ -13,6 +13,7 @@ from xpnet.backend import Array
 from xpnet.errors import ArgumentError, require_number
 from xpnet.ops.reference import Operations, Rule
 from xpnet.ops.rules import activations as rules
+from xpnet.ops.rules import curvatures
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class Activation:
         value: the rule ``φ(xp, z, *scalars)``.
         derivative: the rule ``φ'(xp, saved, *scalars)``.
         saves: what ``derivative`` is written in: the ``"output"`` ``a = φ(z)`` or the ``"input"``.
+        curvature: the rule of the derivative of ``derivative`` by ``saved``, for second
+            derivatives; ``None`` where it is 0 almost everywhere.
 
     >>> import numpy as np
     >>> from xpnet.ops import operations_for
@@ -39,6 +42,7 @@ class Activation:
     value: ClassVar[Rule]
     derivative: ClassVar[Rule]
     saves: ClassVar[Literal["output", "input"]] = "output"
+    curvature: ClassVar[Rule | None]
 
     def scalars(self) -> tuple[float, ...]:
         """The hyperparameters as floats, in the order in which the rules take them."""
@@ -75,6 +79,35 @@ class Activation:
         """``ȧ = φ' ⊙ ż``, forward mode: `backward` again, for every Jacobian here is symmetric."""
         return self.backward(ops, saved, dz, out)
 
+    def backward_tangent(
+        self, ops: Operations, saved: Array, dsaved: Array | None, dy: Array, ddy: Array
+    ) -> tuple[Array, Array]:
+        """`backward` and its tangent: ``φ' ⊙ dy`` and ``φ' ⊙ ḋy + (∂φ'/∂s ⊙ ṡ) ⊙ dy``.
+
+        Args:
+            ops: the operations of the backend.
+            saved: ``s``, the output or the input of `forward`, as `saves` says.
+            dsaved: its tangent ``ṡ``; ``None`` for 0.
+            dy: ``∂L/∂a``, ``(m, n)``.
+            ddy: its tangent.
+
+        Returns:
+            ``∂L/∂z`` and its tangent, ``(m, n)``.
+
+        Raises:
+            ArgumentError: if the activation has no rule ``curvature``.
+        """
+        if not hasattr(self, "curvature"):
+            name = type(self).__name__
+            raise ArgumentError(
+                "activation must have a rule curvature for second derivatives, None if φ'' is 0; "
+                f"got {name}()."
+            )
+        dz, ddz = self.backward(ops, saved, dy), self.backward(ops, saved, ddy)
+        if self.curvature is None or dsaved is None:
+            return dz, ddz
+        return dz, ddz + ops.chain(self.curvature, dsaved * dy, saved, scalars=self.scalars())
+
 
 class Identity(Activation):
     """``φ(z) = z``; ``φ' = 1``. Nothing is copied.
@@ -85,6 +118,7 @@ class Identity(Activation):
 
     value = staticmethod(rules.identity)
     derivative = staticmethod(rules.one)
+    curvature = None
 
     def forward(self, ops: Operations, z: Array, out: Array | None = None) -> Array:
         """``z`` itself."""
@@ -116,6 +150,7 @@ class Affine(Activation):
 
     value = staticmethod(rules.affine)
     derivative = staticmethod(rules.affine_slope)
+    curvature = None
 
     def __post_init__(self) -> None:
         require_number(self.slope, "slope")
@@ -161,6 +196,7 @@ class Sigmoid(Activation):
 
     value = staticmethod(rules.sigmoid)
     derivative = staticmethod(rules.sigmoid_slope)
+    curvature = staticmethod(curvatures.sigmoid_curvature)
 
 
 class Tanh(Activation):
@@ -175,6 +211,7 @@ class Tanh(Activation):
 
     value = staticmethod(rules.tanh)
     derivative = staticmethod(rules.tanh_slope)
+    curvature = staticmethod(curvatures.tanh_curvature)
 
 
 class ReLU(Activation):
@@ -192,6 +229,7 @@ class ReLU(Activation):
 
     value = staticmethod(rules.relu)
     derivative = staticmethod(rules.relu_slope)
+    curvature = None
 
 
 @dataclass(frozen=True)
@@ -217,6 +255,7 @@ class LeakyReLU(Activation):
 
     value = staticmethod(rules.leaky_relu)
     derivative = staticmethod(rules.leaky_relu_slope)
+    curvature = None
 
     def __post_init__(self) -> None:
         require_number(self.alpha, "alpha", above=0)
@@ -246,6 +285,7 @@ class ELU(Activation):
 
     value = staticmethod(rules.elu)
     derivative = staticmethod(rules.elu_slope)
+    curvature = staticmethod(curvatures.elu_curvature)
 
     def __post_init__(self) -> None:
         require_number(self.alpha, "alpha", above=0)
@@ -268,6 +308,7 @@ class SELU(Activation):
 
     value = staticmethod(rules.selu)
     derivative = staticmethod(rules.selu_slope)
+    curvature = staticmethod(curvatures.selu_curvature)
 
 
 class Softplus(Activation):
@@ -285,6 +326,7 @@ class Softplus(Activation):
 
     value = staticmethod(rules.softplus)
     derivative = staticmethod(rules.softplus_slope)
+    curvature = staticmethod(curvatures.softplus_curvature)
 
 
 class GELU(Activation):
@@ -301,6 +343,7 @@ class GELU(Activation):
 
     value = staticmethod(rules.gelu)
     derivative = staticmethod(rules.gelu_slope)
+    curvature = staticmethod(curvatures.gelu_curvature)
     saves = "input"
 
 
@@ -318,6 +361,7 @@ class GELUTanh(Activation):
 
     value = staticmethod(rules.gelu_tanh)
     derivative = staticmethod(rules.gelu_tanh_slope)
+    curvature = staticmethod(curvatures.gelu_tanh_curvature)
     saves = "input"
 
 
@@ -336,6 +380,7 @@ class SiLU(Activation):
 
     value = staticmethod(rules.silu)
     derivative = staticmethod(rules.silu_slope)
+    curvature = staticmethod(curvatures.silu_curvature)
     saves = "input"
 
 
@@ -353,6 +398,7 @@ class HardSigmoid(Activation):
 
     value = staticmethod(rules.hard_sigmoid)
     derivative = staticmethod(rules.hard_sigmoid_slope)
+    curvature = None
 
 
 class Exponential(Activation):
@@ -367,6 +413,7 @@ class Exponential(Activation):
 
     value = staticmethod(rules.exponential)
     derivative = staticmethod(rules.identity)
+    curvature = staticmethod(curvatures.exponential_curvature)
 
 
 class Softmax(Activation):
@@ -389,3 +436,14 @@ class Softmax(Activation):
     def backward(self, ops: Operations, saved: Array, dy: Array, out: Array | None = None) -> Array:
         """``a ⊙ (dy - Σ_k a_k dy_k)``."""
         return saved * (dy - ops.xp.sum(saved * dy, axis=1, keepdims=True))
+
+    def backward_tangent(
+        self, ops: Operations, saved: Array, dsaved: Array | None, dy: Array, ddy: Array
+    ) -> tuple[Array, Array]:
+        """``a ⊙ (dy - Σ_k a_k dy_k)`` and its derivative along ``ȧ`` and ``ḋy``."""
+        dz, ddz = self.backward(ops, saved, dy), self.backward(ops, saved, ddy)
+        if dsaved is None:
+            return dz, ddz
+        inner = ops.xp.sum(saved * dy, axis=1, keepdims=True)
+        moved = ops.xp.sum(dsaved * dy, axis=1, keepdims=True)
+        return dz, ddz + dsaved * (dy - inner) - saved * moved

@@ -85,7 +85,7 @@ def test_forward_mode_is_reverse_mode(name, place, rng):
     direction = place.writable(rng.normal(size=model.layout.size))
     dX = place.array(rng.normal(size=X.shape))
     weights = place.array(rng.normal(size=output.shape))
-    tangent = network.jvp(p, network.by_layer(direction), tapes, dX, contexts)
+    tangent, _ = network.jvp(p, network.by_layer(direction), tapes, dX, contexts)
     grad = place.backend.zeros(model.layout.size)
     contexts[0].need_dx = True
     d_input = network.backward(p, network.by_layer(grad), tapes, weights, contexts)
