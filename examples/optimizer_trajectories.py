@@ -1,7 +1,7 @@
 """The classical figure: six first-order methods on x²/20 + y², from (-7, 2).
 
 Gradient descent zigzags across the valley, momentum rolls through it in an arc, and the adaptive
-methods rescale the axes and go straight. Run it with
+methods rescale the axes and go straight. A cross marks the start, a star the minimum. Run it with
 
     python examples/optimizer_trajectories.py [FILE]
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import sys
 
+from lesson import COLOURS
 from matplotlib.figure import Figure
 
 from xpnet.minimize import compare, table
@@ -34,12 +35,16 @@ def main(file: str) -> None:
     function = Bowl()
     results = compare(function, METHODS, (-7.0, 2.0), max_iter=STEPS)
     print(table(results))
-    figure = Figure(figsize=(12, 10), layout="constrained")
+    figure = Figure(figsize=(11, 8), layout="constrained")
     axes = figure.subplot_mosaic("abc;def;ggg")
-    for place, result in zip("abcdef", results, strict=True):
-        plot_trajectories(function, [result], ax=axes[place]).set_title(result.name)
+    for place, result, colour in zip("abcdef", results, COLOURS, strict=False):
+        ax = plot_trajectories(function, [result], ax=axes[place])
+        ax.get_lines()[0].set_color(colour)
+        ax.set_title(result.name, color=colour, fontweight="bold")
+        ax.get_legend().remove()
+    axes["g"].set_prop_cycle(color=COLOURS)
     plot_convergence(results, least=function.least, ax=axes["g"])
-    figure.savefig(file, dpi=120)
+    figure.savefig(file, dpi=100)
     print(f"Wrote {file}.")
 
 

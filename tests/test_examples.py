@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import subprocess
@@ -13,7 +14,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
 FASHION = ROOT.parent / "shared" / "data" / "fashion-mnist"
-NOT_RUN = {"reference_report"}  # imported by reference_experiment
+NOT_RUN = {"reference_report", "lesson"}  # imported by others
 
 needs_fashion = pytest.mark.skipif(
     not FASHION.is_dir(), reason="Fashion-MNIST is not in ../shared/data: nothing to train on"
@@ -21,8 +22,21 @@ needs_fashion = pytest.mark.skipif(
 
 SMALL = ["--seeds", "2", "--rows", "300", "--epochs", "2", "--out", "here"]
 
+
+def lesson(*arguments: str) -> tuple[list[str], str, list[str]]:
+    """A lesson, whose table is read by one of the claims below."""
+    return ([*arguments, "--out", "here/lesson.png"], "^Wrote here", ["here/lesson.png"])
+
+
 # name: (arguments, what it prints, the pictures that it writes)
 CASES = {
+    "perceptron_bound": lesson("--sets", "5"),
+    "xor": lesson("--epochs", "200", "--seeds", "5"),
+    "approximation_by_hand": lesson("--points", "200"),
+    "approximation_by_width": lesson("--epochs", "300", "--seeds", "1", "--largest", "16"),
+    "overfitting": lesson("--epochs", "1200"),
+    "batch_norm_learning_rate": lesson("--epochs", "5", "--seeds", "1"),
+    "optimizers_compared": lesson("--epochs", "4"),
     "one_word": (["numpy", "--epochs", "3"], r"numpy, CPU, float32: 3 epochs .* 0\.9\d+$", []),
     "one_neuron": (["--epochs", "300"], r"difference = \d\.\de-(0[6-9]|1\d)$", ["one_neuron.png"]),
     "hand_written_loop": (["--epochs", "4"], r"0\.9\d+ with the last θ", ["hand_written_loop.png"]),
@@ -34,6 +48,86 @@ CASES = {
     ),
 }
 MARKS = {"reference_experiment": [needs_fashion]}
+
+
+Rows = dict[str, list[float]]
+
+
+def rows(printed: str) -> Rows:
+    """The tables that were printed: the first cell of a line, and the numbers that follow."""
+    cells = [re.split(r"\s{2,}", line.strip(), maxsplit=1) for line in printed.splitlines()]
+    number = r"(?<![\w-])\d+(?:\.\d+)?(?:e[+-]\d+)?"
+    return {line[0]: [float(n) for n in re.findall(number, line[-1])] for line in cells if line[0]}
+
+
+def perceptron_keeps_its_bound(table: Rows) -> None:
+    for gap in ("0.8", "0.4", "0.2", "0.1"):
+        _, mean, most, mean_bound, least_bound = table[gap]
+        assert 1 <= mean <= most
+        assert least_bound <= mean_bound
+    shares = [n[-1] for line, n in table.items() if line.startswith("no count was above")]
+    assert 0 < shares[0] <= 1
+    (mistakes,) = [n[0] for line, n in table.items() if line.startswith("the picture")]
+    assert 1 <= mistakes <= table["at most 100 by the widest margin"][0]
+
+
+def xor_needs_a_hidden_layer(table: Rows) -> None:
+    loss, best, learned, _ = table["0"]
+    assert loss == pytest.approx(math.log(2), abs=1e-3)
+    assert best <= 0.75
+    assert learned == 0
+    loss, best, learned, seeds = table["8"]
+    assert loss < 0.01
+    assert best == 1
+    assert learned == seeds
+
+
+def regions_have_the_areas_of_their_corners(table: Rows) -> None:
+    for region in ("a half-plane", "AND: a pentagon", "OR: a star"):
+        by_network, by_corners = table[region][-2:]
+        assert by_network == pytest.approx(by_corners, abs=0.02)
+
+
+def error_falls_with_width(table: Rows) -> None:
+    assert table["16"][0] < 0.6 * table["2"][0]
+
+
+def l2_cures_overfitting(table: Rows) -> None:
+    few, many, cured, stiff = (
+        table[name]
+        for name in (
+            "too few: 2 units",
+            "too many: 100 units",
+            "100 units, λ = 0.003",
+            "100 units, λ = 0.05",
+        )
+    )
+    assert many[0] < cured[0] < stiff[0] < few[0]  # on the training data
+    assert cured[1] < 0.9 * many[1]  # on the test data
+    assert cured[1] < min(few[1], stiff[1])
+
+
+def batch_norm_permits_ten_times_the_rate(table: Rows) -> None:
+    (line,) = [line for line in table if line.startswith("largest rate")]
+    plain, normalized = table[line][-2:]
+    assert normalized >= 9.9 * plain
+
+
+def every_optimizer_is_faster_than_sgd(table: Rows) -> None:
+    names = ("Momentum", "AdaGrad", "RMSProp", "AdaDelta", "Adam")
+    assert max(table[name][0] for name in names) < table["SGD"][0]
+    assert min(table[name][1] for name in names) > table["SGD"][1]
+
+
+CLAIMS = {
+    "perceptron_bound": perceptron_keeps_its_bound,
+    "xor": xor_needs_a_hidden_layer,
+    "approximation_by_hand": regions_have_the_areas_of_their_corners,
+    "approximation_by_width": error_falls_with_width,
+    "overfitting": l2_cures_overfitting,
+    "batch_norm_learning_rate": batch_norm_permits_ten_times_the_rate,
+    "optimizers_compared": every_optimizer_is_faster_than_sgd,
+}
 
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -63,6 +157,8 @@ def test_example(name: str, tmp_path: Path):
     assert re.search(printed, done.stdout, re.MULTILINE), done.stdout
     for picture in pictures:
         assert (tmp_path / picture).read_bytes().startswith(b"\x89PNG")
+    if name in CLAIMS:
+        CLAIMS[name](rows(done.stdout))
 
 
 def test_every_example_is_run_and_listed():
@@ -70,6 +166,13 @@ def test_every_example_is_run_and_listed():
     assert names == set(CASES) | NOT_RUN
     listed = (EXAMPLES / "README.md").read_text(encoding="utf-8")
     assert {name for name in names if f"{name}.py" in listed} == names
+
+
+def test_every_picture_is_shown_and_small():
+    listed = (EXAMPLES / "README.md").read_text(encoding="utf-8")
+    for picture in sorted((ROOT / "docs" / "lessons").glob("*.png")):
+        assert f"](../docs/lessons/{picture.name})" in listed, picture.name
+        assert picture.stat().st_size < 120_000, picture.name
 
 
 def test_one_word_without_a_gpu_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
