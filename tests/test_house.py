@@ -42,6 +42,7 @@ ROOMS = [
     "perceptron",
     "serialization",
     "model",
+    "inspection",
     "plots",
     "doctor",
     "cli",

@@ -39,6 +39,7 @@ from xpnet.errors import (
     MissingExtraError,
     NonFiniteError,
 )
+from xpnet.inspection import LayerRecorder, inspect_layers
 from xpnet.layers import Activation, BatchNorm, Dense, Dropout
 from xpnet.losses import (
     MAE,
@@ -113,6 +114,7 @@ __all__ = [
     "History",
     "Huber",
     "Identity",
+    "LayerRecorder",
     "LeakyReLU",
     "Lion",
     "MinMax",
@@ -142,6 +144,7 @@ __all__ = [
     "data",
     "get_backend",
     "initializers",
+    "inspect_layers",
     "load",
     "losses",
     "metrics",
