@@ -35,6 +35,8 @@ CASES = {
     "approximation_by_hand": lesson("--points", "200"),
     "approximation_by_width": lesson("--epochs", "300", "--seeds", "1", "--largest", "16"),
     "overfitting": lesson("--epochs", "1200"),
+    "vanishing_gradients": lesson("--epochs", "3"),
+    "initializers_compared": lesson("--epochs", "3"),
     "batch_norm_learning_rate": lesson("--epochs", "5", "--seeds", "1"),
     "optimizers_compared": lesson("--epochs", "4"),
     "one_word": (["numpy", "--epochs", "3"], r"numpy, CPU, float32: 3 epochs .* 0\.9\d+$", []),
@@ -107,6 +109,34 @@ def l2_cures_overfitting(table: Rows) -> None:
     assert cured[1] < min(few[1], stiff[1])
 
 
+def sigmoids_lose_the_gradient(table: Rows) -> None:
+    first, last, factor, loss, _ = table["sigmoid"]
+    assert first < 1e-4 * last
+    assert factor == pytest.approx(0.25, abs=0.05)
+    assert loss > 2.2
+    for name in ("relu", "sigmoid, batch norm"):
+        first, last, factor, loss, _ = table[name]
+        assert first > 0.1 * last
+        assert factor == pytest.approx(1.0, abs=0.1)
+        assert loss < 2.0
+
+
+SETTINGS = ("Zeros", "Ones", "Constant(0.1)", "Normal(0.01)", "Normal(1)", "Uniform(1)")
+SETTINGS += ("LecunNormal", "LecunUniform", "GlorotNormal", "GlorotUniform")
+SETTINGS += ("HeNormal", "HeUniform", "Orthogonal")
+
+
+def scale_decides_what_is_learned(table: Rows) -> None:
+    spread, saturated, loss = ({name: table[name][i] for name in SETTINGS} for i in (2, 3, 4))
+    for name in ("Zeros", "Ones", "Constant(0.1)", "Normal(0.01)"):
+        assert spread[name] < 1e-3
+        assert loss[name] == pytest.approx(math.log(10), abs=0.05)
+    assert min(saturated["Normal(1)"], saturated["Uniform(1)"]) > 0.5
+    assert spread["LecunUniform"] < 0.3 * spread["LecunNormal"]
+    learned = ("LecunNormal", "GlorotNormal", "GlorotUniform", "HeNormal", "HeUniform")
+    assert max(loss[name] for name in (*learned, "Orthogonal")) < 1.5
+
+
 def batch_norm_permits_ten_times_the_rate(table: Rows) -> None:
     (line,) = [line for line in table if line.startswith("largest rate")]
     plain, normalized = table[line][-2:]
@@ -125,6 +155,8 @@ CLAIMS = {
     "approximation_by_hand": regions_have_the_areas_of_their_corners,
     "approximation_by_width": error_falls_with_width,
     "overfitting": l2_cures_overfitting,
+    "vanishing_gradients": sigmoids_lose_the_gradient,
+    "initializers_compared": scale_decides_what_is_learned,
     "batch_norm_learning_rate": batch_norm_permits_ten_times_the_rate,
     "optimizers_compared": every_optimizer_is_faster_than_sgd,
 }
