@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from xpnet.backend import Array, Backend, as_array, backend_of, namespace_of
-from xpnet.errors import describe, require, require_number
+from xpnet.errors import require, require_number
 from xpnet.minimize.differences import central_gradient
 
 
@@ -82,7 +82,7 @@ def complex_step_gradient(fun: Callable[[Array], Any], x: Array, *, h: float = 1
             hasattr(out, "dtype") and namespace_of(out).isdtype(out.dtype, "complex floating")
         )
         do = "It must be analytic: without abs, maximum, comparisons or a cast to real numbers."
-        require(is_complex, "fun", "return a complex number for a complex x", describe(out), do)
+        require(is_complex, "fun", "return a complex number for a complex x", out, do)
         require(getattr(out, "shape", ()) == (), "fun", "return one number", out)
         slopes.append(complex(out).imag / h)
     return xp.reshape(backend.asarray(slopes, dtype=x.dtype), shape)
@@ -103,5 +103,5 @@ def _number(out: Any) -> float:
     try:
         return float(out)
     except TypeError:
-        require(False, "fun", "return one real number", describe(out))
+        require(False, "fun", "return one real number", out)
         raise
