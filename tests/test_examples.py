@@ -39,6 +39,11 @@ CASES = {
     "initializers_compared": lesson("--epochs", "3"),
     "batch_norm_learning_rate": lesson("--epochs", "5", "--seeds", "1"),
     "optimizers_compared": lesson("--epochs", "4"),
+    "derivatives": (
+        ["--epochs", "300", "--out", "here/lesson.png"],
+        r"^layers.1.bias .* right\n(.*\n)before Hessian +\d\S+ +-\d\S+ +12 .*\n.* -0.00000 +0 ",
+        ["here/lesson.png"],
+    ),
     "one_word": (["numpy", "--epochs", "3"], r"numpy, CPU, float32: 3 epochs .* 0\.9\d+$", []),
     "one_neuron": (["--epochs", "300"], r"difference = \d\.\de-(0[6-9]|1\d)$", ["one_neuron.png"]),
     "hand_written_loop": (["--epochs", "4"], r"0\.9\d+ with the last θ", ["hand_written_loop.png"]),
@@ -149,7 +154,15 @@ def every_optimizer_is_faster_than_sgd(table: Rows) -> None:
     assert min(table[name][1] for name in names) > table["SGD"][1]
 
 
+def three_modes_agree(table: Rows) -> None:
+    assert table["forward mode"][0] < 1e-14
+    (default,), (fixed,) = table["h = eps^(1/3) max(1, |θ|)"], table["h = 1e-8"]
+    assert default < 1e-9
+    assert fixed > 30 * default
+
+
 CLAIMS = {
+    "derivatives": three_modes_agree,
     "perceptron_bound": perceptron_keeps_its_bound,
     "xor": xor_needs_a_hidden_layer,
     "approximation_by_hand": regions_have_the_areas_of_their_corners,
