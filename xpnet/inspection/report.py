@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import overload
 
 from xpnet.backend import HostArray
 
@@ -66,7 +67,8 @@ class InspectionReport:
     """What every layer does with the rows; ``print`` shows it as a table.
 
     Attributes:
-        layers: one `LayerReport` a layer, in order; the report can be indexed and gone through.
+        layers: one `LayerReport` a layer, in order. ``report[0]`` is one of them, ``report[1:]`` a
+            report of some.
         n_rows: how many rows were looked at.
         loss: the loss on them; ``None`` without targets.
     """
@@ -75,7 +77,13 @@ class InspectionReport:
     n_rows: int
     loss: float | None
 
-    def __getitem__(self, index: int) -> LayerReport:
+    @overload
+    def __getitem__(self, index: int) -> LayerReport: ...
+    @overload
+    def __getitem__(self, index: slice) -> InspectionReport: ...
+    def __getitem__(self, index: int | slice) -> LayerReport | InspectionReport:
+        if isinstance(index, slice):
+            return InspectionReport(self.layers[index], self.n_rows, self.loss)
         return self.layers[index]
 
     def __iter__(self) -> Iterator[LayerReport]:
@@ -85,7 +93,7 @@ class InspectionReport:
         return len(self.layers)
 
     def __str__(self) -> str:
-        width = max(24, *(len(layer.name) for layer in self))
+        width = max([24, *(len(layer.name) for layer in self)])
         head = f"{'output':^40}"
         names = f"{'mean':>10}{'std':>10}{'saturated':>11}{'dead':>9}"
         if self.loss is not None:
