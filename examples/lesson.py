@@ -9,11 +9,9 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
-BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
-YELLOW, SKY, BLACK, GREY = "#E69F00", "#56B4E9", "#222222", "#999999"
-"""The palette of M. Okabe and K. Ito (2008), which the colour-blind can tell apart."""
+from xpnet.plots.style import COLOURS
 
-COLOURS = [BLUE, ORANGE, GREEN, PURPLE, YELLOW, SKY, BLACK]
+BLUE, ORANGE, GREEN, PURPLE, YELLOW, SKY, BLACK, GREY = COLOURS
 
 STYLE = {
     "axes.prop_cycle": matplotlib.cycler(color=COLOURS),

@@ -22,9 +22,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from lesson import BLACK, BLUE, GREEN, GREY, ORANGE, PURPLE, arguments, new_figure, save
+from lesson import BLACK, BLUE, GREEN, ORANGE, PURPLE, arguments, new_figure, save
 
 from xpnet.perceptron import Perceptron, Separator, mistake_bound, widest_separator
+from xpnet.plots import decision_regions
 
 
 def classes(gap: float, rng: np.random.Generator, n: int = 40) -> tuple[np.ndarray, np.ndarray]:
@@ -50,14 +51,10 @@ def main(sets: int, out: Path) -> None:
     found, widest = Perceptron().fit(X, y), widest_separator(X, y)
     print(f"the picture on the left: {found.n_mistakes} mistakes in {found.n_passes} passes,")
     print(f"at most {mistake_bound(X, y, widest):.0f} by the widest margin")
-    left.plot(*X[y > 0].T, "o", color=BLUE, label="class +1")
-    left.plot(*X[y < 0].T, "s", color=ORANGE, label="class −1")
-    draw_line(left, found.last, 0, color=BLACK, label=f"after {found.n_mistakes} mistakes")
-    for score, label in ((-1, None), (0, "the widest"), (1, None)):
-        draw_line(left, widest, score, color=GREY, ls=":" if score else "--", label=label)
-    left.set(xlabel="x₁", ylabel="x₂", aspect="equal", xlim=(-1.1, 1.1), ylim=(-1.1, 1.1))
-    left.set(xticks=[-1, 0, 1], yticks=[-1, 0, 1])
-    left.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    decision_regions(found, X, y, names=("x₁", "x₂"), ax=left)
+    for score, dashes in ((-1, ":"), (0, "--"), (1, ":")):
+        draw_line(left, widest, score, color=BLACK, ls=dashes, lw=1)
+    left.set(title=f"After {found.n_mistakes} mistakes; dashed: the widest margin", aspect="equal")
 
     print(f"\n{'gap':>5}{'sets':>6}{'mean mistakes':>15}{'most':>6}{'mean bound':>12}{'least':>7}")
     highest = 0.0

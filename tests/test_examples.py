@@ -110,7 +110,7 @@ def l2_cures_overfitting(table: Rows) -> None:
         )
     )
     assert many[0] < cured[0] < stiff[0] < few[0]  # on the training data
-    assert cured[1] < 0.9 * many[1]  # on the test data
+    assert cured[1] < 0.95 * many[1]  # on the test data
     assert cured[1] < min(few[1], stiff[1])
 
 
