@@ -37,6 +37,7 @@ CASES = {
     "overfitting": lesson("--epochs", "1200"),
     "vanishing_gradients": lesson("--epochs", "3"),
     "initializers_compared": lesson("--epochs", "3"),
+    "pictures": lesson("--epochs", "3"),
     "batch_norm_learning_rate": lesson("--epochs", "5", "--seeds", "1"),
     "optimizers_compared": lesson("--epochs", "4"),
     "derivatives": (
@@ -142,6 +143,14 @@ def scale_decides_what_is_learned(table: Rows) -> None:
     assert max(loss[name] for name in (*learned, "Orthogonal")) < 1.5
 
 
+def confusion_is_counted(table: Rows) -> None:
+    ((right, total),) = [n for line, n in table.items() if "are named correctly" in line]
+    assert 0.8 * total < right < total == 359
+    mistakes = [n for line, n in table.items() if re.fullmatch(r"\d", line)]
+    assert mistakes
+    assert all(taken_for <= 9 and often >= 0 for taken_for, often in mistakes)
+
+
 def batch_norm_permits_ten_times_the_rate(table: Rows) -> None:
     (line,) = [line for line in table if line.startswith("largest rate")]
     plain, normalized = table[line][-2:]
@@ -170,6 +179,7 @@ CLAIMS = {
     "overfitting": l2_cures_overfitting,
     "vanishing_gradients": sigmoids_lose_the_gradient,
     "initializers_compared": scale_decides_what_is_learned,
+    "pictures": confusion_is_counted,
     "batch_norm_learning_rate": batch_norm_permits_ten_times_the_rate,
     "optimizers_compared": every_optimizer_is_faster_than_sgd,
 }
