@@ -19,6 +19,7 @@ from xpnet import (
     Dropout,
     Exponential,
     GELUTanh,
+    HalfMSE,
     HardSigmoid,
     Identity,
     LeakyReLU,
@@ -34,6 +35,7 @@ from xpnet import (
 from xpnet.derivatives import (
     check_gradients,
     gradient,
+    hessian,
     input_jacobian,
     jvp,
     parameter_jacobian,
@@ -298,6 +300,11 @@ def test_a_network_without_parameters(place):
     close(place.host(jvp(model, X, dX)), slope * place.host(dX), 1e-14)
     assert place.host(jvp(model, X)).tolist() == np.zeros((M, N)).tolist()
     assert vjp(model, X, dX)[1].shape == (0,)
+    for mode in ("reverse", "forward", "numerical"):
+        assert parameter_jacobian(model, X, mode).shape == (M, N, 0)
+        diagonal = np.einsum("ijk,jk->ijk", np.stack([slope] * N, axis=2), np.eye(N))
+        close(place.host(input_jacobian(model, X, mode)), diagonal, 1e-8)
+    assert hessian(model, X, dX, HalfMSE()).shape == (0, 0)
 
 
 # --- the door -------------------------------------------------------------------------------------

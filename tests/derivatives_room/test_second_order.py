@@ -434,6 +434,18 @@ X0, V0 = np.ones((M, N)), np.zeros(16)
             "(1, 1).",
         ),
         (
+            lambda: hvp(MODEL, X0, CLASSES, CrossEntropy(), V0 * 1j),
+            "v must hold real numbers; got a complex128 array of shape (16,).",
+        ),
+        (
+            lambda: hvp(MODEL, X0, CLASSES, CrossEntropy(), V0, training="no"),
+            "training must be a bool; got 'no'.",
+        ),
+        (
+            lambda: hvp(MODEL, X0, CLASSES, CrossEntropy(), V0, seed=-1),
+            "seed must be an integer of at least 0; got -1.",
+        ),
+        (
             lambda: hessian(MLP(784, [200], 10), np.zeros((M, 784)), CLASSES, CrossEntropy()),
             "the Hessian must fit into 1 GiB; got 159,010 × 159,010 numbers, 94.2 GiB. "
             "Take products with it, by hvp. Or allow more with max_bytes=.",

@@ -158,13 +158,12 @@ def _of_network(
     how: Any = {"training": training, "seed": seed, "dtype": "float64"}
     point = point_of(model, X, **how)
     y, weight = targets(point, y, loss, weight)
-    theta = point.backend.asarray(model.theta, point.backend.dtype)
 
     def value(moved: Array) -> float:
-        return float(loss.value(point.at(moved).output, y, weight))
+        return float(loss.value(point.at(theta=moved).output, y, weight))
 
     here, dy = loss.value_and_grad(point.output, y, weight)
-    return _task(value, theta, point.pull(dy)[1], float(here))
+    return _task(value, point.theta, point.pull(dy)[1], float(here))
 
 
 def _of_function(subject: Any, x: Array, jac: Function | None) -> _Task:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import Literal, TypeAlias, get_args
 
-from xpnet.backend import Array
-from xpnet.derivatives.point import LARGEST, Point, each, point_of, require_room
+from xpnet.backend import Array, namespace_of
+from xpnet.derivatives.point import LARGEST, filled, point_of, require_room
 from xpnet.errors import unknown_name
-from xpnet.minimize.differences import relative_step
+from xpnet.minimize.differences import nudged, relative_step
 from xpnet.training.step import Model
 
 Mode: TypeAlias = Literal["reverse", "forward", "numerical"]
 """How a Jacobian is found: by rows, by columns, or by central differences."""
+
+_ELSE = "Take fewer rows, or products with jvp and vjp."
 
 
 def input_jacobian(
@@ -48,26 +50,25 @@ def input_jacobian(
     """
     _check(mode)
     point = point_of(model, X, theta)
-    xp, backend = point.backend.xp, point.backend
-    (m, n_in), n_out = point.X.shape, point.output.shape[1]
-    do = "Take fewer rows, or products with jvp and vjp."
-    require_room("the Jacobians", (m, n_out, n_in), backend, max_bytes, do)
-    if mode == "reverse":
-        return each(
-            n_out, lambda k: point.pull(_column(point.output, k), need_dx=True)[0], backend, 1
-        )
-    if mode == "forward":
-        return each(n_in, lambda j: point.push(_column(point.X, j), None)[0], backend, 2)
+    shape = (*point.output.shape, point.X.shape[1])
+    require_room("the Jacobians", shape, point.backend, max_bytes, _ELSE)
+
+    def row(k: int) -> Array:
+        return point.pull(_column(point.output, k), need_dx=True)[0]
+
+    def column(j: int) -> Array:
+        return point.push(_column(point.X, j), None)[0]
 
     def slope(j: int) -> Array:
-        size = xp.maximum(xp.abs(point.X[:, j : j + 1]), xp.ones_like(point.X[:, :1]))
-        step = _column(point.X, j) * (relative_step(backend.dtype_name) * size)
+        unit, h = _column(point.X, j), relative_step(point.backend.dtype_name)
+        step = h * point.backend.xp.maximum(abs(point.X), unit) * unit
         above, below = point.X + step, point.X - step
         width = above[:, j : j + 1] - below[:, j : j + 1]
-        at = [point_of(model, x, theta).output for x in (above, below)]
-        return (at[0] - at[1]) / width
+        return (point.at(X=above).output - point.at(X=below).output) / width
 
-    return each(n_in, slope, backend, 2)
+    if mode == "reverse":
+        return filled(shape, 1, row, point.backend)
+    return filled(shape, 2, column if mode == "forward" else slope, point.backend)
 
 
 def parameter_jacobian(
@@ -103,26 +104,25 @@ def parameter_jacobian(
     """
     _check(mode)
     point = point_of(model, X, theta)
-    backend, size = point.backend, model.network.layout.size
-    (m, n_out) = point.output.shape
-    do = "Take fewer rows, or products with jvp and vjp."
-    require_room("the Jacobians", (m, n_out, size), backend, max_bytes, do)
-    if mode == "reverse":
-        return each(
-            m, lambda i: _gradients(point_of(model, point.X[i : i + 1, :], theta)), backend, 0
-        )
-    at = backend.asarray(model.theta if theta is None else theta, backend.dtype)
-    zero = backend.zeros(size)
-    if mode == "forward":
-        return each(size, lambda j: point.push(None, _moved(zero, j, 1.0))[0], backend, 2)
+    size = model.network.layout.size
+    shape, zero = (*point.output.shape, size), point.backend.zeros(size)
+    require_room("the Jacobians", shape, point.backend, max_bytes, _ELSE)
+
+    def rows(i: int) -> Array:
+        one = point.at(X=point.X[i : i + 1, :])
+        return filled(shape[1:], 0, lambda k: one.pull(_column(one.output, k))[1], one.backend)
+
+    def column(j: int) -> Array:
+        return point.push(None, nudged(zero, j, 1.0)[0])[0]
 
     def slope(j: int) -> Array:
-        h = relative_step(backend.dtype_name) * max(1.0, abs(float(at[j])))
-        above, below = _moved(at, j, h), _moved(at, j, -h)
-        ends = [point_of(model, point.X, x).output for x in (above, below)]
-        return (ends[0] - ends[1]) / (float(above[j]) - float(below[j]))
+        h = relative_step(point.backend.dtype_name) * max(1.0, abs(float(point.theta[j])))
+        (above, up), (below, down) = (nudged(point.theta, j, step) for step in (h, -h))
+        return (point.at(theta=above).output - point.at(theta=below).output) / (up - down)
 
-    return each(size, slope, backend, 2)
+    if mode == "reverse":
+        return filled(shape, 0, rows, point.backend)
+    return filled(shape, 2, column if mode == "forward" else slope, point.backend)
 
 
 def _check(mode: str) -> None:
@@ -130,21 +130,8 @@ def _check(mode: str) -> None:
         raise unknown_name("mode", mode, get_args(Mode))
 
 
-def _gradients(point: Point) -> Array:
-    """The gradient of each output of a point with one row, ``(n_out, P)``."""
-    n_out = point.output.shape[1]
-    return each(n_out, lambda k: point.pull(_column(point.output, k))[1], point.backend, 0)
-
-
 def _column(like: Array, k: int) -> Array:
     """1 in column ``k`` and else 0, in the shape of ``like``."""
-    unit = like * 0.0
+    unit = namespace_of(like).zeros_like(like)
     unit[:, k] = 1.0
     return unit
-
-
-def _moved(x: Array, i: int, by: float) -> Array:
-    """``x + by · e_i``."""
-    moved = x + 0.0
-    moved[i] += by
-    return moved

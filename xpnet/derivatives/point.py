@@ -10,15 +10,18 @@ import numpy as np
 
 from xpnet.backend import Array, Backend, as_array
 from xpnet.data.checks import check_features
-from xpnet.errors import Phrase, require, require_type
+from xpnet.errors import Phrase, require, require_count, require_type
 from xpnet.losses import Loss
-from xpnet.losses.base import check_weight
+from xpnet.losses.base import check_weight, is_kind
 from xpnet.network import Network
 from xpnet.parameters import Layout
 from xpnet.training.step import Model
 
 LARGEST = 1 << 30
 """How many bytes a matrix of derivatives may take unless a caller allows more: 1 GiB."""
+
+REAL = ("bool", "integral", "real floating")
+"""The kinds of dtypes that directions and parameters may come in."""
 
 
 class Point:
@@ -36,6 +39,7 @@ class Point:
         seed: of the dropout masks.
 
     Attributes:
+        network, backend, theta, X: as given.
         output: what the network emits, ``(m, n_out)``.
     """
 
@@ -49,18 +53,18 @@ class Point:
         training: bool = False,
         seed: int = 0,
     ) -> None:
-        self.network, self.backend, self.X = network, backend, X
-        self._how = statistics, X, training, seed
+        self.network, self.backend, self.theta, self.X = network, backend, theta, X
+        self._statistics, self._how = statistics, (training, seed)
         self._p = network.by_layer(theta)
         self._contexts = network.contexts(
             backend, statistics, training=training, update_statistics=False, seed=seed
         )
         self.output, self._tapes = network.forward(self._p, X, self._contexts)
 
-    def at(self, theta: Array) -> Point:
-        """The same network on the same rows with other parameters."""
-        statistics, X, training, seed = self._how
-        return Point(self.network, self.backend, theta, statistics, X, training, seed)
+    def at(self, *, theta: Array | None = None, X: Array | None = None) -> Point:
+        """The same network at another θ or on other rows; nothing is checked."""
+        theta, X = self.theta if theta is None else theta, self.X if X is None else X
+        return Point(self.network, self.backend, theta, self._statistics, X, *self._how)
 
     def push(self, dX: Array | None, dtheta: Array | None) -> tuple[Array, list[Any]]:
         """``J (ẋ, θ̇)``, ``(m, n_out)``, and the tangents of the tapes; ``None`` stands for 0."""
@@ -111,6 +115,8 @@ def point_of(
     """
     known = isinstance(getattr(model, "network", None), Network)
     require(known, "model", "be a network with parameters, such as MLP(...)", model)
+    require_type(training, bool, "training")
+    require_count(seed, "seed", low=0)
     backend = model.backend
     if dtype is not None:
         backend = replace(backend, dtype=getattr(backend.xp, dtype), dtype_name=dtype)
@@ -129,7 +135,7 @@ def vector(backend: Backend, layout: Layout, value: Array, name: str) -> Array:
     value = as_array(value)
     rule = f"have the shape ({layout.size},), one number a parameter"
     require(tuple(value.shape) == (layout.size,), name, rule, value)
-    return backend.asarray(value, backend.dtype)
+    return _moved(backend, value, name)
 
 
 def matrix(backend: Backend, shape: tuple[int, ...], value: Array, name: str, like: str) -> Array:
@@ -137,7 +143,7 @@ def matrix(backend: Backend, shape: tuple[int, ...], value: Array, name: str, li
     value = as_array(value)
     rule = f"have the shape of {like}, {shape}"
     require(tuple(value.shape) == shape, name, rule, value)
-    return backend.asarray(value, backend.dtype)
+    return _moved(backend, value, name)
 
 
 def targets(point: Point, y: Array, loss: Loss, weight: Array | None) -> tuple[Array, Array | None]:
@@ -168,9 +174,19 @@ def require_room(
     require(n_bytes <= max_bytes, what, f"fit into {_size(max_bytes)}", got, do)
 
 
-def each(n: int, column: Callable[[int], Array], backend: Backend, axis: int) -> Array:
-    """``column(0), …, column(n - 1)`` stacked along ``axis``."""
-    return backend.xp.stack([column(i) for i in range(n)], axis=axis)
+def filled(
+    shape: tuple[int, ...], axis: int, part: Callable[[int], Array], backend: Backend
+) -> Array:
+    """An array whose slice ``i`` along ``axis`` is ``part(i)``; one copy of it is ever held."""
+    result = backend.empty(*shape)
+    for i in range(shape[axis]):
+        result[(slice(None),) * axis + (i, Ellipsis)] = part(i)
+    return result
+
+
+def _moved(backend: Backend, value: Array, name: str) -> Array:
+    require(is_kind(value, REAL), name, "hold real numbers", value)
+    return backend.asarray(value, backend.dtype)
 
 
 def _size(n_bytes: float) -> str:

@@ -8,7 +8,7 @@ from xpnet.backend import Array
 from xpnet.derivatives.point import (
     LARGEST,
     Point,
-    each,
+    filled,
     point_of,
     require_room,
     targets,
@@ -116,7 +116,7 @@ def hessian(
     require_room("the Hessian", (size, size), backend, max_bytes, do)
     product = hessian_products(point, y, loss, weight)
     identity = backend.xp.eye(size, dtype=backend.dtype, device=backend.device)
-    rows = each(size, lambda i: product(identity[i, :]), backend, 0)
+    rows = filled((size, size), 0, lambda i: product(identity[i, :]), backend)
     return 0.5 * (rows + rows.T)
 
 

@@ -83,26 +83,26 @@ def agreement(eps: float) -> float:
     return 30 * math.sqrt(eps)
 
 
-def central_slope(value: Callable[[Array], float], x: Array, i: int, h: float) -> float:
-    """``(f(x + h e_i) - f(x - h e_i)) / 2h``."""
-    (above, up), (below, down) = _moved(x, i, h), _moved(x, i, -h)
-    return (value(above) - value(below)) / (up - down)
-
-
-def side_slopes(value: Callable[[Array], float], x: Array, i: int, h: float) -> tuple[float, float]:
-    """``(f(x) - f(x - h e_i)) / h`` and ``(f(x + h e_i) - f(x)) / h``: apart at a kink."""
-    (above, up), (below, down) = _moved(x, i, h), _moved(x, i, -h)
-    here = value(x)
-    return (value(below) - here) / down, (value(above) - here) / up
-
-
-def _moved(x: Array, i: int, by: float) -> tuple[Array, float]:
+def nudged(x: Array, i: int, by: float) -> tuple[Array, float]:
     """``x + by · e_i``, and how far it moved: what was stored counts, for rounding changes it."""
     moved = x + 0.0
     moved[i] = float(x[i]) + by
     return moved, float(moved[i]) - float(x[i])
 
 
+def central_slope(value: Callable[[Array], float], x: Array, i: int, h: float) -> float:
+    """``(f(x + h e_i) - f(x - h e_i)) / 2h``."""
+    (above, up), (below, down) = nudged(x, i, h), nudged(x, i, -h)
+    return (value(above) - value(below)) / (up - down)
+
+
+def side_slopes(value: Callable[[Array], float], x: Array, i: int, h: float) -> tuple[float, float]:
+    """``(f(x) - f(x - h e_i)) / h`` and ``(f(x + h e_i) - f(x)) / h``: apart at a kink."""
+    (above, up), (below, down) = nudged(x, i, h), nudged(x, i, -h)
+    here = value(x)
+    return (value(below) - here) / down, (value(above) - here) / up
+
+
 def _one_sided(value: Callable[[Array], float], x: Array, i: int, h: float) -> float:
-    near, far = _moved(x, i, h)[0], _moved(x, i, 2.0 * h)[0]
+    near, far = nudged(x, i, h)[0], nudged(x, i, 2.0 * h)[0]
     return (-3.0 * value(x) + 4.0 * value(near) - value(far)) / (2.0 * h)
