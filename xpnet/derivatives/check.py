@@ -38,6 +38,15 @@ class _Task(NamedTuple):
     tolerance: float
 
 
+class _Compared(NamedTuple):
+    """One entry of the gradient: its central difference, its error, and whether that is a kink."""
+
+    index: int
+    numerical: float
+    error: float
+    kink: bool
+
+
 @overload
 def check_gradients(
     subject: Model,
@@ -155,8 +164,7 @@ def _of_network(
     seed: int,
 ) -> _Task:
     """The loss of a network as a function of θ, in float64."""
-    how: Any = {"training": training, "seed": seed, "dtype": "float64"}
-    point = point_of(model, X, **how)
+    point = point_of(model, X, training=training, seed=seed, dtype="float64")
     y, weight = targets(point, y, loss, weight)
 
     def value(moved: Array) -> float:
@@ -197,26 +205,25 @@ def _parameter(
     chosen = np.arange(size)
     if entries is not None and entries < size:
         chosen = np.sort(rng.choice(size, entries, replace=False))
-    found = [_entry(task, entry.start + int(k)) for k in chosen]
-    wrong = [item for item in found if item[1] > task.tolerance and not item[3]]
-    # NaN is worse than any number.
-    i, error, numerical, kink = max(wrong or found, key=lambda item: (item[1] != item[1], item[1]))
+    found = [_compare(task, entry.start + int(k)) for k in chosen]
+    wrong = [one for one in found if one.error > task.tolerance and not one.kink]
+    worst = max(wrong or found, key=lambda one: one.error)
     return ParameterCheck(
         name=entry.path,
         size=size,
         checked=len(found),
-        error=error,
-        where=layout.where(i),
-        given=float(task.grad[i]),
-        numerical=numerical,
-        kink=kink,
-        n_kinks=sum(item[3] for item in found),
+        error=worst.error,
+        where=layout.where(worst.index),
+        given=float(task.grad[worst.index]),
+        numerical=worst.numerical,
+        kink=worst.kink,
+        n_kinks=sum(one.kink for one in found),
         n_wrong=len(wrong),
     )
 
 
-def _entry(task: _Task, i: int) -> tuple[int, float, float, bool]:
-    """The index, the relative error, the central difference, and whether a kink explains it."""
+def _compare(task: _Task, i: int) -> _Compared:
+    """One entry beside its central difference, and beside both sides of it where they disagree."""
     given = float(task.grad[i])
     h = task.step * max(1.0, abs(float(task.x[i])))
     numerical = central_slope(task.value, task.x, i, h)
@@ -227,9 +234,9 @@ def _entry(task: _Task, i: int) -> tuple[int, float, float, bool]:
     if not math.isfinite(gap):
         error = math.inf
     if error <= task.tolerance:
-        return i, error, numerical, False
+        return _Compared(i, numerical, error, kink=False)
     below, above = side_slopes(task.value, task.x, i, h)
     near = sorted(side_slopes(task.value, task.x, i, h / ZOOM))
     slack = task.tolerance * size + ZOOM * noise
     kink = abs(above - below) >= gap and near[0] - slack <= given <= near[1] + slack
-    return i, error, numerical, kink
+    return _Compared(i, numerical, error, kink)

@@ -46,7 +46,7 @@ def gauss_newton_vp(
         ArgumentError: if an argument is not what it must be.
 
     Reference: N. Schraudolph, "Fast Curvature Matrix-Vector Products for Second-Order Gradient
-    Descent", Neural Computation 14, 2002, section 3.
+    Descent", Neural Computation 14, 2002.
 
     >>> from xpnet import MLP, HalfMSE
     >>> model = MLP(1, [], 1, dtype="float64")
@@ -96,7 +96,7 @@ def fisher_vp(
         ArgumentError: if an argument is not what it must be, or the loss has no distribution.
 
     Reference: J. Martens, "New Insights and Perspectives on the Natural Gradient Method", JMLR 21,
-    2020, sections 5 and 9.
+    2020.
 
     >>> from xpnet import MLP, HalfMSE
     >>> fisher_vp(MLP(1, [], 1, dtype="float64"), [[3.0]], HalfMSE(), [1.0, 0.0])

@@ -58,7 +58,7 @@ def hvp(
         ArgumentError: if an argument is not what it must be.
 
     Reference: B. Pearlmutter, "Fast Exact Multiplication by the Hessian", Neural Computation 6,
-    1994, section 3.
+    1994.
 
     >>> from xpnet import MLP, HalfMSE
     >>> model = MLP(1, [], 1, dtype="float64")
