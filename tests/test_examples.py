@@ -37,6 +37,7 @@ CASES = {
     "overfitting": lesson("--epochs", "1200"),
     "vanishing_gradients": lesson("--epochs", "3"),
     "initializers_compared": lesson("--epochs", "3"),
+    "inside_the_layers": lesson("--rows", "500"),
     "pictures": lesson("--epochs", "3"),
     "batch_norm_learning_rate": lesson("--epochs", "5", "--seeds", "1"),
     "optimizers_compared": lesson("--epochs", "4"),
@@ -151,6 +152,19 @@ def confusion_is_counted(table: Rows) -> None:
     assert all(taken_for <= 9 and often >= 0 for taken_for, often in mistakes)
 
 
+def layers_do_what_the_variance_says(table: Rows) -> None:
+    # The lines of relu come last, and so are those that the table keeps.
+    spread, last, _, _, ratio = table["he"][:5]
+    assert 0.3 * spread < last < 3 * spread
+    assert 0.3 < ratio < 3
+    assert table["zeros"][:5] == [0, 0, 1, 1, 0]
+    for name, sign in (("N(0, 1)", 1), ("N(0, 0.01²)", -1)):
+        spread, last, _, _, ratio = table[name][:5]
+        assert sign * math.log10(last / spread) > 2.5
+        assert sign * math.log10(ratio) > 2.5
+    assert table["lecun"] == table["glorot"] == table["N(0, 0.1²)"]
+
+
 def batch_norm_permits_ten_times_the_rate(table: Rows) -> None:
     (line,) = [line for line in table if line.startswith("largest rate")]
     plain, normalized = table[line][-2:]
@@ -180,6 +194,7 @@ CLAIMS = {
     "vanishing_gradients": sigmoids_lose_the_gradient,
     "initializers_compared": scale_decides_what_is_learned,
     "pictures": confusion_is_counted,
+    "inside_the_layers": layers_do_what_the_variance_says,
     "batch_norm_learning_rate": batch_norm_permits_ten_times_the_rate,
     "optimizers_compared": every_optimizer_is_faster_than_sgd,
 }

@@ -1,5 +1,6 @@
 """What inspection reports: every number that can be predicted, on every backend."""
 
+import itertools
 import math
 
 import numpy as np
@@ -75,6 +76,7 @@ def assert_distribution(found, x, bins):
         np.random.default_rng(2).integers(-3, 4, (30, 3)) * 1.0,
         np.full((4, 2), 7.0),
         np.zeros((3, 1)),
+        np.array([[2.0], [math.nan]]),
         np.array([[1.0, math.nan, -2.0, 0.0], [math.inf, 5.0, -math.inf, 0.0]]),
     ],
 )
@@ -114,6 +116,7 @@ def test_outputs_and_gradients_by_hand_on_every_backend(place):
         report, (a, out), (d_a, d_out), d_weight, strict=True
     ):
         assert_distribution(_rounded(layer.output), output, 10)
+        assert layer.spread == pytest.approx(math.sqrt(output.var(axis=0).mean()), rel=1e-10)
         assert_distribution(_rounded(layer.gradient), gradient, 10)
         assert_distribution(_rounded(layer.weight_gradient), weight, 10)
     assert report.loss == pytest.approx(0.5 * np.sum((out - y) ** 2) / 20, rel=1e-12)
@@ -200,7 +203,8 @@ def test_saturation_is_a_small_slope(place, phi, z, flat, kind):
 
 def test_softmax_is_saturated_where_one_takes_all():
     model = Sequential([Activation(xpnet.Softmax())], n_in=2)
-    report = inspect_layers(model, [[0.0, 0.0], [10.0, 0.0]])
+    # ∂a/∂z = a(1 − a) is at most ¼; at 3.5 it is 0.028 and at 10 it is 5e-5.
+    report = inspect_layers(model, [[0.0, 0.0], [3.5, 0.0], [10.0, 0.0], [-10.0, 0.0]])
     assert report[0].saturated == 0.5
 
 
@@ -280,6 +284,15 @@ def test_small_weights_make_all_sigmoids_alike(X):
         assert layer.output.std == pytest.approx(0.05 / 4, rel=0.3)
 
 
+def test_sigmoids_forget_the_rows_though_their_units_differ(X):
+    """Half of every a is the same for all rows: only the rest, ``w·φ'``, tells rows apart."""
+    report = inspect_layers(deep(xpnet.Sigmoid(), init.LecunNormal()), X)
+    for before, after in itertools.pairwise(report):
+        assert after.spread == pytest.approx(before.spread / 4, rel=0.25)
+    assert report[4].output.std > 0.1
+    assert report[4].spread < 2e-3
+
+
 @pytest.mark.parametrize("phi", [xpnet.Sigmoid(), xpnet.ReLU()], ids=repr)
 def test_batch_norm_heals_unit_weights(X, y, phi):
     report = inspect_layers(
@@ -326,11 +339,23 @@ def test_the_table():
         "3 Dropout(0)",
         "4 Dense(1)",
     ]
-    heads = ["layer", "mean", "std", "saturated", "dead", "std", "zeros", "std"]
+    heads = ["layer", "mean", "std", "spread", "saturated", "dead", "std", "zeros", "std"]
     assert table[1].split() == heads
     assert len({len(line) for line in table[2:]}) == 1
-    assert table[4].split()[2:] == ["0.5", "0.5", "50.0", "%", "0.0", "%", "0.75", "0.0", "%", "–"]
-    assert table[3].split()[4:7] == ["–", "0.0", "%"]
+    assert table[4].split()[2:] == [
+        "0.5",
+        "0.5",
+        "0.5",
+        "50.0",
+        "%",
+        "0.0",
+        "%",
+        "0.75",
+        "0.0",
+        "%",
+        "–",
+    ]
+    assert table[3].split()[5:8] == ["–", "0.0", "%"]
 
 
 def test_what_is_not_finite_is_counted_and_shown():

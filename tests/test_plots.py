@@ -221,7 +221,12 @@ def test_the_corner_says_what_is_saturated_dead_or_not_finite(axes):
     model.layout.views(model.theta)["layers.0.weight"][...] = [[1.0, -1.0]]
     report = inspect_layers(model, [[1.0], [2.0]])
     layer_histograms(report, axes=[[axes]])
-    assert axes.texts[0].get_text().splitlines()[1:] == ["saturated 50 %", "dead 50 %"]
+    assert axes.texts[0].get_text().splitlines() == [
+        f"std {np.std([1, 2, 0, 0]):.2g}",
+        f"spread {np.sqrt(np.mean([0.25, 0])):.2g}",
+        "saturated 50 %",
+        "dead 50 %",
+    ]
     model.theta[...] = np.inf
     (ax,) = layer_histograms(inspect_layers(model, [[1.0], [2.0]])).ravel()
     assert ax.texts[0].get_text().splitlines()[-1] == "not finite 100 %"

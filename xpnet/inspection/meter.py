@@ -57,6 +57,12 @@ class Meter:
         places = xp.concat([xp.astype(places, xp.float64), xp.reshape(n, (1,))])
         return self._put(xp.concat([numbers, shares, places[1:] - places[:-1]]))
 
+    def spread(self, x: Array) -> slice:
+        """Take ``√(mean over columns of the variance over rows)`` of ``x: (m, n)``."""
+        rows = self.xp.astype(x, self.xp.float64)
+        centered = rows - self.xp.mean(rows, axis=0)
+        return self.numbers(self.xp.sqrt(self.xp.mean(centered * centered)))
+
     def read(self, place: slice) -> HostArray:
         """The numbers at ``place``, on the host."""
         if self._host is None:

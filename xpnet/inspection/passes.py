@@ -64,9 +64,9 @@ def inspect_layers(
     >>> import xpnet
     >>> sigmoids = xpnet.Dense(3, xpnet.Sigmoid(), weight_init=xpnet.initializers.Zeros())
     >>> print(inspect_layers(xpnet.Sequential([sigmoids], n_in=2), [[1.0, 2.0], [3.0, 4.0]]))
-                                             output
-    layer                         mean       std  saturated     dead
-    0 Dense(3, Sigmoid)            0.5         0      0.0 %    0.0 %
+                                                  output
+    layer                         mean       std    spread  saturated     dead
+    0 Dense(3, Sigmoid)            0.5         0         0      0.0 %    0.0 %
     """
     require_type(model, Sequential, "model")
     require_count(bins, "bins")
@@ -130,6 +130,7 @@ class _Places:
     """Where the meter holds what was measured, a place a layer."""
 
     outputs: list[slice]
+    spreads: list[slice]
     saturated: list[slice | None]
     dead: list[slice]
     gradients: list[slice]
@@ -147,7 +148,7 @@ def _measure(
     meter: Meter,
 ) -> _Places:
     """The passes, forward and, with targets, backward."""
-    network, backend, places = model.network, model.backend, _Places([], [], [], [], [])
+    network, backend, places = model.network, model.backend, _Places([], [], [], [], [], [])
     contexts = network.contexts(
         backend, model.statistics, training=training, update_statistics=False
     )
@@ -160,6 +161,7 @@ def _measure(
         places.saturated.append(None if flat is None else meter.numbers(_share_of(xp, flat)))
         places.dead.append(meter.numbers(_share_of(xp, xp.all(out == 0.0, axis=0))))
         places.outputs.append(meter.distribution(out))
+        places.spreads.append(meter.spread(out))
         x = out
     if y is None or loss is None:
         return places
@@ -187,6 +189,7 @@ def _report(model: Sequential, n_rows: int, places: _Places, meter: Meter) -> In
                 name=f"{i} {_brief(layer)}",
                 n_out=model.network.widths[i],
                 output=meter.read_distribution(places.outputs[i]),
+                spread=float(meter.read(places.spreads[i])[0]),
                 saturated=None if flat is None else float(meter.read(flat)[0]),
                 dead=float(meter.read(places.dead[i])[0]),
                 gradient=meter.read_distribution(places.gradients[i]) if places.loss else None,

@@ -43,6 +43,9 @@ class LayerReport:
         name: its position and what it is, such as ``"0 Dense(100, Sigmoid)"``.
         n_out: its width.
         output: of its output ``a`` (after the activation of a `Dense`), over all rows and units.
+        spread: how far the units' outputs differ from row to row, the root over all units of the
+            mean variance of each over the rows: 0 where a layer says the same of every row, even
+            if its units differ and so ``output.std`` is large.
         saturated: the share of the entries of ``a`` whose slope ``|φ'(z)|`` is at most
             ``saturation`` times the steepest slope of φ, which is taken as 1 where it is larger.
             So a ReLU is saturated where it is off, a `Step` everywhere, a linear unit nowhere.
@@ -56,6 +59,7 @@ class LayerReport:
     name: str
     n_out: int
     output: Distribution
+    spread: float
     saturated: float | None
     dead: float
     gradient: Distribution | None
@@ -94,8 +98,8 @@ class InspectionReport:
 
     def __str__(self) -> str:
         width = max([24, *(len(layer.name) for layer in self)])
-        head = f"{'output':^40}"
-        names = f"{'mean':>10}{'std':>10}{'saturated':>11}{'dead':>9}"
+        head = f"{'output':^50}"
+        names = f"{'mean':>10}{'std':>10}{'spread':>10}{'saturated':>11}{'dead':>9}"
         if self.loss is not None:
             head += f"  {'gradient of the output':^22}{'of W':>10}"
             names += f"  {'std':>12}{'zeros':>10}{'std':>10}"
@@ -110,8 +114,8 @@ class InspectionReport:
 def _cells(layer: LayerReport) -> str:
     """The numbers of a line of the table."""
     saturated = "–" if layer.saturated is None else _share(layer.saturated)
-    text = f"{layer.output.mean:>10.3g}{layer.output.std:>10.3g}{saturated:>11}"
-    text += f"{_share(layer.dead):>9}"
+    text = f"{layer.output.mean:>10.3g}{layer.output.std:>10.3g}{layer.spread:>10.3g}"
+    text += f"{saturated:>11}{_share(layer.dead):>9}"
     if layer.gradient is not None:
         text += f"  {layer.gradient.std:>12.3g}{_share(layer.gradient.zeros):>10}"
         weight = layer.weight_gradient

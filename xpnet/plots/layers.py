@@ -25,7 +25,8 @@ def layer_histograms(
 
     A panel goes from the least to the greatest number, which are written under it, and the height
     is the share of the numbers in a bin. In its corner stand the standard deviation, and of an
-    output the saturated and the dead share where there is one.
+    output the saturated and the dead share where there is one, and the spread over the rows where
+    it is less than half of the standard deviation.
 
     Args:
         reports: a report of `xpnet.inspect_layers`, or several by the name of their setting, all
@@ -90,24 +91,32 @@ def _panel(ax: Any, layer: LayerReport, what: str) -> None:
     if found.low == found.high:
         ends = np.array([found.low])
     ax.set_xlim(found.edges[0], found.edges[-1])
-    ax.set_ylim(0, 1.55 * max(found.counts.max() / total, 1e-12))
-    ax.set_xticks(ends, [f"{end:.2g}" for end in ends], fontsize=7.5)
+    text = _words(layer, found, what)
+    # Room above the highest bin for the words in the corner, so many lines of them.
+    room = (1.4, 2.0, 2.7)[min(text.count("\n"), 2)]
+    ax.set_ylim(0, room * max(found.counts.max() / total, 1e-12))
+    ax.set_xticks(ends, [_short(end, float(np.ptp(ends))) for end in ends], fontsize=7.5)
     ax.tick_params(length=2, color=GREY, pad=2)
     if len(ends) == 2:  # inwards, so that they do not meet the neighbours'
         ax.get_xticklabels()[0].set_horizontalalignment("left")
         ax.get_xticklabels()[1].set_horizontalalignment("right")
-    text = _words(layer, found, what)
     ax.text(0.98, 0.98, text, ha="right", va="top", transform=ax.transAxes, fontsize=7.5)
+
+
+def _short(number: float, scale: float = 0.0) -> str:
+    """A number in two digits, or whole up to a million; 0 if it is nothing beside ``scale``."""
+    if abs(number) < 1e-3 * scale:
+        return "0"
+    whole = 100 <= abs(number) < 1e6
+    return f"{float(f'{number:.2g}'):.0f}" if whole else f"{number:.2g}"
 
 
 def _words(layer: LayerReport, found: Distribution, what: str) -> str:
     """The numbers in the corner of a panel."""
-    words = [f"std {found.std:.2g}"]
+    shares = {"not finite": found.not_finite}
     if what == "output":
-        if layer.saturated:
-            words.append(f"saturated {100 * layer.saturated:.0f} %")
-        if layer.dead:
-            words.append(f"dead {100 * layer.dead:.0f} %")
-    if found.not_finite:
-        words.append(f"not finite {100 * found.not_finite:.0f} %")
-    return "\n".join(words)
+        shares = {"saturated": layer.saturated or 0.0, "dead": layer.dead, **shares}
+    words = [f"{name} {100 * share:.0f} %" for name, share in shares.items() if share >= 0.005]
+    if what == "output" and layer.spread < 0.5 * found.std:
+        words.insert(0, f"spread {_short(layer.spread)}")
+    return "\n".join([f"std {_short(found.std)}", *words])
