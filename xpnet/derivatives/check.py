@@ -41,7 +41,7 @@ class _Task(NamedTuple):
 class _Compared(NamedTuple):
     """One entry of the gradient: its central difference, its error, and whether that is a kink."""
 
-    index: int
+    at: int
     numerical: float
     error: float
     kink: bool
@@ -213,8 +213,8 @@ def _parameter(
         size=size,
         checked=len(found),
         error=worst.error,
-        where=layout.where(worst.index),
-        given=float(task.grad[worst.index]),
+        where=layout.where(worst.at),
+        given=float(task.grad[worst.at]),
         numerical=worst.numerical,
         kink=worst.kink,
         n_kinks=sum(one.kink for one in found),
