@@ -100,22 +100,6 @@ class BatchNorm:
         g["scale"][...] = ctx.ops.xp.sum(dy * x_hat, axis=0)
         return dy * (scale / ctx.ops.xp.sqrt(var + self.eps))
 
-    def _update(self, ctx: Context, mean: Array, var: Array, m: int) -> None:
-        running = ctx.statistics
-        unbiased = var * (m / (m - 1))
-        if self.momentum is not None:
-            new = 1.0 - self.momentum
-            running["mean"][...] = self.momentum * running["mean"] + new * mean
-            running["var"][...] = self.momentum * running["var"] + new * unbiased
-        else:
-            n = running["count"]
-            total, delta = n + float(m), mean - running["mean"]
-            squares = ctx.ops.xp.maximum(n - 1.0, ctx.ops.xp.zeros_like(n)) * running["var"]
-            squares = squares + (m - 1) * unbiased + delta * delta * (n * m / total)
-            running["mean"][...] = running["mean"] + delta * (m / total)
-            running["var"][...] = squares / (total - 1.0)
-        running["count"][...] = running["count"] + float(m)
-
     def jvp(
         self, p: Views, dp: Views, tape: Tape, dx: Array | None, ctx: Context
     ) -> tuple[Array | None, TapeTangent | None]:
@@ -164,3 +148,19 @@ class BatchNorm:
         factor = dp["scale"] if stretch is None else dp["scale"] + p["scale"] * stretch
         inverse = 1.0 / xp.sqrt(var + self.eps)
         return (p["scale"] * inverse) * u, inverse * (factor * u + p["scale"] * du)
+
+    def _update(self, ctx: Context, mean: Array, var: Array, m: int) -> None:
+        running = ctx.statistics
+        unbiased = var * (m / (m - 1))
+        if self.momentum is not None:
+            new = 1.0 - self.momentum
+            running["mean"][...] = self.momentum * running["mean"] + new * mean
+            running["var"][...] = self.momentum * running["var"] + new * unbiased
+        else:
+            n = running["count"]
+            total, delta = n + float(m), mean - running["mean"]
+            squares = ctx.ops.xp.maximum(n - 1.0, ctx.ops.xp.zeros_like(n)) * running["var"]
+            squares = squares + (m - 1) * unbiased + delta * delta * (n * m / total)
+            running["mean"][...] = running["mean"] + delta * (m / total)
+            running["var"][...] = squares / (total - 1.0)
+        running["count"][...] = running["count"] + float(m)
