@@ -42,6 +42,7 @@ ROOMS = [
     "perceptron",
     "serialization",
     "model",
+    "transfer",
     "inspection",
     "plots",
     "doctor",

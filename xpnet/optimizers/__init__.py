@@ -2,8 +2,10 @@
 
 from xpnet.optimizers.adam import Adam, Adamax, AdamW, AMSGrad, Nadam, RAdam
 from xpnet.optimizers.adaptive import AdaDelta, AdaGrad, RMSProp
+from xpnet.optimizers.averaging import Averaged, ExponentialAverage, PolyakAverage
 from xpnet.optimizers.base import Optimizer, OptimizerState
 from xpnet.optimizers.clipping import ClipByNorm, ClipByValue
+from xpnet.optimizers.freezing import Frozen
 from xpnet.optimizers.momentum import SGD, Lion, Momentum, Nesterov
 from xpnet.optimizers.penalty import Penalty
 from xpnet.optimizers.schedules import (
@@ -25,11 +27,14 @@ __all__ = [
     "Adam",
     "AdamW",
     "Adamax",
+    "Averaged",
     "ClipByNorm",
     "ClipByValue",
     "Constant",
     "Cosine",
     "Exponential",
+    "ExponentialAverage",
+    "Frozen",
     "LinearWarmup",
     "Lion",
     "Momentum",
@@ -39,6 +44,7 @@ __all__ = [
     "Optimizer",
     "OptimizerState",
     "Penalty",
+    "PolyakAverage",
     "RAdam",
     "RMSProp",
     "ReduceOnPlateau",

@@ -1,7 +1,19 @@
 """Training: the loop, its data, what it reports, and what may happen after an epoch."""
 
+from xpnet.training.averages import StochasticWeightAveraging, UseAverage
 from xpnet.training.callbacks import Callback, Checkpoint, EarlyStopping, Run
 from xpnet.training.history import History
 from xpnet.training.rows import batches
+from xpnet.training.statistics import recompute_statistics
 
-__all__ = ["Callback", "Checkpoint", "EarlyStopping", "History", "Run", "batches"]
+__all__ = [
+    "Callback",
+    "Checkpoint",
+    "EarlyStopping",
+    "History",
+    "Run",
+    "StochasticWeightAveraging",
+    "UseAverage",
+    "batches",
+    "recompute_statistics",
+]
