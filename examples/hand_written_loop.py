@@ -2,8 +2,8 @@
 
 ``fit`` does for you what is here in plain sight: an epoch is a pass over shuffled mini-batches, a
 step is one gradient and one call of the optimizer, and all parameters are one vector,
-``model.theta``. Here the loop adds something that ``fit`` does not have: it keeps a mean of θ
-over the later epochs and compares it with the last θ on the test images. Run it with
+``model.theta``. So whatever one thinks of can be added: here the loop keeps a mean of θ over the
+later epochs and compares it with the last θ on the test images. Run it with
 
     python examples/hand_written_loop.py [--epochs 20] [--out hand_written_loop.png]
 """

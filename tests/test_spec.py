@@ -35,6 +35,7 @@ from xpnet import (
     MinMax,
     Momentum,
     Nesterov,
+    ReLU,
     RMSProp,
     Sequential,
     Sigmoid,
@@ -299,7 +300,7 @@ def test_the_bowl_is_x_squared_over_20_plus_y_squared():
     np.testing.assert_allclose(gradient, [-0.7, 4.0])
 
 
-# The reference experiment
+# The experiments
 
 
 def example(name: str) -> ModuleType:
@@ -316,6 +317,23 @@ def experiment(monkeypatch):
     monkeypatch.syspath_prepend(str(EXAMPLES))
     yield example("reference_experiment")
     sys.modules.pop("reference_report", None)
+
+
+def test_the_classical_experiment(monkeypatch):
+    """Five layers of width 100, sigmoid or relu, 1000 rows, θ of 0, N(0, 1) and N(0, 0.01)."""
+    pytest.importorskip("matplotlib", reason="Matplotlib is not installed: no pictures")
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    classical = example("inside_the_layers")
+    tried = [init for init, batch_norm in classical.SETTINGS.values() if not batch_norm]
+    for init in (initializers.Zeros(), initializers.Normal(1), initializers.Normal(0.1)):
+        assert init in tried
+    for activation in (Sigmoid(), ReLU()):
+        model = classical.network(activation, initializers.Normal(1), False)
+        assert model.n_in == 100
+        assert {(layer.n_out, layer.activation) for layer in model.layers} == {(100, activation)}
+        assert len(model.layers) == 5
+    text = (EXAMPLES / "inside_the_layers.py").read_text(encoding="utf-8")
+    assert re.search(r"arguments\(.*rows=1000\)", text)
 
 
 def test_the_optimizers_of_the_reference_experiment(experiment):
