@@ -241,7 +241,7 @@ BAD = [
     ),
     (
         lambda: mistake_bound([[1.0], [-1.0]], [1, -1], Separator(np.array([1.0, 0.0]), 0.0)),
-        r"separator must have 1 weights; got a float64 array of shape \(2,\)\.",
+        r"separator must have 1 weight, one for each column of X; got a float64 arr",
     ),
     (
         lambda: mistake_bound([[1.0], [-1.0]], [1, -1], np.array([1.0])),

@@ -132,6 +132,21 @@ def test_regions_show_the_class_of_each_place_and_every_row(axes):
     np.testing.assert_array_equal(dots["2"].get_linewidths(), [0.6, 0.6])
 
 
+def test_regions_have_the_first_feature_to_the_right_and_the_second_upward(axes):
+    class Upper:
+        def predict(self, X):
+            return (X[:, 1] > 5.0).astype(np.int64)
+
+    decision_regions(Upper(), [[-1.0, 0.0], [1.0, 10.0]], points=11, ax=axes)
+    image = axes.get_images()[0]
+    assert image.origin == "lower"
+    left, right, bottom, top = image.get_extent()
+    assert left < -1.1 < 1.1 < right
+    assert bottom < -0.7 < 10.7 < top
+    np.testing.assert_allclose(image.get_array()[0, 0], rgb(COLOURS[0], 0.3))
+    np.testing.assert_allclose(image.get_array()[-1, 0], rgb(COLOURS[1], 0.3))
+
+
 def test_regions_of_a_model_on_any_backend(place, axes):
     labels = np.array(["no", "no", "no", "yes"])
     found = Perceptron().fit(place.array(CORNERS), labels)
@@ -140,6 +155,12 @@ def test_regions_of_a_model_on_any_backend(place, axes):
     assert names == ["no", "yes"]
     model = MLP(2, [4], 3, loss=CrossEntropy(), backend=place.backend)
     decision_regions(model, place.array(CORNERS), place.array(np.array([0, 1, 2, 0])), points=9)
+
+
+def test_signs_that_are_floats_are_the_models_integers(axes):
+    found = Perceptron().fit(CORNERS, [-1.0, -1.0, -1.0, 1.0])
+    decision_regions(found, CORNERS, [-1.0, -1.0, -1.0, 1.0], points=9, ax=axes)
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["-1", "1"]
 
 
 def test_regions_without_classes_have_white_dots(axes):
@@ -181,6 +202,7 @@ def test_the_confusion_picture_has_numbers_names_and_shares(place, axes):
     matrix = place.array(np.array([[3, 1], [0, 0]]))
     assert draw_confusion(matrix, ["cat", "dog"], ax=axes) is axes
     assert [text.get_text() for text in axes.texts] == ["3", "1", "0", "0"]
+    assert [text.get_position() for text in axes.texts] == [(0, 0), (1, 0), (0, 1), (1, 1)]
     np.testing.assert_array_equal(axes.get_images()[0].get_array(), [[75, 25], [0, 0]])
     assert [text.get_text() for text in axes.get_yticklabels()] == ["cat", "dog"]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted class", "true class")

@@ -223,7 +223,8 @@ def mistake_bound(X: Array, y: Any, separator: Separator) -> float:
     require_type(separator, Separator, "separator")
     rows, _, _ = _signed_rows(X, y)
     n = rows.shape[1] - 1
-    require(tuple(separator.w.shape) == (n,), "separator", f"have {n} weights", separator.w)
+    rule = f"have {n} weight{'s' * (n != 1)}, one for each column of X"
+    require(tuple(separator.w.shape) == (n,), "separator", rule, separator.w)
     margin = _margin(rows, np.append(to_numpy(separator.w), separator.b))
     words = Phrase(f"a margin of {margin:.3g}")
     require(margin > 0, "separator", "have every row on the side of its class", words)

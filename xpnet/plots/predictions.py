@@ -67,6 +67,8 @@ def decision_regions(
     labels = None if y is None else to_numpy(as_array(y))
     if labels is not None:
         check_same_length(rows, labels)
+        if labels.dtype.kind == "f" and on_rows.dtype.kind in "iu":
+            labels = labels.astype(on_rows.dtype)
         same = (labels.dtype.kind in "OUT") == (on_rows.dtype.kind in "OUT")
         require(same, "y", "hold classes of the kind that the model predicts", labels)
     classes = np.unique(np.concatenate([on_grid, on_rows, *([] if labels is None else [labels])]))
