@@ -191,8 +191,13 @@ def test_the_wrong_entry_is_shown_before_the_kink(place):
         grad[1] += 1e-4
         return value, grad
 
-    check = check_gradients(fun, place.array([1e-7, 0.5])).checks[0]
+    x = place.array([1e-7, 0.5])
+    check = check_gradients(fun, x).checks[0]
     assert (check.where, check.kink, check.n_kinks, check.n_wrong) == ("x[1]", False, 1, 1)
+    apart = Layout.of([("a", (1,), "weight"), ("b", (1,), "bias")])
+    report = check_gradients(fun, x, layout=apart)
+    assert report.checks[0].error > report.checks[1].error
+    assert report.worst.where == "b[0]"
 
 
 def test_kinks_of_a_network_and_of_a_loss(place):

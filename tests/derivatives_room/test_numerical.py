@@ -94,7 +94,12 @@ def test_the_complex_step_loses_no_digit(place, rng):
 
 def test_the_complex_step_in_float32(place32, rng):
     x = rng.normal(size=6)
-    found = complex_step_gradient(bumps, place32.array(x))
+
+    def fun(at):
+        assert at.dtype == place32.xp.complex64
+        return bumps(at)
+
+    found = complex_step_gradient(fun, place32.array(x))
     assert found.dtype == place32.backend.dtype
     np.testing.assert_allclose(place32.host(found), slope_of_bumps(x), rtol=2e-6, atol=2e-6)
 
