@@ -60,7 +60,8 @@ def main(epochs: int, seeds: int, out: Path) -> None:
         runs = [[final_accuracy(batch_norm, lr, s, epochs) for s in range(seeds)] for lr in RATES]
         means = np.mean(runs, axis=1)
         print(f"{name:20}", *(f"{mean:6.3f}" for mean in means))
-        largest.append(max(lr for lr, run in zip(RATES, runs, strict=True) if min(run) > LEARNED))
+        good = [lr for lr, run in zip(RATES, runs, strict=True) if min(run) > LEARNED]
+        largest.append(max(good, default=0.0))
         ax.semilogx(RATES, runs, "o", color=colour, ms=4, mew=0, alpha=0.6)
         ax.semilogx(RATES, means, color=colour, label=name)
     print(f"largest rate at which every seed passes {LEARNED}: {largest[0]:g} and {largest[1]:g}")

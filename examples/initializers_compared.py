@@ -8,10 +8,10 @@ variance of the signal by about n Var(W), as long as tanh stays in its straight 
     too large (N(0, 1), U(−1, 1)): most tanh saturate at ±1, where their slope is nearly 0;
     Var(W) of the order 1/n (LeCun, Glorot, He, orthogonal): the signal goes through.
 
-LecunUniform is the smallest of the last group: the variance of U(−1/√n, 1/√n) is 1/(3n), not 1/n.
-Between layers of one width LecunNormal and GlorotNormal are the same.
-X. Glorot, Y. Bengio, "Understanding the difficulty of training deep feedforward neural networks",
-2010. The left picture is drawn before training, the right one while it runs. Run it with
+LecunUniform is the smallest of the last group, and fades: the variance of U(−1/√n, 1/√n) is not 1/n
+but 1/(3n). Between layers of one width LecunNormal and GlorotNormal are the same. X. Glorot,
+Y. Bengio, "Understanding the difficulty of training deep feedforward neural networks", 2010. The
+left picture is drawn before training, the right one while it runs. Run it with
 
     python examples/initializers_compared.py [--epochs 20]
 """
@@ -59,9 +59,7 @@ def main(epochs: int, out: Path) -> None:
     digits = load_digits()
     X, y = digits.X_train, digits.y_train
     figure, (left, right) = new_figure(1, 2, (11, 4.4))
-    print(
-        f"{'':13} {'std of the output of layer':^26}  {'saturated':>9} {'training':>9} {'test':>9}"
-    )
+    print(f"{'':12} {'std of output, by layer':23} {'saturated':>11} {'training':>9} {'test':>9}")
     print(f"{'initializer':13} {1:>6} {3:>6} {5:>6} {'in layer 5':>12} {'loss':>9} {'accuracy':>9}")
     for name, (initializer, colour, dashes) in SETTINGS.items():
         model = MLP(

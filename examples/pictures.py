@@ -3,11 +3,11 @@
 Each function of `xpnet.plots` takes ``ax=`` (or ``axes=``) and returns it, so that pictures are put
 together as one likes. Look at
 
-    the losses: where the validation loss stops falling, what follows is learned by heart;
-    the confusion matrix: rows are true classes, columns predicted ones, mistakes off the diagonal;
+    the losses: where that of the validation data stops falling, what follows is learned by heart;
+    the confusion matrix of the test data: mistakes stand off the diagonal;
     the weights into the first hidden units, drawn as the images that the units look for: red where
     ink makes the unit larger, blue where it makes it smaller;
-    the activation functions φ and their slopes φ', which backpropagation multiplies by.
+    the activation functions φ, and the slopes φ' by which backpropagation multiplies.
 
 It prints which digits are most often taken for which. Run it with
 
@@ -19,7 +19,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from lesson import arguments, new_figure, save
+from lesson import arguments, save
+from matplotlib.figure import Figure
 
 from xpnet import GELU, MLP, Adam, CrossEntropy, LeakyReLU, MinMax, ReLU, Sigmoid, Tanh, metrics
 from xpnet.data import load_digits
@@ -43,29 +44,27 @@ def main(epochs: int, out: Path) -> None:
         epochs=epochs,
         batch_size=32,
         l2=3e-3,
-        validation=(digits.X_test, digits.y_test),
+        validation=0.2,
         metrics=[metrics.accuracy],
         progress=False,
     )
     counts = metrics.confusion_matrix(model.predict(digits.X_test), digits.y_test)
-    right = np.trace(counts)
-    print(f"{right} of {counts.sum()} test images are named correctly; most frequent mistakes:")
+    total, named = counts.sum(), np.trace(counts)
+    print(f"{named} of {total} test images are named correctly; the most frequent mistakes:")
     print(" true  taken for  how often")
     wrong = counts - np.diag(np.diag(counts))
     for place in np.argsort(wrong, axis=None)[::-1][:3]:
         true, predicted = np.unravel_index(place, wrong.shape)
         print(f"{true:5} {predicted:10} {wrong[true, predicted]:10}")
 
-    figure, unused = new_figure(1, 1, (12, 9))
-    unused.remove()
+    figure = Figure(figsize=(12, 9), layout="constrained")
     parts = figure.subfigures(2, 2, width_ratios=[1.25, 1])
     left, right = parts[0, 0].subplots(1, 2)
     loss_curve(history, ax=left)
     metric_curve(history, "accuracy", ax=right)
     confusion_matrix(counts, ax=parts[0, 1].subplots())
-    activation_curves(
-        [Sigmoid(), Tanh(), ReLU(), LeakyReLU(0.1), GELU()], axes=parts[1, 0].subplots(1, 2)
-    )
+    functions = [Sigmoid(), Tanh(), ReLU(), LeakyReLU(0.1), GELU()]
+    activation_curves(functions, axes=parts[1, 0].subplots(1, 2))
     weight_images(model, axes=parts[1, 1].subplots(4, 4))
     save(figure, out)
 
