@@ -54,7 +54,7 @@ def confusion_matrix(matrix: Array, classes: Sequence[Any] | None = None, *, ax:
             size = 10 if n <= 10 else 7.5
             text = f"{count:g}" if counts.dtype.kind == "f" else str(count)
             ax.text(column, row, text, ha="center", va="center", color=colour, fontsize=size)
-    long = max(map(len, names)) * n > 50
+    long = max(map(len, names)) * n > 36
     ax.set_xticks(range(n), names, rotation=45 if long else 0, ha="right" if long else "center")
     ax.set_yticks(range(n), names)
     ax.set(xlabel="predicted class", ylabel="true class")

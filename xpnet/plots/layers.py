@@ -108,7 +108,8 @@ def _short(number: float, scale: float = 0.0) -> str:
     if abs(number) < 1e-3 * scale:
         return "0"
     whole = 100 <= abs(number) < 1e6
-    return f"{float(f'{number:.2g}'):.0f}" if whole else f"{number:.2g}"
+    text = f"{float(f'{number:.2g}'):.0f}" if whole else f"{number:.2g}"
+    return text.replace("-", "−")  # a minus sign, as on Matplotlib's own axes
 
 
 def _words(layer: LayerReport, found: Distribution, what: str) -> str:
