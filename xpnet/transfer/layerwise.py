@@ -29,8 +29,8 @@ def pretrain_layers(
     """Train one hidden layer at a time, each under a temporary output layer; then fine-tune.
 
     Layer ``l`` learns to predict ``y`` from what the layers before it emit, which stay as they
-    are; its temporary output layer is then thrown away, but the last one becomes the model's own.
-    So no gradient has to come down through more than one hidden layer. A hidden layer is a `Dense`
+    are; its temporary output layer is then thrown away, but the last one becomes the model's own,
+    so that it can predict. No gradient has to come down through more than one hidden layer. A hidden layer is a `Dense`
     with all that follows before the next: batch norm, activation, dropout. Afterwards the whole
     model is trained::
 
@@ -96,4 +96,5 @@ def pretrain_layers(
         copy_layers(hidden, model, places)
         if stop == dense[-1]:
             copy_layers(hidden, model, {stop - start: stop})
+            model.loss, model.classes = hidden.loss, hidden.classes
     return tuple(histories)
