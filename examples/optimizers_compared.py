@@ -30,6 +30,7 @@ from reference_experiment import OPTIMIZERS
 
 from xpnet import MLP, CrossEntropy, MinMax, Sigmoid, metrics
 from xpnet.data import load_digits, load_fashion_mnist
+from xpnet.plots.style import logarithmic
 
 
 def main(data_dir: str, epochs: int, rows: int, out: Path) -> None:
@@ -55,15 +56,14 @@ def main(data_dir: str, epochs: int, rows: int, out: Path) -> None:
         )
         loss, right_share = history["loss"], history["val_accuracy"]
         print(f"{name:10} {loss[-1]:13.4f} {right_share[-1]:13.4f} {sum(history['seconds']):7.2f}")
-        left.semilogy(history["epoch"], loss, color=colour, label=name)
+        left.plot(history["epoch"], loss, color=colour, label=name)
         right.plot(history["epoch"], right_share, color=colour, label=name)
     left.set(xlabel="epoch", ylabel="training loss")
-    left.yaxis.set_major_formatter("{x:g}")
-    left.yaxis.set_minor_formatter("{x:g}")
+    logarithmic(left)
     right.set(xlabel="epoch", ylabel="test accuracy")
     for ax in (left, right):
         ax.xaxis.get_major_locator().set_params(integer=True)
-        ax.grid(alpha=0.25, which="both")
+        ax.grid(alpha=0.25)
     right.legend(loc="lower right")
     figure.suptitle(f"{data.name}: {len(chosen)} images, 200 sigmoid units")
     save(figure, out)
