@@ -4,8 +4,8 @@
 
 784-200-10 with sigmoid units and cross-entropy. The calls alternate, and each figure is the median
 of its own times: forward is ``model.forward``, gradient is ``model.value_and_grad``, both with
-their checks of the data, as the derivatives have them. Where other work fills the cores, a call that
-outlasts its slice of time waits for milliseconds, and the ratios mean nothing.
+their checks of the data, as the derivatives have them. Where other work fills the cores, a call
+that outlasts its slice of time waits for milliseconds, and the ratios mean nothing.
 """
 
 from __future__ import annotations
