@@ -41,6 +41,11 @@ CASES = {
     "pictures": lesson("--epochs", "3"),
     "batch_norm_learning_rate": lesson("--epochs", "5", "--seeds", "1"),
     "optimizers_compared": lesson("--epochs", "4"),
+    "averages": lesson("--epochs", "12", "--seeds", "2"),
+    "pretraining": lesson("--epochs", "6"),
+    "transfer": lesson("--epochs", "100", "--seeds", "3"),
+    "distillation": lesson("--epochs", "60", "--seeds", "2"),
+    "hints": lesson("--epochs", "60"),
     "derivatives": (
         ["--epochs", "300", "--out", "here/lesson.png"],
         r"^layers.1.bias .* right\n(.*\n)before Hessian +\d\S+ +-\d\S+ +12 .*\n.* -0.00000 +0 ",
@@ -201,7 +206,39 @@ def every_method_goes_down(table: Rows) -> None:
         assert table[name][0] < 49 / 20 + 4
 
 
+def averages_are_better_than_the_last_weights(table: Rows) -> None:
+    last, stale = table["the last θ"], table["Polyak, old statistics"]
+    for name in ("Polyak", "exponential", "SWA"):
+        assert table[name][0] < 0.9 * min(last[0], stale[0])
+        assert table[name][1] > last[1]
+
+
+def pretraining_makes_depth_learn(table: Rows) -> None:
+    assert table["all layers at once"][1] < 0.2
+    assert table["then fine-tuning"][1] > 0.9
+
+
+def transfer_helps_where_labels_are_few(table: Rows) -> None:
+    assert table["copied and frozen"][1] > table["from scratch"][1] + 0.04  # with 20 labels
+
+
+def a_soft_teacher_says_more(table: Rows) -> None:
+    hard, soft = table["labels alone"], table["teacher, T = 4"]
+    assert soft[0] > hard[0] + 0.05
+    assert soft[1] > hard[1] + 0.03
+
+
+def hints_make_a_thin_student_learn(table: Rows) -> None:
+    assert table["labels alone"][1] < 0.2
+    assert table["hints to layer 3"][1] > 0.5
+
+
 CLAIMS = {
+    "averages": averages_are_better_than_the_last_weights,
+    "pretraining": pretraining_makes_depth_learn,
+    "transfer": transfer_helps_where_labels_are_few,
+    "distillation": a_soft_teacher_says_more,
+    "hints": hints_make_a_thin_student_learn,
     "one_neuron": one_neuron_is_least_squares,
     "hand_written_loop": the_loop_learns,
     "optimizer_trajectories": every_method_goes_down,

@@ -126,10 +126,10 @@ def test_pretraining_helps_a_deep_sigmoid_network_that_else_does_not_train(digit
     plain, helped = (
         MLP(64, [32] * 5, 10, activation=Sigmoid(), preprocessing=SCALING) for _ in range(2)
     )
-    plain.fit(*data, optimizer=SGD(0.1), epochs=25, **how)
-    histories = pretrain_layers(helped, *data, optimizer=Adam(0.01), epochs=5, **how)
+    plain.fit(*data, optimizer=SGD(0.5), epochs=40, **how)
+    histories = pretrain_layers(helped, *data, optimizer=SGD(0.5), epochs=6, **how)
     pretrained = score(helped, digits)
-    helped.fit(*data, optimizer=SGD(0.1), epochs=10, **how)
+    helped.fit(*data, optimizer=SGD(0.5), epochs=10, **how)
     assert len(histories) == 5
     assert score(plain, digits) < 0.2
     assert pretrained > 0.8

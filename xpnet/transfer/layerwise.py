@@ -30,9 +30,9 @@ def pretrain_layers(
 
     Layer ``l`` learns to predict ``y`` from what the layers before it emit, which stay as they
     are; its temporary output layer is then thrown away, but the last one becomes the model's own,
-    so that it can predict. No gradient has to come down through more than one hidden layer. A hidden layer is a `Dense`
-    with all that follows before the next: batch norm, activation, dropout. Afterwards the whole
-    model is trained::
+    so that it can predict. No gradient has to come down through more than one hidden layer. A
+    hidden layer is a `Dense` with all that follows before the next: batch norm, activation,
+    dropout. Afterwards the whole model is trained::
 
         pretrain_layers(model, X, y, loss=CrossEntropy(), optimizer=SGD(lr=0.5))
         model.fit(X, y, loss=CrossEntropy(), optimizer=SGD(lr=0.1))
