@@ -77,24 +77,28 @@ def pretrain_layers(
     stream = as_generator(rng)
     histories = []
     for start, stop in zip([0, *dense[1:-1]], dense[1:], strict=True):
-        below = first_layers(model, start) if start else model
-        features = below.predict(X) if start else X
-        hidden = Sequential(
-            [*model.layers[start:stop], model.layers[-1]],
-            features.shape[1] if start else model.n_in,
-            backend=model.backend,
-            rng=stream,
-            preprocessing=None if start else model.preprocessing,
-            classes=model.classes,
-        )
-        places = {i - start: i for i in range(start, stop)}
-        copy_layers(model, hidden, {there: here for here, there in places.items()})
+        features = first_layers(model, start).predict(X) if start else X
+        hidden = _under_an_output(model, start, stop, stream)
         history = hidden.fit(
             features, y, loss=loss, optimizer=optimizer, epochs=epochs, rng=stream, **settings
         )
         histories.append(history)
-        copy_layers(hidden, model, places)
-        if stop == dense[-1]:
-            copy_layers(hidden, model, {stop - start: stop})
+        last = stop == dense[-1]
+        copy_layers(hidden, model, {i - start: i for i in range(start, stop + last)})
+        if last:
             model.loss, model.classes = hidden.loss, hidden.classes
     return tuple(histories)
+
+
+def _under_an_output(model: Sequential, start: int, stop: int, rng: Rng) -> Sequential:
+    """The layers from ``start`` on as they are, with a new output layer in the place of ``stop``."""
+    hidden = Sequential(
+        [*model.layers[start:stop], model.layers[-1]],
+        model.network.widths[start - 1] if start else model.n_in,
+        backend=model.backend,
+        rng=rng,
+        preprocessing=None if start else model.preprocessing,
+        classes=model.classes,
+    )
+    copy_layers(model, hidden, {i: i - start for i in range(start, stop)})
+    return hidden
