@@ -74,6 +74,7 @@ from xpnet.optimizers import (
     Nesterov,
     PolyakAverage,
     RAdam,
+    Resumed,
     RMSProp,
     schedules,
 )
@@ -156,6 +157,7 @@ __all__ = [
     "RAdam",
     "RMSProp",
     "ReLU",
+    "Resumed",
     "Run",
     "Sequential",
     "SiLU",

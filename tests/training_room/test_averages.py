@@ -39,12 +39,12 @@ class PLACE:
     backend = xpnet.get_backend("numpy", dtype="float64")
 
 
-def small(place, **settings):
+def small(place, dropout=0.2, **settings):
     """A model with two batch norms, and data with three classes."""
     rng = np.random.default_rng(3)
     X = 2 * rng.standard_normal((70, 4)) + 3
     y = np.argmax(X[:, :3], axis=1)
-    model = MLP(4, [8, 6], 3, batch_norm=True, backend=place.backend, dropout=0.2, **settings)
+    model = MLP(4, [8, 6], 3, batch_norm=True, backend=place.backend, dropout=dropout, **settings)
     return model, X, y
 
 
@@ -147,6 +147,23 @@ def test_an_averaged_model_is_saved_and_loaded(tmp_path):
     np.testing.assert_array_equal(again.predict_proba(X), model.predict_proba(X))
 
 
+def test_fit_goes_on_from_files_as_if_it_had_never_stopped(place, tmp_path):
+    optimizer = Averaged(Adam(0.01), ExponentialAverage(0.9))
+    how = {"loss": LOSS, "batch_size": 70, "shuffle": False, "progress": False}
+    (whole, X, y), (halves, _, _) = (small(place, dropout=0.0) for _ in range(2))
+    data = place.array(X), place.array(y)
+    whole.fit(*data, optimizer=optimizer, epochs=6, callbacks=[UseAverage()], **how)
+
+    use = UseAverage()
+    halves.fit(*data, optimizer=optimizer, epochs=2, callbacks=[use], **how)
+    xpnet.save_state(use.state, tmp_path / "state.safetensors")
+    state = xpnet.load_state(tmp_path / "state.safetensors", backend=place.backend)
+    halves.theta = use.theta
+    resumed = xpnet.Resumed(optimizer, state)
+    halves.fit(*data, optimizer=resumed, epochs=4, callbacks=[UseAverage()], **how)
+    np.testing.assert_allclose(to_numpy(halves.theta), to_numpy(whole.theta), rtol=1e-12)
+
+
 def noisy_digits():
     """Digits of which a fifth of the training labels are wrong: SGD cannot come to rest."""
     digits, rng = load_digits(), np.random.default_rng(5)
@@ -198,6 +215,9 @@ def run_with(callback, optimizer):
 BAD = {
     r"optimizer must be Averaged\(...\) for UseAverage; got SGD\(lr=0.1\)": lambda: run_with(
         UseAverage(), SGD(0.1)
+    ),
+    r"state must be what Adam.init makes for a float64 theta of shape": lambda: run_with(
+        UseAverage(), xpnet.Resumed(Adam(), Adam().init(np.zeros(3)))
     ),
     r"start must be at most the 2 epochs; got 3": lambda: run_with(
         StochasticWeightAveraging(3), SGD(0.1)

@@ -159,6 +159,20 @@ def test_a_lower_layer_is_left_alone_while_a_higher_one_learns(digits):
     np.testing.assert_array_equal(views(shallow)["layers.0.weight"], views(deep)["layers.0.weight"])
 
 
+def test_training_begins_with_the_weights_that_the_model_has(digits, teacher):
+    """A learning rate of next to nothing leaves them."""
+    X, y = digits.X_train[:64], digits.y_train[:64]
+    model = MLP(64, [8, 8], 10, batch_norm=True, preprocessing=SCALING, rng=7)
+    before = {path: array.copy() for path, array in views(model).items()}
+    how = {"optimizer": SGD(1e-30), "epochs": 1, **QUIET}
+    fit_hints(model, teacher, X, student_layer=3, teacher_layer=0, **how)
+    pretrain_layers(model, X, y, loss=LOSS, **how)
+    hidden = [e.path for e in model.layout.entries if e.path[7] in "0134"]
+    assert len(hidden) == 6
+    for path in hidden:
+        np.testing.assert_allclose(views(model)[path], before[path], rtol=0, atol=1e-25)
+
+
 def test_hints_help_a_thin_deep_student(digits, teacher):
     """Five layers of sixteen sigmoids do not learn from labels alone; hints bring the first three
     to where they do."""

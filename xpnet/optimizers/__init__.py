@@ -8,6 +8,7 @@ from xpnet.optimizers.clipping import ClipByNorm, ClipByValue
 from xpnet.optimizers.freezing import Frozen
 from xpnet.optimizers.momentum import SGD, Lion, Momentum, Nesterov
 from xpnet.optimizers.penalty import Penalty
+from xpnet.optimizers.resuming import Resumed
 from xpnet.optimizers.schedules import (
     Constant,
     Cosine,
@@ -48,6 +49,7 @@ __all__ = [
     "RAdam",
     "RMSProp",
     "ReduceOnPlateau",
+    "Resumed",
     "Schedule",
     "StepDecay",
 ]

@@ -9,7 +9,7 @@ from xpnet.backend import Array, namespace_of
 from xpnet.errors import ArgumentError, require, require_count
 from xpnet.ops import operations_for
 from xpnet.ops.rules import optimizers as rules
-from xpnet.optimizers import Averaged, OptimizerState
+from xpnet.optimizers import Averaged, OptimizerState, Resumed
 from xpnet.training.callbacks import Run
 from xpnet.training.statistics import recompute_on_rows
 
@@ -24,7 +24,8 @@ class UseAverage:
         model.fit(X, y, loss=CrossEntropy(), optimizer=optimizer, callbacks=[UseAverage()])
         model.save("averaged.safetensors")
 
-    To go on from θ itself, take ``callback.theta`` and ``callback.state``.
+    To go on, put ``callback.theta`` into the model and `xpnet.Resumed` with ``callback.state``
+    around the optimizer.
 
     Args:
         validation: ``(X, y)`` on which θ̂ is evaluated after every epoch: columns ``avg_loss`` and
@@ -146,12 +147,15 @@ class StochasticWeightAveraging:
 
 
 def _average_of(run: Run) -> Array:
-    if not isinstance(run.optimizer, Averaged):
+    optimizer = run.optimizer
+    if isinstance(optimizer, Resumed):
+        optimizer = optimizer.optimizer
+    if not isinstance(optimizer, Averaged):
         raise ArgumentError(
-            f"optimizer must be Averaged(...) for UseAverage; got {run.optimizer!r}. "
+            f"optimizer must be Averaged(...) for UseAverage; got {optimizer!r}. "
             "Write optimizer=Averaged(SGD(lr=0.1))."
         )
-    return run.optimizer.mean(run.state)
+    return optimizer.mean(run.state)
 
 
 def _copy(x: Array) -> Array:

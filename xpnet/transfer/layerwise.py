@@ -91,7 +91,7 @@ def pretrain_layers(
 
 
 def _under_an_output(model: Sequential, start: int, stop: int, rng: Rng) -> Sequential:
-    """The layers from ``start`` on as they are, with a new output layer in the place of ``stop``."""
+    """The layers from ``start`` on as they are, and a new output layer instead of ``stop``."""
     hidden = Sequential(
         [*model.layers[start:stop], model.layers[-1]],
         model.network.widths[start - 1] if start else model.n_in,
