@@ -70,6 +70,11 @@ class Operations:
         """``z + b``, a term for each column; it may take the place of ``z``."""
         return z + bias
 
+    def affine(self, x: Array, weight: Array, bias: Array | None) -> Array:
+        """``x W + b`` for rows ``x: (m, n_in)``, ``W: (n_in, n_out)``, ``b: (n_out,)``."""
+        z = self.matmul(x, weight)
+        return z if bias is None else self.shift(z, bias)
+
     def shift_and_apply(
         self, rule: Rule, z: Array, bias: Array, scalars: tuple[float, ...] = ()
     ) -> Array:

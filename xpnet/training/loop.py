@@ -104,7 +104,7 @@ def train(
     state = how.optimizer.init(model.theta, model.network.layout)
     model.gradient.reseed(int(rng.integers(2**32)))
     report = printer() if how.progress else None
-    run = Run(model, 0, how.epochs, {}, history)
+    run = Run(model, 0, how.epochs, {}, history, how.optimizer, state, rows)
     for epoch in range(1, how.epochs + 1):
         start = time.perf_counter()
         with np.errstate(all="ignore"):  # a loss that is not finite is reported below
@@ -112,7 +112,7 @@ def train(
         row |= measure(model, rows, validation, how.loss, how.metrics) | {"lr": lr}
         row["seconds"] = time.perf_counter() - start
         history.append(row)
-        run = Run(model, epoch, how.epochs, row, history)
+        run = Run(model, epoch, how.epochs, row, history, how.optimizer, state, rows)
         if report is not None:
             report(run)
         if any_stops(how.callbacks, run):

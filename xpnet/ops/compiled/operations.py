@@ -54,7 +54,7 @@ def _refuse(*arguments: Any) -> Any:
 class CompiledOperations(Operations):
     """One loop a rule, through Numba: no array is made on the way and memory is passed once.
 
-    What a loop does not take (a strided or read-only array, another type) `HostOperations` does.
+    What a loop does not take (a strided array, another type) `HostOperations` does.
 
     Attributes:
         plain: the operations without a compiler.

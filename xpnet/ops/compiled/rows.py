@@ -13,7 +13,7 @@ import numpy as np
 from numba import types
 from numba.extending import register_jitable
 
-from xpnet.ops.compiled.loops import Loop, compiled
+from xpnet.ops.compiled.loops import Given, Loop, compiled
 from xpnet.ops.compiled.scalar_math import exp, log, sqrt
 from xpnet.random import hash32
 
@@ -24,7 +24,7 @@ BLOCK = 1 << 12
 def column_sum(dtype: Any) -> Loop:
     """``out ← Σ_rows x``."""
 
-    @compiled(dtype, 2, 1)
+    @compiled(dtype, Given(2), 1)
     def loop(x: Any, out: Any) -> None:
         out[:] = 0
         for i in range(x.shape[0]):
@@ -58,7 +58,9 @@ def cross_entropy_of_indices(dtype: Any) -> Loop:
     zero = np.dtype(dtype).type(0)
     number = numba.from_dtype(np.dtype(dtype))
 
-    @compiled(dtype, 2, types.Array(types.int64, 1, "C", readonly=True), number, 2, reorder=True)
+    @compiled(
+        dtype, Given(2), types.Array(types.int64, 1, "C", readonly=True), number, 2, reorder=True
+    )
     def loop(z: Any, target: Any, scale: Any, out: Any) -> Any:
         m, n = z.shape
         loss = 0.0
@@ -87,7 +89,7 @@ def cross_entropy_of_rows(dtype: Any) -> Loop:
     """``-Σ_i s_i Σ_k t_ik log p_ik``; ``out ← s_i (p_i Σ_k t_ik - t_i)``, ``p`` softmax."""
     zero = np.dtype(dtype).type(0)
 
-    @compiled(dtype, 2, 2, 1, 2, reorder=True)
+    @compiled(dtype, Given(2), Given(2), Given(1), 2, reorder=True)
     def loop(z: Any, target: Any, scale: Any, out: Any) -> Any:
         m, n = z.shape
         loss = 0.0
@@ -120,7 +122,7 @@ def batch_norm(dtype: Any) -> Loop:
     number = numba.from_dtype(np.dtype(dtype))
     one = np.dtype(dtype).type(1)
 
-    @compiled(dtype, 2, 1, 1, number, 2, 2, 1, 1)
+    @compiled(dtype, Given(2), Given(1), Given(1), number, 2, 2, 1, 1)
     def loop(
         x: Any, scale: Any, shift: Any, eps: Any, y: Any, x_hat: Any, mean: Any, var: Any
     ) -> None:
@@ -154,7 +156,7 @@ def batch_norm_backward(dtype: Any) -> Loop:
     number = numba.from_dtype(np.dtype(dtype))
     kind = np.dtype(dtype).type
 
-    @compiled(dtype, 2, 2, 1, 1, number, 1, 1, 2)
+    @compiled(dtype, Given(2), Given(2), Given(1), Given(1), number, 1, 1, 2)
     def loop(
         dy: Any, x_hat: Any, scale: Any, var: Any, eps: Any, d_scale: Any, d_shift: Any, dx: Any
     ) -> None:
