@@ -17,6 +17,8 @@ from xpnet.ops.compiled.loops import Given, Loop, compiled
 from xpnet.ops.compiled.scalar_math import exp, log, sqrt
 from xpnet.random import hash32
 
+INDICES = types.Array(types.int64, 1, "C", readonly=True)
+
 BLOCK = 1 << 12
 """How many numbers of a matrix are worked on at a time, so that they stay in the nearest cache."""
 
@@ -58,10 +60,8 @@ def cross_entropy_of_indices(dtype: Any) -> Loop:
     zero = np.dtype(dtype).type(0)
     number = numba.from_dtype(np.dtype(dtype))
 
-    @compiled(
-        dtype, Given(2), types.Array(types.int64, 1, "C", readonly=True), number, 2, reorder=True
-    )
-    def loop(z: Any, target: Any, scale: Any, out: Any) -> Any:
+    @compiled(dtype, Given(2), INDICES, 2, number, reorder=True)
+    def loop(z: Any, target: Any, out: Any, scale: Any) -> Any:
         m, n = z.shape
         loss = 0.0
         height = max(BLOCK // n, 1)
