@@ -175,6 +175,10 @@ def update(rule: Rule, dtype: Any, n_targets: int, n_inputs: int, n_scalars: int
         for i in range(a.size):
             a[i], b[i], c[i] = f(scalar_math, a[i], b[i], c[i], g[i], *scalars)
 
+    def three_by_two(a: Any, b: Any, c: Any, d: Any, g: Any, scalars: Any) -> None:
+        for i in range(a.size):
+            a[i], b[i], c[i] = f(scalar_math, a[i], b[i], c[i], d[i], g[i], *scalars)
+
     def four(a: Any, b: Any, c: Any, d: Any, g: Any, scalars: Any) -> None:
         for i in range(a.size):
             a[i], b[i], c[i], d[i] = f(scalar_math, a[i], b[i], c[i], d[i], g[i], *scalars)
@@ -184,6 +188,7 @@ def update(rule: Rule, dtype: Any, n_targets: int, n_inputs: int, n_scalars: int
         (1, 1): one_by_one,
         (2, 1): two,
         (3, 1): three,
+        (3, 2): three_by_two,
         (4, 1): four,
     }
     loop = loops[n_targets, n_inputs]
