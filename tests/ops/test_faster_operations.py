@@ -11,6 +11,7 @@ from xpnet.ops.explain import OPERATIONS
 from xpnet.ops.host import BLOCK, HostOperations
 from xpnet.ops.reference import Operations
 from xpnet.ops.rules import activations, losses, optimizers
+from xpnet.ops.select import why_not_compiled
 from xpnet.random import stream_key
 
 REFERENCE = Operations(np)
@@ -39,7 +40,8 @@ UPDATES = rules_of(optimizers)
 def ops(request):
     if request.param == "host":
         return HostOperations(np)
-    pytest.importorskip("numba", reason="Numba is not installed: nothing is compiled")
+    if why_not_compiled():
+        pytest.skip(why_not_compiled())
     from xpnet.ops.compiled.operations import CompiledOperations  # noqa: PLC0415
 
     return CompiledOperations(np)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from xpnet import MLP, Adam, CrossEntropy, ReLU, Sigmoid
-from xpnet.ops import operations_for
+from xpnet.ops.select import why_not_compiled
 
 NETWORKS = {
     "sigmoid": {"activation": Sigmoid()},
@@ -27,7 +27,8 @@ def data(rows=64, n_in=300):
 @networks
 def test_a_step_makes_no_array_of_the_size_of_a_layer(name):
     """A matrix of a layer has 64 × 200 numbers, 51 kB; what grows and goes is a fifth of it."""
-    pytest.importorskip("numba", reason="Numba is not installed: rules make arrays on their way")
+    if why_not_compiled():
+        pytest.skip(f"rules make arrays on their way: {why_not_compiled()}")
     model = MLP(300, [200, 200], 10, **NETWORKS[name])
     X, y = data()
     loss, optimizer = CrossEntropy(), Adam()
@@ -62,11 +63,10 @@ def test_one_seed_gives_the_same_bits_twice(name):
 
 
 def test_the_number_of_threads_changes_rounding_alone(monkeypatch):
-    pytest.importorskip("numba", reason="Numba is not installed: no loop has threads")
+    if why_not_compiled():
+        pytest.skip(f"no loop has threads: {why_not_compiled()}")
     from xpnet.ops.compiled import operations, threads  # noqa: PLC0415
 
-    if type(operations_for(np.zeros(1))) is not operations.CompiledOperations:
-        pytest.skip("NUMBA_DISABLE_JIT is set: no loop has threads")
     X, y = data()
     found = []
     monkeypatch.setattr(operations, "LARGE", 1000)
