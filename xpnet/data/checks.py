@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.backend import Array, namespace_of, to_numpy
+from xpnet.data.mapped import forget_pages
 from xpnet.errors import Phrase, describe, require
 
 CHUNK = 1 << 22
@@ -109,6 +110,7 @@ def _check_finite(X: Array, argument: str) -> None:
     xp = namespace_of(X)
     for start, chunk in row_chunks(X):
         if bool(xp.all(xp.isfinite(chunk))):
+            forget_pages(X)
             continue
         host = to_numpy(chunk)
         row, column = (int(index) for index in np.argwhere(~np.isfinite(host))[0])

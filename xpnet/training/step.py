@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from xpnet.backend import Array, Backend
+from xpnet.data.mapped import forget_pages
 from xpnet.losses import Loss
 from xpnet.network import Network
 from xpnet.training.rows import spans
@@ -104,6 +105,7 @@ class Evaluation:
         result = self._backend.empty(m, network.n_out)
         for part in spans(m, CHUNK_ROWS):
             result[part, ...] = network.forward(p, prepare(X[part, ...]), contexts)[0]
+            forget_pages(X)
         return result
 
     def _copied(self, output: Array) -> Array:
