@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import subprocess
@@ -10,55 +9,48 @@ import sys
 from datetime import date
 from importlib import metadata
 
-from xpnet import doctor
+from xpnet import blas, doctor
 
-PACKAGES = (
-    *("xpnet", "numpy", "numba", "torch", "jax", "scikit-learn", "onnxruntime"),
-    "threadpoolctl",
-)
+PACKAGES = ("xpnet", "numpy", "numba", "torch", "jax", "scikit-learn", "onnxruntime")
 SETTINGS = "best", "as-is", "no-numba"
 
 
-def environment(coretype: str, numba: bool, blas: bool) -> dict[str, str]:
+def environment(coretype: str, numba: bool, uses_blas: bool) -> dict[str, str]:
     """What a measured process finds in its environment.
 
     Args:
         coretype: a kernel of OpenBLAS, ``"best"`` for what `doctor` advises, ``"as-is"``.
         numba: whether xpnet may compile.
-        blas: whether the process's matrix products are NumPy's.
+        uses_blas: whether the process's matrix products are NumPy's.
     """
     found = {} if numba else {"NUMBA_DISABLE_JIT": "1"}
     if coretype == "best":
         coretype = best_coretype()
-    if blas and coretype != "as-is":
+    if uses_blas and coretype != "as-is":
         found["OPENBLAS_CORETYPE"] = coretype
     return found
 
 
 def best_coretype() -> str:
-    """The kernel that `doctor.advice` tells to take where OpenBLAS is left alone, or ``as-is``."""
-    flags = doctor._cpu_info("flags").split()
-    hint = doctor.advice(kernel({"OPENBLAS_CORETYPE": ""}), "avx512f" in flags)
-    return hint.rpartition("=")[2] if hint else "as-is"
+    """The kernel that OpenBLAS takes by itself, or the one that xpnet's command would set for it."""
+    taken = kernel({blas.VARIABLE: ""})
+    flags = set(blas.cpu_info("flags").split())
+    return blas.better_kernel(taken, flags) or taken or "as-is"
 
 
 def kernel(variables: dict[str, str]) -> str:
     """The kernel that NumPy's OpenBLAS takes with these variables; empty if it cannot be known."""
-    code = (
-        "import json, numpy, threadpoolctl; print(json.dumps([i.get('architecture', '') for i in "
-        "threadpoolctl.threadpool_info() if i['user_api'] == 'blas']))"
-    )
+    code = "from xpnet import blas; found = blas.loaded_openblas(); print(found and found.kernel)"
     kept = {k: v for k, v in {**os.environ, **variables}.items() if v}
     done = subprocess.run(
-        [sys.executable, "-c", code], env=kept, capture_output=True, text=True, check=False
+        [sys.executable, "-c", code], env=kept, capture_output=True, text=True, check=True
     )
-    names = json.loads(done.stdout) if done.returncode == 0 else []
-    return str(names[0]) if names else ""
+    return done.stdout.strip().replace("None", "")
 
 
 def description(coretype: str, numba: bool) -> dict[str, object]:
     """For the top of a table and for the JSON."""
-    variables = environment(coretype, numba, blas=True)
+    variables = environment(coretype, numba, uses_blas=True)
     return {
         "date": date.today().isoformat(),
         "cpu": doctor._cpu_model(),
@@ -66,7 +58,7 @@ def description(coretype: str, numba: bool) -> dict[str, object]:
         "system": platform.platform(terse=True),
         "python": platform.python_version(),
         "packages": versions(),
-        "kernel": kernel(variables) or "unknown (threadpoolctl is not installed)",
+        "kernel": kernel(variables) or "unknown",
         "variables": variables,
     }
 
