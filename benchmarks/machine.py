@@ -8,6 +8,7 @@ import platform
 import subprocess
 import sys
 from datetime import date
+from functools import cache
 from importlib import metadata
 
 from xpnet import doctor
@@ -16,14 +17,19 @@ PACKAGES = (
     *("xpnet", "numpy", "numba", "torch", "jax", "scikit-learn", "onnxruntime"),
     "threadpoolctl",
 )
-SETTINGS = "best", "as-is", "no-numba"
+INHERITED = "OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"
+"""Variables that change what OpenBLAS does."""
+
+THREADS = "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"
+"""Variables that change how many threads a library takes."""
 
 
 def environment(coretype: str, numba: bool, blas: bool) -> dict[str, str]:
-    """What a measured process finds in its environment.
+    """What a measured process finds in its environment; what is empty it does not find.
 
     Args:
-        coretype: a kernel of OpenBLAS, ``"best"`` for what `doctor` advises, ``"as-is"``.
+        coretype: a kernel of OpenBLAS, ``"best"`` for what `doctor` advises, ``"as-is"`` for the
+            environment as it is, ``"detect"`` for OpenBLAS's own choice.
         numba: whether xpnet may compile.
         blas: whether the process's matrix products are NumPy's.
     """
@@ -31,15 +37,21 @@ def environment(coretype: str, numba: bool, blas: bool) -> dict[str, str]:
     if coretype == "best":
         coretype = best_coretype()
     if blas and coretype != "as-is":
-        found["OPENBLAS_CORETYPE"] = coretype
+        found["OPENBLAS_CORETYPE"] = "" if coretype == "detect" else coretype
     return found
 
 
+@cache
 def best_coretype() -> str:
-    """The kernel that `doctor.advice` tells to take where OpenBLAS is left alone, or ``as-is``."""
+    """The kernel that `doctor.advice` tells to take in this environment, or ``as-is``."""
     flags = doctor._cpu_info("flags").split()
-    hint = doctor.advice(kernel({"OPENBLAS_CORETYPE": ""}), "avx512f" in flags)
+    hint = doctor.advice(kernel({}), "avx512f" in flags)
     return hint.rpartition("=")[2] if hint else "as-is"
+
+
+def merged(variables: dict[str, str]) -> dict[str, str]:
+    """This process's environment with these variables; without those that are empty."""
+    return {name: value for name, value in {**os.environ, **variables}.items() if value}
 
 
 def kernel(variables: dict[str, str]) -> str:
@@ -48,9 +60,12 @@ def kernel(variables: dict[str, str]) -> str:
         "import json, numpy, threadpoolctl; print(json.dumps([i.get('architecture', '') for i in "
         "threadpoolctl.threadpool_info() if i['user_api'] == 'blas']))"
     )
-    kept = {k: v for k, v in {**os.environ, **variables}.items() if v}
     done = subprocess.run(
-        [sys.executable, "-c", code], env=kept, capture_output=True, text=True, check=False
+        [sys.executable, "-c", code],
+        env=merged(variables),
+        capture_output=True,
+        text=True,
+        check=False,
     )
     names = json.loads(done.stdout) if done.returncode == 0 else []
     return str(names[0]) if names else ""
@@ -68,6 +83,8 @@ def description(coretype: str, numba: bool) -> dict[str, object]:
         "packages": versions(),
         "kernel": kernel(variables) or "unknown (threadpoolctl is not installed)",
         "variables": variables,
+        "inherited": {name: os.environ[name] for name in INHERITED if name in os.environ},
+        "threads": {name: os.environ[name] for name in THREADS if name in os.environ},
     }
 
 
@@ -87,8 +104,11 @@ def sentence(machine: dict[str, object]) -> str:
     packages = machine["packages"]
     assert isinstance(packages, dict)
     libraries = ", ".join(f"{name} {version}" for name, version in packages.items())
+    threads = machine["threads"]
+    assert isinstance(threads, dict)
+    given = ", ".join(f"{name}={value}" for name, value in threads.items())
     return (
         f"{machine['date']}, {machine['cpu']}, {machine['cores']} cores, Python "
         f"{machine['python']}, {libraries}; NumPy's OpenBLAS with its {machine['kernel']} kernel; "
-        "every library with its default number of threads."
+        f"every library with {given or 'its default number of threads'}."
     )

@@ -1,6 +1,6 @@
 """Bars of times relative to xpnet's.
 
-    python -m benchmarks.picture results.json docs/speed.png
+python -m benchmarks.picture results.json docs/speed.png
 """
 
 from __future__ import annotations
