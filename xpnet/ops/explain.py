@@ -46,7 +46,7 @@ def _of_a_rule(ops: Operations) -> str:
         return "as it is written, one array operation after another"
     if isinstance(ops, HostOperations):
         return f"as it is written, in blocks that fit the cache ({ops.reason})"
-    return "in one compiled loop over C-contiguous, writable arrays, in blocks by NumPy over others"
+    return "in one compiled loop over C-contiguous arrays, in blocks by NumPy over others"
 
 
 def _of_an_operation(name: str, ops: Operations) -> str:
@@ -57,4 +57,4 @@ def _of_an_operation(name: str, ops: Operations) -> str:
         return "plain array-API code, since no faster version is written for it"
     if own is vars(HostOperations).get(name):
         return "NumPy, filling the buffers it is given"
-    return "one compiled pass over C-contiguous, writable arrays; NumPy for others"
+    return "one compiled pass over C-contiguous arrays; NumPy for others"

@@ -10,6 +10,7 @@ import numpy as np
 
 from xpnet.backend import Array, Backend
 from xpnet.data.checks import check_same_length
+from xpnet.data.mapped import RowReader, forget_pages
 from xpnet.errors import require, require_count
 from xpnet.layers.context import Buffers
 from xpnet.ops import operations_for
@@ -36,6 +37,7 @@ class Rows:
 
     def __post_init__(self) -> None:
         self._streamed = isinstance(self.X, np.memmap)
+        self._reader = RowReader(self.X) if self._streamed else None
         self._ops = operations_for(self.y)
         self._buffers = Buffers(self.backend)
 
@@ -54,7 +56,7 @@ class Rows:
         parts = spans(self.n_rows, batch_size, drop_last)
         if order is None:
             for part in parts:
-                X = self.prepare(self.X[part]) if self._streamed else self.X[part, :]
+                X = self._prepared(part) if self._streamed else self.X[part, :]
                 yield X, self.y[part, ...], None if self.weight is None else self.weight[part]
             return
         on_device = self.backend.asarray(order)
@@ -64,10 +66,16 @@ class Rows:
             yield self._features(order[part], indices), self._take(self.y, indices), weight
 
     def _features(self, order: np.ndarray[Any, Any], indices: Array) -> Array:
-        if self._streamed:
-            return self.prepare(self.X[order])
+        if self._reader is not None:
+            return self.prepare(self._reader.take(order))
         out = self._buffers["X", len(order), self.X.shape[1]]
         return self._ops.take_rows(self.X, indices, out=out)
+
+    def _prepared(self, part: slice) -> Array:
+        """Rows of the file that follow each other; the pages read are given up."""
+        rows = np.array(self.X[part])
+        forget_pages(self.X)
+        return self.prepare(rows)
 
     def _take(self, array: Array, indices: Array) -> Array:
         return self._ops.take_rows(array, indices)
