@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import subprocess
@@ -10,13 +9,11 @@ import sys
 from datetime import date
 from functools import cache
 from importlib import metadata
+from pathlib import Path
 
-from xpnet import doctor
+from xpnet.blas import better_kernel, cpu_info
 
-PACKAGES = (
-    *("xpnet", "numpy", "numba", "torch", "jax", "scikit-learn", "onnxruntime"),
-    "threadpoolctl",
-)
+PACKAGES = "xpnet", "numpy", "numba", "torch", "jax", "scikit-learn", "onnxruntime"
 INHERITED = "OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"
 """Variables that change what OpenBLAS does."""
 
@@ -28,7 +25,7 @@ def environment(coretype: str, numba: bool, blas: bool) -> dict[str, str]:
     """What a measured process finds in its environment; what is empty it does not find.
 
     Args:
-        coretype: a kernel of OpenBLAS, ``"best"`` for what `doctor` advises, ``"as-is"`` for the
+        coretype: a kernel of OpenBLAS, ``"best"`` for what `xpnet.blas` advises, ``"as-is"`` for the
             environment as it is, ``"detect"`` for OpenBLAS's own choice.
         numba: whether xpnet may compile.
         blas: whether the process's matrix products are NumPy's.
@@ -43,10 +40,8 @@ def environment(coretype: str, numba: bool, blas: bool) -> dict[str, str]:
 
 @cache
 def best_coretype() -> str:
-    """The kernel that `doctor.advice` tells to take in this environment, or ``as-is``."""
-    flags = doctor._cpu_info("flags").split()
-    hint = doctor.advice(kernel({}), "avx512f" in flags)
-    return hint.rpartition("=")[2] if hint else "as-is"
+    """The kernel that `xpnet.blas` would take in place of this environment's, or ``as-is``."""
+    return better_kernel(kernel({}), set(cpu_info("flags").split())) or "as-is"
 
 
 def merged(variables: dict[str, str]) -> dict[str, str]:
@@ -57,18 +52,18 @@ def merged(variables: dict[str, str]) -> dict[str, str]:
 def kernel(variables: dict[str, str]) -> str:
     """The kernel that NumPy's OpenBLAS takes with these variables; empty if it cannot be known."""
     code = (
-        "import json, numpy, threadpoolctl; print(json.dumps([i.get('architecture', '') for i in "
-        "threadpoolctl.threadpool_info() if i['user_api'] == 'blas']))"
+        "import numpy; from xpnet.blas import loaded_openblas; blas = loaded_openblas(); "
+        "print('' if blas is None else blas.kernel)"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
+        cwd=Path(__file__).parents[1],
         env=merged(variables),
         capture_output=True,
         text=True,
-        check=False,
+        check=True,
     )
-    names = json.loads(done.stdout) if done.returncode == 0 else []
-    return str(names[0]) if names else ""
+    return done.stdout.strip()
 
 
 def description(coretype: str, numba: bool) -> dict[str, object]:
@@ -76,12 +71,12 @@ def description(coretype: str, numba: bool) -> dict[str, object]:
     variables = environment(coretype, numba, blas=True)
     return {
         "date": date.today().isoformat(),
-        "cpu": doctor._cpu_model(),
+        "cpu": cpu_info("model name") or platform.machine(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0,
         "system": platform.platform(terse=True),
         "python": platform.python_version(),
         "packages": versions(),
-        "kernel": kernel(variables) or "unknown (threadpoolctl is not installed)",
+        "kernel": kernel(variables) or "unknown",
         "variables": variables,
         "inherited": {name: os.environ[name] for name in INHERITED if name in os.environ},
         "threads": {name: os.environ[name] for name in THREADS if name in os.environ},
