@@ -209,7 +209,7 @@ def picture(results: dict[str, Any]) -> Any:
     """Time above, memory below, for each series; log axes."""
     series = results["series"]
     fig = new_figure(figsize=(3 * len(series), 5.4))
-    axes = fig.subplots(2, len(series), squeeze=False)
+    axes = fig.subplots(2, len(series), squeeze=False, sharey="row")
     for (name, points), (time, space) in zip(series.items(), axes.T, strict=True):
         x = [p["n_parameters"] if name == "parameters" else p[name] for p in points]
         time.loglog(x, [1e3 * p["seconds"] for p in points], "o-", color="#0072B2", ms=4)
@@ -220,7 +220,20 @@ def picture(results: dict[str, Any]) -> Any:
         for ax in (time, space):
             ax.grid(which="major", alpha=0.3)
             ax.spines[["top", "right"]].set_visible(False)
+            ax.xaxis.set_major_formatter(plain)
+            ax.xaxis.set_minor_formatter("")
+            ax.yaxis.set_major_formatter(plain)
+            ax.yaxis.set_minor_formatter("")
+        low, high = space.get_ylim()
+        space.set_ylim(min(low, 100), max(high, 1000))
+        time.set_xlim(min(x) / 1.5, max(10 * min(x), 1.5 * max(x)))
+        space.set_xlim(time.get_xlim())
     return fig
+
+
+def plain(value: float, _: int) -> str:
+    """Numbers below a million as they are written, the others as powers."""
+    return f"{value:,g}" if 1e-3 <= value < 1e6 else f"{value:.0e}".replace("e+0", "e")
 
 
 def run(given: argparse.Namespace) -> dict[str, Any]:

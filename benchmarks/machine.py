@@ -25,8 +25,8 @@ def environment(coretype: str, numba: bool, blas: bool) -> dict[str, str]:
     """What a measured process finds in its environment; what is empty it does not find.
 
     Args:
-        coretype: a kernel of OpenBLAS, ``"best"`` for what `xpnet.blas` advises, ``"as-is"`` for the
-            environment as it is, ``"detect"`` for OpenBLAS's own choice.
+        coretype: a kernel of OpenBLAS, ``"best"`` for what `xpnet.blas` advises, ``"as-is"`` for
+            the environment as it is, ``"detect"`` for OpenBLAS's own choice.
         numba: whether xpnet may compile.
         blas: whether the process's matrix products are NumPy's.
     """

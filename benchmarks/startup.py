@@ -1,8 +1,8 @@
 """What a fresh process pays before its first epoch: ``python -m benchmarks.startup``.
 
 Import time over NumPy's, installed size with what must be installed beside it, and the time from
-the start of a process to the end of its first trained epoch (64-64-10 on the embedded digits): cold,
-with an empty cache of compiled code as after installation, and warm. Processes of their own;
+the start of a process to the end of its first trained epoch (64-64-10 on the embedded digits):
+cold, with an empty cache of compiled code as after installation, and warm. Processes of their own;
 medians, in brackets the least and the most.
 """
 
@@ -61,9 +61,9 @@ def first_epochs(variables: dict[str, str], repeats: int) -> dict[str, list[floa
     process_seconds("import xpnet", variables)
     for _ in range(repeats):
         with tempfile.TemporaryDirectory() as cache:
-            for kind in times:
-                there = {**variables, "NUMBA_CACHE_DIR": cache}
-                times[kind].append(process_seconds(FIRST_EPOCH, there)[0])
+            there = {**variables, "NUMBA_CACHE_DIR": cache}
+            for measured in times.values():
+                measured.append(process_seconds(FIRST_EPOCH, there)[0])
     return times
 
 
