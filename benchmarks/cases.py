@@ -1,4 +1,4 @@
-"""The networks that are measured, their initial parameters, and the data: the same for every peer."""
+"""The networks that are measured, their initial parameters and their data, the same for all."""
 
 from __future__ import annotations
 

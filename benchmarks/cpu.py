@@ -91,7 +91,12 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
 def in_turns(task: Task, given: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]]:
     """Everyone who can do it, in every repeat in the opposite order of the one before."""
     case: Case = CASES[task["case"]]
-    peers = [p for p in PEERS.values() if p.takes(task["kind"], case) and not p.missing()]
+    begins = tuple(given.peers.split(","))
+    peers = [
+        peer
+        for peer in PEERS.values()
+        if peer.takes(task["kind"], case) and not peer.missing() and peer.label.startswith(begins)
+    ]
     for repeat in range(given.repeats):
         for peer in peers if repeat % 2 == 0 else peers[::-1]:
             yield peer.label, measure({**task, "peer": peer.label}, variables(peer, given))
@@ -143,9 +148,12 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--quick", action="store_true", help="short, one repeat")
     parser.add_argument("--only", default="", help="only what begins with this")
+    parser.add_argument("--peers", default="", help="only those that begin so, with commas")
     parser.add_argument("--repeats", type=int, help="default 5, quick 1")
     parser.add_argument("--out", type=Path, help="JSON file; a .md is written beside it")
-    parser.add_argument("--coretype", default="best", help="of OpenBLAS; best, as-is, or a name")
+    parser.add_argument(
+        "--coretype", default="best", help="of OpenBLAS: best, as-is, detect, or a name"
+    )
     parser.add_argument("--no-numba", action="store_true", help="xpnet without Numba")
     parser.add_argument("--all", action="store_true", help="the three settings")
     parser.add_argument("--data-dir", type=Path, default=DATA if DATA.is_dir() else None)

@@ -7,59 +7,79 @@ import platform
 import subprocess
 import sys
 from datetime import date
+from functools import cache
 from importlib import metadata
+from pathlib import Path
 
-from xpnet import blas, doctor
+from xpnet.blas import better_kernel, cpu_info
 
-PACKAGES = ("xpnet", "numpy", "numba", "torch", "jax", "scikit-learn", "onnxruntime")
-SETTINGS = "best", "as-is", "no-numba"
+PACKAGES = "xpnet", "numpy", "numba", "torch", "jax", "scikit-learn", "onnxruntime"
+INHERITED = "OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"
+"""Variables that change what OpenBLAS does."""
+
+THREADS = "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"
+"""Variables that change how many threads a library takes."""
 
 
-def environment(coretype: str, numba: bool, uses_blas: bool) -> dict[str, str]:
-    """What a measured process finds in its environment.
+def environment(coretype: str, numba: bool, blas: bool) -> dict[str, str]:
+    """What a measured process finds in its environment; what is empty it does not find.
 
     Args:
-        coretype: a kernel of OpenBLAS, ``"best"`` for what `doctor` advises, ``"as-is"``.
+        coretype: a kernel of OpenBLAS, ``"best"`` for what `xpnet.blas` advises, ``"as-is"`` for
+            the environment as it is, ``"detect"`` for OpenBLAS's own choice.
         numba: whether xpnet may compile.
-        uses_blas: whether the process's matrix products are NumPy's.
+        blas: whether the process's matrix products are NumPy's.
     """
     found = {} if numba else {"NUMBA_DISABLE_JIT": "1"}
     if coretype == "best":
         coretype = best_coretype()
-    if uses_blas and coretype != "as-is":
-        found["OPENBLAS_CORETYPE"] = coretype
+    if blas and coretype != "as-is":
+        found["OPENBLAS_CORETYPE"] = "" if coretype == "detect" else coretype
     return found
 
 
+@cache
 def best_coretype() -> str:
-    """The kernel that OpenBLAS takes by itself, or the one that xpnet's command would set for it."""
-    taken = kernel({blas.VARIABLE: ""})
-    flags = set(blas.cpu_info("flags").split())
-    return blas.better_kernel(taken, flags) or taken or "as-is"
+    """The kernel that `xpnet.blas` would take in place of this environment's, or ``as-is``."""
+    return better_kernel(kernel({}), set(cpu_info("flags").split())) or "as-is"
+
+
+def merged(variables: dict[str, str]) -> dict[str, str]:
+    """This process's environment with these variables; without those that are empty."""
+    return {name: value for name, value in {**os.environ, **variables}.items() if value}
 
 
 def kernel(variables: dict[str, str]) -> str:
     """The kernel that NumPy's OpenBLAS takes with these variables; empty if it cannot be known."""
-    code = "from xpnet import blas; found = blas.loaded_openblas(); print(found and found.kernel)"
-    kept = {k: v for k, v in {**os.environ, **variables}.items() if v}
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=kept, capture_output=True, text=True, check=True
+    code = (
+        "import numpy; from xpnet.blas import loaded_openblas; blas = loaded_openblas(); "
+        "print('' if blas is None else blas.kernel)"
     )
-    return done.stdout.strip().replace("None", "")
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=Path(__file__).parents[1],
+        env=merged(variables),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout.strip()
 
 
 def description(coretype: str, numba: bool) -> dict[str, object]:
     """For the top of a table and for the JSON."""
-    variables = environment(coretype, numba, uses_blas=True)
+    variables = environment(coretype, numba, blas=True)
     return {
         "date": date.today().isoformat(),
-        "cpu": doctor._cpu_model(),
+        "cpu": cpu_info("model name") or platform.machine(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0,
         "system": platform.platform(terse=True),
         "python": platform.python_version(),
         "packages": versions(),
         "kernel": kernel(variables) or "unknown",
         "variables": variables,
+        "inherited": {name: os.environ[name] for name in INHERITED if name in os.environ},
+        "threads": {name: os.environ[name] for name in THREADS if name in os.environ},
     }
 
 
@@ -79,8 +99,11 @@ def sentence(machine: dict[str, object]) -> str:
     packages = machine["packages"]
     assert isinstance(packages, dict)
     libraries = ", ".join(f"{name} {version}" for name, version in packages.items())
+    threads = machine["threads"]
+    assert isinstance(threads, dict)
+    given = ", ".join(f"{name}={value}" for name, value in threads.items())
     return (
         f"{machine['date']}, {machine['cpu']}, {machine['cores']} cores, Python "
         f"{machine['python']}, {libraries}; NumPy's OpenBLAS with its {machine['kernel']} kernel; "
-        "every library with its default number of threads."
+        f"every library with {given or 'its default number of threads'}."
     )

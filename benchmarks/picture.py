@@ -1,6 +1,6 @@
 """Bars of times relative to xpnet's.
 
-    python -m benchmarks.picture results.json docs/speed.png
+python -m benchmarks.picture results.json docs/speed.png
 """
 
 from __future__ import annotations
@@ -58,7 +58,10 @@ def finish(ax: Any, columns: list[str], names: list[str], colours: dict[str, str
     ax.invert_yaxis()
     ax.set_xlabel("time relative to xpnet (line at 1; right of it: slower), log scale")
     ax.margins(x=0.08)
-    ax.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    low, high = ax.get_xlim()
+    ticks = [t for t in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100) if low <= t <= high]
+    ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    ax.xaxis.set_minor_formatter("")
     for name in names:
         ax.barh([0], [0], color=colours[name], label=name)
     ax.plot([], [], color="black", lw=1.2, ls=":", label=FLOOR.label)

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from time import perf_counter
 from typing import Any
 
 from benchmarks.cases import CASES, REFERENCE, Case, accuracy, batches, images, initial_parameters
+from benchmarks.machine import merged
 from benchmarks.peers import PEERS, Contestant, Peer
 
 LONGEST_BLOCK = 320
@@ -35,7 +35,7 @@ def measure(task: Task, environment: dict[str, str]) -> Answer:
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.process", json.dumps(task)],
         cwd=Path(__file__).parents[1],
-        env={**os.environ, **environment},
+        env=merged(environment),
         capture_output=True,
         text=True,
         check=False,

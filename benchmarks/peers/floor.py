@@ -1,4 +1,4 @@
-"""The matrix products of a step alone, into arrays made once: what no library on this BLAS beats."""
+"""The matrix products of a step alone, into arrays made once: no library on this BLAS beats it."""
 
 from __future__ import annotations
 

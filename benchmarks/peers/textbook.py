@@ -34,9 +34,11 @@ class Network:
         self.running: list[dict[str, Any]] = [{"mean": 0.0, "var": 1.0} for _ in layers]
 
     def activate(self, z: Array) -> Array:
+        """The activation of the hidden layers."""
         return relu(z) if self.activation == "relu" else sigmoid(z)
 
     def slope(self, z: Array, a: Array) -> Array:
+        """Its derivative."""
         if self.activation == "relu":
             return (z > 0).astype(z.dtype)
         return a * (1 - a)
@@ -116,6 +118,7 @@ class Adam:
         self.t = 0
 
     def step(self, layers: list[dict[str, Array]], grads: list[dict[str, Array]]) -> None:
+        """New parameters in the dictionaries."""
         self.t += 1
         for i, layer in enumerate(layers):
             for name in layer:
