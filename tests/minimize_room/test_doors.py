@@ -46,6 +46,8 @@ BAD_CALLS = {
         lambda: minimize(F, [X]),
         r"x0 must be of shape \(n,\) with n ≥ 1; got .*1, 2",
     ),
+    "x0 words": (lambda: minimize(F, "abc"), "x0 must be a vector of numbers; got 'abc'"),
+    "x0 ragged": (lambda: minimize(F, [[1.0], [1.0, 2.0]]), "x0 must be a vector of numbers"),
     "x0 empty": (lambda: minimize(F, []), "x0 must be of shape"),
     "x0 NaN": (lambda: minimize(F, [np.nan, 1.0]), "x0 must be finite; got an array with NaN"),
     "x0 complex": (lambda: minimize(F, np.ones(2, complex)), "dtype of an array must be one of"),

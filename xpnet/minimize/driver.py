@@ -99,7 +99,10 @@ def minimize(
 def _start(x0: Any) -> Array:
     """A floating copy of the start; an array keeps its backend and dtype."""
     if not hasattr(x0, "dtype") or getattr(x0.dtype, "kind", "f") in "iub":
-        x0 = np.asarray(x0, dtype=np.float64)
+        try:
+            x0 = np.asarray(x0, dtype=np.float64)
+        except (TypeError, ValueError):
+            require(False, "x0", "be a vector of numbers", x0)
     backend = backend_of(x0)
     require(x0.ndim == 1 and x0.shape[0] > 0, "x0", "be of shape (n,) with n ≥ 1", x0)
     finite = bool(backend.xp.all(backend.xp.isfinite(x0)))
