@@ -46,7 +46,7 @@ ROOMS = [
 ]
 ENTRANCES = ("__init__.py", "__main__.py")  # they see every room
 OPTIONAL = {
-    *("cupy", "torch", "numba", "matplotlib", "rich", "typer", "pooch", "threadpoolctl"),
+    *("cupy", "nvmath", "torch", "numba", "matplotlib", "rich", "typer", "pooch", "threadpoolctl"),
 }
 HEAVY = [*sorted(OPTIONAL - {"threadpoolctl"}), "array_api_compat"]
 

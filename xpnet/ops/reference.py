@@ -191,6 +191,33 @@ class Operations:
         loss = -self.xp.sum(scale * rows * log_p)
         return loss, scale * (self.xp.exp(log_p) - rows)
 
+    def take_batch(
+        self, x: Array, order: Array, start: Array, out: Array, scaling: Sequence[Array] = ()
+    ) -> Array:
+        """``out_i ← x[order[start + i]]``, in the type of ``out``; the indices stay on the device.
+
+        Args:
+            x: rows, of any type.
+            order: int64 indices of rows.
+            start: where in ``order`` the batch begins, an array of one int64.
+            out: takes the rows.
+            scaling: columns ``shift, width, begin`` for ``(out − shift)/width + begin``.
+        """
+        xp = self.xp
+        at = xp.arange(out.shape[0], dtype=xp.int64, device=out.device) + start
+        rows = xp.astype(xp.take(x, xp.take(order, at), axis=0), out.dtype)
+        if scaling:
+            shift, width, begin = scaling
+            rows = (rows - shift) / width + begin
+        out[...] = rows
+        return out
+
+    def advance(self, cursor: Array, tables: Sequence[Array], rows: Sequence[Array]) -> None:
+        """``cursor ← cursor + 1``, then ``row ← table[cursor]`` for an int64 and a floating one."""
+        cursor[...] = cursor + 1
+        for table, row in zip(tables, rows, strict=True):
+            row[...] = self.xp.take(table, cursor, axis=0)[0, ...]
+
 
 def _into(out: Array | None, value: Array) -> Array:
     """Write ``value`` into ``out`` where one is given: gradient views must be filled in place."""
