@@ -180,6 +180,9 @@ def test_advance_takes_the_next_row_of_each_table(dtype, ops):
             assert cursor == row
             np.testing.assert_array_equal(place, places[row])
             np.testing.assert_array_equal(number, numbers[row])
+        log = np.zeros(6, dtype)
+        one.record(log, cursor, np.array(7, dtype))
+        np.testing.assert_array_equal(log, [0, 0, 0, 0, 7, 0])
 
 
 # --- products -------------------------------------------------------------------------------------

@@ -218,6 +218,10 @@ class Operations:
         for table, row in zip(tables, rows, strict=True):
             row[...] = self.xp.take(table, cursor, axis=0)[0, ...]
 
+    def record(self, log: Array, cursor: Array, value: Array) -> None:
+        """``log[cursor] ← value``, one number at a place that lies on the device."""
+        log[cursor] = value
+
 
 def _into(out: Array | None, value: Array) -> Array:
     """Write ``value`` into ``out`` where one is given: gradient views must be filled in place."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from xpnet.backend import Array, Backend
+import numpy as np
+
+from xpnet.backend import Array, Backend, HostArray
 from xpnet.losses import Loss
 from xpnet.network import Network
+from xpnet.random import stream_key
 from xpnet.training.rows import spans
 
 CHUNK_ROWS = 4096
@@ -46,9 +49,10 @@ class Gradient:
 
     def __call__(self, loss: Loss, X: Array, y: Array, weight: Array | None = None) -> Array:
         """Fill the gradient and return the loss, a 0-d array; nothing is checked."""
-        self._steps += 1
-        for context in self._contexts:
-            context.step = self._steps
+        if self._contexts[0].device_key is None:
+            self._steps += 1
+            for context in self._contexts:
+                context.step = self._steps
         output, tapes = self._network.forward(self._p, X, self._contexts)
         out = self._contexts[-1].buffers["d_output", *output.shape]
         value, d_output = loss.value_and_grad(output, y, weight, out=out)
@@ -58,6 +62,21 @@ class Gradient:
     def first_not_finite(self, X: Array) -> str:
         """The first layer whose output for ``X`` is not finite."""
         return self._network.first_not_finite(self._p, X, self._contexts)
+
+    def next_keys(self, n: int) -> HostArray:
+        """The keys of the masks of the next ``n`` calls, ``(n, layers)``; they count as done."""
+        steps = np.arange(self._steps + 1, self._steps + n + 1)
+        self._steps += n
+        keys = [stream_key(context.seed, context.layer, steps) for context in self._contexts]
+        return np.stack(keys, axis=1)
+
+    def read_keys(self, keys: Sequence[Array] | None) -> None:
+        """Read each layer's key from an array of one number on the device; ``None``: no more.
+
+        Calls then do not count, for nothing of theirs depends on their number.
+        """
+        for index, context in enumerate(self._contexts):
+            context.device_key = None if keys is None else keys[index]
 
 
 class Model(Protocol):

@@ -86,12 +86,14 @@ class CudaOperations(Operations):
     ) -> None:
         """See `Operations.update`; a scalar may be an array of one number on the device."""
         first = targets[0]
-        arrays = [array for array in (*targets, *inputs) if array.shape == first.shape]
         letters = "t" * len(targets)
-        letters += "".join("x" if array.shape == first.shape else "o" for array in inputs)
-        if letters.count("o") + len(arrays) == len(letters) and _fit(*arrays, *inputs):
+        letters += "".join("o" if _is_one(array, first) else "x" for array in inputs)
+        whole = [array for array, k in zip((*targets, *inputs), letters, strict=True) if k != "o"]
+        if _fit(*whole) and all(array.shape == first.shape for array in whole):
             kernel = _kernel_of(rule, first, letters, len(targets), scalars)
             if kernel is not None:
+                # Of an array that is one number spread over all, the kernel takes the first.
+                inputs = [a[:1] if _is_one(a, first) else a for a in inputs]
                 self._over(kernel, first.size, 1, (*targets, *inputs), first, scalars)
                 return
         super().update(rule, targets, inputs, scalars)
@@ -242,6 +244,14 @@ class CudaOperations(Operations):
         pairs = zip(tables, rows, widths, strict=True)
         self.launch(kernel, (1,), (32,), (cursor, *(part for pair in pairs for part in pair)))
 
+    def record(self, log: Array, cursor: Array, value: Array) -> None:
+        """See `Operations.record`."""
+        if not _fit(log, value):
+            super().record(log, cursor, value)
+            return
+        kernel = sources.from_file("record", "advance.cu", dtype_name(log.dtype))
+        self.launch(kernel, (1,), (1,), (log, cursor, value))
+
     def _take(
         self, x: Array, order: Array, start: Array | None, out: Array, scaling: Sequence[Array]
     ) -> bool:
@@ -338,6 +348,12 @@ def _fit(*arrays: Array) -> bool:
     return dtype_name(dtype) in FLOATS and all(
         array.dtype == dtype and array.size > 0 and array.flags.c_contiguous for array in arrays
     )
+
+
+def _is_one(array: Array, like: Array) -> bool:
+    """Whether an array is one number for all elements of another, of the same type."""
+    one = array.size == 1 != like.size or not any(array.strides)
+    return one and array.dtype == like.dtype
 
 
 @cache

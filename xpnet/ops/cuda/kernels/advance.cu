@@ -13,3 +13,7 @@ extern "C" __global__ void advance(long long* cursor, const long long* places, l
     }
     if (threadIdx.x == 0) *cursor = row;
 }
+
+extern "C" __global__ void record(T* log, const long long* cursor, const T* value) {
+    log[*cursor] = *value;
+}
