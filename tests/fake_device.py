@@ -63,6 +63,8 @@ def run(function, arguments, keywords):
 class DeviceArray(np.ndarray):
     """An array on the device."""
 
+    __module__ = "numpy"  # whose functions take it
+
     def __array_ufunc__(self, ufunc, method, *inputs, **keywords):
         return run(getattr(ufunc, method), inputs, keywords)
 
@@ -158,6 +160,10 @@ class FakeBackend(Backend):
 
     def owns(self, x):
         return isinstance(x, DeviceArray)
+
+    @property
+    def reads_are_free(self):
+        return False
 
 
 def fake_backend(dtype):

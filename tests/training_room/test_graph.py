@@ -123,6 +123,44 @@ def test_with_cuda_kernels(optimizer, task, device, monkeypatch):
     )
 
 
+@pytest.mark.parametrize("kernels", [False, True])
+@pytest.mark.parametrize("scaling", ["none", "min-max", "standardize", "one limit"])
+@pytest.mark.parametrize("engine", ["graph", "eager"])
+def test_bytes_stay_bytes_on_the_device(engine, scaling, kernels, device, monkeypatch, rng):
+    monkeypatch.setitem(select._chosen, DeviceArray, fake_operations(kernels))
+    X, y = rng.integers(0, 5, (50, 4)).astype("uint8"), rng.integers(0, 3, 50)
+    X[:, 3] = 2  # a constant column
+    preprocessing = {
+        "none": None,
+        "min-max": xpnet.MinMax.fit(X, to=(-1, 1)),
+        "standardize": xpnet.Standardize.fit(X),
+        "one limit": xpnet.MinMax(0, 255),
+    }[scaling]
+    kept = []
+    take = type(fake_operations(kernels)).take_batch
+
+    def spy(ops, x, *arguments):
+        kept.append(x.dtype.name)
+        return take(ops, x, *arguments)
+
+    monkeypatch.setattr(type(fake_operations(kernels)), "take_batch", spy)
+    thetas = []
+    for backend, how in ((fake_backend("float32"), engine), ("numpy", "eager")):
+        model = MLP(4, [6], 3, backend=backend, preprocessing=preprocessing)
+        history = model.fit(
+            *(X, y),
+            loss=CrossEntropy(),
+            optimizer=xpnet.SGD(0.1),
+            validation=0.2,
+            epochs=2,
+            progress=False,
+            engine=how,
+        )
+        thetas.append([*np.asarray(model.theta), *history["val_loss"]])
+    np.testing.assert_allclose(*thetas, rtol=2e-4, atol=1e-6)
+    assert ("uint8" in kept) == (engine == "graph")
+
+
 def test_training_goes_on_where_it_was(task, device):
     """A second fit draws the masks that it would draw after an eager one."""
     models = []

@@ -203,6 +203,8 @@ class CapturedSteps:
         self._losses, self._counts = new(n), new(n)
         self._X = new(largest, *rows.X.shape[1:])
         self._y = new(largest, *rows.y.shape[1:], dtype=rows.y.dtype)
+        columns = () if rows.columns is None else rows.columns
+        self._columns = [self._model.backend.asarray(column) for column in columns]
         self._weight = None if rows.weight is None else new(largest, dtype=rows.weight.dtype)
 
     def _capture(self) -> dict[int, Replay]:
@@ -236,14 +238,12 @@ class CapturedSteps:
         ops.advance(self._cursor, self._tables, self._now)
         start, *keys = (self._now[0][i : i + 1] for i in range(self._now[0].shape[0]))
         model.gradient.read_keys(keys)
-        X, y, weight = (
-            None if out is None else ops.take_batch(x, self._order, start, out[:size, ...])
-            for x, out in (
-                (self._rows.X, self._X),
-                (self._rows.y, self._y),
-                (self._rows.weight, self._weight),
-            )
-        )
+        rows, at = self._rows, (self._order, start)
+        X = ops.take_batch(rows.X, *at, self._X[:size, ...], self._columns)
+        y = ops.take_batch(rows.y, *at, self._y[:size, ...])
+        weight = None
+        if self._weight is not None:
+            weight = ops.take_batch(rows.weight, *at, self._weight[:size])
         ops.record(self._losses, self._cursor, model.gradient(how.loss, X, y, weight))
         if weight is not None:
             ops.record(self._counts, self._cursor, ops.xp.sum(weight))

@@ -243,7 +243,7 @@ def evaluate(
     model: Trainable, rows: Rows, loss: Loss, metrics: Sequence[Metric]
 ) -> dict[str, float]:
     """The loss and the metrics on ``rows`` in evaluation mode, by name."""
-    prepare = rows.prepare if isinstance(rows.X, np.memmap) else (lambda part: part)
+    prepare = rows.prepare if rows.raw else (lambda part: part)
     output = outputs(model, rows.X, prepare)
     row = {"loss": float(loss.value(output, rows.y, rows.weight))}
     predicted = loss.decide(output)

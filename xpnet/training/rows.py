@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.backend import Array, Backend
+from xpnet.backend import Array, Backend, HostArray
 from xpnet.data.checks import check_same_length
-from xpnet.errors import require, require_count
+from xpnet.errors import dtype_name, require, require_count
 from xpnet.layers.context import Buffers
 from xpnet.ops import operations_for
 from xpnet.random import Rng, as_generator
@@ -22,10 +22,13 @@ class Rows:
 
     Attributes:
         backend: where the batches live.
-        X: on the backend and prepared, or a `numpy.memmap` whose rows are prepared batch by batch.
+        X: on the backend and prepared; or raw, and prepared batch by batch: a `numpy.memmap`, or
+            bytes that stay bytes in the memory of a device.
         y: the targets, on the backend.
         weight: the weights of the rows on the backend, or ``None``.
-        prepare: what makes network inputs of rows of a `numpy.memmap`.
+        prepare: what makes network inputs of raw rows.
+        columns: of raw rows on a device that are scaled, the rows ``shift, width, begin`` with
+            which ``prepare`` is ``(X − shift)/width + begin``, in host memory.
     """
 
     backend: Backend
@@ -33,11 +36,17 @@ class Rows:
     y: Array
     weight: Array | None
     prepare: Callable[[Array], Array]
+    columns: HostArray | None = None
 
     def __post_init__(self) -> None:
-        self._streamed = isinstance(self.X, np.memmap)
+        self._from_file = isinstance(self.X, np.memmap)
         self._ops = operations_for(self.y)
         self._buffers = Buffers(self.backend)
+
+    @property
+    def raw(self) -> bool:
+        """Whether rows of ``X`` have to be prepared."""
+        return self._from_file or is_bytes(self.X)
 
     @property
     def n_rows(self) -> int:
@@ -54,7 +63,7 @@ class Rows:
         parts = spans(self.n_rows, batch_size, drop_last)
         if order is None:
             for part in parts:
-                X = self.prepare(self.X[part]) if self._streamed else self.X[part, :]
+                X = self.prepare(self.X[part]) if self.raw else self.X[part, :]
                 yield X, self.y[part, ...], None if self.weight is None else self.weight[part]
             return
         on_device = self.backend.asarray(order)
@@ -64,13 +73,24 @@ class Rows:
             yield self._features(order[part], indices), self._take(self.y, indices), weight
 
     def _features(self, order: np.ndarray[Any, Any], indices: Array) -> Array:
-        if self._streamed:
+        if self._from_file:
             return self.prepare(self.X[order])
+        if self.raw:
+            return self.prepare(self._take(self.X, indices))
         out = self._buffers["X", len(order), self.X.shape[1]]
         return self._ops.take_rows(self.X, indices, out=out)
 
     def _take(self, array: Array, indices: Array) -> Array:
         return self._ops.take_rows(array, indices)
+
+
+def is_bytes(X: Array) -> bool:
+    """Whether ``X`` holds numbers of one byte, as images do.
+
+    >>> is_bytes(np.zeros(2, dtype="uint8")), is_bytes(np.zeros(2))
+    (True, False)
+    """
+    return bool(dtype_name(X.dtype) in ("uint8", "int8", "bool"))
 
 
 def batches(
