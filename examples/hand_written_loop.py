@@ -2,18 +2,18 @@
 
 ``fit`` does for you what is here in plain sight: an epoch is a pass over shuffled mini-batches, a
 step is one gradient and one call of the optimizer, and all parameters are one vector,
-``model.theta``. Here the loop adds something that ``fit`` does not have: it keeps a mean of θ
-over the later epochs and compares it with the last θ on the test images. Run it with
+``model.theta``. So whatever one thinks of can be added: here the loop keeps a mean of θ over the
+later epochs and compares it with the last θ on the test images. Run it with
 
-    python examples/hand_written_loop.py [--epochs 20] [--out hand_written_loop.png]
+    python examples/hand_written_loop.py [--epochs 20]
 """
 
 from __future__ import annotations
 
-import argparse
+from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
+from lesson import BLUE, arguments, new_figure, save
 
 from xpnet import MLP, CrossEntropy, Momentum, batches
 from xpnet.data import MinMax, load_digits
@@ -48,23 +48,17 @@ def train(epochs: int) -> tuple[list[float], float, float]:
     return losses, accuracy(model.theta), accuracy(mean)
 
 
-def main(epochs: int, out: str) -> None:
+def main(epochs: int, out: Path) -> None:
     losses, last, averaged = train(epochs)
     print(f"loss {losses[0]:.4f} in the first epoch, {losses[-1]:.2e} in the last")
     print(f"test accuracy {last:.4f} with the last θ, {averaged:.4f} with the mean θ")
-    figure = Figure(figsize=(6, 4), layout="constrained")
-    axes = figure.subplots()
-    axes.semilogy(range(1, epochs + 1), losses, marker="o", markersize=3)
-    axes.set(xlabel="epoch", ylabel="training loss", title="digits, 64-64-10, a loop by hand")
-    axes.xaxis.get_major_locator().set_params(integer=True)
-    axes.grid(alpha=0.3)
-    figure.savefig(out, dpi=120)
-    print(f"Wrote {out}.")
+    figure, ax = new_figure(1, 1, (6.5, 4))
+    ax.semilogy(range(1, epochs + 1), losses, "o-", color=BLUE, ms=4)
+    ax.set(xlabel="epoch", ylabel="training loss", title="digits, 64-64-10, a loop by hand")
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.grid(alpha=0.25)
+    save(figure, out)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="A training loop written by hand.")
-    parser.add_argument("--epochs", type=int, default=20)
-    parser.add_argument("--out", default="hand_written_loop.png")
-    arguments = parser.parse_args()
-    main(arguments.epochs, arguments.out)
+    main(**arguments("hand_written_loop", __doc__, epochs=20))

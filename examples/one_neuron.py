@@ -5,15 +5,15 @@ squares solution. Logistic regression: the mean cross-entropy is convex and its 
 gradient is 0; there the model's mean probability of class 1 equals the share of class 1, exactly.
 Both are the same ``Dense(1)``; only the loss differs. Run it with
 
-    python examples/one_neuron.py [--epochs 2000] [--out one_neuron.png]
+    python examples/one_neuron.py [--epochs 2000]
 """
 
 from __future__ import annotations
 
-import argparse
+from pathlib import Path
 
 import numpy as np
-from matplotlib.figure import Figure
+from lesson import BLACK, BLUE, GREY, arguments, new_figure, save
 
 from xpnet import SGD, BinaryCrossEntropy, Dense, HalfMSE, Sequential
 from xpnet.losses import Loss
@@ -26,10 +26,9 @@ def fitted(X: np.ndarray, y: np.ndarray, loss: Loss, lr: float, epochs: int) -> 
     return model
 
 
-def main(epochs: int, out: str) -> None:
+def main(epochs: int, out: Path) -> None:
     rng = np.random.default_rng(0)
-    figure = Figure(figsize=(11, 4), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    figure, (left, right) = new_figure(1, 2, (10, 4))
 
     x = rng.uniform(-1, 1, (60, 1))
     t = 0.7 * x[:, 0] - 0.2 + 0.15 * rng.standard_normal(60)
@@ -39,11 +38,11 @@ def main(epochs: int, out: str) -> None:
     print(f"                 least squares w, b = {exact[0]:.8f}, {exact[1]:.8f}")
     print(f"                         difference = {np.max(np.abs(line.theta - exact)):.1e}")
     ends = np.array([[-1.0], [1.0]])
-    left.scatter(x, t, s=14, label="data")
-    left.plot(ends, ends * exact[0] + exact[1], color="0.8", lw=7, label="least squares")
-    left.plot(ends, line.predict(ends), color="tab:red", label="one neuron, HalfMSE")
-    left.set(title="Linear regression", xlabel="x", ylabel="t")
-    left.legend(frameon=False)
+    left.plot(ends, ends * exact[0] + exact[1], color=GREY, lw=6, alpha=0.5, label="least squares")
+    left.plot(ends, line.predict(ends), color=BLUE, label="one neuron, HalfMSE")
+    left.plot(x, t, "o", color=BLACK, ms=4, label="data")
+    left.set(title="Linear regression", xlabel="x", ylabel="t", xticks=[-1, 0, 1])
+    left.legend()
 
     centres = rng.integers(0, 2, 200)
     points = rng.standard_normal((200, 2)) + np.where(centres[:, None] == 1, 1.0, -1.0)
@@ -55,18 +54,15 @@ def main(epochs: int, out: str) -> None:
     grid = np.linspace(-5, 5, 101)
     plane = np.stack(np.meshgrid(grid, grid), axis=-1).reshape(-1, 2)
     probability = neuron.predict_proba(plane)[:, 1].reshape(101, 101)
-    shades = right.contourf(grid, grid, probability, 20, cmap="RdBu_r", alpha=0.6, vmin=0, vmax=1)
-    right.contour(grid, grid, probability, [0.5], colors="k")
-    right.scatter(*points.T, c=centres, cmap="RdBu_r", s=14, edgecolors="w", linewidths=0.4)
+    levels = np.linspace(0, 1, 21)
+    shades = right.contourf(grid, grid, probability, levels, cmap="PuOr_r", vmin=-0.4, vmax=1.4)
+    right.contour(grid, grid, probability, [0.5], colors=BLACK)
+    right.plot(*points[centres == 1].T, "o", color=BLACK, ms=4, mec="white", mew=0.5)
+    right.plot(*points[centres == 0].T, "s", color="white", ms=4, mec=BLACK, mew=0.7)
     right.set(title="Logistic regression", xlabel="x₁", ylabel="x₂", aspect="equal")
     figure.colorbar(shades, ax=right, label="probability of class 1", ticks=[0, 0.5, 1])
-    figure.savefig(out, dpi=120)
-    print(f"Wrote {out}.")
+    save(figure, out)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Linear and logistic regression as one neuron.")
-    parser.add_argument("--epochs", type=int, default=2000)
-    parser.add_argument("--out", default="one_neuron.png")
-    arguments = parser.parse_args()
-    main(arguments.epochs, arguments.out)
+    main(**arguments("one_neuron", __doc__, epochs=2000))

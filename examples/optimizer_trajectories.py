@@ -1,17 +1,18 @@
 """The classical figure: six first-order methods on x²/20 + y², from (-7, 2).
 
 Gradient descent zigzags across the valley, momentum rolls through it in an arc, and the adaptive
-methods rescale the axes and go straight. Run it with
+methods rescale the axes and go straight. A cross marks the start, a star the minimum. Run it with
 
-    python examples/optimizer_trajectories.py [FILE]
+    python examples/optimizer_trajectories.py [--steps 30]
 
-It writes optimizer_trajectories.png, or FILE, and prints what each method reached in 30 steps.
+It prints what each method reached.
 """
 
 from __future__ import annotations
 
-import sys
+from pathlib import Path
 
+from lesson import COLOURS, arguments, save
 from matplotlib.figure import Figure
 
 from xpnet.minimize import compare, table
@@ -27,21 +28,23 @@ METHODS = [
     Nesterov(lr=0.1),
     Adam(lr=0.3),
 ]
-STEPS = 30
 
 
-def main(file: str) -> None:
+def main(steps: int, out: Path) -> None:
     function = Bowl()
-    results = compare(function, METHODS, (-7.0, 2.0), max_iter=STEPS)
+    results = compare(function, METHODS, (-7.0, 2.0), max_iter=steps)
     print(table(results))
-    figure = Figure(figsize=(12, 10), layout="constrained")
+    figure = Figure(figsize=(11, 8), layout="constrained")
     axes = figure.subplot_mosaic("abc;def;ggg")
-    for place, result in zip("abcdef", results, strict=True):
-        plot_trajectories(function, [result], ax=axes[place]).set_title(result.name)
+    for place, result, colour in zip("abcdef", results, COLOURS, strict=False):
+        ax = plot_trajectories(function, [result], ax=axes[place])
+        ax.get_lines()[0].set_color(colour)
+        ax.set_title(result.name, color=colour, fontweight="bold")
+        ax.get_legend().remove()
+    axes["g"].set_prop_cycle(color=COLOURS)
     plot_convergence(results, least=function.least, ax=axes["g"])
-    figure.savefig(file, dpi=120)
-    print(f"Wrote {file}.")
+    save(figure, out)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1] if len(sys.argv) > 1 else "optimizer_trajectories.png")
+    main(**arguments("optimizer_trajectories", __doc__, steps=30))

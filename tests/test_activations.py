@@ -107,6 +107,56 @@ def test_backward_and_tangent_agree_with_central_differences(name, z, dy):
     assert np.sum(phi.backward(ops, saved, v) * dy) == pytest.approx(np.sum(v * slope), rel=1e-6)
 
 
+@every_activation
+def test_second_derivative_agrees_with_differences_of_the_first(name, z, dy, place):
+    phi, rng = TABLE[name][0], np.random.default_rng(3)
+    dz, ddy = rng.normal(size=z.shape), rng.normal(size=z.shape)
+    ops, h = operations_for(z), 1e-5
+    ends = [phi.backward(ops, forward_and_saved(phi, z + s * dz)[1], dy + s * ddy) for s in (h, -h)]
+    x, v = place.array(z), place.array(dy)
+    there = operations_for(x)
+    _, saved = forward_and_saved(phi, x)
+    dsaved = phi.tangent(there, saved, place.array(dz))
+    dsaved = place.array(dz) if phi.saves == "input" else dsaved
+    back, tangent = phi.backward_tangent(there, saved, dsaved, v, place.array(ddy))
+    expected = (ends[0] - ends[1]) / (2 * h)
+    np.testing.assert_allclose(place.host(tangent), expected, rtol=1e-6, atol=1e-8)
+    right = phi.backward(ops, forward_and_saved(phi, z)[1], dy)
+    np.testing.assert_allclose(place.host(back), right, rtol=1e-12, atol=1e-12)
+    _, still = phi.backward_tangent(there, saved, None, v, place.array(ddy))
+    right = phi.backward(ops, forward_and_saved(phi, z)[1], ddy)
+    np.testing.assert_allclose(place.host(still), right, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("size", [100.0, 1e4, 1e30])
+@every_elementwise
+def test_second_derivatives_overflow_nowhere(name, size, dtype):
+    phi = ELEMENTWISE[name][0]
+    z = np.array([[-size, size]], dtype=dtype)
+    z = np.minimum(z, 0) if name == "exponential" else z
+    one = np.ones_like(z)
+    _, saved = forward_and_saved(phi, z)
+    dsaved = one if phi.saves == "input" else phi.tangent(operations_for(z), saved, one)
+    _, tangent = phi.backward_tangent(operations_for(z), saved, dsaved, one, 0 * one)
+    assert tangent.dtype == z.dtype
+    expected = [[0.0, 1.0]] if name == "exponential" else 0.0
+    np.testing.assert_allclose(tangent, expected, atol=1e-6)
+
+
+def test_an_activation_without_a_second_derivative_says_so(z, dy):
+    class Cube(Activation):
+        value = staticmethod(lambda xp, z: z**3)
+        derivative = staticmethod(lambda xp, z: 3 * z * z)
+        saves = "input"
+
+    message = (
+        r"must have a rule curvature for second derivatives, None if φ'' is 0; got Cube\(\)\.$"
+    )
+    with pytest.raises(ArgumentError, match=message):
+        Cube().backward_tangent(operations_for(z), z, z, dy, dy)
+
+
 def test_erfc_has_the_digits_of_the_c_library():
     x = np.concatenate([np.linspace(-7.0, 6.0, 4001), np.logspace(-18, 0, 50)])
     expected = np.array([math.erfc(number) for number in x])

@@ -4,9 +4,9 @@ import subprocess
 import sys
 
 import numpy as np
-import pytest
 
 from xpnet import doctor
+from xpnet.blas import OpenBlas
 
 
 def test_versions_name_what_is_here_and_how_to_get_what_is_not(monkeypatch):
@@ -28,20 +28,21 @@ def test_backends_say_that_they_work_or_why_not(monkeypatch):
     assert rows["auto"] == "takes numpy"
 
 
-def test_blas_is_described_with_and_without_threadpoolctl(monkeypatch):
-    assert "BLAS" in dict(doctor.computing())
-    monkeypatch.setattr(doctor.importlib.util, "find_spec", lambda name: None)
+def test_blas_is_described_by_itself_or_by_numpy(monkeypatch):
+    found = OpenBlas("OpenBLAS 0.3", "Haswell", 1)
+    monkeypatch.setattr(doctor, "loaded_openblas", lambda: found)
+    monkeypatch.setattr(doctor, "advice", lambda: "export it")
     rows = dict(doctor.computing())
-    assert "built as" in rows["BLAS"]
-    assert "threadpoolctl" in rows[""]
+    assert rows["BLAS"] == "OpenBLAS 0.3; kernel Haswell, 1 thread"
+    assert rows["advice"] == "export it"
+    monkeypatch.setattr(doctor, "loaded_openblas", lambda: None)
+    assert "advice" not in dict(doctor.computing())
+    assert dict(doctor.computing())["BLAS"]
 
 
-@pytest.mark.parametrize(
-    ("kernel", "has_avx512", "says"),
-    [("Haswell", True, True), ("Haswell", False, False), ("SkylakeX", True, False)],
-)
-def test_advice_where_the_kernel_lags_behind_the_cpu(kernel, has_avx512, says):
-    assert bool(doctor.advice(kernel, has_avx512)) is says
+def test_loops_are_compiled_or_the_reason_is_given(monkeypatch):
+    monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
+    assert "NUMBA_DISABLE_JIT" in dict(doctor.computing())["loops"]
 
 
 def test_the_import_time_is_the_difference_of_medians(monkeypatch):

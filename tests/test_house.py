@@ -38,17 +38,22 @@ ROOMS = [
     "metrics",
     "data",
     "training",
+    "derivatives",
+    "perceptron",
     "serialization",
     "model",
+    "transfer",
+    "inspection",
     "plots",
+    "blas",
     "doctor",
     "cli",
 ]
 ENTRANCES = ("__init__.py", "__main__.py")  # they see every room
 OPTIONAL = {
-    *("cupy", "nvmath", "torch", "numba", "matplotlib", "rich", "typer", "pooch", "threadpoolctl"),
+    *("cupy", "nvmath", "torch", "numba", "matplotlib", "rich", "typer", "pooch"),
 }
-HEAVY = [*sorted(OPTIONAL - {"threadpoolctl"}), "array_api_compat"]
+HEAVY = [*sorted(OPTIONAL), "array_api_compat"]
 
 every_file = pytest.mark.parametrize("name", FILES)
 

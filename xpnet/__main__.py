@@ -8,6 +8,8 @@ import sys
 import warnings
 from typing import TextIO
 
+from xpnet.blas import restart_with_better_kernel
+
 
 def main() -> None:
     """Run the command; without the extra ``cli`` say so and exit with 2."""
@@ -17,7 +19,10 @@ def main() -> None:
             file=sys.stderr,
         )
         sys.exit(2)
-    warnings.showwarning = _show_warning
+    if not {"--help", "--version"} & set(sys.argv[1:2]):
+        restart_with_better_kernel()
+    if sys.argv[1:2] != ["run"]:  # a script's warnings are its own
+        warnings.showwarning = _show_warning
     importlib.import_module("xpnet.cli.app").app(prog_name="xpnet")
 
 

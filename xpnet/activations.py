@@ -13,6 +13,7 @@ from xpnet.backend import Array
 from xpnet.errors import ArgumentError, require_number
 from xpnet.ops.reference import Operations, Rule
 from xpnet.ops.rules import activations as rules
+from xpnet.ops.rules import curvatures
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,8 @@ class Activation:
         value: the rule ``φ(xp, z, *scalars)``.
         derivative: the rule ``φ'(xp, saved, *scalars)``.
         saves: what ``derivative`` is written in: the ``"output"`` ``a = φ(z)`` or the ``"input"``.
+        curvature: the rule of the derivative of ``derivative`` by ``saved``, for second
+            derivatives; ``None`` where it is 0 almost everywhere.
 
     >>> import numpy as np
     >>> from xpnet.ops import operations_for
@@ -39,6 +42,7 @@ class Activation:
     value: ClassVar[Rule]
     derivative: ClassVar[Rule]
     saves: ClassVar[Literal["output", "input"]] = "output"
+    curvature: ClassVar[Rule | None]
 
     def scalars(self) -> tuple[float, ...]:
         """The hyperparameters as floats, in the order in which the rules take them."""
@@ -102,6 +106,35 @@ class Activation:
         """``ȧ = φ' ⊙ ż``, forward mode: `backward` again, for every Jacobian here is symmetric."""
         return self.backward(ops, saved, dz, out)
 
+    def backward_tangent(
+        self, ops: Operations, saved: Array, dsaved: Array | None, dy: Array, ddy: Array
+    ) -> tuple[Array, Array]:
+        """`backward` and its tangent: ``φ' ⊙ dy`` and ``φ' ⊙ ḋy + (∂φ'/∂s ⊙ ṡ) ⊙ dy``.
+
+        Args:
+            ops: the operations of the backend.
+            saved: ``s``, the output or the input of `forward`, as `saves` says.
+            dsaved: its tangent ``ṡ``; ``None`` for 0.
+            dy: ``∂L/∂a``, ``(m, n)``.
+            ddy: its tangent.
+
+        Returns:
+            ``∂L/∂z`` and its tangent, ``(m, n)``.
+
+        Raises:
+            ArgumentError: if the activation has no rule ``curvature``.
+        """
+        if not hasattr(self, "curvature"):
+            name = type(self).__name__
+            raise ArgumentError(
+                "activation must have a rule curvature for second derivatives, None if φ'' is 0; "
+                f"got {name}()."
+            )
+        dz, ddz = self.backward(ops, saved, dy), self.backward(ops, saved, ddy)
+        if self.curvature is None or dsaved is None:
+            return dz, ddz
+        return dz, ddz + ops.chain(self.curvature, dsaved * dy, saved, scalars=self.scalars())
+
 
 class Identity(Activation):
     """``φ(z) = z``; ``φ' = 1``. Nothing is copied.
@@ -112,6 +145,7 @@ class Identity(Activation):
 
     value = staticmethod(rules.identity)
     derivative = staticmethod(rules.one)
+    curvature = None
 
     def forward(self, ops: Operations, z: Array, out: Array | None = None) -> Array:
         """``z`` itself."""
@@ -157,6 +191,7 @@ class Affine(Activation):
 
     value = staticmethod(rules.affine)
     derivative = staticmethod(rules.affine_slope)
+    curvature = None
 
     def __post_init__(self) -> None:
         require_number(self.slope, "slope")
@@ -189,6 +224,12 @@ class Step(Activation):
             "everywhere. Use Sigmoid() or ReLU(), or the perceptron's own rule."
         )
 
+    def backward_and_sum(
+        self, ops: Operations, saved: Array, dy: Array, sums: Array, out: Array | None = None
+    ) -> Array:
+        """Refused as `backward` is."""
+        return self.backward(ops, saved, dy, out)
+
 
 class Sigmoid(Activation):
     """``φ(z) = 1/(1 + e^(-z))``; ``φ' = a(1 - a)``. No input overflows.
@@ -202,6 +243,7 @@ class Sigmoid(Activation):
 
     value = staticmethod(rules.sigmoid)
     derivative = staticmethod(rules.sigmoid_slope)
+    curvature = staticmethod(curvatures.sigmoid_curvature)
 
 
 class Tanh(Activation):
@@ -216,6 +258,7 @@ class Tanh(Activation):
 
     value = staticmethod(rules.tanh)
     derivative = staticmethod(rules.tanh_slope)
+    curvature = staticmethod(curvatures.tanh_curvature)
 
 
 class ReLU(Activation):
@@ -233,6 +276,7 @@ class ReLU(Activation):
 
     value = staticmethod(rules.relu)
     derivative = staticmethod(rules.relu_slope)
+    curvature = None
 
 
 @dataclass(frozen=True)
@@ -258,6 +302,7 @@ class LeakyReLU(Activation):
 
     value = staticmethod(rules.leaky_relu)
     derivative = staticmethod(rules.leaky_relu_slope)
+    curvature = None
 
     def __post_init__(self) -> None:
         require_number(self.alpha, "alpha", above=0)
@@ -287,6 +332,7 @@ class ELU(Activation):
 
     value = staticmethod(rules.elu)
     derivative = staticmethod(rules.elu_slope)
+    curvature = staticmethod(curvatures.elu_curvature)
 
     def __post_init__(self) -> None:
         require_number(self.alpha, "alpha", above=0)
@@ -309,6 +355,7 @@ class SELU(Activation):
 
     value = staticmethod(rules.selu)
     derivative = staticmethod(rules.selu_slope)
+    curvature = staticmethod(curvatures.selu_curvature)
 
 
 class Softplus(Activation):
@@ -326,6 +373,7 @@ class Softplus(Activation):
 
     value = staticmethod(rules.softplus)
     derivative = staticmethod(rules.softplus_slope)
+    curvature = staticmethod(curvatures.softplus_curvature)
 
 
 class GELU(Activation):
@@ -342,6 +390,7 @@ class GELU(Activation):
 
     value = staticmethod(rules.gelu)
     derivative = staticmethod(rules.gelu_slope)
+    curvature = staticmethod(curvatures.gelu_curvature)
     saves = "input"
 
 
@@ -359,6 +408,7 @@ class GELUTanh(Activation):
 
     value = staticmethod(rules.gelu_tanh)
     derivative = staticmethod(rules.gelu_tanh_slope)
+    curvature = staticmethod(curvatures.gelu_tanh_curvature)
     saves = "input"
 
 
@@ -377,6 +427,7 @@ class SiLU(Activation):
 
     value = staticmethod(rules.silu)
     derivative = staticmethod(rules.silu_slope)
+    curvature = staticmethod(curvatures.silu_curvature)
     saves = "input"
 
 
@@ -394,6 +445,7 @@ class HardSigmoid(Activation):
 
     value = staticmethod(rules.hard_sigmoid)
     derivative = staticmethod(rules.hard_sigmoid_slope)
+    curvature = None
 
 
 class Exponential(Activation):
@@ -408,6 +460,7 @@ class Exponential(Activation):
 
     value = staticmethod(rules.exponential)
     derivative = staticmethod(rules.identity)
+    curvature = staticmethod(curvatures.exponential_curvature)
 
 
 class Softmax(Activation):
@@ -445,3 +498,14 @@ class Softmax(Activation):
         dz = self.backward(ops, saved, dy, out)
         ops.column_sum(dz, out=sums)
         return dz
+
+    def backward_tangent(
+        self, ops: Operations, saved: Array, dsaved: Array | None, dy: Array, ddy: Array
+    ) -> tuple[Array, Array]:
+        """``a ⊙ (dy - Σ_k a_k dy_k)`` and its derivative along ``ȧ`` and ``ḋy``."""
+        dz, ddz = self.backward(ops, saved, dy), self.backward(ops, saved, ddy)
+        if dsaved is None:
+            return dz, ddz
+        inner = ops.xp.sum(saved * dy, axis=1, keepdims=True)
+        moved = ops.xp.sum(dsaved * dy, axis=1, keepdims=True)
+        return dz, ddz + dsaved * (dy - inner) - saved * moved

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import platform
 import statistics
 import subprocess
 import sys
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from xpnet._version import __version__
 from xpnet.backend import NAMES, get_backend, unavailable
+from xpnet.blas import advice, cpu_info, loaded_openblas
+from xpnet.ops.select import why_not_compiled
 
 Rows = list[tuple[str, str]]
 
@@ -30,7 +30,6 @@ OPTIONAL = {
     "pooch": "data",
     "torch": "",
     "array-api-strict": "test",
-    "threadpoolctl": "",
 }
 """Packages that xpnet uses where they are, and the extra that installs them."""
 
@@ -77,6 +76,7 @@ def computing() -> Rows:
     """The CPUs, and the BLAS behind NumPy's matrix products with its kernel and threads."""
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     rows = [("CPU", f"{_cpu_model()}, {cpus} of {os.cpu_count()} usable"), *_blas()]
+    rows.append(("loops", why_not_compiled() or "compiled by Numba, and kept on disk"))
     for name in ("OPENBLAS_CORETYPE", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "XPNET_FALLBACK"):
         if name in os.environ:
             rows.append((name, os.environ[name]))
@@ -98,40 +98,16 @@ def import_time() -> Rows:
     ]
 
 
-def advice(kernel: str, has_avx512: bool) -> str:
-    """What to export where OpenBLAS has taken a kernel without the CPU's AVX-512.
-
-    >>> advice("Haswell", True)
-    'the CPU has AVX-512, which this kernel does not use: export OPENBLAS_CORETYPE=SkylakeX'
-    >>> advice("SkylakeX", True), advice("Haswell", False)
-    ('', '')
-    """
-    if not has_avx512 or kernel.lower() not in ("haswell", "zen", "sandybridge", "nehalem"):
-        return ""
-    return "the CPU has AVX-512, which this kernel does not use: export OPENBLAS_CORETYPE=SkylakeX"
-
-
 def _blas() -> Rows:
-    """From threadpoolctl, which asks the loaded library; else how NumPy was built."""
-    if importlib.util.find_spec("threadpoolctl") is not None:
-        import threadpoolctl  # noqa: PLC0415  an optional dependency
-
-        rows = [_loaded(i) for i in threadpoolctl.threadpool_info() if i["user_api"] == "blas"]
-        kernels = [str(i.get("architecture", "")) for i in threadpoolctl.threadpool_info()]
-        hints = {advice(kernel, _has_avx512()) for kernel in kernels} - {""}
-        return rows + [("advice", hint) for hint in sorted(hints)]
+    """What the loaded OpenBLAS says of itself; of another BLAS how NumPy was built with it."""
+    found = loaded_openblas()
+    if found is not None:
+        threads = f"{found.threads} thread{'s' * (found.threads != 1)}"
+        rows = [("BLAS", f"{found.config.strip()}; kernel {found.kernel}, {threads}")]
+        return rows + [("advice", hint) for hint in (advice(),) if hint]
     config: dict[str, Any] = np.show_config(mode="dicts")  # type: ignore[assignment]
     blas = config.get("Build Dependencies", {}).get("blas", {})
-    built = blas.get("openblas configuration", "")
-    text = f"{blas.get('name', 'unknown')} {blas.get('version', '')}; built as: {built}"
-    hint = "pip install threadpoolctl tells the kernel and the threads in use"
-    return [("BLAS", text), ("", hint)]
-
-
-def _loaded(info: dict[str, Any]) -> tuple[str, str]:
-    kernel = info.get("architecture", "unknown")
-    name, version = info["internal_api"], info.get("version", "")
-    return "BLAS", f"{name} {version}, kernel {kernel}, {info['num_threads']} threads"
+    return [("BLAS", f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip())]
 
 
 def _version(name: str) -> str | None:
@@ -141,21 +117,8 @@ def _version(name: str) -> str | None:
         return None
 
 
-def _cpu_info(key: str) -> str:
-    """The first value of a key in Linux's list of CPUs; empty elsewhere."""
-    path = Path("/proc/cpuinfo")
-    if not path.exists():
-        return ""
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), "")
-
-
 def _cpu_model() -> str:
-    return _cpu_info("model name") or platform.processor() or platform.machine()
-
-
-def _has_avx512() -> bool:
-    return "avx512f" in _cpu_info("flags").split()
+    return cpu_info("model name") or platform.processor() or platform.machine()
 
 
 def _seconds_to_import(name: str) -> float:

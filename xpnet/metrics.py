@@ -1,4 +1,4 @@
-"""What a prediction is worth: functions of decisions and targets, each a 0-d array.
+"""What a prediction is worth: functions of decisions and targets, each but one a 0-d array.
 
 A metric is any function ``metric(predicted, target)``, where ``predicted`` is what the loss decides
 from the output (`xpnet.losses.Loss.decide`): class indices, 0 or 1, ±1, or values.
@@ -6,8 +6,8 @@ from the output (`xpnet.losses.Loss.decide`): class indices, 0 or 1, ±1, or val
 
 from __future__ import annotations
 
-from xpnet.backend import Array, namespace_of
-from xpnet.errors import require
+from xpnet.backend import Array, as_array, namespace_of
+from xpnet.errors import require, require_count
 
 
 def accuracy(predicted: Array, target: Array) -> Array:
@@ -54,6 +54,47 @@ def r2(predicted: Array, target: Array) -> Array:
     _same_shape(z, t)
     centered = t - xp.mean(t)
     return 1.0 - xp.sum((z - t) ** 2) / xp.sum(centered**2)
+
+
+def confusion_matrix(predicted: Array, target: Array, n_classes: int | None = None) -> Array:
+    """How often each class was taken for each: ``C[i, j]`` counts rows of class i predicted as j.
+
+    Args:
+        predicted: class indices from 0, integers ``(m,)``; for words, what
+            `xpnet.data.encode_labels` makes of them.
+        target: the same, or rows of class probabilities, whose largest is the class.
+        n_classes: the number of classes K; default the largest index and one.
+
+    Returns:
+        Counts, int64 of shape ``(K, K)``, on the backend of ``predicted``.
+
+    Raises:
+        ArgumentError: if the indices are not integers from 0 to K − 1, or of different length.
+
+    >>> import numpy as np
+    >>> confusion_matrix(np.array([0, 1, 1]), np.array([0, 0, 1])).tolist()
+    [[1, 1], [0, 1]]
+    """
+    predicted, target = as_array(predicted), as_array(target)
+    xp = namespace_of(predicted)
+    if target.ndim == 2 and target.shape[1] > 1:
+        target = xp.argmax(target, axis=1)
+    largest = 0
+    for name, index in (("predicted", predicted), ("target", target)):
+        is_index = index.ndim == 1 and index.shape[0] > 0 and xp.isdtype(index.dtype, "integral")
+        require(is_index, name, "hold class indices, integers of shape (m,)", index)
+        require(int(xp.min(index)) >= 0, name, "hold indices of at least 0", int(xp.min(index)))
+        largest = max(largest, int(xp.max(index)))
+    _same_shape(predicted, target)
+    n_classes = largest + 1 if n_classes is None else n_classes
+    require_count(n_classes, "n_classes")
+    require(largest < n_classes, "n_classes", f"be above the largest index, {largest}", n_classes)
+    columns = xp.arange(n_classes, dtype=xp.int64, device=predicted.device)[None, :]
+    true, guess = (
+        xp.astype(xp.astype(index, xp.int64)[:, None] == columns, xp.float64)
+        for index in (target, predicted)
+    )
+    return xp.astype(true.T @ guess, xp.int64)
 
 
 def _flat(x: Array) -> Array:

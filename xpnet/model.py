@@ -36,7 +36,7 @@ from xpnet.training.history import History
 from xpnet.training.loop import Metric, Settings, check_batches, evaluate, train
 from xpnet.training.objective import CHUNK, NetworkObjective
 from xpnet.training.raw import checked_features, rows_of, split_rows
-from xpnet.training.step import Gradient, outputs
+from xpnet.training.step import Evaluation, Gradient
 from xpnet.training.targets import encode_targets, row_weights
 
 
@@ -99,6 +99,7 @@ class Sequential:
         self.gradient = Gradient(
             self.network, self.backend, self._theta, self._grad, self._statistics
         )
+        self.evaluation = Evaluation(self.network, self.backend, self._theta, self._statistics)
 
     @property
     def layers(self) -> tuple[Layer, ...]:
@@ -145,7 +146,7 @@ class Sequential:
         ``X`` is not preprocessed; ``theta`` may be any vector of parameters.
         """
         X = checked_features(self, X)
-        return outputs(self, X, self._moved, theta)
+        return self.evaluation(X, self._moved, theta)
 
     def value_and_grad(
         self, X: Array, y: Array, loss: Loss, *, weight: Array | None = None, check: bool = True
@@ -353,7 +354,7 @@ class Sequential:
             Class names (a NumPy array) if the model has them; else an array of the backend: class
             indices ``(m,)``, 0/1, ±1, or values ``(m, n_out)``. Without a loss, the output.
         """
-        output = outputs(self, checked_features(self, X), self.inputs)
+        output = self.evaluation(checked_features(self, X), self.inputs)
         if self.loss is None:
             return output
         decision = self.loss.decide(output)
@@ -368,7 +369,7 @@ class Sequential:
             ArgumentError: if the loss has no probabilities, or the model has no loss yet.
         """
         loss = self._trained_loss("predict_proba")
-        return loss.probabilities(outputs(self, checked_features(self, X), self.inputs))
+        return loss.probabilities(self.evaluation(checked_features(self, X), self.inputs))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write architecture, parameters, statistics, preprocessing and class names to a file.

@@ -122,15 +122,38 @@ class Network:
         p: Sequence[Views],
         dp: Sequence[Views],
         tapes: Sequence[Any],
-        dx: Array,
+        dx: Array | None,
         contexts: Contexts,
-    ) -> Array:
-        """The tangent of the output for tangents of the input and of θ, layer by layer."""
+    ) -> tuple[Array | None, list[Any]]:
+        """The tangents of the output and of every tape, for tangents of the input and of θ.
+
+        ``dx = None`` and empty views stand for 0, and so does ``None`` in what is returned.
+        """
+        dtapes = []
         for layer, views, tangents, tape, context in zip(
             self.layers, p, dp, tapes, contexts, strict=True
         ):
-            dx = layer.jvp(views, tangents, tape, dx, context)
-        return dx
+            dx, dtape = layer.jvp(views, tangents, tape, dx, context)
+            dtapes.append(dtape)
+        return dx, dtapes
+
+    def backward_jvp(
+        self,
+        p: Sequence[Views],
+        dp: Sequence[Views],
+        dg: Sequence[Views],
+        tapes: Sequence[Any],
+        dtapes: Sequence[Any],
+        dy: Array,
+        ddy: Array,
+        contexts: Contexts,
+    ) -> None:
+        """Write the tangent of ∂L/∂θ into ``dg``'s views: the derivative of `backward`."""
+        grad: tuple[Array | None, Array | None] = dy, ddy
+        for i in reversed(range(len(self.layers))):
+            grad = self.layers[i].backward_jvp(
+                p[i], dp[i], dg[i], tapes[i], dtapes[i], *grad, contexts[i]
+            )
 
     def first_not_finite(self, p: Sequence[Views], X: Array, contexts: Contexts) -> str:
         """The first layer whose output for ``X`` is not finite; ``"loss"`` if all are."""

@@ -1,4 +1,4 @@
-"""Models in safetensors files: values by name from a closed table, numbers as tensors."""
+"""Models and states in safetensors files: values by name in a closed table, numbers as tensors."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from xpnet import activations, initializers, layers, losses
-from xpnet.backend import Array, to_numpy
+from xpnet.backend import Array, Backend, BackendName, get_backend, to_numpy
 from xpnet.data.preprocessing import MinMax, Standardize
 from xpnet.errors import ArgumentError, FileFormatError, require_type
 from xpnet.network import Network
+from xpnet.optimizers import OptimizerState
 from xpnet.parameters import Layout
 from xpnet.training.step import Model
 
@@ -222,3 +223,68 @@ def _replace(path: str, content: bytes) -> None:
         if os.path.exists(temporary):
             os.unlink(temporary)
         raise
+
+
+def save_state(state: OptimizerState, path: str | os.PathLike[str]) -> None:
+    """Write an optimizer's state, so that training can go on: slots, step and scalars.
+
+    Beside the model's own file it is all of a training run, an average θ̂ included. The file is in
+    the safetensors format and appears whole or not at all; `load_state` reads it.
+
+    Args:
+        state: what `Optimizer.init` made, on any backend.
+        path: the file, replaced if there is one.
+
+    Raises:
+        ArgumentError: if ``state`` is not an `OptimizerState`.
+        OSError: if the file cannot be written; nothing is left behind.
+
+    >>> import tempfile
+    >>> from xpnet.optimizers import Momentum
+    >>> state = Momentum().init(np.ones(2))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_state(state, f"{folder}/state.safetensors")
+    ...     load_state(f"{folder}/state.safetensors")
+    OptimizerState(slots=(array([0., 0.]),), step=0, scalars=())
+    """
+    require_type(state, OptimizerState, "state")
+    config = {"version": VERSION, "step": state.step, "scalars": list(state.scalars)}
+    slots = {f"slots.{i}": to_numpy(slot).copy() for i, slot in enumerate(state.slots)}
+    _replace(os.fspath(path), save(slots, metadata={"xpnet-state": json.dumps(config)}))
+
+
+def load_state(
+    path: str | os.PathLike[str], *, backend: BackendName | Backend = "numpy"
+) -> OptimizerState:
+    """The state that `save_state` wrote, for `Optimizer.step` with the optimizer that made it.
+
+    Args:
+        path: the file.
+        backend: where its arrays shall live, such as ``model.backend``; default NumPy.
+
+    Raises:
+        FileFormatError: if the file is truncated, hostile or not a state of xpnet's.
+        FileNotFoundError: if there is no such file.
+        BackendUnavailableError: if the backend does not work here.
+    """
+    place = get_backend(backend)
+    name = os.fspath(path)
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"path must be a state file; there is no file {name!r}.")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata, tensors = file.metadata(), {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise FileFormatError(f"{name!r} is not a safetensors file ({error}).") from None
+    try:
+        config = json.loads((metadata or {})["xpnet-state"])
+        version, step, scalars = config["version"], config["step"], config["scalars"]
+        slots = tuple(tensors.pop(f"slots.{i}") for i in range(len(tensors)))
+        right = version == VERSION and type(step) is int and step >= 0
+        right = right and all(type(scalar) is float for scalar in scalars)
+        right = right and all(slot.ndim == 1 and slot.dtype.kind == "f" for slot in slots)
+    except (KeyError, TypeError, ValueError, RecursionError):
+        right = False
+    if not right:
+        raise FileFormatError(f"{name!r} must be an optimizer's state saved by xpnet; it is not.")
+    return OptimizerState(tuple(place.asarray(slot) for slot in slots), step, tuple(scalars))

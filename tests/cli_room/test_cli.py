@@ -14,6 +14,7 @@ typer_testing = pytest.importorskip("typer.testing", reason="the extra 'cli' is 
 
 from xpnet import __main__ as entry  # noqa: E402
 from xpnet.cli.app import app  # noqa: E402
+from xpnet.cli.script import run_script  # noqa: E402
 
 FLOWERS = ("setosa", "versi,color", "virginica")
 
@@ -230,3 +231,35 @@ def test_the_entry_point_runs_the_command(monkeypatch, capsys):
         entry.main()
     assert caught.value.code == 0
     assert capsys.readouterr().out == f"xpnet {xpnet.__version__}\n"
+
+
+# --- run ------------------------------------------------------------------------------------------
+
+
+def test_run_gives_a_script_its_arguments_and_its_own_folder(here):
+    (here / "helper.py").write_text("WORD = 'found'")
+    script = here / "script.py"
+    script.write_text("import sys, helper; print(__name__, helper.WORD, sys.argv[1:])")
+    known = list(sys.path), sys.argv
+    try:
+        assert done("run", script, "--epochs", 3).output == "__main__ found ['--epochs', '3']\n"
+    finally:
+        sys.path[:], sys.argv = known
+
+
+def test_run_shows_an_error_from_the_script_on(here, capsys):
+    script = here / "script.py"
+    script.write_text("def f():\n    raise ValueError('mine')\n\nf()")
+    known = list(sys.path), sys.argv
+    try:
+        assert run_script(script, []) == 1
+    finally:
+        sys.path[:], sys.argv = known
+    shown = capsys.readouterr().err
+    assert "ValueError: mine" in shown
+    assert "runpy" not in shown
+    assert "script.py" in shown
+
+
+def test_run_refuses_what_is_no_file(here):
+    assert refused("run", "nothing.py") == "SCRIPT must be a file; got 'nothing.py'."

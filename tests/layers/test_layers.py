@@ -5,11 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from xpnet.activations import GELU, ReLU, Sigmoid, Softmax, Tanh
+from xpnet.activations import ELU, GELU, ReLU, Sigmoid, Softmax, Tanh
 from xpnet.backend import get_backend
+from xpnet.derivatives import check_gradients
 from xpnet.errors import ArgumentError
 from xpnet.layers import Activation, BatchNorm, Buffers, Context, Dense, Dropout, NoBuffers
 from xpnet.ops import operations_for
+from xpnet.parameters import Layout
 
 M, N = 7, 5
 
@@ -18,10 +20,13 @@ TABLE = {
     "dense": (Dense(4), True),
     "dense-tanh": (Dense(4, Tanh()), True),
     "dense-gelu": (Dense(4, GELU()), True),
+    "dense-elu": (Dense(4, ELU(0.7)), True),
+    "dense-relu": (Dense(4, ReLU()), True),
     "dense-softmax": (Dense(4, Softmax()), True),
     "dense-no-bias": (Dense(4, Sigmoid(), bias=False), True),
     "activation-tanh": (Activation(Tanh()), True),
     "activation-gelu": (Activation(GELU()), True),
+    "activation-softmax": (Activation(Softmax()), True),
     "batch_norm": (BatchNorm(), True),
     "batch_norm-cumulative": (BatchNorm(momentum=None, eps=1e-3), True),
     "batch_norm-evaluation": (BatchNorm(), False),
@@ -71,7 +76,7 @@ class Case:
         g = {k: self.make(np.full(v.shape, np.nan)) for k, v in self.p.items()}
         ctx = self.context(x)
         y, tape = self.layer.forward(p, x, ctx)
-        tangent = self.layer.jvp(p, dp, tape, self.make(self.dx), ctx)
+        tangent, _ = self.layer.jvp(p, dp, tape, self.make(self.dx), ctx)
         dx = self.layer.backward(p, g, tape, self.make(self.dy), ctx)
         return y, tangent, {"x": dx, **g}
 
@@ -86,20 +91,64 @@ def close(got, expected, tolerance):
 @every_layer
 def test_backward_agrees_with_central_differences(name):
     case = Case(name)
-    _, _, gradients = case.run()
     values = {"x": case.x, **case.p}
-    h = 1e-5
-    for key, value in values.items():
-        expected = np.empty_like(value)
-        for index in np.ndindex(*value.shape):
-            sums = []
-            for step in (h, -h):
-                moved = value.copy()
-                moved[index] += step
-                new = values | {key: moved}
-                sums.append(np.sum(case.dy * case.forward(new.pop("x"), new)))
-            expected[index] = (sums[0] - sums[1]) / (2 * h)
-        np.testing.assert_allclose(gradients[key], expected, rtol=1e-6, atol=1e-8, err_msg=key)
+    layout = Layout.of((key, value.shape, "weight") for key, value in values.items())
+
+    def fun(vector):
+        grad = np.full_like(vector, np.nan)
+        p, g = layout.views(vector), layout.views(grad)
+        ctx = case.context(vector)
+        y, tape = case.layer.forward(p, p["x"], ctx)
+        g["x"][...] = case.layer.backward(p, g, tape, case.dy, ctx)
+        return np.sum(case.dy * y), grad
+
+    start = np.empty(layout.size)
+    for key, view in layout.views(start).items():
+        view[...] = values[key]
+    check_gradients(fun, start, layout=layout, entries=None).raise_if_wrong()
+
+
+def second_order(case):
+    """What backward gives for x, the tangents of all that it gives, and the one of dy."""
+    make = case.make
+    rng = np.random.default_rng(8)
+    p, dp = ({k: make(v) for k, v in x.items()} for x in (case.p, case.dp))
+    dg = {k: make(np.full(v.shape, np.nan)) for k, v in case.p.items()}
+    x = make(case.x)
+    ctx = case.context(x)
+    _, tape = case.layer.forward(p, x, ctx)
+    _, dtape = case.layer.jvp(p, dp, tape, make(case.dx), ctx)
+    ddy = rng.normal(size=case.dy.shape)
+    dx, ddx = case.layer.backward_jvp(p, dp, dg, tape, dtape, make(case.dy), make(ddy), ctx)
+    return dx, {"x": ddx, **dg}, ddy
+
+
+@every_layer
+def test_the_tangent_of_backward_agrees_with_differences_of_backward(name):
+    case = Case(name)
+    dx, tangents, ddy = second_order(case)
+    h, ends = 1e-5, []
+    for s in (h, -h):
+        p = {k: v + s * case.dp[k] for k, v in case.p.items()}
+        g = {k: np.empty_like(v) for k, v in p.items()}
+        ctx = case.context(case.x)
+        _, tape = case.layer.forward(p, case.x + s * case.dx, ctx)
+        g["x"] = case.layer.backward(p, g, tape, case.dy + s * ddy, ctx)
+        ends.append(g)
+    for key, tangent in tangents.items():
+        expected = (ends[0][key] - ends[1][key]) / (2 * h)
+        np.testing.assert_allclose(tangent, expected, rtol=1e-6, atol=1e-8, err_msg=key)
+    close(dx, case.run()[2]["x"], 1e-13)
+
+
+@every_layer
+def test_second_order_is_the_same_everywhere(name, place):
+    dx, tangents, _ = second_order(Case(name, place))
+    expected_dx, expected, _ = second_order(Case(name))
+    close(place.host(dx), expected_dx, 1e-12)
+    for key, value in expected.items():
+        assert tangents[key].dtype == place.backend.dtype
+        close(place.host(tangents[key]), value, 1e-12)
 
 
 @every_layer

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from xpnet.derivatives import check_gradients
 from xpnet.errors import ArgumentError
 from xpnet.losses import (
     MAE,
@@ -19,6 +20,7 @@ from xpnet.losses import (
     HalfMSE,
     Hinge,
     Huber,
+    Loss,
     PerceptronLoss,
     PoissonNLL,
 )
@@ -138,15 +140,35 @@ def test_value_and_gradient_agree_with_pytorch(name, weight, torch):
 @weighted_or_not
 def test_gradient_agrees_with_central_differences(name, weight):
     loss, output, target, _ = TABLE[name]
-    _, grad = loss.value_and_grad(output, target, weight)
-    h = 1e-5
-    expected = np.empty_like(output)
-    for index in np.ndindex(*output.shape):
-        step = np.zeros_like(output)
-        step[index] = h
-        up, down = (loss.value(output + s, target, weight) for s in (step, -step))
-        expected[index] = (up - down) / (2 * h)
-    np.testing.assert_allclose(grad, expected, rtol=1e-6, atol=1e-9)
+
+    def fun(flat):
+        value, grad = loss.value_and_grad(flat.reshape(output.shape), target, weight)
+        return value, grad.reshape(-1)
+
+    check_gradients(fun, output.reshape(-1), entries=None).raise_if_wrong()
+
+
+@every_case
+@weighted_or_not
+def test_hessian_product_agrees_with_differences_of_the_gradient(name, weight, place):
+    loss, output, target, _ = TABLE[name]
+    v, h = np.random.default_rng(2).normal(size=output.shape), 1e-5
+    ends = [loss.value_and_grad(output + s * v, target, weight)[1] for s in (h, -h)]
+    w = None if weight is None else place.array(weight)
+    product = loss.hessian_product(place.array(output), place.array(target), place.array(v), w)
+    assert product.dtype == place.backend.dtype
+    expected = (ends[0] - ends[1]) / (2 * h)
+    np.testing.assert_allclose(place.host(product), expected, rtol=1e-6, atol=1e-9)
+
+
+def test_a_loss_without_a_second_derivative_says_so():
+    class Cube(Loss):
+        rule = staticmethod(lambda xp, z, t: (z - t) ** 3)
+        slope = staticmethod(lambda xp, z, t: 3 * (z - t) ** 2)
+
+    message = r"loss must have a rule curvature for second derivatives, None if it is 0; got .*Cube"
+    with pytest.raises(ArgumentError, match=message):
+        Cube().hessian_product(OUTPUT, VALUES, OUTPUT)
 
 
 @every_case
@@ -255,6 +277,7 @@ def test_no_number_is_read_to_the_host(name, torch):
     z, t, w = (torch.tensor(x, device="meta") for x in (output, target, WEIGHT))
     for value, grad in (loss.value_and_grad(z, t), loss.value_and_grad(z, t, w)):
         assert (value.device.type, grad.device.type) == ("meta", "meta")
+    assert loss.hessian_product(z, t, z, w).device.type == "meta"
 
 
 # --- at the edges ---------------------------------------------------------------------------------
@@ -502,3 +525,13 @@ def test_bad_settings(make, message):
     with pytest.raises(ArgumentError) as error:
         make()
     assert str(error.value) == message
+
+
+def test_cross_entropy_of_rows_that_sum_to_nearly_one_has_the_gradient_of_its_value(rng):
+    output = rng.standard_normal((2, 3))
+    target = np.array([[0.2, 0.3, 0.50005], [0.1, 0.1, 0.79995]])
+    grad = CrossEntropy().value_and_grad(output, target)[1]
+    nudge = rng.standard_normal((2, 3)) * 1e-5
+    ahead = CrossEntropy().value(output + nudge, target)
+    behind = CrossEntropy().value(output - nudge, target)
+    assert (ahead - behind) / 2 == pytest.approx(float(np.sum(grad * nudge)), rel=1e-8)

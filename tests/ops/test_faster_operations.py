@@ -12,6 +12,7 @@ from xpnet.ops.explain import OPERATIONS
 from xpnet.ops.host import BLOCK, HostOperations
 from xpnet.ops.reference import Operations
 from xpnet.ops.rules import activations, losses, optimizers
+from xpnet.ops.select import why_not_compiled
 from xpnet.random import stream_key
 
 REFERENCE = Operations(np)
@@ -42,7 +43,8 @@ def ops(request):
         return HostOperations(np)
     if request.param == "cuda":
         return cuda_operations()
-    pytest.importorskip("numba", reason="Numba is not installed: nothing is compiled")
+    if why_not_compiled():
+        pytest.skip(why_not_compiled())
     from xpnet.ops.compiled.operations import CompiledOperations  # noqa: PLC0415
 
     return CompiledOperations(np)
@@ -287,6 +289,40 @@ def test_large_arrays_are_shared_out_and_give_the_same(monkeypatch, ops):
     np.testing.assert_array_equal(other, theta)
     np.testing.assert_array_equal(other_state, state)
     np.testing.assert_allclose(shared_sums, sums, rtol=1e-5, atol=1e-4)
+
+
+def test_ordinary_arrays_are_not_left_to_numpy(monkeypatch, ops):
+    """A loop that refuses what it was made for would still give the right numbers, slowly."""
+    if isinstance(ops, HostOperations):
+        return
+
+    def refused(*arguments, **settings):
+        raise AssertionError("the compiled loop refused ordinary arrays")
+
+    for name in OPERATIONS:
+        if name in vars(HostOperations) and name not in ("matmul", "take_rows"):
+            monkeypatch.setattr(HostOperations, name, refused)
+    x, dy, b, sums = (
+        matrix("float32"),
+        matrix("float32", 1),
+        matrix("float32", 2)[0],
+        np.empty(N, "f"),
+    )
+    out, rows = np.empty_like(x), np.full((M, N), 1 / N, "f")
+    ops.apply(activations.elu, x, scalars=(0.5,), out=out)
+    ops.apply(losses.square, x, dy)
+    ops.chain(activations.tanh_slope, dy, x)
+    ops.chain_and_sum(activations.tanh_slope, dy, x, sums)
+    ops.shift_and_apply(activations.relu, x, b)
+    ops.shift(x, b)
+    ops.column_sum(x)
+    ops.update(optimizers.sgd, (x.ravel(),), (dy.ravel(),), (0.1,))
+    ops.batch_norm(x, b, b, 1e-5)
+    ops.batch_norm_backward(dy, x, b, np.abs(b), 1e-5, sums, sums.copy())
+    ops.keep_mask(x, 7, 0.5)
+    ops.softmax_cross_entropy(x, np.zeros(M, np.int64), 0.1)
+    ops.softmax_cross_entropy(x, np.zeros(M, np.uint8), np.ones((M, 1), "f"), out)
+    ops.softmax_cross_entropy(x, rows, 0.1)
 
 
 def test_every_faster_operation_is_tested_here(ops):

@@ -7,7 +7,7 @@ import inspect
 import numpy as np
 import pytest
 
-from xpnet.ops.rules import activations, erf, losses
+from xpnet.ops.rules import activations, curvatures, erf, losses
 
 POINTS = np.concatenate([np.linspace(-9.0, 9.0, 73), [-1e4, -80.0, 80.0]])
 OUTPUTS = np.linspace(-0.4, 1.0, 29)
@@ -21,6 +21,8 @@ SCALARS = {
     "elu_slope": (0.7,),
     "huber": (1.5,),
     "huber_slope": (1.5,),
+    "elu_curvature": (0.7,),
+    "huber_curvature": (1.5,),
 }
 
 
@@ -30,8 +32,14 @@ def rules_of(module) -> dict:
     return {name: rule for name, rule in own if rule.__module__ == module.__name__}
 
 
-UNARY = rules_of(erf) | rules_of(activations)
-BINARY = rules_of(losses)
+def takes(rule) -> list[str]:
+    """The names of its arguments after the namespace."""
+    return list(inspect.signature(rule).parameters)[1:]
+
+
+RULES = rules_of(erf) | rules_of(activations) | rules_of(losses) | rules_of(curvatures)
+BINARY = {name: rule for name, rule in RULES.items() if takes(rule)[:2] == ["z", "t"]}
+UNARY = {name: rule for name, rule in RULES.items() if name not in BINARY}
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +55,7 @@ def numba():
 @pytest.mark.parametrize("name", UNARY)
 def test_a_rule_of_one_array_compiles(name, dtype, numba):
     rule, scalars = UNARY[name], SCALARS.get(name, ())
-    x = (OUTPUTS if name.endswith("_slope") else POINTS).astype(dtype)
+    x = (OUTPUTS if takes(rule)[0] == "a" else POINTS).astype(dtype)
     x = np.minimum(x, 80)
 
     @numba.njit(error_model="numpy")

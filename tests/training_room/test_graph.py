@@ -9,7 +9,7 @@ from fake_device import DeviceArray, FakeCapture, fake_backend, fake_operations
 import xpnet
 from xpnet import MLP, ArgumentError, ClipByNorm, ClipByValue, CrossEntropy, FallbackWarning
 from xpnet.ops import select
-from xpnet.optimizers import schedules
+from xpnet.optimizers import OptimizerState, schedules
 from xpnet.training import graph
 
 
@@ -61,7 +61,8 @@ OPTIMIZERS = [
         xpnet.Nadam(0.01),
         xpnet.AMSGrad(0.01),
         xpnet.Adamax(0.01),
-        xpnet.Lion(0.01, weight_decay=0.1),
+        *(xpnet.Lion(0.01, weight_decay=0.1), xpnet.Averaged(xpnet.Nadam(0.01))),
+        xpnet.Averaged(xpnet.AdamW(0.01), xpnet.ExponentialAverage(0.9)),
     ),
     xpnet.RAdam(0.01, rho2=0.9),
 ]
@@ -159,6 +160,25 @@ def test_bytes_stay_bytes_on_the_device(engine, scaling, kernels, device, monkey
         thetas.append([*np.asarray(model.theta), *history["val_loss"]])
     np.testing.assert_allclose(*thetas, rtol=2e-4, atol=1e-6)
     assert ("uint8" in kept) == (engine == "graph")
+
+
+def test_frozen_parts_and_a_resumed_state(task, device, monkeypatch):
+    layout = MLP(4, [6, 5], 3).layout
+    assert_same(task, optimizer=xpnet.Frozen(xpnet.AdamW(0.01), layout, (0,)))
+    state = xpnet.Adam().init(np.zeros(layout.size))
+    state.step, state.slots[1][...] = 7, 0.1
+    here = xpnet.get_backend("numpy", dtype="float64")
+    eager, _ = train(here, task, optimizer=xpnet.Resumed(xpnet.Adam(0.01), state), engine="eager")
+    there = fake_backend("float64")
+
+    def copy(state):  # asarray makes NumPy's own arrays of the stand-in's
+        slots = tuple(there.asarray(np.array(slot)) for slot in state.slots)
+        return OptimizerState(slots, state.step, state.scalars)
+
+    monkeypatch.setattr(OptimizerState, "copy", copy)
+    model, history = train(there, task, optimizer=xpnet.Resumed(xpnet.Adam(0.01), state.copy()))
+    assert history.engine == "graph"
+    np.testing.assert_allclose(np.asarray(model.theta), eager.theta, rtol=1e-12, atol=1e-13)
 
 
 def test_training_goes_on_where_it_was(task, device):

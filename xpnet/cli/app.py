@@ -17,6 +17,7 @@ from xpnet.backend import BackendName, get_backend
 from xpnet.cli import names, run
 from xpnet.cli.folder import default_folder, whole_file, whole_folder
 from xpnet.cli.problem import Problem, Source, load_problem, read_source
+from xpnet.cli.script import run_script
 from xpnet.cli.show import show_table
 from xpnet.data import MinMax
 from xpnet.errors import (
@@ -244,6 +245,17 @@ def doctor(
     for title, rows in checkup.report(timing=timing):
         show_table(("", ""), rows, title)
         print()
+
+
+@app.command("run", context_settings={"ignore_unknown_options": True})
+def run_(
+    script: Annotated[Path, typer.Argument(metavar="SCRIPT", help="A Python file.")],
+    arguments: Annotated[
+        list[str] | None, typer.Argument(metavar="[ARGS]...", help="What the script is given.")
+    ] = None,
+) -> None:
+    """Run a Python SCRIPT as python would, with NumPy's BLAS set to what the CPU offers."""
+    raise typer.Exit(run_script(script, arguments or []))
 
 
 @app.command()

@@ -44,6 +44,25 @@ class Activation:
         """``dY ⊙ φ'``."""
         return self.function.backward(ctx.ops, tape, dy, out=ctx.buffers["dx", *dy.shape])
 
-    def jvp(self, p: Views, dp: Views, tape: Array, dx: Array, ctx: Context) -> Array:
+    def jvp(
+        self, p: Views, dp: Views, tape: Array, dx: Array | None, ctx: Context
+    ) -> tuple[Array | None, Array | None]:
         """``φ' ⊙ ẋ``."""
-        return self.function.tangent(ctx.ops, tape, dx)
+        if dx is None:
+            return None, None
+        dy = self.function.tangent(ctx.ops, tape, dx)
+        return dy, dx if self.function.saves == "input" else dy
+
+    def backward_jvp(
+        self,
+        p: Views,
+        dp: Views,
+        dg: Views,
+        tape: Array,
+        dtape: Array | None,
+        dy: Array,
+        ddy: Array,
+        ctx: Context,
+    ) -> tuple[Array | None, Array | None]:
+        """``dY ⊙ φ'`` and its tangent ``ḋY ⊙ φ' + dY ⊙ φ'' ⊙ ẋ``."""
+        return self.function.backward_tangent(ctx.ops, tape, dtape, dy, ddy)

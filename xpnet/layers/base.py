@@ -44,7 +44,7 @@ class Layer(Protocol):
     """A frozen dataclass of hyperparameters with these methods; it stores no array.
 
     ``x`` and ``dy`` are rows, ``(m, n_in)`` and ``(m, n_out)``. ``tape`` is whatever ``forward``
-    leaves for ``backward`` and ``jvp``.
+    leaves for the others. Dotted letters are tangents, derivatives along one direction.
     """
 
     def specs(self, n_in: int) -> LayerSpec:
@@ -59,6 +59,29 @@ class Layer(Protocol):
         """Write ∂L/∂p into ``g`` and return ∂L/∂x (``None`` if ``ctx.need_dx`` is false)."""
         ...
 
-    def jvp(self, p: Views, dp: Views, tape: Any, dx: Array, ctx: Context) -> Array:
-        """The tangent ``ẏ`` of the output for tangents ``ẋ`` of the input and ``ṗ``."""
+    def jvp(
+        self, p: Views, dp: Views, tape: Any, dx: Array | None, ctx: Context
+    ) -> tuple[Array | None, Any]:
+        """The tangent ``ẏ`` of the output and that of the tape, for tangents ``ẋ`` and ``ṗ``.
+
+        ``dx = None`` and empty ``dp`` stand for 0, and so does ``None`` in what is returned.
+        """
+        ...
+
+    def backward_jvp(
+        self,
+        p: Views,
+        dp: Views,
+        dg: Views,
+        tape: Any,
+        dtape: Any,
+        dy: Array,
+        ddy: Array,
+        ctx: Context,
+    ) -> tuple[Array | None, Array | None]:
+        """The derivative of `backward` along ``ṗ``, the tape's tangent and ``ḋy``.
+
+        It writes the tangent of ∂L/∂p into ``dg``, and returns ∂L/∂x and its tangent (``None``
+        twice if ``ctx.need_dx`` is false).
+        """
         ...

@@ -12,6 +12,7 @@ from xpnet.layers.base import LayerSpec, ParameterSpec, Views
 from xpnet.layers.context import Context
 
 Tape: TypeAlias = tuple[Array, Array, bool]
+TapeTangent: TypeAlias = tuple[Array, Array | None]
 
 
 @dataclass(frozen=True)
@@ -99,13 +100,54 @@ class BatchNorm:
         g["scale"][...] = ctx.ops.xp.sum(dy * x_hat, axis=0)
         return dy * (scale / ctx.ops.xp.sqrt(var + self.eps))
 
-    def jvp(self, p: Views, dp: Views, tape: Tape, dx: Array, ctx: Context) -> Array:
-        """``ẏ = γ (ẋ − mean ẋ − x̂ mean(x̂ ẋ))/√(σ² + ε) + γ̇ x̂ + β̇``."""
+    def jvp(
+        self, p: Views, dp: Views, tape: Tape, dx: Array | None, ctx: Context
+    ) -> tuple[Array | None, TapeTangent | None]:
+        """``ẏ = γ x̂̇ + γ̇ x̂ + β̇``, ``x̂̇ = (ẋ − mean ẋ − x̂ mean(x̂ ẋ))/√(σ² + ε)``."""
         x_hat, var, by_batch = tape
         xp = ctx.ops.xp
+        dy = dp["scale"] * x_hat + dp["shift"] if dp else None
+        if dx is None:
+            return dy, None
+        inverse, stretch = 1.0 / xp.sqrt(var + self.eps), None
         if by_batch:
-            dx = dx - xp.mean(dx, axis=0) - x_hat * xp.mean(x_hat * dx, axis=0)
-        return p["scale"] * dx / xp.sqrt(var + self.eps) + dp["scale"] * x_hat + dp["shift"]
+            along = xp.mean(x_hat * dx, axis=0)
+            dx = dx - xp.mean(dx, axis=0) - x_hat * along
+            stretch = -inverse * along
+        dx_hat = dx * inverse
+        moved = p["scale"] * dx_hat
+        return moved if dy is None else dy + moved, (dx_hat, stretch)
+
+    def backward_jvp(
+        self,
+        p: Views,
+        dp: Views,
+        dg: Views,
+        tape: Tape,
+        dtape: TapeTangent | None,
+        dy: Array,
+        ddy: Array,
+        ctx: Context,
+    ) -> tuple[Array | None, Array | None]:
+        """The tangents of dγ and dβ into ``dg``; dx and its tangent.
+
+        With ``r = 1/√(σ² + ε)``, ``dx = γ r u`` and ``u = dy − dβ/m − x̂ dγ/m``; each factor has
+        its tangent, ``ṙ = −r² mean(x̂ ẋ)``. In evaluation ``u = dy`` and ``r`` is a constant.
+        """
+        (x_hat, var, by_batch), m, xp = tape, dy.shape[0], ctx.ops.xp
+        dx_hat, stretch = (None, None) if dtape is None else dtape
+        twice = ddy * x_hat if dx_hat is None else ddy * x_hat + dy * dx_hat
+        dg["shift"][...], dg["scale"][...] = xp.sum(ddy, axis=0), xp.sum(twice, axis=0)
+        u, du = dy, ddy
+        if by_batch:
+            along = xp.mean(dy * x_hat, axis=0)
+            u = dy - xp.mean(dy, axis=0) - x_hat * along
+            du = ddy - (dg["shift"] + x_hat * dg["scale"]) / m
+            if dx_hat is not None:
+                du = du - dx_hat * along
+        factor = dp["scale"] if stretch is None else dp["scale"] + p["scale"] * stretch
+        inverse = 1.0 / xp.sqrt(var + self.eps)
+        return (p["scale"] * inverse) * u, inverse * (factor * u + p["scale"] * du)
 
     def _update(self, ctx: Context, mean: Array, var: Array, m: int) -> None:
         running = ctx.statistics

@@ -13,6 +13,7 @@ from xpnet.layers.base import LayerSpec, ParameterSpec, Views
 from xpnet.layers.context import Context
 
 Tape: TypeAlias = tuple[Array, Array]
+TapeTangent: TypeAlias = tuple[Array | None, Array]
 
 
 def default_init(activation: Activation) -> Initializer:
@@ -93,10 +94,42 @@ class Dense:
             return None
         return ctx.ops.matmul(dz, p["weight"].T, ctx.buffers["dx", m, n_in])
 
-    def jvp(self, p: Views, dp: Views, tape: Tape, dx: Array, ctx: Context) -> Array:
-        """``φ'(z) ⊙ (ẋ W + x Ẇ + ḃ)``."""
+    def jvp(
+        self, p: Views, dp: Views, tape: Tape, dx: Array | None, ctx: Context
+    ) -> tuple[Array | None, TapeTangent | None]:
+        """``φ'(z) ⊙ ż`` with ``ż = ẋ W + x Ẇ + ḃ``; what is 0 is not multiplied."""
         x, saved = tape
-        dz = dx @ p["weight"] + x @ dp["weight"]
+        if dp:
+            dz = ctx.ops.affine(x, dp["weight"], dp.get("bias"))
+            if dx is not None:
+                dz = dz + ctx.ops.matmul(dx, p["weight"])
+        elif dx is not None:
+            dz = ctx.ops.matmul(dx, p["weight"])
+        else:
+            return None, None
+        dy = self.activation.tangent(ctx.ops, saved, dz)
+        return dy, (dx, dz if self.activation.saves == "input" else dy)
+
+    def backward_jvp(
+        self,
+        p: Views,
+        dp: Views,
+        dg: Views,
+        tape: Tape,
+        dtape: TapeTangent,
+        dy: Array,
+        ddy: Array,
+        ctx: Context,
+    ) -> tuple[Array | None, Array | None]:
+        """``Xᵀ δ̇ + Ẋᵀ δ`` and ``Σ_rows δ̇`` into ``dg``; ``δ Wᵀ`` and ``δ̇ Wᵀ + δ Ẇᵀ``."""
+        (x, saved), (dx, dsaved), ops = tape, dtape, ctx.ops
+        dz, ddz = self.activation.backward_tangent(ops, saved, dsaved, dy, ddy)
+        ops.matmul(x.T, ddz, out=dg["weight"])
+        if dx is not None:
+            dg["weight"][...] += ops.matmul(dx.T, dz)
         if self.bias:
-            dz = dz + dp["bias"]
-        return self.activation.tangent(ctx.ops, saved, dz)
+            ops.column_sum(ddz, out=dg["bias"])
+        if not ctx.need_dx:
+            return None, None
+        back = ops.matmul(ddz, p["weight"].T) + ops.matmul(dz, dp["weight"].T)
+        return ops.matmul(dz, p["weight"].T), back

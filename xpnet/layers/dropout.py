@@ -53,6 +53,26 @@ class Dropout:
             return dy
         return ctx.ops.multiply(dy, tape, out=ctx.buffers["dx", *dy.shape])
 
-    def jvp(self, p: Views, dp: Views, tape: Array | None, dx: Array, ctx: Context) -> Array:
+    def jvp(
+        self, p: Views, dp: Views, tape: Array | None, dx: Array | None, ctx: Context
+    ) -> tuple[Array | None, None]:
         """``ẋ ⊙ mask``."""
-        return dx if tape is None else dx * tape
+        if tape is None or dx is None:
+            return dx, None
+        return ctx.ops.multiply(dx, tape), None
+
+    def backward_jvp(
+        self,
+        p: Views,
+        dp: Views,
+        dg: Views,
+        tape: Array | None,
+        dtape: None,
+        dy: Array,
+        ddy: Array,
+        ctx: Context,
+    ) -> tuple[Array | None, Array | None]:
+        """``dY ⊙ mask`` and ``ḋY ⊙ mask``: the mask is a constant of the pass."""
+        if tape is None:
+            return dy, ddy
+        return ctx.ops.multiply(dy, tape), ctx.ops.multiply(ddy, tape)

@@ -2,6 +2,7 @@
 
 from xpnet.losses.base import Loss
 from xpnet.losses.classification import BinaryCrossEntropy, CrossEntropy, Hinge, PerceptronLoss
+from xpnet.losses.distillation import Distillation
 from xpnet.losses.likelihood import GaussianNLL, PoissonNLL
 from xpnet.losses.regression import MAE, MSE, HalfMSE, Huber
 
@@ -10,6 +11,7 @@ __all__ = [
     "MSE",
     "BinaryCrossEntropy",
     "CrossEntropy",
+    "Distillation",
     "GaussianNLL",
     "HalfMSE",
     "Hinge",

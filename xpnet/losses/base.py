@@ -24,6 +24,9 @@ class Loss:
         rule: ``ℓ(xp, z, t, *scalars)`` of one output.
         slope: its derivative by ``z``.
         mean: whether the outputs are averaged instead of summed.
+        curvature: its second derivative; ``None`` where that is 0 almost everywhere.
+        is_likelihood: whether ``ℓ_i`` is ``-log p(t | z)`` up to a constant, and its second
+            derivative by ``z`` the same for every ``t``: that is then the Fisher information.
         target_kind: what targets are: ``"classes"`` (indices or rows of probabilities),
             ``"binary"`` (numbers in ``[0, 1]``), ``"signs"`` (±1) or ``"values"`` (any number).
 
@@ -36,7 +39,9 @@ class Loss:
 
     rule: ClassVar[Rule]
     slope: ClassVar[Rule]
+    curvature: ClassVar[Rule | None]
     mean: ClassVar[bool] = False
+    is_likelihood: ClassVar[bool] = False
     target_kind: ClassVar[Literal["classes", "binary", "signs", "values"]] = "values"
 
     def value_and_grad(
@@ -106,6 +111,48 @@ class Loss:
         """`row_scale`, with the mean over the outputs where there is one."""
         scale = row_scale(output, weight)
         return scale * (1.0 / output.shape[1]) if self.mean else scale
+
+    def hessian_product(
+        self, output: Array, target: Array, d_output: Array, weight: Array | None = None
+    ) -> Array:
+        """``(∂²L/∂output²) ẏ``: the derivative of the gradient along ``ẏ``, ``(m, n_out)``.
+
+        Args:
+            output: what the network emits, ``(m, n_out)``.
+            target: as in `value_and_grad`.
+            d_output: the direction ``ẏ``, ``(m, n_out)``.
+            weight: weights of the rows, ``(m,)``; ``None``: all 1.
+
+        Raises:
+            ArgumentError: if the loss has no rule ``curvature``.
+        """
+        if not hasattr(self, "curvature"):
+            raise ArgumentError(
+                "loss must have a rule curvature for second derivatives, None if it is 0; "
+                f"got {self!r}."
+            )
+        ops = operations_for(output)
+        if self.curvature is None:
+            return ops.xp.zeros_like(d_output)
+        target = as_rows(target, output, output.shape[1])
+        bent = ops.chain(self.curvature, d_output, output, target, scalars=self._scalars())
+        return bent * self._scale(output, weight)
+
+    def fisher_product(self, output: Array, d_output: Array, weight: Array | None = None) -> Array:
+        """``F ẏ``, F the Fisher information of the predictive distribution ``p(t | output)``.
+
+        Row by row ``F_i = w_i/Σw E_t[∇ log p ∇ log pᵀ]``, the mean over targets that the model
+        itself predicts; arguments as in `hessian_product`.
+
+        Raises:
+            ArgumentError: if the loss is not the negative logarithm of a distribution.
+        """
+        if not self.is_likelihood:
+            raise ArgumentError(
+                "loss must be one with a predictive distribution, such as CrossEntropy or HalfMSE; "
+                f"got {self!r}. Use gauss_newton_vp."
+            )
+        return self.hessian_product(output, output, d_output, weight)
 
 
 def _times(xp: Namespace, x: Array, factor: float) -> Array:

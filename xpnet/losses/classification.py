@@ -18,6 +18,7 @@ from xpnet.losses.base import (
     row_scale,
 )
 from xpnet.ops import operations_for
+from xpnet.ops.rules import curvatures
 from xpnet.ops.rules import losses as rules
 from xpnet.ops.rules.activations import sigmoid
 
@@ -52,6 +53,7 @@ class CrossEntropy(Loss):
     label_smoothing: float = 0.0
 
     target_kind = "classes"
+    is_likelihood = True
 
     def __post_init__(self) -> None:
         require_number(self.label_smoothing, "label_smoothing", low=0, below=1)
@@ -100,6 +102,16 @@ class CrossEntropy(Loss):
         """``softmax(z)``, ``(m, K)``."""
         return operations_for(output).softmax(output)
 
+    def hessian_product(
+        self, output: Array, target: Array, d_output: Array, weight: Array | None = None
+    ) -> Array:
+        """``w_i/Σw (p ⊙ ẏ - p pᵀẏ)`` of each row, with ``p = softmax(z)``; see `Loss`."""
+        ops = operations_for(output)
+        p = ops.softmax(output)
+        moved = p * d_output
+        along = ops.xp.sum(moved, axis=1, keepdims=True)
+        return (moved - p * along) * row_scale(output, weight)
+
 
 class BinaryCrossEntropy(Loss):
     """``ℓ = -Σ_k [t_k log σ(z_k) + (1 - t_k) log(1 - σ(z_k))]`` on logits; gradient ``σ(z) - t``.
@@ -116,6 +128,8 @@ class BinaryCrossEntropy(Loss):
     target_kind = "binary"
     rule = staticmethod(rules.logistic)
     slope = staticmethod(rules.logistic_slope)
+    curvature = staticmethod(curvatures.logistic_curvature)
+    is_likelihood = True
 
     def check(self, target: Any, n_out: int, n_rows: int) -> None:
         """Numbers in ``[0, 1]``."""
@@ -152,6 +166,7 @@ class Hinge(Loss):
     target_kind = "signs"
     rule = staticmethod(rules.hinge)
     slope = staticmethod(rules.hinge_slope)
+    curvature = None
 
     def check(self, target: Any, n_out: int, n_rows: int) -> None:
         """Only -1 and 1."""
@@ -179,6 +194,7 @@ class PerceptronLoss(Loss):
     target_kind = "signs"
     rule = staticmethod(rules.perceptron)
     slope = staticmethod(rules.perceptron_slope)
+    curvature = None
 
     def check(self, target: Any, n_out: int, n_rows: int) -> None:
         """Only -1 and 1."""

@@ -7,6 +7,7 @@ from typing import Any
 from xpnet.backend import Array, namespace_of
 from xpnet.errors import require
 from xpnet.losses.base import Loss, as_rows, check_values, is_kind, refuse_where, row_scale
+from xpnet.ops.rules import curvatures
 from xpnet.ops.rules import losses as rules
 
 
@@ -24,6 +25,8 @@ class PoissonNLL(Loss):
 
     rule = staticmethod(rules.poisson)
     slope = staticmethod(rules.poisson_slope)
+    curvature = staticmethod(curvatures.poisson_curvature)
+    is_likelihood = True
 
     def check(self, target: Any, n_out: int, n_rows: int) -> None:
         """Counts, none below 0."""
@@ -79,3 +82,20 @@ class GaussianNLL(Loss):
     def decide(self, output: Array) -> Array:
         """The means, ``(m, K)``."""
         return output[:, : output.shape[1] // 2]
+
+    def hessian_product(
+        self, output: Array, target: Array, d_output: Array, weight: Array | None = None
+    ) -> Array:
+        """With ``d = μ - t``: ``[μ̇ - d ṡ, -d μ̇ + ½ d² ṡ] ⊙ e^(-s)`` of each row; see `Loss`."""
+        xp, k = namespace_of(output), output.shape[1] // 2
+        precision = xp.exp(-output[:, k:])
+        d = output[:, :k] - as_rows(target, output, k)
+        d_mean, d_log_var = d_output[:, :k] * precision, d_output[:, k:] * precision
+        rows = [d_mean - d * d_log_var, d * (0.5 * d * d_log_var - d_mean)]
+        return xp.concat(rows, axis=1) * row_scale(output, weight)
+
+    def fisher_product(self, output: Array, d_output: Array, weight: Array | None = None) -> Array:
+        """``[e^(-s) ⊙ μ̇, ½ ṡ]`` of each row: the mean of `hessian_product` over ``t``."""
+        xp, k = namespace_of(output), output.shape[1] // 2
+        rows = [d_output[:, :k] * xp.exp(-output[:, k:]), 0.5 * d_output[:, k:]]
+        return xp.concat(rows, axis=1) * row_scale(output, weight)

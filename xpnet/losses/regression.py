@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from xpnet.errors import require_number
 from xpnet.losses.base import Loss
+from xpnet.ops.rules import curvatures
 from xpnet.ops.rules import losses as rules
 
 
@@ -22,6 +23,8 @@ class HalfMSE(Loss):
 
     rule = staticmethod(rules.half_square)
     slope = staticmethod(rules.half_square_slope)
+    curvature = staticmethod(curvatures.half_square_curvature)
+    is_likelihood = True
 
 
 class MSE(Loss):
@@ -37,6 +40,8 @@ class MSE(Loss):
 
     rule = staticmethod(rules.square)
     slope = staticmethod(rules.square_slope)
+    curvature = staticmethod(curvatures.square_curvature)
+    is_likelihood = True
     mean = True
 
 
@@ -53,6 +58,7 @@ class MAE(Loss):
 
     rule = staticmethod(rules.absolute)
     slope = staticmethod(rules.absolute_slope)
+    curvature = None
     mean = True
 
 
@@ -80,6 +86,7 @@ class Huber(Loss):
 
     rule = staticmethod(rules.huber)
     slope = staticmethod(rules.huber_slope)
+    curvature = staticmethod(curvatures.huber_curvature)
     mean = True
 
     def __post_init__(self) -> None:

@@ -11,7 +11,9 @@ from xpnet.backend import Array, backend_of, to_numpy
 from xpnet.minimize.bounds import Box
 
 
-def central_gradient(value: Callable[[Array], float], x: Array, box: Box | None = None) -> Array:
+def central_gradient(
+    value: Callable[[Array], float], x: Array, box: Box | None = None, h: float | None = None
+) -> Array:
     """``∂f/∂x_i ≈ (f(x + h e_i) - f(x - h e_i)) / 2h`` with ``h = eps^(1/3) · max(1, |x_i|)``.
 
     The error is O(h²) = O(eps^(2/3)). Where a bound of the box is nearer than h, the one-sided
@@ -21,6 +23,7 @@ def central_gradient(value: Callable[[Array], float], x: Array, box: Box | None 
         value: ``x → f(x)`` on the host; called 2n times.
         x: where, shape ``(n,)``.
         box: the bounds, or None.
+        h: one step for all components instead; None for the one above.
 
     Returns:
         The gradient, shape ``(n,)``, on the backend of ``x``.
@@ -32,18 +35,20 @@ def central_gradient(value: Callable[[Array], float], x: Array, box: Box | None 
     """
     backend = backend_of(x)
     host = to_numpy(x).astype(np.float64)
-    width = _relative_step(backend.dtype_name) * np.maximum(1.0, np.abs(host))
+    width = relative_step(backend.dtype_name) * np.maximum(1.0, np.abs(host))
+    if h is not None:
+        width = np.full_like(host, h)
     low, high = np.full_like(host, -np.inf), np.full_like(host, np.inf)
     if box is not None:
         low, high = to_numpy(box.lower), to_numpy(box.upper)
     slopes = []
-    for i, (a, h) in enumerate(zip(host.tolist(), width.tolist(), strict=True)):
+    for i, (a, step) in enumerate(zip(host.tolist(), width.tolist(), strict=True)):
         if low[i] == high[i]:
             slopes.append(0.0)
-        elif low[i] <= a - h and a + h <= high[i]:
-            slopes.append(_central(value, x, i, h))
+        elif low[i] <= a - step and a + step <= high[i]:
+            slopes.append(central_slope(value, x, i, step))
         else:
-            inwards = h if high[i] - a > a - low[i] else -h
+            inwards = step if high[i] - a > a - low[i] else -step
             slopes.append(_one_sided(value, x, i, inwards))
     return backend.asarray(slopes, dtype=x.dtype)
 
@@ -64,26 +69,40 @@ def central_product(
     length = largest(v)
     if length == 0.0:
         return v * 0.0
-    h = _relative_step(backend_of(x).dtype_name) * max(1.0, largest(x)) / length
+    h = relative_step(backend_of(x).dtype_name) * max(1.0, largest(x)) / length
     return (grad(x + h * v) - grad(x - h * v)) / (2.0 * h)
 
 
-def _relative_step(dtype_name: str) -> float:
+def relative_step(dtype_name: str) -> float:
+    """``eps^(1/3)`` of a dtype: the step, relative to ``max(1, |x|)``, of a central difference."""
     return math.cbrt(float(np.finfo(dtype_name).eps))
 
 
-def _moved(x: Array, i: int, by: float) -> tuple[Array, float]:
+def agreement(eps: float) -> float:
+    """``30 √eps``: how far, relatively, a right gradient may be from its central differences."""
+    return 30 * math.sqrt(eps)
+
+
+def nudged(x: Array, i: int, by: float) -> tuple[Array, float]:
     """``x + by · e_i``, and how far it moved: what was stored counts, for rounding changes it."""
     moved = x + 0.0
     moved[i] = float(x[i]) + by
     return moved, float(moved[i]) - float(x[i])
 
 
-def _central(value: Callable[[Array], float], x: Array, i: int, h: float) -> float:
-    (above, up), (below, down) = _moved(x, i, h), _moved(x, i, -h)
+def central_slope(value: Callable[[Array], float], x: Array, i: int, h: float) -> float:
+    """``(f(x + h e_i) - f(x - h e_i)) / 2h``."""
+    (above, up), (below, down) = nudged(x, i, h), nudged(x, i, -h)
     return (value(above) - value(below)) / (up - down)
 
 
+def side_slopes(value: Callable[[Array], float], x: Array, i: int, h: float) -> tuple[float, float]:
+    """``(f(x) - f(x - h e_i)) / h`` and ``(f(x + h e_i) - f(x)) / h``: apart at a kink."""
+    (above, up), (below, down) = nudged(x, i, h), nudged(x, i, -h)
+    here = value(x)
+    return (value(below) - here) / down, (value(above) - here) / up
+
+
 def _one_sided(value: Callable[[Array], float], x: Array, i: int, h: float) -> float:
-    near, far = _moved(x, i, h)[0], _moved(x, i, 2.0 * h)[0]
+    near, far = nudged(x, i, h)[0], nudged(x, i, 2.0 * h)[0]
     return (-3.0 * value(x) + 4.0 * value(near) - value(far)) / (2.0 * h)

@@ -6,7 +6,7 @@ import numpy as np
 
 from xpnet.backend import Array, to_numpy
 from xpnet.errors import Phrase, require
-from xpnet.minimize.differences import central_gradient
+from xpnet.minimize.differences import agreement, central_gradient
 from xpnet.minimize.problem import Problem
 
 
@@ -25,6 +25,6 @@ def require_gradient(problem: Problem, x: Array) -> None:
     numerical = to_numpy(central_gradient(problem.value, x, problem.box))
     gap = np.abs(given - numerical)
     i = int(np.argmax(gap))
-    limit = 30 * problem.eps**0.5 * max(1.0, float(np.abs(numerical).max()))
+    limit = agreement(problem.eps) * max(1.0, float(np.abs(numerical).max()))
     got = Phrase(f"{given[i]:.8g} in component {i}, where differences give {numerical[i]:.8g}")
     require(gap[i] <= limit, "the gradient", "be that of the function", got)

@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 
 from xpnet.backend import Array, to_numpy
 from xpnet.minimize.problem import Problem
+from xpnet.ops import operations_for
+from xpnet.ops.rules.minimizers import secant_pair
 
 Vector = NDArray[np.float64]
 
@@ -75,7 +77,6 @@ class Pairs:
             self._yy[old, new] = self._yy[new, old] = change[:, 1]
         else:
             self._slots = old
-        self._grad[...] = grad
         self._products = products
         return kept
 
@@ -105,15 +106,11 @@ class Pairs:
         return min(unused) if unused else self._slots[0]
 
     def _write(self, slot: int, direction: Array, grad: Array, alpha: float) -> None:
-        """Put a pair into ``slot``, in place: large temporaries cost more than the arithmetic."""
+        """Put a pair into ``slot`` and keep the gradient, in one pass over all of them."""
         pair = self._rows[2 * slot : 2 * slot + 2, :]
-        # Named views: ``pair[1, ...] -= grad`` would write the row back onto itself once more.
-        s, y = pair[0, ...], pair[1, ...]
-        s[...] = direction
-        if alpha != 1.0:
-            s *= alpha
-        y[...] = grad
-        y -= self._grad
+        targets, ops = (pair[0, ...], pair[1, ...], self._grad), operations_for(grad)
+        ops.update(secant_pair, targets, (direction, grad), (alpha,))
+        y = pair[1, ...]
         self._sy[slot, slot], self._yy[slot, slot] = to_numpy(pair @ y)
 
     def _times(self, vector: Array) -> Vector:

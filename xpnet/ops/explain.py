@@ -50,7 +50,7 @@ def _of_a_rule(ops: Operations) -> str:
         return f"as it is written, in blocks that fit the cache ({ops.reason})"
     if ops.xp is not np:
         return "in one kernel over C-contiguous arrays, as it is written over others"
-    return "in one compiled loop over C-contiguous, writable arrays, in blocks by NumPy over others"
+    return "in one compiled loop over C-contiguous arrays, in blocks by NumPy over others"
 
 
 def _of_an_operation(name: str, ops: Operations) -> str:
@@ -63,4 +63,4 @@ def _of_an_operation(name: str, ops: Operations) -> str:
         return "a kernel over C-contiguous arrays, or a product by cuBLAS; plain code for others"
     if own is vars(HostOperations).get(name):
         return "NumPy, filling the buffers it is given"
-    return "one compiled pass over C-contiguous, writable arrays; NumPy for others"
+    return "one compiled pass over C-contiguous arrays; NumPy for others"

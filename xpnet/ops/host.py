@@ -76,8 +76,11 @@ class HostOperations(Operations):
         """See `Operations.matmul`."""
         if out is None:
             return a @ b
-        if out.size * a.shape[1] < SMALL_PRODUCT and out.dtype == a.dtype == b.dtype:
-            return np.dot(a, b, out=out)
+        if out.size * a.shape[1] < SMALL_PRODUCT:
+            try:
+                return np.dot(a, b, out=out)
+            except ValueError:  # it takes no strided or narrower out
+                pass
         return np.matmul(a, b, out=out)
 
     def shift(self, z: Array, bias: Array) -> Array:

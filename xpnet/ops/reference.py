@@ -70,6 +70,11 @@ class Operations:
         """``z + b``, a term for each column; it may take the place of ``z``."""
         return z + bias
 
+    def affine(self, x: Array, weight: Array, bias: Array | None) -> Array:
+        """``x W + b`` for rows ``x: (m, n_in)``, ``W: (n_in, n_out)``, ``b: (n_out,)``."""
+        z = self.matmul(x, weight)
+        return z if bias is None else self.shift(z, bias)
+
     def shift_and_apply(
         self, rule: Rule, z: Array, bias: Array, scalars: tuple[float, ...] = ()
     ) -> Array:
@@ -178,18 +183,18 @@ class Operations:
     def softmax_cross_entropy(
         self, z: Array, target: Array, scale: Any, out: Array | None = None
     ) -> tuple[Array, Array]:
-        """``Σ_i scale_i (−Σ_k t_ik log softmax(z_i)_k)`` and its gradient by ``z``.
+        """``Σ_i s_i (−Σ_k t_ik log softmax(z_i)_k)`` and its gradient by ``z``.
 
         Args:
             z: logits, ``(m, K)``.
-            target: class indices ``(m,)``, or rows ``(m, K)`` that sum to 1.
-            scale: one factor for all rows, or a column ``(m, 1)``.
-            out: may take the gradient ``scale_i (softmax(z_i) − t_i)``.
+            target: class indices ``(m,)``, or rows ``(m, K)`` that sum to about 1.
+            scale: one factor ``s`` for all rows, or a column ``(m, 1)``.
+            out: may take the gradient ``s_i (softmax(z_i) Σ_k t_ik − t_i)``.
         """
         rows = self.one_hot(target, z) if target.ndim == 1 else target
-        log_p = self.log_softmax(z)
+        log_p, mass = self.log_softmax(z), self.xp.sum(rows, axis=1, keepdims=True)
         loss = -self.xp.sum(scale * rows * log_p)
-        return loss, scale * (self.xp.exp(log_p) - rows)
+        return loss, scale * (self.xp.exp(log_p) * mass - rows)
 
     def take_batch(
         self, x: Array, order: Array, start: Array, out: Array, scaling: Sequence[Array] = ()

@@ -2,10 +2,13 @@
 
 from xpnet.optimizers.adam import Adam, Adamax, AdamW, AMSGrad, Nadam, RAdam
 from xpnet.optimizers.adaptive import AdaDelta, AdaGrad, RMSProp
+from xpnet.optimizers.averaging import Averaged, ExponentialAverage, PolyakAverage
 from xpnet.optimizers.base import Optimizer, OptimizerState
 from xpnet.optimizers.clipping import ClipByNorm, ClipByValue
+from xpnet.optimizers.freezing import Frozen
 from xpnet.optimizers.momentum import SGD, Lion, Momentum, Nesterov
 from xpnet.optimizers.penalty import Penalty
+from xpnet.optimizers.resuming import Resumed
 from xpnet.optimizers.schedules import (
     Constant,
     Cosine,
@@ -25,11 +28,14 @@ __all__ = [
     "Adam",
     "AdamW",
     "Adamax",
+    "Averaged",
     "ClipByNorm",
     "ClipByValue",
     "Constant",
     "Cosine",
     "Exponential",
+    "ExponentialAverage",
+    "Frozen",
     "LinearWarmup",
     "Lion",
     "Momentum",
@@ -39,9 +45,11 @@ __all__ = [
     "Optimizer",
     "OptimizerState",
     "Penalty",
+    "PolyakAverage",
     "RAdam",
     "RMSProp",
     "ReduceOnPlateau",
+    "Resumed",
     "Schedule",
     "StepDecay",
 ]

@@ -1,9 +1,11 @@
 """Training: the loop, its data, what it reports, and what may happen after an epoch."""
 
+from xpnet.training.averages import StochasticWeightAveraging, UseAverage
 from xpnet.training.callbacks import Callback, Checkpoint, EarlyStopping, Run
 from xpnet.training.history import History
 from xpnet.training.objective import NetworkObjective
 from xpnet.training.rows import batches
+from xpnet.training.statistics import recompute_statistics
 
 __all__ = [
     "Callback",
@@ -12,5 +14,8 @@ __all__ = [
     "History",
     "NetworkObjective",
     "Run",
+    "StochasticWeightAveraging",
+    "UseAverage",
     "batches",
+    "recompute_statistics",
 ]

@@ -23,6 +23,9 @@ class Run:
         epochs: how many there are to be.
         row: the epoch's numbers by column.
         history: all epochs so far, this one included.
+        optimizer: the optimizer, where one takes the steps.
+        state: its state, as it is now.
+        rows: the rows that are trained on, `xpnet.training.rows.Rows`.
     """
 
     model: Any
@@ -30,6 +33,9 @@ class Run:
     epochs: int
     row: dict[str, float]
     history: History
+    optimizer: Any = None
+    state: Any = None
+    rows: Any = None
 
     def monitored(self, monitor: str) -> float:
         """This epoch's number in the column ``monitor``."""

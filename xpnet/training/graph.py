@@ -155,7 +155,7 @@ class CapturedSteps:
         self._parts = list(spans(rows.n_rows, how.batch_size, how.drop_last))
         self._sizes = [part.stop - part.start for part in self._parts]
         first = state.copy()
-        first.step = 1
+        first.step += 1
         scalars = how.optimizer.scalars(first, how.optimizer.lr)
         self._allocate(len(scalars), len(model.network.layers))
         self._tables[1][...] = model.backend.asarray(np.asarray(scalars, model.backend.dtype_name))

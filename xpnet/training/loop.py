@@ -22,7 +22,7 @@ from xpnet.training.graph import ENGINES, CapturedSteps, Clip, Engine, engine_fo
 from xpnet.training.history import History
 from xpnet.training.progress import printer
 from xpnet.training.rows import Rows, refuse_single_row
-from xpnet.training.step import Gradient, Model, outputs
+from xpnet.training.step import Gradient, Model
 
 Metric = Callable[[Array, Array], Any]
 
@@ -101,7 +101,7 @@ def train(
     model.gradient.reseed(int(rng.integers(2**32)))
     captured, history.engine = engine_for(model, rows, how, state)
     report = printer() if how.progress else None
-    run = Run(model, 0, how.epochs, {}, history)
+    run = Run(model, 0, how.epochs, {}, history, how.optimizer, state, rows)
     for epoch in range(1, how.epochs + 1):
         start = time.perf_counter()
         with np.errstate(all="ignore"):  # a loss that is not finite is reported below
@@ -109,7 +109,7 @@ def train(
         row |= measure(model, rows, validation, how.loss, how.metrics) | {"lr": lr}
         row["seconds"] = time.perf_counter() - start
         history.append(row)
-        run = Run(model, epoch, how.epochs, row, history)
+        run = Run(model, epoch, how.epochs, row, history, how.optimizer, state, rows)
         if report is not None:
             report(run)
         if any_stops(how.callbacks, run):
@@ -244,7 +244,7 @@ def evaluate(
 ) -> dict[str, float]:
     """The loss and the metrics on ``rows`` in evaluation mode, by name."""
     prepare = rows.prepare if rows.raw else (lambda part: part)
-    output = outputs(model, rows.X, prepare)
+    output = model.evaluation(rows.X, prepare)
     row = {"loss": float(loss.value(output, rows.y, rows.weight))}
     predicted = loss.decide(output)
     for metric in metrics:

@@ -106,7 +106,7 @@ class NetworkObjective:
     ) -> Array:
         """A chunk's share of the loss; its share of the gradient goes into the views ``g``."""
         output, tapes = self._network.forward(self._p, X, self._contexts)
-        out = self._contexts[-1].buffer("d_output", *output.shape)
+        out = self._contexts[-1].buffers["d_output", *output.shape]
         value, d_output = self._loss.value_and_grad(output, y, weight, out=out)
         if share != 1.0:
             d_output *= share

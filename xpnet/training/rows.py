@@ -10,6 +10,7 @@ import numpy as np
 
 from xpnet.backend import Array, Backend, HostArray
 from xpnet.data.checks import check_same_length
+from xpnet.data.mapped import RowReader, forget_pages
 from xpnet.errors import dtype_name, require, require_count
 from xpnet.layers.context import Buffers
 from xpnet.ops import operations_for
@@ -39,14 +40,14 @@ class Rows:
     columns: HostArray | None = None
 
     def __post_init__(self) -> None:
-        self._from_file = isinstance(self.X, np.memmap)
+        self._reader = RowReader(self.X) if isinstance(self.X, np.memmap) else None
         self._ops = operations_for(self.y)
         self._buffers = Buffers(self.backend)
 
     @property
     def raw(self) -> bool:
         """Whether rows of ``X`` have to be prepared."""
-        return self._from_file or is_bytes(self.X)
+        return self._reader is not None or is_bytes(self.X)
 
     @property
     def n_rows(self) -> int:
@@ -63,7 +64,7 @@ class Rows:
         parts = spans(self.n_rows, batch_size, drop_last)
         if order is None:
             for part in parts:
-                X = self.prepare(self.X[part]) if self.raw else self.X[part, :]
+                X = self._prepared(part) if self.raw else self.X[part, :]
                 yield X, self.y[part, ...], None if self.weight is None else self.weight[part]
             return
         on_device = self.backend.asarray(order)
@@ -73,12 +74,20 @@ class Rows:
             yield self._features(order[part], indices), self._take(self.y, indices), weight
 
     def _features(self, order: np.ndarray[Any, Any], indices: Array) -> Array:
-        if self._from_file:
-            return self.prepare(self.X[order])
+        if self._reader is not None:
+            return self.prepare(self._reader.take(order))
         if self.raw:
             return self.prepare(self._take(self.X, indices))
         out = self._buffers["X", len(order), self.X.shape[1]]
         return self._ops.take_rows(self.X, indices, out=out)
+
+    def _prepared(self, part: slice) -> Array:
+        """Raw rows that follow each other; the pages read of a file are given up."""
+        if self._reader is None:
+            return self.prepare(self.X[part, :])
+        rows = np.array(self.X[part])
+        forget_pages(self.X)
+        return self.prepare(rows)
 
     def _take(self, array: Array, indices: Array) -> Array:
         return self._ops.take_rows(array, indices)

@@ -8,6 +8,7 @@ from typing import Protocol
 import numpy as np
 
 from xpnet.backend import Array, Backend, HostArray
+from xpnet.data.mapped import forget_pages
 from xpnet.losses import Loss
 from xpnet.network import Network
 from xpnet.random import stream_key
@@ -15,6 +16,9 @@ from xpnet.training.rows import spans
 
 CHUNK_ROWS = 4096
 """How many rows are evaluated at a time: large enough for the matrix units, small in memory."""
+
+FEW_ROWS = 64
+"""Up to how many rows new arrays cost less than buffers."""
 
 
 class Gradient:
@@ -79,11 +83,58 @@ class Gradient:
             context.device_key = None if keys is None else keys[index]
 
 
+class Evaluation:
+    """``X ↦ f(θ, X)`` in evaluation mode, with views made once.
+
+    Args:
+        network: the layers.
+        backend: where everything lives.
+        theta: the flat parameters, read through views at every call.
+        statistics: the running statistics of batch norm.
+    """
+
+    def __init__(self, network: Network, backend: Backend, theta: Array, statistics: Array) -> None:
+        self._network, self._backend, self._statistics = network, backend, statistics
+        self._p = network.by_layer(theta)
+        self._contexts = network.contexts(backend, statistics)
+
+    def __call__(
+        self, X: Array, prepare: Callable[[Array], Array], theta: Array | None = None
+    ) -> Array:
+        """The network's output for all rows of ``X``, ``(m, n_out)``.
+
+        Rows are taken `CHUNK_ROWS` at a time through buffers of the call's own, so that memory
+        beyond the result does not grow with ``m`` and several threads may ask at once; `FEW_ROWS`
+        take no buffers.
+
+        Args:
+            X: the rows.
+            prepare: makes network inputs of a part of them.
+            theta: other parameters than the model's, or ``None``.
+        """
+        network, m = self._network, X.shape[0]
+        p = self._p if theta is None else network.by_layer(theta)
+        if m <= FEW_ROWS and not isinstance(X, np.memmap):
+            inputs = prepare(X)
+            output = network.forward(p, inputs, self._contexts)[0]
+            return self._copied(output) if output is inputs else output
+        contexts = network.contexts(self._backend, self._statistics, reuse=True)
+        result = self._backend.empty(m, network.n_out)
+        for part in spans(m, CHUNK_ROWS):
+            result[part, ...] = network.forward(p, prepare(X[part, ...]), contexts)[0]
+            forget_pages(X)
+        return result
+
+    def _copied(self, output: Array) -> Array:
+        return self._backend.xp.asarray(output, copy=True)
+
+
 class Model(Protocol):
     """What training and evaluation need of a model."""
 
     network: Network
     backend: Backend
+    evaluation: Evaluation
 
     @property
     def theta(self) -> Array:
@@ -94,20 +145,3 @@ class Model(Protocol):
     def statistics(self) -> Array:
         """The flat running statistics."""
         ...
-
-
-def outputs(
-    model: Model, X: Array, prepare: Callable[[Array], Array], theta: Array | None = None
-) -> Array:
-    """The network's output for all rows of ``X``, ``(m, n_out)``, in evaluation mode.
-
-    Rows are taken `CHUNK_ROWS` at a time through reused buffers, so memory beyond the result does
-    not grow with ``m``; ``prepare`` makes network inputs of each part.
-    """
-    network, backend = model.network, model.backend
-    contexts = network.contexts(backend, model.statistics, reuse=True)
-    p = network.by_layer(model.theta if theta is None else theta)
-    result = backend.empty(X.shape[0], network.n_out)
-    for part in spans(X.shape[0], CHUNK_ROWS):
-        result[part, ...] = network.forward(p, prepare(X[part, ...]), contexts)[0]
-    return result

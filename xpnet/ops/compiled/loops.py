@@ -1,8 +1,8 @@
 """Elementwise loops, compiled from a rule: one pass over memory each.
 
-Each function here makes the loop of one rule for one floating type. A loop takes C-contiguous,
-writable arrays of that type, then the rule's scalars as one tuple of floats, and refuses anything
-else with a `TypeError` before it begins. It does not hold the interpreter's lock, so that several
+Each function here makes the loop of one rule for one floating type. A loop takes C-contiguous
+arrays of that type, then the rule's scalars as one tuple of floats, and refuses anything else with
+a `TypeError` before it begins. It does not hold the interpreter's lock, so that several
 threads may run parts of it.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from zlib import crc32
 
 import numba
@@ -23,6 +23,13 @@ from xpnet.ops.compiled.typed_rule import typed_rule
 from xpnet.ops.reference import Rule
 
 Loop = Callable[..., Any]
+
+
+class Given(NamedTuple):
+    """An array of so many dimensions that a loop reads and does not write."""
+
+    ndim: int
+
 
 OPTIONS: dict[str, Any] = {
     "cache": True,
@@ -47,12 +54,13 @@ def compiled(dtype: Any, *parameters: Any, reorder: bool = False) -> Callable[[L
 
     Args:
         dtype: the floating type of its arrays.
-        parameters: what it takes: a number of dimensions for an array, or a type of Numba's.
+        parameters: what it takes: a number of dimensions for an array that it writes to, `Given`
+            for one that it only reads, or a type of Numba's.
         reorder: whether sums may be taken in another order, as those along a row must be to
             vectorize. A rule's may not: ``a - b + c`` is written so where ``a`` and ``b`` cancel.
     """
     number = numba.from_dtype(np.dtype(dtype))
-    kinds = [types.Array(number, p, "C") if isinstance(p, int) else p for p in parameters]
+    kinds = [_type_of(p, number) for p in parameters]
     fastmath = LIKE_THE_RULE | ({"reassoc"} if reorder else set())
 
     def make(loop: Any) -> Loop:
@@ -64,6 +72,12 @@ def compiled(dtype: Any, *parameters: Any, reorder: bool = False) -> Callable[[L
     return make
 
 
+def _type_of(parameter: Any, number: Any) -> Any:
+    if isinstance(parameter, Given):
+        return types.Array(number, parameter.ndim, "C", readonly=True)
+    return types.Array(number, parameter, "C") if isinstance(parameter, int) else parameter
+
+
 def numbers(dtype: Any, count: int) -> Any:
     """The type of a tuple of ``count`` numbers of ``dtype``; Python floats become them."""
     return types.UniTuple(numba.from_dtype(np.dtype(dtype)), count)
@@ -73,7 +87,7 @@ def apply_to_one(rule: Rule, dtype: Any, ndim: int, n_scalars: int) -> Loop:
     """``out ← rule(x)``."""
     f = typed_rule(rule, np.dtype(dtype).type)
 
-    @compiled(dtype, ndim, ndim, numbers(dtype, n_scalars))
+    @compiled(dtype, Given(ndim), ndim, numbers(dtype, n_scalars))
     def loop(x: Any, out: Any, scalars: Any) -> None:
         x, out = x.ravel(), out.ravel()
         for i in range(x.size):
@@ -86,7 +100,7 @@ def apply_to_two(rule: Rule, dtype: Any, ndim: int, n_scalars: int) -> Loop:
     """``out ← rule(x, y)``."""
     f = typed_rule(rule, np.dtype(dtype).type)
 
-    @compiled(dtype, ndim, ndim, ndim, numbers(dtype, n_scalars))
+    @compiled(dtype, Given(ndim), Given(ndim), ndim, numbers(dtype, n_scalars))
     def loop(x: Any, y: Any, out: Any, scalars: Any) -> None:
         x, y, out = x.ravel(), y.ravel(), out.ravel()
         for i in range(x.size):
@@ -99,7 +113,7 @@ def shift_and_apply(rule: Rule, dtype: Any, ndim: int, n_scalars: int) -> Loop:
     """``z ← rule(z + b)``."""
     f = typed_rule(rule, np.dtype(dtype).type)
 
-    @compiled(dtype, ndim, 1, numbers(dtype, n_scalars))
+    @compiled(dtype, ndim, Given(1), numbers(dtype, n_scalars))
     def loop(z: Any, bias: Any, scalars: Any) -> None:
         for i in range(z.shape[0]):
             for j in range(z.shape[1]):
@@ -112,7 +126,7 @@ def chain(rule: Rule, dtype: Any, ndim: int, n_scalars: int) -> Loop:
     """``out ← dy · rule(x)``."""
     f = typed_rule(rule, np.dtype(dtype).type)
 
-    @compiled(dtype, ndim, ndim, ndim, numbers(dtype, n_scalars))
+    @compiled(dtype, Given(ndim), Given(ndim), ndim, numbers(dtype, n_scalars))
     def loop(dy: Any, x: Any, out: Any, scalars: Any) -> None:
         dy, x, out = dy.ravel(), x.ravel(), out.ravel()
         for i in range(x.size):
@@ -125,7 +139,7 @@ def chain_and_sum(rule: Rule, dtype: Any, ndim: int, n_scalars: int) -> Loop:
     """``out ← dy · rule(x)``, ``sums ← Σ_rows out``."""
     f = typed_rule(rule, np.dtype(dtype).type)
 
-    @compiled(dtype, ndim, ndim, ndim, 1, numbers(dtype, n_scalars))
+    @compiled(dtype, Given(ndim), Given(ndim), ndim, 1, numbers(dtype, n_scalars))
     def loop(dy: Any, x: Any, out: Any, sums: Any, scalars: Any) -> None:
         sums[:] = 0
         for i in range(x.shape[0]):
@@ -161,6 +175,10 @@ def update(rule: Rule, dtype: Any, n_targets: int, n_inputs: int, n_scalars: int
         for i in range(a.size):
             a[i], b[i], c[i] = f(scalar_math, a[i], b[i], c[i], g[i], *scalars)
 
+    def three_by_two(a: Any, b: Any, c: Any, d: Any, g: Any, scalars: Any) -> None:
+        for i in range(a.size):
+            a[i], b[i], c[i] = f(scalar_math, a[i], b[i], c[i], d[i], g[i], *scalars)
+
     def four(a: Any, b: Any, c: Any, d: Any, g: Any, scalars: Any) -> None:
         for i in range(a.size):
             a[i], b[i], c[i], d[i] = f(scalar_math, a[i], b[i], c[i], d[i], g[i], *scalars)
@@ -170,8 +188,9 @@ def update(rule: Rule, dtype: Any, n_targets: int, n_inputs: int, n_scalars: int
         (1, 1): one_by_one,
         (2, 1): two,
         (3, 1): three,
+        (3, 2): three_by_two,
         (4, 1): four,
     }
     loop = loops[n_targets, n_inputs]
-    arrays = [1] * (n_targets + n_inputs)
+    arrays = [1] * n_targets + [Given(1)] * n_inputs
     return compiled(dtype, *arrays, numbers(dtype, n_scalars))(loop)

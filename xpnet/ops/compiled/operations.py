@@ -54,7 +54,7 @@ def _refuse(*arguments: Any) -> Any:
 class CompiledOperations(Operations):
     """One loop a rule, through Numba: no array is made on the way and memory is passed once.
 
-    What a loop does not take (a strided or read-only array, another type) `HostOperations` does.
+    What a loop does not take (a strided array, another type) `HostOperations` does.
 
     Attributes:
         plain: the operations without a compiler.
@@ -235,15 +235,20 @@ class CompiledOperations(Operations):
     ) -> tuple[Array, Array]:
         """See `Operations.softmax_cross_entropy`."""
         grad = np.empty_like(z) if out is None else out
+        arrays: tuple[Array, ...]
+        rest: tuple[float, ...]
         try:
             if target.ndim == 1 and isinstance(scale, float):
-                indices = target.astype(np.int64, copy=False)
-                loss = rows_of(rows.cross_entropy_of_indices, z.dtype)(z, indices, scale, grad)
+                indices = target if target.dtype == np.int64 else target.astype(np.int64)
+                loop = rows_of(rows.cross_entropy_of_indices, z.dtype)
+                arrays, rest = (z, indices, grad), (scale,)
             else:
                 each = self.one_hot(target, z) if target.ndim == 1 else target
                 column = np.empty(z.shape[0], z.dtype)
                 column[...] = scale if isinstance(scale, float) else scale[:, 0]
-                loss = rows_of(rows.cross_entropy_of_rows, z.dtype)(z, each, column, grad)
+                loop = rows_of(rows.cross_entropy_of_rows, z.dtype)
+                arrays, rest = (z, each, column, grad), ()
+            loss = loop(*arrays, *rest) if z.size < LARGE else sum(share(loop, arrays, *rest))
         except TypeError:
             return self.plain.softmax_cross_entropy(z, target, scale, out)
         return z.dtype.type(loss), grad

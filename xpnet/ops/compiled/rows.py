@@ -13,9 +13,11 @@ import numpy as np
 from numba import types
 from numba.extending import register_jitable
 
-from xpnet.ops.compiled.loops import Loop, compiled
+from xpnet.ops.compiled.loops import Given, Loop, compiled
 from xpnet.ops.compiled.scalar_math import exp, log, sqrt
 from xpnet.random import hash32
+
+INDICES = types.Array(types.int64, 1, "C", readonly=True)
 
 BLOCK = 1 << 12
 """How many numbers of a matrix are worked on at a time, so that they stay in the nearest cache."""
@@ -24,7 +26,7 @@ BLOCK = 1 << 12
 def column_sum(dtype: Any) -> Loop:
     """``out ← Σ_rows x``."""
 
-    @compiled(dtype, 2, 1)
+    @compiled(dtype, Given(2), 1)
     def loop(x: Any, out: Any) -> None:
         out[:] = 0
         for i in range(x.shape[0]):
@@ -58,8 +60,8 @@ def cross_entropy_of_indices(dtype: Any) -> Loop:
     zero = np.dtype(dtype).type(0)
     number = numba.from_dtype(np.dtype(dtype))
 
-    @compiled(dtype, 2, types.Array(types.int64, 1, "C", readonly=True), number, 2, reorder=True)
-    def loop(z: Any, target: Any, scale: Any, out: Any) -> Any:
+    @compiled(dtype, Given(2), INDICES, 2, number, reorder=True)
+    def loop(z: Any, target: Any, out: Any, scale: Any) -> Any:
         m, n = z.shape
         loss = 0.0
         height = max(BLOCK // n, 1)
@@ -84,10 +86,10 @@ def cross_entropy_of_indices(dtype: Any) -> Loop:
 
 
 def cross_entropy_of_rows(dtype: Any) -> Loop:
-    """The loss ``-Σ_i s_i Σ_k t_ik log softmax(z_i)_k``; ``out ← s_i (softmax(z_i) - t_i)``."""
+    """``-Σ_i s_i Σ_k t_ik log p_ik``; ``out ← s_i (p_i Σ_k t_ik - t_i)``, ``p`` softmax."""
     zero = np.dtype(dtype).type(0)
 
-    @compiled(dtype, 2, 2, 1, 2, reorder=True)
+    @compiled(dtype, Given(2), Given(2), Given(1), 2, reorder=True)
     def loop(z: Any, target: Any, scale: Any, out: Any) -> Any:
         m, n = z.shape
         loss = 0.0
@@ -107,8 +109,9 @@ def cross_entropy_of_rows(dtype: Any) -> Loop:
                     total += out[i, j]
                     mass += target[i, j]
                 loss += scale[i] * mass * log(total)
+                share = mass / total
                 for j in range(n):
-                    out[i, j] = scale[i] * (out[i, j] / total - target[i, j])
+                    out[i, j] = scale[i] * (out[i, j] * share - target[i, j])
         return loss
 
     return loop
@@ -119,7 +122,7 @@ def batch_norm(dtype: Any) -> Loop:
     number = numba.from_dtype(np.dtype(dtype))
     one = np.dtype(dtype).type(1)
 
-    @compiled(dtype, 2, 1, 1, number, 2, 2, 1, 1)
+    @compiled(dtype, Given(2), Given(1), Given(1), number, 2, 2, 1, 1)
     def loop(
         x: Any, scale: Any, shift: Any, eps: Any, y: Any, x_hat: Any, mean: Any, var: Any
     ) -> None:
@@ -153,7 +156,7 @@ def batch_norm_backward(dtype: Any) -> Loop:
     number = numba.from_dtype(np.dtype(dtype))
     kind = np.dtype(dtype).type
 
-    @compiled(dtype, 2, 2, 1, 1, number, 1, 1, 2)
+    @compiled(dtype, Given(2), Given(2), Given(1), Given(1), number, 1, 1, 2)
     def loop(
         dy: Any, x_hat: Any, scale: Any, var: Any, eps: Any, d_scale: Any, d_shift: Any, dx: Any
     ) -> None:

@@ -247,3 +247,8 @@ def clip_by_value(xp: Namespace, grad: Array, low: float, high: float) -> Array:
 def penalty(xp: Namespace, grad: Array, weight: Array, l1: float, l2: float) -> Array:
     """``g ← g + l1·sign(w) + l2·w``."""
     return grad + l1 * xp.sign(weight) + l2 * weight
+
+
+def average(xp: Namespace, mean: Array, theta: Array, keep: float, new: float) -> Array:
+    """``θ̂ ← keep·θ̂ + new·θ``, a step of a running average."""
+    return keep * mean + new * theta

@@ -1,14 +1,11 @@
-"""Pictures of training; each takes ``ax=`` and returns it. They need the extra ``plots``.
-
-Matplotlib is imported when one is drawn, and without its global state: no window is opened.
-"""
+"""Curves over the epochs: losses, metrics, the learning rate."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from xpnet.errors import ArgumentError, unknown_name
-from xpnet.figure import new_figure
+from xpnet.plots.style import BLUE, ORANGE, axes_or_new, logarithmic, tidy
 from xpnet.training.history import History
 
 
@@ -34,7 +31,7 @@ def loss_curve(history: History, ax: Any = None) -> Any:
     """
     ax = metric_curve(history, "loss", ax)
     if all(value > 0 for line in ax.get_lines() for value in line.get_ydata()):
-        ax.set_yscale("log")
+        logarithmic(ax)
     return ax
 
 
@@ -57,17 +54,58 @@ def metric_curve(history: History, metric: str = "accuracy", ax: Any = None) -> 
     >>> metric_curve(history).get_ylabel()
     'accuracy'
     """
-    if len(history) == 0:
-        raise ArgumentError("history must have at least one epoch; got an empty one.")
-    columns = {"training": metric, "validation": f"val_{metric}"}
-    if not any(column in history for column in columns.values()):
+    _require_epochs(history)
+    columns = {"training": (metric, BLUE, "-"), "validation": (f"val_{metric}", ORANGE, "--")}
+    if not any(column in history for column, _, _ in columns.values()):
         known = {column.removeprefix("val_") for column in history.columns} - {"epoch"}
         raise unknown_name("metric", metric, known)
-    ax = new_figure(figsize=(6, 4)).add_subplot() if ax is None else ax
-    for label, column in columns.items():
+    ax = axes_or_new(ax)
+    for label, (column, colour, style) in columns.items():
         if column in history:
-            ax.plot(history["epoch"], history[column], ".-", label=label, linewidth=1.4)
+            _line(ax, history, column, label=label, color=colour, linestyle=style)
     ax.set(xlabel="epoch", ylabel=metric.replace("_", " "))
-    ax.grid(alpha=0.25)
     ax.legend(frameon=False)
     return ax
+
+
+def learning_rate_curve(history: History, ax: Any = None) -> Any:
+    """Draw the learning rate at the end of every epoch.
+
+    The axis is logarithmic where the largest is ten times the smallest or more.
+
+    Args:
+        history: what `Sequential.fit` returned, of at least one epoch.
+        ax: Matplotlib axes; default new ones.
+
+    Returns:
+        The axes.
+
+    Raises:
+        ArgumentError: if the history has no epoch, or no column ``lr``.
+        MissingExtraError: if Matplotlib is not installed.
+
+    >>> history = History({"epoch": [1, 2], "lr": [0.1, 0.001]})
+    >>> learning_rate_curve(history).get_yscale()
+    'log'
+    """
+    _require_epochs(history)
+    rates = history["lr"]
+    ax = axes_or_new(ax)
+    _line(ax, history, "lr", color=BLUE)
+    if min(rates) > 0 and max(rates) >= 10 * min(rates):
+        logarithmic(ax)
+    ax.set(xlabel="epoch", ylabel="learning rate")
+    return ax
+
+
+def _require_epochs(history: History) -> None:
+    if len(history) == 0:
+        raise ArgumentError("history must have at least one epoch; got an empty one.")
+
+
+def _line(ax: Any, history: History, column: str, **style: Any) -> None:
+    """A line over the epochs, with a dot for each where they can be told apart."""
+    marker = "." if len(history) <= 50 else ""
+    ax.plot(history["epoch"], history[column], marker=marker, linewidth=1.4, **style)
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    tidy(ax)

@@ -1,0 +1,109 @@
+"""Distillation: a loss between a student, its teacher's logits and the labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from xpnet.backend import Array, namespace_of
+from xpnet.errors import require, require_number
+from xpnet.losses.base import Loss, as_rows, is_kind, require_finite, row_scale
+from xpnet.losses.classification import CrossEntropy
+from xpnet.ops import operations_for
+
+
+@dataclass(frozen=True)
+class Distillation(Loss):
+    """``ℓ = share·T²·H(softmax(v/T), softmax(z/T)) + (1 − share)·H(label, softmax(z))``.
+
+    ``H(t, p) = -Σ_k t_k log p_k``, ``z`` are the student's logits and ``v`` the teacher's. A high
+    temperature T shows the student which wrong classes the teacher finds likely. The gradient of
+    the soft part by ``z`` falls as ``1/T²``; the factor ``T²`` keeps the balance of both parts
+    when T changes.
+
+    Targets are rows ``[v_1 … v_K, label]``, ``(m, K + 1)``, as `xpnet.distillation_targets` makes
+    them. Class indices ``(m,)`` alone, or rows of probabilities ``(m, K)``, are taken too, and then
+    it is `CrossEntropy`: so a student can be validated and evaluated on labels.
+
+    Args:
+        temperature: T, above 0; default 4.
+        share: the weight of the soft part, in ``[0, 1]``; default 0.9.
+
+    Raises:
+        ArgumentError: if an argument is out of its range.
+
+    Reference: G. Hinton, O. Vinyals and J. Dean, "Distilling the knowledge in a neural network",
+    2015, section 2.
+
+    >>> import numpy as np
+    >>> loss, grad = Distillation(2.0, share=1.0).value_and_grad(
+    ...     np.zeros((1, 2)), np.array([[0.0, 2.0, 1.0]])
+    ... )
+    >>> round(float(loss), 4), grad.round(4)  # 4 log 2, and 2(½ − softmax([0, 1]))
+    (2.7726, array([[ 0.4621, -0.4621]]))
+    """
+
+    temperature: float = 4.0
+    share: float = 0.9
+
+    target_kind = "classes"
+
+    def __post_init__(self) -> None:
+        require_number(self.temperature, "temperature", above=0)
+        require_number(self.share, "share", low=0, high=1)
+
+    def value_and_grad(
+        self, output: Array, target: Array, weight: Array | None = None, *, out: Array | None = None
+    ) -> tuple[Array, Array]:
+        """See `Loss.value_and_grad`."""
+        n_classes = output.shape[1]
+        if target.ndim == 1 or target.shape[1] == n_classes:
+            return CrossEntropy().value_and_grad(output, target, weight, out=out)
+        ops, scale, T = operations_for(output), row_scale(output, weight), self.temperature
+        target = as_rows(target, output, n_classes + 1)
+        soft = ops.softmax(target[:, :n_classes] * (1.0 / T))
+        value, slope = ops.softmax_cross_entropy(
+            output * (1.0 / T), soft, scale * (self.share * T * T)
+        )
+        hard_value, hard_slope = ops.softmax_cross_entropy(
+            output, ops.one_hot(target[:, n_classes], output), scale * (1.0 - self.share)
+        )
+        return value + hard_value, slope * (1.0 / T) + hard_slope
+
+    def value(self, output: Array, target: Array, weight: Array | None = None) -> Array:
+        """See `Loss.value`."""
+        return self.value_and_grad(output, target, weight)[0]
+
+    def check(self, target: Any, n_out: int, n_rows: int) -> None:
+        """Logits of the teacher with a label after them; or what `CrossEntropy` takes."""
+        if getattr(target, "ndim", 0) != 2 or target.shape[1] == n_out:
+            CrossEntropy().check(target, n_out, n_rows)
+            return
+        rule = f"have the shape ({n_rows}, {n_out + 1}), a teacher's {n_out} logits and a label"
+        do = "distillation_targets(teacher, X, y) makes them."
+        require(tuple(target.shape) == (n_rows, n_out + 1), "y", rule, target, do)
+        require(is_kind(target, "real floating"), "y", "be floating", target, do)
+        require_finite(target)
+        labels = target[:, n_out]
+        xp = namespace_of(target)
+        require(bool(xp.all(xp.floor(labels) == labels)), "y", "end in class indices", target, do)
+        CrossEntropy().check(xp.astype(labels, xp.int64), n_out, n_rows)
+
+    def decide(self, output: Array) -> Array:
+        """The index of the largest logit of each row, ``(m,)``; the first of equal ones."""
+        return CrossEntropy().decide(output)
+
+    def probabilities(self, output: Array) -> Array:
+        """``softmax(z)``, ``(m, K)``, at temperature 1."""
+        return CrossEntropy().probabilities(output)
+
+    def hessian_product(
+        self, output: Array, target: Array, d_output: Array, weight: Array | None = None
+    ) -> Array:
+        """The two parts' products, the soft one at ``z/T``: its T² and 1/T² cancel; see `Loss`."""
+        hard = CrossEntropy().hessian_product(output, target, d_output, weight)
+        if target.ndim == 1 or target.shape[1] == output.shape[1]:
+            return hard
+        at = output * (1.0 / self.temperature)
+        soft = CrossEntropy().hessian_product(at, target, d_output, weight)
+        return self.share * soft + (1.0 - self.share) * hard

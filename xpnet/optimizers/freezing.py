@@ -1,0 +1,118 @@
+"""Freezing: an optimizer that sees and moves only a part of θ."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from xpnet.backend import Array
+from xpnet.errors import require, require_type, unknown_name
+from xpnet.ops import operations_for
+from xpnet.optimizers.averaging import take_after
+from xpnet.optimizers.base import Optimizer, OptimizerState
+from xpnet.parameters import Layout
+
+
+@dataclass(frozen=True)
+class Frozen(Optimizer):
+    """An optimizer with parts of θ frozen: they keep every bit.
+
+    ``optimizer`` is handed only the free numbers, packed into one vector. It has no moments of the
+    frozen ones, its weight decay does not reach them, and a norm it takes does not count them. What
+    is done before its step still does: `ClipByNorm` measures the gradient of all parameters.
+    The running statistics of a frozen `BatchNorm` are no parameters and go on in training.
+
+    Args:
+        optimizer: the optimizer of the free parameters, such as ``Adam(lr=1e-3)``.
+        layout: where the parameters lie: ``model.layout``.
+        parts: what is frozen: layers by their index (``0``), or parameters by their path
+            (``"layers.0.weight"``); at least one, and not all.
+
+    Raises:
+        ArgumentError: if a part does not exist or has no parameters, or nothing is left free.
+
+    >>> import numpy as np
+    >>> from xpnet import MLP, SGD
+    >>> model = MLP(1, [2], 1)
+    >>> frozen, theta = Frozen(SGD(lr=1.0), model.layout, [0]), np.zeros(7)
+    >>> frozen.step(theta, np.ones(7), frozen.init(theta))
+    >>> model.layout.views(theta)["layers.0.weight"], theta.sum()
+    (array([[0., 0.]]), np.float64(-3.0))
+    """
+
+    optimizer: Optimizer
+    layout: Layout
+    parts: tuple[int | str, ...]
+    _spans: tuple[slice, ...] = field(init=False, repr=False, compare=False)
+    _free: Layout = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        do = "Take one of xpnet.optimizers, such as Adam(lr=1e-3)."
+        require_type(self.optimizer, Optimizer, "optimizer", do)
+        require_type(self.layout, Layout, "layout", "Give model.layout.")
+        require(not isinstance(self.parts, (str, int)), "parts", "be a sequence", self.parts)
+        parts = tuple(self.parts)
+        require(len(parts) > 0, "parts", "name something to freeze", list(parts))
+        frozen = {path for part in parts for path in _paths(self.layout, part)}
+        free = [e for e in self.layout.entries if e.path not in frozen]
+        require(len(free) > 0, "parts", "leave something to train", list(parts))
+        object.__setattr__(self, "parts", parts)
+        object.__setattr__(self, "_spans", _merged([(e.start, e.stop) for e in free]))
+        object.__setattr__(self, "_free", Layout.of((e.path, e.shape, e.role) for e in free))
+        take_after(self, self.optimizer)
+
+    def init(self, theta: Array, layout: Layout | None = None) -> OptimizerState:
+        """The state of the free parameters, before the first step; see `Optimizer.init`."""
+        return super().init(theta, layout or self.layout)
+
+    def _slot_sizes(self, n: int) -> list[int]:
+        return self.optimizer._slot_sizes(self._free.size)
+
+    def scalars(self, state: OptimizerState, lr: float) -> tuple[float, ...]:
+        """Those of the optimizer inside."""
+        return self.optimizer.scalars(state, lr)
+
+    def update(
+        self, theta: Array, grad: Array, state: OptimizerState, scalars: tuple[Any, ...]
+    ) -> None:
+        """See `Optimizer.update`."""
+        rule = f"have the layout's size {self.layout.size}"
+        require(theta.shape[0] == self.layout.size, "theta", rule, theta)
+        if len(self._spans) == 1:
+            part = self._spans[0]
+            self.optimizer.update(theta[part], grad[part], state, scalars)
+            return
+        xp = operations_for(theta).xp
+        packed, packed_grad = (xp.concat([v[part] for part in self._spans]) for v in (theta, grad))
+        self.optimizer.update(packed, packed_grad, state, scalars)
+        start = 0
+        for part in self._spans:
+            stop = start + part.stop - part.start
+            theta[part] = packed[start:stop]
+            start = stop
+
+    def _first_scalars(self, theta: Array, layout: Layout | None) -> tuple[float, ...]:
+        return self.optimizer._first_scalars(theta[: self._free.size], self._free)
+
+
+def _paths(layout: Layout, part: int | str) -> list[str]:
+    """The paths of the parameters that ``part`` stands for."""
+    prefix = part if isinstance(part, str) else f"layers.{part}"
+    paths = [e.path for e in layout.entries if e.path == prefix or e.path.startswith(f"{prefix}.")]
+    if not paths:
+        known = {e.path for e in layout.entries} | {
+            e.path.rpartition(".")[0] for e in layout.entries
+        }
+        raise unknown_name("a part to freeze", prefix, known)
+    return paths
+
+
+def _merged(spans: list[tuple[int, int]]) -> tuple[slice, ...]:
+    """Neighbouring spans in one: fewer copies."""
+    merged: list[tuple[int, int]] = []
+    for start, stop in spans:
+        if merged and merged[-1][1] == start:
+            merged[-1] = merged[-1][0], stop
+        else:
+            merged.append((start, stop))
+    return tuple(slice(*span) for span in merged)

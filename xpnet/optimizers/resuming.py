@@ -1,0 +1,69 @@
+"""Going on from a state, where `fit` would begin a new one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from xpnet.backend import Array, namespace_of
+from xpnet.errors import require_type
+from xpnet.optimizers.averaging import take_after
+from xpnet.optimizers.base import Optimizer, OptimizerState
+from xpnet.parameters import Layout
+
+
+@dataclass(frozen=True, eq=False)
+class Resumed(Optimizer):
+    """An optimizer that begins with a state it is given: moments, count of steps, average.
+
+    So ``fit`` goes on where an earlier call or an earlier day stopped::
+
+        state = load_state("state.safetensors", backend=model.backend)
+        model.fit(X, y, loss=CrossEntropy(), optimizer=Resumed(Adam(), state))
+
+    Args:
+        optimizer: the optimizer that made the state.
+        state: the state; each `init` copies it, so it stays as it is.
+
+    Raises:
+        ArgumentError: if an argument is of another type; from `init`, if the state does not fit.
+
+    >>> import numpy as np
+    >>> from xpnet.optimizers import Momentum
+    >>> resumed = Resumed(Momentum(), OptimizerState((np.ones(2),), step=5))
+    >>> resumed.init(np.zeros(2))
+    OptimizerState(slots=(array([1., 1.]),), step=5, scalars=())
+    """
+
+    optimizer: Optimizer
+    state: OptimizerState
+
+    def __post_init__(self) -> None:
+        do = "Take one of xpnet.optimizers, such as Adam(lr=1e-3)."
+        require_type(self.optimizer, Optimizer, "optimizer", do)
+        require_type(self.state, OptimizerState, "state", "load_state reads one from a file.")
+        take_after(self, self.optimizer)
+
+    def init(self, theta: Array, layout: Layout | None = None) -> OptimizerState:
+        """A copy of the state, if it is one for ``theta``; see `Optimizer.init`."""
+        fresh = self.optimizer.init(theta, layout)
+        kinds = [
+            [(namespace_of(slot), slot.dtype, slot.shape) for slot in state.slots]
+            for state in (fresh, self.state)
+        ]
+        if kinds[0] != kinds[1] or len(fresh.scalars) != len(self.state.scalars):
+            self.optimizer._refuse_state(theta, self.state)
+        return self.state.copy()
+
+    def _slot_sizes(self, n: int) -> list[int]:
+        return self.optimizer._slot_sizes(n)
+
+    def scalars(self, state: OptimizerState, lr: float) -> tuple[float, ...]:
+        """Those of the optimizer inside."""
+        return self.optimizer.scalars(state, lr)
+
+    def update(
+        self, theta: Array, grad: Array, state: OptimizerState, scalars: tuple[Any, ...]
+    ) -> None:
+        """See `Optimizer.update`."""
+        self.optimizer.update(theta, grad, state, scalars)

@@ -1,0 +1,189 @@
+"""What a model says all over its input: regions of a plane, a curve over a line."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+
+from xpnet.backend import Array, HostArray, as_array, to_numpy
+from xpnet.data.checks import check_features, check_same_length
+from xpnet.errors import require, require_count
+from xpnet.plots.style import BLACK, COLOURS, MARKERS, axes_or_new, rgb, tidy
+
+MARGIN = 0.08
+"""How far a picture reaches beyond the data, as a share of their range."""
+
+
+class Predictor(Protocol):
+    """A trained model: `xpnet.Sequential`, a fitted perceptron, or anything alike."""
+
+    def predict(self, X: Array) -> Array:
+        """The prediction for each row of ``X``."""
+        ...
+
+
+def decision_regions(
+    model: Predictor,
+    X: Array,
+    y: Any = None,
+    *,
+    names: tuple[str, str] = ("$x_1$", "$x_2$"),
+    points: int = 301,
+    ax: Any = None,
+) -> Any:
+    """Draw which class a model gives to each place of the plane, and the data on it.
+
+    Args:
+        model: what has ``predict(X)`` and was trained on two features.
+        X: the rows to draw, ``(m, 2)``; the picture reaches 8 % beyond them.
+        y: their classes, as the model predicts them; a row it gets wrong has a thick black rim.
+            Without them the dots are white.
+        names: of the two features, on the axes.
+        points: along each side of the grid that is predicted, at least 2; default 301.
+        ax: Matplotlib axes; default new ones.
+
+    Returns:
+        The axes.
+
+    Raises:
+        ArgumentError: if ``X`` does not have two columns, or the model does not predict one class
+            a row.
+        MissingExtraError: if Matplotlib is not installed.
+
+    >>> from xpnet import Perceptron
+    >>> X, y = [[0.0, 0.0], [1.0, 1.0]], ["low", "high"]
+    >>> ax = decision_regions(Perceptron().fit(X, y), X, y, points=5)
+    >>> [text.get_text() for text in ax.get_legend().get_texts()]
+    ['high', 'low']
+    """
+    require_count(points, "points", low=2)
+    rows = as_array(X)
+    check_features(rows, 2)
+    here = to_numpy(rows).astype(np.float64)
+    x, height = (_around(column, points) for column in here.T)
+    grid = np.stack([side.ravel() for side in np.meshgrid(x, height)], axis=1)
+    on_grid, on_rows = _classes_of(model, grid), _classes_of(model, here)
+    labels = None if y is None else to_numpy(as_array(y))
+    if labels is not None:
+        check_same_length(rows, labels)
+        if labels.dtype.kind == "f" and on_rows.dtype.kind in "iu":
+            labels = labels.astype(on_rows.dtype)
+        same = (labels.dtype.kind in "OUT") == (on_rows.dtype.kind in "OUT")
+        require(same, "y", "hold classes of the kind that the model predicts", labels)
+    classes = np.unique(np.concatenate([on_grid, on_rows, *([] if labels is None else [labels])]))
+    ax = axes_or_new(ax, (6.5, 4.5))
+    _draw_regions(ax, x, height, np.searchsorted(classes, on_grid))
+    _draw_rows(ax, here, labels, on_rows, classes)
+    ax.set(xlim=x[[0, -1]], ylim=height[[0, -1]], xlabel=names[0], ylabel=names[1])
+    return ax
+
+
+def predictive_curve(
+    model: Predictor,
+    X: Array,
+    y: Any = None,
+    *,
+    label: str = "prediction",
+    points: int = 401,
+    ax: Any = None,
+) -> Any:
+    """Draw what a model of one feature predicts along it, over the data.
+
+    Args:
+        model: what has ``predict(X)`` and was trained on one feature and one value.
+        X: the rows, ``(m, 1)``; the curve reaches 8 % beyond them.
+        y: their values, ``(m,)`` or ``(m, 1)``; drawn as dots.
+        label: of the curve, in the legend.
+        points: on the curve, at least 2; default 401.
+        ax: Matplotlib axes; default new ones. Curves of several models go into the same.
+
+    Returns:
+        The axes.
+
+    Raises:
+        ArgumentError: if ``X`` does not have one column, or there is not one value a row.
+        MissingExtraError: if Matplotlib is not installed.
+
+    >>> from xpnet import MLP
+    >>> ax = predictive_curve(MLP(1, [3], 1), [[0.0], [1.0]], [0.0, 1.0])
+    >>> [line.get_label() for line in ax.get_lines()]
+    ['data', 'prediction']
+    """
+    require_count(points, "points", low=2)
+    rows = as_array(X)
+    check_features(rows, 1)
+    x = _around(to_numpy(rows)[:, 0].astype(np.float64), points)
+    curve = to_numpy(as_array(model.predict(x[:, None])))
+    require(curve.size == points, "model", "predict one value a row", curve)
+    ax = axes_or_new(ax)
+    if y is not None:
+        values = to_numpy(as_array(y))
+        check_same_length(rows, values)
+        require(values.size == values.shape[0], "y", "hold one value a row", values)
+        dots = {"color": BLACK, "alpha": 0.5, "markersize": 4, "markeredgewidth": 0}
+        ax.plot(to_numpy(rows)[:, 0], values.ravel(), "o", label="data", **dots)
+    n_curves = sum(line.get_linestyle() not in ("None", "") for line in ax.get_lines())
+    ax.plot(x, curve.ravel(), color=COLOURS[n_curves % len(COLOURS)], linewidth=2, label=label)
+    ax.set(xlabel="$x$", ylabel="$y$")
+    tidy(ax)
+    ax.legend(frameon=False)
+    return ax
+
+
+def _around(values: HostArray, points: int) -> HostArray:
+    """Equally spaced numbers over the range of ``values`` and a margin."""
+    low, high = float(values.min()), float(values.max())
+    margin = MARGIN * (high - low) or 0.5
+    return np.linspace(low - margin, high + margin, points)
+
+
+def _classes_of(model: Predictor, X: HostArray) -> HostArray:
+    predicted = to_numpy(as_array(model.predict(X)))
+    do = "A Sequential needs a loss of classes."
+    require(predicted.shape == X.shape[:1], "model", "predict one class a row", predicted, do)
+    return predicted
+
+
+def _draw_regions(ax: Any, x: HostArray, y: HostArray, index: HostArray) -> None:
+    """Pale colours, and a line where two meet."""
+    index = index.reshape(len(y), len(x))
+    pale = np.stack([rgb(colour, 0.3) for colour in COLOURS])
+    half_x, half_y = (x[1] - x[0]) / 2, (y[1] - y[0]) / 2
+    extent = (x[0] - half_x, x[-1] + half_x, y[0] - half_y, y[-1] + half_y)
+    picture = pale[index % len(COLOURS)]
+    ax.imshow(picture, extent=extent, origin="lower", aspect="auto", interpolation="nearest")
+    found = np.unique(index)
+    for k in found[1:]:
+        ax.contour(x, y, (index == k) * 1.0, levels=[0.5], colors=BLACK, linewidths=0.8)
+
+
+def _draw_rows(
+    ax: Any, X: HostArray, labels: HostArray | None, predicted: HostArray, classes: HostArray
+) -> None:
+    """A dot a row, in the colour and shape of its class."""
+    if labels is None:
+        ax.scatter(X[:, 0], X[:, 1], s=22, color="white", edgecolors=BLACK, linewidths=0.8)
+        return
+    for k, name in enumerate(classes.tolist()):
+        colour, marker = COLOURS[k % len(COLOURS)], MARKERS[k % len(MARKERS)]
+        mine = labels == name
+        wrong = predicted[mine] != name
+        ax.scatter(
+            X[mine, 0],
+            X[mine, 1],
+            s=38,
+            color=colour,
+            marker=marker,
+            edgecolors=np.where(wrong, "black", "white"),
+            linewidths=np.where(wrong, 1.4, 0.6),
+            label=str(name),
+            zorder=3,
+        )
+    if (predicted != labels).any():
+        style = {"facecolors": "none", "edgecolors": "black", "linewidths": 1.4}
+        ax.scatter([], [], s=38, marker="o", label="black rim: wrong", **style)
+    # Beside the picture, where no dot can lie under it.
+    legend = ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False, title="class")
+    for handle in legend.legend_handles[: len(classes)]:
+        handle.set(edgecolors="white", linewidths=0.6)

@@ -1,0 +1,50 @@
+"""What a teacher says of the classes, as targets of a student."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from xpnet.backend import Array, to_numpy
+from xpnet.errors import require, require_type
+from xpnet.losses import CrossEntropy, Distillation
+from xpnet.model import Sequential
+from xpnet.training.targets import encode_targets
+
+
+def distillation_targets(teacher: Sequential, X: Array, y: Array) -> np.ndarray[Any, Any]:
+    """The targets of `Distillation`: the teacher's logits, and the label after them.
+
+    Train a student on them as on any others; evaluate it on labels::
+
+        targets = distillation_targets(teacher, X, y)
+        student.fit(X, targets, loss=Distillation(temperature=4.0, share=0.9), optimizer=Adam())
+
+    Args:
+        teacher: a model trained by `CrossEntropy` (or itself by `Distillation`).
+        X: features, as ``teacher.predict`` takes them.
+        y: the labels, ``(m,)``: class indices, or the teacher's class names.
+
+    Returns:
+        Rows ``[v_1 … v_K, label]``, ``(m, K + 1)``, on the host.
+
+    Raises:
+        ArgumentError: if the teacher has another loss, or the labels are not its classes.
+
+    >>> from xpnet import MLP
+    >>> teacher = MLP(4, [8], 3, loss=CrossEntropy())
+    >>> distillation_targets(teacher, np.zeros((2, 4)), np.array([0, 2]))
+    array([[0., 0., 0., 0.],
+           [0., 0., 0., 2.]], dtype=float32)
+    """
+    require_type(teacher, Sequential, "teacher")
+    ok = isinstance(teacher.loss, (CrossEntropy, Distillation))
+    do = "Its outputs must be logits of classes."
+    require(ok, "teacher", "have been trained by CrossEntropy", teacher.loss, do)
+    logits = to_numpy(teacher.forward(teacher.inputs(X)))
+    labels, _ = encode_targets(y, CrossEntropy(), teacher.n_out, len(logits), teacher.classes)
+    rule = f"have the shape ({len(logits)},)"
+    require(labels.ndim == 1, "y", rule, labels, "Distillation takes one label a row.")
+    column = to_numpy(labels)[:, None].astype(logits.dtype)
+    return np.concatenate([logits, column], axis=1)
