@@ -19,6 +19,7 @@ from xpnet.layers.dense import default_init
 from xpnet.losses import Loss
 from xpnet.minimize.method import Method
 from xpnet.network import Network
+from xpnet.ops.reference import Precision
 from xpnet.optimizers import Optimizer, Penalty
 from xpnet.optimizers.schedules import Schedule
 from xpnet.parameters import Layout
@@ -204,6 +205,7 @@ class Sequential:
         drop_last: bool = False,
         progress: bool = True,
         engine: Engine | None = None,
+        precision: Precision = "float32",
         rng: Rng = 0,
     ) -> History:
         """Train on mini-batches, or by a method of `xpnet.minimize` on all rows at once.
@@ -238,6 +240,8 @@ class Sequential:
             progress: whether to print a line an epoch.
             engine: ``"graph"`` replays a captured step (CUDA graphs), ``"eager"`` takes each by
                 itself; ``None``: graph where it can, and ``history.engine`` says why it cannot.
+            precision: what float32 numbers are multiplied in, on a GPU: ``"float32"``, ``"tf32"``,
+                ``"bf16"`` or ``"fp16"`` (with a scaled loss); all else stays float32.
             rng: seed or generator of the order, the hold-out and the dropout masks.
 
         Returns:
@@ -279,6 +283,7 @@ class Sequential:
                 drop_last=drop_last,
                 progress=progress,
                 engine=engine,
+                precision=precision,
             )
         stream = as_generator(rng)
         X = checked_features(self, X)

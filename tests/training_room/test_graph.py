@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from fake_device import DeviceArray, FakeCapture, fake_backend, fake_operations
+from fake_device import (
+    DeviceArray,
+    FakeCapture,
+    Tape,
+    fake_backend,
+    fake_operations,
+    plain,
+)
 
 import xpnet
 from xpnet import MLP, ArgumentError, ClipByNorm, ClipByValue, CrossEntropy, FallbackWarning
 from xpnet.ops import select
+from xpnet.ops.cuda import operations
 from xpnet.optimizers import OptimizerState, schedules
 from xpnet.training import graph
 
@@ -179,6 +187,43 @@ def test_frozen_parts_and_a_resumed_state(task, device, monkeypatch):
     model, history = train(there, task, optimizer=xpnet.Resumed(xpnet.Adam(0.01), state.copy()))
     assert history.engine == "graph"
     np.testing.assert_allclose(np.asarray(model.theta), eager.theta, rtol=1e-12, atol=1e-13)
+
+
+def in_half(a, b, out):
+    """A product of numbers rounded to 16 bits, as matrix units take them."""
+    a, b, out = (plain(x) for x in (a, b, out))
+
+    def multiply():
+        left, right = (x.astype("float16").astype(x.dtype) for x in (a, b))
+        out[...] = left @ right
+
+    multiply()
+    Tape.add(multiply)
+    return out.view(DeviceArray)
+
+
+@pytest.mark.parametrize("engine", ["graph", "eager"])
+def test_fp16_scales_the_loss(engine, task, device, monkeypatch):
+    """A gradient that would be 0 in 16 bits arrives: the targets are nearly the outputs."""
+    monkeypatch.setitem(select._chosen, DeviceArray, fake_operations(kernels=True))
+    monkeypatch.setattr(operations, "product_of_own", lambda precision: in_half)
+    X, moved = np.abs(task[0]), []
+    fp16 = {"precision": "fp16", "engine": engine}
+    for backend, how in (("numpy", {"engine": "eager"}), (fake_backend("float32"), fp16)):
+        model = MLP(4, [], 1, backend=backend)
+        model.theta = np.zeros(5)
+        optimizer = xpnet.SGD(1.0)
+        arguments = {"loss": xpnet.HalfMSE(), "optimizer": optimizer, "epochs": 1}
+        model.fit(X, np.full(50, 1e-6), batch_size=50, progress=False, **arguments | how)
+        moved.append(np.asarray(model.theta))
+    np.testing.assert_allclose(moved[1], moved[0], rtol=0.05)
+
+
+def test_precisions_that_cannot_be(task):
+    with pytest.raises(ArgumentError, match="precision must be 'float32' here; got 'tf32'"):
+        train("numpy", task, precision="tf32")
+    with pytest.raises(ArgumentError, match="Did you mean 'bf16'"):
+        train("numpy", task, precision="bf61")
 
 
 def test_training_goes_on_where_it_was(task, device):

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from xpnet.backend import Array, Namespace
+from xpnet.errors import require
 from xpnet.random import hash32
+
+Precision: TypeAlias = Literal["float32", "tf32", "bf16", "fp16"]
+"""In what float32 numbers are multiplied in matrix products; the sums are always in float32."""
 
 Rule: TypeAlias = Callable[..., Any]
 """An elementwise function ``rule(xp, *arrays, *scalars)``; see `xpnet.ops.rules`."""
@@ -29,6 +33,16 @@ class Operations:
     """
 
     xp: Namespace
+
+    def at_precision(self, precision: Precision) -> Operations:
+        """These operations with float32 numbers multiplied in another format.
+
+        Raises:
+            ArgumentError: if that cannot be done here.
+        """
+        do = "Other precisions are for the matrix units of a GPU: backend='cupy'."
+        require(precision == "float32", "precision", "be 'float32' here", precision, do)
+        return self
 
     def apply(
         self, rule: Rule, *arrays: Array, scalars: tuple[float, ...] = (), out: Array | None = None

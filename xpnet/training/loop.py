@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, get_args
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from xpnet.errors import NonFiniteError, require, require_count, require_type, u
 from xpnet.layers import BatchNorm
 from xpnet.losses import Loss
 from xpnet.network import Network
+from xpnet.ops.reference import Precision
 from xpnet.optimizers import Optimizer, OptimizerState, Penalty
 from xpnet.optimizers.schedules import Schedule
 from xpnet.training.callbacks import Callback, Run, check_functions
@@ -24,6 +25,7 @@ from xpnet.training.progress import printer
 from xpnet.training.rows import Rows, refuse_single_row
 from xpnet.training.step import Gradient, Model
 
+PRECISIONS = get_args(Precision)
 Metric = Callable[[Array, Array], Any]
 
 
@@ -64,6 +66,7 @@ class Settings:
     drop_last: bool = False
     progress: bool = True
     engine: Engine | None = None
+    precision: Precision = "float32"
 
     def __post_init__(self) -> None:
         require_type(self.loss, Loss, "loss", "Take one of xpnet.losses, such as CrossEntropy().")
@@ -77,6 +80,8 @@ class Settings:
         check_functions(self.callbacks, "callbacks")
         if self.engine is not None and self.engine not in ENGINES:
             raise unknown_name("engine", self.engine, ENGINES)
+        if self.precision not in PRECISIONS:
+            raise unknown_name("precision", self.precision, PRECISIONS)
 
 
 def check_batches(network: Network, n_rows: int, how: Settings) -> None:
@@ -99,6 +104,7 @@ def train(
     history = model.history = History()
     state = how.optimizer.init(model.theta, model.network.layout)
     model.gradient.reseed(int(rng.integers(2**32)))
+    model.gradient.multiply_in(how.precision)
     captured, history.engine = engine_for(model, rows, how, state)
     report = printer() if how.progress else None
     run = Run(model, 0, how.epochs, {}, history, how.optimizer, state, rows)

@@ -11,17 +11,13 @@ import importlib
 import importlib.util
 from collections.abc import Callable
 from functools import cache
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from xpnet.backend import Array
 from xpnet.errors import dtype_name
-
-Precision: TypeAlias = Literal["float32", "tf32", "bf16", "fp16"]
-"""In what the matrix units multiply float32 numbers; they add up in float32 always."""
-
-PRECISIONS = ("float32", "tf32", "bf16", "fp16")
+from xpnet.ops.reference import Precision
 
 WORKSPACE = 32 << 20
 """Bytes that cuBLAS may use for itself; NVIDIA recommends 32 MiB from Hopper on."""

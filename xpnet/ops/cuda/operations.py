@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from math import ceil
 from typing import Any
@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from xpnet.backend import Array, Namespace
-from xpnet.errors import dtype_name
+from xpnet.errors import dtype_name, require
 from xpnet.ops.cuda import sources
 from xpnet.ops.cuda.gemm import product_of_own
 from xpnet.ops.cuda.launch import Launch, launch
 from xpnet.ops.cuda.sources import ROWS, Kernel
-from xpnet.ops.reference import Operations, Rule
+from xpnet.ops.reference import Operations, Precision, Rule
 from xpnet.ops.rules.activations import identity
 
 __all__ = ["CudaOperations", "product_of_own"]
@@ -57,6 +57,19 @@ class CudaOperations(Operations):
 
     launch: Launch = launch
     product: Callable[[Array, Array, Array], Array] | None = None
+
+    def at_precision(self, precision: Precision) -> CudaOperations:
+        """See `Operations.at_precision`."""
+        product = product_of_own(precision)
+        do = "Other precisions need the products of nvmath-python: pip install nvmath-python."
+        require(
+            product is not None or precision == "float32",
+            "precision",
+            "be 'float32' here",
+            precision,
+            do,
+        )
+        return replace(self, product=product)
 
     def apply(
         self, rule: Rule, *arrays: Array, scalars: tuple[Any, ...] = (), out: Array | None = None
