@@ -11,6 +11,7 @@ import numpy as np
 
 from benchmarks.cases import Case, batches, initial_parameters
 from xpnet import MLP, Adam, CrossEntropy, ReLU, Sequential, Sigmoid
+from xpnet.ops.reference import Precision
 from xpnet.training.graph import engine_for
 from xpnet.training.loop import Settings
 from xpnet.training.raw import rows_of
@@ -42,11 +43,12 @@ def xpnet_eager(case: Case) -> Run:
     return run
 
 
-def xpnet_graph(case: Case) -> Run:
+def xpnet_graph(case: Case, precision: Precision = "float32") -> Run:
     """The epochs that `fit` takes by captured steps; the capture itself is before the first."""
     model, (X, y) = _model(case), _on_device(case)
     how = Settings(CrossEntropy(), Adam(), batch_size=case.batch, engine="graph")
     state = how.optimizer.init(model.theta, model.layout)
+    model.gradient.multiply_in(precision)
     captured, _ = engine_for(model, rows_of(model, X, y, None), how, state)
     assert captured is not None
     rng, lrs = np.random.default_rng(0), [how.optimizer.lr] * captured.n_steps
@@ -198,14 +200,14 @@ def jax(case: Case, by_scan: bool) -> Run:
     return run
 
 
-def floor(case: Case) -> Run:
+def floor(case: Case, precision: Precision = "float32") -> Run:
     """The products of a step alone through cuBLAS, into arrays made once, replayed as a graph."""
     import cupy  # noqa: PLC0415
 
     from xpnet.ops.cuda.gemm import product_of_own  # noqa: PLC0415
     from xpnet.training.graph import CudaCapture  # noqa: PLC0415
 
-    product = product_of_own()
+    product = product_of_own(precision)
     if product is None:
         raise ImportError("nvmath-python")
     shapes = [(case.batch, a, b) for a, b in zip(case.widths[:-1], case.widths[1:], strict=True)]
@@ -235,6 +237,8 @@ def floor(case: Case) -> Run:
 
 CONTESTANTS: dict[str, Callable[[Case], Run]] = {
     "xpnet, graph": xpnet_graph,
+    "xpnet, graph, tf32": partial(xpnet_graph, precision="tf32"),
+    "xpnet, graph, bf16": partial(xpnet_graph, precision="bf16"),
     "xpnet, eager": xpnet_eager,
     "PyTorch, eager": partial(torch, variant="eager"),
     "PyTorch, fused Adam": partial(torch, variant="fused"),
@@ -244,4 +248,6 @@ CONTESTANTS: dict[str, Callable[[Case], Run]] = {
     "JAX, scan": partial(jax, by_scan=True),
     "CuPy, plain": cupy_plain,
     "the products alone": floor,
+    "the products alone, tf32": partial(floor, precision="tf32"),
+    "the products alone, bf16": partial(floor, precision="bf16"),
 }

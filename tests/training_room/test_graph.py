@@ -226,6 +226,16 @@ def test_precisions_that_cannot_be(task):
         train("numpy", task, precision="bf61")
 
 
+def test_the_largest_batch_is_captured_first(task, device, monkeypatch):
+    """Buffers that grew later would leave a graph with memory that was given back."""
+    sizes, capture = [], FakeCapture.capture
+    monkeypatch.setattr(
+        FakeCapture, "capture", lambda one, step: (sizes.append(*step.args), capture(one, step))[1]
+    )
+    train(fake_backend("float64"), task)
+    assert sizes == [16, 2]
+
+
 def test_training_goes_on_where_it_was(task, device):
     """A second fit draws the masks that it would draw after an eager one."""
     models = []

@@ -12,6 +12,7 @@ from __future__ import annotations
 import importlib.util
 import warnings
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any, Literal, Protocol, TypeAlias
 
@@ -122,7 +123,7 @@ class CudaCapture:
         try:
             step()
         except BaseException:
-            if self._stream.is_capturing():
+            with suppress(RuntimeError):  # it complains of the capture that has failed already
                 self._stream.end_capture()
             raise
         graph = self._stream.end_capture()
