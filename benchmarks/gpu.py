@@ -109,9 +109,9 @@ def main() -> int:
         print(case.name, flush=True)
         results[case.name] = measure(case)
     text = (
-        f"{machine()}\n\nTime of a training step with Adam, in float32 unless said: the median of {REPEATS} "
-        "runs after one to warm up, and in brackets the least and the most; each run waits for "
-        f"the device once, at its end.\n\n{table(results)}\n"
+        f"{machine()}\n\nTime of a training step with Adam, in float32 unless said: the median of "
+        f"{REPEATS} runs after one to warm up, in brackets the least and the most; each run "
+        f"waits for the device once, at its end.\n\n{table(results)}\n"
     )
     print(text)
     folder = Path(__file__).parent / "results"

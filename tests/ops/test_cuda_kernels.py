@@ -6,6 +6,7 @@ That every kernel agrees with the reference is tested in ``test_faster_operation
 from __future__ import annotations
 
 import ctypes
+import math
 import shutil
 import subprocess
 
@@ -84,6 +85,16 @@ def test_every_kernel_compiles_for_devices(dtype, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@dtypes
+def test_every_kernel_compiles_without_headers(dtype):
+    """As CuPy compiles it, by NVRTC, where the packages for that are installed."""
+    core = pytest.importorskip("cuda.core", reason="no NVRTC: pip install cuda-core")
+    options = core.ProgramOptions(arch="sm_90", std="c++17")
+    for group in kernels(dtype):
+        for kernel in group:
+            core.Program(kernel.source, "c++", options).compile("cubin")
+
+
 def test_every_file_of_kernels_is_compiled_above():
     folder = sources.Path(sources.__file__).parent / "kernels"
     assert {path.name for path in folder.glob("*.cu")} == set(FILES.values())
@@ -96,6 +107,12 @@ def test_a_value_that_comes_up_again_is_computed_once():
     lines, values = translate(activations.sigmoid, 1)
     assert sum("exp(" in line for line in lines) == 1
     assert lines[-1].startswith(f"const T {values[0]} = ")
+
+
+def test_numbers_that_are_not_finite():
+    lines, _ = translate(lambda xp, z: xp.where(z > math.inf, -math.inf, math.nan), 1)
+    assert lines[0] == "const bool v0 = a0 > infinity();"
+    assert lines[1].endswith("? (-infinity()) : (infinity() - infinity());")
 
 
 def test_what_is_no_rule_is_refused():

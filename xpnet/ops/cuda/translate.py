@@ -95,14 +95,16 @@ def written(operand: Operand) -> str:
     """An operand as it stands in an expression: a name, or a number in the kernel's type.
 
     >>> written(0.1), written(-2), written(math.inf)
-    ('T(0.1)', 'T(-2.0)', 'T(INFINITY)')
+    ('T(0.1)', 'T(-2.0)', 'infinity()')
     """
     if isinstance(operand, Symbol):
         return operand.name
     number = float(operand)
     if math.isfinite(number):
         return f"T({number!r})"
-    return "T(NAN)" if math.isnan(number) else f"T({'-' if number < 0 else ''}INFINITY)"
+    if math.isnan(number):
+        return "(infinity() - infinity())"
+    return "infinity()" if number > 0 else "(-infinity())"
 
 
 FUNCTIONS = {

@@ -1,5 +1,8 @@
 // Set before every kernel: T is the type of its numbers, float or double.
 
+// The compiler that CuPy calls includes no headers, so that it has no INFINITY.
+static __device__ inline T infinity() { return -log(T(0)); }
+
 // NaN comes through, as it does in the array API's maximum and minimum.
 static __device__ inline T larger(T a, T b) { return a > b || a != a ? a : b; }
 static __device__ inline T smaller(T a, T b) { return a < b || a != a ? a : b; }

@@ -5,7 +5,7 @@ extern "C" __global__ void cross_entropy(const T* z, const TARGET* target, const
     const long long i = (long long)blockIdx.x * blockDim.y + threadIdx.y;
     if (i >= m) return;  // a whole warp at once
     const T* row = z + i * n;
-    T top = -INFINITY;
+    T top = -infinity();
     for (long long k = threadIdx.x; k < n; k += 32) top = larger(top, row[k]);
     top = warp_max(top);
     T total = 0;
