@@ -12,7 +12,8 @@ from xpnet.ops.host import HostOperations
 from xpnet.ops.reference import Operations, Rule
 from xpnet.ops.select import operations_for
 
-OPERATIONS = tuple(name for name in vars(Operations) if not name.startswith("_") and name != "xp")
+NO_OPERATION = ("xp", "at_precision")
+OPERATIONS = tuple(n for n in vars(Operations) if not n.startswith("_") and n not in NO_OPERATION)
 RULE_OPERATIONS = ("apply", "chain", "update", "shift_and_apply", "chain_and_sum")
 """The operations that run a rule."""
 
