@@ -51,7 +51,7 @@ ROOMS = [
 ]
 ENTRANCES = ("__init__.py", "__main__.py")  # they see every room
 OPTIONAL = {
-    *("cupy", "torch", "numba", "matplotlib", "rich", "typer", "pooch"),
+    *("cupy", "nvmath", "torch", "numba", "matplotlib", "rich", "typer", "pooch"),
 }
 HEAVY = [*sorted(OPTIONAL), "array_api_compat"]
 

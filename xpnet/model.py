@@ -19,6 +19,7 @@ from xpnet.layers.dense import default_init
 from xpnet.losses import Loss
 from xpnet.minimize.method import Method
 from xpnet.network import Network
+from xpnet.ops.reference import Precision
 from xpnet.optimizers import Optimizer, Penalty
 from xpnet.optimizers.schedules import Schedule
 from xpnet.parameters import Layout
@@ -31,8 +32,9 @@ from xpnet.training.full_batch import (
     refuse_mini_batch_arguments,
     train_full_batch,
 )
+from xpnet.training.graph import Clip, Engine
 from xpnet.training.history import History
-from xpnet.training.loop import Clip, Metric, Settings, check_batches, evaluate, train
+from xpnet.training.loop import Metric, Settings, check_batches, evaluate, train
 from xpnet.training.objective import CHUNK, NetworkObjective
 from xpnet.training.raw import checked_features, rows_of, split_rows
 from xpnet.training.step import Evaluation, Gradient
@@ -202,6 +204,8 @@ class Sequential:
         shuffle: bool | None = None,
         drop_last: bool = False,
         progress: bool = True,
+        engine: Engine | None = None,
+        precision: Precision = "float32",
         rng: Rng = 0,
     ) -> History:
         """Train on mini-batches, or by a method of `xpnet.minimize` on all rows at once.
@@ -219,7 +223,8 @@ class Sequential:
             optimizer: the optimizer, such as ``Adam(lr=1e-3)``, or a method, such as ``LBFGS()``.
             epochs: passes over the data, at least 1; for a method its most iterations.
             batch_size: rows a step, at least 1, default 64; a shorter last batch is kept. This,
-                ``schedule``, ``clip``, ``shuffle``, ``drop_last`` and ``l1`` are not for methods.
+                ``schedule``, ``clip``, ``shuffle``, ``drop_last``, ``engine`` and ``l1`` are not
+                for methods.
             validation: ``(X, y)``, or the share of the rows to hold out at random, in ``(0, 1)``.
             metrics: functions of predictions and targets (`xpnet.metrics`), measured on the
                 validation data, without them on the training data.
@@ -233,6 +238,10 @@ class Sequential:
             shuffle: whether each epoch has a new random order; default true.
             drop_last: whether a shorter last batch is left out.
             progress: whether to print a line an epoch.
+            engine: ``"graph"`` replays a captured step (CUDA graphs), ``"eager"`` takes each by
+                itself; ``None``: graph where it can, and ``history.engine`` says why it cannot.
+            precision: what float32 numbers are multiplied in, on a GPU: ``"float32"``, ``"tf32"``,
+                ``"bf16"`` or ``"fp16"`` (with a scaled loss); all else stays float32.
             rng: seed or generator of the order, the hold-out and the dropout masks.
 
         Returns:
@@ -255,6 +264,7 @@ class Sequential:
                 clip=clip,
                 shuffle=shuffle,
                 drop_last=drop_last,
+                engine=engine,
             )
             how = FullBatch(loss, optimizer, epochs, metrics, l2, callbacks, progress)
             check_method(self, optimizer)
@@ -272,6 +282,8 @@ class Sequential:
                 shuffle=shuffle is None or shuffle,
                 drop_last=drop_last,
                 progress=progress,
+                engine=engine,
+                precision=precision,
             )
         stream = as_generator(rng)
         X = checked_features(self, X)

@@ -52,8 +52,8 @@ def hash32(x: Any) -> Any:
     return x ^ (x >> 16)
 
 
-def stream_key(*path: int) -> int:
-    """A 32-bit key for a path of integers such as (seed, layer, step).
+def stream_key(*path: Any) -> Any:
+    """A 32-bit key for a path of integers such as (seed, layer, step), or of int64 arrays.
 
     >>> stream_key(0, 1, 2) != stream_key(0, 2, 1)
     True

@@ -6,6 +6,7 @@ import inspect
 
 import numpy as np
 import pytest
+from emulated_cuda import cuda_operations
 
 from xpnet.ops.explain import OPERATIONS
 from xpnet.ops.host import BLOCK, HostOperations
@@ -36,10 +37,12 @@ LOSSES = rules_of(losses)
 UPDATES = rules_of(optimizers)
 
 
-@pytest.fixture(params=["host", "compiled"], scope="module")
+@pytest.fixture(params=["host", "compiled", "cuda"], scope="module")
 def ops(request):
     if request.param == "host":
         return HostOperations(np)
+    if request.param == "cuda":
+        return cuda_operations()
     if why_not_compiled():
         pytest.skip(why_not_compiled())
     from xpnet.ops.compiled.operations import CompiledOperations  # noqa: PLC0415
@@ -266,7 +269,7 @@ def test_products_sums_and_rows(dtype, layout, ops):
 
 
 def test_large_arrays_are_shared_out_and_give_the_same(monkeypatch, ops):
-    if isinstance(ops, HostOperations):
+    if type(ops).__name__ != "CompiledOperations":
         return
     from xpnet.ops.compiled import operations, threads  # noqa: PLC0415
 
@@ -327,6 +330,6 @@ def test_every_faster_operation_is_tested_here(ops):
     covered = {
         *("apply", "chain", "update", "matmul", "shift", "shift_and_apply", "chain_and_sum"),
         *("column_sum", "multiply", "scale_shift", "batch_norm", "batch_norm_backward"),
-        *("keep_mask", "take_rows", "softmax_cross_entropy"),
+        *("keep_mask", "take_rows", "take_batch", "advance", "record", "softmax_cross_entropy"),
     }
     assert set(vars(type(ops))) & set(OPERATIONS) <= covered

@@ -220,6 +220,22 @@ class MinMax:
         return low, (high - low) / (stop - start), np.where(low == high, 0.0, start)
 
 
+def columns_of(scaling: Standardize | MinMax, n: int) -> HostArray:
+    """Rows ``shift, width, begin``, float64 ``(3, n)``: `apply` is ``(X − shift)/width + begin``.
+
+    The width of a constant column is infinite, so that the column becomes ``begin``, 0.
+
+    >>> columns_of(MinMax(0, 255, to=(-1, 1)), 2).tolist()
+    [[0.0, 0.0], [127.5, 127.5], [-1.0, -1.0]]
+    """
+    if isinstance(scaling, Standardize):
+        shift, width, begin = scaling.mean, scaling.std, np.zeros(())
+    else:
+        shift, width, begin = scaling._shift_width_start()
+    width = np.where(width > 0, width, np.inf)
+    return np.stack([np.broadcast_to(x, (n,)) for x in (shift, width, begin)])
+
+
 def _limits(X: Array) -> tuple[HostArray, HostArray]:
     """The least and the largest value of each column, as float64."""
     xp = namespace_of(X)

@@ -65,6 +65,8 @@ class Context:
         need_dx: whether ``backward`` must return the gradient of the layer's input.
         buffers: by name and shape an array to pass as ``out=``, or ``None`` to have a new one
             made: ``ctx.buffers["z", m, n]``.
+        device_key: the key of the random masks where it lies on the device, an array of one int64;
+            ``None`` if it is what seed, layer and step make.
     """
 
     ops: Operations
@@ -76,8 +78,11 @@ class Context:
     step: int = 0
     need_dx: bool = True
     buffers: Buffers | NoBuffers = field(default_factory=NoBuffers)
+    device_key: Array | None = None
 
     @property
-    def key(self) -> int:
+    def key(self) -> Any:
         """The key of this layer's random masks in this pass."""
+        if self.device_key is not None:
+            return self.device_key
         return stream_key(self.seed, self.layer, self.step)

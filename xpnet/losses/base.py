@@ -7,10 +7,11 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from xpnet.backend import Array, Namespace, namespace_of, to_numpy
+from xpnet.backend import Array, namespace_of, to_numpy
 from xpnet.errors import ArgumentError, Phrase, require
 from xpnet.ops import operations_for
 from xpnet.ops.reference import Rule
+from xpnet.ops.rules.optimizers import times
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ class Loss:
         losses = ops.apply(self.rule, output, target, scalars=scalars)
         slopes = ops.apply(self.slope, output, target, scalars=scalars, out=out)
         if weight is None:
-            return ops.xp.sum(losses) * scale, ops.apply(_times, slopes, scalars=(scale,), out=out)
+            return ops.xp.sum(losses) * scale, ops.apply(times, slopes, scalars=(scale,), out=out)
         return ops.xp.sum(losses * scale), slopes * scale
 
     def value(self, output: Array, target: Array, weight: Array | None = None) -> Array:
@@ -153,11 +154,6 @@ class Loss:
                 f"got {self!r}. Use gauss_newton_vp."
             )
         return self.hessian_product(output, output, d_output, weight)
-
-
-def _times(xp: Namespace, x: Array, factor: float) -> Array:
-    """``x·factor``."""
-    return x * factor
 
 
 def row_scale(output: Array, weight: Array | None) -> Any:

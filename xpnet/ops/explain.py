@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from types import FunctionType
 
+import numpy as np
+
 from xpnet.backend import Backend
 from xpnet.errors import require
 from xpnet.ops.host import HostOperations
 from xpnet.ops.reference import Operations, Rule
 from xpnet.ops.select import operations_for
 
-OPERATIONS = tuple(name for name in vars(Operations) if not name.startswith("_") and name != "xp")
+NO_OPERATION = ("xp", "at_precision")
+OPERATIONS = tuple(n for n in vars(Operations) if not n.startswith("_") and n not in NO_OPERATION)
 RULE_OPERATIONS = ("apply", "chain", "update", "shift_and_apply", "chain_and_sum")
 """The operations that run a rule."""
 
@@ -46,6 +49,8 @@ def _of_a_rule(ops: Operations) -> str:
         return "as it is written, one array operation after another"
     if isinstance(ops, HostOperations):
         return f"as it is written, in blocks that fit the cache ({ops.reason})"
+    if ops.xp is not np:
+        return "in one kernel over C-contiguous arrays, as it is written over others"
     return "in one compiled loop over C-contiguous arrays, in blocks by NumPy over others"
 
 
@@ -55,6 +60,8 @@ def _of_an_operation(name: str, ops: Operations) -> str:
     own = vars(type(ops)).get(name)
     if type(ops) is Operations or own is None:
         return "plain array-API code, since no faster version is written for it"
+    if ops.xp is not np:
+        return "a kernel over C-contiguous arrays, or a product by cuBLAS; plain code for others"
     if own is vars(HostOperations).get(name):
         return "NumPy, filling the buffers it is given"
     return "one compiled pass over C-contiguous arrays; NumPy for others"

@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from xpnet.backend import Array, Namespace
+from xpnet.errors import require
 from xpnet.random import hash32
+
+Precision: TypeAlias = Literal["float32", "tf32", "bf16", "fp16"]
+"""In what float32 numbers are multiplied in matrix products; the sums are always in float32."""
 
 Rule: TypeAlias = Callable[..., Any]
 """An elementwise function ``rule(xp, *arrays, *scalars)``; see `xpnet.ops.rules`."""
@@ -29,6 +33,16 @@ class Operations:
     """
 
     xp: Namespace
+
+    def at_precision(self, precision: Precision) -> Operations:
+        """These operations with float32 numbers multiplied in another format.
+
+        Raises:
+            ArgumentError: if that cannot be done here.
+        """
+        do = "Other precisions are for the matrix units of a GPU: backend='cupy'."
+        require(precision == "float32", "precision", "be 'float32' here", precision, do)
+        return self
 
     def apply(
         self, rule: Rule, *arrays: Array, scalars: tuple[float, ...] = (), out: Array | None = None
@@ -195,6 +209,37 @@ class Operations:
         log_p, mass = self.log_softmax(z), self.xp.sum(rows, axis=1, keepdims=True)
         loss = -self.xp.sum(scale * rows * log_p)
         return loss, scale * (self.xp.exp(log_p) * mass - rows)
+
+    def take_batch(
+        self, x: Array, order: Array, start: Array, out: Array, scaling: Sequence[Array] = ()
+    ) -> Array:
+        """``out_i ← x[order[start + i]]``, in the type of ``out``; the indices stay on the device.
+
+        Args:
+            x: rows, of any type.
+            order: int64 indices of rows.
+            start: where in ``order`` the batch begins, an array of one int64.
+            out: takes the rows.
+            scaling: columns ``shift, width, begin`` for ``(out − shift)/width + begin``.
+        """
+        xp = self.xp
+        at = xp.arange(out.shape[0], dtype=xp.int64, device=out.device) + start
+        rows = xp.astype(xp.take(x, xp.take(order, at), axis=0), out.dtype)
+        if scaling:
+            shift, width, begin = scaling
+            rows = (rows - shift) / width + begin
+        out[...] = rows
+        return out
+
+    def advance(self, cursor: Array, tables: Sequence[Array], rows: Sequence[Array]) -> None:
+        """``cursor ← cursor + 1``, then ``row ← table[cursor]`` for an int64 and a floating one."""
+        cursor[...] = cursor + 1
+        for table, row in zip(tables, rows, strict=True):
+            row[...] = self.xp.take(table, cursor, axis=0)[0, ...]
+
+    def record(self, log: Array, cursor: Array, value: Array) -> None:
+        """``log[cursor] ← value``, one number at a place that lies on the device."""
+        log[cursor] = value
 
 
 def _into(out: Array | None, value: Array) -> Array:

@@ -45,7 +45,13 @@ def why_not_compiled() -> str:
 
 def _choose(array: Array) -> Operations:
     if not isinstance(array, np.ndarray):
-        return Operations(namespace_of(array))
+        xp = namespace_of(array)
+        if type(array).__module__.partition(".")[0] == "cupy":
+            # By name: nobody else needs to load it.
+            cuda = importlib.import_module("xpnet.ops.cuda.operations")
+            on_device: Operations = cuda.CudaOperations(xp, product=cuda.product_of_own())
+            return on_device
+        return Operations(xp)
     reason = why_not_compiled()
     if reason:
         return HostOperations(np, reason)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from xpnet.backend import Array
 from xpnet.errors import require_number
@@ -106,8 +106,11 @@ class AdamW(Optimizer):
     def _first_scalars(self, theta: Array, layout: Layout | None) -> tuple[float, ...]:
         return decayed_count(theta, layout)
 
-    def _update(self, theta: Array, grad: Array, state: OptimizerState, lr: float) -> None:
-        update_decaying(self, theta, grad, state, lr)
+    def update(
+        self, theta: Array, grad: Array, state: OptimizerState, scalars: tuple[Any, ...]
+    ) -> None:
+        """See `Optimizer.update`."""
+        update_decaying(self, theta, grad, state, scalars)
 
 
 @dataclass(frozen=True)

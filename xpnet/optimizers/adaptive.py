@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from xpnet.backend import Array
 from xpnet.errors import Phrase, require, require_number
@@ -58,11 +58,14 @@ class AdaGrad(Optimizer):
     def _slot_sizes(self, n: int) -> list[int]:
         return [1] if self.norm else [n]
 
-    def _update(self, theta: Array, grad: Array, state: OptimizerState, lr: float) -> None:
+    def update(
+        self, theta: Array, grad: Array, state: OptimizerState, scalars: tuple[Any, ...]
+    ) -> None:
+        """See `Optimizer.update`."""
         if self.norm:
-            _step_by_norm(theta, grad, state.slots[0], (1.0, 1.0), self.scalars(state, lr))
+            _step_by_norm(theta, grad, state.slots[0], (1.0, 1.0), scalars)
         else:
-            super()._update(theta, grad, state, lr)
+            super().update(theta, grad, state, scalars)
 
 
 @dataclass(frozen=True)
@@ -120,16 +123,19 @@ class RMSProp(Optimizer):
             return [1]
         return [n, n] if self.centered else [n]
 
-    def _update(self, theta: Array, grad: Array, state: OptimizerState, lr: float) -> None:
+    def update(
+        self, theta: Array, grad: Array, state: OptimizerState, scalars: tuple[Any, ...]
+    ) -> None:
+        """See `Optimizer.update`."""
         if self.norm:
             shares = (self.rho, 1 - self.rho)
-            _step_by_norm(theta, grad, state.slots[0], shares, (lr, self.eps))
+            _step_by_norm(theta, grad, state.slots[0], shares, (scalars[0], scalars[-1]))
         elif self.centered:
             operations_for(theta).update(
-                rules.rmsprop_centered, (theta, *state.slots), (grad,), self.scalars(state, lr)
+                rules.rmsprop_centered, (theta, *state.slots), (grad,), scalars
             )
         else:
-            super()._update(theta, grad, state, lr)
+            super().update(theta, grad, state, scalars)
 
 
 @dataclass(frozen=True)
@@ -178,7 +184,7 @@ def _step_by_norm(
     grad: Array,
     r: Array,
     shares: tuple[float, float],
-    scalars: tuple[float, ...],
+    scalars: tuple[Any, ...],
 ) -> None:
     """``r ← keep·r + add·‖g‖²`` with ``(keep, add) = shares``; then a step at one rate."""
     ops = operations_for(theta)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from xpnet.backend import Array
 from xpnet.errors import require, require_count, require_number, require_type
@@ -120,12 +121,23 @@ class Averaged(Optimizer):
     def _slot_sizes(self, n: int) -> list[int]:
         return [*self.optimizer._slot_sizes(n), n]
 
-    def _update(self, theta: Array, grad: Array, state: OptimizerState, lr: float) -> None:
-        inner = OptimizerState(state.slots[:-1], state.step, state.scalars)
-        self.optimizer._update(theta, grad, inner, lr)
+    def scalars(self, state: OptimizerState, lr: float) -> tuple[float, ...]:
+        """Those of the optimizer inside, and the shares of θ̂ that are kept and taken from θ."""
+        inner = self._inner(state)
+        scalars = self.optimizer.scalars(inner, lr)
         state.scalars = inner.scalars
         new = self.average.weight(state.step)
-        operations_for(theta).update(rules.average, state.slots[-1:], (theta,), (1.0 - new, new))
+        return (*scalars, 1.0 - new, new)
+
+    def update(
+        self, theta: Array, grad: Array, state: OptimizerState, scalars: tuple[Any, ...]
+    ) -> None:
+        """See `Optimizer.update`."""
+        self.optimizer.update(theta, grad, self._inner(state), scalars[:-2])
+        operations_for(theta).update(rules.average, state.slots[-1:], (theta,), scalars[-2:])
+
+    def _inner(self, state: OptimizerState) -> OptimizerState:
+        return OptimizerState(state.slots[:-1], state.step, state.scalars)
 
     def _first_scalars(self, theta: Array, layout: Layout | None) -> tuple[float, ...]:
         return self.optimizer._first_scalars(theta, layout)

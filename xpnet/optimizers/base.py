@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from xpnet.backend import Array, namespace_of
 from xpnet.errors import Phrase, dtype_name, require, require_number
@@ -111,7 +111,7 @@ class Optimizer:
         elif not 0 <= lr < math.inf:
             require_number(lr, "lr", low=0)
         state.step += 1
-        self._update(theta, grad, state, lr)
+        self.update(theta, grad, state, self.scalars(state, lr))
 
     def scalars(self, state: OptimizerState, lr: float) -> tuple[float, ...]:
         """The scalars of the rule at step ``state.step``, counted from 1, as Python floats.
@@ -134,11 +134,14 @@ class Optimizer:
         """The size of every slot for a θ of ``n`` numbers."""
         return [n] * self.n_slots
 
-    def _update(self, theta: Array, grad: Array, state: OptimizerState, lr: float) -> None:
-        """Run the rule once over everything."""
-        operations_for(theta).update(
-            self.rule, (theta, *state.slots), (grad,), self.scalars(state, lr)
-        )
+    def update(
+        self, theta: Array, grad: Array, state: OptimizerState, scalars: tuple[Any, ...]
+    ) -> None:
+        """Run the rule once over everything, in place, with the `scalars` of the step.
+
+        They may also be arrays of one number on θ's device. Nothing is checked or counted.
+        """
+        operations_for(theta).update(self.rule, (theta, *state.slots), (grad,), scalars)
 
     def _first_scalars(self, theta: Array, layout: Layout | None) -> tuple[float, ...]:
         """The scalars of a state before the first step, `n_scalars` of them."""
@@ -163,11 +166,14 @@ def decayed_count(theta: Array, layout: Layout | None) -> tuple[float]:
 
 
 def update_decaying(
-    optimizer: Optimizer, theta: Array, grad: Array, state: OptimizerState, lr: float
+    optimizer: Optimizer,
+    theta: Array,
+    grad: Array,
+    state: OptimizerState,
+    scalars: tuple[Any, ...],
 ) -> None:
     """Run the rule on what decays; then on the rest with its last scalar, the decay, as 1."""
     ops, n = operations_for(theta), int(state.scalars[0])
-    scalars = optimizer.scalars(state, lr)
     if n == theta.shape[0]:
         ops.update(optimizer.rule, (theta, *state.slots), (grad,), scalars)
         return

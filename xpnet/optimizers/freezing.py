@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from xpnet.backend import Array
 from xpnet.errors import require, require_type, unknown_name
@@ -67,16 +68,23 @@ class Frozen(Optimizer):
     def _slot_sizes(self, n: int) -> list[int]:
         return self.optimizer._slot_sizes(self._free.size)
 
-    def _update(self, theta: Array, grad: Array, state: OptimizerState, lr: float) -> None:
+    def scalars(self, state: OptimizerState, lr: float) -> tuple[float, ...]:
+        """Those of the optimizer inside."""
+        return self.optimizer.scalars(state, lr)
+
+    def update(
+        self, theta: Array, grad: Array, state: OptimizerState, scalars: tuple[Any, ...]
+    ) -> None:
+        """See `Optimizer.update`."""
         rule = f"have the layout's size {self.layout.size}"
         require(theta.shape[0] == self.layout.size, "theta", rule, theta)
         if len(self._spans) == 1:
             part = self._spans[0]
-            self.optimizer._update(theta[part], grad[part], state, lr)
+            self.optimizer.update(theta[part], grad[part], state, scalars)
             return
         xp = operations_for(theta).xp
         packed, packed_grad = (xp.concat([v[part] for part in self._spans]) for v in (theta, grad))
-        self.optimizer._update(packed, packed_grad, state, lr)
+        self.optimizer.update(packed, packed_grad, state, scalars)
         start = 0
         for part in self._spans:
             stop = start + part.stop - part.start

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from xpnet.backend import Array, namespace_of
 from xpnet.errors import require_type
@@ -57,5 +58,12 @@ class Resumed(Optimizer):
     def _slot_sizes(self, n: int) -> list[int]:
         return self.optimizer._slot_sizes(n)
 
-    def _update(self, theta: Array, grad: Array, state: OptimizerState, lr: float) -> None:
-        self.optimizer._update(theta, grad, state, lr)
+    def scalars(self, state: OptimizerState, lr: float) -> tuple[float, ...]:
+        """Those of the optimizer inside."""
+        return self.optimizer.scalars(state, lr)
+
+    def update(
+        self, theta: Array, grad: Array, state: OptimizerState, scalars: tuple[Any, ...]
+    ) -> None:
+        """See `Optimizer.update`."""
+        self.optimizer.update(theta, grad, state, scalars)

@@ -22,6 +22,7 @@ class History:
             ``step``, its step length, and ``grad_norm``, ``max_i |∂f/∂θ_i|``.
         stopped: why training ended before its last epoch, a sentence; empty if it did not. Of a
             method always the reason, also that the epochs were used up.
+        engine: how the steps ran: ``"graph"``, or ``"eager"`` with the reason why not otherwise.
 
     >>> history = History()
     >>> history.append({"epoch": 1, "loss": 0.5})
@@ -31,6 +32,7 @@ class History:
 
     columns: dict[str, list[float]] = field(default_factory=dict)
     stopped: str = ""
+    engine: str = ""
 
     def append(self, row: dict[str, float]) -> None:
         """Add an epoch."""

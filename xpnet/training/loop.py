@@ -6,32 +6,27 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, get_args
 
 import numpy as np
 
-from xpnet.backend import Array, namespace_of
-from xpnet.errors import NonFiniteError, require, require_count, require_type
+from xpnet.backend import Array, HostArray, namespace_of
+from xpnet.errors import NonFiniteError, require, require_count, require_type, unknown_name
 from xpnet.layers import BatchNorm
 from xpnet.losses import Loss
 from xpnet.network import Network
+from xpnet.ops.reference import Precision
 from xpnet.optimizers import Optimizer, OptimizerState, Penalty
 from xpnet.optimizers.schedules import Schedule
 from xpnet.training.callbacks import Callback, Run, check_functions
+from xpnet.training.graph import ENGINES, CapturedSteps, Clip, Engine, engine_for, update_gradient
 from xpnet.training.history import History
 from xpnet.training.progress import printer
 from xpnet.training.rows import Rows, refuse_single_row
 from xpnet.training.step import Gradient, Model
 
+PRECISIONS = get_args(Precision)
 Metric = Callable[[Array, Array], Any]
-
-
-class Clip(Protocol):
-    """What cuts a gradient down in place: `ClipByValue`, `ClipByNorm`."""
-
-    def apply(self, grad: Array) -> None:
-        """Change ``grad`` in place."""
-        ...
 
 
 class Trainable(Model, Protocol):
@@ -70,6 +65,8 @@ class Settings:
     shuffle: bool = True
     drop_last: bool = False
     progress: bool = True
+    engine: Engine | None = None
+    precision: Precision = "float32"
 
     def __post_init__(self) -> None:
         require_type(self.loss, Loss, "loss", "Take one of xpnet.losses, such as CrossEntropy().")
@@ -81,6 +78,10 @@ class Settings:
             require_type(self.schedule, Schedule, "schedule")
         check_functions(self.metrics, "metrics")
         check_functions(self.callbacks, "callbacks")
+        if self.engine is not None and self.engine not in ENGINES:
+            raise unknown_name("engine", self.engine, ENGINES)
+        if self.precision not in PRECISIONS:
+            raise unknown_name("precision", self.precision, PRECISIONS)
 
 
 def check_batches(network: Network, n_rows: int, how: Settings) -> None:
@@ -103,12 +104,14 @@ def train(
     history = model.history = History()
     state = how.optimizer.init(model.theta, model.network.layout)
     model.gradient.reseed(int(rng.integers(2**32)))
+    model.gradient.multiply_in(how.precision)
+    captured, history.engine = engine_for(model, rows, how, state)
     report = printer() if how.progress else None
     run = Run(model, 0, how.epochs, {}, history, how.optimizer, state, rows)
     for epoch in range(1, how.epochs + 1):
         start = time.perf_counter()
         with np.errstate(all="ignore"):  # a loss that is not finite is reported below
-            row, lr = _Epoch(model, rows, how, state, epoch).run(rng)
+            row, lr = _Epoch(model, rows, how, state, epoch, captured).run(rng)
         row |= measure(model, rows, validation, how.loss, how.metrics) | {"lr": lr}
         row["seconds"] = time.perf_counter() - start
         history.append(row)
@@ -133,17 +136,38 @@ class _Epoch:
     """One pass over the training rows."""
 
     def __init__(
-        self, model: Trainable, rows: Rows, how: Settings, state: OptimizerState, epoch: int
+        self,
+        model: Trainable,
+        rows: Rows,
+        how: Settings,
+        state: OptimizerState,
+        epoch: int,
+        captured: CapturedSteps | None = None,
     ) -> None:
+        self.captured = captured
         self.model, self.rows, self.how, self.state, self.epoch = model, rows, how, state, epoch
         self.xp = namespace_of(model.theta)
         self.good = [self.xp.asarray(x, copy=True) for x in (model.theta, model.statistics)]
 
     def run(self, rng: np.random.Generator) -> tuple[dict[str, float], float]:
         """Take every step; return the epoch's number, mean loss and penalty, and the last lr."""
+        order = rng.permutation(self.rows.n_rows) if self.how.shuffle else None
+        if self.captured is None:
+            values, counts, lr, X = self._eager_steps(order)
+        else:
+            lrs = [self._lr(step) for step in range(self.captured.n_steps)]
+            values, counts, X = self.captured.epoch(order, lrs)
+            lr = lrs[-1]
+        self._check(values, X)
+        row = {"epoch": float(self.epoch), "loss": _mean(values, counts)}
+        penalty = self.how.penalty
+        if penalty is not None:
+            row["penalty"] = float(penalty.value(self.model.theta[self._weights]))
+        return row, lr
+
+    def _eager_steps(self, order: HostArray | None) -> tuple[list[float], list[Any], float, Array]:
+        """Take the steps one by one: their losses and weights, the last lr and the last batch."""
         how, model = self.how, self.model
-        order = rng.permutation(self.rows.n_rows) if how.shuffle else None
-        n_steps = math.ceil(self.rows.n_rows / how.batch_size)
         losses, counts = [], []
         lr = how.optimizer.lr
         for step, (X, y, weight) in enumerate(
@@ -152,34 +176,26 @@ class _Epoch:
             value = model.gradient(how.loss, X, y, weight)
             if model.backend.reads_are_free and not math.isfinite(float(value)):
                 self._fail(step, model.gradient.first_not_finite(X))
-            if how.schedule is not None:
-                lr = how.optimizer.lr * self._factor((step - 1) / n_steps)
-            self._update(lr)
+            lr = self._lr(step - 1)
+            update_gradient(how, model.theta, model.grad, self._weights)
+            how.optimizer.step(model.theta, model.grad, self.state, lr)
             losses.append(value)
             counts.append(X.shape[0] if weight is None else self.xp.sum(weight))
-        values = [float(value) for value in losses]
-        self._check(values, X)
-        row = {"epoch": float(self.epoch), "loss": _mean(values, counts)}
-        if how.penalty is not None:
-            row["penalty"] = float(how.penalty.value(self._weights(model.theta)))
-        return row, lr
+        return [float(value) for value in losses], counts, lr, X
 
-    def _update(self, lr: float) -> None:
-        model, how = self.model, self.how
-        if how.penalty is not None:
-            how.penalty.add_grad(self._weights(model.theta), self._weights(model.grad))
-        if how.clip is not None:
-            how.clip.apply(model.grad)
-        how.optimizer.step(model.theta, model.grad, self.state, lr)
+    @property
+    def _weights(self) -> slice:
+        return self.model.network.layout.weights
 
-    def _weights(self, vector: Array) -> Array:
-        return vector[self.model.network.layout.weights]
-
-    def _factor(self, fraction: float) -> float:
+    def _lr(self, step: int) -> float:
+        """The learning rate of a step of this epoch, counted from 0."""
+        how = self.how
+        if how.schedule is None:
+            return how.optimizer.lr
         columns = self.model.history.columns
         values = columns.get("val_loss", columns.get("loss", []))
-        assert self.how.schedule is not None
-        return self.how.schedule.factor(self.epoch - 1 + fraction, self.how.epochs, values)
+        fraction = step / math.ceil(self.rows.n_rows / how.batch_size)
+        return how.optimizer.lr * how.schedule.factor(self.epoch - 1 + fraction, how.epochs, values)
 
     def _check(self, losses: list[float], X: Array) -> None:
         """Find a loss or a parameter that is not finite, after the epoch.
@@ -233,7 +249,7 @@ def evaluate(
     model: Trainable, rows: Rows, loss: Loss, metrics: Sequence[Metric]
 ) -> dict[str, float]:
     """The loss and the metrics on ``rows`` in evaluation mode, by name."""
-    prepare = rows.prepare if isinstance(rows.X, np.memmap) else (lambda part: part)
+    prepare = rows.prepare if rows.raw else (lambda part: part)
     output = model.evaluation(rows.X, prepare)
     row = {"loss": float(loss.value(output, rows.y, rows.weight))}
     predicted = loss.decide(output)

@@ -9,9 +9,10 @@ import numpy as np
 
 from xpnet.backend import Array, Backend, as_array
 from xpnet.data.checks import check_features
+from xpnet.data.preprocessing import MinMax, Standardize, columns_of
 from xpnet.errors import require
 from xpnet.losses import Loss
-from xpnet.training.rows import Rows
+from xpnet.training.rows import Rows, is_bytes
 from xpnet.training.targets import encode_targets
 
 
@@ -19,6 +20,7 @@ class Prepares(Protocol):
     """What the way to a network needs of a model."""
 
     backend: Backend
+    preprocessing: Standardize | MinMax | None
 
     @property
     def n_in(self) -> int:
@@ -53,12 +55,20 @@ def checked_features(model: Prepares, X: Any) -> Array:
 
 
 def rows_of(model: Prepares, X: Array, y: Array, weight: Array | None) -> Rows:
-    """Rows on the backend; those of a `numpy.memmap` stay in the file."""
-    X = X if isinstance(X, np.memmap) else model.inputs(X)
+    """Rows on the backend; those of a `numpy.memmap` stay in the file.
+
+    On a device bytes stay bytes, a quarter of the memory: each batch is scaled on its way.
+    """
+    backend, columns = model.backend, None
+    if not isinstance(X, np.memmap):
+        keep = not backend.reads_are_free and backend.dtype_name == "float32" and is_bytes(X)
+        if keep and model.preprocessing is not None:
+            columns = columns_of(model.preprocessing, model.n_in).astype(np.float32)
+        X = backend.asarray(X) if keep else model.inputs(X)
     y = model.backend.asarray(y)
     if model.backend.xp.isdtype(y.dtype, "real floating"):
         y = model.backend.asarray(y, model.backend.dtype)
-    return Rows(model.backend, X, y, weight, model.inputs)
+    return Rows(model.backend, X, y, weight, model.inputs, columns)
 
 
 def split_rows(
@@ -104,5 +114,5 @@ def _held_out(
         index = model.backend.asarray(np.sort(indices))
         weight = None if rows.weight is None else xp.take(rows.weight, index, axis=0)
         X, y = xp.take(rows.X, index, axis=0), xp.take(rows.y, index, axis=0)
-        parts.append(Rows(model.backend, X, y, weight, model.inputs))
+        parts.append(Rows(model.backend, X, y, weight, model.inputs, rows.columns))
     return parts[0], parts[1]

@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.backend import Array, Backend
+from xpnet.backend import Array, Backend, HostArray
 from xpnet.data.checks import check_same_length
 from xpnet.data.mapped import RowReader, forget_pages
-from xpnet.errors import require, require_count
+from xpnet.errors import dtype_name, require, require_count
 from xpnet.layers.context import Buffers
 from xpnet.ops import operations_for
 from xpnet.random import Rng, as_generator
@@ -23,10 +23,13 @@ class Rows:
 
     Attributes:
         backend: where the batches live.
-        X: on the backend and prepared, or a `numpy.memmap` whose rows are prepared batch by batch.
+        X: on the backend and prepared; or raw, and prepared batch by batch: a `numpy.memmap`, or
+            bytes that stay bytes in the memory of a device.
         y: the targets, on the backend.
         weight: the weights of the rows on the backend, or ``None``.
-        prepare: what makes network inputs of rows of a `numpy.memmap`.
+        prepare: what makes network inputs of raw rows.
+        columns: of raw rows on a device that are scaled, the rows ``shift, width, begin`` with
+            which ``prepare`` is ``(X − shift)/width + begin``, in host memory.
     """
 
     backend: Backend
@@ -34,12 +37,17 @@ class Rows:
     y: Array
     weight: Array | None
     prepare: Callable[[Array], Array]
+    columns: HostArray | None = None
 
     def __post_init__(self) -> None:
-        self._streamed = isinstance(self.X, np.memmap)
-        self._reader = RowReader(self.X) if self._streamed else None
+        self._reader = RowReader(self.X) if isinstance(self.X, np.memmap) else None
         self._ops = operations_for(self.y)
         self._buffers = Buffers(self.backend)
+
+    @property
+    def raw(self) -> bool:
+        """Whether rows of ``X`` have to be prepared."""
+        return self._reader is not None or is_bytes(self.X)
 
     @property
     def n_rows(self) -> int:
@@ -56,7 +64,7 @@ class Rows:
         parts = spans(self.n_rows, batch_size, drop_last)
         if order is None:
             for part in parts:
-                X = self._prepared(part) if self._streamed else self.X[part, :]
+                X = self._prepared(part) if self.raw else self.X[part, :]
                 yield X, self.y[part, ...], None if self.weight is None else self.weight[part]
             return
         on_device = self.backend.asarray(order)
@@ -68,17 +76,30 @@ class Rows:
     def _features(self, order: np.ndarray[Any, Any], indices: Array) -> Array:
         if self._reader is not None:
             return self.prepare(self._reader.take(order))
+        if self.raw:
+            return self.prepare(self._take(self.X, indices))
         out = self._buffers["X", len(order), self.X.shape[1]]
         return self._ops.take_rows(self.X, indices, out=out)
 
     def _prepared(self, part: slice) -> Array:
-        """Rows of the file that follow each other; the pages read are given up."""
+        """Raw rows that follow each other; the pages read of a file are given up."""
+        if self._reader is None:
+            return self.prepare(self.X[part, :])
         rows = np.array(self.X[part])
         forget_pages(self.X)
         return self.prepare(rows)
 
     def _take(self, array: Array, indices: Array) -> Array:
         return self._ops.take_rows(array, indices)
+
+
+def is_bytes(X: Array) -> bool:
+    """Whether ``X`` holds numbers of one byte, as images do.
+
+    >>> is_bytes(np.zeros(2, dtype="uint8")), is_bytes(np.zeros(2))
+    (True, False)
+    """
+    return bool(dtype_name(X.dtype) in ("uint8", "int8", "bool"))
 
 
 def batches(

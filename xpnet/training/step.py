@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import numpy as np
 
-from xpnet.backend import Array, Backend
+from xpnet.backend import Array, Backend, HostArray
 from xpnet.data.mapped import forget_pages
 from xpnet.losses import Loss
 from xpnet.network import Network
+from xpnet.ops import operations_for
+from xpnet.ops.reference import Precision
+from xpnet.ops.rules.optimizers import times
+from xpnet.random import stream_key
 from xpnet.training.rows import spans
 
 CHUNK_ROWS = 4096
@@ -42,7 +46,7 @@ class Gradient:
         self._network = network
         self._p, self._g = network.by_layer(theta), network.by_layer(grad)
         self._contexts = network.contexts(backend, statistics, training=True, reuse=True)
-        self._steps = 0
+        self._steps, self._grad, self._scaled = 0, grad, False
 
     def reseed(self, seed: int) -> None:
         """Begin the sequence of dropout masks that belongs to ``seed``, one mask a call."""
@@ -52,18 +56,52 @@ class Gradient:
 
     def __call__(self, loss: Loss, X: Array, y: Array, weight: Array | None = None) -> Array:
         """Fill the gradient and return the loss, a 0-d array; nothing is checked."""
-        self._steps += 1
-        for context in self._contexts:
-            context.step = self._steps
+        if self._contexts[0].device_key is None:
+            self._steps += 1
+            for context in self._contexts:
+                context.step = self._steps
         output, tapes = self._network.forward(self._p, X, self._contexts)
         out = self._contexts[-1].buffers["d_output", *output.shape]
         value, d_output = loss.value_and_grad(output, y, weight, out=out)
+        if not self._scaled:
+            self._network.backward(self._p, self._g, tapes, d_output, self._contexts)
+            return value
+        # A row's share of the mean is too small a number for 16 bits; powers of two are exact.
+        scale, ops = 2.0 ** X.shape[0].bit_length(), self._contexts[0].ops
+        d_output = ops.apply(times, d_output, scalars=(scale,), out=out)
         self._network.backward(self._p, self._g, tapes, d_output, self._contexts)
+        ops.update(times, (self._grad,), (), (1.0 / scale,))
         return value
+
+    def multiply_in(self, precision: Precision) -> None:
+        """Multiply float32 numbers in another format from now on; with fp16 the loss is scaled.
+
+        Raises:
+            ArgumentError: if that cannot be done here.
+        """
+        ops = operations_for(self._grad).at_precision(precision)
+        self._scaled = precision == "fp16"
+        for context in self._contexts:
+            context.ops = ops
 
     def first_not_finite(self, X: Array) -> str:
         """The first layer whose output for ``X`` is not finite."""
         return self._network.first_not_finite(self._p, X, self._contexts)
+
+    def next_keys(self, n: int) -> HostArray:
+        """The keys of the masks of the next ``n`` calls, ``(n, layers)``; they count as done."""
+        steps = np.arange(self._steps + 1, self._steps + n + 1)
+        self._steps += n
+        keys = [stream_key(context.seed, context.layer, steps) for context in self._contexts]
+        return np.stack(keys, axis=1)
+
+    def read_keys(self, keys: Sequence[Array] | None) -> None:
+        """Read each layer's key from an array of one number on the device; ``None``: no more.
+
+        Calls then do not count, for nothing of theirs depends on their number.
+        """
+        for index, context in enumerate(self._contexts):
+            context.device_key = None if keys is None else keys[index]
 
 
 class Evaluation:

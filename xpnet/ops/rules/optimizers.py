@@ -252,3 +252,8 @@ def penalty(xp: Namespace, grad: Array, weight: Array, l1: float, l2: float) -> 
 def average(xp: Namespace, mean: Array, theta: Array, keep: float, new: float) -> Array:
     """``θ̂ ← keep·θ̂ + new·θ``, a step of a running average."""
     return keep * mean + new * theta
+
+
+def times(xp: Namespace, grad: Array, factor: float) -> Array:
+    """``g ← g·factor``."""
+    return grad * factor

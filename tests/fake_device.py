@@ -1,0 +1,178 @@
+"""A device of NumPy arrays on which work is captured and replayed as in a CUDA graph.
+
+What is done to its arrays while a capture goes on is written down: the functions, the memory they
+read and write, and the numbers they were given. A replay does just that again. Reading a number on
+the host during a capture is an error, as it is on a GPU.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import emulated_cuda
+import numpy as np
+
+from xpnet.backend import Backend
+from xpnet.ops.cuda.operations import CudaOperations
+from xpnet.ops.reference import Operations
+
+CREATES = ("arange", "asarray", "empty", "full", "linspace", "ones", "zeros")
+
+
+class Tape:
+    """The work of the capture that goes on; ``None`` if there is none."""
+
+    work: list | None = None
+
+    @classmethod
+    def add(cls, function, *arguments, **keywords):
+        if cls.work is not None:
+            cls.work.append(partial(function, *arguments, **keywords))
+
+
+def plain(x):
+    """What a `DeviceArray` or a structure of them holds, as NumPy's own arrays."""
+    if isinstance(x, DeviceArray):
+        return x.view(np.ndarray)
+    if isinstance(x, tuple | list):
+        return type(x)(map(plain, x))
+    return x
+
+
+def fill(target, function, arguments, keywords):
+    target[...] = function(*arguments, **keywords)
+
+
+def run(function, arguments, keywords):
+    """Do something on the device, and write it down."""
+    arguments, out = plain(arguments), keywords.pop("out", None)
+    out = out[0] if isinstance(out, tuple) else out
+    if out is not None:
+        function(*arguments, out=plain(out), **keywords)
+        Tape.add(function, *arguments, out=plain(out), **keywords)
+        return out
+    result = function(*arguments, **keywords)
+    if not isinstance(result, np.ndarray | np.generic):
+        return result
+    result = np.asarray(result)
+    if not any(isinstance(a, np.ndarray) and np.shares_memory(a, result) for a in arguments):
+        Tape.add(fill, result, function, arguments, keywords)
+    return result.view(DeviceArray)
+
+
+class DeviceArray(np.ndarray):
+    """An array on the device."""
+
+    __module__ = "numpy"  # whose functions take it
+
+    def __array_ufunc__(self, ufunc, method, *inputs, **keywords):
+        return run(getattr(ufunc, method), inputs, keywords)
+
+    def __array_function__(self, function, types, arguments, keywords):
+        return run(function, arguments, plain_values(keywords))
+
+    def __getitem__(self, key):
+        own, key = plain(self), plain(key)
+        if not isinstance(key, tuple):
+            key = (key,)
+        key = key if Ellipsis in [k for k in key if not isinstance(k, np.ndarray)] else (*key, ...)
+        return run(np.ndarray.__getitem__, (own, key), {})
+
+    def __setitem__(self, key, value):
+        plain(self)[plain(key)] = plain(value)
+        Tape.add(plain(self).__setitem__, plain(key), plain(value))
+
+    def read(self, name):
+        assert Tape.work is None, f"{name} reads a number on the host during a capture"
+        return getattr(plain(self), name)()
+
+    def __bool__(self):
+        return self.read("__bool__")
+
+    def __float__(self):
+        return self.read("__float__")
+
+    def __int__(self):
+        return self.read("__int__")
+
+    def tolist(self):
+        return self.read("tolist")
+
+
+def plain_values(keywords):
+    return {name: value if name == "out" else plain(value) for name, value in keywords.items()}
+
+
+class FakeNamespace:
+    """``numpy`` with arrays of the device."""
+
+    def __getattr__(self, name):
+        function = getattr(np, name)
+        if name not in CREATES:
+            return function
+
+        def create(*arguments, **keywords):
+            result = function(*arguments, **keywords)
+            Tape.add(fill, plain(result), np.copy, (plain(result).copy(),), {})
+            return result.view(DeviceArray)
+
+        return create
+
+
+class FakeCapture:
+    """`xpnet.training.graph.CudaCapture` on the fake device."""
+
+    captured = 0
+    replayed = 0
+
+    def begin(self):
+        """Nothing to do."""
+
+    def capture(self, step):
+        type(self).captured += 1
+        Tape.work = []
+        try:
+            step()
+            work = Tape.work
+        finally:
+            Tape.work = None
+
+        def replay():
+            type(self).replayed += 1
+            for piece in work:
+                piece()
+
+        return replay
+
+    def end(self):
+        """Nothing to do."""
+
+
+def launch(kernel, grid, block, arguments):
+    """`emulated_cuda.launch`, written down."""
+    given = [kernel, grid, block, plain(list(arguments))]
+    emulated_cuda.launch(*given)
+    Tape.add(emulated_cuda.launch, *given)
+
+
+class FakeBackend(Backend):
+    """NumPy's arrays are the host's: data have to be moved."""
+
+    def owns(self, x):
+        return isinstance(x, DeviceArray)
+
+    @property
+    def reads_are_free(self):
+        return False
+
+
+def fake_backend(dtype):
+    return FakeBackend("numpy", FakeNamespace(), None, np.dtype(dtype).type, dtype)
+
+
+def fake_operations(kernels):
+    """The operations on the fake device: CUDA kernels on the CPU, or the reference."""
+    if not kernels:
+        return Operations(FakeNamespace())
+    emulated_cuda.cuda_operations()  # skips where there is no compiler
+    return CudaOperations(FakeNamespace(), launch)

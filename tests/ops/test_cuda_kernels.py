@@ -1,0 +1,288 @@
+"""CUDA code: it compiles for devices, and what only `CudaOperations` has gives the right numbers.
+
+That every kernel agrees with the reference is tested in ``test_faster_operations``.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+from emulated_cuda import cuda_operations
+from test_faster_operations import LOSSES, SCALARS, SLOPES, UPDATES, VALUES, counts_of
+
+from xpnet.ops.cuda import sources
+from xpnet.ops.cuda.gemm import Cublas, as_columns
+from xpnet.ops.cuda.translate import translate
+from xpnet.ops.reference import Operations
+from xpnet.ops.rules import activations, optimizers
+from xpnet.random import stream_key
+
+REFERENCE = Operations(np)
+dtypes = pytest.mark.parametrize("dtype", ["float32", "float64"])
+
+
+@pytest.fixture(scope="module")
+def ops():
+    return cuda_operations()
+
+
+# --- compiled for devices -------------------------------------------------------------------------
+
+
+def kernels(dtype):
+    """Every kernel, in files that can be compiled as one."""
+    yield [sources.elementwise(r, dtype, "x", 1, "v" * counts_of(r)[1]) for r in VALUES]
+    yield [sources.elementwise(r, dtype, "xx", 1, "v" * counts_of(r)[1]) for r in LOSSES]
+    yield [sources.column_sums(r, dtype, "dx", "v" * counts_of(r)[1]) for r in SLOPES]
+    yield [
+        sources.elementwise(r, dtype, "t" * (n - 1) + "x", n - 1, "p" * k)
+        for r in UPDATES
+        for n, k in [counts_of(r)]
+        if r is not optimizers.norm_scaled and n > 1
+    ]
+    for name, file in FILES.items():
+        yield [sources.from_file(name, file, dtype, **DEFINES.get(file, {}))]
+
+
+FILES = {
+    "batch_norm": "batch_norm.cu",
+    "cross_entropy": "cross_entropy.cu",
+    "total": "total.cu",
+    "keep_mask": "masks.cu",
+    "take_batch": "take_batch.cu",
+    "advance": "advance.cu",
+}
+DEFINES = {
+    "cross_entropy.cu": {"TARGET": "long long", "TARGET_IS_INDEX": "1"},
+    "take_batch.cu": {"SOURCE": "unsigned char"},
+}
+
+
+@dtypes
+def test_every_kernel_compiles_for_devices(dtype, tmp_path):
+    nvcc = shutil.which("nvcc")
+    if nvcc is None:
+        pytest.skip("no nvcc to compile for a device with")
+    texts = []
+    for group in kernels(dtype):
+        head = sources._head(dtype)
+        parts = [kernel.source.removeprefix(head) for kernel in group]
+        texts.append(parts[0] if head in parts[0] else "\n".join([head, *parts]))
+    files = []
+    for index, text in enumerate(texts):
+        files.append(tmp_path / f"part{index}.cu")
+        files[-1].write_text(f"namespace part{index} {{\n{text}\n}}\n", encoding="utf-8")
+    whole = tmp_path / "all.cu"
+    whole.write_text("".join(f'#include "{file.name}"\n#undef ROWS\n' for file in files))
+    archs = [f"-gencode=arch=compute_{n},code=sm_{n}" for n in (80, 90)]
+    command = [nvcc, "-std=c++17", "-fatbin", *archs, "-o", tmp_path / "all.fatbin", whole]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@dtypes
+def test_every_kernel_compiles_without_headers(dtype):
+    """As CuPy compiles it, by NVRTC, where the packages for that are installed."""
+    core = pytest.importorskip("cuda.core", reason="no NVRTC: pip install cuda-core")
+    options = core.ProgramOptions(arch="sm_90", std="c++17")
+    for group in kernels(dtype):
+        for kernel in group:
+            core.Program(kernel.source, "c++", options).compile("cubin")
+
+
+def test_every_file_of_kernels_is_compiled_above():
+    folder = sources.Path(sources.__file__).parent / "kernels"
+    assert {path.name for path in folder.glob("*.cu")} == set(FILES.values())
+
+
+# --- translation ----------------------------------------------------------------------------------
+
+
+def test_a_value_that_comes_up_again_is_computed_once():
+    lines, values = translate(activations.sigmoid, 1)
+    assert sum("exp(" in line for line in lines) == 1
+    assert lines[-1].startswith(f"const T {values[0]} = ")
+
+
+def test_numbers_that_are_not_finite():
+    lines, _ = translate(lambda xp, z: xp.where(z > math.inf, -math.inf, math.nan), 1)
+    assert lines[0] == "const bool v0 = a0 > infinity();"
+    assert lines[1].endswith("? (-infinity()) : (infinity() - infinity());")
+
+
+def test_what_is_no_rule_is_refused():
+    with pytest.raises(TypeError, match="a rule must not branch on values"):
+        translate(lambda xp, z: z if z > 0.0 else -z, 1)
+    with pytest.raises(AttributeError, match=r"xp\.cos is not among the functions of rules"):
+        translate(lambda xp, z: xp.cos(z), 1)
+
+
+# --- on the CPU -----------------------------------------------------------------------------------
+
+
+@dtypes
+@pytest.mark.parametrize("shape", [(1500, 3), (513, 40), (1, 70), (33, 1)])
+def test_sums_of_tall_and_odd_shapes(shape, dtype, ops):
+    rng = np.random.default_rng(0)
+    dy, a = (rng.uniform(-1, 1, shape).astype(dtype) for _ in range(2))
+    sums, expected_sums = np.empty(shape[1], dtype), np.empty(shape[1], dtype)
+    dz = ops.chain_and_sum(activations.tanh_slope, dy, a, sums)
+    expected = REFERENCE.chain_and_sum(activations.tanh_slope, dy, a, expected_sums)
+    close = {"rtol": 2e-5, "atol": 2e-5} if dtype == "float32" else {"rtol": 1e-12, "atol": 1e-13}
+    np.testing.assert_allclose(dz, expected, **close)
+    np.testing.assert_allclose(sums, expected_sums, **close)
+    np.testing.assert_allclose(ops.column_sum(dy), dy.sum(axis=0), **close)
+
+
+@pytest.mark.parametrize("rule", UPDATES, ids=lambda rule: rule.__name__)
+def test_scalars_in_device_memory_are_those_given_as_numbers(rule, ops):
+    dtype = "float32"
+    n_arrays, n_scalars = counts_of(rule)
+    n_targets = 1 if n_arrays == 1 or rule is optimizers.norm_scaled else n_arrays - 1
+    arrays = [np.random.default_rng(i).uniform(0.1, 2, 700).astype(dtype) for i in range(n_arrays)]
+    ours = [array.copy() for array in arrays]
+    row = np.array(SCALARS[:n_scalars], dtype)
+    ops.update(rule, arrays[:n_targets], arrays[n_targets:], SCALARS[:n_scalars])
+    views = tuple(row[i : i + 1].reshape(()) for i in range(n_scalars))
+    ops.update(rule, ours[:n_targets], ours[n_targets:], views)
+    for actual, expected in zip(ours, arrays, strict=True):
+        np.testing.assert_array_equal(actual, expected)
+
+
+def test_one_number_for_all_elements(ops):
+    theta, grad, r = np.ones(300), np.arange(300.0), np.array([4.0])
+    ops.update(optimizers.norm_scaled, (theta,), (grad, r), (0.5, 1.0))
+    np.testing.assert_allclose(theta, 1 - 0.5 * np.arange(300) / 3, rtol=1e-15)
+
+
+@dtypes
+def test_a_mask_with_a_key_in_device_memory(dtype, ops):
+    like, key = np.empty((40, 30), dtype), stream_key(1, 2, 3)
+    expected = REFERENCE.keep_mask(like, key, 0.3)
+    np.testing.assert_array_equal(ops.keep_mask(like, np.array(key), 0.3), expected)
+    np.testing.assert_array_equal(REFERENCE.keep_mask(like, np.array(key), 0.3), expected)
+
+
+@dtypes
+@pytest.mark.parametrize("source", ["uint8", "int16", "float32", "float64", "bool"])
+@pytest.mark.parametrize("scaled", [False, True])
+def test_a_batch_is_converted_and_scaled_on_its_way(scaled, source, dtype, ops):
+    rng = np.random.default_rng(0)
+    x = rng.integers(0, 2 if source == "bool" else 100, (50, 7)).astype(source)
+    order, start = rng.permutation(50), np.array([12])
+    scaling = tuple(rng.uniform(1, 2, 7).astype(dtype) for _ in range(3)) if scaled else ()
+    expected = x[order[12:25]].astype(dtype)
+    if scaled:
+        expected = (expected - scaling[0]) / scaling[1] + scaling[2]
+    for one in (ops, REFERENCE):
+        out = np.empty((13, 7), dtype)
+        np.testing.assert_array_equal(one.take_batch(x, order, start, out, scaling), expected)
+    labels = np.empty(13, "int64")
+    np.testing.assert_array_equal(ops.take_batch(order, order, start, labels), order[order[12:25]])
+
+
+@dtypes
+def test_advance_takes_the_next_row_of_each_table(dtype, ops):
+    places = np.arange(200).reshape(5, 40)
+    numbers = np.arange(15.0).reshape(5, 3).astype(dtype)
+    for one in (ops, REFERENCE):
+        cursor, place, number = np.array([-1]), np.empty(40, "int64"), np.empty(3, dtype)
+        for row in range(5):
+            one.advance(cursor, (places, numbers), (place, number))
+            assert cursor == row
+            np.testing.assert_array_equal(place, places[row])
+            np.testing.assert_array_equal(number, numbers[row])
+        log = np.zeros(6, dtype)
+        one.record(log, cursor, np.array(7, dtype))
+        np.testing.assert_array_equal(log, [0, 0, 0, 0, 7, 0])
+
+
+# --- products -------------------------------------------------------------------------------------
+
+
+class ColumnMajor:
+    """`nvmath.bindings.cublas` on host memory, with the arguments that BLAS defines."""
+
+    def __init__(self):
+        self.calls = []
+
+    def create(self):
+        return 7
+
+    def set_stream(self, handle, stream):
+        self.calls.append(("stream", handle, stream))
+
+    def set_workspace(self, handle, workspace, size):
+        self.calls.append(("workspace", handle, workspace, size))
+
+    def gemm_ex(self, handle, ta, tb, m, n, k, alpha, a, at, lda, b, bt, ldb, *rest):
+        beta, c, ct, ldc, compute, algo = rest
+        dtype = {0: "float32", 1: "float64"}[at]
+        assert at == bt == ct
+        assert compute == {0: 68, 1: 70}[at]
+        assert (handle, algo) == (7, -1)
+        one, zero = (column(p, 1, 1, 1, dtype)[0, 0] for p in (alpha, beta))
+        left = column(a, *((k, m) if ta else (m, k)), lda, dtype)
+        right = column(b, *((n, k) if tb else (k, n)), ldb, dtype)
+        out = column(c, m, n, ldc, dtype)
+        out[...] = one * (left.T if ta else left) @ (right.T if tb else right) + zero
+        self.calls.append(("gemm",))
+
+
+def column(address, rows, columns, leading, dtype):
+    """A matrix of columns ``leading`` numbers apart at an address."""
+    assert leading >= rows
+    size = np.dtype(dtype).itemsize * (leading * (columns - 1) + rows)
+    flat = np.frombuffer((ctypes.c_char * size).from_address(address), dtype)
+    strides = flat.itemsize, flat.itemsize * leading
+    return np.lib.stride_tricks.as_strided(flat, (rows, columns), strides)
+
+
+def cublas():
+    bindings = ColumnMajor()
+    return bindings, Cublas(bindings, lambda: 5, 99, lambda array: array.ctypes.data)
+
+
+@dtypes
+@pytest.mark.parametrize(("m", "k", "n"), [(4, 3, 5), (1, 3, 5), (4, 1, 5), (4, 3, 1), (1, 1, 1)])
+def test_products_of_arrays_and_their_transposes(m, k, n, dtype):
+    rng = np.random.default_rng(0)
+    bindings, product = cublas()
+    for a in (rng.random((m, k)), rng.random((k, m)).T, rng.random((m, k + 2))[:, :k]):
+        for b in (rng.random((k, n)), rng.random((n, k)).T, rng.random((k, n + 1))[:, :n]):
+            left, right = (np.asarray(x.astype(dtype, order="K")) for x in (a, b))
+            flat = np.full(m * n + 4, 9, dtype)
+            out = flat[2:-2].reshape(m, n)
+            assert product(left, right, out) is out
+            np.testing.assert_allclose(out, left @ right, rtol=1e-6)
+            assert (flat[:2] == 9).all()
+            assert (flat[-2:] == 9).all()
+    one = [("stream", 7, 5), ("workspace", 7, 99, 32 << 20), ("gemm",)]
+    assert bindings.calls == one * 9
+
+
+def test_what_cublas_cannot_read_is_multiplied_all_the_same():
+    bindings, product = cublas()
+    a, b = np.arange(48.0).reshape(6, 8)[::2, ::2], np.arange(8.0).reshape(4, 2)
+    assert as_columns(a) is None
+    np.testing.assert_allclose(product(a, b, np.empty((3, 2))), a @ b)
+    np.testing.assert_array_equal(product(b[:, :0], b[:0], np.full((4, 2), 9.0)), 0)
+    assert bindings.calls == []
+
+
+def test_the_numbers_are_those_of_the_bindings():
+    bindings = pytest.importorskip("nvmath.bindings.cublas", reason="no nvmath-python")
+    from xpnet.ops.cuda import gemm  # noqa: PLC0415
+
+    kind = bindings.ComputeType
+    names = {"float32": "32F", "tf32": "32F_FAST_TF32", "bf16": "32F_FAST_16BF"}
+    names["fp16"] = "32F_FAST_16F"
+    assert {p: kind[f"COMPUTE_{name}"] for p, name in names.items()} == gemm._COMPUTE
+    assert kind.COMPUTE_64F == gemm._COMPUTE_FLOAT64
+    assert (bindings.Operation.N, bindings.Operation.T) == (0, 1)
+    assert bindings.GemmAlgo.DEFAULT == gemm._ANY_ALGORITHM

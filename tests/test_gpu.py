@@ -1,0 +1,110 @@
+"""What only a CUDA device can prove: it agrees with NumPy, and a graph with the plain path."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import xpnet
+from xpnet import MLP, BatchNorm, ClipByNorm, CrossEntropy, to_numpy
+from xpnet.backend import get_backend, unavailable
+from xpnet.ops import operations_for
+from xpnet.optimizers import schedules
+
+pytestmark = pytest.mark.gpu
+
+
+@pytest.fixture(params=["float64", "float32"])
+def backends(request):
+    reason = unavailable("cupy")
+    if reason is not None:
+        pytest.skip(f"no CUDA device: {reason}")
+    return [get_backend(name, dtype=request.param) for name in ("numpy", "cupy")]
+
+
+@pytest.fixture
+def task(rng):
+    X = rng.normal(size=(300, 20))
+    return X, (X[:, 0] > 0).astype("int64") + (X[:, 1] > 1)
+
+
+NETWORKS = {
+    "relu": {},
+    "dropout": {"dropout": 0.3},
+    "batch norm": {"batch_norm": True},
+    "cumulative": {"batch_norm": BatchNorm(momentum=None), "activation": xpnet.GELU()},
+}
+OPTIMIZERS = [
+    *(xpnet.SGD(0.1), xpnet.Momentum(0.1), xpnet.Nesterov(0.1), xpnet.AdaGrad(0.1)),
+    *(xpnet.AdaGrad(0.1, norm=True), xpnet.RMSProp(0.01), xpnet.RMSProp(0.01, centered=True)),
+    *(xpnet.AdaDelta(), xpnet.Adam(0.01), xpnet.AdamW(0.01), xpnet.AMSGrad(0.01)),
+    *(xpnet.Adamax(0.01), xpnet.Nadam(0.01), xpnet.RAdam(0.01), xpnet.Lion(0.01)),
+    xpnet.Averaged(xpnet.Adam(0.01)),
+]
+
+
+def train(backend, task, network=None, **settings):
+    arguments = {"loss": CrossEntropy(), "optimizer": xpnet.Adam(0.01), "progress": False}
+    model = MLP(20, [33, 17], 3, backend=backend, **(network or {}))
+    history = model.fit(*task, **arguments | {"epochs": 1, "batch_size": 64} | settings)
+    return history, to_numpy(model.theta), to_numpy(model.statistics)
+
+
+def assert_near(actual, expected, dtype, steps):
+    rtol = steps * {"float64": 1e-12, "float32": 1e-5}[dtype]
+    for ours, theirs in zip(actual, expected, strict=True):
+        scale = np.abs(theirs).max(initial=1e-3)
+        np.testing.assert_allclose(ours, theirs, rtol=rtol, atol=rtol * scale)
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("engine", ["eager", "graph"])
+def test_one_step_is_that_of_numpy(engine, network, backends, task):
+    X, y = (part[:64] for part in task)
+    numpy, cupy = backends
+    expected = train(numpy, (X, y), NETWORKS[network])
+    actual = train(cupy, (X, y), NETWORKS[network], engine=engine)
+    assert actual[0].engine == engine
+    assert_near(actual[1:], expected[1:], numpy.dtype_name, steps=1)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=repr)
+def test_a_graph_takes_the_steps_of_the_plain_path(optimizer, backends, task):
+    """Batches of 64 and of 44 rows, a schedule, clipping, penalties, weights and dropout."""
+    cupy, settings = backends[1], {"optimizer": optimizer, "epochs": 2, "validation": 0.2}
+    settings |= {"schedule": schedules.Cosine(), "clip": ClipByNorm(0.5), "l1": 1e-3, "l2": 1e-3}
+    settings |= {"sample_weight": np.linspace(0.5, 2, 300), "batch_size": 49}
+    network = {"dropout": 0.2, "batch_norm": True}
+    eager = train(cupy, task, network, engine="eager", **settings)
+    graph = train(cupy, task, network, engine="graph", **settings)
+    assert graph[0].engine == "graph"
+    assert_near(graph[1:], eager[1:], cupy.dtype_name, steps=10)
+    for name in ("loss", "val_loss", "penalty"):
+        np.testing.assert_allclose(graph[0][name], eager[0][name], rtol=1e-4)
+
+
+def test_a_graph_is_the_default(backends, task):
+    assert train(backends[1], task)[0].engine == "graph"
+
+
+def test_weights_batches_and_masks_are_those_of_numpy(backends):
+    numpy, cupy = backends
+    a, b = (MLP(20, [33], 3, backend=backend) for backend in backends)
+    np.testing.assert_array_equal(to_numpy(b.theta), a.theta)
+    masks = [operations_for(x).keep_mask(x, 77, 0.3) for x in (numpy.zeros(9, 9), cupy.zeros(9, 9))]
+    np.testing.assert_array_equal(to_numpy(masks[1]), masks[0])
+
+
+def test_bytes_stay_bytes_on_the_device(backends, rng):
+    X, y = rng.integers(0, 256, (300, 20)).astype("uint8"), rng.integers(0, 3, 300)
+    network = {"preprocessing": xpnet.MinMax(0, 255, to=(-1, 1))}
+    numpy, cupy = backends
+    expected = train(numpy, (X, y), network)
+    for engine in ("eager", "graph"):
+        actual = train(cupy, (X, y), network, engine=engine)
+        assert_near(actual[1:], expected[1:], numpy.dtype_name, steps=20)
+
+
+def test_two_runs_give_the_same_numbers(backends, task):
+    first, second = (train(backends[1], task, {"batch_norm": True}) for _ in range(2))
+    np.testing.assert_array_equal(first[1], second[1])

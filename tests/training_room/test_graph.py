@@ -1,0 +1,298 @@
+"""The captured step gives what the plain path gives, whatever is put together with it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from fake_device import (
+    DeviceArray,
+    FakeCapture,
+    Tape,
+    fake_backend,
+    fake_operations,
+    plain,
+)
+
+import xpnet
+from xpnet import MLP, ArgumentError, ClipByNorm, ClipByValue, CrossEntropy, FallbackWarning
+from xpnet.ops import select
+from xpnet.ops.cuda import operations
+from xpnet.optimizers import OptimizerState, schedules
+from xpnet.training import graph
+
+
+@pytest.fixture
+def device(monkeypatch):
+    """Put the fake device in the place of CUDA, with the operations of the reference."""
+    monkeypatch.setitem(select._chosen, DeviceArray, fake_operations(kernels=False))
+    monkeypatch.setattr(graph, "why_not_captured", lambda backend, rows: "")
+    monkeypatch.setattr(graph, "CudaCapture", FakeCapture)
+    monkeypatch.setattr(FakeCapture, "captured", 0)
+    monkeypatch.setattr(FakeCapture, "replayed", 0)
+    return FakeCapture
+
+
+@pytest.fixture
+def task(rng):
+    X = rng.normal(size=(50, 4))
+    return X, (X[:, 0] > 0).astype("int64") + (X[:, 1] > 1)
+
+
+def train(backend, task, network=None, **settings):
+    """A model trained for three epochs, and what was reported."""
+    arguments = {"loss": CrossEntropy(), "optimizer": xpnet.Adam(0.01), "epochs": 3}
+    arguments |= {"batch_size": 16, "progress": False, "rng": 5} | settings
+    model = MLP(4, [6, 5], 3, backend=backend, **(network or {}))
+    return model, model.fit(*task, **arguments)
+
+
+def assert_same(task, network=None, **settings):
+    """Train on the plain path and by the captured step, and compare everything."""
+    backend = xpnet.get_backend("numpy", dtype="float64")
+    eager, expected = train(backend, task, network, engine="eager", **settings)
+    captured, actual = train(fake_backend("float64"), task, network, engine="graph", **settings)
+    assert (expected.engine, actual.engine) == ("eager", "graph")
+    near = {"rtol": 1e-12, "atol": 1e-13}
+    np.testing.assert_allclose(np.asarray(captured.theta), eager.theta, **near)
+    np.testing.assert_allclose(np.asarray(captured.statistics), eager.statistics, **near)
+    assert list(actual.columns) == list(expected.columns)
+    for name in set(actual.columns) - {"seconds"}:
+        np.testing.assert_allclose(actual[name], expected[name], **near)
+    return captured
+
+
+OPTIMIZERS = [
+    *(xpnet.SGD(0.1), xpnet.Momentum(0.1), xpnet.Nesterov(0.1), xpnet.AdaGrad(0.1)),
+    *(xpnet.AdaGrad(0.1, norm=True), xpnet.RMSProp(0.01), xpnet.RMSProp(0.01, centered=True)),
+    *(xpnet.RMSProp(0.01, norm=True), xpnet.AdaDelta(), xpnet.Adam(0.01), xpnet.AdamW(0.01)),
+    *(
+        xpnet.Nadam(0.01),
+        xpnet.AMSGrad(0.01),
+        xpnet.Adamax(0.01),
+        *(xpnet.Lion(0.01, weight_decay=0.1), xpnet.Averaged(xpnet.Nadam(0.01))),
+        xpnet.Averaged(xpnet.AdamW(0.01), xpnet.ExponentialAverage(0.9)),
+    ),
+    xpnet.RAdam(0.01, rho2=0.9),
+]
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=repr)
+def test_every_optimizer(optimizer, task, device):
+    assert_same(task, optimizer=optimizer)
+    assert (device.captured, device.replayed) == (2, 12)  # batches of 16 and of 2 rows
+
+
+AROUND = {
+    "schedule": {"schedule": schedules.Cosine()},
+    "plateau": {"schedule": schedules.ReduceOnPlateau(patience=0), "validation": 0.2},
+    "clip by norm": {"clip": ClipByNorm(0.05)},
+    "clip by value": {"clip": ClipByValue(0.01)},
+    "penalties": {"l1": 0.01, "l2": 0.1},
+    "no shuffle": {"shuffle": False},
+    "no short batch": {"drop_last": True},
+    "one batch": {"batch_size": 200},
+    "even batches": {"batch_size": 25},
+    "weights": {"sample_weight": np.linspace(0.1, 2, 50), "class_weight": [1.0, 2.0, 3.0]},
+    "validation": {"validation": 0.3, "metrics": [xpnet.metrics.accuracy]},
+    "smoothing": {"loss": CrossEntropy(label_smoothing=0.1)},
+    "stopping": {"validation": 0.3, "callbacks": [xpnet.EarlyStopping(patience=1)]},
+}
+
+
+@pytest.mark.parametrize("name", AROUND)
+def test_what_composes_around_a_step(name, task, device):
+    assert_same(task, **AROUND[name])
+
+
+NETWORKS = {
+    "dropout": {"dropout": 0.4},
+    "batch norm": {"batch_norm": True},
+    "cumulative batch norm": {"batch_norm": xpnet.BatchNorm(momentum=None)},
+    "both": {"batch_norm": True, "dropout": 0.2},
+    "softplus": {"activation": xpnet.Softplus()},
+    "GELU": {"activation": xpnet.GELU()},
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_layer(name, task, device):
+    assert_same(task, NETWORKS[name])
+
+
+@pytest.mark.parametrize("optimizer", [xpnet.AdamW(0.01), xpnet.RMSProp(0.01, norm=True)], ids=repr)
+def test_with_cuda_kernels(optimizer, task, device, monkeypatch):
+    monkeypatch.setitem(select._chosen, DeviceArray, fake_operations(kernels=True))
+    assert_same(
+        task,
+        {"batch_norm": True, "dropout": 0.2},
+        optimizer=optimizer,
+        l2=0.1,
+        clip=ClipByNorm(0.05),
+        sample_weight=np.linspace(0.1, 2, 50),
+    )
+
+
+@pytest.mark.parametrize("kernels", [False, True])
+@pytest.mark.parametrize("scaling", ["none", "min-max", "standardize", "one limit"])
+@pytest.mark.parametrize("engine", ["graph", "eager"])
+def test_bytes_stay_bytes_on_the_device(engine, scaling, kernels, device, monkeypatch, rng):
+    monkeypatch.setitem(select._chosen, DeviceArray, fake_operations(kernels))
+    X, y = rng.integers(0, 5, (50, 4)).astype("uint8"), rng.integers(0, 3, 50)
+    X[:, 3] = 2  # a constant column
+    preprocessing = {
+        "none": None,
+        "min-max": xpnet.MinMax.fit(X, to=(-1, 1)),
+        "standardize": xpnet.Standardize.fit(X),
+        "one limit": xpnet.MinMax(0, 255),
+    }[scaling]
+    kept = []
+    take = type(fake_operations(kernels)).take_batch
+
+    def spy(ops, x, *arguments):
+        kept.append(x.dtype.name)
+        return take(ops, x, *arguments)
+
+    monkeypatch.setattr(type(fake_operations(kernels)), "take_batch", spy)
+    thetas = []
+    for backend, how in ((fake_backend("float32"), engine), ("numpy", "eager")):
+        model = MLP(4, [6], 3, backend=backend, preprocessing=preprocessing)
+        history = model.fit(
+            *(X, y),
+            loss=CrossEntropy(),
+            optimizer=xpnet.SGD(0.1),
+            validation=0.2,
+            epochs=2,
+            progress=False,
+            engine=how,
+        )
+        thetas.append([*np.asarray(model.theta), *history["val_loss"]])
+    np.testing.assert_allclose(*thetas, rtol=2e-4, atol=1e-6)
+    assert ("uint8" in kept) == (engine == "graph")
+
+
+def test_frozen_parts_and_a_resumed_state(task, device, monkeypatch):
+    layout = MLP(4, [6, 5], 3).layout
+    assert_same(task, optimizer=xpnet.Frozen(xpnet.AdamW(0.01), layout, (0,)))
+    state = xpnet.Adam().init(np.zeros(layout.size))
+    state.step, state.slots[1][...] = 7, 0.1
+    here = xpnet.get_backend("numpy", dtype="float64")
+    eager, _ = train(here, task, optimizer=xpnet.Resumed(xpnet.Adam(0.01), state), engine="eager")
+    there = fake_backend("float64")
+
+    def copy(state):  # asarray makes NumPy's own arrays of the stand-in's
+        slots = tuple(there.asarray(np.array(slot)) for slot in state.slots)
+        return OptimizerState(slots, state.step, state.scalars)
+
+    monkeypatch.setattr(OptimizerState, "copy", copy)
+    model, history = train(there, task, optimizer=xpnet.Resumed(xpnet.Adam(0.01), state.copy()))
+    assert history.engine == "graph"
+    np.testing.assert_allclose(np.asarray(model.theta), eager.theta, rtol=1e-12, atol=1e-13)
+
+
+def in_half(a, b, out):
+    """A product of numbers rounded to 16 bits, as matrix units take them."""
+    a, b, out = (plain(x) for x in (a, b, out))
+
+    def multiply():
+        left, right = (x.astype("float16").astype(x.dtype) for x in (a, b))
+        out[...] = left @ right
+
+    multiply()
+    Tape.add(multiply)
+    return out.view(DeviceArray)
+
+
+@pytest.mark.parametrize("engine", ["graph", "eager"])
+def test_fp16_scales_the_loss(engine, task, device, monkeypatch):
+    """A gradient that would be 0 in 16 bits arrives: the targets are nearly the outputs."""
+    monkeypatch.setitem(select._chosen, DeviceArray, fake_operations(kernels=True))
+    monkeypatch.setattr(operations, "product_of_own", lambda precision: in_half)
+    X, moved = np.abs(task[0]), []
+    fp16 = {"precision": "fp16", "engine": engine}
+    for backend, how in (("numpy", {"engine": "eager"}), (fake_backend("float32"), fp16)):
+        model = MLP(4, [], 1, backend=backend)
+        model.theta = np.zeros(5)
+        optimizer = xpnet.SGD(1.0)
+        arguments = {"loss": xpnet.HalfMSE(), "optimizer": optimizer, "epochs": 1}
+        model.fit(X, np.full(50, 1e-6), batch_size=50, progress=False, **arguments | how)
+        moved.append(np.asarray(model.theta))
+    np.testing.assert_allclose(moved[1], moved[0], rtol=0.05)
+
+
+def test_precisions_that_cannot_be(task):
+    with pytest.raises(ArgumentError, match="precision must be 'float32' here; got 'tf32'"):
+        train("numpy", task, precision="tf32")
+    with pytest.raises(ArgumentError, match="Did you mean 'bf16'"):
+        train("numpy", task, precision="bf61")
+
+
+def test_the_largest_batch_is_captured_first(task, device, monkeypatch):
+    """Buffers that grew later would leave a graph with memory that was given back."""
+    sizes, capture = [], FakeCapture.capture
+    monkeypatch.setattr(
+        FakeCapture, "capture", lambda one, step: (sizes.append(*step.args), capture(one, step))[1]
+    )
+    train(fake_backend("float64"), task)
+    assert sizes == [16, 2]
+
+
+def test_training_goes_on_where_it_was(task, device):
+    """A second fit draws the masks that it would draw after an eager one."""
+    models = []
+    for backend, engine in (("numpy", "eager"), (fake_backend("float64"), "graph")):
+        model = MLP(4, [6], 3, dropout=0.5, backend=backend, dtype="float64")
+        stream = np.random.default_rng(0)
+        for batch_size in (16, 25):
+            model.fit(
+                *task,
+                loss=CrossEntropy(),
+                optimizer=xpnet.Adam(0.01),
+                epochs=2,
+                batch_size=batch_size,
+                progress=False,
+                engine=engine,
+                rng=stream,
+            )
+        models.append(np.asarray(model.theta))
+    np.testing.assert_allclose(models[1], models[0], rtol=1e-12, atol=1e-13)
+
+
+def test_a_loss_that_is_not_finite_puts_the_epoch_back(task, device):
+    with pytest.raises(xpnet.NonFiniteError, match="epoch 1, step"), np.errstate(all="ignore"):
+        train(fake_backend("float64"), task, engine="graph", optimizer=xpnet.SGD(1e200))
+
+
+def test_what_reads_the_host_is_not_captured(task, device):
+    class Reads(xpnet.SGD):
+        def update(self, theta, grad, state, scalars):
+            if float(theta[0]) > -1e9:
+                super().update(theta, grad, state, scalars)
+
+    with pytest.raises(AssertionError, match="reads a number on the host"):
+        train(fake_backend("float64"), task, engine="graph", optimizer=Reads(0.1))
+
+
+class Failing(FakeCapture):
+    def capture(self, step):
+        raise RuntimeError("cudaErrorStreamCaptureUnsupported")
+
+
+def test_a_step_that_cannot_be_captured_runs_as_it_is(task, device, monkeypatch):
+    monkeypatch.setattr(graph, "CudaCapture", Failing)
+    with pytest.warns(FallbackWarning, match="could not be captured: cudaError"):
+        model, history = train(fake_backend("float64"), task, network={"dropout": 0.3})
+    assert history.engine.startswith("eager: a step could not be captured")
+    backend = xpnet.get_backend("numpy", dtype="float64")
+    eager, _ = train(backend, task, network={"dropout": 0.3}, engine="eager")
+    np.testing.assert_allclose(np.asarray(model.theta), eager.theta, rtol=1e-12, atol=1e-13)
+    with pytest.raises(ArgumentError, match=r"here; got 'graph'\. a step could"):
+        train(fake_backend("float64"), task, engine="graph")
+
+
+def test_engines_and_reasons(task):
+    _, history = train("numpy", task)
+    assert history.engine == "eager: CUDA graphs are for the backend 'cupy', and this is 'numpy'"
+    with pytest.raises(ArgumentError, match=r"engine must be 'eager' here; got 'graph'\. CUDA"):
+        train("numpy", task, engine="graph")
+    with pytest.raises(ArgumentError, match="Did you mean 'graph'"):
+        train("numpy", task, engine="grap")

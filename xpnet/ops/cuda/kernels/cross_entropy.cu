@@ -1,0 +1,29 @@
+// Softmax cross-entropy and its gradient, one warp a row: the lanes go along the row in steps of 32.
+
+extern "C" __global__ void cross_entropy(const T* z, const TARGET* target, const T* scales, T scale,
+                                         T* losses, T* grad, long long m, long long n) {
+    const long long i = (long long)blockIdx.x * blockDim.y + threadIdx.y;
+    if (i >= m) return;  // a whole warp at once
+    const T* row = z + i * n;
+    T top = -infinity();
+    for (long long k = threadIdx.x; k < n; k += 32) top = larger(top, row[k]);
+    top = warp_max(top);
+    T total = 0;
+    for (long long k = threadIdx.x; k < n; k += 32) total += exp(row[k] - top);
+    const T log_total = log(warp_sum(total));
+    const T factor = scales ? scales[i] : scale;
+    T loss = 0;
+    for (long long k = threadIdx.x; k < n; k += 32) {
+        const T log_p = row[k] - top - log_total;
+#if TARGET_IS_INDEX
+        const T t = (long long)target[i] == k ? T(1) : T(0);
+#else
+        const T t = target[i * n + k];
+#endif
+        // As the reference has it: 0·(-∞) is NaN in both, so that a broken row shows.
+        loss += factor * t * log_p;
+        grad[i * n + k] = factor * (exp(log_p) - t);
+    }
+    loss = warp_sum(loss);
+    if (threadIdx.x == 0) losses[i] = -loss;
+}

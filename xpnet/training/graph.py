@@ -1,0 +1,313 @@
+"""The whole training step as one CUDA graph, replayed with nothing read or decided by the host.
+
+A graph repeats what was done while it was captured: the same kernels on the same memory, with the
+numbers that the host gave them then. So whatever changes from step to step lies on the device. Once
+an epoch the host writes tables with a row for each step, made by the code of the plain path: where
+the batch begins, the keys of the masks, the scalars of the optimizer. The first kernel of a step
+takes the next row.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Any, Literal, Protocol, TypeAlias
+
+import numpy as np
+
+from xpnet.backend import Array, Backend, HostArray, to_numpy
+from xpnet.errors import ArgumentError, FallbackWarning
+from xpnet.losses import Loss
+from xpnet.network import Network
+from xpnet.ops import operations_for
+from xpnet.optimizers import Optimizer, OptimizerState, Penalty
+from xpnet.training.rows import Rows, spans
+from xpnet.training.step import Gradient
+
+Engine: TypeAlias = Literal["graph", "eager"]
+ENGINES = ("graph", "eager")
+
+WARM_UP = 2
+"""The steps before a capture: kernels are compiled, and the memory of a step is in the pool."""
+
+Replay: TypeAlias = Callable[[], None]
+
+
+class Clip(Protocol):
+    """What cuts a gradient down in place: `ClipByValue`, `ClipByNorm`."""
+
+    def apply(self, grad: Array) -> None:
+        """Change ``grad`` in place."""
+        ...
+
+
+class Stepping(Protocol):
+    """What a step needs of the settings."""
+
+    @property
+    def loss(self) -> Loss: ...  # noqa: D102
+    @property
+    def optimizer(self) -> Optimizer: ...  # noqa: D102
+    @property
+    def batch_size(self) -> int: ...  # noqa: D102
+    @property
+    def clip(self) -> Clip | None: ...  # noqa: D102
+    @property
+    def penalty(self) -> Penalty | None: ...  # noqa: D102
+    @property
+    def drop_last(self) -> bool: ...  # noqa: D102
+    @property
+    def engine(self) -> Engine | None: ...  # noqa: D102
+
+
+class Steppable(Protocol):
+    """What a step needs of a model."""
+
+    network: Network
+    backend: Backend
+
+    @property
+    def theta(self) -> Array: ...  # noqa: D102
+    @property
+    def grad(self) -> Array: ...  # noqa: D102
+    @property
+    def statistics(self) -> Array: ...  # noqa: D102
+    @property
+    def gradient(self) -> Gradient: ...  # noqa: D102
+
+
+class Capture(Protocol):
+    """A device on which steps are captured."""
+
+    def begin(self) -> None:
+        """Make the device's stream and memory those of what follows, after all that came before."""
+        ...
+
+    def capture(self, step: Callable[[], None]) -> Replay:
+        """What ``step`` does on the device, as a function that does it again."""
+        ...
+
+    def end(self) -> None:
+        """Wait until all is done, and go back to the stream and memory that were there."""
+        ...
+
+
+class CudaCapture:
+    """Captures on a stream of its own, with a pool of memory that lives as long as the graphs.
+
+    Memory that is freed during a capture would otherwise be handed to somebody else while the graph
+    still writes it.
+    """
+
+    def __init__(self) -> None:
+        import cupy  # noqa: PLC0415
+
+        self._cuda = cupy.cuda
+        self._stream = cupy.cuda.Stream(non_blocking=True)
+        self._pool = cupy.cuda.MemoryPool()
+        self._inside: list[Any] = []
+
+    def begin(self) -> None:
+        """See `Capture.begin`."""
+        self._cuda.get_current_stream().synchronize()
+        self._inside = [self._stream, self._cuda.using_allocator(self._pool.malloc)]
+        for manager in self._inside:
+            manager.__enter__()
+
+    def capture(self, step: Callable[[], None]) -> Replay:
+        """See `Capture.capture`."""
+        self._stream.begin_capture()
+        try:
+            step()
+        except BaseException:
+            with suppress(RuntimeError):  # it complains of the capture that has failed already
+                self._stream.end_capture()
+            raise
+        graph = self._stream.end_capture()
+        graph.upload(self._stream)
+        return lambda: graph.launch(self._stream)
+
+    def end(self) -> None:
+        """See `Capture.end`."""
+        self._stream.synchronize()
+        for manager in reversed(self._inside):
+            manager.__exit__(None, None, None)
+
+
+class CapturedSteps:
+    """The steps of an epoch as replays of captured ones, one for each number of rows of a batch.
+
+    Args:
+        model: what is trained.
+        rows: the training data, on the device.
+        how: loss, optimizer and what composes around it.
+        state: the optimizer's.
+        device: where steps are captured.
+    """
+
+    def __init__(
+        self, model: Steppable, rows: Rows, how: Stepping, state: OptimizerState, device: Capture
+    ) -> None:
+        self._model, self._rows, self._how, self._state = model, rows, how, state
+        self._device, self._ops = device, operations_for(model.theta)
+        self._parts = list(spans(rows.n_rows, how.batch_size, how.drop_last))
+        self._sizes = [part.stop - part.start for part in self._parts]
+        first = state.copy()
+        first.step += 1
+        scalars = how.optimizer.scalars(first, how.optimizer.lr)
+        self._allocate(len(scalars), len(model.network.layers))
+        self._tables[1][...] = model.backend.asarray(np.asarray(scalars, model.backend.dtype_name))
+        self._replays = self._capture()
+
+    @property
+    def n_steps(self) -> int:
+        """The steps of an epoch."""
+        return len(self._parts)
+
+    def epoch(
+        self, order: HostArray | None, lrs: Sequence[float]
+    ) -> tuple[list[float], list[float], Array]:
+        """Take every step of an epoch.
+
+        Args:
+            order: the rows in the order in which they are taken; ``None``: as they lie.
+            lrs: the learning rate of each step.
+
+        Returns:
+            The loss and the weight of each step, and the features of the last batch.
+        """
+        self._device.begin()
+        try:
+            keys = self._model.gradient.next_keys(self.n_steps)
+            starts = [[part.start] for part in self._parts]
+            self._write(order, np.concatenate([starts, keys], axis=1), self._scalars(lrs))
+            for size in self._sizes:
+                self._replays[size]()
+            losses, counts = (to_numpy(log).tolist() for log in (self._losses, self._counts))
+        finally:
+            self._device.end()
+        if self._rows.weight is None:
+            counts = list(map(float, self._sizes))
+        return losses, counts, self._X[: self._sizes[-1], ...]
+
+    def _allocate(self, n_scalars: int, n_layers: int) -> None:
+        """Make every array that a captured step reads or writes, besides those of the layers."""
+        new, rows, n = self._model.backend.zeros, self._rows, self.n_steps
+        int64, largest = self._model.backend.xp.int64, max(self._sizes)
+        self._order = new(rows.n_rows, dtype=int64)
+        self._cursor = new(1, dtype=int64)
+        self._tables = new(n, 1 + n_layers, dtype=int64), new(n, n_scalars)
+        self._now = new(1 + n_layers, dtype=int64), new(n_scalars)
+        self._losses, self._counts = new(n), new(n)
+        self._X = new(largest, *rows.X.shape[1:])
+        self._y = new(largest, *rows.y.shape[1:], dtype=rows.y.dtype)
+        columns = () if rows.columns is None else rows.columns
+        self._columns = [self._model.backend.asarray(column) for column in columns]
+        self._weight = None if rows.weight is None else new(largest, dtype=rows.weight.dtype)
+
+    def _capture(self) -> dict[int, Replay]:
+        """A replay for each size of a batch; the model and the optimizer's state stay as they are.
+
+        The largest batch comes first: buffers that grow later would leave a graph with old ones.
+        """
+        model, xp = self._model, self._ops.xp
+        changed = [model.theta, model.grad, model.statistics, *self._state.slots]
+        before = [xp.asarray(array, copy=True) for array in changed]
+        replays = {}
+        self._device.begin()
+        try:
+            self._cursor[...] = -1
+            for size in sorted(set(self._sizes), reverse=True):
+                for _ in range(WARM_UP):
+                    self._step(size)
+                    self._cursor[...] = -1
+                replays[size] = self._device.capture(partial(self._step, size))
+                self._cursor[...] = -1
+        finally:
+            for array, old in zip(changed, before, strict=True):
+                array[...] = old
+            model.gradient.read_keys(None)
+            self._device.end()
+        return replays
+
+    def _step(self, size: int) -> None:
+        """One step on ``size`` rows, by what lies on the device alone."""
+        model, how, ops = self._model, self._how, self._ops
+        ops.advance(self._cursor, self._tables, self._now)
+        start, *keys = (self._now[0][i : i + 1] for i in range(self._now[0].shape[0]))
+        model.gradient.read_keys(keys)
+        rows, at = self._rows, (self._order, start)
+        X = ops.take_batch(rows.X, *at, self._X[:size, ...], self._columns)
+        y = ops.take_batch(rows.y, *at, self._y[:size, ...])
+        weight = None
+        if self._weight is not None:
+            weight = ops.take_batch(rows.weight, *at, self._weight[:size])
+        ops.record(self._losses, self._cursor, model.gradient(how.loss, X, y, weight))
+        if weight is not None:
+            ops.record(self._counts, self._cursor, ops.xp.sum(weight))
+        update_gradient(how, model.theta, model.grad, model.network.layout.weights)
+        scalars = tuple(self._now[1][i : i + 1] for i in range(self._now[1].shape[0]))
+        how.optimizer.update(model.theta, model.grad, self._state, scalars)
+
+    def _scalars(self, lrs: Sequence[float]) -> HostArray:
+        """The optimizer's scalars of every step, by the code of the plain path."""
+        rows = []
+        for lr in lrs:
+            self._state.step += 1
+            rows.append(self._how.optimizer.scalars(self._state, lr))
+        return np.asarray(rows, dtype=np.float64)
+
+    def _write(self, order: HostArray | None, places: HostArray, scalars: HostArray) -> None:
+        """Bring an epoch's order and tables to the device, and go back to its beginning."""
+        backend = self._model.backend
+        order = np.arange(self._rows.n_rows) if order is None else order
+        self._order[...] = backend.asarray(order.astype(np.int64))
+        self._tables[0][...] = backend.asarray(places.astype(np.int64))
+        self._tables[1][...] = backend.asarray(scalars.astype(backend.dtype_name))
+        self._cursor[...] = -1
+
+
+def update_gradient(how: Stepping, theta: Array, grad: Array, weights: slice) -> None:
+    """Add the penalty's gradient, then clip: what comes between backward and the update."""
+    if how.penalty is not None:
+        how.penalty.add_grad(theta[weights], grad[weights])
+    if how.clip is not None:
+        how.clip.apply(grad)
+
+
+def why_not_captured(backend: Backend, rows: Rows) -> str:
+    """Why steps cannot be captured into CUDA graphs; empty if they can."""
+    if backend.name != "cupy":
+        return f"CUDA graphs are for the backend 'cupy', and this is {backend.name!r}"
+    if importlib.util.find_spec("nvmath") is None:
+        return "CuPy's own products cannot be captured: pip install nvmath-python"
+    if isinstance(rows.X, np.memmap):
+        return "the rows of X come from a file batch by batch"
+    return ""
+
+
+def engine_for(
+    model: Steppable, rows: Rows, how: Stepping, state: OptimizerState
+) -> tuple[CapturedSteps | None, str]:
+    """The captured steps, or ``None`` for the plain path; and a word for the history.
+
+    Raises:
+        ArgumentError: if ``engine="graph"`` is asked for where it cannot be.
+    """
+    if how.engine == "eager":
+        return None, "eager"
+    reason = why_not_captured(model.backend, rows)
+    if not reason:
+        try:
+            return CapturedSteps(model, rows, how, state, CudaCapture()), "graph"
+        except RuntimeError as error:  # what a user's own loss does may not be for graphs
+            reason = f"a step could not be captured: {error}"
+            if how.engine is None:
+                message = f"{reason}; training goes on with engine='eager'"
+                warnings.warn(message, FallbackWarning, stacklevel=4)
+    if how.engine == "graph":
+        raise ArgumentError(f"engine must be 'eager' here; got 'graph'. {reason}.")
+    return None, f"eager: {reason}"
