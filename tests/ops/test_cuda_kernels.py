@@ -9,6 +9,7 @@ import ctypes
 import math
 import shutil
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from test_faster_operations import LOSSES, SCALARS, SLOPES, UPDATES, VALUES, cou
 
 from xpnet.ops.cuda import sources
 from xpnet.ops.cuda.gemm import Cublas, as_columns
+from xpnet.ops.cuda.proof import prove
 from xpnet.ops.cuda.translate import translate
 from xpnet.ops.reference import Operations
 from xpnet.ops.rules import activations, optimizers
@@ -286,3 +288,11 @@ def test_the_numbers_are_those_of_the_bindings():
     assert kind.COMPUTE_64F == gemm._COMPUTE_FLOAT64
     assert (bindings.Operation.N, bindings.Operation.T) == (0, 1)
     assert bindings.GemmAlgo.DEFAULT == gemm._ANY_ALGORITHM
+
+
+def test_kernels_are_proven_before_use_and_a_wrong_one_is_found():
+    ops = cuda_operations()
+    prove(ops, np)
+
+    with pytest.raises(RuntimeError, match="gives other numbers than the plain operation"):
+        prove(replace(ops, launch=lambda *arguments: None), np)

@@ -9,7 +9,7 @@ import warnings
 
 import numpy as np
 
-from xpnet.backend import Array, namespace_of
+from xpnet.backend import Array, Namespace, namespace_of
 from xpnet.errors import FallbackWarning
 from xpnet.ops.host import HostOperations
 from xpnet.ops.reference import Operations
@@ -47,10 +47,7 @@ def _choose(array: Array) -> Operations:
     if not isinstance(array, np.ndarray):
         xp = namespace_of(array)
         if type(array).__module__.partition(".")[0] == "cupy":
-            # By name: nobody else needs to load it.
-            cuda = importlib.import_module("xpnet.ops.cuda.operations")
-            on_device: Operations = cuda.CudaOperations(xp, product=cuda.product_of_own())
-            return on_device
+            return _cuda(xp)
         return Operations(xp)
     reason = why_not_compiled()
     if reason:
@@ -68,3 +65,20 @@ def _choose(array: Array) -> Operations:
         return HostOperations(np, f"Numba cannot be used: {error}")
     operations: Operations = compiled.CompiledOperations(np)
     return operations
+
+
+def _cuda(xp: Namespace) -> Operations:
+    """Kernels for CuPy arrays, if they work on this device; else CuPy's own operations."""
+    # By name: nobody else needs to load them.
+    cuda = importlib.import_module("xpnet.ops.cuda.operations")
+    on_device: Operations = cuda.CudaOperations(xp, product=cuda.product_of_own())
+    try:
+        cuda.prove(on_device, xp)
+    except Exception as error:  # a compiler, a driver or a device may fail in its own way
+        warnings.warn(
+            f"xpnet's CUDA kernels do not work here ({error}); CuPy computes without them.",
+            FallbackWarning,
+            stacklevel=4,
+        )
+        return Operations(xp)
+    return on_device

@@ -15,11 +15,12 @@ from xpnet.errors import dtype_name, require
 from xpnet.ops.cuda import sources
 from xpnet.ops.cuda.gemm import product_of_own
 from xpnet.ops.cuda.launch import Launch, launch
+from xpnet.ops.cuda.proof import prove
 from xpnet.ops.cuda.sources import ROWS, Kernel
 from xpnet.ops.reference import Operations, Precision, Rule
 from xpnet.ops.rules.activations import identity
 
-__all__ = ["CudaOperations", "product_of_own"]
+__all__ = ["CudaOperations", "product_of_own", "prove"]
 
 THREADS = 256
 """The threads of a block of an elementwise kernel."""
