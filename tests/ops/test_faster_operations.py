@@ -291,6 +291,44 @@ def test_large_arrays_are_shared_out_and_give_the_same(monkeypatch, ops):
     np.testing.assert_allclose(shared_sums, sums, rtol=1e-5, atol=1e-4)
 
 
+def skip_on_a_device(ops):
+    if not isinstance(ops, HostOperations) and not hasattr(ops, "plain"):
+        pytest.skip("kernels on a device rest on the checks at the door of fit and its like")
+
+
+def test_shapes_that_do_not_fit_are_refused_or_broadcast_as_numpy_does(ops):
+    """A compiled loop looks at no bounds inside: beyond them would be somebody else's memory."""
+    skip_on_a_device(ops)
+    x, short, b = matrix("float32"), matrix("float32")[:5].copy(), matrix("float32")[0]
+    few = b[:3].copy()
+    for call in (
+        lambda: ops.apply(losses.square, x, short),
+        lambda: ops.chain(activations.tanh_slope, x, short),
+        lambda: ops.chain_and_sum(activations.tanh_slope, x, short, b.copy()),
+        lambda: ops.shift_and_apply(activations.relu, x.copy(), few),
+        lambda: ops.shift(x.copy(), few),
+        lambda: ops.update(optimizers.sgd, (b.copy(),), (few,), (0.1,)),
+        lambda: ops.update(optimizers.momentum, (b.copy(), few.copy()), (b,), (0.1, 0.9)),
+        lambda: ops.batch_norm(x, few, few, 1e-5),
+        lambda: ops.softmax_cross_entropy(x, np.zeros(3, np.int64), 0.1),
+    ):
+        with pytest.raises(ValueError, match=r"broadcast|shape|match"):
+            call()
+    row = ops.apply(losses.square, x, x[:1].copy())
+    close(row, (x - x[:1]) * (x - x[:1]), "float32")
+
+
+@pytest.mark.parametrize("label", [-1, N, 10**6])
+def test_a_label_out_of_range_touches_no_other_memory(label, ops):
+    skip_on_a_device(ops)
+    z, target = matrix("float64"), np.zeros(M, np.int64)
+    target[3] = label
+    expected = REFERENCE.softmax_cross_entropy(z, target, 0.1)
+    actual = ops.softmax_cross_entropy(z, target, 0.1)
+    np.testing.assert_allclose(actual[0], expected[0])
+    np.testing.assert_allclose(actual[1], expected[1], atol=1e-15)
+
+
 def test_ordinary_arrays_are_not_left_to_numpy(monkeypatch, ops):
     """A loop that refuses what it was made for would still give the right numbers, slowly."""
     if isinstance(ops, HostOperations):

@@ -2,8 +2,8 @@
 
 Each function here makes the loop of one rule for one floating type. A loop takes C-contiguous
 arrays of that type, then the rule's scalars as one tuple of floats, and refuses anything else with
-a `TypeError` before it begins. It does not hold the interpreter's lock, so that several
-threads may run parts of it.
+a `TypeError` before it begins; so it does shapes that do not fit, since inside it looks at no
+bounds. It does not hold the interpreter's lock, so that several threads may run parts of it.
 """
 
 from __future__ import annotations
@@ -89,6 +89,8 @@ def apply_to_one(rule: Rule, dtype: Any, ndim: int, n_scalars: int) -> Loop:
 
     @compiled(dtype, Given(ndim), ndim, numbers(dtype, n_scalars))
     def loop(x: Any, out: Any, scalars: Any) -> None:
+        if x.shape != out.shape:
+            raise TypeError
         x, out = x.ravel(), out.ravel()
         for i in range(x.size):
             out[i] = f(scalar_math, x[i], *scalars)
@@ -102,6 +104,8 @@ def apply_to_two(rule: Rule, dtype: Any, ndim: int, n_scalars: int) -> Loop:
 
     @compiled(dtype, Given(ndim), Given(ndim), ndim, numbers(dtype, n_scalars))
     def loop(x: Any, y: Any, out: Any, scalars: Any) -> None:
+        if x.shape != out.shape or y.shape != out.shape:
+            raise TypeError
         x, y, out = x.ravel(), y.ravel(), out.ravel()
         for i in range(x.size):
             out[i] = f(scalar_math, x[i], y[i], *scalars)
@@ -115,6 +119,8 @@ def shift_and_apply(rule: Rule, dtype: Any, ndim: int, n_scalars: int) -> Loop:
 
     @compiled(dtype, ndim, Given(1), numbers(dtype, n_scalars))
     def loop(z: Any, bias: Any, scalars: Any) -> None:
+        if bias.size != z.shape[1]:
+            raise TypeError
         for i in range(z.shape[0]):
             for j in range(z.shape[1]):
                 z[i, j] = f(scalar_math, z[i, j] + bias[j], *scalars)
@@ -128,6 +134,8 @@ def chain(rule: Rule, dtype: Any, ndim: int, n_scalars: int) -> Loop:
 
     @compiled(dtype, Given(ndim), Given(ndim), ndim, numbers(dtype, n_scalars))
     def loop(dy: Any, x: Any, out: Any, scalars: Any) -> None:
+        if dy.shape != out.shape or x.shape != out.shape:
+            raise TypeError
         dy, x, out = dy.ravel(), x.ravel(), out.ravel()
         for i in range(x.size):
             out[i] = dy[i] * f(scalar_math, x[i], *scalars)
@@ -141,6 +149,8 @@ def chain_and_sum(rule: Rule, dtype: Any, ndim: int, n_scalars: int) -> Loop:
 
     @compiled(dtype, Given(ndim), Given(ndim), ndim, 1, numbers(dtype, n_scalars))
     def loop(dy: Any, x: Any, out: Any, sums: Any, scalars: Any) -> None:
+        if dy.shape != out.shape or x.shape != out.shape or sums.size != x.shape[1]:
+            raise TypeError
         sums[:] = 0
         for i in range(x.shape[0]):
             for j in range(x.shape[1]):
@@ -164,22 +174,32 @@ def update(rule: Rule, dtype: Any, n_targets: int, n_inputs: int, n_scalars: int
             a[i] = f(scalar_math, a[i], *scalars)
 
     def one_by_one(a: Any, g: Any, scalars: Any) -> None:
+        if g.size != a.size:
+            raise TypeError
         for i in range(a.size):
             a[i] = f(scalar_math, a[i], g[i], *scalars)
 
     def two(a: Any, b: Any, g: Any, scalars: Any) -> None:
+        if b.size != a.size or g.size != a.size:
+            raise TypeError
         for i in range(a.size):
             a[i], b[i] = f(scalar_math, a[i], b[i], g[i], *scalars)
 
     def three(a: Any, b: Any, c: Any, g: Any, scalars: Any) -> None:
+        if b.size != a.size or c.size != a.size or g.size != a.size:
+            raise TypeError
         for i in range(a.size):
             a[i], b[i], c[i] = f(scalar_math, a[i], b[i], c[i], g[i], *scalars)
 
     def three_by_two(a: Any, b: Any, c: Any, d: Any, g: Any, scalars: Any) -> None:
+        if b.size != a.size or c.size != a.size or d.size != a.size or g.size != a.size:
+            raise TypeError
         for i in range(a.size):
             a[i], b[i], c[i] = f(scalar_math, a[i], b[i], c[i], d[i], g[i], *scalars)
 
     def four(a: Any, b: Any, c: Any, d: Any, g: Any, scalars: Any) -> None:
+        if b.size != a.size or c.size != a.size or d.size != a.size or g.size != a.size:
+            raise TypeError
         for i in range(a.size):
             a[i], b[i], c[i], d[i] = f(scalar_math, a[i], b[i], c[i], d[i], g[i], *scalars)
 

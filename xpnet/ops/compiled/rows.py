@@ -1,7 +1,7 @@
 """The loops that are not elementwise, over the rows of a matrix.
 
 As in `xpnet.ops.compiled.loops` each is made for one floating type, takes C-contiguous arrays of it
-and refuses anything else with a `TypeError` before it begins.
+and refuses anything else, and shapes that do not fit, with a `TypeError` before it begins.
 """
 
 from __future__ import annotations
@@ -28,6 +28,8 @@ def column_sum(dtype: Any) -> Loop:
 
     @compiled(dtype, Given(2), 1)
     def loop(x: Any, out: Any) -> None:
+        if out.size != x.shape[1]:
+            raise TypeError
         out[:] = 0
         for i in range(x.shape[0]):
             for j in range(x.shape[1]):
@@ -63,6 +65,11 @@ def cross_entropy_of_indices(dtype: Any) -> Loop:
     @compiled(dtype, Given(2), INDICES, 2, number, reorder=True)
     def loop(z: Any, target: Any, out: Any, scale: Any) -> Any:
         m, n = z.shape
+        if out.shape != z.shape or target.size != m or n == 0:
+            raise TypeError
+        for i in range(m):
+            if target[i] < 0 or target[i] >= n:
+                raise TypeError
         loss = 0.0
         height = max(BLOCK // n, 1)
         for start in range(0, m, height):
@@ -92,6 +99,8 @@ def cross_entropy_of_rows(dtype: Any) -> Loop:
     @compiled(dtype, Given(2), Given(2), Given(1), 2, reorder=True)
     def loop(z: Any, target: Any, scale: Any, out: Any) -> Any:
         m, n = z.shape
+        if out.shape != z.shape or target.shape != z.shape or scale.size != m or n == 0:
+            raise TypeError
         loss = 0.0
         height = max(BLOCK // n, 1)
         for start in range(0, m, height):
@@ -127,6 +136,10 @@ def batch_norm(dtype: Any) -> Loop:
         x: Any, scale: Any, shift: Any, eps: Any, y: Any, x_hat: Any, mean: Any, var: Any
     ) -> None:
         m, n = x.shape
+        if y.shape != x.shape or x_hat.shape != x.shape:
+            raise TypeError
+        if not n == scale.size == shift.size == mean.size == var.size:
+            raise TypeError
         mean[:] = 0
         var[:] = 0
         for i in range(m):
@@ -161,6 +174,10 @@ def batch_norm_backward(dtype: Any) -> Loop:
         dy: Any, x_hat: Any, scale: Any, var: Any, eps: Any, d_scale: Any, d_shift: Any, dx: Any
     ) -> None:
         m, n = dy.shape
+        if x_hat.shape != dy.shape or dx.shape != dy.shape:
+            raise TypeError
+        if not n == scale.size == var.size == d_scale.size == d_shift.size:
+            raise TypeError
         d_scale[:] = 0
         d_shift[:] = 0
         for i in range(m):
