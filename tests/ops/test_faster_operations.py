@@ -348,6 +348,7 @@ def test_ordinary_arrays_are_not_left_to_numpy(monkeypatch, ops):
     )
     out, rows = np.empty_like(x), np.full((M, N), 1 / N, "f")
     ops.apply(activations.elu, x, scalars=(0.5,), out=out)
+    ops.apply(activations.relu, dy, out=dy)
     ops.apply(losses.square, x, dy)
     ops.chain(activations.tanh_slope, dy, x)
     ops.chain_and_sum(activations.tanh_slope, dy, x, sums)

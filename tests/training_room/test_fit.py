@@ -307,3 +307,18 @@ def test_regression_finds_the_line(rng, place):
     model.fit(X, y, loss=HalfMSE(), optimizer=xpnet.SGD(0.1), epochs=60, progress=False)
     assert model.evaluate(X, y, metrics=[xpnet.metrics.r2])["r2"] > 0.999999
     np.testing.assert_allclose(place.host(model.theta), [2.0, -1.0, 0.5], atol=1e-4)
+
+
+def test_a_batch_in_which_no_row_counts_changes_nothing():
+    X, y = np.random.default_rng(0).normal(size=(40, 3)), np.arange(40) % 2
+    weight = np.zeros(40)
+    weight[:10] = 1.0
+    model = MLP(3, [5], 2)
+    settings = {
+        "loss": CrossEntropy(),
+        "optimizer": xpnet.SGD(lr=0.1),
+        "epochs": 2,
+        "progress": False,
+    }
+    history = model.fit(X, y, batch_size=4, sample_weight=weight, **settings)
+    assert np.all(np.isfinite(history["loss"]))

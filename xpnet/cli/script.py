@@ -38,4 +38,4 @@ def _from_script(trace: TracebackType | None, path: Path) -> TracebackType | Non
     at = trace
     while at is not None and at.tb_frame.f_code.co_filename != str(path):
         at = at.tb_next
-    return at or trace
+    return at

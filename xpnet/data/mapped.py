@@ -62,7 +62,8 @@ class RowReader:
         size, into = X.itemsize * X.shape[1], out.view(np.uint8).reshape(-1)
         starts = (self._first + np.asarray(rows, np.int64) * X.strides[0]).tolist()
         for index, start in enumerate(starts):
-            os.preadv(self._file, [into[index * size : (index + 1) * size].data], start)
+            if os.preadv(self._file, [into[index * size : (index + 1) * size].data], start) != size:
+                raise OSError(f"{X.filename!r} became shorter while it was read")
         return out
 
 

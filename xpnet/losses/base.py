@@ -161,7 +161,9 @@ def row_scale(output: Array, weight: Array | None) -> Any:
     if weight is None:
         return 1.0 / output.shape[0]
     column = as_rows(weight, output, 1)
-    return column / namespace_of(output).sum(column)
+    xp = namespace_of(output)
+    total = xp.sum(column)  # 0 where no row of a batch counts: then neither does the batch
+    return column / xp.where(total > 0.0, total, xp.ones_like(total))
 
 
 def as_rows(target: Array, output: Array, width: int) -> Array:

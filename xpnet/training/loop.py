@@ -228,7 +228,8 @@ class _Epoch:
 def _mean(values: list[float], counts: list[Any]) -> float:
     """The mean of the batches' losses, each by its rows or by the sum of their weights."""
     shares = [float(count) for count in counts]
-    return sum(v * c for v, c in zip(values, shares, strict=True)) / sum(shares)
+    total = sum(v * c for v, c in zip(values, shares, strict=True))
+    return total / (sum(shares) or 1.0)  # no weight at all: no loss
 
 
 def measure(

@@ -139,7 +139,8 @@ def _shares(rows: Rows, chunk: int) -> list[float]:
         return [(part.stop - part.start) / rows.n_rows for part in parts]
     xp = namespace_of(rows.weight)
     sums = [float(xp.sum(rows.weight[part])) for part in parts]
-    return [part / sum(sums) for part in sums]
+    total = sum(sums)
+    return [part / total for part in sums]
 
 
 def require_statistics(model: Model) -> None:

@@ -9,6 +9,7 @@ bounds. It does not hold the interpreter's lock, so that several threads may run
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 from zlib import crc32
@@ -17,6 +18,7 @@ import numba
 import numpy as np
 from numba import types
 
+from xpnet import random
 from xpnet.ops import rules
 from xpnet.ops.compiled import scalar_math
 from xpnet.ops.compiled.typed_rule import typed_rule
@@ -32,12 +34,12 @@ class Given(NamedTuple):
 
 
 OPTIONS: dict[str, Any] = {
-    "cache": True,
     "nogil": True,
     "error_model": "numpy",  # else every division is a branch, and nothing vectorizes
 }
 FINGERPRINT = crc32(
-    b"".join(
+    Path(random.__file__).read_bytes()
+    + b"".join(
         path.read_bytes()
         for folder in (Path(__file__).parent, Path(rules.__file__).parent)
         for path in sorted(folder.glob("*.py"))
@@ -66,7 +68,11 @@ def compiled(dtype: Any, *parameters: Any, reorder: bool = False) -> Callable[[L
     def make(loop: Any) -> Loop:
         # The files of the cache are called by it, and Numba looks only at this file for changes.
         loop.__qualname__ += f"-{FINGERPRINT:08x}"
-        done: Loop = numba.njit([tuple(kinds)], fastmath=fastmath, **OPTIONS)(loop)
+        build = partial(numba.njit, [tuple(kinds)], fastmath=fastmath, **OPTIONS)
+        try:
+            done: Loop = build(cache=True)(loop)
+        except RuntimeError:  # no folder that can be written: compile, and forget
+            done = build()(loop)
         return done
 
     return make
@@ -161,7 +167,9 @@ def chain_and_sum(rule: Rule, dtype: Any, ndim: int, n_scalars: int) -> Loop:
     return loop
 
 
-def update(rule: Rule, dtype: Any, n_targets: int, n_inputs: int, n_scalars: int) -> Loop:
+def update(  # long: a loop for each number of arrays
+    rule: Rule, dtype: Any, n_targets: int, n_inputs: int, n_scalars: int
+) -> Loop:
     """``targets ← rule(*targets, *inputs)``, for flat arrays and the counts that rules have.
 
     Raises:

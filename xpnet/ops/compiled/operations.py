@@ -72,9 +72,12 @@ class CompiledOperations(Operations):
     ) -> Array:
         """See `Operations.apply`."""
         x = arrays[0]
-        if out is x and len(arrays) == 1:  # a loop between an array and itself is not vectorized
-            self.update(rule, arrays, (), scalars)
-            return x
+        if (
+            out is not None and out is x and len(arrays) == 1
+        ):  # a loop between an array and itself is not vectorized
+            flat = out.reshape(-1) if out.flags.c_contiguous else out
+            self.update(rule, (flat,), (), scalars)
+            return out
         if out is None:
             out = np.empty_like(x)
         make = loops.apply_to_one if len(arrays) == 1 else loops.apply_to_two

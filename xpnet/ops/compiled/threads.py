@@ -33,6 +33,7 @@ def share(loop: Loop, arrays: Sequence[Any], *rest: Any) -> list[Any]:
     Returns:
         What the loop returned for each piece.
     """
+    _require_same_length(arrays)
     if n_threads() == 1:
         return [loop(*arrays, *rest)]
     others = [_pool(os.getpid()).submit(loop, *piece, *rest) for piece in _pieces(arrays)[1:]]
@@ -42,6 +43,7 @@ def share(loop: Loop, arrays: Sequence[Any], *rest: Any) -> list[Any]:
 
 def share_sums(loop: Loop, arrays: Sequence[Any], sums: Any, *rest: Any) -> None:
     """``loop(*arrays, sums, *rest)`` likewise, where the loop fills ``sums`` over the rows."""
+    _require_same_length(arrays)
     if n_threads() == 1:
         loop(*arrays, sums, *rest)
         return
@@ -61,6 +63,12 @@ def share_sums(loop: Loop, arrays: Sequence[Any], sums: Any, *rest: Any) -> None
 def _pool(pid: int) -> ThreadPoolExecutor:
     """The helpers of one process: a forked one must not wait for threads that stayed behind."""
     return ThreadPoolExecutor(n_threads() - 1, thread_name_prefix="xpnet")
+
+
+def _require_same_length(arrays: Sequence[Any]) -> None:
+    """Refuse arrays that cutting would make fit: a loop sees only its own piece."""
+    if any(len(array) != len(arrays[0]) for array in arrays):
+        raise TypeError
 
 
 def _pieces(arrays: Sequence[Any]) -> list[list[Any]]:
