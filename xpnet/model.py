@@ -17,6 +17,7 @@ from xpnet.initializers import Initializer
 from xpnet.layers import Activation, BatchNorm, Dense, Dropout, Layer
 from xpnet.layers.dense import default_init
 from xpnet.losses import Loss
+from xpnet.losses.base import check_weight
 from xpnet.minimize.method import Method
 from xpnet.network import Network
 from xpnet.ops.reference import Precision
@@ -173,13 +174,16 @@ class Sequential:
             overwrites: copy it to keep it.
 
         Raises:
-            ArgumentError: if ``X`` or ``y`` is not what the network and the loss take.
+            ArgumentError: if ``X``, ``y`` or ``weight`` is not what the network and the loss take.
         """
         if check:
             require_type(loss, Loss, "loss")
             X = checked_features(self, X)
             y = as_array(y)
             loss.check(y, self.n_out, X.shape[0])
+            if weight is not None:
+                weight = as_array(weight)
+                check_weight(weight, X.shape[0], "weight")
         weight = None if weight is None else self.backend.asarray(weight, self.backend.dtype)
         return self.gradient(loss, self._moved(X), self.backend.asarray(y), weight), self._grad
 

@@ -278,3 +278,18 @@ def test_summary_counts_every_parameter():
     text = MLP(784, [200, 100], 10, batch_norm=True, dropout=0.5).summary()
     assert "178,410" in text
     assert "BatchNorm(momentum=0.9, eps=1e-05)" in text
+
+
+@pytest.mark.parametrize(
+    ("weight", "says"),
+    [
+        (-np.ones(4), "weight must be at least 0"),
+        (np.ones(3), r"weight must have the shape \(4,\)"),
+        (np.full(4, np.nan), "weight must be finite"),
+        (np.zeros(4), "weight must not be all 0"),
+    ],
+)
+def test_weights_of_a_step_by_hand_are_checked(weight, says):
+    model = MLP(2, [3], 2)
+    with pytest.raises(ArgumentError, match=says):
+        model.value_and_grad(np.ones((4, 2)), np.zeros(4, int), CrossEntropy(), weight=weight)

@@ -261,3 +261,12 @@ BAD = {
 def test_bad_input_is_refused(message):
     with pytest.raises(ArgumentError, match=message):
         BAD[message]()
+
+
+def test_two_layers_of_one_model_can_be_swapped():
+    model = MLP(3, [3, 3], 3)
+    views = model.layout.views(model.theta)
+    first, second = views["layers.0.weight"].copy(), views["layers.1.weight"].copy()
+    copy_layers(model, model, {0: 1, 1: 0})
+    np.testing.assert_array_equal(views["layers.0.weight"], second)
+    np.testing.assert_array_equal(views["layers.1.weight"], first)

@@ -46,6 +46,7 @@ def copy_layers(
         shapes = _shapes(source, a), _shapes(target, b)
         rule = f"be like the source's layers.{a}, with {_told(shapes[0])}"
         require(shapes[0] == shapes[1], f"the target's layers.{b}", rule, _told(shapes[1]))
+    copies = []  # all are read before one is written: the two models may be one
     for a, b in pairs.items():
         for from_layout, to_layout, from_vector, to_vector in (
             (source.layout, target.layout, source.theta, target.theta),
@@ -58,8 +59,9 @@ def copy_layers(
         ):
             written = _of_layer(to_layout, to_vector, b)
             for name, view in _of_layer(from_layout, from_vector, a).items():
-                host = to_numpy(view)
-                written[name][...] = target.backend.asarray(host, target.backend.dtype)
+                copies.append((written[name], to_numpy(view).copy()))
+    for view, host in copies:
+        view[...] = target.backend.asarray(host, target.backend.dtype)
 
 
 def first_layers(model: Sequential, n: int) -> Sequential:
