@@ -287,6 +287,16 @@ def _array_type(name: str) -> type:
     return type(importlib.import_module(name).empty(0))
 
 
+def copied(x: Array) -> Array:
+    """An array of its own with the numbers of ``x``, where ``x`` lies.
+
+    >>> x = np.zeros(2)
+    >>> copied(x) is x
+    False
+    """
+    return namespace_of(x).asarray(x, copy=True)
+
+
 def _is_host(x: object) -> bool:
     """Whether ``x`` is data in host memory that NumPy can read without help."""
     return isinstance(x, (np.ndarray, np.generic, list, tuple, int, float, bool))

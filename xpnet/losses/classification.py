@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from xpnet.activations import Softmax
 from xpnet.backend import Array, namespace_of
 from xpnet.errors import require, require_number
 from xpnet.losses.base import (
@@ -108,9 +109,7 @@ class CrossEntropy(Loss):
         """``w_i/Σw (p ⊙ ẏ - p pᵀẏ)`` of each row, with ``p = softmax(z)``; see `Loss`."""
         ops = operations_for(output)
         p = ops.softmax(output)
-        moved = p * d_output
-        along = ops.xp.sum(moved, axis=1, keepdims=True)
-        return (moved - p * along) * row_scale(output, weight)
+        return Softmax().tangent(ops, p, d_output) * row_scale(output, weight)
 
 
 class BinaryCrossEntropy(Loss):

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from xpnet.backend import Array, namespace_of
+from xpnet.backend import Array, copied, namespace_of
 from xpnet.errors import Phrase, dtype_name, require, require_number
 from xpnet.ops import operations_for
 from xpnet.ops.reference import Rule
@@ -36,7 +36,7 @@ class OptimizerState:
 
     def copy(self) -> OptimizerState:
         """A state of its own, whose arrays no step on this one changes."""
-        slots = tuple(namespace_of(slot).asarray(slot, copy=True) for slot in self.slots)
+        slots = tuple(copied(slot) for slot in self.slots)
         return OptimizerState(slots, self.step, self.scalars)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from xpnet.backend import Array, namespace_of
+from xpnet.backend import Array, copied
 from xpnet.errors import ArgumentError, require, require_count
 from xpnet.ops import operations_for
 from xpnet.ops.rules import optimizers as rules
@@ -67,7 +67,7 @@ class UseAverage:
         if self.validation is None:
             return
         model, rows = run.model, run.rows
-        kept = [_copy(vector) for vector in (model.theta, model.statistics)]
+        kept = [copied(vector) for vector in (model.theta, model.statistics)]
         model.theta[...] = mean
         recompute_on_rows(model, rows)
         measured = model.evaluate(*self.validation, metrics=self.metrics)
@@ -79,7 +79,7 @@ class UseAverage:
     def finish(self, run: Run) -> None:
         """Put θ̂ and its statistics into the model."""
         mean = _average_of(run)
-        self.theta, self.state = _copy(run.model.theta), run.state
+        self.theta, self.state = copied(run.model.theta), run.state
         run.model.theta[...] = mean
         recompute_on_rows(run.model, run.rows)
 
@@ -134,7 +134,7 @@ class StochasticWeightAveraging:
         theta = run.model.theta
         self.n_averaged += 1
         if self.n_averaged == 1:
-            self._mean = _copy(theta)
+            self._mean = copied(theta)
             return
         new = 1.0 / self.n_averaged
         operations_for(theta).update(rules.average, (self._mean,), (theta,), (1.0 - new, new))
@@ -156,7 +156,3 @@ def _average_of(run: Run) -> Array:
             "Write optimizer=Averaged(SGD(lr=0.1))."
         )
     return optimizer.mean(run.state)
-
-
-def _copy(x: Array) -> Array:
-    return namespace_of(x).asarray(x, copy=True)

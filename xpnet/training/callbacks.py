@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from xpnet.backend import Array, namespace_of
+from xpnet.backend import copied
 from xpnet.errors import require, require_count, require_number, unknown_name
 from xpnet.training.history import History
 
@@ -86,7 +86,7 @@ class EarlyStopping:
             self._best, self._best_epoch = math.inf, 1
         if run.epoch == 1 or value < self._best - self.min_delta:
             self._best, self._best_epoch = value, run.epoch
-            self._theta, self._statistics = _copy(run.model.theta), _copy(run.model.statistics)
+            self._theta, self._statistics = copied(run.model.theta), copied(run.model.statistics)
         if run.epoch - self._best_epoch < self.patience:
             return False
         run.history.stopped = (
@@ -129,7 +129,3 @@ def check_functions(items: Sequence[Any], argument: str) -> None:
     for item in items:
         ok = callable(item) and not isinstance(item, type)
         require(ok, argument, "hold functions, or objects that are called", item)
-
-
-def _copy(x: Array) -> Array:
-    return namespace_of(x).asarray(x, copy=True)

@@ -15,7 +15,7 @@ from xpnet.minimize.dense import require_dense_fits
 from xpnet.minimize.method import Method
 from xpnet.training.callbacks import Callback, Run, check_functions
 from xpnet.training.history import History
-from xpnet.training.loop import Metric, Trainable, any_stops, measure
+from xpnet.training.loop import Metric, Trainable, any_stops, finish, measure
 from xpnet.training.objective import NetworkObjective, require_statistics
 from xpnet.training.progress import printer
 from xpnet.training.rows import Rows
@@ -100,9 +100,7 @@ def train_full_batch(
     model.theta[...] = result.x
     history.stopped = history.stopped or result.reason.value
     if len(history):
-        for callback in how.callbacks:
-            if hasattr(callback, "finish"):
-                callback.finish(watch.run)
+        finish(how.callbacks, watch.run)
     return history
 
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol, get_args
 
 import numpy as np
 
-from xpnet.backend import Array, HostArray, namespace_of
+from xpnet.backend import Array, HostArray, copied, namespace_of
 from xpnet.errors import NonFiniteError, require, require_count, require_type, unknown_name
 from xpnet.layers import BatchNorm
 from xpnet.losses import Loss
@@ -121,15 +121,20 @@ def train(
         if any_stops(how.callbacks, run):
             history.stopped = history.stopped or f"a callback stopped training in epoch {epoch}"
             break
-    for callback in how.callbacks:
-        if hasattr(callback, "finish"):
-            callback.finish(run)
+    finish(how.callbacks, run)
     return history
 
 
 def any_stops(callbacks: Sequence[Callback], run: Run) -> bool:
     """Call every callback, also after one has asked to stop."""
     return sum(bool(callback(run)) for callback in callbacks) > 0
+
+
+def finish(callbacks: Sequence[Callback], run: Run) -> None:
+    """Let every callback that has something to do at the end do it."""
+    for callback in callbacks:
+        if hasattr(callback, "finish"):
+            callback.finish(run)
 
 
 class _Epoch:
@@ -147,7 +152,7 @@ class _Epoch:
         self.captured = captured
         self.model, self.rows, self.how, self.state, self.epoch = model, rows, how, state, epoch
         self.xp = namespace_of(model.theta)
-        self.good = [self.xp.asarray(x, copy=True) for x in (model.theta, model.statistics)]
+        self.good = [copied(x) for x in (model.theta, model.statistics)]
 
     def run(self, rng: np.random.Generator) -> tuple[dict[str, float], float]:
         """Take every step; return the epoch's number, mean loss and penalty, and the last lr."""

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from xpnet.backend import Array, namespace_of
+from xpnet.backend import Array, copied, namespace_of
 from xpnet.errors import Phrase, require, require_count, require_type
 from xpnet.layers import BatchNorm
 from xpnet.layers.base import Views
@@ -55,7 +55,7 @@ class NetworkObjective:
         require_count(chunk_rows, "chunk_rows")
         self.penalty = Penalty(l2=l2)
         network, self._backend = model.network, model.backend
-        statistics = namespace_of(model.statistics).asarray(model.statistics, copy=True)
+        statistics = copied(model.statistics)
         require_statistics(model)
         self._network, self._rows, self._loss = network, rows, loss
         self._contexts = network.contexts(self._backend, statistics, reuse=True)

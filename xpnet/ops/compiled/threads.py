@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
 from itertools import pairwise
 from typing import Any
@@ -33,30 +33,29 @@ def share(loop: Loop, arrays: Sequence[Any], *rest: Any) -> list[Any]:
     Returns:
         What the loop returned for each piece.
     """
-    _require_same_length(arrays)
-    if n_threads() == 1:
-        return [loop(*arrays, *rest)]
-    others = [_pool(os.getpid()).submit(loop, *piece, *rest) for piece in _pieces(arrays)[1:]]
-    first = loop(*_pieces(arrays)[0], *rest)
-    return [first, *(other.result() for other in others)]
+    return _at_once(loop, [(*piece, *rest) for piece in _pieces(arrays)])
 
 
 def share_sums(loop: Loop, arrays: Sequence[Any], sums: Any, *rest: Any) -> None:
     """``loop(*arrays, sums, *rest)`` likewise, where the loop fills ``sums`` over the rows."""
-    _require_same_length(arrays)
-    if n_threads() == 1:
-        loop(*arrays, sums, *rest)
-        return
     pieces = _pieces(arrays)
     partial = np.empty((len(pieces), *sums.shape), sums.dtype)
-    others = [
-        _pool(os.getpid()).submit(loop, *piece, into, *rest)
-        for piece, into in zip(pieces[1:], partial[1:], strict=True)
-    ]
-    loop(*pieces[0], partial[0], *rest)
-    for other in others:
-        other.result()
+    parts = zip(pieces, partial, strict=True)
+    _at_once(loop, [(*piece, into, *rest) for piece, into in parts])
     np.add.reduce(partial, axis=0, out=sums)
+
+
+def _at_once(loop: Loop, calls: list[tuple[Any, ...]]) -> list[Any]:
+    """The loop with each of the arguments, the first here and the others by the helpers.
+
+    It returns or raises only when all have ended: nothing writes to the arrays afterwards.
+    """
+    others = [_pool(os.getpid()).submit(loop, *arguments) for arguments in calls[1:]]
+    try:
+        first = loop(*calls[0])
+    finally:
+        wait(others)
+    return [first, *(other.result() for other in others)]
 
 
 @cache
@@ -65,13 +64,10 @@ def _pool(pid: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(n_threads() - 1, thread_name_prefix="xpnet")
 
 
-def _require_same_length(arrays: Sequence[Any]) -> None:
-    """Refuse arrays that cutting would make fit: a loop sees only its own piece."""
-    if any(len(array) != len(arrays[0]) for array in arrays):
-        raise TypeError
-
-
 def _pieces(arrays: Sequence[Any]) -> list[list[Any]]:
+    """The arrays cut into as many pieces as there are threads; refuses unequal lengths."""
     rows, parts = len(arrays[0]), n_threads()
+    if any(len(array) != rows for array in arrays):
+        raise TypeError  # cut alike they would seem to fit
     cuts = [rows * part // parts for part in range(parts + 1)]
     return [[a[start:stop] for a in arrays] for start, stop in pairwise(cuts)]
