@@ -80,3 +80,9 @@ class PlainStep:
         model, how = self._model, self._how
         update_gradient(how, model.theta, model.grad, model.network.layout.weights)
         how.optimizer.step(model.theta, model.grad, self._state, lr)
+
+    def both(self, X: Array, y: Array, weight: Array | None, lr: float) -> Array:
+        """`gradient`, then `update`."""
+        value = self.gradient(X, y, weight)
+        self.update(lr)
+        return value
