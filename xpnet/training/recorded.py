@@ -22,9 +22,9 @@ MOST_KINDS = 32
 class RecordedStep:
     """`PlainStep`, written down when it is first taken and replayed from then on.
 
-    It gives the same numbers, and spares the time that Python takes between the loops. A step that
-    cannot be written down, because something in it looks at a number to decide what to do, is
-    taken plainly, and so are all that follow.
+    It gives the same numbers up to rounding, and spares the time that Python takes between the
+    loops. A step that cannot be written down, because something in it looks at a number to decide
+    what to do, is taken plainly, and so are all that follow.
 
     Args:
         model: what is trained, on NumPy.

@@ -1,6 +1,6 @@
 """Matrix products by the BLAS that NumPy has loaded, called without Python.
 
-A program multiplies by the very function that `numpy.dot` calls, so that it gives the same bits.
+A program multiplies by the very function that `numpy.dot` calls, with as many threads.
 """
 
 from __future__ import annotations

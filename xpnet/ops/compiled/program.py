@@ -65,7 +65,7 @@ class Program:
                 table.append(step.row())
                 continue
             if table:
-                self._stages.append(partial(run_table, np.array(table)))
+                self._stages.append(partial(_run_again, np.array(table)))
                 table = []
             if step is not None:
                 self._stages.append(step)
@@ -234,6 +234,12 @@ def run_table(table: HostArray) -> None:
     """
     if _replay()(table) >= 0:
         raise TypeError("a compiled loop refuses its arguments")
+
+
+def _run_again(table: HostArray) -> None:
+    """`run_table` of calls that have been right once: what is wrong now is a number."""
+    if _replay()(table) >= 0:
+        raise IndexError("a class index in y is not that of an output; no parameter was moved")
 
 
 @cache
