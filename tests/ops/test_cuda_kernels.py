@@ -22,6 +22,7 @@ from xpnet.ops.cuda.proof import prove
 from xpnet.ops.cuda.translate import translate
 from xpnet.ops.reference import Operations
 from xpnet.ops.rules import activations, optimizers
+from xpnet.ops.rules.layers import normalize
 from xpnet.random import stream_key
 
 REFERENCE = Operations(np)
@@ -47,6 +48,7 @@ def kernels(dtype):
         for n, k in [counts_of(r)]
         if r is not optimizers.norm_scaled and n > 1
     ]
+    yield [sources.elementwise(normalize, dtype, "xbbbb", 2, "")]
     for name, file in FILES.items():
         yield [sources.from_file(name, file, dtype, **DEFINES.get(file, {}))]
 

@@ -244,6 +244,17 @@ def test_batch_norm_both_ways(dtype, layout, ops):
     close(sums[3], sums[1], dtype, 100)
 
 
+@layouts
+@dtypes
+def test_normalize(dtype, layout, ops):
+    x, columns = LAYOUTS[layout](matrix(dtype, 5)), matrix(dtype, 7)[:4].copy()
+    expected = REFERENCE.normalize(x, columns)
+    out, x_hat = np.full(x.shape, 9, dtype), np.full(x.shape, 9, dtype)
+    for actual in (ops.normalize(x, columns), ops.normalize(x, columns, out, x_hat)):
+        for ours, theirs in zip(actual, expected, strict=True):
+            close(ours, theirs, dtype, 30)
+
+
 @dtypes
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
 def test_the_dropout_mask_is_the_same_bit_for_bit(p, dtype, ops):
@@ -263,7 +274,6 @@ def test_products_sums_and_rows(dtype, layout, ops):
     close(ops.column_sum(x, sums), x.sum(axis=0), dtype, 40)
     close(ops.column_sum(x), x.sum(axis=0), dtype, 40)
     close(ops.multiply(x, x), x * x, dtype)
-    close(ops.scale_shift(x, w[:, 0], sums), x * w[:, 0] + sums, dtype, 4)
     indices = np.arange(x.shape[0])[::-1]
     close(ops.take_rows(x, indices, np.empty(x.shape, dtype)), x[::-1], dtype)
 
@@ -310,6 +320,7 @@ def test_shapes_that_do_not_fit_are_refused_or_broadcast_as_numpy_does(ops):
         lambda: ops.update(optimizers.sgd, (b.copy(),), (few,), (0.1,)),
         lambda: ops.update(optimizers.momentum, (b.copy(), few.copy()), (b,), (0.1, 0.9)),
         lambda: ops.batch_norm(x, few, few, 1e-5),
+        lambda: ops.normalize(x, (b, few, b, b)),
         lambda: ops.softmax_cross_entropy(x, np.zeros(3, np.int64), 0.1),
     ):
         with pytest.raises(ValueError, match=r"broadcast|shape|match"):
@@ -357,6 +368,7 @@ def test_ordinary_arrays_are_not_left_to_numpy(monkeypatch, ops):
     ops.column_sum(x)
     ops.update(optimizers.sgd, (x.ravel(),), (dy.ravel(),), (0.1,))
     ops.batch_norm(x, b, b, 1e-5)
+    ops.normalize(x, (b, b, b, b))
     ops.batch_norm_backward(dy, x, b, np.abs(b), 1e-5, sums, sums.copy())
     ops.keep_mask(x, 7, 0.5)
     ops.softmax_cross_entropy(x, np.zeros(M, np.int64), 0.1)
@@ -368,7 +380,7 @@ def test_every_faster_operation_is_tested_here(ops):
     """A new override must get a test above, and its name here."""
     covered = {
         *("apply", "chain", "update", "matmul", "shift", "shift_and_apply", "chain_and_sum"),
-        *("column_sum", "multiply", "scale_shift", "batch_norm", "batch_norm_backward"),
+        *("column_sum", "multiply", "normalize", "batch_norm", "batch_norm_backward"),
         *("keep_mask", "take_rows", "take_batch", "advance", "record", "softmax_cross_entropy"),
     }
     assert set(vars(type(ops))) & set(OPERATIONS) <= covered
