@@ -145,6 +145,31 @@ def test_updates(rule, size, dtype, ops):
         close(actual, expected, dtype, 16)
 
 
+@dtypes
+@pytest.mark.parametrize("state", [0.0, 1.0])
+@pytest.mark.parametrize("rule", UPDATES, ids=lambda rule: rule.__name__)
+def test_updates_by_extreme_gradients(rule, state, dtype, ops):
+    """What plain NumPy keeps finite no faster version makes NaN of, and the other way round.
+
+    But for the centered RMSProp: in ``r − s²`` a fused product does not overflow before ``r`` does.
+    """
+    n_arrays, n_scalars = counts_of(rule)
+    n_targets = 1 if n_arrays == 1 or rule.__name__ == "norm_scaled" else n_arrays - 1
+    exponents = np.linspace(-30, 30, 121)
+    grad = np.concatenate([10**exponents, -(10**exponents), [0.0]]).astype(dtype)
+    arrays = [np.full(grad.size, state, dtype) for _ in range(n_arrays)]
+    arrays[min(n_targets, n_arrays - 1)] = grad
+    ours = [array.copy() for array in arrays]
+    with np.errstate(all="ignore"):
+        REFERENCE.update(rule, arrays[:n_targets], arrays[n_targets:], SCALARS[:n_scalars])
+        ops.update(rule, ours[:n_targets], ours[n_targets:], SCALARS[:n_scalars])
+    for actual, expected in zip(ours, arrays, strict=True):
+        finite = np.isfinite(expected)
+        if rule is not optimizers.rmsprop_centered:
+            np.testing.assert_array_equal(np.isfinite(actual), finite)
+        close(actual[finite], expected[finite], dtype, 16)
+
+
 EXTREME = np.array([0.0, 1e-40, 1e-8, 80.0, -80.0, 700.0, -700.0, 1e30, -1e30, np.inf, -np.inf])
 
 
