@@ -101,10 +101,19 @@ def train(
         NonFiniteError: if a loss or a parameter becomes NaN or infinite; the model is put back to
             the beginning of that epoch.
     """
+    model.gradient.multiply_in(how.precision)
+    try:
+        return _train(model, rows, validation, how, rng)
+    finally:
+        model.gradient.multiply_in("float32")
+
+
+def _train(
+    model: Trainable, rows: Rows, validation: Rows | None, how: Settings, rng: np.random.Generator
+) -> History:
     history = model.history = History()
     state = how.optimizer.init(model.theta, model.network.layout)
     model.gradient.reseed(int(rng.integers(2**32)))
-    model.gradient.multiply_in(how.precision)
     captured, history.engine = engine_for(model, rows, how, state)
     report = printer() if how.progress else None
     run = Run(model, 0, how.epochs, {}, history, how.optimizer, state, rows)
