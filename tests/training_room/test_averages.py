@@ -164,6 +164,19 @@ def test_fit_goes_on_from_files_as_if_it_had_never_stopped(place, tmp_path):
     np.testing.assert_allclose(to_numpy(halves.theta), to_numpy(whole.theta), rtol=1e-12)
 
 
+def test_theta_and_statistics_come_back_if_evaluation_fails(place):
+    def broken(predicted, target):
+        raise RuntimeError("no such metric")
+
+    (model, X, y), (plain, _, _) = (small(place) for _ in range(2))
+    how = {"loss": LOSS, "optimizer": Averaged(SGD(0.1)), "epochs": 1, "progress": False}
+    plain.fit(X, y, **how)
+    with pytest.raises(RuntimeError, match="no such metric"):
+        model.fit(X, y, callbacks=[UseAverage((X, y), metrics=[broken])], **how)
+    for ours, theirs in ((model.theta, plain.theta), (model.statistics, plain.statistics)):
+        np.testing.assert_array_equal(to_numpy(ours), to_numpy(theirs))
+
+
 def noisy_digits():
     """Digits of which a fifth of the training labels are wrong: SGD cannot come to rest."""
     digits, rng = load_digits(), np.random.default_rng(5)
