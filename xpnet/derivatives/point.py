@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.backend import Array, Backend, as_array
+from xpnet.backend import Array, Backend, as_array, copied
 from xpnet.data.checks import check_features
 from xpnet.errors import Phrase, require, require_count, require_type
 from xpnet.losses import Loss
@@ -71,7 +71,7 @@ class Point:
         by_layer = self.network.by_layer
         dp = ({},) * len(self._p) if dtheta is None else by_layer(dtheta)
         dy, dtapes = self.network.jvp(self._p, dp, self._tapes, dX, self._contexts)
-        return self.backend.xp.zeros_like(self.output) if dy is None else dy, dtapes
+        return self.backend.xp.zeros_like(self.output) if dy is None else _own(dy, dX), dtapes
 
     def pull(self, dy: Array, *, need_dx: bool = False) -> tuple[Array | None, Array]:
         """``Jᵀ dy``: the part of X, where it is needed, and that of θ."""
@@ -80,7 +80,7 @@ class Point:
         dX = self.network.backward(
             self._p, self.network.by_layer(g), self._tapes, dy, self._contexts
         )
-        return dX if need_dx else None, g
+        return _own(dX, dy) if need_dx else None, g
 
     def pull_tangent(self, dtheta: Array, dtapes: list[Any], dy: Array, ddy: Array) -> Array:
         """The derivative of ``Jᵀ dy`` by θ along ``θ̇``, where ``dy`` itself moves by ``ḋy``."""
@@ -182,6 +182,11 @@ def filled(
     for i in range(shape[axis]):
         result[(slice(None),) * axis + (i, Ellipsis)] = part(i)
     return result
+
+
+def _own(result: Array, given: Array | None) -> Array:
+    """A result that is no argument: layers that do nothing hand on what they get."""
+    return copied(result) if result is given else result
 
 
 def _moved(backend: Backend, value: Array, name: str) -> Array:
