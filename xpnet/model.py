@@ -37,7 +37,7 @@ from xpnet.training.graph import Clip, Engine
 from xpnet.training.history import History
 from xpnet.training.loop import Metric, Settings, check_batches, evaluate, train
 from xpnet.training.objective import CHUNK, NetworkObjective
-from xpnet.training.raw import checked_features, rows_of, split_rows
+from xpnet.training.raw import checked_features, finite_vector, rows_of, split_rows, vector
 from xpnet.training.step import Evaluation, Gradient
 from xpnet.training.targets import encode_targets, row_weights
 
@@ -125,12 +125,15 @@ class Sequential:
 
     @property
     def theta(self) -> Array:
-        """All parameters, one flat vector; assigning copies into it."""
+        """All parameters, one flat vector; assigning copies into it.
+
+        What is assigned must be a finite number for each parameter, of any real dtype.
+        """
         return self._theta
 
     @theta.setter
     def theta(self, value: Array) -> None:
-        self._theta[...] = self.backend.asarray(value, self.backend.dtype)
+        self._theta[...] = finite_vector(self.backend, self.layout, value, "theta")
 
     @property
     def grad(self) -> Array:
@@ -145,9 +148,12 @@ class Sequential:
     def forward(self, X: Array, *, theta: Array | None = None) -> Array:
         """The output for network inputs ``X: (m, n_in)`` in evaluation mode, ``(m, n_out)``.
 
-        ``X`` is not preprocessed; ``theta`` may be any vector of parameters.
+        ``X`` is not preprocessed; ``theta`` may be any vector of parameters, ``(P,)``, which is
+        taken in the model's dtype.
         """
         X = checked_features(self, X)
+        if theta is not None:
+            theta = vector(self.backend, self.layout, theta, "theta")
         return self.evaluation(X, self._moved, theta)
 
     def value_and_grad(
@@ -516,6 +522,6 @@ def load(
         preprocessing=saved.preprocessing,
         classes=saved.classes,
     )
-    model.theta = saved.theta
+    model.theta[...] = model.backend.asarray(saved.theta, model.backend.dtype)
     model.statistics[...] = model.backend.asarray(saved.statistics, model.backend.dtype)
     return model

@@ -237,6 +237,48 @@ BAD_MODELS = {
 }
 
 
+ZEROS = np.zeros(17, "float32")
+BAD_THETAS = {
+    "a number": (0.0, r"theta must have the shape \(17,\), one number a parameter; got a float64"),
+    "too short": (ZEROS[:16], r"the shape \(17,\), .*; got a float32 array of shape \(16,\)"),
+    "a matrix": (ZEROS[None, :], r"the shape \(17,\), .*; got a float32 array of shape \(1, 17\)"),
+    "words": (["w"] * 17, "theta must hold real numbers; got a"),
+    "complex": (ZEROS * 1j, "theta must hold real numbers; got a complex64"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_THETAS)
+def test_theta_must_be_a_number_for_each_parameter(case):
+    value, message = BAD_THETAS[case]
+    model = MLP(2, [3], 2)
+    with pytest.raises(ArgumentError, match=message):
+        model.forward(np.ones((1, 2)), theta=value)
+    with pytest.raises(ArgumentError, match=message):
+        model.theta = value
+
+
+@pytest.mark.parametrize("number", ["nan", "inf"])
+def test_theta_must_be_finite(number, place):
+    model, value = MLP(2, [3], 2, backend=place.backend), place.writable(ZEROS)
+    before, value[7] = place.host(model.theta).copy(), float(number)
+    with pytest.raises(ArgumentError, match=rf"be finite; got {number} in layers.1.weight\[0, 1\]"):
+        model.theta = value
+    np.testing.assert_array_equal(place.host(model.theta), before)
+
+
+def test_theta_of_another_dtype_is_taken_in_the_models(place32, rng):
+    """In float32 whatever the number of rows, as if it were the model's own."""
+    model = MLP(2, [3], 2, backend=place32.backend)
+    other, X = rng.normal(size=17), place32.array(rng.normal(size=(100, 2)))
+    given = other if place32.backend.name != "numpy" else other.tolist()
+    outputs = [model.forward(X[:n, ...], theta=given) for n in (1, 100)]
+    model.theta = other
+    for output in outputs:
+        assert output.dtype == place32.backend.dtype
+        expected = model.forward(X[: output.shape[0], ...])
+        np.testing.assert_array_equal(place32.host(output), place32.host(expected))
+
+
 @pytest.mark.parametrize("case", BAD_MODELS)
 def test_building_refuses_at_the_door(case):
     build, message = BAD_MODELS[case]

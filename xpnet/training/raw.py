@@ -10,10 +10,15 @@ import numpy as np
 from xpnet.backend import Array, Backend, as_array
 from xpnet.data.checks import check_features
 from xpnet.data.preprocessing import MinMax, Standardize, columns_of
-from xpnet.errors import require
+from xpnet.errors import Phrase, require
 from xpnet.losses import Loss
+from xpnet.losses.base import is_kind
+from xpnet.parameters import Layout
 from xpnet.training.rows import Rows, is_bytes
 from xpnet.training.targets import encode_targets
+
+REAL = ("bool", "integral", "real floating")
+"""The kinds of dtypes that directions and parameters may come in."""
 
 
 class Prepares(Protocol):
@@ -52,6 +57,31 @@ def checked_features(model: Prepares, X: Any) -> Array:
         model.backend.asarray(X)  # refuses the arrays of another device library
     check_features(X, model.n_in)
     return X
+
+
+def real_numbers(backend: Backend, value: Array, name: str) -> Array:
+    """``value`` on the backend in its dtype, if it holds real numbers."""
+    require(is_kind(value, REAL), name, "hold real numbers", value)
+    return backend.asarray(value, backend.dtype)
+
+
+def vector(backend: Backend, layout: Layout, value: Any, name: str) -> Array:
+    """``value`` on the backend in its dtype, if it is one number a parameter."""
+    value = as_array(value)
+    rule = f"have the shape ({layout.size},), one number a parameter"
+    require(tuple(value.shape) == (layout.size,), name, rule, value)
+    return real_numbers(backend, value, name)
+
+
+def finite_vector(backend: Backend, layout: Layout, value: Any, name: str) -> Array:
+    """`vector`, if its numbers are finite; on a device this waits for it."""
+    given = vector(backend, layout, value, name)
+    finite = backend.xp.isfinite(given)
+    if not bool(backend.xp.all(finite)):
+        index = int(backend.xp.argmin(backend.xp.astype(finite, backend.xp.int64)))
+        got = Phrase(f"{float(given[index])} in {layout.where(index)}")
+        require(False, name, "be finite", got)
+    return given
 
 
 def rows_of(model: Prepares, X: Array, y: Array, weight: Array | None) -> Rows:
