@@ -331,7 +331,7 @@ def _signed_rows(X: Array, y: Any) -> tuple[HostArray, Classes, Backend]:
     check_features(X)
     check_same_length(X, y)
     y = to_numpy(y)
-    if y.dtype.kind == "f" and np.all(y == np.round(y)):
+    if y.dtype.kind == "f" and np.all((np.abs(y) <= 2.0**53) & (y == np.round(y))):
         y = y.astype(np.int64)
     indices, classes = encode_labels(y)
     names = classes.tolist()
