@@ -10,6 +10,7 @@ import importlib
 import os
 import warnings
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -123,6 +124,10 @@ class Backend:
         """Wait until the device has done all the work queued on it; at once on a CPU."""
         if self.name == "cupy":
             self.xp.cuda.get_current_stream().synchronize()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """To another process it goes by its name: a module is no value."""
+        return partial(get_backend, self.name, dtype=self.dtype_name, device=self.device), ()
 
     def __str__(self) -> str:
         place = "CPU" if self.name == "numpy" else str(self.device or "default device")

@@ -10,7 +10,7 @@ import numpy as np
 
 from xpnet.activations import Activation as ActivationFunction
 from xpnet.activations import ReLU
-from xpnet.backend import Array, Backend, BackendName, as_array, get_backend, to_numpy
+from xpnet.backend import Array, Backend, BackendName, as_array, copied, get_backend, to_numpy
 from xpnet.data.preprocessing import MinMax, Standardize
 from xpnet.errors import ArgumentError, require, require_count, require_type
 from xpnet.initializers import Initializer
@@ -19,7 +19,7 @@ from xpnet.layers.dense import default_init
 from xpnet.losses import Loss
 from xpnet.losses.base import check_weight
 from xpnet.minimize.method import Method
-from xpnet.network import Network
+from xpnet.network import Network, brief
 from xpnet.ops.reference import Precision
 from xpnet.optimizers import Optimizer, Penalty
 from xpnet.optimizers.schedules import Schedule
@@ -41,9 +41,16 @@ from xpnet.training.raw import checked_features, finite_vector, rows_of, split_r
 from xpnet.training.step import Evaluation, Gradient
 from xpnet.training.targets import encode_targets, row_weights
 
+VECTORS = ("_theta", "_grad", "_statistics")
+"""The arrays that a model owns; all others of its are views of these, and buffers."""
+
 
 class Sequential:
     """Layers in a row, with the flat vectors of their parameters and gradient.
+
+    `copy.deepcopy` gives a model with vectors of its own, and models can be pickled, for other
+    processes: the vectors go through the host. The dropout masks of a copy begin anew. To keep a
+    model in a file use `save`.
 
     Args:
         layers: layers such as ``Dense(200, ReLU())``, at least one.
@@ -98,9 +105,22 @@ class Sequential:
         self._statistics = self.backend.zeros(self.network.statistics_layout.size) + float("nan")
         self._grad = self.backend.zeros(self.layout.size)
         self.network.init(self._theta, self._statistics, as_generator(rng))
-        self.gradient = Gradient(
-            self.network, self.backend, self._theta, self._grad, self._statistics
-        )
+        self._make_views()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy is made of: values, and the vectors on the host."""
+        state = {k: v for k, v in vars(self).items() if k not in ("gradient", "evaluation")}
+        return state | {name: to_numpy(state[name]) for name in VECTORS}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take vectors of one's own, and make the views of them."""
+        backend = state["backend"]
+        vars(self).update(state | {k: copied(backend.asarray(state[k])) for k in VECTORS})
+        self._make_views()
+
+    def _make_views(self) -> None:
+        vectors = self._theta, self._grad, self._statistics
+        self.gradient = Gradient(self.network, self.backend, *vectors)
         self.evaluation = Evaluation(self.network, self.backend, self._theta, self._statistics)
 
     @property
@@ -404,17 +424,10 @@ class Sequential:
         1  Dense(3)                       3          27
            total                                     67
         """
-        counts = [0] * len(self.layers)
-        for entry in self.layout.entries:
-            counts[int(entry.path.split(".")[1])] += entry.stop - entry.start
-        lines = [f"{'layer':<25}{'output':>10}{'parameters':>12}"]
-        for index, (layer, width) in enumerate(zip(self.layers, self.network.widths, strict=True)):
-            lines.append(f"{index:<3}{_brief(layer):<22}{width:>10}{counts[index]:>12,}")
-        lines.append(f"   {'total':<32}{self.layout.size:>12,}")
-        return "\n".join(lines)
+        return self.network.summary()
 
     def __repr__(self) -> str:
-        layers = ", ".join(map(_brief, self.layers))
+        layers = ", ".join(map(brief, self.layers))
         return f"Sequential([{layers}], n_in={self.n_in}, backend={self.backend.name!r})"
 
     def inputs(self, X: Array) -> Array:
@@ -484,15 +497,6 @@ def MLP(  # noqa: N802 - the field's name, and it makes an object
             layers.append(Dropout(dropout))
     layers.append(Dense(n_out, weight_init=weight_init))
     return Sequential(layers, n_in, **settings)
-
-
-def _brief(layer: Layer) -> str:
-    """A layer as one would write it, without what is default."""
-    if isinstance(layer, Dense):
-        name = type(layer.activation).__name__
-        act = "" if name == "Identity" else f", {layer.activation!r}"
-        return f"Dense({layer.n_out}{act})"
-    return repr(layer)
 
 
 def load(
