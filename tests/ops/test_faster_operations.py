@@ -11,7 +11,7 @@ from emulated_cuda import cuda_operations
 from xpnet.ops.explain import OPERATIONS
 from xpnet.ops.host import BLOCK, HostOperations
 from xpnet.ops.reference import Operations
-from xpnet.ops.rules import activations, losses, optimizers
+from xpnet.ops.rules import activations, curvatures, losses, minimizers, optimizers
 from xpnet.ops.select import why_not_compiled
 from xpnet.random import stream_key
 
@@ -30,11 +30,19 @@ def counts_of(rule):
     return kinds.count("Array"), kinds.count("float")
 
 
+def targets_of(rule):
+    """How many arrays an update writes to: as many as it returns."""
+    return inspect.signature(rule).return_annotation.count("Array")
+
+
 SCALARS = (0.7, 0.2, 0.5, 0.4, 0.9, 0.3, 0.6, 0.8)
 SLOPES = [rule for rule in rules_of(activations) if rule.__name__.endswith(("slope", "one"))]
 VALUES = [rule for rule in rules_of(activations) if rule not in SLOPES]
 LOSSES = rules_of(losses)
-UPDATES = rules_of(optimizers)
+CURVATURES = [rule for rule in rules_of(curvatures) if counts_of(rule)[0] == 1]
+CURVATURES_OF_LOSSES = [rule for rule in rules_of(curvatures) if rule not in CURVATURES]
+OF_POSITIVE = activations.softplus_slope, curvatures.softplus_curvature
+UPDATES = rules_of(optimizers) + rules_of(minimizers)
 
 
 @pytest.fixture(params=["host", "compiled", "cuda"], scope="module")
@@ -99,10 +107,10 @@ def test_values_of_activations(rule, dtype, layout, ops):
 
 @layouts
 @dtypes
-@pytest.mark.parametrize("rule", SLOPES, ids=lambda rule: rule.__name__)
-def test_slopes_of_activations(rule, dtype, layout, ops):
+@pytest.mark.parametrize("rule", [*SLOPES, *CURVATURES], ids=lambda rule: rule.__name__)
+def test_slopes_and_curvatures_of_activations(rule, dtype, layout, ops):
     scalars = SCALARS[: counts_of(rule)[1]]
-    low = 0.0 if rule.__name__ == "softplus_slope" else -4.0
+    low = 0.0 if rule in OF_POSITIVE else -4.0
     x, dy = LAYOUTS[layout](matrix(dtype, 1, low)), LAYOUTS[layout](matrix(dtype, 2))
     sums, expected_sums = np.full(N, 9, dtype), np.full(N, 9, dtype)
     expected = REFERENCE.chain_and_sum(rule, dy, x, expected_sums, scalars)
@@ -130,12 +138,20 @@ def test_apply_of_losses(rule, dtype, layout, ops):
     close(ops.apply(rule, z, t, scalars=scalars), rule(np, z, t, *scalars), dtype)
 
 
+@layouts
+@dtypes
+@pytest.mark.parametrize("rule", CURVATURES_OF_LOSSES, ids=lambda rule: rule.__name__)
+def test_curvatures_of_losses(rule, dtype, layout, ops):
+    scalars = SCALARS[: counts_of(rule)[1]]
+    dz, z, t = (LAYOUTS[layout](matrix(dtype, seed)) for seed in range(3))
+    close(ops.chain(rule, dz, z, t, scalars=scalars), dz * rule(np, z, t, *scalars), dtype, 4)
+
+
 @dtypes
 @pytest.mark.parametrize("size", [0, 1, 1000, BLOCK + 5, 3 * BLOCK])
 @pytest.mark.parametrize("rule", UPDATES, ids=lambda rule: rule.__name__)
 def test_updates(rule, size, dtype, ops):
-    n_arrays, n_scalars = counts_of(rule)
-    n_targets = 1 if n_arrays == 1 or rule.__name__ == "norm_scaled" else n_arrays - 1
+    (n_arrays, n_scalars), n_targets = counts_of(rule), targets_of(rule)
     rng = np.random.default_rng(size)
     arrays = [rng.uniform(0.1, 2, size).astype(dtype) for _ in range(n_arrays)]
     ours = [array.copy() for array in arrays]
@@ -153,8 +169,7 @@ def test_updates_by_extreme_gradients(rule, state, dtype, ops):
 
     But for the centered RMSProp: in ``r − s²`` a fused product does not overflow before ``r`` does.
     """
-    n_arrays, n_scalars = counts_of(rule)
-    n_targets = 1 if n_arrays == 1 or rule.__name__ == "norm_scaled" else n_arrays - 1
+    (n_arrays, n_scalars), n_targets = counts_of(rule), targets_of(rule)
     exponents = np.linspace(-30, 30, 121)
     grad = np.concatenate([10**exponents, -(10**exponents), [0.0]]).astype(dtype)
     arrays = [np.full(grad.size, state, dtype) for _ in range(n_arrays)]
@@ -174,11 +189,11 @@ EXTREME = np.array([0.0, 1e-40, 1e-8, 80.0, -80.0, 700.0, -700.0, 1e30, -1e30, n
 
 
 @dtypes
-@pytest.mark.parametrize("rule", [*VALUES, *SLOPES], ids=lambda rule: rule.__name__)
+@pytest.mark.parametrize("rule", [*VALUES, *SLOPES, *CURVATURES], ids=lambda rule: rule.__name__)
 def test_extreme_numbers_and_nan(rule, dtype, ops):
     scalars = SCALARS[: counts_of(rule)[1]]
     x = np.append(EXTREME, np.nan).astype(dtype)[None, :]
-    if rule.__name__ == "softplus_slope":
+    if rule in OF_POSITIVE:
         x = np.abs(x)
     run, ones = (ops.apply, ()) if rule in VALUES else (ops.chain, (np.ones_like(x),))
     with np.errstate(all="ignore"):
