@@ -26,7 +26,7 @@ from xpnet.optimizers.schedules import Schedule
 from xpnet.parameters import Layout
 from xpnet.random import Rng, as_generator
 from xpnet.serialization import read_model, write_model
-from xpnet.training.callbacks import Callback
+from xpnet.training.callbacks import Callback, check_functions
 from xpnet.training.full_batch import (
     FullBatch,
     check_method,
@@ -96,9 +96,13 @@ class Sequential:
         if loss is not None:
             require_type(loss, Loss, "loss")
         if preprocessing is not None:
-            require_type(preprocessing, (Standardize, MinMax), "preprocessing")
+            ok = isinstance(preprocessing, (Standardize, MinMax))
+            rule, do = "be a fitted Standardize or MinMax", "Write Standardize.fit(X)."
+            require(ok, "preprocessing", rule, preprocessing, do)
         self.loss, self.preprocessing = loss, preprocessing
         self.classes = None if classes is None else tuple(classes)
+        ok = self.classes is None or len(set(self.classes)) == len(self.classes)
+        require(ok, "classes", "be distinct", self.classes)
         self.history = History()
         # NaN everywhere, so that a number that no view covers could not pass unnoticed.
         self._theta = self.backend.zeros(self.layout.size) + float("nan")
@@ -378,6 +382,7 @@ class Sequential:
             ArgumentError: if the model has no loss yet, or the data do not fit.
         """
         loss = self._trained_loss("evaluate")
+        check_functions(metrics, "metrics")
         X = checked_features(self, X)
         y, _ = encode_targets(y, loss, self.n_out, X.shape[0], self.classes)
         return evaluate(self, rows_of(self, X, y, None), loss, metrics)

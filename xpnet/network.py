@@ -31,6 +31,7 @@ class Network:
 
     def __init__(self, layers: Sequence[Layer], n_in: int) -> None:
         require_count(n_in, "n_in")
+        require(isinstance(layers, Sequence), "layers", "be a sequence", layers, "Write [...].")
         require(len(layers) > 0, "layers", "hold at least one layer", list(layers))
         specs: list[LayerSpec] = []
         width = n_in

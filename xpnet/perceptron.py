@@ -220,7 +220,8 @@ def mistake_bound(X: Array, y: Any, separator: Separator) -> float:
     >>> round(mistake_bound(X, y, Separator(np.array([1.0]), 0.0)), 6)
     2.0
     """
-    require_type(separator, Separator, "separator")
+    do = "Take its attribute last." if isinstance(separator, FittedPerceptron) else ""
+    require_type(separator, Separator, "separator", do)
     rows, _, _ = _signed_rows(X, y)
     n = rows.shape[1] - 1
     rule = f"have {n} weight{'s' * (n != 1)}, one for each column of X"

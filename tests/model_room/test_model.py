@@ -206,6 +206,28 @@ BAD_FITS = {
     "metric": ({"metrics": ["accuracy"]}, "metrics must hold functions"),
     "callback": ({"callbacks": [xpnet.EarlyStopping]}, "callbacks must hold functions"),
     "seed": ({"rng": -1}, "rng must be a seed"),
+    "ragged": ({"X": [[1, 2, 3, 4], [5]]}, r"be a list whose rows are equally long; got \[\[1"),
+    "a metric alone": (
+        {"metrics": xpnet.metrics.accuracy},
+        r"metrics must be a sequence of functions; got .* Write metrics=\[\.\.\.\]",
+    ),
+    "a callback alone": ({"callbacks": xpnet.EarlyStopping()}, r"Write callbacks=\[\.\.\.\]"),
+    "no callbacks": ({"callbacks": None}, "callbacks must be a sequence of functions; got None"),
+    "a class of callbacks": (
+        {"callbacks": [xpnet.EarlyStopping]},
+        r"Write EarlyStopping\(\.\.\.\)",
+    ),
+    "clip": ({"clip": 1.0}, r"clip must be a ClipByNorm or ClipByValue; got 1\.0"),
+    "clip class": ({"clip": xpnet.ClipByNorm}, r"clip must be .* Write ClipByNorm\(\.\.\.\)"),
+    "class weight": (
+        {"y": np.array(list("abcabc")), "class_weight": {"a": 1.0, "d": 2.0}},
+        "a key of class_weight must be one of a, b, c; got 'd'",
+    ),
+    "class weight word": (
+        {"class_weight": "balanced"},
+        "class_weight must be a mapping by class, or numbers in order; got 'balanced'",
+    ),
+    "class weight number": ({"class_weight": 2.0}, "numbers in order; got 2.0"),
 }
 
 
@@ -225,6 +247,8 @@ def test_fit_refuses_at_the_door(case):
 BAD_MODELS = {
     "no layers": (lambda: Sequential([], 3), "layers must hold at least one layer"),
     "a class": (lambda: Sequential([Dense], 3), r"Write Dense\(...\)"),
+    "one layer": (lambda: Sequential(Dense(3), 3), r"layers must be a sequence; got Dense\("),
+    "equal classes": (lambda: MLP(2, [3], 2, classes=["a", "a"]), "classes must be distinct"),
     "n_in": (lambda: MLP(0, [3], 2), "n_in must be an integer of at least 1; got 0"),
     "hidden number": (lambda: MLP(3, 5, 2), "hidden must be a sequence of widths; got 5"),
     "hidden width": (lambda: MLP(3, [0], 2), "a width of hidden must be an integer"),
@@ -233,6 +257,10 @@ BAD_MODELS = {
     "dropout": (lambda: MLP(3, [4], 2, dropout=1.0), "p must be a finite number"),
     "backend": (lambda: MLP(3, [4], 2, backend="nunpy"), "Did you mean 'numpy'"),
     "dtype": (lambda: MLP(3, [4], 2, dtype="float16"), "dtype must be one of float32, float64"),
+    "preprocessing": (
+        lambda: MLP(3, [4], 2, preprocessing=xpnet.Standardize),
+        r"preprocessing must be a fitted .* Write Standardize\.fit\(X\)",
+    ),
     "loss": (lambda: MLP(3, [4], 2, loss=HalfMSE), r"Write HalfMSE\(\)"),
 }
 

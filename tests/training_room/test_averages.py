@@ -29,6 +29,7 @@ from xpnet import (
 from xpnet.data import load_digits
 from xpnet.errors import ArgumentError
 from xpnet.metrics import accuracy
+from xpnet.minimize import LBFGS
 
 LOSS = CrossEntropy()
 
@@ -247,6 +248,21 @@ BAD = {
 def test_bad_input_is_refused(message):
     with pytest.raises(ArgumentError, match=message):
         BAD[message]()
+
+
+def test_averages_beside_a_method_of_all_rows():
+    """Callbacks see the rows and the method there too."""
+    model, X, y = small(PLACE, dropout=0.0)
+    how = {"loss": LOSS, "epochs": 2, "progress": False}
+    model.fit(X, y, optimizer=SGD(0.1), **how)
+    swa = StochasticWeightAveraging(1)
+    model.fit(X, y, optimizer=LBFGS(), callbacks=[swa], **how)
+    assert swa.n_averaged == 2
+    np.testing.assert_allclose(
+        to_numpy(model.statistics), expected_statistics(model, X), rtol=1e-10
+    )
+    with pytest.raises(ArgumentError, match=r"optimizer must be Averaged.* got LBFGS"):
+        model.fit(X, y, optimizer=LBFGS(), callbacks=[UseAverage()], **how)
 
 
 def test_a_model_without_batch_norm_has_nothing_to_recompute():

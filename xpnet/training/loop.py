@@ -76,6 +76,10 @@ class Settings:
         require_count(self.batch_size, "batch_size")
         if self.schedule is not None:
             require_type(self.schedule, Schedule, "schedule")
+        if self.clip is not None:
+            do = f"Write {self.clip.__name__}(...)." if isinstance(self.clip, type) else ""
+            ok = hasattr(self.clip, "apply") and not do
+            require(ok, "clip", "be a ClipByNorm or ClipByValue", self.clip, do)
         check_functions(self.metrics, "metrics")
         check_functions(self.callbacks, "callbacks")
         if self.engine is not None and self.engine not in ENGINES:

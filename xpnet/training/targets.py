@@ -9,7 +9,7 @@ import numpy as np
 
 from xpnet.backend import Array, Backend, as_array
 from xpnet.data.labels import encode_labels, sample_weights
-from xpnet.errors import Phrase, require
+from xpnet.errors import Phrase, require, unknown_name
 from xpnet.losses import Loss
 from xpnet.losses.base import check_weight
 
@@ -62,6 +62,9 @@ def row_weights(
         ok = loss.target_kind in ("classes", "binary") and y.ndim == 1
         require(ok, "class_weight", "be given for class indices only", y)
         if classes is not None and isinstance(class_weight, Mapping):
+            for name in class_weight:
+                if name not in classes:
+                    raise unknown_name("a key of class_weight", name, map(str, classes))
             class_weight = {classes.index(name): w for name, w in class_weight.items()}
         by_class = backend.asarray(sample_weights(y, class_weight), backend.dtype)
         weight = by_class if weight is None else weight * by_class
