@@ -62,8 +62,8 @@ class Sequential:
         loss: what the model is for, so that it can predict; `fit` sets it.
         preprocessing: a fitted `Standardize` or `MinMax`, applied to what `fit`, `evaluate` and
             `predict` are given.
-        classes: the names of the classes, in the order of the outputs; `fit` sets it where the
-            targets are words.
+        classes: the names of the classes, one for each output (two for a single one), in their
+            order; `fit` sets it where the targets are words.
 
     Attributes:
         layout: where each parameter lies in ``theta``.
@@ -101,8 +101,9 @@ class Sequential:
             require(ok, "preprocessing", rule, preprocessing, do)
         self.loss, self.preprocessing = loss, preprocessing
         self.classes = None if classes is None else tuple(classes)
-        ok = self.classes is None or len(set(self.classes)) == len(self.classes)
-        require(ok, "classes", "be distinct", self.classes)
+        names = max(self.n_out, 2)
+        ok = self.classes is None or len({*self.classes}) == len(self.classes) == names
+        require(ok, "classes", f"be {names} distinct names", self.classes)
         self.history = History()
         # NaN everywhere, so that a number that no view covers could not pass unnoticed.
         self._theta = self.backend.zeros(self.layout.size) + float("nan")

@@ -157,6 +157,14 @@ def test_words_come_back_as_words(place, rng):
     np.testing.assert_allclose(proba.sum(axis=1), 1, rtol=1e-5)
 
 
+def test_a_class_that_does_not_occur_keeps_its_output(rng):
+    model, X = MLP(2, [4], 3, classes=("a", "b", "c")), rng.normal(size=(40, 2))
+    y = np.where(X[:, 0] > 0, "a", "c")
+    model.fit(X, y, loss=CrossEntropy(), optimizer=xpnet.Adam(0.1), epochs=40, progress=False)
+    assert (model.predict(X) == y).mean() > 0.9
+    assert set(model.predict(1e3 * rng.normal(size=(500, 2)))) <= {"a", "b", "c"}
+
+
 def test_binary_words_need_one_output(rng):
     X = rng.normal(size=(60, 2))
     y = np.where(X[:, 0] > 0, "b", "a")
@@ -191,7 +199,18 @@ BAD_FITS = {
     "label": ({"y": Y_GOOD + 1}, "got 3 in row 2"),
     "negative label": ({"y": Y_GOOD - 1}, "got -1 in row 0"),
     "float labels": ({"y": Y_GOOD + 0.5}, "y must hold class indices"),
-    "too many words": ({"y": np.array(list("abcdef"))}, "at most 3 classes"),
+    "too many words": (
+        {"y": np.array(list("abcdef"))},
+        "y must have 3 classes for 3 outputs; got 6",
+    ),
+    "too few words": (
+        {"y": np.array(list("ababab"))},
+        "y must have 3 classes for 3 outputs; got 2. Name those that do not occur by classes=",
+    ),
+    "one word": (
+        {"y": np.array(list("aaaaaa")), "loss": BinaryCrossEntropy()},
+        "y must have 2 classes for 3 outputs; got 1",
+    ),
     "loss class": ({"loss": CrossEntropy}, r"Write CrossEntropy\(\)"),
     "loss name": ({"loss": "mse"}, "loss must be a Loss; got 'mse'"),
     "optimizer": ({"optimizer": "adam"}, "optimizer must be an Optimizer"),
@@ -248,7 +267,14 @@ BAD_MODELS = {
     "no layers": (lambda: Sequential([], 3), "layers must hold at least one layer"),
     "a class": (lambda: Sequential([Dense], 3), r"Write Dense\(...\)"),
     "one layer": (lambda: Sequential(Dense(3), 3), r"layers must be a sequence; got Dense\("),
-    "equal classes": (lambda: MLP(2, [3], 2, classes=["a", "a"]), "classes must be distinct"),
+    "equal classes": (
+        lambda: MLP(2, [3], 2, classes=["a", "a"]),
+        "classes must be 2 distinct names",
+    ),
+    "few classes": (
+        lambda: MLP(2, [3], 3, classes=["a", "b"]),
+        r"classes must be 3 distinct names; got \('a', 'b'\)",
+    ),
     "n_in": (lambda: MLP(0, [3], 2), "n_in must be an integer of at least 1; got 0"),
     "hidden number": (lambda: MLP(3, 5, 2), "hidden must be a sequence of widths; got 5"),
     "hidden width": (lambda: MLP(3, [0], 2), "a width of hidden must be an integer"),

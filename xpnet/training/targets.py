@@ -25,16 +25,18 @@ def encode_targets(
     them.
 
     Raises:
-        ArgumentError: if the loss cannot take them, or there are more classes than outputs.
+        ArgumentError: if the loss cannot take them, or there are more or fewer classes than
+            outputs.
     """
     y = as_array(y)
     named = loss.target_kind in ("classes", "binary") and y.ndim == 1
     words = isinstance(y, np.ndarray) and y.dtype.kind in "OUT"
     if named and (classes is not None or words):
         indices, found = encode_labels(y, classes)
-        limit = n_out if loss.target_kind == "classes" else 2
-        rule = f"have at most {limit} classes for {n_out} outputs"
-        require(len(found) <= limit, "y", rule, Phrase(f"{len(found)} classes"))
+        names = n_out if loss.target_kind == "classes" else 2
+        rule = f"have {names} classes for {n_out} output{'s' * (n_out != 1)}"
+        do = "Name those that do not occur by classes= of the model." if len(found) < names else ""
+        require(len(found) == names, "y", rule, Phrase(f"{len(found)}"), do)
         y, classes = indices, tuple(found.tolist())
     loss.check(y, n_out, n_rows)
     return y, classes
