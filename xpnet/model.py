@@ -174,7 +174,7 @@ class Sequential:
         """The output for network inputs ``X: (m, n_in)`` in evaluation mode, ``(m, n_out)``.
 
         ``X`` is not preprocessed; ``theta`` may be any vector of parameters, ``(P,)``, which is
-        taken in the model's dtype.
+        taken in the model's dtype: differences finer than that need a model in float64.
         """
         X = checked_features(self, X)
         if theta is not None:
