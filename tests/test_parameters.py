@@ -104,6 +104,7 @@ LAYOUT = Layout.of([("W", (3, 2), "weight")])
             lambda: LAYOUT.views(np.zeros((3, 2))),
             "theta must have the shape (6,); got a float64 array of shape (3, 2).",
         ),
+        (lambda: LAYOUT.views([0.0]), "theta must have the shape (6,); got [0.0]."),
         (lambda: LAYOUT.where(6), "index must be in 0..5; got 6."),
         (lambda: LAYOUT.where(-1), "index must be in 0..5; got -1."),
     ],

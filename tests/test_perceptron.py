@@ -229,6 +229,17 @@ BAD = [
         lambda: Perceptron().fit([[1.0], [2.0], [3.0]], [0, 1, 2]),
         "y must hold two classes; got 3: 0, 1, 2.",
     ),
+    *(
+        (
+            lambda bad=bad: Perceptron().fit([[1.0], [2.0]], [1.0, bad]),
+            "y must hold words or integers; got a float64 array",
+        )
+        for bad in (math.inf, -math.inf, math.nan, 0.5, 1e300)
+    ),
+    (
+        lambda: mistake_bound([[1.0], [-1.0]], [1, -1], Perceptron().fit([[1.0], [-1.0]], [1, -1])),
+        r"separator must be a Separator; got FittedPerceptron\(.*Take its attribute last",
+    ),
     (lambda: Perceptron().fit([[1.0], [2.0]], [1, 1]), "y must hold two classes; got 1: 1."),
     (lambda: Perceptron().fit([[1.0], [2.0]], [0.5, 1]), "y must hold words or integers; got"),
     (

@@ -10,6 +10,7 @@ import importlib
 import os
 import warnings
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, TypeAlias
 
 import numpy as np
@@ -94,8 +95,10 @@ class Backend:
             _is_host(x),
             "an array",
             f"be a NumPy array or an array of the backend {self.name!r}",
-            x if hasattr(x, "shape") else type(x),
-            f"It belongs to {type(x).__module__}: move it first, with xpnet.to_numpy(x).",
+            x,
+            f"It belongs to {type(x).__module__}: move it first, with xpnet.to_numpy(x)."
+            if hasattr(x, "shape")
+            else "",
         )
         host = np.asarray(x)
         if not host.flags.writeable and self.name == "torch":
@@ -123,6 +126,10 @@ class Backend:
         """Wait until the device has done all the work queued on it; at once on a CPU."""
         if self.name == "cupy":
             self.xp.cuda.get_current_stream().synchronize()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """To another process it goes by its name: a module is no value."""
+        return partial(get_backend, self.name, dtype=self.dtype_name, device=self.device), ()
 
     def __str__(self) -> str:
         place = "CPU" if self.name == "numpy" else str(self.device or "default device")
@@ -207,7 +214,13 @@ def as_array(x: Any) -> Array:
     >>> as_array([1, 2])
     array([1, 2])
     """
-    return x if hasattr(x, "shape") else np.asarray(x)
+    if hasattr(x, "shape"):
+        return x
+    try:
+        return np.asarray(x)
+    except ValueError:
+        rule = "an array must be a list whose rows are equally long"
+        raise ArgumentError(f"{rule}; got {describe(x)}.") from None
 
 
 def namespace_of(array: Array) -> Namespace:

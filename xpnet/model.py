@@ -10,7 +10,7 @@ import numpy as np
 
 from xpnet.activations import Activation as ActivationFunction
 from xpnet.activations import ReLU
-from xpnet.backend import Array, Backend, BackendName, get_backend, to_numpy
+from xpnet.backend import Array, Backend, BackendName, copied, get_backend, to_numpy
 from xpnet.data.preprocessing import MinMax, Standardize
 from xpnet.errors import ArgumentError, require, require_count, require_type
 from xpnet.initializers import Initializer
@@ -18,14 +18,14 @@ from xpnet.layers import Activation, BatchNorm, Dense, Dropout, Layer
 from xpnet.layers.dense import default_init
 from xpnet.losses import Loss
 from xpnet.minimize.method import Method
-from xpnet.network import Network
+from xpnet.network import Network, brief
 from xpnet.ops.reference import Precision
 from xpnet.optimizers import Optimizer, Penalty
 from xpnet.optimizers.schedules import Schedule
 from xpnet.parameters import Layout
 from xpnet.random import Rng, as_generator
 from xpnet.serialization import read_model, write_model
-from xpnet.training.callbacks import Callback
+from xpnet.training.callbacks import Callback, check_functions
 from xpnet.training.full_batch import (
     FullBatch,
     check_method,
@@ -36,14 +36,28 @@ from xpnet.training.graph import Engine
 from xpnet.training.history import History
 from xpnet.training.loop import Metric, Settings, check_batches, evaluate, train
 from xpnet.training.objective import CHUNK, NetworkObjective
-from xpnet.training.raw import batch_of, checked_features, rows_of, split_rows
+from xpnet.training.raw import (
+    batch_of,
+    checked_features,
+    finite_vector,
+    rows_of,
+    split_rows,
+    vector,
+)
 from xpnet.training.step import Evaluation, Gradient
 from xpnet.training.stepping import Clip
 from xpnet.training.targets import encode_targets, row_weights
 
+VECTORS = ("_theta", "_grad", "_statistics")
+"""The arrays that a model owns; all others of its are views of these, and buffers."""
+
 
 class Sequential:
     """Layers in a row, with the flat vectors of their parameters and gradient.
+
+    `copy.deepcopy` gives a model with vectors of its own, and models can be pickled, for other
+    processes: the vectors go through the host. The dropout masks of a copy begin anew. To keep a
+    model in a file use `save`.
 
     Args:
         layers: layers such as ``Dense(200, ReLU())``, at least one.
@@ -55,8 +69,8 @@ class Sequential:
         loss: what the model is for, so that it can predict; `fit` sets it.
         preprocessing: a fitted `Standardize` or `MinMax`, applied to what `fit`, `evaluate` and
             `predict` are given.
-        classes: the names of the classes, in the order of the outputs; `fit` sets it where the
-            targets are words.
+        classes: the names of the classes, one for each output (two for a single one), in their
+            order; `fit` sets it where the targets are words.
 
     Attributes:
         layout: where each parameter lies in ``theta``.
@@ -89,18 +103,36 @@ class Sequential:
         if loss is not None:
             require_type(loss, Loss, "loss")
         if preprocessing is not None:
-            require_type(preprocessing, (Standardize, MinMax), "preprocessing")
+            ok = isinstance(preprocessing, (Standardize, MinMax))
+            rule, do = "be a fitted Standardize or MinMax", "Write Standardize.fit(X)."
+            require(ok, "preprocessing", rule, preprocessing, do)
         self.loss, self.preprocessing = loss, preprocessing
         self.classes = None if classes is None else tuple(classes)
+        names = max(self.n_out, 2)
+        ok = self.classes is None or len({*self.classes}) == len(self.classes) == names
+        require(ok, "classes", f"be {names} distinct names", self.classes)
         self.history = History()
         # NaN everywhere, so that a number that no view covers could not pass unnoticed.
         self._theta = self.backend.zeros(self.layout.size) + float("nan")
         self._statistics = self.backend.zeros(self.network.statistics_layout.size) + float("nan")
         self._grad = self.backend.zeros(self.layout.size)
         self.network.init(self._theta, self._statistics, as_generator(rng))
-        self.gradient = Gradient(
-            self.network, self.backend, self._theta, self._grad, self._statistics
-        )
+        self._make_views()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy is made of: values, and the vectors on the host."""
+        state = {k: v for k, v in vars(self).items() if k not in ("gradient", "evaluation")}
+        return state | {name: to_numpy(state[name]) for name in VECTORS}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take vectors of one's own, and make the views of them."""
+        backend = state["backend"]
+        vars(self).update(state | {k: copied(backend.asarray(state[k])) for k in VECTORS})
+        self._make_views()
+
+    def _make_views(self) -> None:
+        vectors = self._theta, self._grad, self._statistics
+        self.gradient = Gradient(self.network, self.backend, *vectors)
         self.evaluation = Evaluation(self.network, self.backend, self._theta, self._statistics)
 
     @property
@@ -125,12 +157,15 @@ class Sequential:
 
     @property
     def theta(self) -> Array:
-        """All parameters, one flat vector; assigning copies into it."""
+        """All parameters, one flat vector; assigning copies into it.
+
+        What is assigned must be a finite number for each parameter, of any real dtype.
+        """
         return self._theta
 
     @theta.setter
     def theta(self, value: Array) -> None:
-        self._theta[...] = self.backend.asarray(value, self.backend.dtype)
+        self._theta[...] = finite_vector(self.backend, self.layout, value, "theta")
 
     @property
     def grad(self) -> Array:
@@ -145,9 +180,12 @@ class Sequential:
     def forward(self, X: Array, *, theta: Array | None = None) -> Array:
         """The output for network inputs ``X: (m, n_in)`` in evaluation mode, ``(m, n_out)``.
 
-        ``X`` is not preprocessed; ``theta`` may be any vector of parameters.
+        ``X`` is not preprocessed; ``theta`` may be any vector of parameters, ``(P,)``, which is
+        taken in the model's dtype: differences finer than that need a model in float64.
         """
         X = checked_features(self, X)
+        if theta is not None:
+            theta = vector(self.backend, self.layout, theta, "theta")
         return self.evaluation(X, self._moved, theta)
 
     def value_and_grad(
@@ -346,6 +384,7 @@ class Sequential:
             ArgumentError: if the model has no loss yet, or the data do not fit.
         """
         loss = self._trained_loss("evaluate")
+        check_functions(metrics, "metrics")
         X = checked_features(self, X)
         y, _ = encode_targets(y, loss, self.n_out, X.shape[0], self.classes)
         return evaluate(self, rows_of(self, X, y, None), loss, metrics)
@@ -392,17 +431,10 @@ class Sequential:
         1  Dense(3)                       3          27
            total                                     67
         """
-        counts = [0] * len(self.layers)
-        for entry in self.layout.entries:
-            counts[int(entry.path.split(".")[1])] += entry.stop - entry.start
-        lines = [f"{'layer':<25}{'output':>10}{'parameters':>12}"]
-        for index, (layer, width) in enumerate(zip(self.layers, self.network.widths, strict=True)):
-            lines.append(f"{index:<3}{_brief(layer):<22}{width:>10}{counts[index]:>12,}")
-        lines.append(f"   {'total':<32}{self.layout.size:>12,}")
-        return "\n".join(lines)
+        return self.network.summary()
 
     def __repr__(self) -> str:
-        layers = ", ".join(map(_brief, self.layers))
+        layers = ", ".join(map(brief, self.layers))
         return f"Sequential([{layers}], n_in={self.n_in}, backend={self.backend.name!r})"
 
     def inputs(self, X: Array) -> Array:
@@ -474,15 +506,6 @@ def MLP(  # noqa: N802 - the field's name, and it makes an object
     return Sequential(layers, n_in, **settings)
 
 
-def _brief(layer: Layer) -> str:
-    """A layer as one would write it, without what is default."""
-    if isinstance(layer, Dense):
-        name = type(layer.activation).__name__
-        act = "" if name == "Identity" else f", {layer.activation!r}"
-        return f"Dense({layer.n_out}{act})"
-    return repr(layer)
-
-
 def load(
     path: str | os.PathLike[str],
     *,
@@ -510,6 +533,6 @@ def load(
         preprocessing=saved.preprocessing,
         classes=saved.classes,
     )
-    model.theta = saved.theta
+    model.theta[...] = model.backend.asarray(saved.theta, model.backend.dtype)
     model.statistics[...] = model.backend.asarray(saved.statistics, model.backend.dtype)
     return model

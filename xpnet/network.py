@@ -11,6 +11,7 @@ from xpnet.backend import Array
 from xpnet.errors import require, require_count
 from xpnet.layers.base import Layer, LayerSpec, ParameterSpec, Views
 from xpnet.layers.context import Buffers, Context, Memory, NoBuffers
+from xpnet.layers.dense import Dense
 from xpnet.ops import operations_for
 from xpnet.parameters import Layout
 
@@ -30,6 +31,7 @@ class Network:
 
     def __init__(self, layers: Sequence[Layer], n_in: int) -> None:
         require_count(n_in, "n_in")
+        require(isinstance(layers, Sequence), "layers", "be a sequence", layers, "Write [...].")
         require(len(layers) > 0, "layers", "hold at least one layer", list(layers))
         specs: list[LayerSpec] = []
         width = n_in
@@ -155,6 +157,17 @@ class Network:
                 p[i], dp[i], dg[i], tapes[i], dtapes[i], *grad, contexts[i]
             )
 
+    def summary(self) -> str:
+        """A table of the layers, their widths and numbers of parameters."""
+        counts = [0] * len(self.layers)
+        for entry in self.layout.entries:
+            counts[int(entry.path.split(".")[1])] += entry.stop - entry.start
+        lines = [f"{'layer':<25}{'output':>10}{'parameters':>12}"]
+        for index, (layer, width) in enumerate(zip(self.layers, self.widths, strict=True)):
+            lines.append(f"{index:<3}{brief(layer):<22}{width:>10}{counts[index]:>12,}")
+        lines.append(f"   {'total':<32}{self.layout.size:>12,}")
+        return "\n".join(lines)
+
     def first_not_finite(self, p: Sequence[Views], X: Array, contexts: Contexts) -> str:
         """The first layer whose output for ``X`` is not finite; ``"loss"`` if all are."""
         for index, (layer, views, context) in enumerate(zip(self.layers, p, contexts, strict=True)):
@@ -162,6 +175,15 @@ class Network:
             if not bool(context.ops.xp.all(context.ops.xp.isfinite(X))):
                 return f"layers.{index} ({type(layer).__name__})"
         return "loss"
+
+
+def brief(layer: Layer) -> str:
+    """A layer as one would write it, without what is default."""
+    if isinstance(layer, Dense):
+        name = type(layer.activation).__name__
+        act = "" if name == "Identity" else f", {layer.activation!r}"
+        return f"Dense({layer.n_out}{act})"
+    return repr(layer)
 
 
 def _named(specs: list[tuple[ParameterSpec, ...]]) -> list[tuple[str, ParameterSpec]]:

@@ -96,9 +96,8 @@ class Layout:
         Raises:
             ArgumentError: if ``vector`` has another shape.
         """
-        require(
-            tuple(vector.shape) == (self.size,), "theta", f"have the shape ({self.size},)", vector
-        )
+        ok = tuple(getattr(vector, "shape", ())) == (self.size,)
+        require(ok, "theta", f"have the shape ({self.size},)", vector)
         xp = namespace_of(vector)
         return {e.path: xp.reshape(vector[e.start : e.stop], e.shape) for e in self.entries}
 

@@ -220,7 +220,8 @@ def mistake_bound(X: Array, y: Any, separator: Separator) -> float:
     >>> round(mistake_bound(X, y, Separator(np.array([1.0]), 0.0)), 6)
     2.0
     """
-    require_type(separator, Separator, "separator")
+    do = "Take its attribute last." if isinstance(separator, FittedPerceptron) else ""
+    require_type(separator, Separator, "separator", do)
     rows, _, _ = _signed_rows(X, y)
     n = rows.shape[1] - 1
     rule = f"have {n} weight{'s' * (n != 1)}, one for each column of X"
@@ -331,7 +332,7 @@ def _signed_rows(X: Array, y: Any) -> tuple[HostArray, Classes, Backend]:
     check_features(X)
     check_same_length(X, y)
     y = to_numpy(y)
-    if y.dtype.kind == "f" and np.all(y == np.round(y)):
+    if y.dtype.kind == "f" and np.all((np.abs(y) <= 2.0**53) & (y == np.round(y))):
         y = y.astype(np.int64)
     indices, classes = encode_labels(y)
     names = classes.tolist()

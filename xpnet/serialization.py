@@ -212,6 +212,9 @@ def _flat(
 
 def _replace(path: str, content: bytes) -> None:
     """Put ``content`` at ``path`` whole: written beside it, synced, renamed."""
+    folder = os.path.dirname(path) or "."
+    if not os.path.isdir(folder):
+        raise FileNotFoundError(f"path must lie in a folder; there is no folder {folder!r}.")
     temporary = f"{path}.{os.getpid()}.tmp"
     try:
         with open(temporary, "xb") as file:

@@ -307,6 +307,15 @@ def test_a_network_without_parameters(place):
     assert hessian(model, X, dX, HalfMSE()).shape == (0, 0)
 
 
+def test_results_are_arrays_of_their_own(place):
+    """Also where nothing is computed: who writes to a result must not write to an argument."""
+    model = Sequential([Activation(Identity()), Dropout(0.5)], N, backend=place.backend)
+    X, given = drawn(place, M, N), place.writable(np.ones((M, N)))
+    for result in (jvp(model, X, given), vjp(model, X, given)[0]):
+        result[...] = 7
+        assert place.host(given).tolist() == np.ones((M, N)).tolist()
+
+
 # --- the door -------------------------------------------------------------------------------------
 
 MODEL = MLP(N, [], K, dtype="float64")

@@ -254,6 +254,22 @@ def test_batch_norm_is_pytorchs(name, torch):
     close(ctx.statistics["var"], norm.running_var.numpy(), 1e-10)
 
 
+def test_evaluation_far_from_zero_keeps_its_digits(place32, rng):
+    mean, var = rng.uniform(1e4, 1e6, N).astype("float32"), rng.uniform(0.5, 2, N).astype("float32")
+    x = (mean + rng.normal(size=(M, N))).astype("float32")
+    given = {"mean": mean, "var": var}
+    ctx = Context(
+        operations_for(place32.array(x)),
+        statistics={k: place32.array(v) for k, v in given.items()},
+    )
+    p = {"scale": place32.array(np.full(N, 2.0)), "shift": place32.array(np.ones(N))}
+    y, (x_hat, _, _) = BatchNorm().forward(p, place32.array(x), ctx)
+    x, mean, var = (v.astype("float64") for v in (x, mean, var))
+    expected = (x - mean) / np.sqrt(var + 1e-5)
+    close(place32.host(x_hat), expected, 1e-6)
+    close(place32.host(y), 2 * expected + 1, 1e-6)
+
+
 # --- running statistics ---------------------------------------------------------------------------
 
 SIZES = (3, 2, 8, 5)

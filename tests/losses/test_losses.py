@@ -375,6 +375,12 @@ BAD_TARGETS = [
     (MSE(), [1.0, NAN], 1, "y must be finite; got nan in row 1."),
     (HalfMSE(), [[0.0, 1.0], [-INF, 0.0]], 2, "y must be finite; got -inf in row 1, column 0."),
     (Huber(), [1 + 2j, 0], 1, "y must hold real numbers; got a complex128 array of shape (2,)."),
+    (
+        CrossEntropy(),
+        ["a", "b"],
+        3,
+        "y must hold real numbers; got a <U1 array of shape (2,). Words become class indices by",
+    ),
     (MAE(), ["a", "b"], 1, "y must hold real numbers; got a <U1 array of shape (2,)."),
     (
         CrossEntropy(),

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from xpnet import MLP
 from xpnet.backend import get_backend
 from xpnet.errors import ArgumentError
 from xpnet.minimize import (
@@ -33,6 +34,10 @@ def bowl(x):
 
 BAD_CALLS = {
     "fun": (lambda: minimize(3, X), "fun must be a function of a vector or an Objective; got 3"),
+    "a network": (
+        lambda: minimize(MLP(2, [3], 1), X),
+        r"Objective; got Sequential\(.* Take fun\.objective\(X, y, loss\)",
+    ),
     "triple": (lambda: minimize(lambda x: (1, 2, 3), X), r"fun must return a value or \(value, gr"),
     "vector value": (lambda: minimize(lambda x: x, X), "fun must return one number as value"),
     "text value": (lambda: minimize(lambda x: "no", X), "fun must return one real number"),

@@ -157,6 +157,14 @@ def test_words_come_back_as_words(place, rng):
     np.testing.assert_allclose(proba.sum(axis=1), 1, rtol=1e-5)
 
 
+def test_a_class_that_does_not_occur_keeps_its_output(rng):
+    model, X = MLP(2, [4], 3, classes=("a", "b", "c")), rng.normal(size=(40, 2))
+    y = np.where(X[:, 0] > 0, "a", "c")
+    model.fit(X, y, loss=CrossEntropy(), optimizer=xpnet.Adam(0.1), epochs=40, progress=False)
+    assert (model.predict(X) == y).mean() > 0.9
+    assert set(model.predict(1e3 * rng.normal(size=(500, 2)))) <= {"a", "b", "c"}
+
+
 def test_binary_words_need_one_output(rng):
     X = rng.normal(size=(60, 2))
     y = np.where(X[:, 0] > 0, "b", "a")
@@ -191,7 +199,18 @@ BAD_FITS = {
     "label": ({"y": Y_GOOD + 1}, "got 3 in row 2"),
     "negative label": ({"y": Y_GOOD - 1}, "got -1 in row 0"),
     "float labels": ({"y": Y_GOOD + 0.5}, "y must hold class indices"),
-    "too many words": ({"y": np.array(list("abcdef"))}, "at most 3 classes"),
+    "too many words": (
+        {"y": np.array(list("abcdef"))},
+        "y must have 3 classes for 3 outputs; got 6",
+    ),
+    "too few words": (
+        {"y": np.array(list("ababab"))},
+        "y must have 3 classes for 3 outputs; got 2. Name those that do not occur by classes=",
+    ),
+    "one word": (
+        {"y": np.array(list("aaaaaa")), "loss": BinaryCrossEntropy()},
+        "y must have 2 classes for 3 outputs; got 1",
+    ),
     "loss class": ({"loss": CrossEntropy}, r"Write CrossEntropy\(\)"),
     "loss name": ({"loss": "mse"}, "loss must be a Loss; got 'mse'"),
     "optimizer": ({"optimizer": "adam"}, "optimizer must be an Optimizer"),
@@ -206,6 +225,28 @@ BAD_FITS = {
     "metric": ({"metrics": ["accuracy"]}, "metrics must hold functions"),
     "callback": ({"callbacks": [xpnet.EarlyStopping]}, "callbacks must hold functions"),
     "seed": ({"rng": -1}, "rng must be a seed"),
+    "ragged": ({"X": [[1, 2, 3, 4], [5]]}, r"be a list whose rows are equally long; got \[\[1"),
+    "a metric alone": (
+        {"metrics": xpnet.metrics.accuracy},
+        r"metrics must be a sequence of functions; got .* Write metrics=\[\.\.\.\]",
+    ),
+    "a callback alone": ({"callbacks": xpnet.EarlyStopping()}, r"Write callbacks=\[\.\.\.\]"),
+    "no callbacks": ({"callbacks": None}, "callbacks must be a sequence of functions; got None"),
+    "a class of callbacks": (
+        {"callbacks": [xpnet.EarlyStopping]},
+        r"Write EarlyStopping\(\.\.\.\)",
+    ),
+    "clip": ({"clip": 1.0}, r"clip must be a ClipByNorm or ClipByValue; got 1\.0"),
+    "clip class": ({"clip": xpnet.ClipByNorm}, r"clip must be .* Write ClipByNorm\(\.\.\.\)"),
+    "class weight": (
+        {"y": np.array(list("abcabc")), "class_weight": {"a": 1.0, "d": 2.0}},
+        "a key of class_weight must be one of a, b, c; got 'd'",
+    ),
+    "class weight word": (
+        {"class_weight": "balanced"},
+        "class_weight must be a mapping by class, or numbers in order; got 'balanced'",
+    ),
+    "class weight number": ({"class_weight": 2.0}, "numbers in order; got 2.0"),
 }
 
 
@@ -225,6 +266,15 @@ def test_fit_refuses_at_the_door(case):
 BAD_MODELS = {
     "no layers": (lambda: Sequential([], 3), "layers must hold at least one layer"),
     "a class": (lambda: Sequential([Dense], 3), r"Write Dense\(...\)"),
+    "one layer": (lambda: Sequential(Dense(3), 3), r"layers must be a sequence; got Dense\("),
+    "equal classes": (
+        lambda: MLP(2, [3], 2, classes=["a", "a"]),
+        "classes must be 2 distinct names",
+    ),
+    "few classes": (
+        lambda: MLP(2, [3], 3, classes=["a", "b"]),
+        r"classes must be 3 distinct names; got \('a', 'b'\)",
+    ),
     "n_in": (lambda: MLP(0, [3], 2), "n_in must be an integer of at least 1; got 0"),
     "hidden number": (lambda: MLP(3, 5, 2), "hidden must be a sequence of widths; got 5"),
     "hidden width": (lambda: MLP(3, [0], 2), "a width of hidden must be an integer"),
@@ -233,8 +283,54 @@ BAD_MODELS = {
     "dropout": (lambda: MLP(3, [4], 2, dropout=1.0), "p must be a finite number"),
     "backend": (lambda: MLP(3, [4], 2, backend="nunpy"), "Did you mean 'numpy'"),
     "dtype": (lambda: MLP(3, [4], 2, dtype="float16"), "dtype must be one of float32, float64"),
+    "preprocessing": (
+        lambda: MLP(3, [4], 2, preprocessing=xpnet.Standardize),
+        r"preprocessing must be a fitted .* Write Standardize\.fit\(X\)",
+    ),
     "loss": (lambda: MLP(3, [4], 2, loss=HalfMSE), r"Write HalfMSE\(\)"),
 }
+
+
+ZEROS = np.zeros(17, "float32")
+BAD_THETAS = {
+    "a number": (0.0, r"theta must have the shape \(17,\), one number a parameter; got a float64"),
+    "too short": (ZEROS[:16], r"the shape \(17,\), .*; got a float32 array of shape \(16,\)"),
+    "a matrix": (ZEROS[None, :], r"the shape \(17,\), .*; got a float32 array of shape \(1, 17\)"),
+    "words": (["w"] * 17, "theta must hold real numbers; got a"),
+    "complex": (ZEROS * 1j, "theta must hold real numbers; got a complex64"),
+}
+
+
+@pytest.mark.parametrize("case", BAD_THETAS)
+def test_theta_must_be_a_number_for_each_parameter(case):
+    value, message = BAD_THETAS[case]
+    model = MLP(2, [3], 2)
+    with pytest.raises(ArgumentError, match=message):
+        model.forward(np.ones((1, 2)), theta=value)
+    with pytest.raises(ArgumentError, match=message):
+        model.theta = value
+
+
+@pytest.mark.parametrize("number", ["nan", "inf"])
+def test_theta_must_be_finite(number, place):
+    model, value = MLP(2, [3], 2, backend=place.backend), place.writable(ZEROS)
+    before, value[7] = place.host(model.theta).copy(), float(number)
+    with pytest.raises(ArgumentError, match=rf"be finite; got {number} in layers.1.weight\[0, 1\]"):
+        model.theta = value
+    np.testing.assert_array_equal(place.host(model.theta), before)
+
+
+def test_theta_of_another_dtype_is_taken_in_the_models(place32, rng):
+    """In float32 whatever the number of rows, as if it were the model's own."""
+    model = MLP(2, [3], 2, backend=place32.backend)
+    other, X = rng.normal(size=17), place32.array(rng.normal(size=(100, 2)))
+    given = other if place32.backend.name != "numpy" else other.tolist()
+    outputs = [model.forward(X[:n, ...], theta=given) for n in (1, 100)]
+    model.theta = other
+    for output in outputs:
+        assert output.dtype == place32.backend.dtype
+        expected = model.forward(X[: output.shape[0], ...])
+        np.testing.assert_array_equal(place32.host(output), place32.host(expected))
 
 
 @pytest.mark.parametrize("case", BAD_MODELS)

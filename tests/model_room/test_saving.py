@@ -202,6 +202,11 @@ def test_files_of_other_programs_are_refused(tmp_path):
         xpnet.load(path)
 
 
+def test_no_folder(tmp_path):
+    with pytest.raises(FileNotFoundError, match="path must lie in a folder; there is no folder"):
+        MLP(2, [3], 2).save(tmp_path / "none" / "model.safetensors")
+
+
 def test_no_file(tmp_path):
     with pytest.raises(FileNotFoundError, match="there is no file"):
         xpnet.load(tmp_path / "none.safetensors")

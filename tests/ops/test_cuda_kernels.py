@@ -14,7 +14,17 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from emulated_cuda import cuda_operations
-from test_faster_operations import LOSSES, SCALARS, SLOPES, UPDATES, VALUES, counts_of
+from test_faster_operations import (
+    CURVATURES,
+    CURVATURES_OF_LOSSES,
+    LOSSES,
+    SCALARS,
+    SLOPES,
+    UPDATES,
+    VALUES,
+    counts_of,
+    targets_of,
+)
 
 from xpnet.ops.cuda import sources
 from xpnet.ops.cuda.gemm import Cublas, as_columns
@@ -22,6 +32,7 @@ from xpnet.ops.cuda.proof import prove
 from xpnet.ops.cuda.translate import translate
 from xpnet.ops.reference import Operations
 from xpnet.ops.rules import activations, optimizers
+from xpnet.ops.rules.layers import normalize
 from xpnet.random import stream_key
 
 REFERENCE = Operations(np)
@@ -40,13 +51,16 @@ def kernels(dtype):
     """Every kernel, in files that can be compiled as one."""
     yield [sources.elementwise(r, dtype, "x", 1, "v" * counts_of(r)[1]) for r in VALUES]
     yield [sources.elementwise(r, dtype, "xx", 1, "v" * counts_of(r)[1]) for r in LOSSES]
-    yield [sources.column_sums(r, dtype, "dx", "v" * counts_of(r)[1]) for r in SLOPES]
+    yield [sources.column_sums(r, dtype, "dx", "v" * counts_of(r)[1]) for r in SLOPES + CURVATURES]
     yield [
-        sources.elementwise(r, dtype, "t" * (n - 1) + "x", n - 1, "p" * k)
-        for r in UPDATES
-        for n, k in [counts_of(r)]
-        if r is not optimizers.norm_scaled and n > 1
+        sources.elementwise(r, dtype, "dxx", 1, "v" * counts_of(r)[1]) for r in CURVATURES_OF_LOSSES
     ]
+    yield [
+        sources.elementwise(r, dtype, "t" * t + "x" * (n - t), t, "p" * k)
+        for r in UPDATES
+        for (n, k), t in [(counts_of(r), targets_of(r))]
+    ]
+    yield [sources.elementwise(normalize, dtype, "xbbbb", 2, "")]
     for name, file in FILES.items():
         yield [sources.from_file(name, file, dtype, **DEFINES.get(file, {}))]
 
@@ -144,8 +158,7 @@ def test_sums_of_tall_and_odd_shapes(shape, dtype, ops):
 @pytest.mark.parametrize("rule", UPDATES, ids=lambda rule: rule.__name__)
 def test_scalars_in_device_memory_are_those_given_as_numbers(rule, ops):
     dtype = "float32"
-    n_arrays, n_scalars = counts_of(rule)
-    n_targets = 1 if n_arrays == 1 or rule is optimizers.norm_scaled else n_arrays - 1
+    (n_arrays, n_scalars), n_targets = counts_of(rule), targets_of(rule)
     arrays = [np.random.default_rng(i).uniform(0.1, 2, 700).astype(dtype) for i in range(n_arrays)]
     ours = [array.copy() for array in arrays]
     row = np.array(SCALARS[:n_scalars], dtype)

@@ -11,7 +11,7 @@ from emulated_cuda import cuda_operations
 from xpnet.ops.explain import OPERATIONS
 from xpnet.ops.host import BLOCK, HostOperations
 from xpnet.ops.reference import Operations
-from xpnet.ops.rules import activations, losses, optimizers
+from xpnet.ops.rules import activations, curvatures, losses, minimizers, optimizers
 from xpnet.ops.select import why_not_compiled
 from xpnet.random import stream_key
 
@@ -30,11 +30,19 @@ def counts_of(rule):
     return kinds.count("Array"), kinds.count("float")
 
 
+def targets_of(rule):
+    """How many arrays an update writes to: as many as it returns."""
+    return inspect.signature(rule).return_annotation.count("Array")
+
+
 SCALARS = (0.7, 0.2, 0.5, 0.4, 0.9, 0.3, 0.6, 0.8)
 SLOPES = [rule for rule in rules_of(activations) if rule.__name__.endswith(("slope", "one"))]
 VALUES = [rule for rule in rules_of(activations) if rule not in SLOPES]
 LOSSES = rules_of(losses)
-UPDATES = rules_of(optimizers)
+CURVATURES = [rule for rule in rules_of(curvatures) if counts_of(rule)[0] == 1]
+CURVATURES_OF_LOSSES = [rule for rule in rules_of(curvatures) if rule not in CURVATURES]
+OF_POSITIVE = activations.softplus_slope, curvatures.softplus_curvature
+UPDATES = rules_of(optimizers) + rules_of(minimizers)
 
 
 @pytest.fixture(params=["host", "compiled", "cuda"], scope="module")
@@ -99,10 +107,10 @@ def test_values_of_activations(rule, dtype, layout, ops):
 
 @layouts
 @dtypes
-@pytest.mark.parametrize("rule", SLOPES, ids=lambda rule: rule.__name__)
-def test_slopes_of_activations(rule, dtype, layout, ops):
+@pytest.mark.parametrize("rule", [*SLOPES, *CURVATURES], ids=lambda rule: rule.__name__)
+def test_slopes_and_curvatures_of_activations(rule, dtype, layout, ops):
     scalars = SCALARS[: counts_of(rule)[1]]
-    low = 0.0 if rule.__name__ == "softplus_slope" else -4.0
+    low = 0.0 if rule in OF_POSITIVE else -4.0
     x, dy = LAYOUTS[layout](matrix(dtype, 1, low)), LAYOUTS[layout](matrix(dtype, 2))
     sums, expected_sums = np.full(N, 9, dtype), np.full(N, 9, dtype)
     expected = REFERENCE.chain_and_sum(rule, dy, x, expected_sums, scalars)
@@ -130,12 +138,20 @@ def test_apply_of_losses(rule, dtype, layout, ops):
     close(ops.apply(rule, z, t, scalars=scalars), rule(np, z, t, *scalars), dtype)
 
 
+@layouts
+@dtypes
+@pytest.mark.parametrize("rule", CURVATURES_OF_LOSSES, ids=lambda rule: rule.__name__)
+def test_curvatures_of_losses(rule, dtype, layout, ops):
+    scalars = SCALARS[: counts_of(rule)[1]]
+    dz, z, t = (LAYOUTS[layout](matrix(dtype, seed)) for seed in range(3))
+    close(ops.chain(rule, dz, z, t, scalars=scalars), dz * rule(np, z, t, *scalars), dtype, 4)
+
+
 @dtypes
 @pytest.mark.parametrize("size", [0, 1, 1000, BLOCK + 5, 3 * BLOCK])
 @pytest.mark.parametrize("rule", UPDATES, ids=lambda rule: rule.__name__)
 def test_updates(rule, size, dtype, ops):
-    n_arrays, n_scalars = counts_of(rule)
-    n_targets = 1 if n_arrays == 1 or rule.__name__ == "norm_scaled" else n_arrays - 1
+    (n_arrays, n_scalars), n_targets = counts_of(rule), targets_of(rule)
     rng = np.random.default_rng(size)
     arrays = [rng.uniform(0.1, 2, size).astype(dtype) for _ in range(n_arrays)]
     ours = [array.copy() for array in arrays]
@@ -145,15 +161,39 @@ def test_updates(rule, size, dtype, ops):
         close(actual, expected, dtype, 16)
 
 
+@dtypes
+@pytest.mark.parametrize("state", [0.0, 1.0])
+@pytest.mark.parametrize("rule", UPDATES, ids=lambda rule: rule.__name__)
+def test_updates_by_extreme_gradients(rule, state, dtype, ops):
+    """What plain NumPy keeps finite no faster version makes NaN of, and the other way round.
+
+    But for the centered RMSProp: in ``r − s²`` a fused product does not overflow before ``r`` does.
+    """
+    (n_arrays, n_scalars), n_targets = counts_of(rule), targets_of(rule)
+    exponents = np.linspace(-30, 30, 121)
+    grad = np.concatenate([10**exponents, -(10**exponents), [0.0]]).astype(dtype)
+    arrays = [np.full(grad.size, state, dtype) for _ in range(n_arrays)]
+    arrays[min(n_targets, n_arrays - 1)] = grad
+    ours = [array.copy() for array in arrays]
+    with np.errstate(all="ignore"):
+        REFERENCE.update(rule, arrays[:n_targets], arrays[n_targets:], SCALARS[:n_scalars])
+        ops.update(rule, ours[:n_targets], ours[n_targets:], SCALARS[:n_scalars])
+    for actual, expected in zip(ours, arrays, strict=True):
+        finite = np.isfinite(expected)
+        if rule is not optimizers.rmsprop_centered:
+            np.testing.assert_array_equal(np.isfinite(actual), finite)
+        close(actual[finite], expected[finite], dtype, 16)
+
+
 EXTREME = np.array([0.0, 1e-40, 1e-8, 80.0, -80.0, 700.0, -700.0, 1e30, -1e30, np.inf, -np.inf])
 
 
 @dtypes
-@pytest.mark.parametrize("rule", [*VALUES, *SLOPES], ids=lambda rule: rule.__name__)
+@pytest.mark.parametrize("rule", [*VALUES, *SLOPES, *CURVATURES], ids=lambda rule: rule.__name__)
 def test_extreme_numbers_and_nan(rule, dtype, ops):
     scalars = SCALARS[: counts_of(rule)[1]]
     x = np.append(EXTREME, np.nan).astype(dtype)[None, :]
-    if rule.__name__ == "softplus_slope":
+    if rule in OF_POSITIVE:
         x = np.abs(x)
     run, ones = (ops.apply, ()) if rule in VALUES else (ops.chain, (np.ones_like(x),))
     with np.errstate(all="ignore"):
@@ -244,6 +284,17 @@ def test_batch_norm_both_ways(dtype, layout, ops):
     close(sums[3], sums[1], dtype, 100)
 
 
+@layouts
+@dtypes
+def test_normalize(dtype, layout, ops):
+    x, columns = LAYOUTS[layout](matrix(dtype, 5)), matrix(dtype, 7)[:4].copy()
+    expected = REFERENCE.normalize(x, columns)
+    out, x_hat = np.full(x.shape, 9, dtype), np.full(x.shape, 9, dtype)
+    for actual in (ops.normalize(x, columns), ops.normalize(x, columns, out, x_hat)):
+        for ours, theirs in zip(actual, expected, strict=True):
+            close(ours, theirs, dtype, 30)
+
+
 @dtypes
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
 def test_the_dropout_mask_is_the_same_bit_for_bit(p, dtype, ops):
@@ -263,7 +314,6 @@ def test_products_sums_and_rows(dtype, layout, ops):
     close(ops.column_sum(x, sums), x.sum(axis=0), dtype, 40)
     close(ops.column_sum(x), x.sum(axis=0), dtype, 40)
     close(ops.multiply(x, x), x * x, dtype)
-    close(ops.scale_shift(x, w[:, 0], sums), x * w[:, 0] + sums, dtype, 4)
     indices = np.arange(x.shape[0])[::-1]
     close(ops.take_rows(x, indices, np.empty(x.shape, dtype)), x[::-1], dtype)
 
@@ -310,6 +360,7 @@ def test_shapes_that_do_not_fit_are_refused_or_broadcast_as_numpy_does(ops):
         lambda: ops.update(optimizers.sgd, (b.copy(),), (few,), (0.1,)),
         lambda: ops.update(optimizers.momentum, (b.copy(), few.copy()), (b,), (0.1, 0.9)),
         lambda: ops.batch_norm(x, few, few, 1e-5),
+        lambda: ops.normalize(x, (b, few, b, b)),
         lambda: ops.softmax_cross_entropy(x, np.zeros(3, np.int64), 0.1),
     ):
         with pytest.raises(ValueError, match=r"broadcast|shape|match"):
@@ -357,6 +408,7 @@ def test_ordinary_arrays_are_not_left_to_numpy(monkeypatch, ops):
     ops.column_sum(x)
     ops.update(optimizers.sgd, (x.ravel(),), (dy.ravel(),), (0.1,))
     ops.batch_norm(x, b, b, 1e-5)
+    ops.normalize(x, (b, b, b, b))
     ops.batch_norm_backward(dy, x, b, np.abs(b), 1e-5, sums, sums.copy())
     ops.keep_mask(x, 7, 0.5)
     ops.softmax_cross_entropy(x, np.zeros(M, np.int64), 0.1)
@@ -368,7 +420,7 @@ def test_every_faster_operation_is_tested_here(ops):
     """A new override must get a test above, and its name here."""
     covered = {
         *("apply", "chain", "update", "matmul", "shift", "shift_and_apply", "chain_and_sum"),
-        *("column_sum", "multiply", "scale_shift", "batch_norm", "batch_norm_backward"),
+        *("column_sum", "multiply", "normalize", "batch_norm", "batch_norm_backward"),
         *("keep_mask", "take_rows", "take_batch", "advance", "record", "softmax_cross_entropy"),
     }
     assert set(vars(type(ops))) & set(OPERATIONS) <= covered

@@ -18,6 +18,7 @@ from xpnet.optimizers import (
     Nadam,
     Optimizer,
     PolyakAverage,
+    Resumed,
 )
 from xpnet.parameters import Layout
 
@@ -108,6 +109,9 @@ BAD = {
     "state must have taken a step, of which there is an average; got 0": lambda: Averaged(
         SGD()
     ).mean(Averaged(SGD()).init(np.zeros(2))),
+    r"inside Averaged; got Resumed\(.* Put Resumed outside: Resumed\(Averaged\(\.\.\.\), state\)": (
+        lambda: Averaged(Resumed(SGD(), SGD().init(np.zeros(2))))
+    ),
     "state must be what Averaged.init makes": lambda: Averaged(Momentum()).step(
         np.zeros(2), np.zeros(2), Momentum().init(np.zeros(2))
     ),

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from xpnet.errors import ArgumentError
-from xpnet.optimizers import SGD, AdaGrad, Adam, AdamW, Frozen, Lion, Momentum, RAdam
+from xpnet.optimizers import SGD, AdaGrad, Adam, AdamW, Frozen, Lion, Momentum, RAdam, Resumed
 from xpnet.parameters import Layout
 
 LAYOUT = Layout.of(
@@ -71,6 +71,9 @@ BAD = {
         SGD(), LAYOUT, [0, 1, 10]
     ),
     r"parts must name something to freeze; got \[\]": lambda: Frozen(SGD(), LAYOUT, []),
+    r"inside Frozen; got Resumed\(.* Put Resumed outside: Resumed\(Frozen\(\.\.\.\), state\)": (
+        lambda: Frozen(Resumed(SGD(), SGD().init(np.zeros(24))), LAYOUT, [0])
+    ),
     "parts must be a sequence; got 0": lambda: Frozen(SGD(), LAYOUT, 0),
     "layout must be a Layout; got None. Give model.layout": lambda: Frozen(SGD(), None, [0]),
     "theta must have the layout's size 24; got a float64 array of shape": lambda: Frozen(

@@ -29,6 +29,7 @@ from xpnet import (
 from xpnet.data import load_digits
 from xpnet.errors import ArgumentError
 from xpnet.metrics import accuracy
+from xpnet.minimize import LBFGS
 
 LOSS = CrossEntropy()
 
@@ -164,6 +165,19 @@ def test_fit_goes_on_from_files_as_if_it_had_never_stopped(place, tmp_path):
     np.testing.assert_allclose(to_numpy(halves.theta), to_numpy(whole.theta), rtol=1e-12)
 
 
+def test_theta_and_statistics_come_back_if_evaluation_fails(place):
+    def broken(predicted, target):
+        raise RuntimeError("no such metric")
+
+    (model, X, y), (plain, _, _) = (small(place) for _ in range(2))
+    how = {"loss": LOSS, "optimizer": Averaged(SGD(0.1)), "epochs": 1, "progress": False}
+    plain.fit(X, y, **how)
+    with pytest.raises(RuntimeError, match="no such metric"):
+        model.fit(X, y, callbacks=[UseAverage((X, y), metrics=[broken])], **how)
+    for ours, theirs in ((model.theta, plain.theta), (model.statistics, plain.statistics)):
+        np.testing.assert_array_equal(to_numpy(ours), to_numpy(theirs))
+
+
 def noisy_digits():
     """Digits of which a fifth of the training labels are wrong: SGD cannot come to rest."""
     digits, rng = load_digits(), np.random.default_rng(5)
@@ -234,6 +248,21 @@ BAD = {
 def test_bad_input_is_refused(message):
     with pytest.raises(ArgumentError, match=message):
         BAD[message]()
+
+
+def test_averages_beside_a_method_of_all_rows():
+    """Callbacks see the rows and the method there too."""
+    model, X, y = small(PLACE, dropout=0.0)
+    how = {"loss": LOSS, "epochs": 2, "progress": False}
+    model.fit(X, y, optimizer=SGD(0.1), **how)
+    swa = StochasticWeightAveraging(1)
+    model.fit(X, y, optimizer=LBFGS(), callbacks=[swa], **how)
+    assert swa.n_averaged == 2
+    np.testing.assert_allclose(
+        to_numpy(model.statistics), expected_statistics(model, X), rtol=1e-10
+    )
+    with pytest.raises(ArgumentError, match=r"optimizer must be Averaged.* got LBFGS"):
+        model.fit(X, y, optimizer=LBFGS(), callbacks=[UseAverage()], **how)
 
 
 def test_a_model_without_batch_norm_has_nothing_to_recompute():

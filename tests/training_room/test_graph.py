@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 from fake_device import (
@@ -217,6 +219,26 @@ def test_fp16_scales_the_loss(engine, task, device, monkeypatch):
         model.fit(X, np.full(50, 1e-6), batch_size=50, progress=False, **arguments | how)
         moved.append(np.asarray(model.theta))
     np.testing.assert_allclose(moved[1], moved[0], rtol=0.05)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_the_precision_of_fit_ends_with_it(fails, task, device, monkeypatch):
+    monkeypatch.setitem(select._chosen, DeviceArray, fake_operations(kernels=True))
+    products = {"fp16": in_half, "float32": None}
+    monkeypatch.setattr(operations, "product_of_own", products.get)
+    (X, y), model, loss = task, MLP(4, [], 3, backend=fake_backend("float32")), CrossEntropy()
+
+    def callback(run):
+        if fails:
+            raise KeyboardInterrupt
+
+    how = {"precision": "fp16", "engine": "eager", "epochs": 1, "callbacks": [callback]}
+    with pytest.raises(KeyboardInterrupt) if fails else nullcontext():
+        model.fit(X, y, loss=loss, optimizer=xpnet.SGD(0.1), progress=False, **how)
+    on_host = MLP(4, [], 3)
+    on_host.theta = np.asarray(model.theta)
+    expected = on_host.value_and_grad(X, y, loss)[1]
+    np.testing.assert_allclose(np.asarray(model.value_and_grad(X, y, loss)[1]), expected, atol=1e-6)
 
 
 def test_precisions_that_cannot_be(task):

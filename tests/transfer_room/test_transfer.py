@@ -219,6 +219,12 @@ def test_targets_of_distillation_are_logits_and_labels(place):
     np.testing.assert_array_equal(targets[:, 2], [1, 0, 1])
 
 
+def test_targets_of_distillation_from_lists_through_preprocessing():
+    teacher = MLP(4, [8], 3, loss=LOSS, preprocessing=MinMax(-2.0, 2.0))
+    expected = distillation_targets(teacher, X4, Y4)
+    np.testing.assert_array_equal(distillation_targets(teacher, X4.tolist(), list(Y4)), expected)
+
+
 def net(*hidden: int, **settings):
     return MLP(4, hidden, 3, **settings)
 
@@ -250,6 +256,9 @@ BAD = {
     ),
     r"teacher must have been trained by CrossEntropy; got HalfMSE\(\)": lambda: (
         distillation_targets(net(8, loss=HalfMSE()), X4, Y4)
+    ),
+    "X must have 4 columns, as many as the input has": lambda: distillation_targets(
+        net(8, loss=LOSS), X4[:, :3], Y4
     ),
     r"y must have the shape \(6,\)": lambda: distillation_targets(
         net(8, loss=LOSS), X4, np.full((6, 3), 1 / 3)

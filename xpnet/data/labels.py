@@ -136,6 +136,10 @@ def sample_weights(y: Any, class_weight: Mapping[int, float] | Sequence[float]) 
             require_count(index, "a key of class_weight", low=0)
         weights = [class_weight.get(k, 1.0) for k in range(n_classes)]
     else:
+        do = "balanced_class_weights(y) gives some."
+        ok = hasattr(class_weight, "__len__") and not isinstance(class_weight, str)
+        rule = "be a mapping by class, or numbers in order"
+        require(ok, "class_weight", rule, class_weight, do)
         weights = list(class_weight)
         got = Phrase(f"{len(weights)} weights")
         words = f"have a weight for each of {n_classes} classes"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from xpnet.backend import Array
-from xpnet.derivatives.point import matrix, point_of, targets, vector
+from xpnet.derivatives.point import matrix, point_of, targets
 from xpnet.losses import Loss
+from xpnet.training.raw import vector
 from xpnet.training.step import Model
 
 

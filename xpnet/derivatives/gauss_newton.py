@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from xpnet.backend import Array
-from xpnet.derivatives.point import point_of, row_weights, targets, vector
+from xpnet.derivatives.point import point_of, row_weights, targets
 from xpnet.errors import require_type
 from xpnet.losses import Loss
 from xpnet.losses.base import row_scale
+from xpnet.training.raw import vector
 from xpnet.training.step import Model
 
 

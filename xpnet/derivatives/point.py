@@ -8,20 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.backend import Array, Backend, as_array
+from xpnet.backend import Array, Backend, as_array, copied
 from xpnet.data.checks import check_features
 from xpnet.errors import Phrase, require, require_count, require_type
 from xpnet.losses import Loss
-from xpnet.losses.base import check_weight, is_kind
+from xpnet.losses.base import check_weight
 from xpnet.network import Network
-from xpnet.parameters import Layout
+from xpnet.training.raw import real_numbers, vector
 from xpnet.training.step import Model
 
 LARGEST = 1 << 30
 """How many bytes a matrix of derivatives may take unless a caller allows more: 1 GiB."""
-
-REAL = ("bool", "integral", "real floating")
-"""The kinds of dtypes that directions and parameters may come in."""
 
 
 class Point:
@@ -71,7 +68,7 @@ class Point:
         by_layer = self.network.by_layer
         dp = ({},) * len(self._p) if dtheta is None else by_layer(dtheta)
         dy, dtapes = self.network.jvp(self._p, dp, self._tapes, dX, self._contexts)
-        return self.backend.xp.zeros_like(self.output) if dy is None else dy, dtapes
+        return self.backend.xp.zeros_like(self.output) if dy is None else _own(dy, dX), dtapes
 
     def pull(self, dy: Array, *, need_dx: bool = False) -> tuple[Array | None, Array]:
         """``Jᵀ dy``: the part of X, where it is needed, and that of θ."""
@@ -80,7 +77,7 @@ class Point:
         dX = self.network.backward(
             self._p, self.network.by_layer(g), self._tapes, dy, self._contexts
         )
-        return dX if need_dx else None, g
+        return _own(dX, dy) if need_dx else None, g
 
     def pull_tangent(self, dtheta: Array, dtapes: list[Any], dy: Array, ddy: Array) -> Array:
         """The derivative of ``Jᵀ dy`` by θ along ``θ̇``, where ``dy`` itself moves by ``ḋy``."""
@@ -130,20 +127,12 @@ def point_of(
     return Point(model.network, backend, theta, statistics, X, training, seed)
 
 
-def vector(backend: Backend, layout: Layout, value: Array, name: str) -> Array:
-    """``value`` on the backend in its dtype, if it is one number a parameter."""
-    value = as_array(value)
-    rule = f"have the shape ({layout.size},), one number a parameter"
-    require(tuple(value.shape) == (layout.size,), name, rule, value)
-    return _moved(backend, value, name)
-
-
 def matrix(backend: Backend, shape: tuple[int, ...], value: Array, name: str, like: str) -> Array:
     """``value`` on the backend in its dtype, if it has the shape of what ``like`` names."""
     value = as_array(value)
     rule = f"have the shape of {like}, {shape}"
     require(tuple(value.shape) == shape, name, rule, value)
-    return _moved(backend, value, name)
+    return real_numbers(backend, value, name)
 
 
 def targets(point: Point, y: Array, loss: Loss, weight: Array | None) -> tuple[Array, Array | None]:
@@ -184,9 +173,9 @@ def filled(
     return result
 
 
-def _moved(backend: Backend, value: Array, name: str) -> Array:
-    require(is_kind(value, REAL), name, "hold real numbers", value)
-    return backend.asarray(value, backend.dtype)
+def _own(result: Array, given: Array | None) -> Array:
+    """A result that is no argument: layers that do nothing hand on what they get."""
+    return copied(result) if result is given else result
 
 
 def _size(n_bytes: float) -> str:

@@ -12,9 +12,9 @@ from xpnet.derivatives.point import (
     point_of,
     require_room,
     targets,
-    vector,
 )
 from xpnet.losses import Loss
+from xpnet.training.raw import vector
 from xpnet.training.step import Model
 
 

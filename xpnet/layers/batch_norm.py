@@ -70,10 +70,12 @@ class BatchNorm:
         if not ctx.training:
             mean, var = ctx.statistics["mean"], ctx.statistics["var"]
             factor = 1.0 / ctx.ops.xp.sqrt(var + self.eps)
-            x_hat = ctx.ops.scale_shift(
-                x, factor, -mean * factor, out=ctx.buffers["x_hat", *x.shape]
+            y, x_hat = ctx.ops.normalize(
+                x,
+                (mean, factor, scale, shift),
+                out=ctx.buffers["y", *x.shape],
+                x_hat=ctx.buffers["x_hat", *x.shape],
             )
-            y = ctx.ops.scale_shift(x_hat, scale, shift, out=ctx.buffers["y", *x.shape])
             return y, (x_hat, var, False)
         rule = "have at least 2 rows under batch norm, whose statistics are the batch's"
         do = "Use larger batches, or drop the last short one (drop_last=True)."

@@ -187,7 +187,9 @@ def check_shape(target: Any, shapes: list[tuple[int, ...]]) -> None:
     do = "It needs one row for each row of X."
     require(tuple(getattr(target, "shape", ())) in shapes, "y", rule, target, do)
     real = is_kind(target, ("bool", "integral", "real floating"))
-    require(real, "y", "hold real numbers", target)
+    words = getattr(target.dtype, "kind", "f") in "OUT"
+    do = "Words become class indices by xpnet.data.encode_labels." if words else ""
+    require(real, "y", "hold real numbers", target, do)
 
 
 def require_finite(target: Any, argument: str = "y") -> None:

@@ -100,7 +100,8 @@ def objective_of(fun: Any, jac: Function | None, x0: Array) -> Any:
     if isinstance(fun, Objective):
         require(jac is None, "jac", "be left out for an objective with value_and_grad", jac)
         return fun
-    require(callable(fun), "fun", "be a function of a vector or an Objective", fun)
+    do = "Take fun.objective(X, y, loss)." if hasattr(fun, "objective") else ""
+    require(callable(fun), "fun", "be a function of a vector or an Objective", fun, do)
     if jac is not None:
         require(callable(jac), "jac", "be a function of a vector", jac)
         return WithGradient(fun, jac)

@@ -101,10 +101,20 @@ class HostOperations(Operations):
         """See `Operations.multiply`."""
         return np.multiply(a, b, out=out)
 
-    def scale_shift(self, x: Array, scale: Array, shift: Array, out: Array | None = None) -> Array:
-        """See `Operations.scale_shift`."""
-        y = np.multiply(x, scale, out=out)
-        return np.add(y, shift, out=y)
+    def normalize(
+        self,
+        x: Array,
+        columns: Sequence[Array],
+        out: Array | None = None,
+        x_hat: Array | None = None,
+    ) -> tuple[Array, Array]:
+        """See `Operations.normalize`."""
+        mean, factor, scale, shift = columns
+        x_hat = np.subtract(x, mean, out=x_hat)
+        x_hat *= factor
+        y = np.multiply(x_hat, scale, out=out)
+        y += shift
+        return y, x_hat
 
     def take_rows(self, x: Array, indices: Array, out: Array | None = None) -> Array:
         """See `Operations.take_rows`; the indices must be those of rows."""

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal, TypeAlias
 
 from xpnet.backend import Array, Namespace
 from xpnet.errors import require
+from xpnet.ops.rules.layers import normalize
 from xpnet.random import hash32
 
 Precision: TypeAlias = Literal["float32", "tf32", "bf16", "fp16"]
@@ -124,9 +125,22 @@ class Operations:
         """``a ⊙ b``."""
         return a * b
 
-    def scale_shift(self, x: Array, scale: Array, shift: Array, out: Array | None = None) -> Array:
-        """``x ⊙ scale + shift``, a factor and a term for each column."""
-        return x * scale + shift
+    def normalize(
+        self,
+        x: Array,
+        columns: Sequence[Array],
+        out: Array | None = None,
+        x_hat: Array | None = None,
+    ) -> tuple[Array, Array]:
+        """``x̂ = (x − μ)·f``, ``y = γ x̂ + β``; returns ``y, x̂``.
+
+        Args:
+            x: rows, ``(m, n)``.
+            columns: ``μ, f, γ, β``, each ``(n,)``.
+            out: may take ``y``.
+            x_hat: may take ``x̂``.
+        """
+        return normalize(self.xp, x, *columns)
 
     def batch_norm(
         self,

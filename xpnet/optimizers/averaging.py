@@ -9,7 +9,8 @@ from xpnet.backend import Array
 from xpnet.errors import require, require_count, require_number, require_type
 from xpnet.ops import operations_for
 from xpnet.ops.rules import optimizers as rules
-from xpnet.optimizers.base import Optimizer, OptimizerState
+from xpnet.optimizers.base import Optimizer, OptimizerState, take_after
+from xpnet.optimizers.resuming import refuse_resumed
 from xpnet.parameters import Layout
 
 
@@ -87,7 +88,8 @@ class Averaged(Optimizer):
         average: `PolyakAverage` (default) or `ExponentialAverage`.
 
     Raises:
-        ArgumentError: if an argument is of another type.
+        ArgumentError: if an argument is of another type, or ``optimizer`` is `Resumed`, which
+            goes outside.
 
     >>> import numpy as np
     >>> from xpnet.optimizers import SGD
@@ -105,6 +107,7 @@ class Averaged(Optimizer):
     def __post_init__(self) -> None:
         do = "Take one of xpnet.optimizers, such as SGD(lr=0.1)."
         require_type(self.optimizer, Optimizer, "optimizer", do)
+        refuse_resumed(self.optimizer, "Averaged")
         require_type(self.average, (PolyakAverage, ExponentialAverage), "average")
         take_after(self, self.optimizer)
 
@@ -141,9 +144,3 @@ class Averaged(Optimizer):
 
     def _first_scalars(self, theta: Array, layout: Layout | None) -> tuple[float, ...]:
         return self.optimizer._first_scalars(theta, layout)
-
-
-def take_after(wrapper: Optimizer, inner: Optimizer) -> None:
-    """Give a frozen ``wrapper`` the rate and the number of scalars of what it is around."""
-    object.__setattr__(wrapper, "lr", inner.lr)
-    object.__setattr__(wrapper, "n_scalars", inner.n_scalars)

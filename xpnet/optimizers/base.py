@@ -180,3 +180,9 @@ def update_decaying(
     for part, keep in ((slice(0, n), scalars[-1]), (slice(n, None), 1.0)):
         targets = [array[part] for array in (theta, *state.slots)]
         ops.update(optimizer.rule, targets, (grad[part],), (*scalars[:-1], keep))
+
+
+def take_after(wrapper: Optimizer, inner: Optimizer) -> None:
+    """Give a frozen ``wrapper`` the rate and the number of scalars of what it is around."""
+    object.__setattr__(wrapper, "lr", inner.lr)
+    object.__setattr__(wrapper, "n_scalars", inner.n_scalars)

@@ -8,8 +8,8 @@ from typing import Any
 from xpnet.backend import Array
 from xpnet.errors import require, require_type, unknown_name
 from xpnet.ops import operations_for
-from xpnet.optimizers.averaging import take_after
-from xpnet.optimizers.base import Optimizer, OptimizerState
+from xpnet.optimizers.base import Optimizer, OptimizerState, take_after
+from xpnet.optimizers.resuming import refuse_resumed
 from xpnet.parameters import Layout
 
 
@@ -29,7 +29,8 @@ class Frozen(Optimizer):
             (``"layers.0.weight"``); at least one, and not all.
 
     Raises:
-        ArgumentError: if a part does not exist or has no parameters, or nothing is left free.
+        ArgumentError: if a part does not exist or has no parameters, nothing is left free, or
+            ``optimizer`` is `Resumed`, which goes outside.
 
     >>> import numpy as np
     >>> from xpnet import MLP, SGD
@@ -49,6 +50,7 @@ class Frozen(Optimizer):
     def __post_init__(self) -> None:
         do = "Take one of xpnet.optimizers, such as Adam(lr=1e-3)."
         require_type(self.optimizer, Optimizer, "optimizer", do)
+        refuse_resumed(self.optimizer, "Frozen")
         require_type(self.layout, Layout, "layout", "Give model.layout.")
         require(not isinstance(self.parts, (str, int)), "parts", "be a sequence", self.parts)
         parts = tuple(self.parts)

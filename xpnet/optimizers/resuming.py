@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from xpnet.backend import Array, namespace_of
-from xpnet.errors import require_type
-from xpnet.optimizers.averaging import take_after
-from xpnet.optimizers.base import Optimizer, OptimizerState
+from xpnet.errors import require, require_type
+from xpnet.optimizers.base import Optimizer, OptimizerState, take_after
 from xpnet.parameters import Layout
 
 
@@ -20,6 +19,9 @@ class Resumed(Optimizer):
 
         state = load_state("state.safetensors", backend=model.backend)
         model.fit(X, y, loss=CrossEntropy(), optimizer=Resumed(Adam(), state))
+
+    It stands outside of `Averaged` and `Frozen`, whose states hold more or less than those of the
+    optimizer inside them.
 
     Args:
         optimizer: the optimizer that made the state.
@@ -67,3 +69,10 @@ class Resumed(Optimizer):
     ) -> None:
         """See `Optimizer.update`."""
         self.optimizer.update(theta, grad, state, scalars)
+
+
+def refuse_resumed(inner: Optimizer, wrapper: str) -> None:
+    """Refuse a `Resumed` inside a wrapper, which makes a state of its own and would drop it."""
+    do = f"Put Resumed outside: Resumed({wrapper}(...), state)."
+    rule = f"begin with a new state inside {wrapper}"
+    require(not isinstance(inner, Resumed), "optimizer", rule, inner, do)

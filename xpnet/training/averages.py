@@ -69,9 +69,11 @@ class UseAverage:
         model, rows = run.model, run.rows
         kept = [copied(vector) for vector in (model.theta, model.statistics)]
         model.theta[...] = mean
-        recompute_on_rows(model, rows)
-        measured = model.evaluate(*self.validation, metrics=self.metrics)
-        model.theta[...], model.statistics[...] = kept
+        try:
+            recompute_on_rows(model, rows)
+            measured = model.evaluate(*self.validation, metrics=self.metrics)
+        finally:
+            model.theta[...], model.statistics[...] = kept
         for name, value in measured.items():
             run.row[f"avg_{name}"] = value
             run.history.columns.setdefault(f"avg_{name}", []).append(value)

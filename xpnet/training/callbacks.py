@@ -23,8 +23,8 @@ class Run:
         epochs: how many there are to be.
         row: the epoch's numbers by column.
         history: all epochs so far, this one included.
-        optimizer: the optimizer, where one takes the steps.
-        state: its state, as it is now.
+        optimizer: the optimizer, or the method of `xpnet.minimize`.
+        state: the optimizer's state, as it is now.
         rows: the rows that are trained on, `xpnet.training.rows.Rows`.
     """
 
@@ -126,6 +126,9 @@ class Checkpoint:
 
 def check_functions(items: Sequence[Any], argument: str) -> None:
     """Refuse what is not a function: a value, or a class that was not made an object."""
+    rule, do = "be a sequence of functions", f"Write {argument}=[...]."
+    require(isinstance(items, Sequence), argument, rule, items, do)
     for item in items:
         ok = callable(item) and not isinstance(item, type)
-        require(ok, argument, "hold functions, or objects that are called", item)
+        do = f"Write {item.__name__}(...)." if isinstance(item, type) else ""
+        require(ok, argument, "hold functions, or objects that are called", item, do)

@@ -117,7 +117,8 @@ class _Watch:
     ) -> None:
         self.model, self.rows, self.validation, self.how = model, rows, validation, how
         self.penalty = objective.penalty
-        self.run = Run(model, 0, how.iterations, {}, model.history)
+        self._rest = how.method, None, rows
+        self.run = Run(model, 0, how.iterations, {}, model.history, *self._rest)
         self._report = printer() if how.progress else None
         self._start = time.perf_counter()
 
@@ -135,7 +136,8 @@ class _Watch:
         now = time.perf_counter()
         row["seconds"], self._start = now - self._start, now
         model.history.append(row)
-        self.run = Run(model, iterate.iteration, how.iterations, row, model.history)
+        number = iterate.iteration
+        self.run = Run(model, number, how.iterations, row, model.history, *self._rest)
         if self._report is not None:
             self._report(self.run)
         if not any_stops(how.callbacks, self.run):

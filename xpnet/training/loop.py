@@ -78,6 +78,10 @@ class Settings:
         require_count(self.batch_size, "batch_size")
         if self.schedule is not None:
             require_type(self.schedule, Schedule, "schedule")
+        if self.clip is not None:
+            do = f"Write {self.clip.__name__}(...)." if isinstance(self.clip, type) else ""
+            ok = hasattr(self.clip, "apply") and not do
+            require(ok, "clip", "be a ClipByNorm or ClipByValue", self.clip, do)
         check_functions(self.metrics, "metrics")
         check_functions(self.callbacks, "callbacks")
         if self.engine is not None and self.engine not in ENGINES:
@@ -103,10 +107,19 @@ def train(
         NonFiniteError: if a loss or a parameter becomes NaN or infinite; the model is put back to
             the beginning of that epoch.
     """
+    model.gradient.multiply_in(how.precision)
+    try:
+        return _train(model, rows, validation, how, rng)
+    finally:
+        model.gradient.multiply_in("float32")
+
+
+def _train(
+    model: Trainable, rows: Rows, validation: Rows | None, how: Settings, rng: np.random.Generator
+) -> History:
     history = model.history = History()
     state = how.optimizer.init(model.theta, model.network.layout)
     model.gradient.reseed(int(rng.integers(2**32)))
-    model.gradient.multiply_in(how.precision)
     steps, history.engine = engine_for(model, rows, how, state)
     report = printer() if how.progress else None
     run = Run(model, 0, how.epochs, {}, history, how.optimizer, state, rows)

@@ -10,11 +10,15 @@ import numpy as np
 from xpnet.backend import Array, Backend, as_array
 from xpnet.data.checks import check_features
 from xpnet.data.preprocessing import MinMax, Standardize, columns_of
-from xpnet.errors import require
+from xpnet.errors import Phrase, require
 from xpnet.losses import Loss
-from xpnet.losses.base import check_weight
+from xpnet.losses.base import check_weight, is_kind
+from xpnet.parameters import Layout
 from xpnet.training.rows import Rows, is_bytes
 from xpnet.training.targets import encode_targets
+
+REAL = ("bool", "integral", "real floating")
+"""The kinds of dtypes that directions and parameters may come in."""
 
 
 class Prepares(Protocol):
@@ -69,6 +73,31 @@ def batch_of(
     backend = model.backend
     weight = None if weight is None else backend.asarray(weight, backend.dtype)
     return backend.asarray(X, backend.dtype), backend.asarray(y), weight
+
+
+def real_numbers(backend: Backend, value: Array, name: str) -> Array:
+    """``value`` on the backend in its dtype, if it holds real numbers."""
+    require(is_kind(value, REAL), name, "hold real numbers", value)
+    return backend.asarray(value, backend.dtype)
+
+
+def vector(backend: Backend, layout: Layout, value: Any, name: str) -> Array:
+    """``value`` on the backend in its dtype, if it is one number a parameter."""
+    value = as_array(value)
+    rule = f"have the shape ({layout.size},), one number a parameter"
+    require(tuple(value.shape) == (layout.size,), name, rule, value)
+    return real_numbers(backend, value, name)
+
+
+def finite_vector(backend: Backend, layout: Layout, value: Any, name: str) -> Array:
+    """`vector`, if its numbers are finite; on a device this waits for it."""
+    given = vector(backend, layout, value, name)
+    finite = backend.xp.isfinite(given)
+    if not bool(backend.xp.all(finite)):
+        index = int(backend.xp.argmin(backend.xp.astype(finite, backend.xp.int64)))
+        got = Phrase(f"{float(given[index])} in {layout.where(index)}")
+        require(False, name, "be finite", got)
+    return given
 
 
 def rows_of(model: Prepares, X: Array, y: Array, weight: Array | None) -> Rows:

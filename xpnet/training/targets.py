@@ -9,7 +9,7 @@ import numpy as np
 
 from xpnet.backend import Array, Backend, as_array
 from xpnet.data.labels import encode_labels, sample_weights
-from xpnet.errors import Phrase, require
+from xpnet.errors import Phrase, require, unknown_name
 from xpnet.losses import Loss
 from xpnet.losses.base import check_weight
 
@@ -25,16 +25,18 @@ def encode_targets(
     them.
 
     Raises:
-        ArgumentError: if the loss cannot take them, or there are more classes than outputs.
+        ArgumentError: if the loss cannot take them, or there are more or fewer classes than
+            outputs.
     """
     y = as_array(y)
     named = loss.target_kind in ("classes", "binary") and y.ndim == 1
     words = isinstance(y, np.ndarray) and y.dtype.kind in "OUT"
     if named and (classes is not None or words):
         indices, found = encode_labels(y, classes)
-        limit = n_out if loss.target_kind == "classes" else 2
-        rule = f"have at most {limit} classes for {n_out} outputs"
-        require(len(found) <= limit, "y", rule, Phrase(f"{len(found)} classes"))
+        names = n_out if loss.target_kind == "classes" else 2
+        rule = f"have {names} classes for {n_out} output{'s' * (n_out != 1)}"
+        do = "Name those that do not occur by classes= of the model." if len(found) < names else ""
+        require(len(found) == names, "y", rule, Phrase(f"{len(found)}"), do)
         y, classes = indices, tuple(found.tolist())
     loss.check(y, n_out, n_rows)
     return y, classes
@@ -62,6 +64,9 @@ def row_weights(
         ok = loss.target_kind in ("classes", "binary") and y.ndim == 1
         require(ok, "class_weight", "be given for class indices only", y)
         if classes is not None and isinstance(class_weight, Mapping):
+            for name in class_weight:
+                if name not in classes:
+                    raise unknown_name("a key of class_weight", name, map(str, classes))
             class_weight = {classes.index(name): w for name, w in class_weight.items()}
         by_class = backend.asarray(sample_weights(y, class_weight), backend.dtype)
         weight = by_class if weight is None else weight * by_class

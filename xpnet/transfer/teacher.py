@@ -10,6 +10,7 @@ from xpnet.backend import Array, to_numpy
 from xpnet.errors import require, require_type
 from xpnet.losses import CrossEntropy, Distillation
 from xpnet.model import Sequential
+from xpnet.training.raw import checked_features
 from xpnet.training.targets import encode_targets
 
 
@@ -42,6 +43,7 @@ def distillation_targets(teacher: Sequential, X: Array, y: Array) -> np.ndarray[
     ok = isinstance(teacher.loss, (CrossEntropy, Distillation))
     do = "Its outputs must be logits of classes."
     require(ok, "teacher", "have been trained by CrossEntropy", teacher.loss, do)
+    X = checked_features(teacher, X)
     logits = to_numpy(teacher.forward(teacher.inputs(X)))
     labels, _ = encode_targets(y, CrossEntropy(), teacher.n_out, len(logits), teacher.classes)
     rule = f"have the shape ({len(logits)},)"

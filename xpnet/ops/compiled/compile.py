@@ -43,8 +43,10 @@ FINGERPRINT = crc32(
 )
 """Of all that goes into a loop: one compiled from other sources must not be read from the cache."""
 
-LIKE_THE_RULE = {"contract", "nsz", "arcp"}
-"""Liberties of rounding that leave NaN, infinity and the order of a rule's sums as they are."""
+LIKE_THE_RULE = {"contract", "nsz"}
+"""Liberties of rounding that leave NaN, infinity and the order of a rule's sums as they are.
+
+Not "arcp": the estimate of a reciprocal root that it allows makes NaN of infinity."""
 
 
 class Given(NamedTuple):

@@ -35,7 +35,6 @@ class CompiledOperations(Operations):
 
     matmul = HostOperations.matmul
     multiply = HostOperations.multiply
-    scale_shift = HostOperations.scale_shift
     take_rows = HostOperations.take_rows
 
     def apply(
@@ -142,6 +141,22 @@ class CompiledOperations(Operations):
         except TypeError:
             return self.plain.column_sum(x, out)
         return out
+
+    def normalize(
+        self,
+        x: Array,
+        columns: Sequence[Array],
+        out: Array | None = None,
+        x_hat: Array | None = None,
+    ) -> tuple[Array, Array]:
+        """See `Operations.normalize`."""
+        y = np.empty_like(x) if out is None else out
+        x_hat = np.empty_like(x) if x_hat is None else x_hat
+        try:
+            self.runner.run((rows.normalize, x.dtype), (x, y, x_hat), *columns)
+        except TypeError:
+            return self.plain.normalize(x, columns, y, x_hat)
+        return y, x_hat
 
     def batch_norm(
         self,

@@ -151,6 +151,25 @@ def cross_entropy_of_rows(dtype: Any) -> Source:
     return loop
 
 
+def normalize(dtype: Any) -> Source:
+    """``x̂ ← (x - μ)·f``, ``y ← γ x̂ + β``, with μ, f, γ and β for each column."""
+
+    @compiled(dtype, Given(2), 2, 2, Given(1), Given(1), Given(1), Given(1))
+    def loop(x: Any, y: Any, x_hat: Any, mean: Any, factor: Any, scale: Any, shift: Any) -> None:
+        m, n = x.shape
+        if y.shape != x.shape or x_hat.shape != x.shape:
+            raise TypeError
+        if not n == mean.size == factor.size == scale.size == shift.size:
+            raise TypeError
+        for i in range(m):
+            for j in range(n):
+                value = (x[i, j] - mean[j]) * factor[j]
+                x_hat[i, j] = value
+                y[i, j] = value * scale[j] + shift[j]
+
+    return loop
+
+
 def batch_norm(dtype: Any) -> Source:
     """``x̂ ← (x - μ)/√(σ² + ε)``, ``y ← γ x̂ + β``, with μ and σ² of the rows of ``x``."""
     number = numba.from_dtype(np.dtype(dtype))

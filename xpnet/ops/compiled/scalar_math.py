@@ -36,7 +36,7 @@ __all__ = [
 ]
 
 # Without "reassoc", which would put the two halves of log 2 together again.
-EXACT: dict[str, Any] = {"fastmath": {"contract", "nsz", "arcp"}, "error_model": "numpy"}
+EXACT: dict[str, Any] = {"fastmath": {"contract", "nsz"}, "error_model": "numpy"}
 
 
 class _Format(NamedTuple):

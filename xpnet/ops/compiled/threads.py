@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import cache
 from itertools import pairwise
 from typing import Any
@@ -50,12 +50,27 @@ def at_once(loop: Loop, calls: list[tuple[Any, ...]]) -> list[Any]:
 
     It returns or raises only when all have ended: nothing writes to the arrays afterwards.
     """
-    others = [_pool(os.getpid()).submit(loop, *arguments) for arguments in calls[1:]]
+    others: list[Future[Any]] = []
     try:
-        first = loop(*calls[0])
+        for arguments in calls[1:]:
+            helper = _submit(loop, arguments)
+            if helper is None:
+                break
+            others.append(helper)
+        first, *rest = [loop(*arguments) for arguments in (calls[0], *calls[1 + len(others) :])]
     finally:
         wait(others)
-    return [first, *(other.result() for other in others)]
+    return [first, *(other.result() for other in others), *rest]
+
+
+def _submit(loop: Loop, arguments: tuple[Any, ...]) -> Future[Any] | None:
+    """A call by a helper; ``None`` if helpers take no more, since the interpreter is ending."""
+    try:
+        return _pool(os.getpid()).submit(loop, *arguments)
+    except RuntimeError as error:
+        if str(error).startswith("cannot schedule new futures"):
+            return None
+        raise
 
 
 @cache

@@ -19,6 +19,7 @@ from xpnet.ops.cuda.proof import prove
 from xpnet.ops.cuda.sources import ROWS, Kernel
 from xpnet.ops.reference import Operations, Precision, Rule
 from xpnet.ops.rules.activations import identity
+from xpnet.ops.rules.layers import multiply, normalize
 
 __all__ = ["CudaOperations", "product_of_own", "prove"]
 
@@ -32,16 +33,6 @@ SHARE = 512
 """The rows that one block sums down a column; taller arrays are shared by several."""
 
 FLOATS = ("float32", "float64")
-
-
-def multiply(xp: Namespace, a: Array, b: Array) -> Array:
-    """``a·b``."""
-    return a * b
-
-
-def scale_shift(xp: Namespace, x: Array, scale: Array, shift: Array) -> Array:
-    """``x·scale + shift``."""
-    return x * scale + shift
 
 
 @dataclass(frozen=True)
@@ -63,13 +54,8 @@ class CudaOperations(Operations):
         """See `Operations.at_precision`."""
         product = product_of_own(precision)
         do = "Other precisions need the products of nvmath-python: pip install nvmath-python."
-        require(
-            product is not None or precision == "float32",
-            "precision",
-            "be 'float32' here",
-            precision,
-            do,
-        )
+        ok = product is not None or precision == "float32"
+        require(ok, "precision", "be 'float32' here", precision, do)
         return replace(self, product=product)
 
     def apply(
@@ -127,10 +113,20 @@ class CudaOperations(Operations):
         """See `Operations.multiply`."""
         return self.apply(multiply, a, b, out=out)
 
-    def scale_shift(self, x: Array, scale: Array, shift: Array, out: Array | None = None) -> Array:
-        """See `Operations.scale_shift`."""
-        done = self._run(scale_shift, "xbb", (x, scale, shift), (), out)
-        return super().scale_shift(x, scale, shift) if done is None else done
+    def normalize(
+        self,
+        x: Array,
+        columns: Sequence[Array],
+        out: Array | None = None,
+        x_hat: Array | None = None,
+    ) -> tuple[Array, Array]:
+        """See `Operations.normalize`."""
+        kernel = _kernel_of(normalize, x, "xbbbb", 2, ()) if _fit(x, *columns) else None
+        if kernel is None:
+            return super().normalize(x, columns)
+        results = self._room(x, out), self._room(x, x_hat)
+        self._over(kernel, x.size, x.shape[1], (*results, x, *columns), x, ())
+        return results
 
     def chain_and_sum(
         self,

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 
 from xpnet.backend import Array, Namespace
-from xpnet.ops.rules.activations import sigmoid
 from xpnet.ops.rules.erf import FAR
 
 
@@ -47,20 +46,27 @@ def gelu_curvature(xp: Namespace, z: Array) -> Array:
 
 
 def gelu_tanh_curvature(xp: Namespace, z: Array) -> Array:
-    """``s(1 - s)(2w' + z w'' + z(1 - 2s)w'²)``, ``s = σ(w)``, ``w = √(8/π)(z + 0.044715z³)``."""
-    near = xp.maximum(xp.minimum(z, FAR), -FAR)
+    """``s(1 - s)(2w' + z w'' + z(1 - 2s)w'²)``, ``s = σ(w)``, ``w = √(8/π)(z + 0.044715z³)``.
+
+    By ``e = e^(-|w|)``, as in `silu_curvature`.
+    """
+    near = xp.minimum(xp.abs(z), FAR)
     square, c = near * near, math.sqrt(8.0 / math.pi)
-    s = sigmoid(xp, c * near * (1.0 + 0.044715 * square))
+    e = xp.exp(-c * near * (1.0 + 0.044715 * square))
     slope = c * (1.0 + 0.134145 * square)
-    bend = c * 0.26829 * square + near * (1.0 - 2.0 * s) * slope * slope
-    return s * (1.0 - s) * (2.0 * slope + bend)
+    bend = c * 0.26829 * square - near * (1.0 - e) / (1.0 + e) * slope * slope
+    return e / ((1.0 + e) * (1.0 + e)) * (2.0 * slope + bend)
 
 
 def silu_curvature(xp: Namespace, z: Array) -> Array:
-    """``s(1 - s)(2 + z(1 - 2s))`` with ``s = σ(z)``."""
-    near = xp.maximum(xp.minimum(z, 800.0), -800.0)
-    s = sigmoid(xp, near)
-    return s * (1.0 - s) * (2.0 + near * (1.0 - 2.0 * s))
+    """``s(1 - s)(2 + z(1 - 2s))`` with ``s = σ(z)``.
+
+    It is even: ``e(2 - |z|(1 - e)/(1 + e))/(1 + e)²`` with ``e = e^(-|z|)`` keeps all digits, where
+    ``1 - s`` would lose them.
+    """
+    near = xp.minimum(xp.abs(z), 800.0)
+    e = xp.exp(-near)
+    return e / ((1.0 + e) * (1.0 + e)) * (2.0 - near * (1.0 - e) / (1.0 + e))
 
 
 def exponential_curvature(xp: Namespace, a: Array) -> float:

@@ -107,9 +107,12 @@ def adadelta(
     one_minus_rho: float,
     eps: float,
 ) -> tuple[Array, Array, Array]:
-    """``r ← ρr + (1−ρ)g²``, ``Δ = g·√(d+eps)/√(r+eps)``, ``θ ← θ − lr·Δ``, ``d ← ρd + (1−ρ)Δ²``."""
+    """``r ← ρr + (1−ρ)g²``, ``Δ = g·√((d+eps)/(r+eps))``, ``θ ← θ − lr·Δ``, ``d ← ρd + (1−ρ)Δ²``.
+
+    One root of the quotient is faster than the quotient of two.
+    """
     r = rho * r + one_minus_rho * grad * grad
-    delta = xp.sqrt(d + eps) / xp.sqrt(r + eps) * grad
+    delta = xp.sqrt((d + eps) / (r + eps)) * grad
     return theta - lr * delta, r, rho * d + one_minus_rho * delta * delta
 
 
