@@ -1,6 +1,7 @@
 // Runs CUDA kernels on the CPU, one block after another: every thread of a block is a coroutine that
 // goes on until it must wait for others. A barrier that is missing shows, for the first thread is
-// then through the kernel before the second begins.
+// then through the kernel before the second begins. Blocks run forwards or backwards: a device
+// promises no order.
 #include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -40,9 +41,9 @@ static void enter(size_t i) {
 static void meet(size_t first, size_t last, long long Thread::* count) {
     const long long mine = ++(threads[current].*count);
     for (;;) {
-        bool all = true;
-        for (size_t i = first; i < last; i++) all = all && (threads[i].done || threads[i].*count >= mine);
-        if (all) return;
+        size_t i = first;
+        while (i < last && (threads[i].done || threads[i].*count >= mine)) i++;
+        if (i == last) return;
         give_way();
     }
 }
@@ -111,15 +112,16 @@ template <auto kernel, class... A> void unpack(void (*)(A...), void** arguments)
 }  // namespace emulation
 
 #define EMULATED(kernel)                                                                          \
-    extern "C" void emulated(const unsigned* grid, const unsigned* block, void** arguments) {     \
+    extern "C" void emulated(const unsigned* grid, const unsigned* block, void** arguments,       \
+                             bool backwards) {                                                    \
         gridDim = {grid[0], grid[1], grid[2]};                                                    \
         blockDim = {block[0], block[1], block[2]};                                                \
         emulation::body_arguments = arguments;                                                    \
         emulation::body = [](void* given) { emulation::unpack<kernel>(kernel, (void**)given); };  \
-        for (unsigned z = 0; z < grid[2]; z++)                                                    \
-            for (unsigned y = 0; y < grid[1]; y++)                                                \
-                for (unsigned x = 0; x < grid[0]; x++) {                                          \
-                    blockIdx = {x, y, z};                                                         \
-                    emulation::run_block(blockDim);                                               \
-                }                                                                                 \
+        const unsigned count = grid[0] * grid[1] * grid[2];                                       \
+        for (unsigned k = 0; k < count; k++) {                                                    \
+            const unsigned i = backwards ? count - 1 - k : k;                                     \
+            blockIdx = {i % grid[0], i / grid[0] % grid[1], i / grid[0] / grid[1]};               \
+            emulation::run_block(blockDim);                                                       \
+        }                                                                                         \
     }

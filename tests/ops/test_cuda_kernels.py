@@ -10,13 +10,15 @@ import math
 import shutil
 import subprocess
 from dataclasses import replace
+from functools import partial
 
+import emulated_cuda
 import numpy as np
 import pytest
 from emulated_cuda import cuda_operations
 from test_faster_operations import LOSSES, SCALARS, SLOPES, UPDATES, VALUES, counts_of
 
-from xpnet.ops.cuda import sources
+from xpnet.ops.cuda import columns, sources
 from xpnet.ops.cuda.gemm import Cublas, as_columns
 from xpnet.ops.cuda.proof import prove
 from xpnet.ops.cuda.translate import translate
@@ -52,7 +54,7 @@ def kernels(dtype):
 
 
 FILES = {
-    "batch_norm": "batch_norm.cu",
+    "batch_norm": "batch_norm.cu",  # with all that is in the file
     "cross_entropy": "cross_entropy.cu",
     "total": "total.cu",
     "keep_mask": "masks.cu",
@@ -139,6 +141,76 @@ def test_sums_of_tall_and_odd_shapes(shape, dtype, ops):
     np.testing.assert_allclose(dz, expected, **close)
     np.testing.assert_allclose(sums, expected_sums, **close)
     np.testing.assert_allclose(ops.column_sum(dy), dy.sum(axis=0), **close)
+
+
+SHARE = columns.SHARE
+HEIGHTS = [1, 2, 31, 33, SHARE - 1, SHARE, SHARE + 1, 2 * SHARE, 2 * SHARE + 1, 5 * SHARE + 7]
+
+
+def normalized(ops, x, dy, scale, shift):
+    """What batch norm gives both ways, by name."""
+    y, x_hat, mean, var = ops.batch_norm(x, scale, shift, 1e-3)
+    d_scale, d_shift = np.empty_like(scale), np.empty_like(scale)
+    dx = ops.batch_norm_backward(dy, x_hat, scale, var, 1e-3, d_scale, d_shift)
+    names = "y", "x_hat", "mean", "var", "dx", "d_scale", "d_shift"
+    values = y, x_hat, mean, var, dx, d_scale, d_shift
+    return dict(zip(names, values, strict=True))
+
+
+def batch_of(m, n, mean, dtype):
+    """Rows whose mean drifts from one end to the other, so that shares differ."""
+    rng = np.random.default_rng(m)
+    x = mean + rng.normal(size=(m, n)) + np.linspace(-2, 2, m)[:, None]
+    dy = rng.normal(size=(m, n)) + 0.5
+    return [a.astype(dtype) for a in (x, dy, rng.uniform(0.5, 2, n), rng.normal(size=n))]
+
+
+@dtypes
+@pytest.mark.parametrize("m", HEIGHTS)
+@pytest.mark.parametrize("n", [1, 33])
+def test_batch_norm_of_tall_batches(n, m, dtype, ops):
+    given = batch_of(m, n, 3, dtype)
+    expected = normalized(REFERENCE, *(a.astype("float64") for a in given))
+    actual = normalized(ops, *given)
+    tolerance = {"float32": 2e-5, "float64": 1e-12}[dtype]
+    for name, value in expected.items():
+        size = max(np.abs(value).max(), m**0.5)  # the terms of a sum may cancel
+        np.testing.assert_allclose(actual[name], value, rtol=0, atol=tolerance * size, err_msg=name)
+
+
+@pytest.mark.parametrize("m", [15, 16, 22, 43])
+def test_more_rows_than_blocks_may_share_and_blocks_without_rows(m, ops, monkeypatch):
+    """15 rows are 7 shares of 3, two of them empty."""
+    monkeypatch.setattr(columns, "SHARE", 2)
+    monkeypatch.setattr(columns, "SHARES", 7)
+    for dtype in ("float32", "float64"):
+        given = batch_of(m, 2, 3, dtype)
+        expected, actual = normalized(REFERENCE, *given), normalized(ops, *given)
+        near = {"float32": 2e-5, "float64": 1e-13}[dtype]
+        for name, value in expected.items():
+            np.testing.assert_allclose(actual[name], value, rtol=near, atol=near, err_msg=name)
+        np.testing.assert_allclose(ops.column_sum(given[0]), given[0].sum(axis=0), rtol=near)
+
+
+@pytest.mark.parametrize("m", [300, 3 * SHARE])
+def test_a_mean_far_from_zero_costs_batch_norm_no_digits(m, ops):
+    """``E[x²] - E[x]²`` in float32 would have no digit of this variance."""
+    given = batch_of(m, 3, 0, "float32")
+    given[0] += np.float32(2**16)
+    expected = normalized(REFERENCE, *(a.astype("float64") for a in given))
+    actual = normalized(ops, *given)
+    for name in ("var", "x_hat", "y"):
+        np.testing.assert_allclose(actual[name], expected[name], rtol=3e-6, atol=3e-6)
+
+
+def test_the_order_of_blocks_changes_no_bit(ops):
+    """A device promises none, and two runs are to give the same numbers."""
+    backwards = replace(ops, launch=partial(emulated_cuda.launch, backwards=True))
+    given = batch_of(3 * SHARE, 40, 3, "float32")
+    forwards, other = normalized(ops, *given), normalized(backwards, *given)
+    for name, value in forwards.items():
+        np.testing.assert_array_equal(other[name], value, err_msg=name)
+    np.testing.assert_array_equal(backwards.column_sum(given[0]), ops.column_sum(given[0]))
 
 
 @pytest.mark.parametrize("rule", UPDATES, ids=lambda rule: rule.__name__)

@@ -95,9 +95,8 @@ def column_sums(rule: Rule, dtype: str, inputs: str, scalars: str) -> Kernel:
     lines = [
         f'extern "C" __global__ void {name}({parameters}) {{',
         "    const long long j = blockIdx.x * 32LL + threadIdx.x;",
-        "    const long long share = (m + gridDim.y - 1) / gridDim.y;",
-        "    const long long first = blockIdx.y * share;",
-        "    const long long last = first + share < m ? first + share : m;",
+        "    const long long first = rows_before(blockIdx.y, m);",
+        "    const long long last = rows_before(blockIdx.y + 1, m);",
         "    T total = 0;",
         "    for (long long row = first + threadIdx.y; j < width && row < last; row += ROWS) {",
         "        const long long i = row * width + j;",

@@ -25,7 +25,13 @@ static __device__ inline T warp_max(T x) {
     return x;
 }
 
-// A block of 32 columns by ROWS rows adds up its rows: the sum is known to the first row of threads.
+// The rows before a share, of m that are cut into equal shares along the second axis of the grid.
+static __device__ inline long long rows_before(long long share, long long m) {
+    const long long first = share * ((m + gridDim.y - 1) / gridDim.y);
+    return first < m ? first : m;
+}
+
+// A block of 32 columns by ROWS rows of threads adds up its rows; all of them know the sum.
 // Sums are in a fixed order, so that a run gives the same numbers as the one before.
 static __device__ inline T sum_over_rows(T x) {
     __shared__ T part[ROWS][33];
