@@ -55,7 +55,7 @@ def compiled(kernel):
 
 
 def launch(kernel, grid, block, arguments, backwards=False):
-    """`xpnet.ops.cuda.launch.launch` for NumPy arrays and the CPU, the last block first if asked."""
+    """`xpnet.ops.cuda.launch.launch` on the CPU; blocks run from the last if ``backwards``."""
     sizes = [np.array((*size, 1, 1)[:3], np.uint32) for size in (grid, block)]
     assert sizes[0].min() > 0
     assert 0 < sizes[1].prod() <= 1024

@@ -23,7 +23,7 @@ from xpnet.ops.cuda.gemm import Cublas, as_columns
 from xpnet.ops.cuda.proof import prove
 from xpnet.ops.cuda.translate import translate
 from xpnet.ops.reference import Operations
-from xpnet.ops.rules import activations, optimizers
+from xpnet.ops.rules import activations, losses, optimizers
 from xpnet.random import stream_key
 
 REFERENCE = Operations(np)
@@ -274,6 +274,123 @@ def test_advance_takes_the_next_row_of_each_table(dtype, ops):
         log = np.zeros(6, dtype)
         one.record(log, cursor, np.array(7, dtype))
         np.testing.assert_array_equal(log, [0, 0, 0, 0, 7, 0])
+
+
+# --- bounds ---------------------------------------------------------------------------------------
+
+
+def never(*arguments):
+    raise AssertionError("a kernel was started on arrays that do not fit")
+
+
+X, FEW, INDEX = np.ones((6, 4)), np.ones(3), np.zeros(1, np.int64)
+COLUMN, SIX, SIX32 = np.ones(4), np.arange(6), np.zeros(6, np.int32)
+MISFITS = {
+    "a rule of two shapes": lambda ops: ops.apply(losses.square, X, X[:1].copy()),
+    "a slope of two shapes": lambda ops: ops.chain(activations.relu_slope, X, X[:1].copy()),
+    "an update of two shapes": lambda ops: ops.update(optimizers.sgd, (COLUMN,), (FEW,), (0.1,)),
+    "a bias for others": lambda ops: ops.shift(X.copy(), FEW),
+    "a bias for one": lambda ops: ops.shift(X.copy(), FEW[:1]),
+    "a scalar of another type": lambda ops: ops.apply(
+        activations.leaky_relu, X, scalars=(np.ones(1, "float32"),)
+    ),
+    "a scalar of many numbers": lambda ops: ops.update(
+        optimizers.sgd, (COLUMN.copy(),), (COLUMN,), (COLUMN,)
+    ),
+    "room for few sums": lambda ops: ops.column_sum(X, FEW),
+    "few scales": lambda ops: ops.batch_norm(X, FEW, FEW, 1e-3),
+    "few slopes": lambda ops: ops.batch_norm_backward(X, X, COLUMN, COLUMN, 1e-3, FEW, FEW),
+    "x_hat of another batch": lambda ops: ops.batch_norm_backward(
+        X, X[:3].copy(), COLUMN, COLUMN, 1e-3, COLUMN.copy(), COLUMN.copy()
+    ),
+    "few labels": lambda ops: ops.softmax_cross_entropy(X, SIX[:2], 0.1),
+    "rows of few labels": lambda ops: ops.softmax_cross_entropy(X, np.ones((6, 2)), 0.1),
+    "a weight for all": lambda ops: ops.softmax_cross_entropy(X, SIX % 4, np.ones((1, 1))),
+    "few weights": lambda ops: ops.softmax_cross_entropy(X, SIX % 4, np.ones((2, 1))),
+    "a key of another type": lambda ops: ops.keep_mask(X, np.ones(1, np.int32), 0.5),
+    "room for few rows": lambda ops: ops.take_rows(X, SIX, np.empty((2, 4))),
+    "indices of another type": lambda ops: ops.take_rows(X, SIX32, np.empty((6, 4))),
+    "a batch of other widths": lambda ops: ops.take_batch(X, SIX, INDEX, np.empty((2, 3))),
+    "few limits": lambda ops: ops.take_batch(X, SIX, INDEX, np.empty((2, 4)), (FEW, FEW, FEW)),
+    "no rows to take": lambda ops: ops.take_batch(X[:0], SIX, INDEX, np.empty((2, 4))),
+    "tables of other widths": lambda ops: ops.advance(
+        INDEX.copy(), (np.zeros((2, 5), np.int64), X), (SIX.copy(), COLUMN.copy())
+    ),
+    "a log of another type": lambda ops: ops.record(FEW.astype("f"), INDEX, FEW[:1]),
+    "factors of two sizes": lambda ops: ops.matmul(X, X),
+    "room for another product": lambda ops: ops.matmul(X, X.T, X.copy()),
+}
+
+
+@pytest.mark.parametrize("name", MISFITS)
+def test_what_does_not_fit_never_reaches_a_kernel(name, ops):
+    """It is left to the plain code, which refuses it or spreads it as NumPy does."""
+
+    def outcome(ops):
+        try:
+            return MISFITS[name](ops)
+        except (ValueError, IndexError) as error:
+            return repr(error)
+
+    ours = outcome(replace(ops, launch=never, product=never))
+    np.testing.assert_equal(ours, outcome(REFERENCE))
+
+
+def test_room_of_another_shape_is_left_alone(ops):
+    small = np.full((2, 4), 9.0)
+    np.testing.assert_array_equal(ops.apply(activations.relu, X, out=small), X)
+    np.testing.assert_array_equal(small, 9)
+
+
+WILD = np.array([0, -1, 6, 10**12, -(10**12), 3])
+
+
+@pytest.mark.parametrize("start", [0, 3, 10**12, -(10**12)])
+def test_an_index_that_is_none_reads_the_nearest_row(start, ops):
+    x = np.arange(24.0).reshape(6, 4)
+    order = WILD[np.clip(start + np.arange(6), 0, 5)]
+    taken = ops.take_batch(x, WILD, np.array([start]), np.empty((6, 4)))
+    np.testing.assert_array_equal(taken, x[np.clip(order, 0, 5)])
+    np.testing.assert_array_equal(ops.take_rows(x, WILD), x[np.clip(WILD, 0, 5)])
+
+
+@pytest.mark.parametrize("at", [-1, 5, 10**12])
+def test_a_cursor_out_of_its_tables_writes_nowhere(at, ops):
+    log, cursor = np.zeros(5), np.array([at])
+    ops.record(log, cursor, np.ones(()))
+    np.testing.assert_array_equal(log, 0)
+    places, place, number = np.arange(4).reshape(2, 2), np.empty(2, np.int64), np.empty(1)
+    ops.advance(cursor, (places, np.zeros((2, 1))), (place, number))
+    np.testing.assert_array_equal(place, places[0 if at < 0 else 1])
+    assert cursor == at + 1
+
+
+@dtypes
+@pytest.mark.parametrize("mass", [0.0, 0.4, 2.0])
+def test_cross_entropy_of_rows_that_do_not_sum_to_one(mass, dtype, ops):
+    rng = np.random.default_rng(0)
+    z, target = rng.normal(size=(9, 40)).astype(dtype), rng.random((9, 40)).astype(dtype)
+    target *= mass / target.sum(axis=1, keepdims=True)
+    expected = REFERENCE.softmax_cross_entropy(z, target, 0.1)
+    actual = ops.softmax_cross_entropy(z, target, 0.1)
+    near = {"float32": 1e-6, "float64": 1e-14}[dtype]
+    np.testing.assert_allclose(actual[0], expected[0], rtol=10 * near)
+    np.testing.assert_allclose(actual[1], expected[1], rtol=0, atol=near)
+
+
+def test_scalars_of_numpy_are_values(ops):
+    """They have a shape, as arrays do; their bits are not an address."""
+    theta, number = np.ones(5), np.float64(0.5)
+    ops.update(optimizers.sgd, (theta,), (np.ones(5),), (number,))
+    np.testing.assert_array_equal(theta, 0.5)
+    np.testing.assert_array_equal(ops.apply(activations.leaky_relu, -X, scalars=(number,)), -0.5)
+    losses_of = [ops.softmax_cross_entropy(X, SIX % 4, scale)[0] for scale in (number, 0.5)]
+    assert losses_of[0] == losses_of[1]
+    sums = np.empty(4)
+    ops.chain_and_sum(activations.leaky_relu_slope, X, -X, sums, (number,))
+    np.testing.assert_array_equal(sums, 3)
+    key = np.int64(stream_key(1))
+    np.testing.assert_array_equal(ops.keep_mask(X, key, 0.5), ops.keep_mask(X, int(key), 0.5))
 
 
 # --- products -------------------------------------------------------------------------------------

@@ -204,7 +204,8 @@ class Operations:
 
         Args:
             z: logits, ``(m, K)``.
-            target: class indices ``(m,)``, or rows ``(m, K)`` that sum to about 1.
+            target: class indices ``(m,)``, or rows ``(m, K)`` that sum to about 1. An index that
+                is no class stands for a row of zeros; `Loss.check` refuses it.
             scale: one factor ``s`` for all rows, or a column ``(m, 1)``.
             out: may take the gradient ``s_i (softmax(z_i) Σ_k t_ik − t_i)``.
         """

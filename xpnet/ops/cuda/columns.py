@@ -15,7 +15,7 @@ import numpy as np
 from xpnet.backend import Array, Namespace
 from xpnet.errors import dtype_name
 from xpnet.ops.cuda import sources
-from xpnet.ops.cuda.arrays import fit
+from xpnet.ops.cuda.arrays import are_numbers, fit, in_type, shaped
 from xpnet.ops.cuda.launch import Launch
 from xpnet.ops.cuda.sources import ROWS
 from xpnet.ops.reference import Rule
@@ -62,7 +62,9 @@ def sums(
     """Run a kernel of `sources.column_sums`; whether there is one for these arrays."""
     x = arrays[-1]
     assert x is not None
-    if x.ndim != 2 or not fit(*(a for a in arrays if a is not None), out):
+    given = [array for array in arrays if array is not None]
+    alike = x.ndim == 2 and shaped(x.shape, *given) and shaped(x.shape[1:], out)
+    if not (alike and fit(*given, out) and are_numbers(scalars, x.dtype)):
         return False
     try:
         kernel = sources.column_sums(rule, dtype_name(x.dtype), letters, sources.kinds(scalars))
@@ -71,8 +73,7 @@ def sums(
     m, n = x.shape
     grid = _grid(m, n)
     parts = out if grid[1] == 1 else xp.empty((grid[1], n), dtype=x.dtype)
-    numbers = [s if hasattr(s, "shape") else x.dtype.type(s) for s in scalars]
-    arguments = (*arrays, *numbers, parts, np.int64(m), np.int64(n))
+    arguments = (*arrays, *in_type(scalars, x.dtype), parts, np.int64(m), np.int64(n))
     launch(kernel, grid, (32, ROWS), arguments)
     return grid[1] == 1 or sums(launch, xp, identity, "x", (None, parts), out, ())
 

@@ -13,7 +13,7 @@ import numpy as np
 from xpnet.backend import Array, Namespace
 from xpnet.errors import dtype_name, require
 from xpnet.ops.cuda import columns, sources, steps
-from xpnet.ops.cuda.arrays import fit, is_one
+from xpnet.ops.cuda.arrays import are_numbers, fit, in_type, is_one, on_device, shaped
 from xpnet.ops.cuda.gemm import product_of_own
 from xpnet.ops.cuda.launch import Launch, launch, launch_linear
 from xpnet.ops.cuda.proof import prove
@@ -93,11 +93,11 @@ class CudaOperations(Operations):
         letters = "t" * len(targets)
         letters += "".join("o" if is_one(array, first) else "x" for array in inputs)
         whole = [array for array, k in zip((*targets, *inputs), letters, strict=True) if k != "o"]
-        if fit(*whole) and all(array.shape == first.shape for array in whole):
+        if fit(*whole) and shaped(first.shape, *whole) and are_numbers(scalars, first.dtype):
             kernel = _kernel_of(rule, first, letters, len(targets), scalars)
             if kernel is not None:
                 # Of an array that is one number spread over all, the kernel takes the first.
-                inputs = [a[:1] if is_one(a, first) else a for a in inputs]
+                inputs = [a[:1] if is_one(a, first) and a.ndim else a for a in inputs]
                 self._over(kernel, first.size, 1, (*targets, *inputs), first, scalars)
                 return
         super().update(rule, targets, inputs, scalars)
@@ -147,8 +147,11 @@ class CudaOperations(Operations):
 
     def matmul(self, a: Array, b: Array, out: Array | None = None) -> Array:
         """See `Operations.matmul`."""
+        shape = a.shape[:1] + b.shape[1:]
         if out is None:
-            out = self.xp.empty((a.shape[0], b.shape[1]), dtype=a.dtype)
+            out = self.xp.empty(shape, dtype=a.dtype)
+        if not (a.ndim == b.ndim == 2 and a.shape[1] == b.shape[0] and shaped(shape, out)):
+            return super().matmul(a, b, out)
         if self.product is not None:
             return self.product(a, b, out)
         return self.xp.matmul(a, b, out=out)
@@ -163,7 +166,7 @@ class CudaOperations(Operations):
         x_hat: Array | None = None,
     ) -> tuple[Array, Array, Array, Array]:
         """See `Operations.batch_norm`."""
-        if not fit(x, scale, shift):
+        if not (x.ndim == 2 and shaped(x.shape[1:], scale, shift) and fit(x, scale, shift)):
             return super().batch_norm(x, scale, shift, eps)
         y, x_hat = self._room(x, out), self._room(x, x_hat)
         mean, var = self.xp.empty_like(scale), self.xp.empty_like(scale)
@@ -185,7 +188,8 @@ class CudaOperations(Operations):
     ) -> Array:
         """See `Operations.batch_norm_backward`."""
         given = dy, x_hat, scale, var
-        if not fit(*given, d_scale, d_shift):
+        rows = dy.ndim == 2 and shaped(dy.shape[1:], scale, var, d_scale, d_shift)
+        if not (rows and shaped(dy.shape, x_hat) and fit(*given, d_scale, d_shift)):
             return super().batch_norm_backward(*given, eps, d_scale, d_shift)
         dx = self._room(dy, out)
         rest = (scale, var, dy.dtype.type(eps), d_scale, d_shift, dx)
@@ -194,10 +198,13 @@ class CudaOperations(Operations):
 
     def keep_mask(self, like: Array, key: Any, p: float, out: Array | None = None) -> Array:
         """See `Operations.keep_mask`; the key may be an array of one int64 on the device."""
-        if not fit(like):
+        is_array = on_device(key)
+        if not fit(like) or (is_array and (key.size != 1 or dtype_name(key.dtype) != "int64")):
             return super().keep_mask(like, key, p)
-        mask, on_device = self._room(like, out), hasattr(key, "shape")
-        where = (key, np.int64(0)) if on_device else (None, np.int64(key))
+        mask, where = (
+            self._room(like, out),
+            (key, np.int64(0)) if is_array else (None, np.int64(key)),
+        )
         how = (*where, np.uint32(int(p * 2**32)), like.dtype.type(1.0 / (1.0 - p)), mask)
         kernel = sources.from_file("keep_mask", "masks.cu", dtype_name(like.dtype))
         launch_linear(self.launch, kernel, like.size, (*how, np.int64(like.size)))
@@ -222,12 +229,13 @@ class CudaOperations(Operations):
     ) -> tuple[Array, Array]:
         """See `Operations.softmax_cross_entropy`."""
         target_type = sources.TYPES.get(dtype_name(target.dtype))
-        by_row = hasattr(scale, "shape")
+        by_row, (m, n) = on_device(scale), z.shape
+        scales = (scale,) if by_row else ()
         rows = (target,) if target.ndim == 2 else ()
-        ok = target.flags.c_contiguous and fit(z, *rows, *((scale,) if by_row else ()))
-        if target_type is None or not ok:
+        ok = fit(z, *rows, *scales) and shaped((m, 1), *scales) and target.flags.c_contiguous
+        if target_type is None or not ok or target.shape not in ((m,), (m, n)):
             return super().softmax_cross_entropy(z, target, scale)
-        (m, n), number, grad = z.shape, z.dtype.type, self._room(z, out)
+        number, grad = z.dtype.type, self._room(z, out)
         losses, loss = self.xp.empty(m, dtype=z.dtype), self.xp.empty((), dtype=z.dtype)
         factors = (scale, number(0)) if by_row else (None, number(scale))
         kernel = sources.from_file(
@@ -245,7 +253,8 @@ class CudaOperations(Operations):
 
     def advance(self, cursor: Array, tables: Sequence[Array], rows: Sequence[Array]) -> None:
         """See `Operations.advance`."""
-        steps.advance(self.launch, cursor, tables, rows)
+        if not steps.advance(self.launch, cursor, tables, rows):
+            super().advance(cursor, tables, rows)
 
     def record(self, log: Array, cursor: Array, value: Array) -> None:
         """See `Operations.record`."""
@@ -262,8 +271,9 @@ class CudaOperations(Operations):
     ) -> Array | None:
         """A rule of arrays into one, in the shape of the first; ``None`` if a kernel cannot."""
         first = arrays[0]
-        alike = [a.shape == first.shape for a, k in zip(arrays, letters, strict=True) if k != "b"]
-        if not (all(alike) and fit(*arrays)):
+        shapes = [first.shape[-1:] if letter == "b" else first.shape for letter in letters]
+        alike = all(shaped(shape, array) for shape, array in zip(shapes, arrays, strict=True))
+        if not (alike and fit(*arrays) and are_numbers(scalars, first.dtype)):
             return None
         kernel = _kernel_of(rule, first, letters, 1, scalars)
         if kernel is None:
@@ -283,13 +293,13 @@ class CudaOperations(Operations):
         scalars: tuple[Any, ...],
     ) -> None:
         """Run an elementwise kernel over ``size`` elements."""
-        numbers = [s if hasattr(s, "shape") else like.dtype.type(s) for s in scalars]
         sizes = np.int64(size), np.int64(width)
-        launch_linear(self.launch, kernel, size, (*arrays, *numbers, *sizes))
+        arguments = (*arrays, *in_type(scalars, like.dtype), *sizes)
+        launch_linear(self.launch, kernel, size, arguments)
 
     def _room(self, like: Array, out: Array | None) -> Array:
         """``out`` if a kernel can fill it, else a new array like ``like``."""
-        fits = out is not None and out.dtype == like.dtype and out.flags.c_contiguous
+        fits = out is not None and shaped(like.shape, out) and fit(like, out)
         return out if fits else self.xp.empty_like(like)
 
 

@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from xpnet.ops.cuda.arrays import on_device
 from xpnet.ops.cuda.translate import translate
 from xpnet.ops.reference import Rule
 
@@ -147,4 +148,4 @@ def _head(dtype: str) -> str:
 
 def kinds(scalars: Sequence[object]) -> str:
     """The letters for scalars: ``v`` of Python numbers, ``p`` of arrays in device memory."""
-    return "".join("p" if hasattr(scalar, "shape") else "v" for scalar in scalars)
+    return "".join("p" if on_device(scalar) else "v" for scalar in scalars)

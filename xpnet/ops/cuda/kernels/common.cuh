@@ -9,6 +9,11 @@ static __device__ inline T smaller(T a, T b) { return a < b || a != a ? a : b; }
 static __device__ inline T sign_of(T a) { return a != a ? a : T((a > T(0)) - (a < T(0))); }
 static __device__ inline T square_of(T a) { return a * a; }
 
+// The index of n elements that is nearest to i.
+static __device__ inline long long within(long long i, long long n) {
+    return i < 0 ? 0 : i < n ? i : n - 1;
+}
+
 // The index of this thread among all of the grid, and their number.
 static __device__ inline long long first_index() {
     return (long long)blockIdx.x * blockDim.x + threadIdx.x;
