@@ -60,6 +60,7 @@ FILES = {
     "keep_mask": "masks.cu",
     "take_batch": "take_batch.cu",
     "advance": "advance.cu",
+    "unscale": "scaling.cu",
 }
 DEFINES = {
     "cross_entropy.cu": {"TARGET": "long long", "TARGET_IS_INDEX": "1"},
@@ -276,6 +277,26 @@ def test_advance_takes_the_next_row_of_each_table(dtype, ops):
         np.testing.assert_array_equal(log, [0, 0, 0, 0, 7, 0])
 
 
+@dtypes
+@pytest.mark.parametrize("size", [1, 300, 70000])
+@pytest.mark.parametrize("bad", [None, np.inf, -np.inf, np.nan])
+def test_a_gradient_back_at_its_scale(bad, size, dtype, ops):
+    grad = np.random.default_rng(0).normal(size=size).astype(dtype)
+    if bad is not None:
+        grad[-1] = bad
+    scale, found = np.full(1, 2**15, dtype), np.zeros(1, dtype)
+    for one in (ops, REFERENCE):
+        x, flag = grad.copy(), found.copy()
+        one.unscale(x, scale, flag)
+        np.testing.assert_array_equal(x, grad / scale)
+        assert flag == (bad is not None)
+        one.unscale(np.ones(size, dtype), scale, flag)
+        assert flag == (bad is not None)  # it stays
+        target = np.zeros(size, dtype)
+        one.copy_if(flag, grad, target)
+        np.testing.assert_array_equal(target, 0 if bad is None else grad)
+
+
 # --- bounds ---------------------------------------------------------------------------------------
 
 
@@ -317,6 +338,9 @@ MISFITS = {
         INDEX.copy(), (np.zeros((2, 5), np.int64), X), (SIX.copy(), COLUMN.copy())
     ),
     "a log of another type": lambda ops: ops.record(FEW.astype("f"), INDEX, FEW[:1]),
+    "two scales": lambda ops: ops.unscale(np.ones(2), np.ones(2), np.zeros(1)),
+    "two flags": lambda ops: ops.copy_if(np.ones(2), np.ones(2), np.zeros(2)),
+    "a copy from less": lambda ops: ops.copy_if(np.ones(1), np.ones(2), np.zeros(3)),
     "factors of two sizes": lambda ops: ops.matmul(X, X),
     "room for another product": lambda ops: ops.matmul(X, X.T, X.copy()),
 }

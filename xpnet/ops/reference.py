@@ -245,6 +245,20 @@ class Operations:
         """``log[cursor] ← value``, one number at a place that lies on the device."""
         log[cursor] = value
 
+    def unscale(self, x: Array, scale: Array, found: Array) -> None:
+        """``x ← x/scale`` in place, and ``found ← 1`` where a number of ``x`` is not finite.
+
+        ``scale`` and ``found`` are arrays of one number, the scale a power of two.
+        """
+        xp = self.xp
+        broken = xp.sum(xp.astype(~xp.isfinite(x), x.dtype))
+        found[...] = xp.minimum(found + broken, 1.0)
+        x[...] = x / scale
+
+    def copy_if(self, flag: Array, source: Array, target: Array) -> None:
+        """``target ← source`` if ``flag``, an array of one number, is above 0."""
+        target[...] = self.xp.where(flag > 0.0, source, target)
+
 
 def _into(out: Array | None, value: Array) -> Array:
     """Write ``value`` into ``out`` where one is given: gradient views must be filled in place."""

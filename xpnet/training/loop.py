@@ -122,6 +122,7 @@ def train(
             history.stopped = history.stopped or f"a callback stopped training in epoch {epoch}"
             break
     finish(how.callbacks, run)
+    model.gradient.multiply_in("float32")  # whoever steps by hand later does not skip
     return history
 
 
@@ -183,7 +184,8 @@ class _Epoch:
                 self._fail(step, model.gradient.first_not_finite(X))
             lr = self._lr(step - 1)
             update_gradient(how, model.theta, model.grad, self._weights)
-            how.optimizer.step(model.theta, model.grad, self.state, lr)
+            with model.gradient.guarding(model.theta, *self.state.slots):
+                how.optimizer.step(model.theta, model.grad, self.state, lr)
             losses.append(value)
             counts.append(X.shape[0] if weight is None else self.xp.sum(weight))
         return [float(value) for value in losses], counts, lr, X

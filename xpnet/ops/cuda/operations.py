@@ -261,6 +261,16 @@ class CudaOperations(Operations):
         if not steps.record(self.launch, log, cursor, value):
             super().record(log, cursor, value)
 
+    def unscale(self, x: Array, scale: Array, found: Array) -> None:
+        """See `Operations.unscale`."""
+        if not steps.unscale(self.launch, x, scale, found):
+            super().unscale(x, scale, found)
+
+    def copy_if(self, flag: Array, source: Array, target: Array) -> None:
+        """See `Operations.copy_if`."""
+        if not steps.copy_if(self.launch, flag, source, target):
+            super().copy_if(flag, source, target)
+
     def _run(
         self,
         rule: Rule,

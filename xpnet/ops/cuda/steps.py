@@ -1,4 +1,4 @@
-"""Kernels for what a training step does besides the layers: its batch, its place in the epoch."""
+"""Kernels for what a training step does besides the layers: batch, place in the epoch, scale."""
 
 from __future__ import annotations
 
@@ -54,6 +54,24 @@ def record(launch: Launch, log: Array, cursor: Array, value: Array) -> bool:
         return False
     kernel = sources.from_file("record", "advance.cu", dtype_name(log.dtype))
     launch(kernel, (1,), (1,), (log, cursor, value, np.int64(log.size)))
+    return True
+
+
+def unscale(launch: Launch, x: Array, scale: Array, found: Array) -> bool:
+    """Divide, as `Operations.unscale`; whether there is a kernel for these arrays."""
+    if not (fit(x, scale, found) and scale.size == found.size == 1):
+        return False
+    kernel = sources.from_file("unscale", "scaling.cu", dtype_name(x.dtype))
+    launch_linear(launch, kernel, x.size, (x, scale, found, np.int64(x.size)))
+    return True
+
+
+def copy_if(launch: Launch, flag: Array, source: Array, target: Array) -> bool:
+    """Copy, as `Operations.copy_if`; whether there is a kernel for these arrays."""
+    if not (fit(flag, source, target) and shaped(target.shape, source) and flag.size == 1):
+        return False
+    kernel = sources.from_file("copy_if", "scaling.cu", dtype_name(flag.dtype))
+    launch_linear(launch, kernel, target.size, (flag, source, target, np.int64(target.size)))
     return True
 
 
