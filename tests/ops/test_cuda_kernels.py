@@ -120,6 +120,16 @@ def test_numbers_that_are_not_finite():
     assert lines[1].endswith("? (-infinity()) : (infinity() - infinity());")
 
 
+def test_a_rule_may_ask_whether_numbers_are_equal(ops):
+    """Of symbols Python says itself whether they are: they never would be."""
+
+    def changed(xp, z, t):
+        return xp.where(z != t, 7.0, xp.where(z == 2.0, -1.0, z))
+
+    z, t = np.array([1.0, 2.0, 3.0]), np.array([1.0, 2.0, np.nan])
+    np.testing.assert_array_equal(ops.apply(changed, z, t), [1, -1, 7])
+
+
 def test_what_is_no_rule_is_refused():
     with pytest.raises(TypeError, match="a rule must not branch on values"):
         translate(lambda xp, z: z if z > 0.0 else -z, 1)
