@@ -10,14 +10,13 @@ import numpy as np
 
 from xpnet.activations import Activation as ActivationFunction
 from xpnet.activations import ReLU
-from xpnet.backend import Array, Backend, BackendName, as_array, get_backend, to_numpy
+from xpnet.backend import Array, Backend, BackendName, get_backend, to_numpy
 from xpnet.data.preprocessing import MinMax, Standardize
 from xpnet.errors import ArgumentError, require, require_count, require_type
 from xpnet.initializers import Initializer
 from xpnet.layers import Activation, BatchNorm, Dense, Dropout, Layer
 from xpnet.layers.dense import default_init
 from xpnet.losses import Loss
-from xpnet.losses.base import check_weight
 from xpnet.minimize.method import Method
 from xpnet.network import Network
 from xpnet.ops.reference import Precision
@@ -33,12 +32,13 @@ from xpnet.training.full_batch import (
     refuse_mini_batch_arguments,
     train_full_batch,
 )
-from xpnet.training.graph import Clip, Engine
+from xpnet.training.graph import Engine
 from xpnet.training.history import History
 from xpnet.training.loop import Metric, Settings, check_batches, evaluate, train
 from xpnet.training.objective import CHUNK, NetworkObjective
-from xpnet.training.raw import checked_features, rows_of, split_rows
+from xpnet.training.raw import batch_of, checked_features, rows_of, split_rows
 from xpnet.training.step import Evaluation, Gradient
+from xpnet.training.stepping import Clip
 from xpnet.training.targets import encode_targets, row_weights
 
 
@@ -178,14 +178,8 @@ class Sequential:
         """
         if check:
             require_type(loss, Loss, "loss")
-            X = checked_features(self, X)
-            y = as_array(y)
-            loss.check(y, self.n_out, X.shape[0])
-            if weight is not None:
-                weight = as_array(weight)
-                check_weight(weight, X.shape[0], "weight")
-        weight = None if weight is None else self.backend.asarray(weight, self.backend.dtype)
-        return self.gradient(loss, self._moved(X), self.backend.asarray(y), weight), self._grad
+        batch = batch_of(self, loss, X, y, weight, check)
+        return self.gradient(loss, *batch), self._grad
 
     def fit(  # long: every setting of a training call is an argument of its own
         self,

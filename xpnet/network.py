@@ -7,10 +7,10 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from xpnet.backend import Array, Backend
+from xpnet.backend import Array
 from xpnet.errors import require, require_count
 from xpnet.layers.base import Layer, LayerSpec, ParameterSpec, Views
-from xpnet.layers.context import Buffers, Context, NoBuffers
+from xpnet.layers.context import Buffers, Context, Memory, NoBuffers
 from xpnet.ops import operations_for
 from xpnet.parameters import Layout
 
@@ -71,7 +71,7 @@ class Network:
 
     def contexts(
         self,
-        backend: Backend,
+        memory: Memory,
         statistics: Array,
         *,
         training: bool = False,
@@ -90,7 +90,7 @@ class Network:
                 seed=seed,
                 layer=index,
                 need_dx=index > 0,
-                buffers=Buffers(backend) if reuse else NoBuffers(),
+                buffers=Buffers(memory) if reuse else NoBuffers(),
             )
             for index in range(len(self.layers))
         )

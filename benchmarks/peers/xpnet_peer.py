@@ -1,4 +1,4 @@
-"""xpnet: the step of its own loop; its `fit` and `predict` as they are."""
+"""xpnet: the step of `fit` by hand; its `fit` and `predict` as they are."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class XpnetContestant:
     def reset(self) -> None:
         """The initial parameters, and Adam before its first step."""
         self.model.theta[...], self.model.statistics[...] = self.first
-        self.state = self.adam.init(self.model.theta)
+        self.step = xpnet.TrainingStep(self.model, self.loss, self.adam)
 
     def prepare(self, X: Array, y: Array) -> tuple[Array, Array]:
         """As it is."""
@@ -46,10 +46,9 @@ class XpnetContestant:
 
     def steps(self, batches: list[Any]) -> None:
         """As `fit` takes them: what is checked once an epoch there is not checked here."""
-        model, loss, adam, state = self.model, self.loss, self.adam, self.state
+        step = self.step
         for X, y in batches:
-            _, grad = model.value_and_grad(X, y, loss, check=False)
-            adam.step(model.theta, grad, state)
+            step(X, y, check=False)
 
     def parameters(self) -> list[Array]:
         """Copies of the views."""

@@ -39,7 +39,7 @@ MOVES = {
 def test_how_the_scale_moves(name, place):
     start, grads, expected = MOVES[name]
     theta = place.writable(np.zeros(3))
-    scaling = LossScaling(place.backend, start, interval=2)
+    scaling = LossScaling(theta, start, interval=2)
     assert steps(place, scaling, SGD(0.1), theta, SGD(0.1).init(theta), grads) == expected
 
 
@@ -47,9 +47,9 @@ def test_how_the_scale_moves(name, place):
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=repr)
 def test_a_skipped_step_changes_no_bit(optimizer, bad, place32):
     """Nor does the scale of a good one: it is a power of two."""
-    place, one = place32, LossScaling(place32.backend, 64.0)
-    rng = np.random.default_rng(0)
+    place, rng = place32, np.random.default_rng(0)
     theta = place.writable(rng.normal(size=9))
+    one = LossScaling(theta, 64.0)
     plain = place.writable(place.host(theta))
     state, plain_state = optimizer.init(theta), optimizer.init(plain)
     for _ in range(3):
@@ -76,7 +76,7 @@ def test_a_skipped_step_changes_no_bit(optimizer, bad, place32):
 def test_at_a_scale_of_one_nothing_is_skipped(place):
     """What is not finite then would not be in float32 either, and is to be seen."""
     theta = place.writable(np.zeros(3))
-    scaling, optimizer = LossScaling(place.backend, 2.0), SGD(0.1)
+    scaling, optimizer = LossScaling(theta, 2.0), SGD(0.1)
     state = optimizer.init(theta)
     steps(place, scaling, optimizer, theta, state, [INF])
     np.testing.assert_array_equal(place.host(theta), 0)

@@ -10,6 +10,8 @@ from xpnet.errors import Phrase, require, require_number
 from xpnet.initializers import Ones, Zeros
 from xpnet.layers.base import LayerSpec, ParameterSpec, Views
 from xpnet.layers.context import Context
+from xpnet.ops.rules.activations import affine
+from xpnet.ops.rules.optimizers import average
 
 Tape: TypeAlias = tuple[Array, Array, bool]
 TapeTangent: TypeAlias = tuple[Array, Array | None]
@@ -150,17 +152,16 @@ class BatchNorm:
         return (p["scale"] * inverse) * u, inverse * (factor * u + p["scale"] * du)
 
     def _update(self, ctx: Context, mean: Array, var: Array, m: int) -> None:
-        running = ctx.statistics
-        unbiased = var * (m / (m - 1))
+        running, correction = ctx.statistics, m / (m - 1)
         if self.momentum is not None:
-            new = 1.0 - self.momentum
-            running["mean"][...] = self.momentum * running["mean"] + new * mean
-            running["var"][...] = self.momentum * running["var"] + new * unbiased
+            keep, new = self.momentum, 1.0 - self.momentum
+            ctx.ops.update(average, (running["mean"],), (mean,), (keep, new))
+            ctx.ops.update(average, (running["var"],), (var,), (keep, new * correction))
         else:
             n = running["count"]
             total, delta = n + float(m), mean - running["mean"]
             squares = ctx.ops.xp.maximum(n - 1.0, ctx.ops.xp.zeros_like(n)) * running["var"]
-            squares = squares + (m - 1) * unbiased + delta * delta * (n * m / total)
+            squares = squares + m * var + delta * delta * (n * m / total)
             running["mean"][...] = running["mean"] + delta * (m / total)
             running["var"][...] = squares / (total - 1.0)
-        running["count"][...] = running["count"] + float(m)
+        ctx.ops.update(affine, (running["count"],), (), (1.0, float(m)))

@@ -5,11 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from math import prod
-from typing import Any
+from typing import Any, Protocol
 
-from xpnet.backend import Array, Backend
+from xpnet.backend import Array, Namespace
 from xpnet.ops.reference import Operations
 from xpnet.random import stream_key
+
+
+class Memory(Protocol):
+    """Where buffers come from: a `Backend`, or what has the use of them recorded."""
+
+    @property
+    def xp(self) -> Namespace: ...  # noqa: D102
+
+    def empty(self, size: int, /) -> Array:
+        """A new flat array of ``size`` floating numbers, whatever they are."""
+        ...
 
 
 class Buffers(dict[Any, Array]):
@@ -24,19 +35,19 @@ class Buffers(dict[Any, Array]):
     True
     """
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, memory: Memory) -> None:
         super().__init__()
-        self._backend = backend
+        self._memory = memory
         self._blocks: dict[str, Array] = {}
 
     def __missing__(self, key: tuple[Any, ...]) -> Array:
         name, *shape = key
         size = prod(shape)
         if name not in self._blocks or self._blocks[name].shape[0] < size:
-            self._blocks[name] = self._backend.empty(size)
+            self._blocks[name] = self._memory.empty(size)
             for old in [other for other in self if other[0] == name]:
                 del self[old]
-        view = self[key] = self._backend.xp.reshape(self._blocks[name][:size], tuple(shape))
+        view = self[key] = self._memory.xp.reshape(self._blocks[name][:size], tuple(shape))
         return view
 
 

@@ -67,7 +67,7 @@ class Loss:
         losses = ops.apply(self.rule, output, target, scalars=scalars)
         slopes = ops.apply(self.slope, output, target, scalars=scalars, out=out)
         if weight is None:
-            return ops.xp.sum(losses) * scale, ops.apply(times, slopes, scalars=(scale,), out=out)
+            return ops.total(losses, scale), ops.apply(times, slopes, scalars=(scale,), out=out)
         return ops.xp.sum(losses * scale), slopes * scale
 
     def value(self, output: Array, target: Array, weight: Array | None = None) -> Array:
@@ -161,14 +161,14 @@ def row_scale(output: Array, weight: Array | None) -> Any:
     if weight is None:
         return 1.0 / output.shape[0]
     column = as_rows(weight, output, 1)
-    xp = namespace_of(output)
+    xp = operations_for(output).xp
     total = xp.sum(column)  # 0 where no row of a batch counts: then neither does the batch
     return column / xp.where(total > 0.0, total, xp.ones_like(total))
 
 
 def as_rows(target: Array, output: Array, width: int) -> Array:
     """``target`` as ``(m, width)`` in the dtype of ``output``."""
-    xp = namespace_of(output)
+    xp = operations_for(output).xp
     if target.dtype != output.dtype:
         target = xp.astype(target, output.dtype)
     # (m,) beside (m, 1) would broadcast to (m, m) in silence.

@@ -116,6 +116,10 @@ class Operations:
         """The sum over the rows of ``x: (m, n)``, of shape ``(n,)``."""
         return _into(out, self.xp.sum(x, axis=0))
 
+    def total(self, x: Array, factor: float) -> Array:
+        """``factor · Σ x`` over all of ``x``, a 0-d array."""
+        return self.xp.sum(x) * factor
+
     def multiply(self, a: Array, b: Array, out: Array | None = None) -> Array:
         """``a ⊙ b``."""
         return a * b

@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import os
 import warnings
+from typing import Any
 
 import numpy as np
 
@@ -30,6 +31,9 @@ def operations_for(array: Array) -> Operations:
     kind = type(array)
     chosen = _chosen.get(kind)
     if chosen is None:
+        if hasattr(kind, "operations"):  # an array whose use is being recorded
+            recording: Operations = array.operations
+            return recording
         chosen = _chosen[kind] = _choose(array)
     return chosen
 
@@ -41,6 +45,20 @@ def why_not_compiled() -> str:
     if importlib.util.find_spec("numba") is None:
         return "Numba is not installed: pip install 'xpnet[cpu]'"
     return ""
+
+
+def why_not_recorded(array: Array) -> str:
+    """Why steps on ``array`` cannot be written down as compiled calls; empty if they can."""
+    if not isinstance(array, np.ndarray):
+        return "steps are recorded on NumPy alone"
+    ops = operations_for(array)
+    return ops.reason if isinstance(ops, HostOperations) else ""
+
+
+def new_recorder() -> Any:
+    """What writes down the work on NumPy arrays; see `xpnet.ops.compiled.program.Recorder`."""
+    # By name, as in `_choose`: it is for those who have Numba.
+    return importlib.import_module("xpnet.ops.compiled.program").Recorder()
 
 
 def _choose(array: Array) -> Operations:

@@ -1,6 +1,7 @@
 """Training: the loop, its data, what it reports, and what may happen after an epoch."""
 
 from xpnet.training.averages import StochasticWeightAveraging, UseAverage
+from xpnet.training.by_hand import TrainingStep
 from xpnet.training.callbacks import Callback, Checkpoint, EarlyStopping, Run
 from xpnet.training.history import History
 from xpnet.training.objective import NetworkObjective
@@ -15,6 +16,7 @@ __all__ = [
     "NetworkObjective",
     "Run",
     "StochasticWeightAveraging",
+    "TrainingStep",
     "UseAverage",
     "batches",
     "recompute_statistics",

@@ -20,12 +20,11 @@ import numpy as np
 
 from xpnet.backend import Array, Backend, HostArray, to_numpy
 from xpnet.errors import ArgumentError, FallbackWarning
-from xpnet.losses import Loss
-from xpnet.network import Network
-from xpnet.ops import operations_for
-from xpnet.optimizers import Optimizer, OptimizerState, Penalty
+from xpnet.ops import operations_for, why_not_recorded
+from xpnet.optimizers import OptimizerState
+from xpnet.training.recorded import RecordedStep
 from xpnet.training.rows import Rows, spans
-from xpnet.training.step import Gradient
+from xpnet.training.stepping import How, PlainStep, Steppable, update_gradient
 
 Engine: TypeAlias = Literal["graph", "eager"]
 ENGINES = ("graph", "eager")
@@ -36,47 +35,15 @@ WARM_UP = 2
 Replay: TypeAlias = Callable[[], None]
 
 
-class Clip(Protocol):
-    """What cuts a gradient down in place: `ClipByValue`, `ClipByNorm`."""
+class Stepping(How, Protocol):
+    """What the steps of an epoch need of the settings."""
 
-    def apply(self, grad: Array) -> None:
-        """Change ``grad`` in place."""
-        ...
-
-
-class Stepping(Protocol):
-    """What a step needs of the settings."""
-
-    @property
-    def loss(self) -> Loss: ...  # noqa: D102
-    @property
-    def optimizer(self) -> Optimizer: ...  # noqa: D102
     @property
     def batch_size(self) -> int: ...  # noqa: D102
-    @property
-    def clip(self) -> Clip | None: ...  # noqa: D102
-    @property
-    def penalty(self) -> Penalty | None: ...  # noqa: D102
     @property
     def drop_last(self) -> bool: ...  # noqa: D102
     @property
     def engine(self) -> Engine | None: ...  # noqa: D102
-
-
-class Steppable(Protocol):
-    """What a step needs of a model."""
-
-    network: Network
-    backend: Backend
-
-    @property
-    def theta(self) -> Array: ...  # noqa: D102
-    @property
-    def grad(self) -> Array: ...  # noqa: D102
-    @property
-    def statistics(self) -> Array: ...  # noqa: D102
-    @property
-    def gradient(self) -> Gradient: ...  # noqa: D102
 
 
 class Capture(Protocol):
@@ -273,14 +240,6 @@ class CapturedSteps:
         self._cursor[...] = -1
 
 
-def update_gradient(how: Stepping, theta: Array, grad: Array, weights: slice) -> None:
-    """Add the penalty's gradient, then clip: what comes between backward and the update."""
-    if how.penalty is not None:
-        how.penalty.add_grad(theta[weights], grad[weights])
-    if how.clip is not None:
-        how.clip.apply(grad)
-
-
 def why_not_captured(backend: Backend, rows: Rows) -> str:
     """Why steps cannot be captured into CUDA graphs; empty if they can."""
     if backend.name != "cupy":
@@ -294,23 +253,28 @@ def why_not_captured(backend: Backend, rows: Rows) -> str:
 
 def engine_for(
     model: Steppable, rows: Rows, how: Stepping, state: OptimizerState
-) -> tuple[CapturedSteps | None, str]:
-    """The captured steps, or ``None`` for the plain path; and a word for the history.
+) -> tuple[CapturedSteps | RecordedStep | PlainStep, str]:
+    """What takes the steps; and a word for the history.
 
     Raises:
         ArgumentError: if ``engine="graph"`` is asked for where it cannot be.
     """
+    plain, required = PlainStep(model, how, state), how.engine == "graph"
     if how.engine == "eager":
-        return None, "eager"
+        return plain, "eager"
     reason = why_not_captured(model.backend, rows)
     if not reason:
         try:
             return CapturedSteps(model, rows, how, state, CudaCapture()), "graph"
         except RuntimeError as error:  # what a user's own loss does may not be for graphs
             reason = f"a step could not be captured: {error}"
-            if how.engine is None:
+            if not required:
                 message = f"{reason}; training goes on with engine='eager'"
                 warnings.warn(message, FallbackWarning, stacklevel=4)
-    if how.engine == "graph":
+    elif model.backend.name == "numpy":
+        reason = why_not_recorded(model.theta)
+        if not reason:
+            return RecordedStep(model, how, state, required), "graph"
+    if required:
         raise ArgumentError(f"engine must be 'eager' here; got 'graph'. {reason}.")
-    return None, f"eager: {reason}"
+    return plain, f"eager: {reason}"

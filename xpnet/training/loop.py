@@ -16,14 +16,16 @@ from xpnet.layers import BatchNorm
 from xpnet.losses import Loss
 from xpnet.network import Network
 from xpnet.ops.reference import Precision
-from xpnet.optimizers import Optimizer, OptimizerState, Penalty
+from xpnet.optimizers import Optimizer, Penalty
 from xpnet.optimizers.schedules import Schedule
 from xpnet.training.callbacks import Callback, Run, check_functions
-from xpnet.training.graph import ENGINES, CapturedSteps, Clip, Engine, engine_for, update_gradient
+from xpnet.training.graph import ENGINES, CapturedSteps, Engine, engine_for
 from xpnet.training.history import History
 from xpnet.training.progress import printer
+from xpnet.training.recorded import RecordedStep
 from xpnet.training.rows import Rows, refuse_single_row
 from xpnet.training.step import Gradient, Model
+from xpnet.training.stepping import Clip, PlainStep
 
 PRECISIONS = get_args(Precision)
 Metric = Callable[[Array, Array], Any]
@@ -105,13 +107,15 @@ def train(
     state = how.optimizer.init(model.theta, model.network.layout)
     model.gradient.reseed(int(rng.integers(2**32)))
     model.gradient.multiply_in(how.precision)
-    captured, history.engine = engine_for(model, rows, how, state)
+    steps, history.engine = engine_for(model, rows, how, state)
     report = printer() if how.progress else None
     run = Run(model, 0, how.epochs, {}, history, how.optimizer, state, rows)
     for epoch in range(1, how.epochs + 1):
         start = time.perf_counter()
         with np.errstate(all="ignore"):  # a loss that is not finite is reported below
-            row, lr = _Epoch(model, rows, how, state, epoch, captured).run(rng)
+            row, lr = _Epoch(model, rows, how, steps, epoch).run(rng)
+        if isinstance(steps, RecordedStep):
+            history.engine = steps.engine
         row |= measure(model, rows, validation, how.loss, how.metrics) | {"lr": lr}
         row["seconds"] = time.perf_counter() - start
         history.append(row)
@@ -146,24 +150,22 @@ class _Epoch:
         model: Trainable,
         rows: Rows,
         how: Settings,
-        state: OptimizerState,
+        steps: CapturedSteps | RecordedStep | PlainStep,
         epoch: int,
-        captured: CapturedSteps | None = None,
     ) -> None:
-        self.captured = captured
-        self.model, self.rows, self.how, self.state, self.epoch = model, rows, how, state, epoch
+        self.model, self.rows, self.how, self.steps, self.epoch = model, rows, how, steps, epoch
         self.xp = namespace_of(model.theta)
         self.good = [copied(x) for x in (model.theta, model.statistics)]
 
     def run(self, rng: np.random.Generator) -> tuple[dict[str, float], float]:
         """Take every step; return the epoch's number, mean loss and penalty, and the last lr."""
         order = rng.permutation(self.rows.n_rows) if self.how.shuffle else None
-        if self.captured is None:
-            values, counts, lr, X = self._eager_steps(order)
-        else:
-            lrs = [self._lr(step) for step in range(self.captured.n_steps)]
-            values, counts, X = self.captured.epoch(order, lrs)
+        if isinstance(self.steps, CapturedSteps):
+            lrs = [self._lr(step) for step in range(self.steps.n_steps)]
+            values, counts, X = self.steps.epoch(order, lrs)
             lr = lrs[-1]
+        else:
+            values, counts, lr, X = self._one_by_one(self.steps, order)
         self._check(values, X)
         row = {"epoch": float(self.epoch), "loss": _mean(values, counts)}
         penalty = self.how.penalty
@@ -171,7 +173,9 @@ class _Epoch:
             row["penalty"] = float(penalty.value(self.model.theta[self._weights]))
         return row, lr
 
-    def _eager_steps(self, order: HostArray | None) -> tuple[list[float], list[Any], float, Array]:
+    def _one_by_one(
+        self, take: RecordedStep | PlainStep, order: HostArray | None
+    ) -> tuple[list[float], list[Any], float, Array]:
         """Take the steps one by one: their losses and weights, the last lr and the last batch."""
         how, model = self.how, self.model
         losses, counts = [], []
@@ -179,13 +183,11 @@ class _Epoch:
         for step, (X, y, weight) in enumerate(
             self.rows.batches(order, how.batch_size, how.drop_last), start=1
         ):
-            value = model.gradient(how.loss, X, y, weight)
+            value = take.gradient(X, y, weight)
             if model.backend.reads_are_free and not math.isfinite(float(value)):
                 self._fail(step, model.gradient.first_not_finite(X))
             lr = self._lr(step - 1)
-            update_gradient(how, model.theta, model.grad, self._weights)
-            with model.gradient.guarding(model.theta, *self.state.slots):
-                how.optimizer.step(model.theta, model.grad, self.state, lr)
+            take.update(lr)
             losses.append(value)
             counts.append(X.shape[0] if weight is None else self.xp.sum(weight))
         return [float(value) for value in losses], counts, lr, X

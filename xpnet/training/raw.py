@@ -12,6 +12,7 @@ from xpnet.data.checks import check_features
 from xpnet.data.preprocessing import MinMax, Standardize, columns_of
 from xpnet.errors import require
 from xpnet.losses import Loss
+from xpnet.losses.base import check_weight
 from xpnet.training.rows import Rows, is_bytes
 from xpnet.training.targets import encode_targets
 
@@ -52,6 +53,22 @@ def checked_features(model: Prepares, X: Any) -> Array:
         model.backend.asarray(X)  # refuses the arrays of another device library
     check_features(X, model.n_in)
     return X
+
+
+def batch_of(
+    model: Prepares, loss: Loss, X: Array, y: Array, weight: Array | None, check: bool
+) -> tuple[Array, Array, Array | None]:
+    """Network inputs, targets and weights on the backend of ``model``, checked if asked for."""
+    if check:
+        X = checked_features(model, X)
+        y = as_array(y)
+        loss.check(y, model.n_out, X.shape[0])
+        if weight is not None:
+            weight = as_array(weight)
+            check_weight(weight, X.shape[0], "weight")
+    backend = model.backend
+    weight = None if weight is None else backend.asarray(weight, backend.dtype)
+    return backend.asarray(X, backend.dtype), backend.asarray(y), weight
 
 
 def rows_of(model: Prepares, X: Array, y: Array, weight: Array | None) -> Rows:

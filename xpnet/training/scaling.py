@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import numpy as np
-
-from xpnet.backend import Array, Backend
+from xpnet.backend import Array
 from xpnet.ops import operations_for
 from xpnet.ops.rules.optimizers import times
 from xpnet.ops.rules.scaling import next_scale
@@ -37,7 +35,7 @@ class LossScaling:
     reports it.
 
     Args:
-        backend: where the training is.
+        like: an array of the type and on the device of the training, such as the gradient.
         start: the first ``S``, a power of two.
         interval: after how many good steps it is doubled.
 
@@ -48,9 +46,9 @@ class LossScaling:
     Reference: P. Micikevicius et al., "Mixed precision training", ICLR 2018, section 3.2; the
     halving and doubling as in NVIDIA's guide "Train with mixed precision".
 
-    >>> from xpnet.backend import get_backend
-    >>> scaling = LossScaling(get_backend("numpy"), start=8.0)
+    >>> import numpy as np
     >>> theta, grad = np.ones(2), np.array([np.inf, 16.0])
+    >>> scaling = LossScaling(grad, start=8.0)
     >>> scaling.down(grad)
     >>> with scaling.guarding(theta):
     ...     theta -= grad
@@ -58,10 +56,11 @@ class LossScaling:
     (array([1., 1.]), 4.0)
     """
 
-    def __init__(self, backend: Backend, start: float = START, interval: int = INTERVAL) -> None:
-        self.state = backend.asarray(np.asarray([start, 0, 0, 0], backend.dtype_name))
+    def __init__(self, like: Array, start: float = START, interval: int = INTERVAL) -> None:
+        self._ops, self._interval = operations_for(like), float(interval)
+        self.state = self._ops.xp.zeros(4, dtype=like.dtype, device=like.device)
         self._scale, self._good, self._found, self._skip = (self.state[i : i + 1] for i in range(4))
-        self._ops, self._interval = operations_for(self.state), float(interval)
+        self._scale[...] = start
 
     def up(self, d_output: Array, out: Array | None = None) -> Array:
         """``S·∂L/∂output``; ``out`` may take it."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from xpnet.backend import Array, Backend, HostArray
 from xpnet.data.mapped import forget_pages
+from xpnet.layers.context import Memory
 from xpnet.losses import Loss
 from xpnet.network import Network
 from xpnet.ops import operations_for
@@ -30,7 +31,7 @@ class Gradient:
 
     Args:
         network: the layers.
-        backend: where everything lives.
+        memory: where its buffers come from, a backend in general.
         theta: the flat parameters, read through views at every call.
         grad: the flat gradient, overwritten through views at every call.
         statistics: the running statistics of batch norm.
@@ -42,14 +43,14 @@ class Gradient:
     def __init__(
         self,
         network: Network,
-        backend: Backend,
+        memory: Memory,
         theta: Array,
         grad: Array,
         statistics: Array,
     ) -> None:
-        self._network, self._backend = network, backend
+        self._network = network
         self._p, self._g = network.by_layer(theta), network.by_layer(grad)
-        self._contexts = network.contexts(backend, statistics, training=True, reuse=True)
+        self._contexts = network.contexts(memory, statistics, training=True, reuse=True)
         self._steps, self._grad = 0, grad
         self.scaling: LossScaling | None = None
 
@@ -82,7 +83,7 @@ class Gradient:
             ArgumentError: if that cannot be done here.
         """
         ops = operations_for(self._grad).at_precision(precision)
-        self.scaling = LossScaling(self._backend) if precision == "fp16" else None
+        self.scaling = LossScaling(self._grad) if precision == "fp16" else None
         for context in self._contexts:
             context.ops = ops
 

@@ -1,95 +1,23 @@
-"""Elementwise loops, compiled from a rule: one pass over memory each.
+"""Elementwise loops, made of a rule: one pass over memory each.
 
-Each function here makes the loop of one rule for one floating type. A loop takes C-contiguous
-arrays of that type, then the rule's scalars as one tuple of floats, and refuses anything else with
-a `TypeError` before it begins; so it does shapes that do not fit, since inside it looks at no
-bounds. It does not hold the interpreter's lock, so that several threads may run parts of it.
+Each function here makes the source of one rule's loop for one floating type; see
+`xpnet.ops.compiled.compile`. A loop refuses shapes that do not fit, since inside it looks at no
+bounds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-from pathlib import Path
-from typing import Any, NamedTuple
-from zlib import crc32
+from typing import Any
 
-import numba
 import numpy as np
-from numba import types
 
-from xpnet import random
-from xpnet.ops import rules
 from xpnet.ops.compiled import scalar_math
+from xpnet.ops.compiled.compile import Given, Loop, Source, compiled, numbers
 from xpnet.ops.compiled.typed_rule import typed_rule
 from xpnet.ops.reference import Rule
 
-Loop = Callable[..., Any]
 
-
-class Given(NamedTuple):
-    """An array of so many dimensions that a loop reads and does not write."""
-
-    ndim: int
-
-
-OPTIONS: dict[str, Any] = {
-    "nogil": True,
-    "error_model": "numpy",  # else every division is a branch, and nothing vectorizes
-}
-FINGERPRINT = crc32(
-    Path(random.__file__).read_bytes()
-    + b"".join(
-        path.read_bytes()
-        for folder in (Path(__file__).parent, Path(rules.__file__).parent)
-        for path in sorted(folder.glob("*.py"))
-    )
-)
-"""Of all that goes into a loop: one compiled from other sources must not be read from the cache."""
-
-LIKE_THE_RULE = {"contract", "nsz", "arcp"}
-"""Liberties of rounding that leave NaN, infinity and the order of a rule's sums as they are."""
-
-
-def compiled(dtype: Any, *parameters: Any, reorder: bool = False) -> Callable[[Loop], Loop]:
-    """A decorator that compiles a loop at once, or reads it from the cache on disk.
-
-    Args:
-        dtype: the floating type of its arrays.
-        parameters: what it takes: a number of dimensions for an array that it writes to, `Given`
-            for one that it only reads, or a type of Numba's.
-        reorder: whether sums may be taken in another order, as those along a row must be to
-            vectorize. A rule's may not: ``a - b + c`` is written so where ``a`` and ``b`` cancel.
-    """
-    number = numba.from_dtype(np.dtype(dtype))
-    kinds = [_type_of(p, number) for p in parameters]
-    fastmath = LIKE_THE_RULE | ({"reassoc"} if reorder else set())
-
-    def make(loop: Any) -> Loop:
-        # The files of the cache are called by it, and Numba looks only at this file for changes.
-        loop.__qualname__ += f"-{FINGERPRINT:08x}"
-        build = partial(numba.njit, [tuple(kinds)], fastmath=fastmath, **OPTIONS)
-        try:
-            done: Loop = build(cache=True)(loop)
-        except RuntimeError:  # no folder that can be written: compile, and forget
-            done = build()(loop)
-        return done
-
-    return make
-
-
-def _type_of(parameter: Any, number: Any) -> Any:
-    if isinstance(parameter, Given):
-        return types.Array(number, parameter.ndim, "C", readonly=True)
-    return types.Array(number, parameter, "C") if isinstance(parameter, int) else parameter
-
-
-def numbers(dtype: Any, count: int) -> Any:
-    """The type of a tuple of ``count`` numbers of ``dtype``; Python floats become them."""
-    return types.UniTuple(numba.from_dtype(np.dtype(dtype)), count)
-
-
-def apply_to_one(rule: Rule, dtype: Any, ndim: int, n_scalars: int) -> Loop:
+def apply_to_one(rule: Rule, dtype: Any, ndim: int, n_scalars: int) -> Source:
     """``out ← rule(x)``."""
     f = typed_rule(rule, np.dtype(dtype).type)
 
@@ -104,7 +32,7 @@ def apply_to_one(rule: Rule, dtype: Any, ndim: int, n_scalars: int) -> Loop:
     return loop
 
 
-def apply_to_two(rule: Rule, dtype: Any, ndim: int, n_scalars: int) -> Loop:
+def apply_to_two(rule: Rule, dtype: Any, ndim: int, n_scalars: int) -> Source:
     """``out ← rule(x, y)``."""
     f = typed_rule(rule, np.dtype(dtype).type)
 
@@ -119,7 +47,7 @@ def apply_to_two(rule: Rule, dtype: Any, ndim: int, n_scalars: int) -> Loop:
     return loop
 
 
-def shift_and_apply(rule: Rule, dtype: Any, ndim: int, n_scalars: int) -> Loop:
+def shift_and_apply(rule: Rule, dtype: Any, ndim: int, n_scalars: int) -> Source:
     """``z ← rule(z + b)``."""
     f = typed_rule(rule, np.dtype(dtype).type)
 
@@ -134,7 +62,7 @@ def shift_and_apply(rule: Rule, dtype: Any, ndim: int, n_scalars: int) -> Loop:
     return loop
 
 
-def chain(rule: Rule, dtype: Any, ndim: int, n_scalars: int) -> Loop:
+def chain(rule: Rule, dtype: Any, ndim: int, n_scalars: int) -> Source:
     """``out ← dy · rule(x)``."""
     f = typed_rule(rule, np.dtype(dtype).type)
 
@@ -149,7 +77,7 @@ def chain(rule: Rule, dtype: Any, ndim: int, n_scalars: int) -> Loop:
     return loop
 
 
-def chain_and_sum(rule: Rule, dtype: Any, ndim: int, n_scalars: int) -> Loop:
+def chain_and_sum(rule: Rule, dtype: Any, ndim: int, n_scalars: int) -> Source:
     """``out ← dy · rule(x)``, ``sums ← Σ_rows out``."""
     f = typed_rule(rule, np.dtype(dtype).type)
 
@@ -169,7 +97,7 @@ def chain_and_sum(rule: Rule, dtype: Any, ndim: int, n_scalars: int) -> Loop:
 
 def update(  # long: a loop for each number of arrays
     rule: Rule, dtype: Any, n_targets: int, n_inputs: int, n_scalars: int
-) -> Loop:
+) -> Source:
     """``targets ← rule(*targets, *inputs)``, for flat arrays and the counts that rules have.
 
     Raises:

@@ -13,17 +13,42 @@ import numpy as np
 from numba import types
 from numba.extending import register_jitable
 
-from xpnet.ops.compiled.loops import Given, Loop, compiled
+from xpnet.ops.compiled.compile import Given, Source, compiled
 from xpnet.ops.compiled.scalar_math import exp, log, sqrt
 from xpnet.random import hash32
 
 INDICES = types.Array(types.int64, 1, "C", readonly=True)
+SUMS = types.Array(types.float64, 1, "C")
 
 BLOCK = 1 << 12
 """How many numbers of a matrix are worked on at a time, so that they stay in the nearest cache."""
 
 
-def column_sum(dtype: Any) -> Loop:
+def total(dtype: Any) -> Source:
+    """``out ← factor Σ x``, summed in double precision."""
+    number = numba.from_dtype(np.dtype(dtype))
+
+    @compiled(dtype, Given(1), SUMS, number, reorder=True)
+    def loop(x: Any, sums: Any, factor: Any) -> None:
+        summed = 0.0
+        for i in range(x.size):
+            summed += x[i]
+        sums[0] = factor * summed
+
+    return loop
+
+
+def converted(dtype: Any) -> Source:
+    """``out ← x``, one number in double precision into one of another type."""
+
+    @compiled(dtype, SUMS, 0)
+    def loop(x: Any, out: Any) -> None:
+        out[()] = x[0]
+
+    return loop
+
+
+def column_sum(dtype: Any) -> Source:
     """``out ← Σ_rows x``."""
 
     @compiled(dtype, Given(2), 1)
@@ -57,13 +82,13 @@ def _exponentials(out: Any, start: int, stop: int) -> None:
         flat[k] = exp(flat[k])
 
 
-def cross_entropy_of_indices(dtype: Any) -> Loop:
-    """The loss ``Σ_i scale (log Σ_k e^(z_ik) - z_it)``; ``out ← scale (softmax(z) - 1_t)``."""
+def cross_entropy_of_indices(dtype: Any) -> Source:
+    """``sums ← Σ_i scale (log Σ_k e^(z_ik) - z_it)``, ``out ← scale (softmax(z) - 1_t)``."""
     zero = np.dtype(dtype).type(0)
     number = numba.from_dtype(np.dtype(dtype))
 
-    @compiled(dtype, Given(2), INDICES, 2, number, reorder=True)
-    def loop(z: Any, target: Any, out: Any, scale: Any) -> Any:
+    @compiled(dtype, Given(2), INDICES, 2, SUMS, number, reorder=True)
+    def loop(z: Any, target: Any, out: Any, sums: Any, scale: Any) -> None:
         m, n = z.shape
         if out.shape != z.shape or target.size != m or n == 0:
             raise TypeError
@@ -87,17 +112,17 @@ def cross_entropy_of_indices(dtype: Any) -> Loop:
                 for j in range(n):
                     out[i, j] *= factor
                 out[i, target[i]] -= scale
-        return loss * scale
+        sums[0] = loss * scale
 
     return loop
 
 
-def cross_entropy_of_rows(dtype: Any) -> Loop:
-    """``-Σ_i s_i Σ_k t_ik log p_ik``; ``out ← s_i (p_i Σ_k t_ik - t_i)``, ``p`` softmax."""
+def cross_entropy_of_rows(dtype: Any) -> Source:
+    """``sums ← -Σ_i s_i Σ_k t_ik log p_ik``, ``out ← s_i (p_i Σ_k t_ik - t_i)``, ``p`` softmax."""
     zero = np.dtype(dtype).type(0)
 
-    @compiled(dtype, Given(2), Given(2), Given(1), 2, reorder=True)
-    def loop(z: Any, target: Any, scale: Any, out: Any) -> Any:
+    @compiled(dtype, Given(2), Given(2), Given(1), 2, SUMS, reorder=True)
+    def loop(z: Any, target: Any, scale: Any, out: Any, sums: Any) -> None:
         m, n = z.shape
         if out.shape != z.shape or target.shape != z.shape or scale.size != m or n == 0:
             raise TypeError
@@ -121,12 +146,12 @@ def cross_entropy_of_rows(dtype: Any) -> Loop:
                 share = mass / total
                 for j in range(n):
                     out[i, j] = scale[i] * (out[i, j] * share - target[i, j])
-        return loss
+        sums[0] = loss
 
     return loop
 
 
-def batch_norm(dtype: Any) -> Loop:
+def batch_norm(dtype: Any) -> Source:
     """``x̂ ← (x - μ)/√(σ² + ε)``, ``y ← γ x̂ + β``, with μ and σ² of the rows of ``x``."""
     number = numba.from_dtype(np.dtype(dtype))
     one = np.dtype(dtype).type(1)
@@ -164,7 +189,7 @@ def batch_norm(dtype: Any) -> Loop:
     return loop
 
 
-def batch_norm_backward(dtype: Any) -> Loop:
+def batch_norm_backward(dtype: Any) -> Source:
     """``dβ ← Σ dy``, ``dγ ← Σ dy·x̂``, ``dx ← γ/(m√(σ² + ε)) (m dy - dβ - x̂ dγ)``."""
     number = numba.from_dtype(np.dtype(dtype))
     kind = np.dtype(dtype).type
@@ -195,7 +220,7 @@ def batch_norm_backward(dtype: Any) -> Loop:
     return loop
 
 
-def keep_mask(dtype: Any) -> Loop:
+def keep_mask(dtype: Any) -> Source:
     """``out ← 0`` where the hash of key and position is below the threshold, else ``kept``."""
     number = numba.from_dtype(np.dtype(dtype))
     zero, bits = np.dtype(dtype).type(0), register_jitable(hash32)

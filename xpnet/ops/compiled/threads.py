@@ -16,7 +16,7 @@ from typing import Any
 import numba
 import numpy as np
 
-from xpnet.ops.compiled.loops import Loop
+from xpnet.ops.compiled.compile import Loop
 
 LARGE = 1 << 20
 """The number of elements from which it pays: waking a thread takes some 50 microseconds."""
@@ -33,19 +33,19 @@ def share(loop: Loop, arrays: Sequence[Any], *rest: Any) -> list[Any]:
     Returns:
         What the loop returned for each piece.
     """
-    return _at_once(loop, [(*piece, *rest) for piece in _pieces(arrays)])
+    return at_once(loop, [(*piece, *rest) for piece in pieces_of(arrays)])
 
 
 def share_sums(loop: Loop, arrays: Sequence[Any], sums: Any, *rest: Any) -> None:
     """``loop(*arrays, sums, *rest)`` likewise, where the loop fills ``sums`` over the rows."""
-    pieces = _pieces(arrays)
+    pieces = pieces_of(arrays)
     partial = np.empty((len(pieces), *sums.shape), sums.dtype)
     parts = zip(pieces, partial, strict=True)
-    _at_once(loop, [(*piece, into, *rest) for piece, into in parts])
+    at_once(loop, [(*piece, into, *rest) for piece, into in parts])
     np.add.reduce(partial, axis=0, out=sums)
 
 
-def _at_once(loop: Loop, calls: list[tuple[Any, ...]]) -> list[Any]:
+def at_once(loop: Loop, calls: list[tuple[Any, ...]]) -> list[Any]:
     """The loop with each of the arguments, the first here and the others by the helpers.
 
     It returns or raises only when all have ended: nothing writes to the arrays afterwards.
@@ -64,7 +64,7 @@ def _pool(pid: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(n_threads() - 1, thread_name_prefix="xpnet")
 
 
-def _pieces(arrays: Sequence[Any]) -> list[list[Any]]:
+def pieces_of(arrays: Sequence[Any]) -> list[list[Any]]:
     """The arrays cut into as many pieces as there are threads; refuses unequal lengths."""
     rows, parts = len(arrays[0]), n_threads()
     if any(len(array) != rows for array in arrays):

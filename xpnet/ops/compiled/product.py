@@ -1,0 +1,122 @@
+"""Matrix products by the BLAS that NumPy has loaded, called without Python.
+
+A program multiplies by the very function that `numpy.dot` calls, so that it gives the same bits.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import importlib
+from functools import cache
+from typing import Any, NamedTuple
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from xpnet.backend import Array
+from xpnet.ops.compiled.compile import FINGERPRINT, address_of, compile_now
+from xpnet.ops.compiled.packing import WORD, place_of
+
+NAMES = (
+    ("scipy_cblas_{}gemm64_", types.int64),
+    ("cblas_{}gemm64_", types.int64),
+    ("cblas_{}gemm", types.int32),
+)
+"""What builds of NumPy call the function, and the integers it takes; {} is the type's letter."""
+
+PLACES = [6, 8, 10]
+"""Which words of a packed product are addresses of arrays."""
+
+ROW_MAJOR, PLAIN, TRANSPOSED = 101, 111, 112
+
+
+class Blas(NamedTuple):
+    """The product of one floating type: where it is, and the type of its sizes."""
+
+    address: int
+    integer: Any
+
+
+@cache
+def blas_of(dtype: Any) -> Blas | None:
+    """NumPy's own product of two matrices; ``None`` where it cannot be found."""
+    letter = {"float32": "s", "float64": "d"}.get(dtype.name)
+    library = ctypes.CDLL(importlib.import_module("numpy._core._multiarray_umath").__file__)
+    for name, integer in NAMES:
+        function = getattr(library, name.format(letter), None)
+        if letter and function is not None:
+            return Blas(ctypes.cast(function, ctypes.c_void_p).value or 0, integer)
+    return None
+
+
+@cache
+def product_of(dtype: Any) -> int:
+    """The address of the product as an entry of a program; its block is `packed_product`.
+
+    Raises:
+        TypeError: where there is none.
+    """
+    blas = blas_of(dtype)
+    if blas is None:
+        raise TypeError
+    number, integer = types.float32 if dtype.name == "float32" else types.float64, blas.integer
+
+    def call(block: Any) -> int:
+        multiplied(number, integer, block)
+        return 0
+
+    call.__qualname__ = f"product-{FINGERPRINT:08x}"
+    return address_of(compile_now(call, (types.intp,)))
+
+
+def packed_product(a: Array, b: Array, out: Array) -> list[int]:
+    """The words of ``out ← a b``.
+
+    Raises:
+        TypeError: for matrices that BLAS does not take.
+    """
+    blas = blas_of(out.dtype)
+    (m, k), n = a.shape, b.shape[1]
+    fits = a.dtype == b.dtype == out.dtype and b.shape[0] == k and out.shape == (m, n)
+    if blas is None or not fits or 0 in (m, n, k) or not out.flags.c_contiguous:
+        raise TypeError
+    (left, lda), (right, ldb) = _order(a), _order(b)
+    places = place_of(a), lda, place_of(b), ldb, place_of(out), n
+    return [blas.address, left, right, m, n, k, *places]
+
+
+def _order(x: Array) -> tuple[int, int]:
+    """Whether the rows or the columns of ``x`` lie one after another, and how far apart."""
+    if x.flags.c_contiguous:
+        return PLAIN, x.shape[1]
+    if x.flags.f_contiguous:
+        return TRANSPOSED, x.shape[0]
+    raise TypeError
+
+
+@intrinsic
+def multiplied(typing: Any, number: Any, integer: Any, block: Any) -> Any:
+    """``C ← A B`` by the function whose address and arguments lie at ``block``."""
+
+    def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        real = context.get_value_type(number.instance_type)
+        size = context.get_value_type(integer.instance_type)
+        flag = ir.IntType(32)
+        forms = [flag] * 3 + [size] * 3 + [real, WORD, size, WORD, size, real, WORD, size]
+        at = builder.inttoptr(given[2], WORD.as_pointer())
+        words = [builder.load(builder.gep(at, [WORD(i)])) for i in range(12)]
+        where, left, right, m, n, k, a, lda, b, ldb, c, ldc = words
+        one, zero = real(1.0), real(0.0)
+        arguments = [WORD(ROW_MAJOR), left, right, m, n, k, one, a, lda, b, ldb, zero, c, ldc]
+        function = ir.FunctionType(ir.VoidType(), forms).as_pointer()
+        builder.call(
+            builder.inttoptr(where, function),
+            [
+                builder.trunc(value, form) if value.type == WORD != form else value
+                for value, form in zip(arguments, forms, strict=True)
+            ],
+        )
+        return context.get_dummy_value()
+
+    return types.void(number, integer, block), generate

@@ -1,0 +1,241 @@
+"""A pass as a list of calls with fixed arguments, replayed by one compiled function.
+
+Between the loops of a small network Python takes longer than the loops. So the calls are written
+down while a pass is done for the first time: where each loop is, and where its arguments lie in
+memory. A replay runs down the list. What only NumPy can do is a call of Python's between two lists.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cache, partial
+from typing import Any, NamedTuple
+
+import numpy as np
+from numba import types
+from numba.np.numpy_support import as_dtype
+
+from xpnet.backend import HostArray
+from xpnet.ops.compiled import rows
+from xpnet.ops.compiled.compile import FINGERPRINT, Loop, Which, compile_now, entry_of, source_of
+from xpnet.ops.compiled.operations import CompiledOperations
+from xpnet.ops.compiled.packing import PLACE, called, packed, place_of
+from xpnet.ops.compiled.product import PLACES, packed_product, product_of
+from xpnet.ops.compiled.threads import LARGE, at_once, pieces_of
+from xpnet.ops.compiled.traced import Traced, memory_of
+from xpnet.ops.reference import Operations
+
+
+class Call(NamedTuple):
+    """A compiled function and its packed arguments.
+
+    Attributes:
+        entry: the address of the function.
+        block: the words of its arguments.
+        arrays: which of the words are addresses of arrays.
+        kept: what has to live as long as the words.
+    """
+
+    entry: int
+    block: HostArray
+    arrays: list[int]
+    kept: list[HostArray]
+
+    def row(self) -> list[int]:
+        """The call in the table of a replay."""
+        return [self.entry, place_of(self.block)]
+
+
+class Program:
+    """What a recorder has written down.
+
+    Args:
+        steps: calls of compiled functions, and functions of Python's with nothing to give.
+        touched: the memory that the latter read and write.
+        result: what the pass returned.
+    """
+
+    def __init__(self, steps: list[Any], touched: list[Any], result: Any) -> None:
+        self.result = memory_of(result)
+        self._calls = [step for step in steps if isinstance(step, Call)]
+        self._touched, self._stages = touched, []
+        table: list[list[int]] = []
+        for step in [*steps, None]:
+            if isinstance(step, Call):
+                table.append(step.row())
+                continue
+            if table:
+                self._stages.append(partial(run_table, np.array(table)))
+                table = []
+            if step is not None:
+                self._stages.append(step)
+
+    def replay(self) -> None:
+        """Do it again, with the numbers that lie in memory now."""
+        for stage in self._stages:
+            stage()
+
+    def reads(self, array: HostArray) -> bool:
+        """Whether a number of ``array`` is an argument of a call."""
+        kept = [other for call in self._calls for other in call.kept]
+        return any(np.may_share_memory(array, other) for other in [*kept, *self._touched])
+
+    def places_in(self, array: HostArray) -> list[tuple[HostArray, int, int]] | None:
+        """Where the addresses of numbers of ``array`` stand: a block, which word, how far in it.
+
+        ``None`` if Python too reads the array, so that another cannot take its place.
+        """
+        if any(np.may_share_memory(array, other) for other in self._touched):
+            return None
+        start, stop = place_of(array), place_of(array) + array.nbytes
+        return [
+            (call.block, i, int(call.block[i]) - start)
+            for call in self._calls
+            for i in call.arrays
+            if start <= call.block[i] < stop
+        ]
+
+
+class Recorder:
+    """Does a pass and writes down what it does.
+
+    Attributes:
+        operations: those of the arrays that it traces.
+    """
+
+    def __init__(self) -> None:
+        self.operations: Operations = CompiledOperations(np, runner=self)
+        self._steps: list[Any] = []
+        self._touched: list[Any] = []
+
+    def record(self, function: Callable[[], Any]) -> Program:
+        """What ``function`` does with traced arrays, as a program; it is done once."""
+        self._steps, self._touched = [], []
+        result = function()
+        return Program(self._steps, self._touched, result)
+
+    def traced(self, array: HostArray) -> Traced:
+        """An array whose use is written down."""
+        return Traced(array, self)
+
+    def alone(self, which: Which, *arguments: Any) -> None:
+        """See `Direct.alone`."""
+        self._now(_call(which, arguments))
+
+    def run(self, which: Which, arrays: Sequence[Any], *rest: Any) -> None:
+        """See `Direct.run`."""
+        if arrays[-1].size < LARGE:
+            self.alone(which, *arrays, *rest)
+            return
+        pieces = pieces_of(memory_of(arrays))
+        self.do(_share_out, [_call(which, (*piece, *rest)) for piece in pieces])
+
+    def sums(self, which: Which, arrays: Sequence[Any], sums: Any, *rest: Any) -> None:
+        """See `Direct.sums`."""
+        if arrays[-1].size < LARGE:
+            self.alone(which, *arrays, sums, *rest)
+            return
+        pieces = pieces_of(memory_of(arrays))
+        parts = np.empty((len(pieces), *sums.shape), sums.dtype)
+        each = zip(pieces, parts, strict=True)
+        self.do(_share_out, [_call(which, (*piece, into, *rest)) for piece, into in each])
+        self.do(partial(np.add.reduce, axis=0), parts, out=memory_of(sums))
+
+    def number(self, dtype: Any, sums: Traced) -> Traced:
+        """See `Direct.number`."""
+        value = self.traced(np.empty((), dtype))
+        self.alone((rows.converted, dtype), sums, value)
+        return value
+
+    def product(self, a: HostArray, b: HostArray, out: HostArray) -> None:
+        """``out ← a b``."""
+        try:
+            words, entry = packed_product(a, b, out), product_of(out.dtype)
+        except TypeError:
+            self.do(np.matmul, a, b, out=out)
+        else:
+            self._now(Call(entry, np.array(words), PLACES, [a, b, out]))
+
+    def do(self, function: Callable[..., Any], *given: Any, **named: Any) -> None:
+        """Call a function with memory, now and at every replay."""
+        function(*given, **named)
+        self._steps.append(partial(function, *given, **named))
+        self._touched += _arrays([*given, *named.values()])
+
+    def _now(self, call: Call) -> None:
+        run_table(np.array([call.row()]))
+        self._steps.append(call)
+
+
+def _share_out(calls: list[Call]) -> None:
+    """Each call in a thread of its own."""
+    at_once(run_table, [(np.array([call.row()]),) for call in calls])
+
+
+def _arrays(values: Sequence[Any]) -> list[HostArray]:
+    """The arrays among values and in the lists and tuples among them."""
+    nested = [_arrays(v) if isinstance(v, (tuple, list)) else [v] for v in values]
+    return [v for group in nested for v in group if isinstance(v, np.ndarray)]
+
+
+def _call(which: Which, arguments: Sequence[Any]) -> Call:
+    """A loop with its arguments packed.
+
+    Raises:
+        TypeError: if there is no loop, or it does not take them.
+    """
+    source = source_of(*which)
+    words: list[int] = []
+    places: list[int] = []
+    kept: list[HostArray] = []
+    for kind, argument in zip(source.kinds, map(memory_of, arguments), strict=True):
+        if isinstance(kind, types.Array):
+            if not _fits(kind, argument):
+                raise TypeError
+            places.append(len(words) + PLACE)
+            words += packed(argument)
+            kept.append(argument)
+            continue
+        several = isinstance(kind, types.UniTuple)
+        values = argument if several else (argument,)
+        for value in values:
+            kept.append(_cell(kind.dtype if several else kind, value))
+            words.append(place_of(kept[-1]))
+    return Call(entry_of(*which), np.array(words), places, kept)
+
+
+def _fits(kind: Any, array: Any) -> bool:
+    alike = isinstance(array, np.ndarray) and array.dtype == as_dtype(kind.dtype)
+    return alike and array.ndim == kind.ndim and array.flags.c_contiguous
+
+
+def _cell(kind: Any, value: Any) -> HostArray:
+    """One number in memory: a recorded one where it lies, so that a replay sees what it is then."""
+    dtype = as_dtype(kind)
+    if not isinstance(value, np.ndarray):
+        return np.array([value], dtype)
+    if value.size != 1 or value.dtype != dtype:
+        raise TypeError
+    return value
+
+
+def run_table(table: HostArray) -> None:
+    """Call the compiled functions of a table, one after another.
+
+    Raises:
+        TypeError: if one of them refuses its arguments.
+    """
+    if _replay()(table) >= 0:
+        raise TypeError("a compiled loop refuses its arguments")
+
+
+@cache
+def _replay() -> Loop:
+    def replay(table: Any) -> int:
+        for i in range(table.shape[0]):
+            if called(table[i, 0], table[i, 1]) != 0:
+                return i
+        return -1
+
+    replay.__qualname__ = f"replay-{FINGERPRINT:08x}"
+    return compile_now(replay, (types.Array(types.int64, 2, "C"),))

@@ -1,0 +1,139 @@
+"""Arrays that write down what is done with them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
+
+from xpnet.backend import HostArray
+from xpnet.ops.reference import Operations
+
+RECORDED = frozenset(
+    {
+        *(np.argmax, np.argmin, np.astype, np.broadcast_to, np.concatenate, np.dot, np.empty_like),
+        *(np.max, np.mean, np.min, np.ones_like, np.prod, np.reshape, np.stack, np.sum, np.take),
+        *(np.var, np.where, np.zeros_like),
+    }
+)
+"""NumPy's functions, besides the elementwise ones, whose results have shapes known beforehand."""
+
+
+class Writes(Protocol):
+    """What a traced array tells what is done with it."""
+
+    operations: Operations
+    """Those that go through it."""
+
+    def do(self, function: Callable[..., Any], *given: Any, **named: Any) -> None:
+        """Call a function with memory, now and at every replay."""
+        ...
+
+    def product(self, a: Any, b: Any, out: Any) -> None:
+        """``out ← a b``, likewise."""
+        ...
+
+
+class Traced(NDArrayOperatorsMixin):
+    """An array in whose memory a program computes: NumPy's functions of it are done and recorded.
+
+    A program repeats them whatever the numbers. So what looks at a number to decide something,
+    such as ``float(x)``, ``if x`` or a mask as an index, is a `TypeError`.
+
+    Args:
+        memory: the numbers.
+        program: where the functions are written down.
+    """
+
+    __slots__ = ("memory", "program")
+
+    def __init__(self, memory: HostArray, program: Writes) -> None:
+        self.memory, self.program = memory, program
+
+    @property
+    def operations(self) -> Operations:
+        """The operations that record."""
+        return self.program.operations
+
+    def __array_namespace__(self, api_version: str | None = None) -> Any:
+        return np
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *given: Any, **named: Any) -> Any:
+        return self._recorded(getattr(ufunc, method), given, named)
+
+    def __array_function__(
+        self, function: Any, kinds: Any, given: tuple[Any, ...], named: Any
+    ) -> Any:
+        if function not in RECORDED:
+            raise TypeError(f"numpy.{function.__name__} of arrays cannot be recorded")
+        return self._recorded(function, given, named)
+
+    def _recorded(self, function: Any, given: Any, named: dict[str, Any]) -> Any:
+        out = named.pop("out", None)
+        target = out[0] if isinstance(out, tuple) else out
+        given, program = memory_of(given), self.program
+        named = {name: memory_of(value) for name, value in named.items()}
+        if target is None:
+            result = np.array(function(*given, **named), copy=None)
+            if any(isinstance(x, np.ndarray) and np.may_share_memory(x, result) for x in given):
+                return Traced(result, program)  # a view of what is recorded already
+            target = Traced(result, program)
+            if function is np.empty_like:
+                return target
+        into = memory_of(target)
+        if function in (np.dot, np.matmul.__call__):
+            a, b = given
+            program.product(a, b, into)
+        else:
+            program.do(fill, into, function, given, named)
+        return target
+
+    def __getitem__(self, key: Any) -> Traced:
+        view = self.memory[_index(key)]
+        return Traced(view if isinstance(view, np.ndarray) else np.asarray(view), self.program)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self.program.do(np.copyto, self.memory[_index(key)], memory_of(value))
+
+    def __len__(self) -> int:
+        return len(self.memory)
+
+    def __bool__(self) -> bool:
+        raise TypeError("a decision by a number cannot be recorded")
+
+    def reshape(self, *shape: Any) -> Traced:
+        """A view in another shape."""
+        return Traced(self.memory.reshape(*shape), self.program)
+
+    T = property(lambda self: Traced(self.memory.T, self.program))
+    shape = property(lambda self: self.memory.shape)
+    ndim = property(lambda self: self.memory.ndim)
+    size = property(lambda self: self.memory.size)
+    dtype = property(lambda self: self.memory.dtype)
+    device = property(lambda self: self.memory.device)
+    flags = property(lambda self: self.memory.flags)
+
+
+def memory_of(x: Any) -> Any:
+    """The memory of a traced array, or of each in a tuple or list; anything else as it is."""
+    if isinstance(x, Traced):
+        return x.memory
+    return type(x)(map(memory_of, x)) if isinstance(x, (tuple, list)) else x
+
+
+def fill(out: HostArray, function: Any, given: tuple[Any, ...], named: dict[str, Any]) -> None:
+    """``out ← function(…)``, without another array where the function can do so."""
+    if isinstance(getattr(function, "__self__", None), np.ufunc):
+        function(*given, out=out, **named)
+    else:
+        out[...] = function(*given, **named)
+
+
+def _index(key: Any) -> Any:
+    """An index that cuts the same piece whatever the numbers, so that it is a view."""
+    parts = key if isinstance(key, tuple) else (key,)
+    if not all(part is None or part is ... or isinstance(part, (int, slice)) for part in parts):
+        raise TypeError("an index that is an array cannot be recorded")
+    return parts if ... in parts else (*parts, ...)

@@ -1,0 +1,134 @@
+"""The step of `fit` for a loop of one's own."""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol
+
+from xpnet.backend import Array
+from xpnet.data.preprocessing import MinMax, Standardize
+from xpnet.errors import ArgumentError, require_number
+from xpnet.losses import Loss
+from xpnet.ops import why_not_recorded
+from xpnet.optimizers import Optimizer, Penalty
+from xpnet.training.graph import Engine
+from xpnet.training.loop import Settings
+from xpnet.training.raw import batch_of
+from xpnet.training.recorded import RecordedStep
+from xpnet.training.stepping import Clip, PlainStep, Steppable
+
+
+class Trained(Steppable, Protocol):
+    """What a step by hand needs of a model: what every step does, and `Prepares`."""
+
+    preprocessing: Standardize | MinMax | None
+
+    @property
+    def n_in(self) -> int: ...  # noqa: D102
+    @property
+    def n_out(self) -> int: ...  # noqa: D102
+    def inputs(self, X: Array) -> Array: ...  # noqa: D102
+
+
+class TrainingStep:
+    """``θ ← optimizer(θ, ∂L/∂θ)`` on a batch: the step of ``fit`` for a loop of one's own.
+
+    On NumPy with Numba the step is written down when it is first taken and replayed from then on,
+    which spares the time that Python takes between its loops; the numbers are those of
+    ``value_and_grad`` and ``optimizer.step``.
+
+    Args:
+        model: what is trained, in place.
+        loss: the loss.
+        optimizer: the optimizer; its state is made here, see `state`.
+        clip: `ClipByValue` or `ClipByNorm`, or ``None``.
+        l1: the rate of ``Σ|w|`` over the weights, at least 0.
+        l2: the rate of ``½Σw²`` over the weights, at least 0.
+        engine: ``"graph"`` replays, ``"eager"`` takes each step by itself; ``None``: graph where it
+            can be.
+
+    Attributes:
+        state: the optimizer's state, as `save_state` takes it.
+
+    Raises:
+        ArgumentError: if an argument is not what it must be.
+
+    >>> import numpy as np, xpnet
+    >>> X, y = np.eye(4, dtype="float32"), np.array([0, 1, 0, 1])
+    >>> model = xpnet.MLP(4, [8], 2)
+    >>> step = xpnet.TrainingStep(model, xpnet.CrossEntropy(), xpnet.Adam(lr=0.1))
+    >>> losses = [float(step(X, y)) for _ in range(50)]
+    >>> losses[-1] < 0.01 < losses[0]
+    True
+    """
+
+    def __init__(
+        self,
+        model: Trained,
+        loss: Loss,
+        optimizer: Optimizer,
+        *,
+        clip: Clip | None = None,
+        l1: float = 0.0,
+        l2: float = 0.0,
+        engine: Engine | None = None,
+    ) -> None:
+        penalty = Penalty(l1, l2)
+        self._how = Settings(
+            loss=loss,
+            optimizer=optimizer,
+            clip=clip,
+            penalty=penalty if l1 or l2 else None,
+            engine=engine,
+        )
+        self._model = model
+        self.state = optimizer.init(model.theta, model.network.layout)
+        self._step = self._taken(engine)
+
+    @property
+    def engine(self) -> str:
+        """How steps are taken: ``"graph"``, or ``"eager"`` with the reason why not otherwise."""
+        return self._step.engine
+
+    def __call__(
+        self,
+        X: Array,
+        y: Array,
+        *,
+        weight: Array | None = None,
+        lr: float | None = None,
+        check: bool = True,
+    ) -> Array:
+        """Take one step.
+
+        Args:
+            X: network inputs, ``(m, n_in)``; not preprocessed.
+            y: what the loss takes, such as class indices.
+            weight: weights of the rows, ``(m,)``, or ``None``.
+            lr: the learning rate of this step, at least 0; ``None``: the optimizer's.
+            check: whether ``X`` and ``y`` are checked; on a GPU a check waits for the device.
+
+        Returns:
+            The loss before the step, a 0-d array.
+
+        Raises:
+            ArgumentError: if an argument is not what the network and the loss take.
+        """
+        model, how = self._model, self._how
+        lr = how.optimizer.lr if lr is None else lr
+        if not 0 <= lr < math.inf:
+            require_number(lr, "lr", low=0)
+        batch = batch_of(model, how.loss, X, y, weight, check)
+        value = self._step.gradient(*batch)
+        self._step.update(lr)
+        return value
+
+    def _taken(self, engine: Engine | None) -> RecordedStep | PlainStep:
+        """What takes the steps."""
+        model, how, required = self._model, self._how, engine == "graph"
+        reason = why_not_recorded(model.theta)
+        if engine != "eager" and not reason:
+            return RecordedStep(model, how, self.state, required)
+        if required:
+            raise ArgumentError(f"engine must be 'eager' here; got 'graph'. {reason}.")
+        return PlainStep(model, how, self.state, f"eager: {reason}" if engine is None else "eager")

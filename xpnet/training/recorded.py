@@ -1,0 +1,188 @@
+"""The training step on a CPU as a list of compiled calls: written down once, then replayed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from xpnet.backend import Array, HostArray, copied
+from xpnet.errors import ArgumentError
+from xpnet.ops import new_recorder
+from xpnet.optimizers import OptimizerState
+from xpnet.training.step import Gradient
+from xpnet.training.stepping import How, PlainStep, Steppable, update_gradient
+
+MOST_KINDS = 32
+"""How many kinds of batches are written down; where their size is ever another, it never pays."""
+
+
+class RecordedStep:
+    """`PlainStep`, written down when it is first taken and replayed from then on.
+
+    It gives the same numbers, and spares the time that Python takes between the loops. A step that
+    cannot be written down, because something in it looks at a number to decide what to do, is
+    taken plainly, and so are all that follow.
+
+    Args:
+        model: what is trained, on NumPy.
+        how: loss, optimizer and what composes around it.
+        state: the optimizer's.
+        required: whether a step that cannot be written down is an error.
+    """
+
+    def __init__(
+        self, model: Steppable, how: How, state: OptimizerState, required: bool = False
+    ) -> None:
+        self._model, self._how, self._state, self._required = model, how, state, required
+        self._recorder = new_recorder()
+        self._passes: dict[Any, _Pass] = {}
+        self._update: Any = None
+        self._scalars = np.empty(0)
+        self._plain: PlainStep | None = None
+        self.engine = "graph"
+        trace = self._recorder.traced
+        vectors = [trace(vector) for vector in (model.theta, model.grad, model.statistics)]
+        self._theta, self._grad, _ = vectors
+        self._gradient = Gradient(model.network, _Memory(trace, model.theta.dtype), *vectors)
+        self._keys = np.zeros(len(model.network.layers), np.int64)
+        self._gradient.read_keys(_each(trace, self._keys))
+
+    def gradient(self, X: Array, y: Array, weight: Array | None) -> Array:
+        """Fill the model's gradient and return the loss."""
+        if self._plain is not None:
+            return self._plain.gradient(X, y, weight)
+        given = [X, y] if weight is None else [X, y, weight]
+        kind = tuple((array.shape, array.dtype) for array in given)
+        known = self._passes.get(kind)
+        if known is None:
+            return self._first(kind, given)
+        if known.masks:
+            self._next_masks()
+        return known(given)
+
+    def update(self, lr: float) -> None:
+        """Move θ by the gradient."""
+        if self._plain is not None:
+            self._plain.update(lr)
+            return
+        state = self._state
+        before = state.step, state.scalars
+        state.step += 1
+        scalars = self._how.optimizer.scalars(state, lr)
+        if self._update is not None:
+            self._scalars[:] = scalars
+            self._update.replay()
+            return
+        self._scalars = np.array(scalars, self._theta.dtype)
+        self._update = self._written(self._updated)
+        if self._update is None:
+            state.step, state.scalars = before
+            self.update(lr)
+
+    def _first(self, kind: Any, given: list[Array]) -> Array:
+        """Take a step on a batch of a new kind, and write it down if there is room."""
+        plain = PlainStep(self._model, self._how, self._state)
+        if len(self._passes) == MOST_KINDS:
+            return plain.gradient(*given, *([None] * (3 - len(given))))
+        inputs = [np.array(array, order="C") for array in given]
+        self._next_masks()
+        traced = map(self._recorder.traced, inputs)
+        program = self._written(partial(self._gradient, self._how.loss, *traced))
+        if program is None:
+            self._model.gradient.next_keys(-1)
+            return plain.gradient(*given, *([None] * (3 - len(given))))
+        self._passes[kind] = _Pass(program, inputs, program.reads(self._keys))
+        return program.result[()]
+
+    def _updated(self) -> None:
+        """The update, on traced arrays."""
+        how, trace = self._how, self._recorder.traced
+        update_gradient(how, self._theta, self._grad, self._model.network.layout.weights)
+        slots, old = tuple(map(trace, self._state.slots)), self._state
+        state = OptimizerState(slots, old.step, old.scalars)
+        scalars = tuple(_each(trace, self._scalars))
+        how.optimizer.update(self._theta, self._grad, state, scalars)
+
+    def _written(self, function: Callable[[], Any]) -> Any:
+        """The program of ``function``; ``None``, and everything as before, if there can be none."""
+        model = self._model
+        changed = [model.theta, model.grad, model.statistics, *self._state.slots]
+        before = [copied(array) for array in changed]
+        try:
+            return self._recorder.record(function)
+        except (TypeError, AttributeError) as error:
+            for array, old in zip(changed, before, strict=True):
+                array[...] = old
+            reason = f"a step could not be recorded: {error}"
+        if self._required:
+            raise ArgumentError(f"engine must be 'eager' here; got 'graph'. {reason}.")
+        self.engine = f"eager: {reason}"
+        self._plain = PlainStep(model, self._how, self._state)
+        return None
+
+    def _next_masks(self) -> None:
+        self._keys[:] = self._model.gradient.next_keys(1)[0]
+
+
+class _Pass:
+    """A recorded pass over a batch of one kind.
+
+    Attributes:
+        masks: whether it draws random masks.
+    """
+
+    def __init__(self, program: Any, inputs: Sequence[HostArray], masks: bool) -> None:
+        self._program, self.masks = program, masks
+        self._inputs = [_Input(program, own) for own in inputs]
+
+    def __call__(self, given: Sequence[Array]) -> Array:
+        for place, array in zip(self._inputs, given, strict=True):
+            place.take(array)
+        self._program.replay()
+        return self._program.result[()]
+
+
+class _Input:
+    """A batch's array in a program: another may take its place, or is copied into it.
+
+    Args:
+        program: what reads it.
+        own: the array with which it was recorded.
+    """
+
+    def __init__(self, program: Any, own: HostArray) -> None:
+        self._own, self._places = own, program.places_in(own)
+        self._now = own
+
+    def take(self, array: Array) -> None:
+        """Let the program read ``array`` from now on."""
+        if array is self._now:
+            return
+        if self._places is None or not array.flags.c_contiguous:
+            self._own[...] = array
+            array = self._own
+        self._now = array  # and so it stays as long as the program may read it
+        start = array.__array_interface__["data"][0]
+        for block, word, offset in self._places or ():
+            block[word] = start + offset
+
+
+class _Memory:
+    """Where the buffers of a recorded pass come from."""
+
+    xp = np
+
+    def __init__(self, trace: Callable[[HostArray], Any], dtype: Any) -> None:
+        self._trace, self._dtype = trace, dtype
+
+    def empty(self, size: int) -> Any:
+        """A new traced array."""
+        return self._trace(np.empty(size, self._dtype))
+
+
+def _each(trace: Callable[[HostArray], Any], array: HostArray) -> list[Any]:
+    """Every number of a flat array as a traced array of one."""
+    return [trace(array[i : i + 1]) for i in range(len(array))]
