@@ -211,7 +211,7 @@ class CudaOperations(Operations):
         return mask
 
     def take_rows(self, x: Array, indices: Array, out: Array | None = None) -> Array:
-        """See `Operations.take_rows`."""
+        """See `Operations.take_rows`; an index of no row takes the nearest row."""
         if out is None:
             out = self.xp.empty((indices.shape[0], *x.shape[1:]), dtype=x.dtype)
         taken = steps.take(self.launch, x, indices, None, out, ())
@@ -220,7 +220,7 @@ class CudaOperations(Operations):
     def take_batch(
         self, x: Array, order: Array, start: Array, out: Array, scaling: Sequence[Array] = ()
     ) -> Array:
-        """See `Operations.take_batch`."""
+        """See `Operations.take_batch`; an index of no row takes the nearest row."""
         taken = steps.take(self.launch, x, order, start, out, scaling)
         return out if taken else super().take_batch(x, order, start, out, scaling)
 
