@@ -262,6 +262,7 @@ def test_products_sums_and_rows(dtype, layout, ops):
     sums = np.empty(N, dtype)
     close(ops.column_sum(x, sums), x.sum(axis=0), dtype, 40)
     close(ops.column_sum(x), x.sum(axis=0), dtype, 40)
+    close(ops.total(x, 0.5), x.dtype.type(0.5 * x.sum()), dtype, 400)
     close(ops.multiply(x, x), x * x, dtype)
     close(ops.scale_shift(x, w[:, 0], sums), x * w[:, 0] + sums, dtype, 4)
     indices = np.arange(x.shape[0])[::-1]
@@ -363,6 +364,6 @@ def test_every_faster_operation_is_tested_here(ops):
         *("apply", "chain", "update", "matmul", "shift", "shift_and_apply", "chain_and_sum"),
         *("column_sum", "multiply", "scale_shift", "batch_norm", "batch_norm_backward"),
         *("keep_mask", "take_rows", "take_batch", "advance", "record", "softmax_cross_entropy"),
-        *("unscale", "copy_if"),
+        *("unscale", "copy_if", "total"),
     }
     assert set(vars(type(ops))) & set(OPERATIONS) <= covered

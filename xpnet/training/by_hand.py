@@ -119,9 +119,7 @@ class TrainingStep:
         if not 0 <= lr < math.inf:
             require_number(lr, "lr", low=0)
         batch = batch_of(model, how.loss, X, y, weight, check)
-        value = self._step.gradient(*batch)
-        self._step.update(lr)
-        return value
+        return self._step.both(*batch, lr)
 
     def _taken(self, engine: Engine | None) -> RecordedStep | PlainStep:
         """What takes the steps."""

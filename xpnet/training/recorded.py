@@ -22,9 +22,9 @@ MOST_KINDS = 32
 class RecordedStep:
     """`PlainStep`, written down when it is first taken and replayed from then on.
 
-    It gives the same numbers, and spares the time that Python takes between the loops. A step that
-    cannot be written down, because something in it looks at a number to decide what to do, is
-    taken plainly, and so are all that follow.
+    It gives the same numbers up to rounding, and spares the time that Python takes between the
+    loops. A step that cannot be written down, because something in it looks at a number to decide
+    what to do, is taken plainly, and so are all that follow.
 
     Args:
         model: what is trained, on NumPy.
@@ -54,48 +54,66 @@ class RecordedStep:
         """Fill the model's gradient and return the loss."""
         if self._plain is not None:
             return self._plain.gradient(X, y, weight)
-        given = [X, y] if weight is None else [X, y, weight]
-        kind = tuple((array.shape, array.dtype) for array in given)
-        known = self._passes.get(kind)
+        known = self._passes.get(_kind(X, y, weight))
         if known is None:
-            return self._first(kind, given)
+            return self._first(X, y, weight)
         if known.masks:
             self._next_masks()
-        return known(given)
+        known.take(X, y, weight)
+        known.program.replay()
+        return known.program.result[()]
 
     def update(self, lr: float) -> None:
         """Move θ by the gradient."""
         if self._plain is not None:
             self._plain.update(lr)
-            return
-        state = self._state
-        before = state.step, state.scalars
-        state.step += 1
-        scalars = self._how.optimizer.scalars(state, lr)
-        if self._update is not None:
-            self._scalars[:] = scalars
+        elif self._update is None:
+            self._first_update(lr)
+        else:
+            self._next_scalars(lr)
             self._update.replay()
-            return
-        self._scalars = np.array(scalars, self._theta.dtype)
-        self._update = self._written(self._updated)
-        if self._update is None:
-            state.step, state.scalars = before
-            self.update(lr)
 
-    def _first(self, kind: Any, given: list[Array]) -> Array:
+    def both(self, X: Array, y: Array, weight: Array | None, lr: float) -> Array:
+        """`gradient` and `update` in one replay, where both are written down."""
+        known = self._passes.get(_kind(X, y, weight))
+        if known is None or self._update is None or self._plain is not None:
+            value = self.gradient(X, y, weight)
+            self.update(lr)
+            return value
+        if known.masks:
+            self._next_masks()
+        known.take(X, y, weight)
+        self._next_scalars(lr)
+        if known.whole is None:
+            known.whole = known.program.then(self._update)
+        known.whole.replay()
+        return known.program.result[()]
+
+    def _first(self, X: Array, y: Array, weight: Array | None) -> Array:
         """Take a step on a batch of a new kind, and write it down if there is room."""
         plain = PlainStep(self._model, self._how, self._state)
         if len(self._passes) == MOST_KINDS:
-            return plain.gradient(*given, *([None] * (3 - len(given))))
-        inputs = [np.array(array, order="C") for array in given]
+            return plain.gradient(X, y, weight)
+        inputs = [np.array(array, order="C") for array in (X, y, weight) if array is not None]
         self._next_masks()
         traced = map(self._recorder.traced, inputs)
         program = self._written(partial(self._gradient, self._how.loss, *traced))
         if program is None:
             self._model.gradient.next_keys(-1)
-            return plain.gradient(*given, *([None] * (3 - len(given))))
-        self._passes[kind] = _Pass(program, inputs, program.reads(self._keys))
+            return plain.gradient(X, y, weight)
+        self._passes[_kind(X, y, weight)] = _Pass(program, inputs, program.reads(self._keys))
         return program.result[()]
+
+    def _first_update(self, lr: float) -> None:
+        """Move θ, and write down how."""
+        state = self._state
+        before = state.step, state.scalars
+        state.step += 1
+        self._scalars = np.array(self._how.optimizer.scalars(state, lr), self._theta.dtype)
+        self._update = self._written(self._updated)
+        if self._update is None:
+            state.step, state.scalars = before
+            self.update(lr)
 
     def _updated(self) -> None:
         """The update, on traced arrays."""
@@ -126,23 +144,39 @@ class RecordedStep:
     def _next_masks(self) -> None:
         self._keys[:] = self._model.gradient.next_keys(1)[0]
 
+    def _next_scalars(self, lr: float) -> None:
+        self._state.step += 1
+        self._scalars[:] = self._how.optimizer.scalars(self._state, lr)
+
+
+def _kind(X: Array, y: Array, weight: Array | None) -> Any:
+    """What batches have in common that one program can compute."""
+    return X.shape, X.dtype, y.shape, y.dtype, None if weight is None else weight.dtype
+
 
 class _Pass:
     """A recorded pass over a batch of one kind.
 
     Attributes:
+        program: the pass.
+        whole: the pass and the update after it; ``None`` as long as nobody has asked for it.
         masks: whether it draws random masks.
     """
 
     def __init__(self, program: Any, inputs: Sequence[HostArray], masks: bool) -> None:
-        self._program, self.masks = program, masks
+        self.program, self.masks = program, masks
+        self.whole: Any = None
         self._inputs = [_Input(program, own) for own in inputs]
 
-    def __call__(self, given: Sequence[Array]) -> Array:
-        for place, array in zip(self._inputs, given, strict=True):
-            place.take(array)
-        self._program.replay()
-        return self._program.result[()]
+    def take(self, X: Array, y: Array, weight: Array | None) -> None:
+        """Let the program read a batch."""
+        inputs = self._inputs
+        if X is not inputs[0].now:
+            inputs[0].take(X)
+        if y is not inputs[1].now:
+            inputs[1].take(y)
+        if weight is not None and weight is not inputs[2].now:
+            inputs[2].take(weight)
 
 
 class _Input:
@@ -151,21 +185,22 @@ class _Input:
     Args:
         program: what reads it.
         own: the array with which it was recorded.
+
+    Attributes:
+        now: the array that the program reads, which so lives as long as it may be read.
     """
 
     def __init__(self, program: Any, own: HostArray) -> None:
-        self._own, self._places = own, program.places_in(own)
-        self._now = own
+        self._own, self._places, self._place_of = own, program.places_in(own), program.place_of
+        self.now = own
 
     def take(self, array: Array) -> None:
-        """Let the program read ``array`` from now on."""
-        if array is self._now:
-            return
+        """Let the program read ``array``, of its shape and type, from now on."""
         if self._places is None or not array.flags.c_contiguous:
             self._own[...] = array
             array = self._own
-        self._now = array  # and so it stays as long as the program may read it
-        start = array.__array_interface__["data"][0]
+        self.now = array
+        start = self._place_of(array)
         for block, word, offset in self._places or ():
             block[word] = start + offset
 

@@ -43,6 +43,7 @@ class Rows:
         self._reader = RowReader(self.X) if isinstance(self.X, np.memmap) else None
         self._ops = operations_for(self.y)
         self._buffers = Buffers(self.backend)
+        self._taken: dict[tuple[str, int], Array] = {}
 
     @property
     def raw(self) -> bool:
@@ -70,8 +71,8 @@ class Rows:
         on_device = self.backend.asarray(order)
         for part in parts:
             indices = on_device[part]
-            weight = None if self.weight is None else self._take(self.weight, indices)
-            yield self._features(order[part], indices), self._take(self.y, indices), weight
+            weight = None if self.weight is None else self._kept("weight", self.weight, indices)
+            yield self._features(order[part], indices), self._kept("y", self.y, indices), weight
 
     def _features(self, order: np.ndarray[Any, Any], indices: Array) -> Array:
         if self._reader is not None:
@@ -91,6 +92,14 @@ class Rows:
 
     def _take(self, array: Array, indices: Array) -> Array:
         return self._ops.take_rows(array, indices)
+
+    def _kept(self, name: str, array: Array, indices: Array) -> Array:
+        """The rows in an array that the next batch of as many takes again."""
+        n = indices.shape[0]
+        if (name, n) not in self._taken:
+            shape = n, *array.shape[1:]
+            self._taken[name, n] = self.backend.empty(*shape, dtype=array.dtype)
+        return self._ops.take_rows(array, indices, out=self._taken[name, n])
 
 
 def is_bytes(X: Array) -> bool:

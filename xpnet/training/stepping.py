@@ -81,3 +81,9 @@ class PlainStep:
         update_gradient(how, model.theta, model.grad, model.network.layout.weights)
         with model.gradient.guarding(model.theta, *self._state.slots):
             how.optimizer.step(model.theta, model.grad, self._state, lr)
+
+    def both(self, X: Array, y: Array, weight: Array | None, lr: float) -> Array:
+        """`gradient`, then `update`."""
+        value = self.gradient(X, y, weight)
+        self.update(lr)
+        return value

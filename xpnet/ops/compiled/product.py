@@ -1,6 +1,6 @@
 """Matrix products by the BLAS that NumPy has loaded, called without Python.
 
-A program multiplies by the very function that `numpy.dot` calls, so that it gives the same bits.
+A program multiplies by the very function that `numpy.dot` calls, with as many threads.
 """
 
 from __future__ import annotations
@@ -27,6 +27,10 @@ NAMES = (
 
 PLACES = [6, 8, 10]
 """Which words of a packed product are addresses of arrays."""
+
+SMALL, FEW, MANY = 1024, 32, 256
+"""OpenBLAS has a fast kernel for ``A Bᵀ`` of at most so many numbers, and for larger ones a slow
+beginning; so a product of few rows is cut in pieces, where the sums are long enough to pay."""
 
 ROW_MAJOR, PLAIN, TRANSPOSED = 101, 111, 112
 
@@ -70,8 +74,8 @@ def product_of(dtype: Any) -> int:
     return address_of(compile_now(call, (types.intp,)))
 
 
-def packed_product(a: Array, b: Array, out: Array) -> list[int]:
-    """The words of ``out ← a b``.
+def packed_product(a: Array, b: Array, out: Array) -> list[list[int]]:
+    """The words of ``out ← a b``, or of several products that fill parts of ``out``.
 
     Raises:
         TypeError: for matrices that BLAS does not take.
@@ -82,8 +86,16 @@ def packed_product(a: Array, b: Array, out: Array) -> list[int]:
     if blas is None or not fits or 0 in (m, n, k) or not out.flags.c_contiguous:
         raise TypeError
     (left, lda), (right, ldb) = _order(a), _order(b)
-    places = place_of(a), lda, place_of(b), ldb, place_of(out), n
-    return [blas.address, left, right, m, n, k, *places]
+    width = n
+    if (left, right) == (PLAIN, TRANSPOSED) and m * n > SMALL and min(m, n) <= FEW <= k <= MANY:
+        width = SMALL // m
+    return [
+        [
+            *(blas.address, left, right, m, min(width, n - j), k),
+            *(place_of(a), lda, place_of(b[:, j:]), ldb, place_of(out[:, j:]), n),
+        ]
+        for j in range(0, n, width)
+    ]
 
 
 def _order(x: Array) -> tuple[int, int]:

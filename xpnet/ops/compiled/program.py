@@ -19,7 +19,7 @@ from xpnet.backend import HostArray
 from xpnet.ops.compiled import rows
 from xpnet.ops.compiled.compile import FINGERPRINT, Loop, Which, compile_now, entry_of, source_of
 from xpnet.ops.compiled.operations import CompiledOperations
-from xpnet.ops.compiled.packing import PLACE, called, packed, place_of
+from xpnet.ops.compiled.packing import PLACE, called, packed, place_of, quick_place_of
 from xpnet.ops.compiled.product import PLACES, packed_product, product_of
 from xpnet.ops.compiled.threads import LARGE, at_once, pieces_of
 from xpnet.ops.compiled.traced import Traced, memory_of
@@ -58,14 +58,14 @@ class Program:
     def __init__(self, steps: list[Any], touched: list[Any], result: Any) -> None:
         self.result = memory_of(result)
         self._calls = [step for step in steps if isinstance(step, Call)]
-        self._touched, self._stages = touched, []
+        self._steps, self._touched, self._stages = steps, touched, []
         table: list[list[int]] = []
         for step in [*steps, None]:
             if isinstance(step, Call):
                 table.append(step.row())
                 continue
             if table:
-                self._stages.append(partial(run_table, np.array(table)))
+                self._stages.append(partial(_run_again, np.array(table)))
                 table = []
             if step is not None:
                 self._stages.append(step)
@@ -74,6 +74,12 @@ class Program:
         """Do it again, with the numbers that lie in memory now."""
         for stage in self._stages:
             stage()
+
+    place_of = staticmethod(quick_place_of())
+
+    def then(self, other: Program) -> Program:
+        """This program and another after it in one; it returns what this one does."""
+        return Program(self._steps + other._steps, self._touched + other._touched, self.result)
 
     def reads(self, array: HostArray) -> bool:
         """Whether a number of ``array`` is an argument of a call."""
@@ -150,10 +156,11 @@ class Recorder:
     def product(self, a: HostArray, b: HostArray, out: HostArray) -> None:
         """``out ← a b``."""
         try:
-            words, entry = packed_product(a, b, out), product_of(out.dtype)
+            parts, entry = packed_product(a, b, out), product_of(out.dtype)
         except TypeError:
             self.do(np.matmul, a, b, out=out)
-        else:
+            return
+        for words in parts:
             self._now(Call(entry, np.array(words), PLACES, [a, b, out]))
 
     def do(self, function: Callable[..., Any], *given: Any, **named: Any) -> None:
@@ -227,6 +234,12 @@ def run_table(table: HostArray) -> None:
     """
     if _replay()(table) >= 0:
         raise TypeError("a compiled loop refuses its arguments")
+
+
+def _run_again(table: HostArray) -> None:
+    """`run_table` of calls that have been right once: what is wrong now is a number."""
+    if _replay()(table) >= 0:
+        raise IndexError("a class index in y is not that of an output; no parameter was moved")
 
 
 @cache
