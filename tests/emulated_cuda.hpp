@@ -1,7 +1,9 @@
 // Runs CUDA kernels on the CPU, one block after another: every thread of a block is a coroutine that
 // goes on until it must wait for others. A barrier that is missing shows, for the first thread is
-// then through the kernel before the second begins.
+// then through the kernel before the second begins. Blocks run forwards or backwards: a device
+// promises no order.
 #include <math.h>
+#include <setjmp.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,55 +17,61 @@ static dim3 threadIdx, blockIdx, blockDim, gridDim;
 
 namespace emulation {
 struct Thread {
-    ucontext_t context;
+    ucontext_t context;  // where it begins
+    jmp_buf place;       // where it goes on: unlike swapcontext, a jump asks nothing of the kernel
+    bool begun = false;
     dim3 index;
     bool done = false;
     unsigned long long exchanged = 0;
-    long long met = 0;       // how often it has met its whole block
-    long long met_warp = 0;  // how often it has met its warp
-    char* stack = nullptr;
 };
+static std::vector<char> stacks;
 static std::vector<Thread> threads;
-static ucontext_t scheduler;
+static jmp_buf scheduler;
 static size_t current;
 
 static void give_way() {
-    Thread& own = threads[current];
-    swapcontext(&own.context, &scheduler);
+    if (!_setjmp(threads[current].place)) _longjmp(scheduler, 1);
 }
 static void enter(size_t i) {
     current = i;
     threadIdx = threads[i].index;
-    swapcontext(&scheduler, &threads[i].context);
+    if (_setjmp(scheduler)) return;
+    if (threads[i].begun) _longjmp(threads[i].place, 1);
+    threads[i].begun = true;
+    setcontext(&threads[i].context);
 }
-// Wait until every thread of a range that is not done has met as often as this one.
-static void meet(size_t first, size_t last, long long Thread::* count) {
-    const long long mine = ++(threads[current].*count);
-    for (;;) {
-        bool all = true;
-        for (size_t i = first; i < last; i++) all = all && (threads[i].done || threads[i].*count >= mine);
-        if (all) return;
-        give_way();
+// Where the threads of a group that are not done wait for each other.
+struct Barrier {
+    size_t members = 0, waiting = 0, meetings = 0;
+    void release_if_all() {
+        if (waiting < members) return;
+        waiting = 0;
+        meetings++;
     }
-}
-static void meet_warp() {
-    const size_t first = current / 32 * 32;
-    const size_t last = first + 32 < threads.size() ? first + 32 : threads.size();
-    meet(first, last, &Thread::met_warp);
-}
+    void meet() {
+        const size_t before = meetings;
+        waiting++;
+        release_if_all();
+        while (meetings == before) give_way();
+    }
+    void leave() {
+        members--;
+        release_if_all();
+    }
+};
+static Barrier whole_block;
+static std::vector<Barrier> warps;
 }  // namespace emulation
 
-static void __syncthreads() {
-    emulation::meet(0, emulation::threads.size(), &emulation::Thread::met);
-}
+static void __syncthreads() { emulation::whole_block.meet(); }
 template <class V> V __shfl_xor_sync(unsigned, V value, int lane) {
     using namespace emulation;
     const size_t own = current;
     memcpy(&threads[own].exchanged, &value, sizeof(V));
-    meet_warp();
+    warps[own / 32].meet();
     V other;
     memcpy(&other, &threads[own / 32 * 32 + ((own % 32) ^ lane)].exchanged, sizeof(V));
-    meet_warp();
+    warps[own / 32].meet();
     return other;
 }
 
@@ -77,17 +85,22 @@ static void (*body)(void*);
 static void run_thread() {
     body(body_arguments);
     threads[current].done = true;
+    whole_block.leave();
+    warps[current / 32].leave();
     give_way();
 }
 static void run_block(dim3 block) {
+    const size_t size = 1 << 14;
     threads.assign((size_t)block.x * block.y * block.z, Thread());
+    stacks.resize(threads.size() * size);
+    whole_block = Barrier{threads.size()};
+    warps.assign((threads.size() + 31) / 32, Barrier());
     for (size_t i = 0; i < threads.size(); i++) {
         Thread& thread = threads[i];
+        warps[i / 32].members++;
         thread.index = {unsigned(i % block.x), unsigned(i / block.x % block.y), unsigned(i / block.x / block.y)};
-        const size_t size = 1 << 15;
-        thread.stack = (char*)malloc(size);
         getcontext(&thread.context);
-        thread.context.uc_stack.ss_sp = thread.stack;
+        thread.context.uc_stack.ss_sp = stacks.data() + i * size;
         thread.context.uc_stack.ss_size = size;
         makecontext(&thread.context, run_thread, 0);
     }
@@ -99,7 +112,6 @@ static void run_block(dim3 block) {
             enter(i);
         }
     }
-    for (Thread& thread : threads) free(thread.stack);
 }
 template <class... A, size_t... I>
 void call(void (*kernel)(A...), void** arguments, std::index_sequence<I...>) {
@@ -111,15 +123,16 @@ template <auto kernel, class... A> void unpack(void (*)(A...), void** arguments)
 }  // namespace emulation
 
 #define EMULATED(kernel)                                                                          \
-    extern "C" void emulated(const unsigned* grid, const unsigned* block, void** arguments) {     \
+    extern "C" void emulated(const unsigned* grid, const unsigned* block, void** arguments,       \
+                             bool backwards) {                                                    \
         gridDim = {grid[0], grid[1], grid[2]};                                                    \
         blockDim = {block[0], block[1], block[2]};                                                \
         emulation::body_arguments = arguments;                                                    \
         emulation::body = [](void* given) { emulation::unpack<kernel>(kernel, (void**)given); };  \
-        for (unsigned z = 0; z < grid[2]; z++)                                                    \
-            for (unsigned y = 0; y < grid[1]; y++)                                                \
-                for (unsigned x = 0; x < grid[0]; x++) {                                          \
-                    blockIdx = {x, y, z};                                                         \
-                    emulation::run_block(blockDim);                                               \
-                }                                                                                 \
+        const unsigned count = grid[0] * grid[1] * grid[2];                                       \
+        for (unsigned k = 0; k < count; k++) {                                                    \
+            const unsigned i = backwards ? count - 1 - k : k;                                     \
+            blockIdx = {i % grid[0], i / grid[0] % grid[1], i / grid[0] / grid[1]};               \
+            emulation::run_block(blockDim);                                                       \
+        }                                                                                         \
     }

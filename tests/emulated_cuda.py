@@ -28,7 +28,8 @@ def compiler():
 
 
 def compile_as_cpp(target, *source):
-    command = [compiler(), "-std=c++20", "-O1", "-fPIC", "-w", "-o", target, *source]
+    flags = "-std=c++20", "-O1", "-U_FORTIFY_SOURCE", "-fPIC", "-w"  # it fears jumps
+    command = [compiler(), *flags, "-o", target, *source]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
@@ -54,8 +55,8 @@ def compiled(kernel):
     return ctypes.CDLL(f"{stem}.so").emulated
 
 
-def launch(kernel, grid, block, arguments):
-    """`xpnet.ops.cuda.launch.launch` for NumPy arrays and the CPU."""
+def launch(kernel, grid, block, arguments, backwards=False):
+    """`xpnet.ops.cuda.launch.launch` on the CPU; blocks run from the last if ``backwards``."""
     sizes = [np.array((*size, 1, 1)[:3], np.uint32) for size in (grid, block)]
     assert sizes[0].min() > 0
     assert 0 < sizes[1].prod() <= 1024
@@ -70,7 +71,7 @@ def launch(kernel, grid, block, arguments):
         held.append(np.array(argument))
     pointers = (ctypes.c_void_p * len(held))(*(value.ctypes.data for value in held))
     places = [size.ctypes.data_as(ctypes.c_void_p) for size in sizes]
-    compiled(kernel)(*places, pointers)
+    compiled(kernel)(*places, pointers, ctypes.c_bool(backwards))
 
 
 def cuda_operations():

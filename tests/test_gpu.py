@@ -9,6 +9,7 @@ import xpnet
 from xpnet import MLP, BatchNorm, ClipByNorm, CrossEntropy, to_numpy
 from xpnet.backend import get_backend, unavailable
 from xpnet.ops import operations_for
+from xpnet.ops.reference import Operations
 from xpnet.optimizers import schedules
 
 pytestmark = pytest.mark.gpu
@@ -108,3 +109,44 @@ def test_bytes_stay_bytes_on_the_device(backends, rng):
 def test_two_runs_give_the_same_numbers(backends, task):
     first, second = (train(backends[1], task, {"batch_norm": True}) for _ in range(2))
     np.testing.assert_array_equal(first[1], second[1])
+
+
+@pytest.mark.parametrize("m", [700, 40_000])
+def test_batch_norm_of_batches_that_several_blocks_share(m, backends, rng):
+    arrays = [rng.normal(size=(m, 40)) + 5, rng.normal(size=(m, 40)), *rng.uniform(1, 2, (2, 40))]
+    results = []
+    for backend in backends:
+        x, dy, scale, shift = map(backend.asarray, arrays)
+        ops, d_scale, d_shift = operations_for(x), backend.empty(40), backend.empty(40)
+        y, x_hat, mean, var = ops.batch_norm(x, scale, shift, 1e-3)
+        dx = ops.batch_norm_backward(dy, x_hat, scale, var, 1e-3, d_scale, d_shift)
+        results.append([to_numpy(array) for array in (y, mean, var, dx, d_scale, d_shift)])
+    assert_near(results[1], results[0], backends[0].dtype_name, steps=20)
+
+
+def test_indices_and_labels_out_of_range_touch_no_other_memory(backends, rng):
+    x, wild = rng.normal(size=(6, 4)), np.array([0, -1, 6, 10**12, -(10**12), 3])
+    cupy = backends[1]
+    there, labels = cupy.asarray(x), cupy.asarray(wild)
+    ops = operations_for(there)
+    taken = to_numpy(ops.take_rows(there, labels))
+    np.testing.assert_array_equal(taken, to_numpy(there)[np.clip(wild, 0, 5)])
+    ours, theirs = ops.softmax_cross_entropy(there, labels, 0.1), Operations(np)
+    expected = theirs.softmax_cross_entropy(to_numpy(there), wild, 0.1)
+    assert_near([to_numpy(a) for a in ours], expected, cupy.dtype_name, steps=1)
+
+
+def test_fp16_trains_on_gradients_of_any_size(backends, task):
+    """Targets of 10⁴ overflow at the first scale of the loss, and of 10⁻⁴ vanish without one."""
+    pytest.importorskip("nvmath", reason="no nvmath-python for products in 16 bits")
+    for size in (1e4, 1e-4):
+        thetas = []
+        for engine in ("eager", "graph"):
+            model = MLP(20, [], 1, backend=backends[1])
+            model.theta = np.zeros(21)
+            settings = {"loss": xpnet.HalfMSE(), "optimizer": xpnet.Momentum(0.05, 0.5)}
+            settings |= {"epochs": 20, "precision": "fp16", "engine": engine, "progress": False}
+            history = model.fit(task[0], size * task[1].astype("float64"), **settings)
+            assert history["loss"][-1] < 0.5 * history["loss"][0]
+            thetas.append(to_numpy(model.theta) / size)
+        assert_near(thetas[1:], thetas[:1], "float32", steps=100)

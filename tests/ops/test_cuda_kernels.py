@@ -10,7 +10,9 @@ import math
 import shutil
 import subprocess
 from dataclasses import replace
+from functools import partial
 
+import emulated_cuda
 import numpy as np
 import pytest
 from emulated_cuda import cuda_operations
@@ -26,12 +28,12 @@ from test_faster_operations import (
     targets_of,
 )
 
-from xpnet.ops.cuda import sources
+from xpnet.ops.cuda import columns, sources
 from xpnet.ops.cuda.gemm import Cublas, as_columns
 from xpnet.ops.cuda.proof import prove
 from xpnet.ops.cuda.translate import translate
 from xpnet.ops.reference import Operations
-from xpnet.ops.rules import activations, optimizers
+from xpnet.ops.rules import activations, losses, optimizers
 from xpnet.ops.rules.layers import normalize
 from xpnet.random import stream_key
 
@@ -66,12 +68,13 @@ def kernels(dtype):
 
 
 FILES = {
-    "batch_norm": "batch_norm.cu",
+    "batch_norm": "batch_norm.cu",  # with all that is in the file
     "cross_entropy": "cross_entropy.cu",
     "total": "total.cu",
     "keep_mask": "masks.cu",
     "take_batch": "take_batch.cu",
     "advance": "advance.cu",
+    "unscale": "scaling.cu",
 }
 DEFINES = {
     "cross_entropy.cu": {"TARGET": "long long", "TARGET_IS_INDEX": "1"},
@@ -131,6 +134,16 @@ def test_numbers_that_are_not_finite():
     assert lines[1].endswith("? (-infinity()) : (infinity() - infinity());")
 
 
+def test_a_rule_may_ask_whether_numbers_are_equal(ops):
+    """Of symbols Python says itself whether they are: they never would be."""
+
+    def changed(xp, z, t):
+        return xp.where(z != t, 7.0, xp.where(z == 2.0, -1.0, z))
+
+    z, t = np.array([1.0, 2.0, 3.0]), np.array([1.0, 2.0, np.nan])
+    np.testing.assert_array_equal(ops.apply(changed, z, t), [1, -1, 7])
+
+
 def test_what_is_no_rule_is_refused():
     with pytest.raises(TypeError, match="a rule must not branch on values"):
         translate(lambda xp, z: z if z > 0.0 else -z, 1)
@@ -153,6 +166,76 @@ def test_sums_of_tall_and_odd_shapes(shape, dtype, ops):
     np.testing.assert_allclose(dz, expected, **close)
     np.testing.assert_allclose(sums, expected_sums, **close)
     np.testing.assert_allclose(ops.column_sum(dy), dy.sum(axis=0), **close)
+
+
+SHARE = columns.SHARE
+HEIGHTS = [1, 2, 31, 33, SHARE - 1, SHARE, SHARE + 1, 2 * SHARE, 2 * SHARE + 1, 5 * SHARE + 7]
+
+
+def normalized(ops, x, dy, scale, shift):
+    """What batch norm gives both ways, by name."""
+    y, x_hat, mean, var = ops.batch_norm(x, scale, shift, 1e-3)
+    d_scale, d_shift = np.empty_like(scale), np.empty_like(scale)
+    dx = ops.batch_norm_backward(dy, x_hat, scale, var, 1e-3, d_scale, d_shift)
+    names = "y", "x_hat", "mean", "var", "dx", "d_scale", "d_shift"
+    values = y, x_hat, mean, var, dx, d_scale, d_shift
+    return dict(zip(names, values, strict=True))
+
+
+def batch_of(m, n, mean, dtype):
+    """Rows whose mean drifts from one end to the other, so that shares differ."""
+    rng = np.random.default_rng(m)
+    x = mean + rng.normal(size=(m, n)) + np.linspace(-2, 2, m)[:, None]
+    dy = rng.normal(size=(m, n)) + 0.5
+    return [a.astype(dtype) for a in (x, dy, rng.uniform(0.5, 2, n), rng.normal(size=n))]
+
+
+@dtypes
+@pytest.mark.parametrize("m", HEIGHTS)
+@pytest.mark.parametrize("n", [1, 33])
+def test_batch_norm_of_tall_batches(n, m, dtype, ops):
+    given = batch_of(m, n, 3, dtype)
+    expected = normalized(REFERENCE, *(a.astype("float64") for a in given))
+    actual = normalized(ops, *given)
+    tolerance = {"float32": 2e-5, "float64": 1e-12}[dtype]
+    for name, value in expected.items():
+        size = max(np.abs(value).max(), m**0.5)  # the terms of a sum may cancel
+        np.testing.assert_allclose(actual[name], value, rtol=0, atol=tolerance * size, err_msg=name)
+
+
+@pytest.mark.parametrize("m", [15, 16, 22, 43])
+def test_more_rows_than_blocks_may_share_and_blocks_without_rows(m, ops, monkeypatch):
+    """15 rows are 7 shares of 3, two of them empty."""
+    monkeypatch.setattr(columns, "SHARE", 2)
+    monkeypatch.setattr(columns, "SHARES", 7)
+    for dtype in ("float32", "float64"):
+        given = batch_of(m, 2, 3, dtype)
+        expected, actual = normalized(REFERENCE, *given), normalized(ops, *given)
+        near = {"float32": 2e-5, "float64": 1e-13}[dtype]
+        for name, value in expected.items():
+            np.testing.assert_allclose(actual[name], value, rtol=near, atol=near, err_msg=name)
+        np.testing.assert_allclose(ops.column_sum(given[0]), given[0].sum(axis=0), rtol=near)
+
+
+@pytest.mark.parametrize("m", [300, 3 * SHARE])
+def test_a_mean_far_from_zero_costs_batch_norm_no_digits(m, ops):
+    """``E[x²] - E[x]²`` in float32 would have no digit of this variance."""
+    given = batch_of(m, 3, 0, "float32")
+    given[0] += np.float32(2**16)
+    expected = normalized(REFERENCE, *(a.astype("float64") for a in given))
+    actual = normalized(ops, *given)
+    for name in ("var", "x_hat", "y"):
+        np.testing.assert_allclose(actual[name], expected[name], rtol=3e-6, atol=3e-6)
+
+
+def test_the_order_of_blocks_changes_no_bit(ops):
+    """A device promises none, and two runs are to give the same numbers."""
+    backwards = replace(ops, launch=partial(emulated_cuda.launch, backwards=True))
+    given = batch_of(3 * SHARE, 40, 3, "float32")
+    forwards, other = normalized(ops, *given), normalized(backwards, *given)
+    for name, value in forwards.items():
+        np.testing.assert_array_equal(other[name], value, err_msg=name)
+    np.testing.assert_array_equal(backwards.column_sum(given[0]), ops.column_sum(given[0]))
 
 
 @pytest.mark.parametrize("rule", UPDATES, ids=lambda rule: rule.__name__)
@@ -215,6 +298,146 @@ def test_advance_takes_the_next_row_of_each_table(dtype, ops):
         log = np.zeros(6, dtype)
         one.record(log, cursor, np.array(7, dtype))
         np.testing.assert_array_equal(log, [0, 0, 0, 0, 7, 0])
+
+
+@dtypes
+@pytest.mark.parametrize("size", [1, 300, 70000])
+@pytest.mark.parametrize("bad", [None, np.inf, -np.inf, np.nan])
+def test_a_gradient_back_at_its_scale(bad, size, dtype, ops):
+    grad = np.random.default_rng(0).normal(size=size).astype(dtype)
+    if bad is not None:
+        grad[-1] = bad
+    scale, found = np.full(1, 2**15, dtype), np.zeros(1, dtype)
+    for one in (ops, REFERENCE):
+        x, flag = grad.copy(), found.copy()
+        one.unscale(x, scale, flag)
+        np.testing.assert_array_equal(x, grad / scale)
+        assert flag == (bad is not None)
+        one.unscale(np.ones(size, dtype), scale, flag)
+        assert flag == (bad is not None)  # it stays
+        target = np.zeros(size, dtype)
+        one.copy_if(flag, grad, target)
+        np.testing.assert_array_equal(target, 0 if bad is None else grad)
+
+
+# --- bounds ---------------------------------------------------------------------------------------
+
+
+def never(*arguments):
+    raise AssertionError("a kernel was started on arrays that do not fit")
+
+
+X, FEW, INDEX = np.ones((6, 4)), np.ones(3), np.zeros(1, np.int64)
+COLUMN, SIX, SIX32 = np.ones(4), np.arange(6), np.zeros(6, np.int32)
+MISFITS = {
+    "a rule of two shapes": lambda ops: ops.apply(losses.square, X, X[:1].copy()),
+    "a slope of two shapes": lambda ops: ops.chain(activations.relu_slope, X, X[:1].copy()),
+    "an update of two shapes": lambda ops: ops.update(optimizers.sgd, (COLUMN,), (FEW,), (0.1,)),
+    "a bias for others": lambda ops: ops.shift(X.copy(), FEW),
+    "a bias for one": lambda ops: ops.shift(X.copy(), FEW[:1]),
+    "a scalar of another type": lambda ops: ops.apply(
+        activations.leaky_relu, X, scalars=(np.ones(1, "float32"),)
+    ),
+    "a scalar of many numbers": lambda ops: ops.update(
+        optimizers.sgd, (COLUMN.copy(),), (COLUMN,), (COLUMN,)
+    ),
+    "room for few sums": lambda ops: ops.column_sum(X, FEW),
+    "few scales": lambda ops: ops.batch_norm(X, FEW, FEW, 1e-3),
+    "few slopes": lambda ops: ops.batch_norm_backward(X, X, COLUMN, COLUMN, 1e-3, FEW, FEW),
+    "x_hat of another batch": lambda ops: ops.batch_norm_backward(
+        X, X[:3].copy(), COLUMN, COLUMN, 1e-3, COLUMN.copy(), COLUMN.copy()
+    ),
+    "few labels": lambda ops: ops.softmax_cross_entropy(X, SIX[:2], 0.1),
+    "rows of few labels": lambda ops: ops.softmax_cross_entropy(X, np.ones((6, 2)), 0.1),
+    "a weight for all": lambda ops: ops.softmax_cross_entropy(X, SIX % 4, np.ones((1, 1))),
+    "few weights": lambda ops: ops.softmax_cross_entropy(X, SIX % 4, np.ones((2, 1))),
+    "a key of another type": lambda ops: ops.keep_mask(X, np.ones(1, np.int32), 0.5),
+    "room for few rows": lambda ops: ops.take_rows(X, SIX, np.empty((2, 4))),
+    "indices of another type": lambda ops: ops.take_rows(X, SIX32, np.empty((6, 4))),
+    "a batch of other widths": lambda ops: ops.take_batch(X, SIX, INDEX, np.empty((2, 3))),
+    "few limits": lambda ops: ops.take_batch(X, SIX, INDEX, np.empty((2, 4)), (FEW, FEW, FEW)),
+    "no rows to take": lambda ops: ops.take_batch(X[:0], SIX, INDEX, np.empty((2, 4))),
+    "tables of other widths": lambda ops: ops.advance(
+        INDEX.copy(), (np.zeros((2, 5), np.int64), X), (SIX.copy(), COLUMN.copy())
+    ),
+    "a log of another type": lambda ops: ops.record(FEW.astype("f"), INDEX, FEW[:1]),
+    "two scales": lambda ops: ops.unscale(np.ones(2), np.ones(2), np.zeros(1)),
+    "two flags": lambda ops: ops.copy_if(np.ones(2), np.ones(2), np.zeros(2)),
+    "a copy from less": lambda ops: ops.copy_if(np.ones(1), np.ones(2), np.zeros(3)),
+    "factors of two sizes": lambda ops: ops.matmul(X, X),
+    "room for another product": lambda ops: ops.matmul(X, X.T, X.copy()),
+}
+
+
+@pytest.mark.parametrize("name", MISFITS)
+def test_what_does_not_fit_never_reaches_a_kernel(name, ops):
+    """It is left to the plain code, which refuses it or spreads it as NumPy does."""
+
+    def outcome(ops):
+        try:
+            return MISFITS[name](ops)
+        except (ValueError, IndexError) as error:
+            return repr(error)
+
+    ours = outcome(replace(ops, launch=never, product=never))
+    np.testing.assert_equal(ours, outcome(REFERENCE))
+
+
+def test_room_of_another_shape_is_left_alone(ops):
+    small = np.full((2, 4), 9.0)
+    np.testing.assert_array_equal(ops.apply(activations.relu, X, out=small), X)
+    np.testing.assert_array_equal(small, 9)
+
+
+WILD = np.array([0, -1, 6, 10**12, -(10**12), 3])
+
+
+@pytest.mark.parametrize("start", [0, 3, 10**12, -(10**12)])
+def test_an_index_that_is_none_reads_the_nearest_row(start, ops):
+    x = np.arange(24.0).reshape(6, 4)
+    order = WILD[np.clip(start + np.arange(6), 0, 5)]
+    taken = ops.take_batch(x, WILD, np.array([start]), np.empty((6, 4)))
+    np.testing.assert_array_equal(taken, x[np.clip(order, 0, 5)])
+    np.testing.assert_array_equal(ops.take_rows(x, WILD), x[np.clip(WILD, 0, 5)])
+
+
+@pytest.mark.parametrize("at", [-1, 5, 10**12])
+def test_a_cursor_out_of_its_tables_writes_nowhere(at, ops):
+    log, cursor = np.zeros(5), np.array([at])
+    ops.record(log, cursor, np.ones(()))
+    np.testing.assert_array_equal(log, 0)
+    places, place, number = np.arange(4).reshape(2, 2), np.empty(2, np.int64), np.empty(1)
+    ops.advance(cursor, (places, np.zeros((2, 1))), (place, number))
+    np.testing.assert_array_equal(place, places[0 if at < 0 else 1])
+    assert cursor == at + 1
+
+
+@dtypes
+@pytest.mark.parametrize("mass", [0.0, 0.4, 2.0])
+def test_cross_entropy_of_rows_that_do_not_sum_to_one(mass, dtype, ops):
+    rng = np.random.default_rng(0)
+    z, target = rng.normal(size=(9, 40)).astype(dtype), rng.random((9, 40)).astype(dtype)
+    target *= mass / target.sum(axis=1, keepdims=True)
+    expected = REFERENCE.softmax_cross_entropy(z, target, 0.1)
+    actual = ops.softmax_cross_entropy(z, target, 0.1)
+    near = {"float32": 1e-6, "float64": 1e-14}[dtype]
+    np.testing.assert_allclose(actual[0], expected[0], rtol=10 * near)
+    np.testing.assert_allclose(actual[1], expected[1], rtol=0, atol=near)
+
+
+def test_scalars_of_numpy_are_values(ops):
+    """They have a shape, as arrays do; their bits are not an address."""
+    theta, number = np.ones(5), np.float64(0.5)
+    ops.update(optimizers.sgd, (theta,), (np.ones(5),), (number,))
+    np.testing.assert_array_equal(theta, 0.5)
+    np.testing.assert_array_equal(ops.apply(activations.leaky_relu, -X, scalars=(number,)), -0.5)
+    losses_of = [ops.softmax_cross_entropy(X, SIX % 4, scale)[0] for scale in (number, 0.5)]
+    assert losses_of[0] == losses_of[1]
+    sums = np.empty(4)
+    ops.chain_and_sum(activations.leaky_relu_slope, X, -X, sums, (number,))
+    np.testing.assert_array_equal(sums, 3)
+    key = np.int64(stream_key(1))
+    np.testing.assert_array_equal(ops.keep_mask(X, key, 0.5), ops.keep_mask(X, int(key), 0.5))
 
 
 # --- products -------------------------------------------------------------------------------------

@@ -313,6 +313,7 @@ def test_products_sums_and_rows(dtype, layout, ops):
     sums = np.empty(N, dtype)
     close(ops.column_sum(x, sums), x.sum(axis=0), dtype, 40)
     close(ops.column_sum(x), x.sum(axis=0), dtype, 40)
+    close(ops.total(x, 0.5), x.dtype.type(0.5 * x.sum()), dtype, 400)
     close(ops.multiply(x, x), x * x, dtype)
     indices = np.arange(x.shape[0])[::-1]
     close(ops.take_rows(x, indices, np.empty(x.shape, dtype)), x[::-1], dtype)
@@ -341,14 +342,8 @@ def test_large_arrays_are_shared_out_and_give_the_same(monkeypatch, ops):
     np.testing.assert_allclose(shared_sums, sums, rtol=1e-5, atol=1e-4)
 
 
-def skip_on_a_device(ops):
-    if not isinstance(ops, HostOperations) and not hasattr(ops, "plain"):
-        pytest.skip("kernels on a device rest on the checks at the door of fit and its like")
-
-
 def test_shapes_that_do_not_fit_are_refused_or_broadcast_as_numpy_does(ops):
-    """A compiled loop looks at no bounds inside: beyond them would be somebody else's memory."""
-    skip_on_a_device(ops)
+    """Loops and kernels look at no bounds: beyond them would be somebody else's memory."""
     x, short, b = matrix("float32"), matrix("float32")[:5].copy(), matrix("float32")[0]
     few = b[:3].copy()
     for call in (
@@ -371,7 +366,6 @@ def test_shapes_that_do_not_fit_are_refused_or_broadcast_as_numpy_does(ops):
 
 @pytest.mark.parametrize("label", [-1, N, 10**6])
 def test_a_label_out_of_range_touches_no_other_memory(label, ops):
-    skip_on_a_device(ops)
     z, target = matrix("float64"), np.zeros(M, np.int64)
     target[3] = label
     expected = REFERENCE.softmax_cross_entropy(z, target, 0.1)
@@ -422,5 +416,6 @@ def test_every_faster_operation_is_tested_here(ops):
         *("apply", "chain", "update", "matmul", "shift", "shift_and_apply", "chain_and_sum"),
         *("column_sum", "multiply", "normalize", "batch_norm", "batch_norm_backward"),
         *("keep_mask", "take_rows", "take_batch", "advance", "record", "softmax_cross_entropy"),
+        *("unscale", "copy_if", "total"),
     }
     assert set(vars(type(ops))) & set(OPERATIONS) <= covered

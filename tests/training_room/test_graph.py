@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -199,7 +200,8 @@ def in_half(a, b, out):
         left, right = (x.astype("float16").astype(x.dtype) for x in (a, b))
         out[...] = left @ right
 
-    multiply()
+    with np.errstate(over="ignore", invalid="ignore"):
+        multiply()
     Tape.add(multiply)
     return out.view(DeviceArray)
 
@@ -239,6 +241,42 @@ def test_the_precision_of_fit_ends_with_it(fails, task, device, monkeypatch):
     on_host.theta = np.asarray(model.theta)
     expected = on_host.value_and_grad(X, y, loss)[1]
     np.testing.assert_allclose(np.asarray(model.value_and_grad(X, y, loss)[1]), expected, atol=1e-6)
+
+
+def fit_in_half(X, t, engine, monkeypatch, epochs):
+    """Train on products in 16 bits; the model, and θ and the scale before and after every step."""
+    monkeypatch.setitem(select._chosen, DeviceArray, fake_operations(kernels=True))
+    monkeypatch.setattr(operations, "product_of_own", lambda precision: in_half)
+    model = MLP(4, [], 1, backend=fake_backend("float32"))
+    thetas, scales = [np.array(model.theta)], []
+
+    def note(run):
+        thetas.append(np.array(model.theta))
+        scales.append(float(np.asarray(model.gradient.scaling.state)[0]))
+
+    settings = {"precision": "fp16", "engine": engine, "epochs": epochs, "callbacks": [note]}
+    settings |= {"loss": xpnet.HalfMSE(), "optimizer": xpnet.Adam(0.1), "progress": False}
+    with np.errstate(all="ignore"):
+        history = model.fit(X, np.full(len(X), t), batch_size=len(X), **settings)
+    assert history.engine == engine
+    return model, thetas, scales
+
+
+@pytest.mark.parametrize("engine", ["graph", "eager"])
+def test_steps_that_overflow_in_fp16_are_skipped(engine, task, device, monkeypatch):
+    """A gradient of 30 at the output, 1/50 of 1500: it goes into 16 bits 2¹¹ times."""
+    model, thetas, scales = fit_in_half(np.abs(task[0]), 1500.0, engine, monkeypatch, 8)
+    assert scales == [2.0**14, 2.0**13, 2.0**12, *[2.0**11] * 5]
+    moved = [(a != b).any() for a, b in pairwise(thetas)]
+    assert moved == [False] * 4 + [True] * 4
+    assert np.isfinite(thetas[-1]).all()
+    assert model.gradient.scaling is None
+
+
+@pytest.mark.parametrize("engine", ["graph", "eager"])
+def test_what_no_scale_helps_is_reported(engine, task, device, monkeypatch):
+    with pytest.raises(xpnet.NonFiniteError, match=r"epoch 16, .* the parameter layers\.0"):
+        fit_in_half(np.abs(task[0]), 1e15, engine, monkeypatch, 20)
 
 
 def test_precisions_that_cannot_be(task):

@@ -222,7 +222,8 @@ class Operations:
 
         Args:
             z: logits, ``(m, K)``.
-            target: class indices ``(m,)``, or rows ``(m, K)`` that sum to about 1.
+            target: class indices ``(m,)``, or rows ``(m, K)`` that sum to about 1. An index that
+                is no class stands for a row of zeros; `Loss.check` refuses it.
             scale: one factor ``s`` for all rows, or a column ``(m, 1)``.
             out: may take the gradient ``s_i (softmax(z_i) Σ_k t_ik − t_i)``.
         """
@@ -261,6 +262,20 @@ class Operations:
     def record(self, log: Array, cursor: Array, value: Array) -> None:
         """``log[cursor] ← value``, one number at a place that lies on the device."""
         log[cursor] = value
+
+    def unscale(self, x: Array, scale: Array, found: Array) -> None:
+        """``x ← x/scale`` in place, and ``found ← 1`` where a number of ``x`` is not finite.
+
+        ``scale`` and ``found`` are arrays of one number, the scale a power of two.
+        """
+        xp = self.xp
+        broken = xp.sum(xp.astype(~xp.isfinite(x), x.dtype))
+        found[...] = xp.minimum(found + broken, 1.0)
+        x[...] = x / scale
+
+    def copy_if(self, flag: Array, source: Array, target: Array) -> None:
+        """``target ← source`` if ``flag``, an array of one number, is above 0."""
+        target[...] = self.xp.where(flag > 0.0, source, target)
 
 
 def _into(out: Array | None, value: Array) -> Array:

@@ -182,6 +182,8 @@ class CapturedSteps:
         """
         model, xp = self._model, self._ops.xp
         changed = [model.theta, model.grad, model.statistics, *self._state.slots]
+        if model.gradient.scaling is not None:
+            changed.append(model.gradient.scaling.state)
         before = [xp.asarray(array, copy=True) for array in changed]
         replays = {}
         self._device.begin()
@@ -217,7 +219,8 @@ class CapturedSteps:
             ops.record(self._counts, self._cursor, ops.xp.sum(weight))
         update_gradient(how, model.theta, model.grad, model.network.layout.weights)
         scalars = tuple(self._now[1][i : i + 1] for i in range(self._now[1].shape[0]))
-        how.optimizer.update(model.theta, model.grad, self._state, scalars)
+        with model.gradient.guarding(model.theta, *self._state.slots):
+            how.optimizer.update(model.theta, model.grad, self._state, scalars)
 
     def _scalars(self, lrs: Sequence[float]) -> HostArray:
         """The optimizer's scalars of every step, by the code of the plain path."""

@@ -111,7 +111,7 @@ def train(
     try:
         return _train(model, rows, validation, how, rng)
     finally:
-        model.gradient.multiply_in("float32")
+        model.gradient.multiply_in("float32")  # whoever steps by hand later skips no step
 
 
 def _train(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
 import numpy as np
@@ -14,9 +15,9 @@ from xpnet.losses import Loss
 from xpnet.network import Network
 from xpnet.ops import operations_for
 from xpnet.ops.reference import Precision
-from xpnet.ops.rules.optimizers import times
 from xpnet.random import stream_key
 from xpnet.training.rows import spans
+from xpnet.training.scaling import LossScaling
 
 CHUNK_ROWS = 4096
 """How many rows are evaluated at a time: large enough for the matrix units, small in memory."""
@@ -34,6 +35,9 @@ class Gradient:
         theta: the flat parameters, read through views at every call.
         grad: the flat gradient, overwritten through views at every call.
         statistics: the running statistics of batch norm.
+
+    Attributes:
+        scaling: the scale of the loss for products in fp16, or ``None``.
     """
 
     def __init__(
@@ -47,7 +51,8 @@ class Gradient:
         self._network = network
         self._p, self._g = network.by_layer(theta), network.by_layer(grad)
         self._contexts = network.contexts(memory, statistics, training=True, reuse=True)
-        self._steps, self._grad, self._scaled = 0, grad, False
+        self._steps, self._grad = 0, grad
+        self.scaling: LossScaling | None = None
 
     def reseed(self, seed: int) -> None:
         """Begin the sequence of dropout masks that belongs to ``seed``, one mask a call."""
@@ -64,14 +69,11 @@ class Gradient:
         output, tapes = self._network.forward(self._p, X, self._contexts)
         out = self._contexts[-1].buffers["d_output", *output.shape]
         value, d_output = loss.value_and_grad(output, y, weight, out=out)
-        if not self._scaled:
-            self._network.backward(self._p, self._g, tapes, d_output, self._contexts)
-            return value
-        # A row's share of the mean is too small a number for 16 bits; powers of two are exact.
-        scale, ops = 2.0 ** X.shape[0].bit_length(), self._contexts[0].ops
-        d_output = ops.apply(times, d_output, scalars=(scale,), out=out)
+        if self.scaling is not None:
+            d_output = self.scaling.up(d_output, out)
         self._network.backward(self._p, self._g, tapes, d_output, self._contexts)
-        ops.update(times, (self._grad,), (), (1.0 / scale,))
+        if self.scaling is not None:
+            self.scaling.down(self._grad)
         return value
 
     def multiply_in(self, precision: Precision) -> None:
@@ -81,9 +83,13 @@ class Gradient:
             ArgumentError: if that cannot be done here.
         """
         ops = operations_for(self._grad).at_precision(precision)
-        self._scaled = precision == "fp16"
+        self.scaling = LossScaling(self._grad) if precision == "fp16" else None
         for context in self._contexts:
             context.ops = ops
+
+    def guarding(self, *arrays: Array) -> AbstractContextManager[None]:
+        """See `LossScaling.guarding`: the optimizer's step may be one to skip."""
+        return nullcontext() if self.scaling is None else self.scaling.guarding(*arrays)
 
     def first_not_finite(self, X: Array) -> str:
         """The first layer whose output for ``X`` is not finite."""

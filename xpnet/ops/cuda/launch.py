@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
+from math import ceil
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -11,6 +12,12 @@ import numpy as np
 from xpnet.ops.cuda.sources import Kernel
 
 Size: TypeAlias = tuple[int, ...]
+
+THREADS = 256
+"""The threads of a block of a kernel over elements."""
+
+BLOCKS = 4096
+"""The most blocks of such a kernel; beyond, a thread takes several elements."""
 
 
 class Launch(Protocol):
@@ -32,6 +39,11 @@ def launch(kernel: Kernel, grid: Size, block: Size, arguments: Sequence[Any]) ->
     """Start a kernel on CuPy's current device and stream, compiled when it is first seen."""
     given = (np.int64(0) if argument is None else argument for argument in arguments)
     compiled(kernel)(grid, block, tuple(given))
+
+
+def launch_linear(start: Launch, kernel: Kernel, size: int, arguments: Sequence[Any]) -> None:
+    """Start a kernel over ``size`` elements with ``start``."""
+    start(kernel, (min(ceil(size / THREADS), BLOCKS),), (THREADS,), arguments)
 
 
 @cache

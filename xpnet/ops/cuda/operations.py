@@ -12,9 +12,10 @@ import numpy as np
 
 from xpnet.backend import Array, Namespace
 from xpnet.errors import dtype_name, require
-from xpnet.ops.cuda import sources
+from xpnet.ops.cuda import columns, sources, steps
+from xpnet.ops.cuda.arrays import are_numbers, fit, in_type, is_one, on_device, shaped
 from xpnet.ops.cuda.gemm import product_of_own
-from xpnet.ops.cuda.launch import Launch, launch
+from xpnet.ops.cuda.launch import Launch, launch, launch_linear
 from xpnet.ops.cuda.proof import prove
 from xpnet.ops.cuda.sources import ROWS, Kernel
 from xpnet.ops.reference import Operations, Precision, Rule
@@ -22,17 +23,6 @@ from xpnet.ops.rules.activations import identity
 from xpnet.ops.rules.layers import multiply, normalize
 
 __all__ = ["CudaOperations", "product_of_own", "prove"]
-
-THREADS = 256
-"""The threads of a block of an elementwise kernel."""
-
-BLOCKS = 4096
-"""The most blocks of an elementwise kernel; beyond, a thread takes several elements."""
-
-SHARE = 512
-"""The rows that one block sums down a column; taller arrays are shared by several."""
-
-FLOATS = ("float32", "float64")
 
 
 @dataclass(frozen=True)
@@ -87,13 +77,13 @@ class CudaOperations(Operations):
         """See `Operations.update`; a scalar may be an array of one number on the device."""
         first = targets[0]
         letters = "t" * len(targets)
-        letters += "".join("o" if _is_one(array, first) else "x" for array in inputs)
+        letters += "".join("o" if is_one(array, first) else "x" for array in inputs)
         whole = [array for array, k in zip((*targets, *inputs), letters, strict=True) if k != "o"]
-        if _fit(*whole) and all(array.shape == first.shape for array in whole):
+        if fit(*whole) and shaped(first.shape, *whole) and are_numbers(scalars, first.dtype):
             kernel = _kernel_of(rule, first, letters, len(targets), scalars)
             if kernel is not None:
                 # Of an array that is one number spread over all, the kernel takes the first.
-                inputs = [a[:1] if _is_one(a, first) else a for a in inputs]
+                inputs = [a[:1] if is_one(a, first) and a.ndim else a for a in inputs]
                 self._over(kernel, first.size, 1, (*targets, *inputs), first, scalars)
                 return
         super().update(rule, targets, inputs, scalars)
@@ -121,7 +111,8 @@ class CudaOperations(Operations):
         x_hat: Array | None = None,
     ) -> tuple[Array, Array]:
         """See `Operations.normalize`."""
-        kernel = _kernel_of(normalize, x, "xbbbb", 2, ()) if _fit(x, *columns) else None
+        suits = fit(x, *columns) and x.ndim == 2 and shaped(x.shape[1:], *columns)
+        kernel = _kernel_of(normalize, x, "xbbbb", 2, ()) if suits else None
         if kernel is None:
             return super().normalize(x, columns)
         results = self._room(x, out), self._room(x, x_hat)
@@ -139,21 +130,25 @@ class CudaOperations(Operations):
     ) -> Array:
         """See `Operations.chain_and_sum`."""
         dz = self._room(dy, out)
-        if not self._sum_columns(rule, "dx", (dz, dy, saved), sums, scalars):
+        given = dz, dy, saved
+        if not columns.sums(self.launch, self.xp, rule, "dx", given, sums, scalars):
             return super().chain_and_sum(rule, dy, saved, sums, scalars, out)
         return dz
 
     def column_sum(self, x: Array, out: Array | None = None) -> Array:
         """See `Operations.column_sum`."""
         sums = self.xp.empty(x.shape[1:], dtype=x.dtype) if out is None else out
-        if not self._sum_columns(identity, "x", (None, x), sums, ()):
+        if not columns.sums(self.launch, self.xp, identity, "x", (None, x), sums, ()):
             return super().column_sum(x, out)
         return sums
 
     def matmul(self, a: Array, b: Array, out: Array | None = None) -> Array:
         """See `Operations.matmul`."""
+        shape = a.shape[:1] + b.shape[1:]
         if out is None:
-            out = self.xp.empty((a.shape[0], b.shape[1]), dtype=a.dtype)
+            out = self.xp.empty(shape, dtype=a.dtype)
+        if not (a.ndim == b.ndim == 2 and a.shape[1] == b.shape[0] and shaped(shape, out)):
+            return super().matmul(a, b, out)
         if self.product is not None:
             return self.product(a, b, out)
         return self.xp.matmul(a, b, out=out)
@@ -168,12 +163,13 @@ class CudaOperations(Operations):
         x_hat: Array | None = None,
     ) -> tuple[Array, Array, Array, Array]:
         """See `Operations.batch_norm`."""
-        if not _fit(x, scale, shift):
+        if not (x.ndim == 2 and shaped(x.shape[1:], scale, shift) and fit(x, scale, shift)):
             return super().batch_norm(x, scale, shift, eps)
         y, x_hat = self._room(x, out), self._room(x, x_hat)
         mean, var = self.xp.empty_like(scale), self.xp.empty_like(scale)
         results = (y, x_hat, mean, var)
-        self._over_columns("batch_norm", (x, scale, shift, x.dtype.type(eps), *results), x)
+        rest = (scale, shift, x.dtype.type(eps), *results)
+        columns.normalize(self.launch, self.xp, "batch_norm", (x,), rest)
         return results
 
     def batch_norm_backward(
@@ -189,36 +185,40 @@ class CudaOperations(Operations):
     ) -> Array:
         """See `Operations.batch_norm_backward`."""
         given = dy, x_hat, scale, var
-        if not _fit(*given, d_scale, d_shift):
+        rows = dy.ndim == 2 and shaped(dy.shape[1:], scale, var, d_scale, d_shift)
+        if not (rows and shaped(dy.shape, x_hat) and fit(*given, d_scale, d_shift)):
             return super().batch_norm_backward(*given, eps, d_scale, d_shift)
         dx = self._room(dy, out)
-        arguments = (*given, dy.dtype.type(eps), d_scale, d_shift, dx)
-        self._over_columns("batch_norm_backward", arguments, dy)
+        rest = (scale, var, dy.dtype.type(eps), d_scale, d_shift, dx)
+        columns.normalize(self.launch, self.xp, "batch_norm_backward", (dy, x_hat), rest)
         return dx
 
     def keep_mask(self, like: Array, key: Any, p: float, out: Array | None = None) -> Array:
         """See `Operations.keep_mask`; the key may be an array of one int64 on the device."""
-        if not _fit(like):
+        is_array = on_device(key)
+        if not fit(like) or (is_array and (key.size != 1 or dtype_name(key.dtype) != "int64")):
             return super().keep_mask(like, key, p)
-        mask, on_device = self._room(like, out), hasattr(key, "shape")
-        where = (key, np.int64(0)) if on_device else (None, np.int64(key))
+        mask, where = (
+            self._room(like, out),
+            (key, np.int64(0)) if is_array else (None, np.int64(key)),
+        )
         how = (*where, np.uint32(int(p * 2**32)), like.dtype.type(1.0 / (1.0 - p)), mask)
         kernel = sources.from_file("keep_mask", "masks.cu", dtype_name(like.dtype))
-        self._launch_linear(kernel, like.size, (*how, np.int64(like.size)))
+        launch_linear(self.launch, kernel, like.size, (*how, np.int64(like.size)))
         return mask
 
     def take_rows(self, x: Array, indices: Array, out: Array | None = None) -> Array:
-        """See `Operations.take_rows`."""
+        """See `Operations.take_rows`; an index of no row takes the nearest row."""
         if out is None:
             out = self.xp.empty((indices.shape[0], *x.shape[1:]), dtype=x.dtype)
-        taken = self._take(x, indices, None, out, ())
+        taken = steps.take(self.launch, x, indices, None, out, ())
         return out if taken else super().take_rows(x, indices)
 
     def take_batch(
         self, x: Array, order: Array, start: Array, out: Array, scaling: Sequence[Array] = ()
     ) -> Array:
-        """See `Operations.take_batch`."""
-        taken = self._take(x, order, start, out, scaling)
+        """See `Operations.take_batch`; an index of no row takes the nearest row."""
+        taken = steps.take(self.launch, x, order, start, out, scaling)
         return out if taken else super().take_batch(x, order, start, out, scaling)
 
     def softmax_cross_entropy(
@@ -226,12 +226,13 @@ class CudaOperations(Operations):
     ) -> tuple[Array, Array]:
         """See `Operations.softmax_cross_entropy`."""
         target_type = sources.TYPES.get(dtype_name(target.dtype))
-        by_row = hasattr(scale, "shape")
+        by_row, (m, n) = on_device(scale), z.shape
+        scales = (scale,) if by_row else ()
         rows = (target,) if target.ndim == 2 else ()
-        ok = target.flags.c_contiguous and _fit(z, *rows, *((scale,) if by_row else ()))
-        if target_type is None or not ok:
+        ok = fit(z, *rows, *scales) and shaped((m, 1), *scales) and target.flags.c_contiguous
+        if target_type is None or not ok or target.shape not in ((m,), (m, n)):
             return super().softmax_cross_entropy(z, target, scale)
-        (m, n), number, grad = z.shape, z.dtype.type, self._room(z, out)
+        number, grad = z.dtype.type, self._room(z, out)
         losses, loss = self.xp.empty(m, dtype=z.dtype), self.xp.empty((), dtype=z.dtype)
         factors = (scale, number(0)) if by_row else (None, number(scale))
         kernel = sources.from_file(
@@ -249,33 +250,23 @@ class CudaOperations(Operations):
 
     def advance(self, cursor: Array, tables: Sequence[Array], rows: Sequence[Array]) -> None:
         """See `Operations.advance`."""
-        kernel = sources.from_file("advance", "advance.cu", dtype_name(rows[1].dtype))
-        widths = [np.int64(row.size) for row in rows]
-        pairs = zip(tables, rows, widths, strict=True)
-        self.launch(kernel, (1,), (32,), (cursor, *(part for pair in pairs for part in pair)))
+        if not steps.advance(self.launch, cursor, tables, rows):
+            super().advance(cursor, tables, rows)
 
     def record(self, log: Array, cursor: Array, value: Array) -> None:
         """See `Operations.record`."""
-        if not _fit(log, value):
+        if not steps.record(self.launch, log, cursor, value):
             super().record(log, cursor, value)
-            return
-        kernel = sources.from_file("record", "advance.cu", dtype_name(log.dtype))
-        self.launch(kernel, (1,), (1,), (log, cursor, value))
 
-    def _take(
-        self, x: Array, order: Array, start: Array | None, out: Array, scaling: Sequence[Array]
-    ) -> bool:
-        """Run the kernel that takes rows; whether there is one for these arrays."""
-        source, target = (sources.TYPES.get(dtype_name(array.dtype)) for array in (x, out))
-        whole = all(array.flags.c_contiguous for array in (x, order, out)) and out.size > 0
-        if source is None or target is None or not whole or dtype_name(order.dtype) != "int64":
-            return False
-        dtype = dtype_name(out.dtype)
-        kernel = sources.from_file("take_batch", "take_batch.cu", dtype, SOURCE=source)
-        scale = tuple(scaling) or (None, None, None)
-        sizes = np.int64(out.shape[0]), np.int64(out.size // out.shape[0])
-        self._launch_linear(kernel, out.size, (x, order, start, *scale, out, *sizes))
-        return True
+    def unscale(self, x: Array, scale: Array, found: Array) -> None:
+        """See `Operations.unscale`."""
+        if not steps.unscale(self.launch, x, scale, found):
+            super().unscale(x, scale, found)
+
+    def copy_if(self, flag: Array, source: Array, target: Array) -> None:
+        """See `Operations.copy_if`."""
+        if not steps.copy_if(self.launch, flag, source, target):
+            super().copy_if(flag, source, target)
 
     def _run(
         self,
@@ -287,8 +278,9 @@ class CudaOperations(Operations):
     ) -> Array | None:
         """A rule of arrays into one, in the shape of the first; ``None`` if a kernel cannot."""
         first = arrays[0]
-        alike = [a.shape == first.shape for a, k in zip(arrays, letters, strict=True) if k != "b"]
-        if not (all(alike) and _fit(*arrays)):
+        shapes = [first.shape[-1:] if letter == "b" else first.shape for letter in letters]
+        alike = all(shaped(shape, array) for shape, array in zip(shapes, arrays, strict=True))
+        if not (alike and fit(*arrays) and are_numbers(scalars, first.dtype)):
             return None
         kernel = _kernel_of(rule, first, letters, 1, scalars)
         if kernel is None:
@@ -308,62 +300,14 @@ class CudaOperations(Operations):
         scalars: tuple[Any, ...],
     ) -> None:
         """Run an elementwise kernel over ``size`` elements."""
-        numbers = [s if hasattr(s, "shape") else like.dtype.type(s) for s in scalars]
         sizes = np.int64(size), np.int64(width)
-        self._launch_linear(kernel, size, (*arrays, *numbers, *sizes))
-
-    def _launch_linear(self, kernel: Kernel, size: int, arguments: Sequence[Any]) -> None:
-        self.launch(kernel, (min(ceil(size / THREADS), BLOCKS),), (THREADS,), arguments)
+        arguments = (*arrays, *in_type(scalars, like.dtype), *sizes)
+        launch_linear(self.launch, kernel, size, arguments)
 
     def _room(self, like: Array, out: Array | None) -> Array:
         """``out`` if a kernel can fill it, else a new array like ``like``."""
-        fits = out is not None and out.dtype == like.dtype and out.flags.c_contiguous
+        fits = out is not None and shaped(like.shape, out) and fit(like, out)
         return out if fits else self.xp.empty_like(like)
-
-    def _over_columns(self, name: str, arguments: Sequence[Any], x: Array) -> None:
-        m, n = x.shape
-        kernel = sources.from_file(name, "batch_norm.cu", dtype_name(x.dtype))
-        sizes = np.int64(m), np.int64(n)
-        self.launch(kernel, (ceil(n / 32),), (32, ROWS), (*arguments, *sizes))
-
-    def _sum_columns(
-        self,
-        rule: Rule,
-        letters: str,
-        arrays: Sequence[Array | None],
-        sums: Array,
-        scalars: tuple[Any, ...],
-    ) -> bool:
-        """Run a kernel that sums columns; whether there is one for these arrays."""
-        x = arrays[-1]
-        assert x is not None
-        if x.ndim != 2 or not _fit(*(a for a in arrays if a is not None), sums):
-            return False
-        try:
-            kernel = sources.column_sums(rule, dtype_name(x.dtype), letters, sources.kinds(scalars))
-        except (AttributeError, TypeError):
-            return False
-        m, n = x.shape
-        shares = min(ceil(m / SHARE), 64)
-        parts = sums if shares == 1 else self.xp.empty((shares, n), dtype=x.dtype)
-        numbers = [s if hasattr(s, "shape") else x.dtype.type(s) for s in scalars]
-        arguments = (*arrays, *numbers, parts, np.int64(m), np.int64(n))
-        self.launch(kernel, (ceil(n / 32), shares), (32, ROWS), arguments)
-        return shares == 1 or self.column_sum(parts, sums) is sums
-
-
-def _fit(*arrays: Array) -> bool:
-    """Whether a kernel takes them: of one floating type, C-contiguous, and not empty."""
-    dtype = arrays[0].dtype
-    return dtype_name(dtype) in FLOATS and all(
-        array.dtype == dtype and array.size > 0 and array.flags.c_contiguous for array in arrays
-    )
-
-
-def _is_one(array: Array, like: Array) -> bool:
-    """Whether an array is one number for all elements of another, of the same type."""
-    one = array.size == 1 != like.size or not any(array.strides)
-    return one and array.dtype == like.dtype
 
 
 @cache

@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from xpnet.ops.cuda.arrays import on_device
 from xpnet.ops.cuda.translate import translate
 from xpnet.ops.reference import Rule
 
@@ -95,9 +96,8 @@ def column_sums(rule: Rule, dtype: str, inputs: str, scalars: str) -> Kernel:
     lines = [
         f'extern "C" __global__ void {name}({parameters}) {{',
         "    const long long j = blockIdx.x * 32LL + threadIdx.x;",
-        "    const long long share = (m + gridDim.y - 1) / gridDim.y;",
-        "    const long long first = blockIdx.y * share;",
-        "    const long long last = first + share < m ? first + share : m;",
+        "    const long long first = rows_before(blockIdx.y, m);",
+        "    const long long last = rows_before(blockIdx.y + 1, m);",
         "    T total = 0;",
         "    for (long long row = first + threadIdx.y; j < width && row < last; row += ROWS) {",
         "        const long long i = row * width + j;",
@@ -148,4 +148,4 @@ def _head(dtype: str) -> str:
 
 def kinds(scalars: Sequence[object]) -> str:
     """The letters for scalars: ``v`` of Python numbers, ``p`` of arrays in device memory."""
-    return "".join("p" if hasattr(scalar, "shape") else "v" for scalar in scalars)
+    return "".join("p" if on_device(scalar) else "v" for scalar in scalars)

@@ -87,6 +87,15 @@ class Symbol:
     def __ge__(self, other: Operand) -> Symbol:
         return self._infix(self, ">=", other, "bool")
 
+    __hash__ = None  # type: ignore[assignment]
+
+    # Python's own would compare the symbols themselves, and hand the rule a constant.
+    def __eq__(self, other: Operand) -> Symbol:  # type: ignore[override]
+        return self._infix(self, "==", other, "bool")
+
+    def __ne__(self, other: Operand) -> Symbol:  # type: ignore[override]
+        return self._infix(self, "!=", other, "bool")
+
     def __bool__(self) -> bool:
         raise TypeError("a rule must not branch on values: xp.where chooses between two")
 

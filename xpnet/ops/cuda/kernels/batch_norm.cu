@@ -1,49 +1,122 @@
-// Batch norm, 32 columns a block: a thread goes down its column in steps of ROWS rows.
+// Batch norm, 32 columns a block, whose threads go down their columns in steps of ROWS rows. The rows
+// of a tall batch are shared out: a first kernel leaves in `parts` what it found in each share, and
+// every block of the second puts that together for itself. Without `parts` a block looks at all rows.
 
-extern "C" __global__ void batch_norm(const T* x, const T* scale, const T* shift, T eps, T* y,
-                                      T* x_hat, T* mean, T* var, long long m, long long n) {
+struct Moments {
+    T mean, squares;  // the mean of x - base, and the sum of the squared deviations from it
+};
+
+// With the first row taken off, a mean far from 0 costs the deviations no digits.
+static __device__ inline Moments moments_of_rows(const T* x, T base, bool inside, long long first,
+                                                 long long last, long long n) {
+    T total = 0;
+    for (long long i = first + threadIdx.y; inside && i < last; i += ROWS) total += x[i * n] - base;
+    const T mean = sum_over_rows(total) / (first < last ? last - first : 1);
+    total = 0;
+    for (long long i = first + threadIdx.y; inside && i < last; i += ROWS) {
+        total += square_of(x[i * n] - base - mean);
+    }
+    return {mean, sum_over_rows(total)};
+}
+
+// Chan, Golub and LeVeque, 1979: the squares within the shares, and those of their means.
+static __device__ inline Moments moments_of_shares(const T* means, const T* squares, bool inside,
+                                                   long long m, long long n) {
+    T total = 0;
+    for (long long k = threadIdx.y; inside && k < gridDim.y; k += ROWS) {
+        total += (rows_before(k + 1, m) - rows_before(k, m)) * means[k * n];
+    }
+    const T mean = sum_over_rows(total) / m;
+    total = 0;
+    for (long long k = threadIdx.y; inside && k < gridDim.y; k += ROWS) {
+        const long long rows = rows_before(k + 1, m) - rows_before(k, m);
+        total += squares[k * n] + rows * square_of(means[k * n] - mean);
+    }
+    return {mean, sum_over_rows(total)};
+}
+
+extern "C" __global__ void batch_norm_parts(const T* x, T* parts, long long m, long long n) {
     const long long j = blockIdx.x * 32LL + threadIdx.x;
     const bool inside = j < n;  // every thread stays to the end, for all of them meet in a sum
-    T total = 0;
-    for (long long i = threadIdx.y; inside && i < m; i += ROWS) total += x[i * n + j];
-    const T mu = sum_over_rows(total) / m;
-    total = 0;
-    for (long long i = threadIdx.y; inside && i < m; i += ROWS) {
-        const T centered = x[i * n + j] - mu;
-        total += centered * centered;
-    }
-    const T sigma2 = sum_over_rows(total) / m;
+    const long long first = rows_before(blockIdx.y, m), last = rows_before(blockIdx.y + 1, m);
+    const Moments own = moments_of_rows(x + j, inside ? x[j] : T(0), inside, first, last, n);
+    if (!inside || threadIdx.y > 0) return;
+    parts[blockIdx.y * n + j] = own.mean;
+    parts[(gridDim.y + blockIdx.y) * n + j] = own.squares;
+}
+
+extern "C" __global__ void batch_norm(const T* x, const T* parts, const T* scale, const T* shift,
+                                      T eps, T* y, T* x_hat, T* mean, T* var, long long m,
+                                      long long n) {
+    const long long j = blockIdx.x * 32LL + threadIdx.x;
+    const bool inside = j < n;
+    const T base = inside ? x[j] : T(0);
+    const Moments whole = parts ? moments_of_shares(parts + j, parts + gridDim.y * n + j, inside, m, n)
+                                : moments_of_rows(x + j, base, inside, 0, m, n);
     if (!inside) return;
-    const T root = sqrt(sigma2 + eps), gamma = scale[j], beta = shift[j];
-    for (long long i = threadIdx.y; i < m; i += ROWS) {
-        const T normal = (x[i * n + j] - mu) / root;
+    const T sigma2 = whole.squares / m, root = sqrt(sigma2 + eps), gamma = scale[j], beta = shift[j];
+    const long long last = rows_before(blockIdx.y + 1, m);
+    for (long long i = rows_before(blockIdx.y, m) + threadIdx.y; i < last; i += ROWS) {
+        const T normal = (x[i * n + j] - base - whole.mean) / root;
         x_hat[i * n + j] = normal;
         y[i * n + j] = normal * gamma + beta;
     }
-    if (threadIdx.y == 0) {
-        mean[j] = mu;
-        var[j] = sigma2;
-    }
+    if (blockIdx.y > 0 || threadIdx.y > 0) return;
+    mean[j] = base + whole.mean;
+    var[j] = sigma2;
 }
 
-extern "C" __global__ void batch_norm_backward(const T* dy, const T* x_hat, const T* scale,
-                                               const T* var, T eps, T* d_scale, T* d_shift, T* dx,
-                                               long long m, long long n) {
+struct Slopes {
+    T shift, scale;  // the sums of dy and of dy x_hat
+};
+
+static __device__ inline Slopes slopes_of_rows(const T* dy, const T* x_hat, bool inside,
+                                               long long first, long long last, long long n) {
+    T total = 0, product = 0;
+    for (long long i = first + threadIdx.y; inside && i < last; i += ROWS) {
+        total += dy[i * n];
+        product += dy[i * n] * x_hat[i * n];
+    }
+    total = sum_over_rows(total);
+    return {total, sum_over_rows(product)};
+}
+
+extern "C" __global__ void batch_norm_backward_parts(const T* dy, const T* x_hat, T* parts,
+                                                     long long m, long long n) {
     const long long j = blockIdx.x * 32LL + threadIdx.x;
     const bool inside = j < n;
-    T total = 0, product = 0;
-    for (long long i = threadIdx.y; inside && i < m; i += ROWS) {
-        total += dy[i * n + j];
-        product += dy[i * n + j] * x_hat[i * n + j];
+    const long long first = rows_before(blockIdx.y, m), last = rows_before(blockIdx.y + 1, m);
+    const Slopes own = slopes_of_rows(dy + j, x_hat + j, inside, first, last, n);
+    if (!inside || threadIdx.y > 0) return;
+    parts[blockIdx.y * n + j] = own.shift;
+    parts[(gridDim.y + blockIdx.y) * n + j] = own.scale;
+}
+
+extern "C" __global__ void batch_norm_backward(const T* dy, const T* x_hat, const T* parts,
+                                               const T* scale, const T* var, T eps, T* d_scale,
+                                               T* d_shift, T* dx, long long m, long long n) {
+    const long long j = blockIdx.x * 32LL + threadIdx.x;
+    const bool inside = j < n;
+    T d_beta = 0, d_gamma = 0;
+    if (parts) {
+        for (long long k = threadIdx.y; inside && k < gridDim.y; k += ROWS) {
+            d_beta += parts[k * n + j];
+            d_gamma += parts[(gridDim.y + k) * n + j];
+        }
+        d_beta = sum_over_rows(d_beta);
+        d_gamma = sum_over_rows(d_gamma);
+    } else {
+        const Slopes whole = slopes_of_rows(dy + j, x_hat + j, inside, 0, m, n);
+        d_beta = whole.shift;
+        d_gamma = whole.scale;
     }
-    const T d_beta = sum_over_rows(total), d_gamma = sum_over_rows(product);
     if (!inside) return;
     const T factor = scale[j] / (m * sqrt(var[j] + eps));
-    for (long long i = threadIdx.y; i < m; i += ROWS) {
+    const long long last = rows_before(blockIdx.y + 1, m);
+    for (long long i = rows_before(blockIdx.y, m) + threadIdx.y; i < last; i += ROWS) {
         dx[i * n + j] = factor * (m * dy[i * n + j] - d_beta - x_hat[i * n + j] * d_gamma);
     }
-    if (threadIdx.y == 0) {
-        d_shift[j] = d_beta;
-        d_scale[j] = d_gamma;
-    }
+    if (blockIdx.y > 0 || threadIdx.y > 0) return;
+    d_shift[j] = d_beta;
+    d_scale[j] = d_gamma;
 }

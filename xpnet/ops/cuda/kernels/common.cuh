@@ -9,6 +9,11 @@ static __device__ inline T smaller(T a, T b) { return a < b || a != a ? a : b; }
 static __device__ inline T sign_of(T a) { return a != a ? a : T((a > T(0)) - (a < T(0))); }
 static __device__ inline T square_of(T a) { return a * a; }
 
+// The index of n elements that is nearest to i.
+static __device__ inline long long within(long long i, long long n) {
+    return i < 0 ? 0 : i < n ? i : n - 1;
+}
+
 // The index of this thread among all of the grid, and their number.
 static __device__ inline long long first_index() {
     return (long long)blockIdx.x * blockDim.x + threadIdx.x;
@@ -25,7 +30,13 @@ static __device__ inline T warp_max(T x) {
     return x;
 }
 
-// A block of 32 columns by ROWS rows adds up its rows: the sum is known to the first row of threads.
+// The rows before a share, of m that are cut into equal shares along the second axis of the grid.
+static __device__ inline long long rows_before(long long share, long long m) {
+    const long long first = share * ((m + gridDim.y - 1) / gridDim.y);
+    return first < m ? first : m;
+}
+
+// A block of 32 columns by ROWS rows of threads adds up its rows; all of them know the sum.
 // Sums are in a fixed order, so that a run gives the same numbers as the one before.
 static __device__ inline T sum_over_rows(T x) {
     __shared__ T part[ROWS][33];

@@ -12,17 +12,25 @@ extern "C" __global__ void cross_entropy(const T* z, const TARGET* target, const
     for (long long k = threadIdx.x; k < n; k += 32) total += exp(row[k] - top);
     const T log_total = log(warp_sum(total));
     const T factor = scales ? scales[i] : scale;
+#if TARGET_IS_INDEX
+    const long long label = (long long)target[i];
+    const T mass = label == within(label, n) ? T(1) : T(0);  // what is no class is a row of zeros
+#else
+    T mass = 0;
+    for (long long k = threadIdx.x; k < n; k += 32) mass += target[i * n + k];
+    mass = warp_sum(mass);
+#endif
     T loss = 0;
     for (long long k = threadIdx.x; k < n; k += 32) {
         const T log_p = row[k] - top - log_total;
 #if TARGET_IS_INDEX
-        const T t = (long long)target[i] == k ? T(1) : T(0);
+        const T t = label == k ? T(1) : T(0);
 #else
         const T t = target[i * n + k];
 #endif
         // As the reference has it: 0·(-∞) is NaN in both, so that a broken row shows.
         loss += factor * t * log_p;
-        grad[i * n + k] = factor * (exp(log_p) - t);
+        grad[i * n + k] = factor * (exp(log_p) * mass - t);
     }
     loss = warp_sum(loss);
     if (threadIdx.x == 0) losses[i] = -loss;

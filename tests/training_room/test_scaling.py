@@ -1,0 +1,84 @@
+"""The scale of the loss: how it moves, and that a step it spoils changes nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from test_graph import OPTIMIZERS
+
+from xpnet import SGD
+from xpnet.training.scaling import LARGEST, LossScaling
+
+GOOD, INF, NAN = 1.0, np.inf, np.nan
+
+
+def steps(place, scaling, optimizer, theta, state, grads):
+    """Take a step for every number, which is once in a gradient of ones; the scales after each."""
+    scales = []
+    for number in grads:
+        grad = place.array([1.0, number, *[1.0] * (theta.shape[0] - 2)])
+        grad = place.writable(place.host(grad))
+        with np.errstate(all="ignore"):
+            scaling.down(grad)
+            with scaling.guarding(theta, *state.slots):
+                optimizer.step(theta, grad, state)
+        scales.append(float(scaling.state[0]))
+    return scales
+
+
+MOVES = {
+    "two good ones double it": (8, [GOOD] * 5, [8, 16, 16, 32, 32]),
+    "overflow halves it": (8, [INF, NAN, -INF], [4, 2, 1]),
+    "overflow begins the count again": (8, [GOOD, INF, GOOD, GOOD], [8, 4, 4, 8]),
+    "it stays at 1 or above": (2, [INF, INF, INF], [1, 1, 1]),
+    "it stays below a bound": (LARGEST, [GOOD] * 4, [LARGEST] * 4),
+}
+
+
+@pytest.mark.parametrize("name", MOVES)
+def test_how_the_scale_moves(name, place):
+    start, grads, expected = MOVES[name]
+    theta = place.writable(np.zeros(3))
+    scaling = LossScaling(theta, start, interval=2)
+    assert steps(place, scaling, SGD(0.1), theta, SGD(0.1).init(theta), grads) == expected
+
+
+@pytest.mark.parametrize("bad", [INF, NAN])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=repr)
+def test_a_skipped_step_changes_no_bit(optimizer, bad, place32):
+    """Nor does the scale of a good one: it is a power of two."""
+    place, rng = place32, np.random.default_rng(0)
+    theta = place.writable(rng.normal(size=9))
+    one = LossScaling(theta, 64.0)
+    plain = place.writable(place.host(theta))
+    state, plain_state = optimizer.init(theta), optimizer.init(plain)
+    for _ in range(3):
+        grad = rng.normal(size=9)
+        optimizer.step(plain, place.writable(grad), plain_state)
+        up = one.up(place.writable(grad[None, :]))
+        scaled = place.writable(place.host(up)[0])
+        assert place.host(scaled)[0] == np.float32(grad[0]) * 64
+        one.down(scaled)
+        with one.guarding(theta, *state.slots):
+            optimizer.step(theta, scaled, state)
+    arrays = [theta, *state.slots]
+    before = [place.host(array).copy() for array in arrays]
+    for array, expected in zip(before, [plain, *plain_state.slots], strict=True):
+        np.testing.assert_array_equal(array, place.host(expected))
+    steps(place, one, optimizer, theta, state, [bad, bad])
+    for array, expected in zip(arrays, before, strict=True):
+        assert place.host(array).tobytes() == expected.tobytes()
+    assert np.isfinite(before[0]).all()
+    steps(place, one, optimizer, theta, state, [GOOD])
+    assert (place.host(theta) != before[0]).all()
+
+
+def test_at_a_scale_of_one_nothing_is_skipped(place):
+    """What is not finite then would not be in float32 either, and is to be seen."""
+    theta = place.writable(np.zeros(3))
+    scaling, optimizer = LossScaling(theta, 2.0), SGD(0.1)
+    state = optimizer.init(theta)
+    steps(place, scaling, optimizer, theta, state, [INF])
+    np.testing.assert_array_equal(place.host(theta), 0)
+    steps(place, scaling, optimizer, theta, state, [INF])
+    assert place.host(theta)[1] == -INF

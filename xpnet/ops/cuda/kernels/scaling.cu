@@ -1,0 +1,17 @@
+// A gradient goes back to its own scale, a power of two; whether it was finite is found on the way.
+extern "C" __global__ void unscale(T* x, const T* scale, T* found, long long n) {
+    const T factor = T(1) / *scale;
+    bool finite = true;
+    for (long long i = first_index(); i < n; i += stride()) {
+        const T value = x[i];
+        finite = finite && fabs(value) < infinity();
+        x[i] = value * factor;
+    }
+    if (!finite) *found = 1;  // whoever writes writes the same
+}
+
+// Where the flag is not set nothing is read but the flag.
+extern "C" __global__ void copy_if(const T* flag, const T* source, T* target, long long n) {
+    if (!(*flag > T(0))) return;
+    for (long long i = first_index(); i < n; i += stride()) target[i] = source[i];
+}
