@@ -55,7 +55,7 @@ def quotient(
 
 def fastest_peer(found: Columns, column: str, precision: Precision) -> tuple[float | str, str]:
     """The least median of the other libraries at a precision, and whose it is."""
-    names = [label(name, precision) for name, (_, bits) in PEERS.items() if precision in bits]
+    names = [label(name, precision) for name in PEERS]
     medians = {name: value(found, column, name) for name in names}
     numbers = {name: m for name, m in medians.items() if not isinstance(m, str)}
     if not numbers:

@@ -7,7 +7,7 @@ import pytest
 
 import xpnet
 from xpnet import MLP, BatchNorm, ClipByNorm, CrossEntropy, to_numpy
-from xpnet.backend import get_backend, unavailable
+from xpnet.backend import get_backend
 from xpnet.ops import operations_for
 from xpnet.optimizers import schedules
 
@@ -15,10 +15,7 @@ pytestmark = pytest.mark.gpu
 
 
 @pytest.fixture(params=["float64", "float32"])
-def backends(request):
-    reason = unavailable("cupy")
-    if reason is not None:
-        pytest.skip(f"no CUDA device: {reason}")
+def backends(request, cuda):
     return [get_backend(name, dtype=request.param) for name in ("numpy", "cupy")]
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 from functools import partial
 from itertools import pairwise
@@ -69,6 +71,23 @@ def test_failed_tests_end_it(passed, monkeypatch, run, tmp_path):
     monkeypatch.setattr(gpu, "all_jobs", dict)
     assert gpu.main([]) == (0 if passed else 1)
     assert (tmp_path / "results").exists() == passed
+
+
+def test_a_device_that_the_tests_do_not_find_is_a_failure(monkeypatch, tmp_path):
+    """Tests that are skipped would pass for tests on a device."""
+    (tmp_path / "cupy.py").write_text("raise ImportError('no driver')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    run, told = subprocess.run, []
+
+    def one_test(words, **how):
+        told.append(run([*words, "tests/test_gpu.py", "-k", "default"], **how, capture_output=True))
+        return told[-1]
+
+    monkeypatch.setattr(gpu.subprocess, "run", one_test)
+    assert not gpu.tests_pass()
+    assert b"XPNET_REQUIRE_GPU is set, and backend 'cupy': it cannot be imported (no driver)" in (
+        told[0].stdout
+    )
 
 
 def test_what_fails_loses_nothing(run, monkeypatch, capsys):
@@ -516,9 +535,7 @@ MAKERS = {
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("name", MAKERS)
-def test_every_contestant_runs_on_a_device(name):
-    if gpu.unavailable("cupy") is not None:
-        pytest.skip("no CUDA device")
+def test_every_contestant_runs_on_a_device(name, cuda):
     make, precision = MAKERS[name]
     try:
         times = gpu_device.timed(make(SMALL, precision), 8, 1)
