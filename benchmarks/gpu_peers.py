@@ -129,7 +129,7 @@ def by_torch(case: Case, precision: Precision, *, variant: str) -> Contestant:
     """PyTorch: ``eager``, ``fused``, ``graph`` (CUDA graphs), ``compiled`` (reduce-overhead)."""
     import torch as pt  # noqa: PLC0415
 
-    pt.set_float32_matmul_precision("highest" if precision == "float32" else "high")
+    pt.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
     net, graphs = _torch_network(case), variant == "graph"
     adam = pt.optim.Adam(net.parameters(), fused=variant != "eager", capturable=graphs)
     X = pt.empty((N_BATCHES * case.batch, case.widths[0]), device=TORCH_DEVICE)

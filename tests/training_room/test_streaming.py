@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import threading
 from types import SimpleNamespace
@@ -112,6 +113,21 @@ def test_an_error_of_the_thread_is_raised(rng):
         next(batches)
     with pytest.raises(OSError, match="the disk is gone"):
         next(batches)
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no signals to a thread here")
+def test_control_c_while_a_batch_is_awaited(rng):
+    X, main = rng.normal(size=(9, 2)), threading.main_thread()
+
+    def fill(part, out):
+        if part.start == 5:
+            signal.pthread_kill(main.ident, signal.SIGINT)
+        out[...] = X[part]
+
+    feed = Feed(fill, 2, X.dtype, ComputingHost())
+    with pytest.raises(KeyboardInterrupt):
+        list(feed.batches([slice(i, i + 1) for i in range(9)]))
+    assert not threads()
 
 
 def test_no_parts_are_no_batches():
