@@ -1,51 +1,53 @@
-"""What is measured on a GPU: each entry makes of a case a function that takes steps and waits."""
+"""Who takes training steps on a GPU: each maker makes of a case and a precision a `Contestant`.
+
+Everyone has its data on the device, `N_BATCHES` batches in rotation, and steps of Adam with its
+usual settings. ``tf32`` and ``bf16`` are what a user of the library writes for them: a setting of
+its products, or in PyTorch ``autocast``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from itertools import cycle, islice
+from itertools import count
 from typing import Any
 
 import numpy as np
 
-from benchmarks.cases import Case, batches, initial_parameters
-from xpnet import MLP, Adam, CrossEntropy, ReLU, Sequential, Sigmoid
+from benchmarks import gpu_device as device
+from benchmarks.cases import Case, initial_parameters
+from benchmarks.gpu_cases import N_BATCHES
+from benchmarks.gpu_device import Contestant, clock_of_host
+from xpnet import Adam, CrossEntropy
 from xpnet.ops.reference import Precision
 from xpnet.training.graph import engine_for
 from xpnet.training.loop import Settings
 from xpnet.training.raw import rows_of
 
-Run = Callable[[int], None]
-N_BATCHES = 8
-"""Batches in rotation; an epoch, where there are epochs."""
+Maker = Callable[[Case, Precision], Contestant]
+
+TORCH_DEVICE = "cuda"
+JAX_PLATFORM = "gpu"
+JAX_PRODUCTS = {"float32": "highest", "tf32": "TF32_TF32_F32", "bf16": "BF16_BF16_F32"}
+"""What `jax.default_matmul_precision` takes; its own default on a GPU is tf32."""
 
 
-def _model(case: Case) -> Sequential:
-    phi = Sigmoid() if case.activation == "sigmoid" else ReLU()
-    n_in, *hidden, n_out = case.widths
-    norm = case.batch_norm
-    return MLP(n_in, hidden, n_out, activation=phi, batch_norm=norm, backend="cupy")
+def labels(case: Case) -> np.ndarray[Any, Any]:
+    """A class for each row of all batches."""
+    return np.random.default_rng(2).integers(0, case.widths[-1], N_BATCHES * case.batch)
 
 
-def xpnet_eager(case: Case) -> Run:
-    """`fit` with the plain path, over batches that lie on the device."""
-    import cupy  # noqa: PLC0415
-
-    model, (X, y) = _model(case), _on_device(case)
-    how: dict[str, Any] = {"loss": CrossEntropy(), "optimizer": Adam(), "progress": False}
-
-    def run(steps: int) -> None:
-        epochs = max(steps // N_BATCHES, 1)
-        model.fit(X, y, epochs=epochs, batch_size=case.batch, engine="eager", **how)
-        cupy.cuda.Device().synchronize()
-
-    return run
+def _rows(case: Case) -> tuple[Any, Any]:
+    """Features, which are filled later, and labels, on the device."""
+    shape = N_BATCHES * case.batch, case.widths[0]
+    return device.cupy().empty(shape, dtype="float32"), device.move(labels(case))
 
 
-def xpnet_graph(case: Case, precision: Precision = "float32") -> Run:
+def xpnet_graph(case: Case, precision: Precision) -> Contestant:
     """The epochs that `fit` takes by captured steps; the capture itself is before the first."""
-    model, (X, y) = _model(case), _on_device(case)
+    model, (X, y) = device.model_of(case), _rows(case)
+    device.fill_normal(X, 0)
     how = Settings(CrossEntropy(), Adam(), batch_size=case.batch, engine="graph")
     state = how.optimizer.init(model.theta, model.layout)
     model.gradient.multiply_in(precision)
@@ -53,34 +55,36 @@ def xpnet_graph(case: Case, precision: Precision = "float32") -> Run:
     assert captured is not None
     rng, lrs = np.random.default_rng(0), [how.optimizer.lr] * captured.n_steps
 
-    def run(steps: int) -> None:
+    def queue(steps: int) -> None:
         for _ in range(max(steps // captured.n_steps, 1)):
             captured.epoch(rng.permutation(len(X)), lrs)
 
-    return run
+    return Contestant(queue, partial(device.fill_normal, X), device.cupy_clock())
 
 
-def _on_device(case: Case) -> tuple[Any, Any]:
-    import cupy  # noqa: PLC0415
+def xpnet_eager(case: Case, precision: Precision) -> Contestant:
+    """`fit` with the plain path, over batches that lie on the device."""
+    model, (X, y) = device.model_of(case), _rows(case)
+    how: dict[str, Any] = {"loss": CrossEntropy(), "optimizer": Adam(), "progress": False}
+    how |= {"batch_size": case.batch, "engine": "eager", "precision": precision}
 
-    X, y = (np.concatenate(part) for part in zip(*batches(case, N_BATCHES), strict=True))
-    return cupy.asarray(X), cupy.asarray(y)
+    def queue(steps: int) -> None:
+        model.fit(X, y, epochs=max(steps // N_BATCHES, 1), **how)
+
+    return Contestant(queue, partial(device.fill_normal, X), device.cupy_clock())
 
 
-def cupy_plain(case: Case) -> Run:
+def cupy_plain(case: Case, precision: Precision) -> Contestant:
     """CuPy as a textbook writes NumPy: an array for every operation, parameters in lists."""
-    import cupy  # noqa: PLC0415
-
     if case.batch_norm:
         raise NotImplementedError("the textbook has no batch norm here")
-    theta = [cupy.asarray(p) for p in initial_parameters(case)]
-    data = cycle([(cupy.asarray(X), cupy.asarray(y)) for X, y in batches(case, N_BATCHES)])
-    s, r, t = [p * 0 for p in theta], [p * 0 for p in theta], 0
+    cupy, (X, y) = device.cupy(), _rows(case)
+    theta = [device.move(p) for p in initial_parameters(case)]
+    s, r, steps_taken = [p * 0 for p in theta], [p * 0 for p in theta], count(1)
     sigmoid = case.activation == "sigmoid"
 
     def step(X: Any, y: Any) -> None:
-        nonlocal t
-        outputs, n = [X], len(theta) // 2
+        outputs, n, t = [X], len(theta) // 2, next(steps_taken)
         for i in range(n):
             z = outputs[-1] @ theta[2 * i] + theta[2 * i + 1]
             if i < n - 1:
@@ -96,19 +100,69 @@ def cupy_plain(case: Case) -> Run:
             if i:
                 a = outputs[i]
                 delta = (delta @ theta[2 * i].T) * (a * (1 - a) if sigmoid else a > 0)
-        t += 1
         for k, g in enumerate(grads):
             s[k] = 0.9 * s[k] + 0.1 * g
             r[k] = 0.999 * r[k] + 0.001 * g * g
             root = cupy.sqrt(r[k] / (1 - 0.999**t)) + 1e-8
             theta[k] = theta[k] - 1e-3 / (1 - 0.9**t) * s[k] / root
 
-    def run(steps: int) -> None:
-        for X, y in islice(data, steps):
-            step(X, y)
-        cupy.cuda.Device().synchronize()
+    return Contestant(
+        partial(_rotate, step, _parts(case, X, y)),
+        partial(device.fill_normal, X),
+        device.cupy_clock(),
+    )
 
-    return run
+
+def _parts(case: Case, X: Any, y: Any) -> list[tuple[Any, Any]]:
+    """The batches in rotation, views of all rows."""
+    starts = range(0, N_BATCHES * case.batch, case.batch)
+    return [(X[i : i + case.batch], y[i : i + case.batch]) for i in starts]
+
+
+def _rotate(step: Callable[[Any, Any], None], data: list[tuple[Any, Any]], steps: int) -> None:
+    """Take steps on one batch after the other."""
+    for i in range(steps):
+        step(*data[i % N_BATCHES])
+
+
+def by_torch(case: Case, precision: Precision, *, variant: str) -> Contestant:
+    """PyTorch: ``eager``, ``fused``, ``graph`` (CUDA graphs), ``compiled`` (reduce-overhead)."""
+    import torch as pt  # noqa: PLC0415
+
+    pt.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    net, graphs = _torch_network(case), variant == "graph"
+    adam = pt.optim.Adam(net.parameters(), fused=variant != "eager", capturable=graphs)
+    X = pt.empty((N_BATCHES * case.batch, case.widths[0]), device=TORCH_DEVICE)
+    y = pt.tensor(labels(case), device=TORCH_DEVICE)
+    data = _parts(case, X.normal_(), y)
+    X_now, y_now = (part.clone() for part in data[0])
+
+    def forward(X: Any, y: Any) -> Any:
+        with _autocast(pt, precision):
+            return pt.nn.functional.cross_entropy(net(X), y)
+
+    if variant == "compiled":
+        forward = pt.compile(forward, mode="reduce-overhead")
+
+    def step(X: Any, y: Any) -> None:
+        adam.zero_grad(set_to_none=not graphs)
+        forward(X, y).backward()
+        adam.step()
+
+    replay = _torch_graph(pt, lambda: step(X_now, y_now)) if graphs else None
+
+    def copy_and_replay(X: Any, y: Any) -> None:
+        assert replay is not None
+        X_now.copy_(X)
+        y_now.copy_(y)
+        replay()
+
+    def refresh(seed: int) -> None:
+        pt.manual_seed(seed)
+        X.normal_()
+
+    one = copy_and_replay if graphs else step
+    return Contestant(partial(_rotate, one, data), refresh, device.torch_clock(pt))
 
 
 def _torch_network(case: Case) -> Any:
@@ -123,43 +177,14 @@ def _torch_network(case: Case) -> Any:
             layers.append(nn.BatchNorm1d(n_out))
         if i < last:
             layers.append(nn.Sigmoid() if case.activation == "sigmoid" else nn.ReLU())
-    return nn.Sequential(*layers).cuda()
+    return nn.Sequential(*layers).to(TORCH_DEVICE)
 
 
-def torch(case: Case, variant: str) -> Run:
-    """PyTorch: ``eager``, ``fused``, ``graph`` (CUDA graphs), ``compiled`` (reduce-overhead)."""
-    import torch as pt  # noqa: PLC0415
-
-    net = _torch_network(case)
-    graphs = variant == "graph"
-    adam = pt.optim.Adam(net.parameters(), fused=variant != "eager", capturable=graphs)
-    data = [(pt.tensor(X).cuda(), pt.tensor(y).cuda()) for X, y in batches(case, N_BATCHES)]
-    X_now, y_now = (part.clone() for part in data[0])
-
-    def forward(X: Any, y: Any) -> Any:
-        return pt.nn.functional.cross_entropy(net(X), y)
-
-    if variant == "compiled":
-        forward = pt.compile(forward, mode="reduce-overhead")
-
-    def step(X: Any, y: Any) -> None:
-        adam.zero_grad(set_to_none=not graphs)
-        forward(X, y).backward()
-        adam.step()
-
-    replay = _torch_graph(pt, lambda: step(X_now, y_now)) if graphs else None
-
-    def run(steps: int) -> None:
-        for X, y in islice(cycle(data), steps):
-            if replay is None:
-                step(X, y)
-            else:
-                X_now.copy_(X)
-                y_now.copy_(y)
-                replay()
-        pt.cuda.synchronize()
-
-    return run
+def _autocast(pt: Any, precision: Precision) -> AbstractContextManager[Any]:
+    if precision != "bf16":
+        return nullcontext()
+    context: AbstractContextManager[Any] = pt.autocast(TORCH_DEVICE, dtype=pt.bfloat16)
+    return context
 
 
 def _torch_graph(pt: Any, step: Callable[[], None]) -> Callable[[], None]:
@@ -177,77 +202,52 @@ def _torch_graph(pt: Any, step: Callable[[], None]) -> Callable[[], None]:
     return replay
 
 
-def jax(case: Case, by_scan: bool) -> Run:
-    """JAX: a jitted step, or ``lax.scan`` over an epoch."""
+def by_jax(case: Case, precision: Precision, *, by_scan: bool) -> Contestant:
+    """JAX: a jitted step, or ``lax.scan`` over an epoch; it has no events, so the host times it."""
+    import jax  # noqa: PLC0415
+
     from benchmarks.peers import jax_peer  # noqa: PLC0415
 
-    if jax_peer.jax.default_backend() != "gpu":
+    if jax.default_backend() != JAX_PLATFORM:
         raise ImportError("JAX sees no GPU")
     one = jax_peer.JaxContestant(case, initial_parameters(case), "scan" if by_scan else "step")
-    pairs = batches(case, N_BATCHES)
-    data = [one.prepare(*pair) for pair in pairs]
-    whole = one.prepare(*(np.concatenate(part) for part in zip(*pairs, strict=True)))
+    y, shape = jax.numpy.array(labels(case), "int32"), (N_BATCHES * case.batch, case.widths[0])
     order = np.arange(N_BATCHES * case.batch).reshape(N_BATCHES, case.batch)
+    whole: list[Any] = []
+    data: list[tuple[Any, Any]] = []
 
-    def run(steps: int) -> None:
-        if not by_scan:
-            one.steps(list(islice(cycle(data), steps)))
-            return
-        for _ in range(max(steps // N_BATCHES, 1)):
-            one.carry = jax_peer.epoch(one.carry, case, *whole, order)
-        jax_peer.jax.block_until_ready(one.carry)
+    def refresh(seed: int) -> None:
+        whole[:] = [jax.random.normal(jax.random.key(seed), shape, "float32")]
+        data[:] = [] if by_scan else _parts(case, whole[0], y)
 
-    return run
+    def step(X: Any, y: Any) -> None:
+        one.carry = jax_peer.step(one.carry, case, X, y)
 
+    def queue(steps: int) -> None:
+        with jax.default_matmul_precision(JAX_PRODUCTS[precision]):
+            if not by_scan:
+                _rotate(step, data, steps)
+                return
+            for _ in range(max(steps // N_BATCHES, 1)):
+                one.carry = jax_peer.epoch(one.carry, case, *whole, y, order)
 
-def floor(case: Case, precision: Precision = "float32") -> Run:
-    """The products of a step alone through cuBLAS, into arrays made once, replayed as a graph."""
-    import cupy  # noqa: PLC0415
+    def wait() -> None:
+        jax.block_until_ready((one.carry, whole, data))  # type: ignore[no-untyped-call]
 
-    from xpnet.ops.cuda.gemm import product_of_own  # noqa: PLC0415
-    from xpnet.training.graph import CudaCapture  # noqa: PLC0415
-
-    product = product_of_own(precision)
-    if product is None:
-        raise ImportError("nvmath-python")
-    shapes = [(case.batch, a, b) for a, b in zip(case.widths[:-1], case.widths[1:], strict=True)]
-    work = []
-    for index, (m, a, b) in enumerate(shapes):
-        x, w, z = (cupy.ones(shape, "float32") for shape in ((m, a), (a, b), (m, b)))
-        work += [(x, w, z), (x.T, z, w.copy())] + ([(z, w.T, x.copy())] if index else [])
-
-    def products() -> None:
-        for a, b, out in work:
-            product(a, b, out)
-
-    device = CudaCapture()
-    device.begin()
-    products()
-    replay = device.capture(products)
-    device.end()
-
-    def run(steps: int) -> None:
-        device.begin()
-        for _ in range(steps):
-            replay()
-        device.end()
-
-    return run
+    return Contestant(queue, refresh, clock_of_host(wait))
 
 
-CONTESTANTS: dict[str, Callable[[Case], Run]] = {
-    "xpnet, graph": xpnet_graph,
-    "xpnet, graph, tf32": partial(xpnet_graph, precision="tf32"),
-    "xpnet, graph, bf16": partial(xpnet_graph, precision="bf16"),
-    "xpnet, eager": xpnet_eager,
-    "PyTorch, eager": partial(torch, variant="eager"),
-    "PyTorch, fused Adam": partial(torch, variant="fused"),
-    "PyTorch, CUDA graph": partial(torch, variant="graph"),
-    "PyTorch, compiled (reduce-overhead)": partial(torch, variant="compiled"),
-    "JAX, jit": partial(jax, by_scan=False),
-    "JAX, scan": partial(jax, by_scan=True),
-    "CuPy, plain": cupy_plain,
-    "the products alone": floor,
-    "the products alone, tf32": partial(floor, precision="tf32"),
-    "the products alone, bf16": partial(floor, precision="bf16"),
+IN_BITS: tuple[Precision, ...] = ("float32", "tf32", "bf16")
+PEERS: dict[str, tuple[Maker, tuple[Precision, ...]]] = {
+    "PyTorch, eager": (partial(by_torch, variant="eager"), ("float32",)),
+    "PyTorch, fused Adam": (partial(by_torch, variant="fused"), IN_BITS),
+    "PyTorch, CUDA graph": (partial(by_torch, variant="graph"), IN_BITS),
+    "PyTorch, compiled (reduce-overhead)": (partial(by_torch, variant="compiled"), IN_BITS),
+    "JAX, jit": (partial(by_jax, by_scan=False), IN_BITS),
+    "JAX, scan": (partial(by_jax, by_scan=True), IN_BITS),
+    "CuPy, plain": (cupy_plain, ("float32",)),
+}
+OURS: dict[str, tuple[Maker, tuple[Precision, ...]]] = {
+    "xpnet, graph": (xpnet_graph, (*IN_BITS, "fp16")),
+    "xpnet, eager": (xpnet_eager, ("float32",)),
 }

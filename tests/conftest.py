@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import importlib
+import os
+import warnings
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
 
 from xpnet.backend import Array, Backend, get_backend, to_numpy, unavailable
+from xpnet.errors import FallbackWarning
+from xpnet.ops import operations_for
 
 
 @dataclass(frozen=True)
@@ -57,11 +62,39 @@ PLACES = {
 }
 
 
-def open_place(name: str, dtype: str) -> Place:
-    backend_name, device, readonly = PLACES[name]
-    reason = unavailable(backend_name)
+REQUIRE_GPU = "XPNET_REQUIRE_GPU"
+"""In the environment it lets tests that need a device fail where there is none."""
+
+
+@cache
+def why_not(backend_name: str) -> str | None:
+    """Why there is no testing on a backend. What its library warns of when loaded is not ours."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", FallbackWarning)
+        reason = unavailable(backend_name)
+        if reason is None and backend_name == "cupy":
+            operations_for(get_backend("cupy").zeros(1))  # proves the kernels, loads cuBLAS
+    return reason
+
+
+def skip_without(backend_name: str) -> None:
+    reason = why_not(backend_name)
+    if reason is not None and backend_name == "cupy" and os.environ.get(REQUIRE_GPU):
+        pytest.fail(f"{REQUIRE_GPU} is set, and backend 'cupy': {reason}")
     if reason is not None:
         pytest.skip(f"backend {backend_name!r}: {reason}")
+
+
+@pytest.fixture
+def cuda() -> None:
+    """For tests that need a CUDA device."""
+    skip_without("cupy")
+
+
+def open_place(name: str, dtype: str) -> Place:
+    backend_name, device, readonly = PLACES[name]
+    skip_without(backend_name)
     if device is not None:
         device = importlib.import_module(backend_name).Device(device)
     return Place(get_backend(backend_name, dtype=dtype, device=device), readonly)

@@ -7,7 +7,7 @@ import pytest
 
 import xpnet
 from xpnet import MLP, BatchNorm, ClipByNorm, CrossEntropy, to_numpy
-from xpnet.backend import get_backend, unavailable
+from xpnet.backend import get_backend
 from xpnet.ops import operations_for
 from xpnet.ops.reference import Operations
 from xpnet.optimizers import schedules
@@ -16,10 +16,7 @@ pytestmark = pytest.mark.gpu
 
 
 @pytest.fixture(params=["float64", "float32"])
-def backends(request):
-    reason = unavailable("cupy")
-    if reason is not None:
-        pytest.skip(f"no CUDA device: {reason}")
+def backends(request, cuda):
     return [get_backend(name, dtype=request.param) for name in ("numpy", "cupy")]
 
 
@@ -104,6 +101,19 @@ def test_bytes_stay_bytes_on_the_device(backends, rng):
     for engine in ("eager", "graph"):
         actual = train(cupy, (X, y), network, engine=engine)
         assert_near(actual[1:], expected[1:], numpy.dtype_name, steps=20)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+@pytest.mark.parametrize("engine", ["eager", "graph"])
+def test_rows_that_stay_on_the_host(engine, dtype, backends, rng, tmp_path):
+    X, y = rng.integers(0, 256, (300, 20)).astype(dtype), rng.integers(0, 3, 300)
+    X.tofile(tmp_path / "X")
+    mapped = np.memmap(tmp_path / "X", dtype, "r", shape=X.shape)
+    network = {"preprocessing": xpnet.MinMax(0, 255, to=(-1, 1))}
+    expected = train(backends[1], (X, y), network, engine=engine, epochs=3)
+    actual = train(backends[1], (mapped, y), network, engine=engine, epochs=3)
+    assert actual[0].engine == engine
+    assert_near(actual[1:], expected[1:], "float32", steps=1)
 
 
 def test_two_runs_give_the_same_numbers(backends, task):

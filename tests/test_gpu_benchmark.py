@@ -1,72 +1,544 @@
-"""The GPU benchmark says what is missing, and its parts run on a device of NumPy arrays."""
+"""The GPU benchmark says what is missing, loses nothing, and its parts run on stand-ins."""
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
 import sys
+from functools import partial
+from itertools import pairwise
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
-from fake_device import DeviceArray, FakeCapture, fake_backend, fake_operations
+from fake_device import DeviceArray, FakeCapture, FakeNamespace, fake_backend, fake_operations
 
-from benchmarks import gpu, gpu_peers
+from benchmarks import gpu, gpu_device, gpu_floor, gpu_job, gpu_peers, gpu_table, gpu_whole
 from benchmarks.cases import Case
+from benchmarks.gpu_cases import CASES, LARGE, allowed_memory, bytes_beside_products, n_parameters
+from benchmarks.gpu_job import Job, lines
 from xpnet import MLP
 from xpnet.ops import select
 from xpnet.training import graph
 
 SMALL = Case("small", (6, 5, 3), "relu", 4)
+NORMED = Case("normed", (6, 5, 3), "relu", 4, batch_norm=True)
+MACHINE = {"date": "2026-01-01", "gpu": "a GPU", "driver": "1.2", "cuda": "13.0", "packages": {}}
+
+
+# The run
+
+
+@pytest.fixture
+def run(monkeypatch, tmp_path):
+    """`gpu.main` on a machine with a device, with jobs of ours; what it has written as JSON."""
+    monkeypatch.setattr(gpu, "unavailable", lambda name: None)
+    monkeypatch.setattr(gpu_device, "machine", lambda: MACHINE)
+    monkeypatch.setattr(gpu, "RESULTS", tmp_path / "results")
+
+    def main(jobs, scripts, *words):
+        monkeypatch.setattr(gpu, "all_jobs", lambda: {job.row: job for job in jobs})
+        monkeypatch.setattr(
+            gpu, "command", lambda name, data_dir: [sys.executable, "-c", scripts[name]]
+        )
+        status = gpu.main(["--no-tests", *words])
+        (path,) = (tmp_path / "results").glob("*.json")
+        return status, json.loads(path.read_text())["results"], path.with_suffix(".md").read_text()
+
+    return main
+
+
+def job(row, *columns):
+    return Job(row, tuple(((column,), None) for column in columns))
+
+
+def say(row, column, value):
+    return f"print('''{json.dumps({'row': row, 'column': column, 'value': value})}''', flush=True);"
 
 
 def test_without_a_device_it_says_so(monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["gpu"])
     monkeypatch.setattr(gpu, "unavailable", lambda name: f"there is no {name}")
-    assert gpu.main() == 2
-    assert capsys.readouterr().out.startswith("No CUDA device to measure on: backend 'cupy': there")
+    assert gpu.main([]) == 2
+    assert capsys.readouterr().out == (
+        "No CUDA device to measure on: backend 'cupy': there is no cupy\n"
+    )
 
 
-def test_failed_tests_end_it(monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["gpu"])
-    monkeypatch.setattr(gpu, "unavailable", lambda name: None)
-    monkeypatch.setattr(gpu, "tests_pass", lambda: False)
-    assert gpu.main() == 1
+@pytest.mark.parametrize("passed", [False, True])
+def test_failed_tests_end_it(passed, monkeypatch, run, tmp_path):
+    monkeypatch.setattr(gpu, "tests_pass", lambda: passed)
+    monkeypatch.setattr(gpu, "all_jobs", dict)
+    assert gpu.main([]) == (0 if passed else 1)
+    assert (tmp_path / "results").exists() == passed
 
 
-def test_contestants_that_cannot_run_are_named(monkeypatch, capsys):
-    def missing(case):
+def test_a_device_that_the_tests_do_not_find_is_a_failure(monkeypatch, tmp_path):
+    """Tests that are skipped would pass for tests on a device."""
+    (tmp_path / "cupy.py").write_text("raise ImportError('no driver')")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    run, told = subprocess.run, []
+
+    def one_test(words, **how):
+        told.append(run([*words, "tests/test_gpu.py", "-k", "default"], **how, capture_output=True))
+        return told[-1]
+
+    monkeypatch.setattr(gpu.subprocess, "run", one_test)
+    assert not gpu.tests_pass()
+    assert b"XPNET_REQUIRE_GPU is set, and backend 'cupy': it cannot be imported (no driver)" in (
+        told[0].stdout
+    )
+
+
+def test_what_fails_loses_nothing(run, monkeypatch, capsys):
+    small, middle, *_ = (case.name for case in CASES)
+    monkeypatch.setattr(gpu, "LIMIT", 2)
+    jobs = [job(row, small, middle) for row in ("good", "dead", "silent", "endless")]
+    scripts = {
+        "good": "print('noise');" + say("good", small, [2e-6, 1e-6]) + say("good", middle, "no"),
+        "dead": say("dead", small, [3e-6]) + "import os; os._exit(7)",
+        "silent": "pass",
+        "endless": say("endless", small, [4e-6]) + "import threading; threading.Event().wait()",
+    }
+    status, found, text = run(jobs, scripts)
+    assert status == 0
+    assert found[small] == {
+        "good": [2e-6, 1e-6],
+        "dead": [3e-6],
+        "silent": "failed (its process ended with 0)",
+        "endless": [4e-6],
+    }
+    assert found[middle] == {
+        "good": "no",
+        "dead": "failed (its process ended with 7)",
+        "silent": "failed (its process ended with 0)",
+        "endless": "took more than 2 s",
+    }
+    assert "| dead | 3.00 µs | failed (its process ended with 7) | – | – |" in text
+    assert text in capsys.readouterr().out
+
+
+def test_every_number_is_written_when_it_comes(run, monkeypatch):
+    """An interruption leaves what was there before it, and no process."""
+    small, middle, *_ = (case.name for case in CASES)
+    script = say("a", small, [1.0]) + say("a", middle, [2.0])
+    script += "import threading; threading.Event().wait()"
+    write, seen = gpu.write, []
+
+    def interrupted(machine, found):
+        seen.append(json.dumps(found))
+        path = write(machine, found)
+        if middle in found:
+            raise KeyboardInterrupt
+        return path
+
+    monkeypatch.setattr(gpu, "write", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run([job("a", small, middle), job("b", small)], {"a": script, "b": ""})
+    assert [json.loads(text) for text in seen] == [
+        {},
+        {small: {"a": [1.0]}},
+        {small: {"a": [1.0]}, middle: {"a": [2.0]}},
+    ]
+
+
+def test_rows_can_be_chosen(run):
+    name = CASES[0].name
+    jobs = [job("JAX, jit", name), job("PyTorch", name)]
+    _, found, _ = run(jobs, {"JAX, jit": say("JAX, jit", name, [1.0])}, "--only", "JAX")
+    assert found == {name: {"JAX, jit": [1.0]}}
+
+
+def test_a_job_goes_on_after_what_fails(monkeypatch):
+    monkeypatch.setattr(gpu_job, "give_back", lambda: 1 / 0)
+
+    def missing(data_dir):
         raise ImportError("no such library")
 
-    def broken(case):
-        raise RuntimeError("no memory")
+    def broken(data_dir):
+        raise MemoryError("a | b\nand more")
 
-    contestants = {"a": missing, "b": broken, "c": lambda case: lambda steps: None}
-    monkeypatch.setattr(gpu_peers, "CONTESTANTS", contestants)
-    monkeypatch.setattr(gpu, "STEPS", {4: 2})
-    text = gpu.table({"small": gpu.measure(SMALL)})
-    assert text.splitlines()[:2] == ["| | small |", "|---|---|"]
-    assert "| a | not installed (no such library) |" in text
-    assert "| b | failed (RuntimeError: no memory) |" in text
-    assert "| c | " in text
-    assert " µs (" in text
+    parts = (("a", "b"), missing), (("c",), broken), (("d",), lambda data_dir: {"d": [data_dir]})
+    assert list(lines(Job("row", parts), "folder")) == [
+        {"row": "row", "column": "a", "value": "not installed (no such library)"},
+        {"row": "row", "column": "b", "value": "not installed (no such library)"},
+        {"row": "row", "column": "c", "value": "failed (MemoryError: a / b)"},
+        {"row": "row", "column": "d", "value": ["folder"]},
+    ]
 
 
-def test_captured_steps_are_run_as_fit_runs_them(monkeypatch):
-    backend = fake_backend("float32")
+def test_a_process_measures_a_job(monkeypatch, capsys):
+    made = Job("JAX, jit", ((("a",), lambda data_dir: {"a": [1.0]}),))
+    monkeypatch.setattr(gpu_job, "all_jobs", lambda: {"JAX, jit": made})
+    monkeypatch.setattr(gpu_job, "give_back", lambda: None)
+    words = gpu.command("JAX, jit", "folder")
+    assert words[1:3] == ["-m", gpu_job.__name__]
+    monkeypatch.setattr(sys, "argv", words[2:])
+    gpu_job.main()
+    text = capsys.readouterr().out
+    assert text.startswith(gpu_job.PREFIX)
+    assert json.loads(text) == {"row": "JAX, jit", "column": "a", "value": [1.0]}
+
+
+def test_the_machine_is_described(monkeypatch):
+    runtime = SimpleNamespace(runtimeGetVersion=lambda: 13020)
+    stand_in = SimpleNamespace(cuda=SimpleNamespace(runtime=runtime))
+    monkeypatch.setattr(gpu_device, "cupy", lambda: stand_in)
+
+    def absent(*_, **__):
+        raise FileNotFoundError
+
+    monkeypatch.setattr(gpu_device.subprocess, "run", absent)
+    told = gpu_device.machine()
+    assert (told["gpu"], told["driver"], told["cuda"]) == ("unknown GPU", "unknown", "13.2")
+    assert told["packages"]["numpy"] == np.__version__
+    answer = SimpleNamespace(stdout="NVIDIA X, 580.1\n")
+    monkeypatch.setattr(gpu_device.subprocess, "run", lambda *_, **__: answer)
+    assert (gpu_device.machine()["gpu"], gpu_device.machine()["driver"]) == ("NVIDIA X", "580.1")
+
+
+# The tables
+
+
+def numbers():
+    """Results with which every target is met by a hair."""
+    small, middle, large = CASES[0].name, CASES[1].name, LARGE.name
+    rows = {
+        small: {"xpnet, graph": [25e-6], "JAX, jit": [50e-6], "JAX, jit, tf32": [1e-6]},
+        middle: {"xpnet, graph": [69e-6], "PyTorch, eager": [200e-6], "JAX, scan": [100e-6]},
+        large: {
+            "xpnet, graph, bf16": [10e-3],
+            "PyTorch, fused Adam, bf16": [10e-3],
+            "the products alone, bf16": [9.1e-3],
+        },
+        gpu_job.EXPERIMENT: {"xpnet, fit": [0.3, 0.4, 0.5]},
+        gpu_job.MEMORY: {f"memory, {middle}": [10, 10], f"memory, {large}": [9.9, 10]},
+    }
+    return {column: dict(whose) for column, whose in rows.items()}
+
+
+def test_targets_that_are_met():
+    text = gpu_table.verdicts(numbers())
+    assert len(text.splitlines()) == 2 + len(gpu_table.TARGETS)
+    assert text.count("| met |") == len(gpu_table.TARGETS)
+
+
+WORSE = {
+    "time": (CASES[0].name, "xpnet, graph", [26e-6], 2),  # and the ratio
+    "peer": (CASES[0].name, "PyTorch, eager", [49e-6], 1),
+    "second peer": (CASES[1].name, "JAX, scan", [98e-6], 1),
+    "products": (LARGE.name, "the products alone, bf16", [8.9e-3], 1),
+    "bf16 peer": (LARGE.name, "JAX, jit, bf16", [9e-3], 1),
+    "bf16 of ours": (LARGE.name, "xpnet, graph, bf16", [10.2e-3], 2),
+    "experiment": (gpu_job.EXPERIMENT, "xpnet, fit", [0.41], 1),
+    "memory": (gpu_job.MEMORY, f"memory, {LARGE.name}", [10.1, 10], 1),
+}
+
+
+@pytest.mark.parametrize("name", WORSE)
+def test_targets_that_are_not_met(name):
+    column, who, value, failing = WORSE[name]
+    found = numbers()
+    found[column][who] = value
+    assert gpu_table.verdicts(found).count("**not met**") == failing
+
+
+def test_targets_that_were_not_measured_say_why():
+    found = numbers()
+    del found[CASES[1].name]["PyTorch, eager"], found[CASES[1].name]["JAX, scan"]
+    found[gpu_job.EXPERIMENT]["xpnet, fit"] = "failed (no memory)"
+    text = gpu_table.verdicts(found)
+    assert "| – | ≤ 0.70 | peers: no other library was measured in float32 |" in text
+    assert "| – | ≤ 400 ms | failed (no memory) |" in text
+
+
+def test_the_whole_document():
+    found = numbers()
+    case = CASES[0]
+    found[gpu_job.BANDWIDTH] = {"copy": [4e12]}
+    found[case.name]["the products alone"] = [10e-6]
+    found[gpu_job.ACCURACY] = {"xpnet, fit": [0.86, 0.87], "xpnet, fit, tf32": "no files"}
+    text = gpu_table.document(MACHINE, found)
+    other = bytes_beside_products(case) / 4e12
+    assert text.startswith("2026-01-01, a GPU, driver 1.2, CUDA 13.0")
+    assert "Bandwidth of a copy: 4000 GB/s." in text
+    assert f"| the other bytes over bandwidth | {other * 1e6:.2f} µs |" in text
+    assert f"| **products + bytes** | {other * 1e6 + 10:.1f} µs | – |" in text
+    assert "| **xpnet / fastest peer** | 0.50 (JAX, jit) | 0.69 (JAX, scan) | – | – |" in text
+    assert "| **products / xpnet** | 0.40 | – | – | – |" in text
+    assert "| xpnet, fit | 400 ms (300–500) | 0.8600, 0.8700 |" in text
+    assert "| xpnet, fit, tf32 | not measured | no files |" in text
+
+
+def test_nothing_measured_is_a_document_too():
+    assert gpu_table.document(MACHINE, {}).count("not measured") > len(gpu_table.TARGETS)
+
+
+@pytest.mark.parametrize("case", [SMALL, NORMED, *CASES], ids=lambda case: case.name)
+def test_parameters_are_counted(case):
+    n_in, *hidden, n_out = case.widths
+    if case is LARGE:
+        assert n_parameters(case) == 8193 * 8192 * 2 + 8193 * 1000
+        return
+    model = MLP(n_in, hidden, n_out, batch_norm=case.batch_norm)
+    assert n_parameters(case) == model.layout.size
+
+
+def test_memory_that_is_allowed():
+    numbers = 4 * n_parameters(SMALL) + 4 * (6 + 2 * (5 + 3))
+    assert allowed_memory(SMALL) == pytest.approx(1.05 * 4 * numbers)
+
+
+def test_all_rows_have_names_of_their_own():
+    jobs = gpu_job.all_jobs()
+    wanted = {"float32": "", "tf32": ", tf32", "bf16": ", bf16"}
+    for name in ("xpnet, graph", "the products alone", "PyTorch, CUDA graph", "JAX, scan"):
+        assert {name + ending for ending in wanted.values()} <= set(jobs)
+    assert {"xpnet, fit, fp16", "xpnet, graph, fp16", "copy", "CuPy, plain"} <= set(jobs)
+    assert all(job.columns for job in jobs.values())
+    steps = [job for job in jobs.values() if CASES[0].name in job.columns]
+    assert all(job.columns == [case.name for case in CASES] for job in steps)
+    assert len(jobs) == len(set(jobs)) == 32
+
+
+# The parts
+
+
+class Event:
+    """An event of a stand-in's device, which writes down what is done to it."""
+
+    log: list[str] = []  # noqa: RUF012  a test empties it
+
+    def record(self):
+        self.log.append("record")
+
+    def synchronize(self):
+        self.log.append("synchronize")
+
+
+def test_events_are_around_the_work():
+    Event.log.clear()
+    clock = gpu_device.clock_of_events(Event, lambda a, b: float(a is not b) * 3.0)
+    assert clock(partial(Event.log.append, "work")) == 3.0
+    assert Event.log == ["record", "work", "record", "synchronize"]
+
+
+def test_the_host_waits_before_and_after():
+    log = []
+    clock = gpu_device.clock_of_host(partial(log.append, "wait"))
+    assert clock(partial(log.append, "work")) >= 0
+    assert log == ["wait", "work", "wait"]
+
+
+def test_clocks_ask_the_libraries_for_events(monkeypatch):
+    cuda = SimpleNamespace(Event=Event, get_elapsed_time=lambda a, b: 5.0)
+    monkeypatch.setattr(gpu_device, "cupy", lambda: SimpleNamespace(cuda=cuda))
+    assert gpu_device.cupy_clock()(lambda: None) == 5e-3
+
+    class Timing(Event):
+        def __init__(self, enable_timing):
+            assert enable_timing
+
+        def elapsed_time(self, other):
+            return 7.0
+
+    pt = SimpleNamespace(cuda=SimpleNamespace(Event=Timing))
+    assert gpu_device.torch_clock(pt)(lambda: None) == 7e-3
+
+
+def test_times_are_of_fresh_data_after_a_warm_up():
+    log = []
+
+    def clock(work):
+        work()
+        return float(len(log))
+
+    it = gpu_device.Contestant(log.append, lambda seed: log.append(-seed), clock)
+    assert gpu_device.timed(it, 2, 2) == [2.0, 3.0]
+    assert log == [0, 2, -1, 2, -2, 2]
+
+
+@pytest.fixture
+def host(monkeypatch):
+    """NumPy in the place of CuPy, the CPU in that of the GPU; the features that were filled."""
+    filled, fill = [], gpu_device.fill_normal
+
+    def remember(array, seed):
+        fill(array, seed)
+        filled.append(np.array(array))
+
+    monkeypatch.setattr(gpu_device, "cupy", lambda: np)
+    monkeypatch.setattr(gpu_device, "BACKEND", "numpy")
+    monkeypatch.setattr(gpu_device, "fill_normal", remember)
+    monkeypatch.setattr(gpu_device, "cupy_clock", lambda: gpu_device.clock_of_host(lambda: None))
+    monkeypatch.setattr(
+        gpu_device, "torch_clock", lambda pt: gpu_device.clock_of_host(lambda: None)
+    )
+    monkeypatch.setattr(gpu_device, "give_back", lambda: None)
+    monkeypatch.setattr(gpu_peers, "TORCH_DEVICE", "cpu")
+    monkeypatch.setattr(gpu_peers, "JAX_PLATFORM", "cpu")
+    return filled
+
+
+@pytest.fixture
+def fake(host, monkeypatch):
+    """The fake device of NumPy arrays, on which steps are captured."""
     monkeypatch.setitem(select._chosen, DeviceArray, fake_operations(kernels=False))
     monkeypatch.setattr(graph, "why_not_captured", lambda backend, rows: "")
     monkeypatch.setattr(graph, "CudaCapture", FakeCapture)
     monkeypatch.setattr(FakeCapture, "replayed", 0)
-    monkeypatch.setattr(gpu_peers, "_model", lambda case: MLP(6, [5], 3, backend=backend))
-    X, y = gpu_peers.batches(SMALL, 2)[0]
-    monkeypatch.setattr(gpu_peers, "_on_device", lambda case: (backend.asarray(X), y))
-    gpu_peers.xpnet_graph(SMALL)(16)
+    monkeypatch.setattr(gpu_device, "BACKEND", fake_backend("float32"))
+    monkeypatch.setattr(gpu_device, "cupy", FakeNamespace)
+    return host
+
+
+HERE = {
+    "PyTorch, eager": ("torch", "float32"),
+    "PyTorch, fused Adam": ("torch", "float32"),
+    "PyTorch, fused Adam, bf16": ("torch", "bf16"),
+    "JAX, jit": ("jax", "float32"),
+    "JAX, scan": ("jax", "float32"),
+    "CuPy, plain": ("numpy", "float32"),
+    "xpnet, eager": ("numpy", "float32"),
+}
+
+
+@pytest.mark.parametrize("name", HERE)
+@pytest.mark.parametrize("case", [SMALL, NORMED], ids=lambda case: case.name)
+def test_contestants_run_on_the_cpu(name, case, host):
+    library, precision = HERE[name]
+    pytest.importorskip(library, reason="not installed")
+    make, _ = (gpu_peers.PEERS | gpu_peers.OURS)[name.removesuffix(", bf16")]
+    if name == "CuPy, plain" and case.batch_norm:
+        with pytest.raises(NotImplementedError, match="no batch norm"):
+            make(case, precision)
+        return
+    times = gpu_device.timed(make(case, precision), 8, 2)
+    assert len(times) == 2
+    assert min(times) > 0
+
+
+def test_the_textbook_takes_the_steps_of_xpnet(host, monkeypatch):
+    kept = []
+    rotate = gpu_peers._rotate
+    monkeypatch.setattr(gpu_peers, "_rotate", lambda *a: (kept.append(a[0]), rotate(*a)))
+    it = gpu_peers.cupy_plain(SMALL, "float32")
+    it.refresh(0)
+    it.queue(3)
+    cells = dict(zip(kept[0].__code__.co_freevars, kept[0].__closure__, strict=True))
+    theta = cells["theta"].cell_contents
+    model, X = MLP(6, [5], 3), host[0]
+    start = gpu_peers.initial_parameters(SMALL)
+    views = model.layout.views(model.theta)
+    paths = [f"layers.{i}.{part}" for i in range(2) for part in ("weight", "bias")]
+    for path, array in zip(paths, start, strict=True):
+        views[path][...] = array
+    y = gpu_peers.labels(SMALL)
+    state = gpu_peers.Adam().init(model.theta)
+    for i in range(3):
+        rows = slice(4 * i, 4 * i + 4)
+        _, grad = model.value_and_grad(X[rows], y[rows], gpu_peers.CrossEntropy())
+        gpu_peers.Adam().step(model.theta, grad, state)
+    for path, array in zip(paths, theta, strict=True):
+        np.testing.assert_allclose(array, views[path], rtol=2e-4, atol=2e-6)
+
+
+def test_jax_without_a_gpu_is_not_measured(host, monkeypatch):
+    pytest.importorskip("jax", reason="not installed")
+    monkeypatch.setattr(gpu_peers, "JAX_PLATFORM", "gpu")
+    with pytest.raises(ImportError, match="JAX sees no GPU"):
+        gpu_peers.by_jax(SMALL, "float32", by_scan=False)
+
+
+@pytest.mark.parametrize("precision", gpu_peers.JAX_PRODUCTS)
+def test_jax_knows_the_precisions(precision):
+    jax = pytest.importorskip("jax", reason="not installed")
+    name = gpu_peers.JAX_PRODUCTS[precision]
+    with jax.default_matmul_precision(name):
+        text = str(jax.make_jaxpr(lambda a, b: a @ b)(np.ones((2, 2)), np.ones((2, 2))))
+    assert name.upper() in text.upper()
+
+
+def test_captured_steps_are_run_as_fit_runs_them(fake):
+    it = gpu_peers.xpnet_graph(SMALL, "float32")
+    gpu_device.timed(it, 16, 2)
+    assert FakeCapture.replayed == 3 * 16
+    assert len(fake) == 4  # for the capture, the warm-up and each repeat
+    assert not any((a == b).all() for a, b in pairwise(fake[1:]))
+
+
+def test_the_floor_is_the_products_of_a_step(fake, monkeypatch):
+    done, log = [], []
+
+    def product(a, b, out):
+        log.append((out.shape, a.shape[1]))
+        done.append((a, b, out))
+        out[...] = a @ b
+
+    monkeypatch.setattr(gpu_floor, "product_of_own", lambda precision: product)
+    monkeypatch.setattr(gpu_floor, "CudaCapture", FakeCapture)
+    it = gpu_floor.floor(SMALL, "float32")
+    gpu_device.timed(it, 8, 1)
+    step = [((4, 5), 6), ((6, 5), 4), ((4, 3), 5), ((5, 3), 4), ((4, 5), 3)]
+    assert log == step * 2  # once to warm up, once captured
     assert FakeCapture.replayed == 16
+    for a, b, out in done[:5]:
+        assert np.abs(np.array(a)).min() > 0  # not timed on zeros
+        np.testing.assert_allclose(np.array(out), np.array(a @ b), rtol=1e-5, atol=1e-6)
+
+
+def test_without_nvmath_there_is_no_floor(host, monkeypatch):
+    monkeypatch.setattr(gpu_floor, "product_of_own", lambda precision: None)
+    with pytest.raises(ImportError, match="nvmath-python"):
+        gpu_floor.floor(SMALL, "float32")
+
+
+def test_bandwidth_counts_bytes_read_and_written(host, monkeypatch):
+    monkeypatch.setattr(gpu_floor, "COPIED", 1000)
+    monkeypatch.setattr(gpu_device, "cupy_clock", lambda: lambda work: (work(), 0.5)[1])
+    assert gpu_floor.bandwidth(3) == [2 * 4 * 1000 / 0.5] * 3
+
+
+@pytest.mark.parametrize("data_dir", [None, "folder"])
+def test_the_reference_experiment(data_dir, host, monkeypatch, rng):
+    X, y = rng.integers(0, 256, (200, 784)).astype("uint8"), rng.integers(0, 10, 200)
+    asked = []
+    monkeypatch.setattr(
+        gpu_whole, "images", lambda n, folder: (asked.append((n, folder)), X, y)[1:]
+    )
+    data = SimpleNamespace(X_test=X[:50], y_test=y[:50])
+    monkeypatch.setattr(gpu_whole, "load_fashion_mnist", lambda folder: data)
+    monkeypatch.setattr(gpu_whole, "EPOCHS", 2)
+    times, accuracies = gpu_whole.reference_experiment("float32", data_dir, 2)
+    assert asked == [(20_000, data_dir)]
+    assert len(times) == 2
+    if data_dir is None:
+        assert accuracies == "not measured: --data-dir names no folder with Fashion-MNIST"
+    else:
+        assert len(accuracies) == 2
+        assert 0 <= min(accuracies) <= max(accuracies) <= 1
+
+
+def test_memory_is_what_training_takes(host, monkeypatch):
+    """The device has 1 000 bytes, and 400 and 300 at the ends of the two epochs."""
+    free = iter([1000, 400, 300])
+    monkeypatch.setattr(gpu_device, "free_bytes", lambda: next(free))
+    assert gpu_whole.memory(SMALL) == (700.0, allowed_memory(SMALL))
+
+
+MAKERS = {
+    gpu_job.label(name, precision): (make, precision)
+    for name, (make, precisions) in (gpu_peers.OURS | gpu_peers.PEERS).items()
+    for precision in precisions
+}
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("label", gpu_peers.CONTESTANTS)
-def test_every_contestant_runs_on_a_device(label):
-    if gpu.unavailable("cupy") is not None:
-        pytest.skip("no CUDA device")
+@pytest.mark.parametrize("name", MAKERS)
+def test_every_contestant_runs_on_a_device(name, cuda):
+    make, precision = MAKERS[name]
     try:
-        gpu_peers.CONTESTANTS[label](SMALL)(8)
+        times = gpu_device.timed(make(SMALL, precision), 8, 1)
     except ImportError as error:
         pytest.skip(f"not installed: {error}")
+    assert times[0] > 0

@@ -7,6 +7,7 @@ available is found out by doing an operation on it, not by importing its package
 from __future__ import annotations
 
 import importlib
+import math
 import os
 import warnings
 from dataclasses import dataclass
@@ -121,6 +122,15 @@ class Backend:
     def reads_are_free(self) -> bool:
         """Whether reading a number costs nothing: on a GPU it waits for all queued work."""
         return self.name != "cupy"
+
+    @property
+    def free_bytes(self) -> float:
+        """The bytes that new arrays may take on a GPU; infinite for arrays in host memory."""
+        if self.name != "cupy":
+            return math.inf
+        import cupy  # noqa: PLC0415
+
+        return float(cupy.cuda.Device().mem_info[0] + cupy.get_default_memory_pool().free_bytes())
 
     def synchronize(self) -> None:
         """Wait until the device has done all the work queued on it; at once on a CPU."""

@@ -252,8 +252,9 @@ class Sequential:
         it stopped. Ctrl-C then ends the training with what there is.
 
         Args:
-            X: features ``(m, n_in)``: a NumPy array, an array of the backend (moved once), or a
-                `numpy.memmap` larger than memory (read batch by batch).
+            X: features ``(m, n_in)``: an array of the backend, a NumPy array (moved once, unless
+                it takes more than half of a device's free memory), or a `numpy.memmap`; what does
+                not fit is read batch by batch.
             y: targets, one a row; words for classes are fine.
             loss: the loss, such as ``CrossEntropy()``.
             optimizer: the optimizer, such as ``Adam(lr=1e-3)``, or a method, such as ``LBFGS()``.

@@ -49,22 +49,32 @@ class RowReader:
         self._file = os.open(X.filename, os.O_RDONLY)
         weakref.finalize(self, os.close, self._file)
         ends = np.array([0, len(X) - 1])
-        if self._read(ends).tobytes() != np.asarray(X[ends]).tobytes():
+        if self.take(ends).tobytes() != np.asarray(X[ends]).tobytes():
             self._file = None
 
     def take(self, rows: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """The rows at the indices given, a new array."""
-        return np.asarray(self._X[rows]) if self._file is None else self._read(rows)
+        out = np.empty((len(rows), self._X.shape[1]), self._X.dtype)
+        self.take_into(rows, out)
+        return out
 
-    def _read(self, rows: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    def take_into(self, rows: np.ndarray[Any, Any], out: np.ndarray[Any, Any]) -> None:
+        """Write the rows at the indices given into ``out``, which lies in one piece."""
+        if self._file is None:
+            out[...] = self._X[rows]
+        elif out.dtype != self._X.dtype:  # the other order of bytes
+            out[...] = self.take(rows)
+        else:
+            self._read(rows, out)
+
+    def _read(self, rows: np.ndarray[Any, Any], out: np.ndarray[Any, Any]) -> None:
         assert self._file is not None
-        X, out = self._X, np.empty((len(rows), self._X.shape[1]), self._X.dtype)
-        size, into = X.itemsize * X.shape[1], out.view(np.uint8).reshape(-1)
+        X, into = self._X, out.view(np.uint8).reshape(-1)
+        size = X.itemsize * X.shape[1]
         starts = (self._first + np.asarray(rows, np.int64) * X.strides[0]).tolist()
         for index, start in enumerate(starts):
             if os.preadv(self._file, [into[index * size : (index + 1) * size].data], start) != size:
                 raise OSError(f"{X.filename!r} became shorter while it was read")
-        return out
 
 
 def _mapping(X: Any) -> mmap.mmap | None:

@@ -53,7 +53,7 @@ of 100000 × 100000 take 160 GB in float32. Use LBFGS() or NewtonCG(), which hol
 def memory_of(backend: Backend) -> int | None:
     """Bytes of memory of the machine, free ones of a GPU; None where it cannot be asked."""
     if backend.name == "cupy":
-        return int(backend.xp.cuda.runtime.memGetInfo()[0])
+        return int(backend.free_bytes)
     if "cuda" in str(backend.device):
         return int(backend.xp.cuda.mem_get_info()[0])
     try:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import importlib.util
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from functools import partial
 from typing import Any, Literal, Protocol, TypeAlias
 
@@ -151,8 +151,11 @@ class CapturedSteps:
             keys = self._model.gradient.next_keys(self.n_steps)
             starts = [[part.start] for part in self._parts]
             self._write(order, np.concatenate([starts, keys], axis=1), self._scalars(lrs))
-            for size in self._sizes:
-                self._replays[size]()
+            with closing(self._rows.arriving(order, self._parts)) as arriving:
+                for size, X in zip(self._sizes, arriving, strict=True):
+                    if X is not None:
+                        self._X[:size, ...] = X
+                    self._replays[size]()
             losses, counts = (to_numpy(log).tolist() for log in (self._losses, self._counts))
         finally:
             self._device.end()
@@ -209,7 +212,9 @@ class CapturedSteps:
         start, *keys = (self._now[0][i : i + 1] for i in range(self._now[0].shape[0]))
         model.gradient.read_keys(keys)
         rows, at = self._rows, (self._order, start)
-        X = ops.take_batch(rows.X, *at, self._X[:size, ...], self._columns)
+        X = self._X[:size, ...]
+        if not rows.streamed:
+            X = ops.take_batch(rows.X, *at, X, self._columns)
         y = ops.take_batch(rows.y, *at, self._y[:size, ...])
         weight = None
         if self._weight is not None:
@@ -246,7 +251,7 @@ def why_not_captured(backend: Backend, rows: Rows) -> str:
         return f"CUDA graphs are for the backend 'cupy', and this is {backend.name!r}"
     if importlib.util.find_spec("nvmath") is None:
         return "CuPy's own products cannot be captured: pip install nvmath-python"
-    if isinstance(rows.X, np.memmap):
+    if isinstance(rows.X, np.memmap) and not rows.streamed:
         return "the rows of X come from a file batch by batch"
     return ""
 

@@ -15,6 +15,7 @@ from xpnet.losses import Loss
 from xpnet.losses.base import check_weight, is_kind
 from xpnet.parameters import Layout
 from xpnet.training.rows import Rows, is_bytes
+from xpnet.training.streaming import stays_on_host
 from xpnet.training.targets import encode_targets
 
 REAL = ("bool", "integral", "real floating")
@@ -101,13 +102,13 @@ def finite_vector(backend: Backend, layout: Layout, value: Any, name: str) -> Ar
 
 
 def rows_of(model: Prepares, X: Array, y: Array, weight: Array | None) -> Rows:
-    """Rows on the backend; those of a `numpy.memmap` stay in the file.
+    """Rows on the backend; a `numpy.memmap` and what is too large for a device stay where they are.
 
     On a device bytes stay bytes, a quarter of the memory: each batch is scaled on its way.
     """
     backend, columns = model.backend, None
-    if not isinstance(X, np.memmap):
-        keep = not backend.reads_are_free and backend.dtype_name == "float32" and is_bytes(X)
+    keep = not backend.reads_are_free and backend.dtype_name == "float32" and is_bytes(X)
+    if not stays_on_host(backend, X, X.dtype if keep else backend.dtype_name):
         if keep and model.preprocessing is not None:
             columns = columns_of(model.preprocessing, model.n_in).astype(np.float32)
         X = backend.asarray(X) if keep else model.inputs(X)
@@ -156,9 +157,10 @@ def _held_out(
     is_file = isinstance(rows.X, np.memmap)
     require(not is_file, "validation", "be a pair (X, y) for data in a file", fraction)
     xp, parts = model.backend.xp, []
-    for indices in (order[n_held:], order[:n_held]):
-        index = model.backend.asarray(np.sort(indices))
+    for indices in map(np.sort, (order[n_held:], order[:n_held])):
+        index = model.backend.asarray(indices)
         weight = None if rows.weight is None else xp.take(rows.weight, index, axis=0)
-        X, y = xp.take(rows.X, index, axis=0), xp.take(rows.y, index, axis=0)
+        y = xp.take(rows.y, index, axis=0)
+        X = rows.X[indices] if rows.streamed else xp.take(rows.X, index, axis=0)
         parts.append(Rows(model.backend, X, y, weight, model.inputs, rows.columns))
     return parts[0], parts[1]

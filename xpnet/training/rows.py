@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from functools import cached_property, partial
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -15,6 +18,7 @@ from xpnet.errors import dtype_name, require, require_count
 from xpnet.layers.context import Buffers
 from xpnet.ops import operations_for
 from xpnet.random import Rng, as_generator
+from xpnet.training.streaming import CudaCopies, Feed, Part, streams
 
 
 @dataclass
@@ -23,8 +27,8 @@ class Rows:
 
     Attributes:
         backend: where the batches live.
-        X: on the backend and prepared; or raw, and prepared batch by batch: a `numpy.memmap`, or
-            bytes that stay bytes in the memory of a device.
+        X: on the backend and prepared; or raw, and prepared batch by batch: a `numpy.memmap`, an
+            array of the host that is too large for a device, or bytes that stay bytes on a device.
         y: the targets, on the backend.
         weight: the weights of the rows on the backend, or ``None``.
         prepare: what makes network inputs of raw rows.
@@ -41,6 +45,7 @@ class Rows:
 
     def __post_init__(self) -> None:
         self._reader = RowReader(self.X) if isinstance(self.X, np.memmap) else None
+        self.streamed = streams(self.backend, self.X)
         self._ops = operations_for(self.y)
         self._buffers = Buffers(self.backend)
         self._taken: dict[tuple[str, int], Array] = {}
@@ -48,7 +53,7 @@ class Rows:
     @property
     def raw(self) -> bool:
         """Whether rows of ``X`` have to be prepared."""
-        return self._reader is not None or is_bytes(self.X)
+        return self._reader is not None or self.streamed or is_bytes(self.X)
 
     @property
     def n_rows(self) -> int:
@@ -62,25 +67,50 @@ class Rows:
 
         The arrays of a batch are used again for the next one.
         """
-        parts = spans(self.n_rows, batch_size, drop_last)
-        if order is None:
-            for part in parts:
-                X = self._prepared(part) if self.raw else self.X[part, :]
-                yield X, self.y[part, ...], None if self.weight is None else self.weight[part]
-            return
-        on_device = self.backend.asarray(order)
-        for part in parts:
-            indices = on_device[part]
-            weight = None if self.weight is None else self._kept("weight", self.weight, indices)
-            yield self._features(order[part], indices), self._kept("y", self.y, indices), weight
+        parts = list(spans(self.n_rows, batch_size, drop_last))
+        on_device = None if order is None else self.backend.asarray(order)
+        with closing(self._features(order, on_device, parts)) as features:
+            for part, X in zip(parts, features, strict=True):
+                y = self._part("y", self.y, part, on_device)
+                weight = None
+                if self.weight is not None:
+                    weight = self._part("weight", self.weight, part, on_device)
+                yield X, y, weight
 
-    def _features(self, order: np.ndarray[Any, Any], indices: Array) -> Array:
-        if self._reader is not None:
-            return self.prepare(self._reader.take(order))
-        if self.raw:
-            return self.prepare(self._take(self.X, indices))
-        out = self._buffers["X", len(order), self.X.shape[1]]
-        return self._ops.take_rows(self.X, indices, out=out)
+    def arriving(
+        self, order: HostArray | None, parts: Sequence[slice]
+    ) -> Generator[Array | None, None, None]:
+        """The prepared features of each part as they come from the host, ``None`` if not."""
+        if not self.streamed:
+            yield from repeat(None, len(parts))
+            return
+        rows: list[Part] = [part if order is None else order[part] for part in parts]
+        with closing(self._feed.batches(rows)) as batches:
+            for X in batches:
+                yield self.prepare(X)
+
+    @cached_property
+    def _feed(self) -> Feed:
+        dtype = self.X.dtype.newbyteorder("=")
+        return Feed(partial(_fill, self.X, self._reader), self.X.shape[1], dtype, CudaCopies())
+
+    def _features(
+        self, order: HostArray | None, on_device: Array | None, parts: Sequence[slice]
+    ) -> Generator[Array, None, None]:
+        """The prepared features of each part."""
+        if self.streamed:
+            yield from self.arriving(order, parts)
+            return
+        for part in parts:
+            if order is None or on_device is None:
+                yield self._prepared(part) if self.raw else self.X[part, :]
+            elif self._reader is not None:
+                yield self.prepare(self._reader.take(order[part]))
+            elif self.raw:
+                yield self.prepare(self._take(self.X, on_device[part]))
+            else:
+                out = self._buffers["X", part.stop - part.start, self.X.shape[1]]
+                yield self._ops.take_rows(self.X, on_device[part], out=out)
 
     def _prepared(self, part: slice) -> Array:
         """Raw rows that follow each other; the pages read of a file are given up."""
@@ -90,16 +120,31 @@ class Rows:
         forget_pages(self.X)
         return self.prepare(rows)
 
-    def _take(self, array: Array, indices: Array) -> Array:
-        return self._ops.take_rows(array, indices)
-
-    def _kept(self, name: str, array: Array, indices: Array) -> Array:
-        """The rows in an array that the next batch of as many takes again."""
-        n = indices.shape[0]
+    def _part(self, name: str, array: Array, part: slice, order: Array | None) -> Array:
+        """Targets or weights of a part of the order, where those of the last as long part were."""
+        if order is None:
+            return array[part, ...]
+        n = part.stop - part.start
         if (name, n) not in self._taken:
             shape = n, *array.shape[1:]
             self._taken[name, n] = self.backend.empty(*shape, dtype=array.dtype)
-        return self._ops.take_rows(array, indices, out=self._taken[name, n])
+        return self._ops.take_rows(array, order[part], out=self._taken[name, n])
+
+    def _take(self, array: Array, indices: Array) -> Array:
+        return self._ops.take_rows(array, indices)
+
+
+def _fill(X: HostArray, reader: RowReader | None, part: Part, out: HostArray) -> None:
+    """Write rows of the host into ``out``."""
+    if isinstance(part, slice):
+        out[...] = X[part]
+        forget_pages(X)
+    elif reader is not None:
+        reader.take_into(part, out)
+    elif X.flags.c_contiguous and X.dtype == out.dtype:
+        np.take(X, part, axis=0, out=out, mode="clip")  # another mode would take a detour
+    else:
+        out[...] = X[part]
 
 
 def is_bytes(X: Array) -> bool:

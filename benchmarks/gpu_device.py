@@ -1,0 +1,151 @@
+"""What the GPU benchmark asks of CuPy and of clocks; tests put stand-ins in the place of these."""
+
+from __future__ import annotations
+
+import gc
+import subprocess
+from collections.abc import Callable
+from datetime import date
+from functools import partial
+from importlib import metadata
+from time import perf_counter
+from typing import Any, NamedTuple
+
+from benchmarks.cases import Case
+from xpnet import MLP, ReLU, Sequential, Sigmoid
+
+BACKEND: Any = "cupy"
+PACKAGES = "xpnet", "numpy", "cupy-cuda13x", "cupy-cuda12x", "nvmath-python", "torch", "jax"
+
+Work = Callable[[], None]
+Clock = Callable[[Work], float]
+"""Seconds from the beginning of some work to the end of all that it queued on the device."""
+
+
+class Contestant(NamedTuple):
+    """Somebody who takes training steps.
+
+    Attributes:
+        queue: takes so many steps; it need not wait for them.
+        refresh: fills the data with new random numbers that belong to a seed.
+        clock: what its steps are timed by.
+    """
+
+    queue: Callable[[int], None]
+    refresh: Callable[[int], None]
+    clock: Clock
+
+
+def timed(it: Contestant, steps: int, repeats: int) -> list[float]:
+    """Seconds a step, a number a repeat, each on fresh data, after a warm-up."""
+    times = []
+    for seed in range(repeats + 1):
+        it.refresh(seed)
+        times.append(it.clock(partial(it.queue, steps)) / steps)
+    return times[1:]
+
+
+def clock_of_events(new: Callable[[], Any], seconds: Callable[[Any, Any], float]) -> Clock:
+    """A clock that records an event on the device before the work and one behind it."""
+
+    def clock(work: Work) -> float:
+        start, stop = new(), new()
+        start.record()
+        work()
+        stop.record()
+        stop.synchronize()
+        return seconds(start, stop)
+
+    return clock
+
+
+def clock_of_host(wait: Work) -> Clock:
+    """A clock for a library that has no events: it waits for the device before and after."""
+
+    def clock(work: Work) -> float:
+        wait()
+        start = perf_counter()
+        work()
+        wait()
+        return perf_counter() - start
+
+    return clock
+
+
+def cupy_clock() -> Clock:
+    """By events on CuPy's current stream."""
+    cuda = cupy().cuda
+    return clock_of_events(cuda.Event, lambda a, b: float(cuda.get_elapsed_time(a, b)) / 1e3)
+
+
+def torch_clock(pt: Any) -> Clock:
+    """By events on PyTorch's current stream."""
+    return clock_of_events(
+        lambda: pt.cuda.Event(enable_timing=True), lambda a, b: float(a.elapsed_time(b)) / 1e3
+    )
+
+
+def cupy() -> Any:
+    """The array library of the device."""
+    import cupy  # noqa: PLC0415
+
+    return cupy
+
+
+def move(x: Any) -> Any:
+    """An array of the host on the device."""
+    return cupy().asarray(x)
+
+
+def fill_normal(array: Any, seed: int) -> None:
+    """Fill a float32 array of the device with normally distributed numbers, made there."""
+    random = cupy().random.default_rng(seed)
+    array[...] = random.standard_normal(array.shape, dtype="float32")
+
+
+def give_back() -> None:
+    """Let CuPy give back the memory that nobody uses."""
+    gc.collect()
+    cupy().get_default_memory_pool().free_all_blocks()
+
+
+def free_bytes() -> int:
+    """The device's memory that nobody has taken."""
+    return int(cupy().cuda.Device().mem_info[0])
+
+
+def model_of(case: Case, **settings: Any) -> Sequential:
+    """The case's network on the device."""
+    phi = Sigmoid() if case.activation == "sigmoid" else ReLU()
+    n_in, *hidden, n_out = case.widths
+    norm = case.batch_norm
+    return MLP(n_in, hidden, n_out, activation=phi, batch_norm=norm, backend=BACKEND, **settings)
+
+
+def machine() -> dict[str, Any]:
+    """The day, GPU, driver and the libraries that are installed."""
+    query = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
+    try:
+        told = subprocess.run(query, capture_output=True, text=True, check=False).stdout
+    except OSError:  # no such program
+        told = ""
+    versions = {}
+    for name in PACKAGES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    gpu, _, driver = (told.splitlines() or ["unknown GPU, unknown"])[0].partition(", ")
+    return {
+        "date": date.today().isoformat(),
+        "gpu": gpu,
+        "driver": driver,
+        "cuda": cuda_version(),
+        "packages": versions,
+    }
+
+
+def cuda_version() -> str:
+    """Of the CUDA runtime that CuPy uses."""
+    version = int(cupy().cuda.runtime.runtimeGetVersion())
+    return f"{version // 1000}.{version % 1000 // 10}"

@@ -1,0 +1,73 @@
+"""What no training can undercut: a step's products through cuBLAS, and bytes over bandwidth."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from benchmarks import gpu_device as device
+from benchmarks.cases import Case
+from benchmarks.gpu_cases import products
+from benchmarks.gpu_device import Contestant
+from xpnet.ops.cuda.gemm import product_of_own
+from xpnet.ops.reference import Precision
+from xpnet.training.graph import CudaCapture
+
+COPIED = 1 << 28
+"""The numbers that are copied to measure the bandwidth, 1 GiB: far more than a cache holds."""
+
+
+def floor(case: Case, precision: Precision) -> Contestant:
+    """The products of a step alone, into arrays made once, replayed as a graph."""
+    product = product_of_own(precision)
+    if product is None:
+        raise ImportError("nvmath-python")
+    arrays: list[Any] = []
+
+    def new(*shape: int) -> Any:
+        arrays.append(device.cupy().empty(shape, dtype="float32"))
+        return arrays[-1]
+
+    def refresh(seed: int) -> None:
+        for index, array in enumerate(arrays):
+            device.fill_normal(array, seed + 1000 * index)
+
+    work = []
+    for kind, m, n, k in products(case):
+        a = new(k, m).T if kind == "dW" else new(m, k)
+        b = new(n, k).T if kind == "dx" else new(k, n)
+        work.append((a, b, new(m, n)))
+    refresh(0)
+
+    def step() -> None:
+        for a, b, out in work:
+            product(a, b, out)
+
+    capture = CudaCapture()
+    capture.begin()
+    try:
+        step()
+        replay = capture.capture(step)
+    finally:
+        capture.end()
+
+    def queue(steps: int) -> None:
+        capture.begin()
+        try:
+            for _ in range(steps):
+                replay()
+        finally:
+            capture.end()
+
+    return Contestant(queue, refresh, device.cupy_clock())
+
+
+def bandwidth(repeats: int) -> list[float]:
+    """Bytes a second that a copy on the device reads and writes, a number a repeat."""
+    source, target = (device.cupy().empty(COPIED, dtype="float32") for _ in range(2))
+    clock, rates = device.cupy_clock(), []
+    for seed in range(repeats + 1):
+        device.fill_normal(source, seed)
+        seconds = clock(partial(target.__setitem__, ..., source))
+        rates.append(2 * source.nbytes / seconds)
+    return rates[1:]

@@ -1,0 +1,139 @@
+"""One row of the GPU benchmark, measured in a process of its own: its memory ends with it.
+
+``python -m benchmarks.gpu_job NAME`` prints a line of JSON for each number as soon as it has it.
+What fails is a sentence in the place of its number, and the next is measured.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import NamedTuple, TypeAlias
+
+from benchmarks.cases import Case
+from benchmarks.gpu_cases import CASES, LARGE, STEPS, Line
+from benchmarks.gpu_device import give_back, timed
+from benchmarks.gpu_floor import bandwidth, floor
+from benchmarks.gpu_peers import IN_BITS, OURS, PEERS, Maker
+from benchmarks.gpu_whole import memory, reference_experiment
+from xpnet.ops.reference import Precision
+
+REPEATS = 7
+WHOLE_REPEATS = 3
+PREFIX = '{"row"'
+"""How a line begins that is a result; libraries print others."""
+
+EXPERIMENT, ACCURACY = "20 epochs of 20 000 images", "test accuracy on Fashion-MNIST"
+MEMORY, BANDWIDTH = "memory", "bandwidth"
+PRODUCTS = "the products alone"
+
+Value: TypeAlias = list[float] | str
+Numbers: TypeAlias = Callable[[str | None], dict[str, Value]]
+"""Of ``--data-dir``, what was measured by column."""
+
+
+class Job(NamedTuple):
+    """Attributes: what it measures by column, and how, each on its own."""
+
+    row: str
+    parts: tuple[tuple[tuple[str, ...], Numbers], ...]
+
+    @property
+    def columns(self) -> list[str]:
+        """All of its columns."""
+        return [column for columns, _ in self.parts for column in columns]
+
+
+def label(name: str, precision: Precision) -> str:
+    """How a row is called: float32 goes without saying."""
+    return name if precision == "float32" else f"{name}, {precision}"
+
+
+def of_steps(name: str, make: Maker, precision: Precision) -> Job:
+    """Seconds of a step for every case."""
+
+    def steps(case: Case, data_dir: str | None) -> dict[str, Value]:
+        return {case.name: timed(make(case, precision), STEPS[case.batch], REPEATS)}
+
+    return Job(
+        label(name, precision), tuple(((case.name,), partial(steps, case)) for case in CASES)
+    )
+
+
+def of_trainings(precision: Precision) -> Job:
+    """Seconds and accuracies of the reference experiment."""
+
+    def whole(data_dir: str | None) -> dict[str, Value]:
+        times, found = reference_experiment(precision, data_dir, WHOLE_REPEATS)
+        return {EXPERIMENT: times, ACCURACY: found}
+
+    return Job(label("xpnet, fit", precision), (((EXPERIMENT, ACCURACY), whole),))
+
+
+def of_memory(case: Case) -> Job:
+    """The bytes that training takes, and that it may take."""
+    return Job(
+        f"{MEMORY}, {case.name}", (((MEMORY,), lambda data_dir: {MEMORY: list(memory(case))}),)
+    )
+
+
+def all_jobs() -> dict[str, Job]:
+    """In the order in which they are measured: what the targets need comes first."""
+    copy = Job("copy", (((BANDWIDTH,), lambda data_dir: {BANDWIDTH: bandwidth(REPEATS)}),))
+    jobs = [of_steps("xpnet, graph", *each) for each in _each(OURS["xpnet, graph"])]
+    jobs += [of_steps(PRODUCTS, *each) for each in _each((floor, IN_BITS))]
+    jobs += [copy, *(of_trainings(p) for p in (*IN_BITS, "fp16"))]
+    jobs += [of_memory(case) for case in (CASES[1], LARGE)]
+    for name, entry in (PEERS | {"xpnet, eager": OURS["xpnet, eager"]}).items():
+        jobs += [of_steps(name, *each) for each in _each(entry)]
+    return {job.row: job for job in jobs}
+
+
+def _each(entry: tuple[Maker, tuple[Precision, ...]]) -> Iterator[tuple[Maker, Precision]]:
+    make, precisions = entry
+    yield from ((make, precision) for precision in precisions)
+
+
+def lines(job: Job, data_dir: str | None) -> Iterator[Line]:
+    """The results of a job as they come; a sentence for what cannot be measured."""
+    for columns, measure in job.parts:
+        found: dict[str, Value]
+        try:
+            found = measure(data_dir)
+        except ImportError as error:
+            found = dict.fromkeys(columns, f"not installed ({error})")
+        except Exception as error:  # whatever fails is reported, and the others go on
+            found = dict.fromkeys(columns, f"failed ({type(error).__name__}: {first_line(error)})")
+        for column, value in found.items():
+            yield {"row": job.row, "column": column, "value": value}
+        give_back_if_possible()
+
+
+def first_line(error: Exception) -> str:
+    """What fits into a cell of a table."""
+    text = (str(error).splitlines() or [""])[0].replace("|", "/")
+    return text if len(text) <= 120 else text[:119] + "…"
+
+
+def give_back_if_possible() -> None:
+    """Free what the part before has left; a device that has failed may refuse."""
+    try:
+        give_back()
+    except Exception as error:  # the next part says what is wrong
+        print(f"memory was not given back: {error}", file=sys.stderr)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("name")
+    parser.add_argument("--data-dir")
+    arguments = parser.parse_args()
+    for line in lines(all_jobs()[arguments.name], arguments.data_dir):
+        print(json.dumps(line), flush=True)
+
+
+if __name__ == "__main__":
+    main()

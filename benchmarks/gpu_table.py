@@ -1,0 +1,225 @@
+"""The results of the GPU benchmark as Markdown: times, ratios, targets, accuracy and memory."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from benchmarks.gpu_cases import CASES, LARGE, Columns, bytes_beside_products
+from benchmarks.gpu_job import (
+    ACCURACY,
+    BANDWIDTH,
+    EXPERIMENT,
+    MEMORY,
+    PRODUCTS,
+    REPEATS,
+    WHOLE_REPEATS,
+    label,
+)
+from benchmarks.gpu_peers import IN_BITS, PEERS
+from benchmarks.table import cell, duration, row
+from xpnet.ops.reference import Precision
+
+WAITING = "not measured"
+OURS = "xpnet, graph"
+
+
+class Target(NamedTuple):
+    """What is wanted: a sentence, a number that is found or a reason, and a limit."""
+
+    what: str
+    find: Callable[[Columns], float | str]
+    limit: float
+    at_least: bool = False
+    seconds: bool = False
+
+
+def value(found: Columns, column: str, who: str) -> float | str:
+    """A median, or why there is none."""
+    numbers = found.get(column, {}).get(who, WAITING)
+    return numbers if isinstance(numbers, str) else statistics.median(numbers)
+
+
+def quotient(
+    a: float | str, b: float | str, names: tuple[str, str] = ("xpnet", "peers")
+) -> float | str:
+    """``a/b``, or why it cannot be known."""
+    for number, name in zip((a, b), names, strict=True):
+        if isinstance(number, str):
+            return f"{name}: {number}"
+    assert isinstance(a, float)
+    assert isinstance(b, float)
+    return a / b
+
+
+def fastest_peer(found: Columns, column: str, precision: Precision) -> tuple[float | str, str]:
+    """The least median of the other libraries at a precision, and whose it is."""
+    names = [label(name, precision) for name in PEERS]
+    medians = {name: value(found, column, name) for name in names}
+    numbers = {name: m for name, m in medians.items() if not isinstance(m, str)}
+    if not numbers:
+        return f"no other library was measured in {precision}", ""
+    best = min(numbers, key=lambda name: numbers[name])
+    return numbers[best], best
+
+
+def beside_peers(found: Columns, column: str, precision: Precision = "float32") -> float | str:
+    """The time of a captured step over that of the fastest peer."""
+    mine = value(found, column, label(OURS, precision))
+    return quotient(mine, fastest_peer(found, column, precision)[0])
+
+
+def products_share(found: Columns, column: str, precision: Precision) -> float | str:
+    """The rate of the matrix products in a step as a share of their rate alone."""
+    products = value(found, column, label(PRODUCTS, precision))
+    mine = value(found, column, label(OURS, precision))
+    return quotient(products, mine, ("the products", "xpnet"))
+
+
+def memory_share(found: Columns, column: str) -> float | str:
+    """The bytes of training over those allowed."""
+    pair = found.get(MEMORY, {}).get(f"{MEMORY}, {column}", WAITING)
+    return pair if isinstance(pair, str) else pair[0] / pair[1]
+
+
+SMALL, MIDDLE = CASES[0].name, CASES[1].name
+TARGETS = (
+    Target(f"step, {SMALL}", lambda f: value(f, SMALL, OURS), 25e-6, seconds=True),
+    Target(f"{SMALL}, to the fastest peer", lambda f: beside_peers(f, SMALL), 0.5),
+    Target(f"{MIDDLE}, to the fastest peer", lambda f: beside_peers(f, MIDDLE), 0.7),
+    Target(
+        f"{LARGE.name}, bf16, rate of the products to theirs alone",
+        lambda f: products_share(f, LARGE.name, "bf16"),
+        0.9,
+        at_least=True,
+    ),
+    Target(
+        f"{LARGE.name}, bf16, to the fastest peer",
+        lambda f: beside_peers(f, LARGE.name, "bf16"),
+        1.0,
+    ),
+    Target("reference experiment", lambda f: value(f, EXPERIMENT, "xpnet, fit"), 0.4, seconds=True),
+    *(
+        Target(f"memory, {case.name}, to θ, g, states, activations and 5 %", find, 1.0)
+        for case, find in (
+            (CASES[1], lambda f: memory_share(f, MIDDLE)),
+            (LARGE, lambda f: memory_share(f, LARGE.name)),
+        )
+    ),
+)
+
+
+def verdicts(found: Columns) -> str:
+    """A table of the targets: what was measured, the limit, met or not, or why not measured."""
+    lines = [row(["target", "measured", "wanted", ""]), row(["---", "---:", "---:", "---"])]
+    for target in TARGETS:
+        number, limit = target.find(found), target.limit
+        sign = "≥" if target.at_least else "≤"
+        wanted = f"{sign} {duration(limit) if target.seconds else format(limit, '.2f')}"
+        if isinstance(number, str):
+            lines.append(row([target.what, "–", wanted, number]))
+            continue
+        met = number >= limit if target.at_least else number <= limit
+        shown = duration(number) if target.seconds else f"{number:.2f}"
+        lines.append(row([target.what, shown, wanted, "met" if met else "**not met**"]))
+    return "\n".join(lines)
+
+
+def steps(found: Columns) -> str:
+    """A row for everyone, a column a case, then floors and ratios."""
+    names = [case.name for case in CASES]
+    whose = [who for name in names for who in found.get(name, {})]
+    lines = [row(["", *names]), row(["---", *["---:"] * len(names)])]
+    for who in dict.fromkeys(whose):
+        lines.append(row([who, *(_cell(found.get(name, {}).get(who, "–")) for name in names)]))
+    rest = [bytes_time(found, name) for name in names]
+    lines.append(row(["the other bytes over bandwidth", *map(_time, rest)]))
+    for precision in IN_BITS:
+        lines.append(row([label("**products + bytes**", precision), *_floors(found, precision)]))
+    for precision in IN_BITS:
+        ratios = (_ratio(found, name, precision) for name in names)
+        lines.append(row([label("**xpnet / fastest peer**", precision), *ratios]))
+    for precision in IN_BITS:
+        shares = (products_share(found, name, precision) for name in names)
+        texts = ("–" if isinstance(share, str) else f"{share:.2f}" for share in shares)
+        lines.append(row([label("**products / xpnet**", precision), *texts]))
+    return "\n".join(lines)
+
+
+def bytes_time(found: Columns, name: str) -> float | str:
+    """Seconds that the bytes beside the products take at the bandwidth of a copy."""
+    case = next(case for case in CASES if case.name == name)
+    rate = value(found, BANDWIDTH, "copy")
+    return rate if isinstance(rate, str) else bytes_beside_products(case) / rate
+
+
+def _floors(found: Columns, precision: Precision) -> list[str]:
+    texts = []
+    for case in CASES:
+        parts = value(found, case.name, label(PRODUCTS, precision)), bytes_time(found, case.name)
+        numbers = [part for part in parts if not isinstance(part, str)]
+        texts.append(duration(sum(numbers)) if len(numbers) == 2 else "–")
+    return texts
+
+
+def _ratio(found: Columns, column: str, precision: Precision) -> str:
+    number = beside_peers(found, column, precision)
+    if isinstance(number, str):
+        return "–"
+    return f"{number:.2f} ({fastest_peer(found, column, precision)[1]})"
+
+
+def _cell(numbers: list[float] | str) -> str:
+    return numbers if isinstance(numbers, str) else cell(numbers)
+
+
+def _time(number: float | str) -> str:
+    return number if isinstance(number, str) else duration(number)
+
+
+def trainings(found: Columns) -> str:
+    """The reference experiment by precision: seconds and accuracies."""
+    lines = [row(["", EXPERIMENT, ACCURACY]), row(["---", "---:", "---:"])]
+    for who in dict.fromkeys([*found.get(EXPERIMENT, {}), *found.get(ACCURACY, {})]):
+        accuracies = found.get(ACCURACY, {}).get(who, WAITING)
+        if not isinstance(accuracies, str):
+            accuracies = ", ".join(f"{number:.4f}" for number in accuracies)
+        lines.append(row([who, _cell(found.get(EXPERIMENT, {}).get(who, WAITING)), accuracies]))
+    return "\n".join(lines)
+
+
+def memories(found: Columns) -> str:
+    """The bytes of training beside those allowed."""
+    lines = [row(["", "taken", "allowed"]), row(["---", "---:", "---:"])]
+    for who, pair in found.get(MEMORY, {}).items():
+        texts = [pair, "–"] if isinstance(pair, str) else [f"{n / 2**20:.1f} MiB" for n in pair]
+        lines.append(row([who, *texts]))
+    return "\n".join(lines)
+
+
+def document(machine: Mapping[str, Any], found: Columns) -> str:
+    """Everything, with what it was measured on and how."""
+    packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
+    rate = value(found, BANDWIDTH, "copy")
+    copy = f"Bandwidth of a copy: {rate if isinstance(rate, str) else f'{rate / 1e9:.0f} GB/s'}."
+    return "\n\n".join(
+        [
+            f"{machine['date']}, {machine['gpu']}, driver {machine['driver']}, CUDA "
+            f"{machine['cuda']}, {packages}",
+            verdicts(found),
+            f"A training step with Adam, in float32 unless said: the median of {REPEATS} runs "
+            "after one to warm up, each on fresh random data that lie on the device, in brackets "
+            "the least and the most. Events of the device time them; JAX, which has none, is timed "
+            "by the host, which waits before and after. A row is a process of its own. The floor "
+            "is a step's products through cuBLAS and its other bytes at the speed of a copy. "
+            f"{copy}",
+            steps(found),
+            f"784-200-10 by `fit`, batches of 64, from bytes in the host's memory: the median of "
+            f"{WHOLE_REPEATS} after one to warm up; the accuracies are one a seed.",
+            trainings(found),
+            "Memory that training takes beside its data, after a smaller batch has warmed up.",
+            memories(found),
+            "",
+        ]
+    )

@@ -1,0 +1,399 @@
+"""Rows that stay on the host reach the device in order, beside the computing, and unchanged."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from fake_device import DeviceArray, FakeBackend, FakeCapture, fake_backend, fake_operations
+from simulated_copies import POLICIES, ComputingHost, SimulatedCopies
+
+import xpnet
+from xpnet import MLP, CrossEntropy
+from xpnet.backend import get_backend
+from xpnet.data.mapped import RowReader
+from xpnet.ops import select
+from xpnet.training import graph, rows, streaming
+from xpnet.training.streaming import SLOTS, Feed, stays_on_host
+
+
+def threads():
+    return [thread for thread in threading.enumerate() if thread is not threading.main_thread()]
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left():
+    before = threads()
+    yield
+    assert threads() == before
+
+
+def feed_of(X, device):
+    return Feed(lambda part, out: out.__setitem__(..., X[part]), X.shape[1], X.dtype, device)
+
+
+def taken(feed, device, parts):
+    """What steps read of the batches, in the order in which they are computed."""
+    found = []
+    for batch in feed.batches(parts):
+        device.compute(lambda batch=batch: found.append(np.array(batch)))
+    device.drain("computing")
+    return found
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_every_step_reads_its_batch(policy, rng):
+    """Two epochs of other orders, with short last batches, and larger ones in between."""
+    X, device = rng.integers(0, 99, (50, 3)).astype("uint8"), SimulatedCopies(POLICIES[policy])
+    feed = feed_of(X, device)
+    for size in (7, 4, 16):
+        order = rng.permutation(50)
+        parts = [order[start : start + size] for start in range(0, 50, size)]
+        for batch, part in zip(taken(feed, device, parts), parts, strict=True):
+            np.testing.assert_array_equal(batch, X[part])
+    slices = [slice(start, min(start + 8, 50)) for start in range(0, 50, 8)]
+    np.testing.assert_array_equal(np.concatenate(taken(feed, device, slices)), X)
+    assert set(device.sources) == {"uint8"}
+    assert device.rooms == 2 * SLOTS  # for 7 rows and for 16
+
+
+def test_copies_are_queued_before_a_step_is_waited_for(rng):
+    """No step runs here, since nobody waits for one: the next copies are queued all the same."""
+    X, device, done, queued = rng.normal(size=(60, 2)), SimulatedCopies(), [], 0
+    batches = feed_of(X, device).batches([slice(i, i + 1) for i in range(60)])
+    for step in range(60):
+        next(batches)
+        device.compute(lambda step=step: done.append(step))
+        while queued < min(step + SLOTS, 60):
+            queued += device.queued.get(timeout=60)
+        assert len(done) <= max(step - SLOTS + 1, 0)
+    batches.close()
+    assert set(device.waited) == {"copies"}
+
+
+@pytest.mark.parametrize("n_taken", [0, 1, 5])
+def test_batches_that_are_not_all_taken(n_taken, rng):
+    X, device = rng.normal(size=(60, 2)), SimulatedCopies()
+    feed = feed_of(X, device)
+    batches = feed.batches([slice(i, i + 1) for i in range(60)])
+    found = []
+    for _ in range(n_taken):
+        batch = next(batches)
+        device.compute(lambda batch=batch: found.append(np.array(batch)))
+    batches.close()
+    assert not device.queues["copies"]  # nobody writes into memory that is given back
+    assert len(device.sources) <= n_taken + SLOTS
+    # The steps that were queued still read what was theirs, after another epoch's copies.
+    again = taken(feed, device, [slice(i, i + 1) for i in range(59, -1, -1)])
+    np.testing.assert_array_equal(np.concatenate(again), X[::-1])
+    np.testing.assert_array_equal(np.reshape(found, (-1, 2)), X[:n_taken])
+
+
+def test_two_iterations_at_once_have_memory_of_their_own(rng):
+    X, device = rng.normal(size=(9, 2)), ComputingHost()
+    feed, parts = feed_of(X, device), [slice(i, i + 1) for i in range(9)]
+    for i, (a, b) in enumerate(zip(feed.batches(parts), feed.batches(parts[::-1]), strict=True)):
+        np.testing.assert_array_equal(np.concatenate([a, b]), X[[i, 8 - i]])
+
+
+def test_an_error_of_the_thread_is_raised(rng):
+    device, X = SimulatedCopies(), rng.normal(size=(9, 2))
+
+    def fill(part, out):
+        if part.start == 5:
+            raise OSError("the disk is gone")
+        out[...] = X[part]
+
+    batches = Feed(fill, 2, X.dtype, device).batches([slice(i, i + 1) for i in range(9)])
+    for _ in range(5):
+        next(batches)
+    with pytest.raises(OSError, match="the disk is gone"):
+        next(batches)
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="no signals to a thread here")
+def test_control_c_while_a_batch_is_awaited(rng):
+    X, main = rng.normal(size=(9, 2)), threading.main_thread()
+
+    def fill(part, out):
+        if part.start == 5:
+            signal.pthread_kill(main.ident, signal.SIGINT)
+        out[...] = X[part]
+
+    feed = Feed(fill, 2, X.dtype, ComputingHost())
+    with pytest.raises(KeyboardInterrupt):
+        list(feed.batches([slice(i, i + 1) for i in range(9)]))
+    assert not threads()
+
+
+def test_no_parts_are_no_batches():
+    assert list(feed_of(np.zeros((3, 2)), SimulatedCopies()).batches([])) == []
+
+
+# Training
+
+
+@pytest.fixture
+def device(monkeypatch):
+    """The fake device with simulated copies in the place of CUDA."""
+    monkeypatch.setitem(select._chosen, DeviceArray, fake_operations(kernels=False))
+    monkeypatch.setattr(graph, "why_not_captured", lambda backend, rows: "")
+    monkeypatch.setattr(graph, "CudaCapture", FakeCapture)
+    made = []
+
+    def copies():
+        made.append(ComputingHost())
+        return made[-1]
+
+    monkeypatch.setattr(rows, "CudaCopies", copies)
+    return made
+
+
+def mapped(X, path):
+    X.tofile(path)
+    return np.memmap(path, X.dtype, "r", shape=X.shape)
+
+
+SOURCES = {
+    "mapped floats": lambda X, path: mapped(X.astype("float32"), path),
+    "mapped bytes": lambda X, path: mapped(X.astype("uint8"), path),
+    "mapped float64": mapped,
+    "mapped in the other order of bytes": lambda X, path: mapped(X.astype(">f4"), path),
+    "mapped backwards": lambda X, path: mapped(X.astype("float32"), path)[::-1],
+    "too large": lambda X, path: X.astype("float32"),
+    "too large, columns first": lambda X, path: np.asfortranarray(X.astype("float32")),
+    "too large, bytes": lambda X, path: X.astype("uint8"),
+}
+SETTINGS = {
+    "plain": {},
+    "in order": {"shuffle": False},
+    "no short batch": {"drop_last": True},
+    "one batch": {"batch_size": 200},
+    "weights": {"sample_weight": np.linspace(0.1, 2, 70), "class_weight": [1.0, 2.0, 3.0]},
+    "metrics": {"metrics": [xpnet.metrics.accuracy]},
+    "schedule, clip and penalty": {
+        "schedule": xpnet.schedules.Cosine(),
+        "clip": xpnet.ClipByNorm(0.1),
+        "l2": 0.1,
+    },
+    "an average": {
+        "optimizer": xpnet.Averaged(xpnet.SGD(0.1)),
+        "callbacks": [xpnet.UseAverage()],
+    },
+}
+
+
+def trained(X, y, **settings):
+    """θ, statistics and what was reported, on the fake device."""
+    arguments = {"loss": CrossEntropy(), "optimizer": xpnet.Adam(0.01), "epochs": 2}
+    arguments |= {"batch_size": 16, "progress": False} | settings
+    scaling = xpnet.MinMax.fit(np.asarray(X, "float64"), to=(-1, 1))
+    network = {"batch_norm": True, "dropout": 0.2, "preprocessing": scaling}
+    model = MLP(4, [6, 5], 3, backend=fake_backend("float32"), **network)
+    history = model.fit(X, y, **arguments)
+    columns = {name: column for name, column in history.columns.items() if name != "seconds"}
+    return np.array(model.theta), np.array(model.statistics), columns, history.engine
+
+
+def assert_streams_the_same(device, source, engine, path, monkeypatch, rng, **settings):
+    """Train on rows that stay on the host and on the same rows on the device."""
+    values, y = rng.integers(0, 250, (70, 4)).astype("float64"), rng.integers(0, 3, 70)
+    X = SOURCES[source](values, path)
+    expected = trained(np.array(X, X.dtype.newbyteorder("=")), y, engine=engine, **settings)
+    assert device == []
+    monkeypatch.setattr(FakeBackend, "free_bytes", 0.0, raising=False)
+    actual = trained(X, y, engine=engine, **settings)
+    assert {name for each in device for name in each.sources} == {X.dtype.name}
+    for ours, theirs in zip(actual[:2], expected[:2], strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert actual[2:] == expected[2:]
+
+
+@pytest.mark.parametrize("engine", ["eager", "graph"])
+@pytest.mark.parametrize("source", SOURCES)
+def test_the_numbers_are_those_of_rows_on_the_device(
+    source, engine, device, tmp_path, monkeypatch, rng
+):
+    assert_streams_the_same(device, source, engine, tmp_path / "X", monkeypatch, rng)
+
+
+@pytest.mark.parametrize("engine", ["eager", "graph"])
+@pytest.mark.parametrize("name", SETTINGS)
+def test_with_what_composes_around_a_step(name, engine, device, tmp_path, monkeypatch, rng):
+    how = SETTINGS[name]
+    assert_streams_the_same(device, "mapped bytes", engine, tmp_path / "X", monkeypatch, rng, **how)
+
+
+@pytest.mark.parametrize("engine", ["eager", "graph"])
+def test_with_a_share_to_validate_on(engine, device, tmp_path, monkeypatch, rng):
+    how = {"validation": 0.2, "metrics": [xpnet.metrics.accuracy]}
+    assert_streams_the_same(device, "too large", engine, tmp_path / "X", monkeypatch, rng, **how)
+
+
+@pytest.mark.parametrize("engine", ["eager", "graph"])
+def test_with_other_rows_to_validate_on(engine, device, tmp_path, monkeypatch, rng):
+    X = mapped(rng.normal(size=(20, 4)).astype("float32"), tmp_path / "V")
+    how = {"validation": (X, rng.integers(0, 3, 20))}
+    assert_streams_the_same(
+        device, "mapped floats", engine, tmp_path / "X", monkeypatch, rng, **how
+    )
+
+
+@pytest.mark.parametrize("engine", ["eager", "graph"])
+def test_an_interrupted_training_ends_its_thread(engine, device, tmp_path, monkeypatch, rng):
+    steps = []
+
+    def interrupt(*_):
+        steps.append(1)
+        if len(steps) == 3:
+            raise KeyboardInterrupt
+
+    class Interrupted(FakeCapture):
+        def capture(self, step):
+            return interrupt
+
+    monkeypatch.setattr(graph, "CudaCapture", Interrupted)
+    X = SOURCES["mapped floats"](rng.normal(size=(70, 4)), tmp_path / "X")
+    how = {"clip": SimpleNamespace(apply=interrupt)} if engine == "eager" else {}
+    with pytest.raises(KeyboardInterrupt):
+        trained(X, np.zeros(70, "int64"), engine=engine, **how)
+    assert not threads()
+    assert len(device[0].sources) <= 3 + SLOTS
+
+
+@pytest.mark.parametrize("engine", ["eager", "graph"])
+def test_a_file_that_becomes_shorter_is_told(engine, device, tmp_path, monkeypatch, rng):
+    path = tmp_path / "X"
+    X = SOURCES["mapped floats"](rng.normal(size=(70, 4)), path)
+    take, calls = RowReader.take_into, []
+
+    def shorter(reader, part, out):
+        calls.append(part)
+        if len(calls) == 8:  # the sixth batch of training: the file was looked at before
+            path.write_bytes(b"")
+        take(reader, part, out)
+
+    monkeypatch.setattr(RowReader, "take_into", shorter)
+    with pytest.raises(OSError, match="became shorter while it was read"):
+        trained(X, np.zeros(70, "int64"), engine=engine)
+    assert not threads()
+
+
+# What stays on the host
+
+
+@pytest.mark.parametrize(
+    ("free", "dtype", "kept", "stays"),
+    [
+        (1600, "float64", "float64", False),  # 800 bytes are half of them
+        (1599, "float64", "float64", True),
+        (800, "float64", "float32", False),  # 400 bytes, as it will lie on the device
+        (799, "float64", "float32", True),
+        (200, "uint8", "uint8", False),
+        (199, "uint8", "uint8", True),
+    ],
+)
+def test_half_of_the_free_memory_may_be_taken(free, dtype, kept, stays, monkeypatch):
+    monkeypatch.setattr(FakeBackend, "free_bytes", free, raising=False)
+    assert stays_on_host(fake_backend("float32"), np.zeros((20, 5), dtype), kept) is stays
+
+
+def test_what_is_on_the_device_or_computed_on_by_the_host_is_not_copied(monkeypatch, tmp_path):
+    monkeypatch.setattr(FakeBackend, "free_bytes", 0, raising=False)
+    backend, X = fake_backend("float32"), np.zeros((20, 5), "float32")
+    assert streaming.streams(backend, X)
+    assert not stays_on_host(backend, backend.asarray(X), "float32")
+    for name in ("numpy", "array_api_strict"):
+        host = get_backend(name)
+        assert not stays_on_host(host, X, "float32")
+        assert not streaming.streams(host, mapped(X, tmp_path / "X"))
+        assert stays_on_host(host, mapped(X, tmp_path / "X"), "float32")
+        assert host.free_bytes == np.inf
+
+
+# CuPy
+
+
+class Recorder:
+    """A stand-in of CuPy that writes down what it was asked for."""
+
+    def __init__(self):
+        self.calls, recorder = [], self
+
+        class Stream:
+            def __init__(self, name="copies", non_blocking=None):
+                self.name = name
+
+            def __getattr__(self, method):
+                return lambda *arguments: recorder.add(self.name, method, *arguments)
+
+        class Event:
+            def __init__(self, block, disable_timing):
+                assert block
+                assert disable_timing
+                assert recorder.calls[-1] == ("device", "entered")
+
+            def synchronize(self):
+                recorder.add("event", "synchronize")
+
+        class Device:
+            mem_info = (1000, 5000)
+
+            def __enter__(self):
+                recorder.add("device", "entered")
+
+            def __exit__(self, *error):
+                recorder.add("device", "left")
+
+        class Array:
+            def __init__(self, shape, dtype):
+                self.nbytes = int(np.prod(shape)) * np.dtype(dtype).itemsize
+
+            def set(self, source, stream):
+                recorder.add("array", "set", source.shape, stream.name)
+
+        self.empty = Array
+        self.cuda = SimpleNamespace(
+            Stream=Stream,
+            Event=Event,
+            Device=Device,
+            alloc_pinned_memory=bytearray,
+            get_current_stream=lambda: Stream("computing"),
+        )
+        self.get_default_memory_pool = lambda: SimpleNamespace(free_bytes=lambda: 234)
+
+    def add(self, who, what, *arguments):
+        self.calls.append((who, what, *(a for a in arguments if isinstance(a, str | tuple))))
+        return arguments[0] if arguments else None
+
+
+def test_what_cupy_is_asked_for(monkeypatch):
+    cupy = Recorder()
+    monkeypatch.setitem(sys.modules, "cupy", cupy)
+    copies = streaming.CudaCopies()
+    host, target = copies.room((3, 2), np.dtype("uint8"))
+    assert (host.shape, host.dtype, target.nbytes) == ((3, 2), np.dtype("uint8"), 6)
+    copied = copies.copy(host, target, copies.computed())
+    copies.compute_after(copied)
+    copies.wait(copied)
+    copies.finish()
+    inside = [("device", "entered"), ("copies", "record"), ("device", "left")]
+    assert cupy.calls == [
+        *(("device", "entered"), ("computing", "record"), ("device", "left")),
+        ("copies", "wait_event"),
+        ("array", "set", (3, 2), "copies"),
+        *inside,
+        ("computing", "wait_event"),
+        ("event", "synchronize"),
+        ("copies", "synchronize"),
+    ]
+
+
+def test_the_free_memory_is_the_drivers_and_the_pools(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cupy", Recorder())
+    backend = xpnet.backend.Backend("cupy", np, None, np.float32, "float32")
+    assert backend.free_bytes == 1234
