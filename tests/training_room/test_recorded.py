@@ -222,6 +222,19 @@ def test_a_step_by_hand(task):
     np.testing.assert_allclose(step(X[:16], y[:16]), expected, **NEAR["float64"])
 
 
+def test_compiled_code_lives_as_long_as_a_program(task):
+    """A program knows it by its address alone, which no collector of garbage sees."""
+    step = TrainingStep(MLP(N_IN, [7], 3), CrossEntropy(), Adam())
+    step(*task)
+    (known,) = step._step._passes.values()
+    calls = [*known.program._calls, *step._step._update._calls]
+    assert len(calls) > 8
+    for call in calls:
+        (result,) = call.entry.function.overloads.values()
+        owned = result.library.get_pointer_to_function(result.fndesc.llvm_func_name)
+        assert call.entry.address == owned
+
+
 def test_batches_of_ever_other_sizes_are_not_all_written_down(monkeypatch, task):
     monkeypatch.setattr(recorded, "MOST_KINDS", 3)
     models = [MLP(N_IN, [6], 3, dropout=0.5, dtype="float64") for _ in range(2)]

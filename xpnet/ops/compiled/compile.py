@@ -55,6 +55,26 @@ class Given(NamedTuple):
     ndim: int
 
 
+class Entry(NamedTuple):
+    """A compiled function of the address of its packed arguments.
+
+    Attributes:
+        address: where its code begins, which it does in the compiler's own convention.
+        function: what owns the code: it is gone with its owner.
+    """
+
+    address: int
+    function: Any
+
+    @classmethod
+    def of(cls, call: Loop, reorder: bool = False) -> Entry:
+        """``call`` compiled."""
+        function: Any = compile_now(call, (types.intp,), reorder)
+        (result,) = function.overloads.values()
+        name = result.fndesc.llvm_func_name
+        return cls(result.library.get_pointer_to_function(name), function)
+
+
 @dataclass(frozen=True, eq=False)
 class Source:
     """A loop before it is compiled.
@@ -73,8 +93,8 @@ class Source:
         """The loop as a function that Python calls."""
         return compile_now(self.function, self.kinds, self.reorder)
 
-    def entry(self) -> int:
-        """The address of the loop as a function of the address of its packed arguments."""
+    def entry(self) -> Entry:
+        """The loop as a function of the address of its packed arguments."""
         function, kinds = register_jitable(self.function), types.Tuple(self.kinds)
 
         def call(block: Any) -> int:
@@ -82,7 +102,7 @@ class Source:
             return 0
 
         call.__qualname__ = f"{self.function.__qualname__}-packed"
-        return address_of(compile_now(call, (types.intp,), self.reorder))
+        return Entry.of(call, self.reorder)
 
 
 def compile_now(function: Loop, kinds: tuple[Any, ...], reorder: bool = False) -> Loop:
@@ -129,13 +149,6 @@ def numbers(dtype: Any, count: int) -> Any:
     return types.UniTuple(numba.from_dtype(np.dtype(dtype)), count)
 
 
-def address_of(function: Any) -> int:
-    """Where a compiled function of one address begins, in the compiler's own convention."""
-    (result,) = function.overloads.values()
-    address: int = result.library.get_pointer_to_function(result.fndesc.llvm_func_name)
-    return address
-
-
 @cache
 def source_of(make: Callable[..., Source], *of: Any) -> Source:
     """The source that ``make`` makes.
@@ -162,8 +175,8 @@ def loop_of(*which: Any) -> Loop:
 
 
 @cache
-def entry_of(*which: Any) -> int:
-    """The address of the loop's entry, compiled when it is first asked for.
+def entry_of(*which: Any) -> Entry:
+    """The loop's entry, compiled when it is first asked for.
 
     Raises:
         TypeError: where there is none.

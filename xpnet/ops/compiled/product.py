@@ -15,7 +15,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from xpnet.backend import Array
-from xpnet.ops.compiled.compile import FINGERPRINT, address_of, compile_now
+from xpnet.ops.compiled.compile import FINGERPRINT, Entry
 from xpnet.ops.compiled.packing import WORD, place_of
 
 NAMES = (
@@ -55,8 +55,8 @@ def blas_of(dtype: Any) -> Blas | None:
 
 
 @cache
-def product_of(dtype: Any) -> int:
-    """The address of the product as an entry of a program; its block is `packed_product`.
+def product_of(dtype: Any) -> Entry:
+    """The product as an entry of a program; its block is `packed_product`.
 
     Raises:
         TypeError: where there is none.
@@ -71,7 +71,7 @@ def product_of(dtype: Any) -> int:
         return 0
 
     call.__qualname__ = f"product-{FINGERPRINT:08x}"
-    return address_of(compile_now(call, (types.intp,)))
+    return Entry.of(call)
 
 
 def packed_product(a: Array, b: Array, out: Array) -> list[list[int]]:

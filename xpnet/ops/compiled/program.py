@@ -17,7 +17,15 @@ from numba.np.numpy_support import as_dtype
 
 from xpnet.backend import HostArray
 from xpnet.ops.compiled import rows
-from xpnet.ops.compiled.compile import FINGERPRINT, Loop, Which, compile_now, entry_of, source_of
+from xpnet.ops.compiled.compile import (
+    FINGERPRINT,
+    Entry,
+    Loop,
+    Which,
+    compile_now,
+    entry_of,
+    source_of,
+)
 from xpnet.ops.compiled.operations import CompiledOperations
 from xpnet.ops.compiled.packing import PLACE, called, packed, place_of, quick_place_of
 from xpnet.ops.compiled.product import PLACES, packed_product, product_of
@@ -30,20 +38,20 @@ class Call(NamedTuple):
     """A compiled function and its packed arguments.
 
     Attributes:
-        entry: the address of the function.
+        entry: the function.
         block: the words of its arguments.
         arrays: which of the words are addresses of arrays.
         kept: what has to live as long as the words.
     """
 
-    entry: int
+    entry: Entry
     block: HostArray
     arrays: list[int]
     kept: list[HostArray]
 
     def row(self) -> list[int]:
         """The call in the table of a replay."""
-        return [self.entry, place_of(self.block)]
+        return [self.entry.address, place_of(self.block)]
 
 
 class Program:
