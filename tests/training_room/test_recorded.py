@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import tracemalloc
 
 import numpy as np
@@ -11,11 +12,11 @@ from test_graph import AROUND, NETWORKS, OPTIMIZERS
 import xpnet
 from xpnet import MLP, Adam, ArgumentError, ClipByNorm, CrossEntropy, Dense, TrainingStep
 from xpnet.losses import MSE, Huber
-from xpnet.ops import why_not_recorded
+from xpnet.ops.select import why_not_compiled
 from xpnet.training import recorded
 
-if why_not_recorded(np.zeros(1)):
-    pytest.skip(f"nothing is compiled: {why_not_recorded(np.zeros(1))}", allow_module_level=True)
+if why_not_compiled():
+    pytest.skip(f"nothing is compiled: {why_not_compiled()}", allow_module_level=True)
 
 from xpnet.ops.compiled import direct, product, program, threads
 
@@ -167,8 +168,10 @@ def built(layer, dtype="float64"):
         (Looks, xpnet.Nadam()),
     ],
 )
-def test_what_cannot_be_recorded_is_taken_plainly(layer, optimizer, task):
+def test_what_cannot_be_recorded_is_taken_plainly(layer, optimizer, task, monkeypatch):
     """From the first step on, with nothing done twice: no mask, no step of the state."""
+    monkeypatch.setattr(type(optimizer), "__module__", "xpnet.optimizers")
+    monkeypatch.setattr(layer, "__module__", "xpnet.layers")  # as if they were not a user's own
     settings = {"loss": CrossEntropy(), "epochs": 3, "batch_size": 16, "progress": False, "rng": 5}
     models = [built(layer) for _ in range(2)]
     histories = [
@@ -180,6 +183,49 @@ def test_what_cannot_be_recorded_is_taken_plainly(layer, optimizer, task):
     assert histories[1]["loss"] == histories[0]["loss"]
     with pytest.raises(ArgumentError, match=r"here; got 'graph'\. a step could not be recorded"):
         built(layer).fit(*task, optimizer=optimizer, engine="graph", **settings)
+
+
+class Noisy(Dense):
+    """A layer that draws: in a replay its numbers would ever be the same."""
+
+    def forward(self, p, x, ctx):
+        return super().forward(p, x + DRAWS.normal(size=x.shape), ctx)
+
+
+class Bent(xpnet.Tanh):
+    """An activation of a user's."""
+
+
+class OwnLoss(CrossEntropy):
+    """A loss of a user's."""
+
+
+DRAWS = np.random.default_rng(0)
+OWN = {
+    "layers.1 is or has a Noisy": {"layer": Noisy},
+    "layers.1 is or has a Bent": {"layer": lambda n, _: Dense(n, Bent())},
+    "the loss is or has a OwnLoss": {"loss": OwnLoss()},
+    "the optimizer is or has a SometimesLooks": {"optimizer": SometimesLooks()},
+}
+
+
+@pytest.mark.parametrize("reason", OWN)
+def test_what_a_user_wrote_is_recorded_only_if_asked_for(reason, task):
+    settings = {"layer": Dense, "loss": CrossEntropy(), "optimizer": Adam()} | OWN[reason]
+    model = built(settings.pop("layer"))
+    history = model.fit(*task, epochs=1, progress=False, **settings)
+    assert history.engine.startswith(
+        f"eager: {reason}, which is not xpnet's: numbers that it draws"
+    )
+    assert TrainingStep(model, settings["loss"], settings["optimizer"]).engine == history.engine
+
+
+def test_programs_are_not_copied(task):
+    """The copy would train the model of the other."""
+    step = TrainingStep(MLP(N_IN, [6], 3), CrossEntropy(), Adam())
+    step(*task)
+    with pytest.raises(TypeError, match="copy the model and make a new"):
+        copy.deepcopy(step)
 
 
 def test_loss_that_is_not_finite_names_what_the_plain_step_names(task):

@@ -47,14 +47,6 @@ def why_not_compiled() -> str:
     return ""
 
 
-def why_not_recorded(array: Array) -> str:
-    """Why steps on ``array`` cannot be written down as compiled calls; empty if they can."""
-    if not isinstance(array, np.ndarray):
-        return "steps are recorded on NumPy alone"
-    ops = operations_for(array)
-    return ops.reason if isinstance(ops, HostOperations) else ""
-
-
 def new_recorder() -> Any:
     """What writes down the work on NumPy arrays; see `xpnet.ops.compiled.program.Recorder`."""
     # By name, as in `_choose`: it is for those who have Numba.

@@ -9,12 +9,11 @@ from xpnet.backend import Array
 from xpnet.data.preprocessing import MinMax, Standardize
 from xpnet.errors import ArgumentError, require_number
 from xpnet.losses import Loss
-from xpnet.ops import why_not_recorded
 from xpnet.optimizers import Optimizer, Penalty
 from xpnet.training.graph import Engine
 from xpnet.training.loop import Settings
 from xpnet.training.raw import batch_of
-from xpnet.training.recorded import RecordedStep
+from xpnet.training.recorded import RecordedStep, why_not_recorded
 from xpnet.training.stepping import Clip, PlainStep, Steppable
 
 
@@ -45,7 +44,8 @@ class TrainingStep:
         l1: the rate of ``Σ|w|`` over the weights, at least 0.
         l2: the rate of ``½Σw²`` over the weights, at least 0.
         engine: ``"graph"`` replays, ``"eager"`` takes each step by itself; ``None``: graph where it
-            can be.
+            can be and every layer is xpnet's own. What a layer of yours draws or counts itself,
+            besides its arguments, would be the same in every replay.
 
     Attributes:
         state: the optimizer's state, as `save_state` takes it.
@@ -124,7 +124,7 @@ class TrainingStep:
     def _taken(self, engine: Engine | None) -> RecordedStep | PlainStep:
         """What takes the steps."""
         model, how, required = self._model, self._how, engine == "graph"
-        reason = why_not_recorded(model.theta)
+        reason = why_not_recorded(model, how, required)
         if engine != "eager" and not reason:
             return RecordedStep(model, how, self.state, required)
         if required:

@@ -20,9 +20,9 @@ import numpy as np
 
 from xpnet.backend import Array, Backend, HostArray, to_numpy
 from xpnet.errors import ArgumentError, FallbackWarning
-from xpnet.ops import operations_for, why_not_recorded
+from xpnet.ops import operations_for
 from xpnet.optimizers import OptimizerState
-from xpnet.training.recorded import RecordedStep
+from xpnet.training.recorded import RecordedStep, why_not_recorded
 from xpnet.training.rows import Rows, spans
 from xpnet.training.stepping import How, PlainStep, Steppable, update_gradient
 
@@ -277,7 +277,7 @@ def engine_for(
                 message = f"{reason}; training goes on with engine='eager'"
                 warnings.warn(message, FallbackWarning, stacklevel=4)
     elif model.backend.name == "numpy":
-        reason = why_not_recorded(model.theta)
+        reason = why_not_recorded(model, how, required)
         if not reason:
             return RecordedStep(model, how, state, required), "graph"
     if required:

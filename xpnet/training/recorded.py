@@ -10,13 +10,32 @@ import numpy as np
 
 from xpnet.backend import Array, HostArray, copied
 from xpnet.errors import ArgumentError
-from xpnet.ops import new_recorder
+from xpnet.ops import new_recorder, operations_for
 from xpnet.optimizers import OptimizerState
 from xpnet.training.step import Gradient
 from xpnet.training.stepping import How, PlainStep, Steppable, update_gradient
 
 MOST_KINDS = 32
 """How many kinds of batches are written down; where their size is ever another, it never pays."""
+
+
+def why_not_recorded(model: Steppable, how: How, asked_for: bool) -> str:
+    """Why the steps of a training are not recorded; empty if they are."""
+    if model.backend.name != "numpy":
+        return "steps are recorded on NumPy alone"
+    reason: str = getattr(operations_for(model.theta), "reason", "")
+    if reason or asked_for:
+        return reason
+    layers = {f"layers.{i}": layer for i, layer in enumerate(model.network.layers)}
+    parts = layers | {"the loss": how.loss, "the optimizer": how.optimizer, "clip": how.clip}
+    for name, part in parts.items():
+        for own in (part, getattr(part, "activation", None), getattr(part, "function", None)):
+            if own is not None and not type(own).__module__.startswith("xpnet."):
+                return (
+                    f"{name} is or has a {type(own).__name__}, which is not xpnet's: numbers that "
+                    "it draws or counts itself would stay what they are at the first step"
+                )
+    return ""
 
 
 class RecordedStep:
@@ -49,6 +68,12 @@ class RecordedStep:
         self._gradient = Gradient(model.network, _Memory(trace, model.theta.dtype), *vectors)
         self._keys = np.zeros(len(model.network.layers), np.int64)
         self._gradient.read_keys(_each(trace, self._keys))
+
+    def __reduce__(self) -> Any:
+        raise TypeError(
+            "a recorded step cannot be copied, for it belongs to the memory of its model; copy the "
+            "model and make a new TrainingStep"
+        )
 
     def gradient(self, X: Array, y: Array, weight: Array | None) -> Array:
         """Fill the model's gradient and return the loss."""
@@ -196,7 +221,7 @@ class _Input:
 
     def take(self, array: Array) -> None:
         """Let the program read ``array``, of its shape and type, from now on."""
-        if self._places is None or not array.flags.c_contiguous:
+        if self._places is None or not (array.flags.c_contiguous and array.flags.aligned):
             self._own[...] = array
             array = self._own
         self.now = array

@@ -221,7 +221,7 @@ def _call(which: Which, arguments: Sequence[Any]) -> Call:
 
 def _fits(kind: Any, array: Any) -> bool:
     alike = isinstance(array, np.ndarray) and array.dtype == as_dtype(kind.dtype)
-    return alike and array.ndim == kind.ndim and array.flags.c_contiguous
+    return alike and array.ndim == kind.ndim and array.flags.c_contiguous and array.flags.aligned
 
 
 def _cell(kind: Any, value: Any) -> HostArray:
