@@ -21,7 +21,7 @@ from benchmarks.gpu_cases import N_BATCHES
 from benchmarks.gpu_device import Contestant, clock_of_host
 from xpnet import Adam, CrossEntropy
 from xpnet.ops.reference import Precision
-from xpnet.training.graph import engine_for
+from xpnet.training.graph import CapturedSteps, engine_for
 from xpnet.training.loop import Settings
 from xpnet.training.raw import rows_of
 
@@ -51,8 +51,8 @@ def xpnet_graph(case: Case, precision: Precision) -> Contestant:
     how = Settings(CrossEntropy(), Adam(), batch_size=case.batch, engine="graph")
     state = how.optimizer.init(model.theta, model.layout)
     model.gradient.multiply_in(precision)
-    captured, _ = engine_for(model, rows_of(model, X, y, None), how, state)
-    assert captured is not None
+    captured = engine_for(model, rows_of(model, X, y, None), how, state)
+    assert isinstance(captured, CapturedSteps)
     rng, lrs = np.random.default_rng(0), [how.optimizer.lr] * captured.n_steps
 
     def queue(steps: int) -> None:

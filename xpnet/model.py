@@ -32,7 +32,6 @@ from xpnet.training.full_batch import (
     refuse_mini_batch_arguments,
     train_full_batch,
 )
-from xpnet.training.graph import Engine
 from xpnet.training.history import History
 from xpnet.training.loop import Metric, Settings, check_batches, evaluate, train
 from xpnet.training.objective import CHUNK, NetworkObjective
@@ -45,7 +44,7 @@ from xpnet.training.raw import (
     vector,
 )
 from xpnet.training.step import Evaluation, Gradient
-from xpnet.training.stepping import Clip
+from xpnet.training.stepping import Clip, Engine
 from xpnet.training.targets import encode_targets, row_weights
 
 VECTORS = ("_theta", "_grad", "_statistics")

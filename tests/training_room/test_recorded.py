@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import copy
 import tracemalloc
+import weakref
+from functools import partial
 
 import numpy as np
 import pytest
 from test_graph import AROUND, NETWORKS, OPTIMIZERS
+from test_graph_parts import ACTIVATIONS, LOSSES, targets
 
 import xpnet
 from xpnet import MLP, Adam, ArgumentError, ClipByNorm, CrossEntropy, Dense, TrainingStep
-from xpnet.losses import MSE, Huber
 from xpnet.ops.select import why_not_compiled
 from xpnet.training import recorded
 
@@ -71,18 +73,111 @@ def test_every_layer(name, task):
     assert_same(task, NETWORKS[name], clip=ClipByNorm(0.05), l2=0.1)
 
 
-@pytest.mark.parametrize("activation", [xpnet.Tanh(), xpnet.SELU(), xpnet.SiLU(), xpnet.GELUTanh()])
-def test_activations(activation, task):
-    assert_same(task, {"activation": activation})
+@pytest.mark.parametrize("activation", ACTIVATIONS, ids=repr)
+def test_every_activation(activation, task):
+    assert_same(task, {"activation": activation}, epochs=1)
 
 
-@pytest.mark.parametrize("loss", [MSE(), Huber(), xpnet.losses.GaussianNLL()], ids=repr)
+@pytest.mark.parametrize("loss", LOSSES, ids=repr)
 @pytest.mark.parametrize("weighted", [False, True])
-def test_losses_of_values(loss, weighted, task):
-    y = task[0][:, :1] @ np.ones((1, 2))
-    weight = {"sample_weight": np.linspace(0.1, 2, 50)} if weighted else {}
-    n_out = 4 if isinstance(loss, xpnet.losses.GaussianNLL) else 2
-    assert_same((task[0], y), loss=loss, n_out=n_out, **weight)
+def test_every_loss(loss, weighted, rng):
+    n_out = 4
+    y = targets(rng, loss.target_kind, 2 if isinstance(loss, xpnet.GaussianNLL) else n_out)
+    weight = {"sample_weight": np.linspace(0.1, 2, 30)} if weighted else {}
+    task = rng.normal(size=(30, N_IN)), y
+    assert_same(task, loss=loss, n_out=n_out, epochs=1, optimizer=xpnet.SGD(0.01), **weight)
+
+
+@pytest.mark.parametrize("m", [20, 32, 600, 2048])
+def test_tall_and_narrow_products(m, rng):
+    """The batch sizes at which a product is cut in pieces, and at which it is not."""
+    X, y = rng.normal(size=(m, 8)), rng.integers(0, 3, m)
+    ends = []
+    for engine in ("graph", "eager"):
+        model = MLP(8, [64, 96, 64], 3, dtype="float64")
+        step = TrainingStep(model, CrossEntropy(), xpnet.SGD(0.1), engine=engine)
+        ends.append([float(step(X, y)) for _ in range(3)])
+    np.testing.assert_allclose(*ends, **NEAR["float64"])
+
+
+def recorded_and_plain(function, *arrays):
+    """What a function of arrays gives in a replay on other numbers, and what it gives plainly."""
+    recorder = program.Recorder()
+    memory = [array.copy() for array in arrays]
+    traced = [recorder.traced(array) for array in memory]
+    done = recorder.record(lambda: function(*traced))
+    for array, x in zip(memory, arrays, strict=True):
+        array[...] = 3.0 - x
+    done.replay()
+    return done.result, function(*[3.0 - x for x in arrays])
+
+
+def accumulated(x, y):
+    z = np.zeros_like(x)
+    z += x
+    z[:, 0] -= y[:, 0]
+    return z * 1.0
+
+
+FUNCTIONS = {
+    "a sum over a view that is no view": lambda x, y: np.sum(x[:, :2].reshape(-1) * 2.0),
+    "a sum over a transposed array": lambda x, y: np.sum(np.reshape(x.T, (-1,)) * 2.0),
+    "in place": accumulated,
+    "a mask as a keyword": lambda x, y: np.sum(x, where=y > 1),
+    "a product onto itself": lambda x, y: np.matmul(x, y, out=x),
+    "a product with a vector": lambda x, y: x @ y[:, 0],
+    "where": lambda x, y: np.where(x > y, x, 0.0),
+    "a 0-d array": lambda x, y: np.max(x) - np.mean(y),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_functions_of_numpy_are_recorded(name, rng):
+    actual, expected = recorded_and_plain(FUNCTIONS[name], *rng.normal(size=(2, 3, 3)))
+    np.testing.assert_allclose(actual, expected, rtol=1e-14)
+
+
+REFUSED = {
+    "a plain array to fill": lambda x: np.add(x, 1.0, out=np.zeros((3, 3))),
+    "a plain array as the target": lambda x: np.zeros((3, 3)).__iadd__(x),
+    "a plain array to write into": lambda x: np.zeros((3, 3)).__setitem__(0, x[0]),
+    "a condition alone": lambda x: np.where(x),
+    "a truth as an index": lambda x: x[True],
+    "a mask": lambda x: x[x > 0],
+    "a decision": lambda x: 1 if x[0, 0] > 0 else 0,
+    "a float": lambda x: float(x[0, 0]),
+    "a plain copy": np.asarray,
+    "another function": np.sort,
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_a_replay_could_not_repeat_is_refused(name):
+    recorder = program.Recorder()
+    with pytest.raises((TypeError, ValueError)):
+        recorder.record(partial(REFUSED[name], recorder.traced(np.ones((3, 3)))))
+
+
+def test_a_compiler_that_does_not_do_as_expected_leaves_steps_plain(monkeypatch, task):
+    def fails():
+        raise RuntimeError("no code")
+
+    monkeypatch.setattr(program, "prove", fails)
+    _, history = train(None, task)
+    assert history.engine == "eager: recorded steps do not work here (no code)"
+    with pytest.raises(ArgumentError, match=r"got 'graph'\. recorded steps do not work here"):
+        train("graph", task)
+
+
+def test_a_large_batch_is_not_kept(rng):
+    """The array of the first batch is let go when another takes its place."""
+    step = TrainingStep(MLP(N_IN, [6], 3), CrossEntropy(), Adam())
+    X, y = rng.normal(size=(2, 8, N_IN)).astype("float32"), rng.integers(0, 3, 8)
+    step(X[0], y)
+    (known,) = step._step._passes.values()
+    first = weakref.ref(known._inputs[0].now)
+    step(X[1], y)
+    assert first() is None
 
 
 @pytest.mark.parametrize("n_out", [1, 2])
@@ -205,7 +300,7 @@ OWN = {
     "layers.1 is or has a Noisy": {"layer": Noisy},
     "layers.1 is or has a Bent": {"layer": lambda n, _: Dense(n, Bent())},
     "the loss is or has a OwnLoss": {"loss": OwnLoss()},
-    "the optimizer is or has a SometimesLooks": {"optimizer": SometimesLooks()},
+    "the optimizer is or has a SometimesLooks": {"optimizer": xpnet.Averaged(SometimesLooks())},
 }
 
 

@@ -49,8 +49,24 @@ def why_not_compiled() -> str:
 
 def new_recorder() -> Any:
     """What writes down the work on NumPy arrays; see `xpnet.ops.compiled.program.Recorder`."""
+    return _program().Recorder()
+
+
+def why_not_recorded() -> str:
+    """Why work on NumPy arrays cannot be written down and replayed; empty if it can."""
+    reason: str = getattr(operations_for(np.empty(0)), "reason", "")
+    if reason:
+        return reason
+    try:
+        _program().prove()
+    except Exception as error:  # it rests on how a compiler calls, and each may fail in its own way
+        return f"recorded steps do not work here ({error})"
+    return ""
+
+
+def _program() -> Any:
     # By name, as in `_choose`: it is for those who have Numba.
-    return importlib.import_module("xpnet.ops.compiled.program").Recorder()
+    return importlib.import_module("xpnet.ops.compiled.program")
 
 
 def _choose(array: Array) -> Operations:

@@ -7,14 +7,13 @@ from typing import Protocol
 
 from xpnet.backend import Array
 from xpnet.data.preprocessing import MinMax, Standardize
-from xpnet.errors import ArgumentError, require_number
+from xpnet.errors import require_number
 from xpnet.losses import Loss
-from xpnet.optimizers import Optimizer, Penalty
-from xpnet.training.graph import Engine
+from xpnet.optimizers import Optimizer, OptimizerState, Penalty
 from xpnet.training.loop import Settings
 from xpnet.training.raw import batch_of
-from xpnet.training.recorded import RecordedStep, why_not_recorded
-from xpnet.training.stepping import Clip, PlainStep, Steppable
+from xpnet.training.recorded import RecordedStep, why_plain
+from xpnet.training.stepping import Clip, Engine, PlainStep, Steppable, no_graph
 
 
 class Trained(Steppable, Protocol):
@@ -46,9 +45,6 @@ class TrainingStep:
         engine: ``"graph"`` replays, ``"eager"`` takes each step by itself; ``None``: graph where it
             can be and every layer is xpnet's own. What a layer of yours draws or counts itself,
             besides its arguments, would be the same in every replay.
-
-    Attributes:
-        state: the optimizer's state, as `save_state` takes it.
 
     Raises:
         ArgumentError: if an argument is not what it must be.
@@ -82,8 +78,13 @@ class TrainingStep:
             engine=engine,
         )
         self._model = model
-        self.state = optimizer.init(model.theta, model.network.layout)
-        self._step = self._taken(engine)
+        self._state = optimizer.init(model.theta, model.network.layout)
+        self._step = self._taken()
+
+    @property
+    def state(self) -> OptimizerState:
+        """The optimizer's state, for `save_state`; to begin with another take `Resumed`."""
+        return self._state
 
     @property
     def engine(self) -> str:
@@ -121,12 +122,12 @@ class TrainingStep:
         batch = batch_of(model, how.loss, X, y, weight, check)
         return self._step.both(*batch, lr)
 
-    def _taken(self, engine: Engine | None) -> RecordedStep | PlainStep:
+    def _taken(self) -> RecordedStep | PlainStep:
         """What takes the steps."""
-        model, how, required = self._model, self._how, engine == "graph"
-        reason = why_not_recorded(model, how, required)
-        if engine != "eager" and not reason:
-            return RecordedStep(model, how, self.state, required)
-        if required:
-            raise ArgumentError(f"engine must be 'eager' here; got 'graph'. {reason}.")
-        return PlainStep(model, how, self.state, f"eager: {reason}" if engine is None else "eager")
+        model, how, state = self._model, self._how, self._state
+        reason = "" if how.engine == "eager" else why_plain(model, how)
+        if how.engine == "graph" and reason:
+            raise no_graph(reason)
+        if how.engine == "eager" or reason:
+            return PlainStep(model, how, state, f"eager: {reason}" if reason else "eager")
+        return RecordedStep(model, how, state)

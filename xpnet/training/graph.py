@@ -14,20 +14,17 @@ import warnings
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from functools import partial
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
 from xpnet.backend import Array, Backend, HostArray, to_numpy
-from xpnet.errors import ArgumentError, FallbackWarning
+from xpnet.errors import FallbackWarning
 from xpnet.ops import operations_for
 from xpnet.optimizers import OptimizerState
-from xpnet.training.recorded import RecordedStep, why_not_recorded
+from xpnet.training.recorded import RecordedStep, why_plain
 from xpnet.training.rows import Rows, spans
-from xpnet.training.stepping import How, PlainStep, Steppable, update_gradient
-
-Engine: TypeAlias = Literal["graph", "eager"]
-ENGINES = ("graph", "eager")
+from xpnet.training.stepping import How, PlainStep, Steppable, no_graph, update_gradient
 
 WARM_UP = 2
 """The steps before a capture: kernels are compiled, and the memory of a step is in the pool."""
@@ -42,8 +39,6 @@ class Stepping(How, Protocol):
     def batch_size(self) -> int: ...  # noqa: D102
     @property
     def drop_last(self) -> bool: ...  # noqa: D102
-    @property
-    def engine(self) -> Engine | None: ...  # noqa: D102
 
 
 class Capture(Protocol):
@@ -118,6 +113,7 @@ class CapturedSteps:
     def __init__(
         self, model: Steppable, rows: Rows, how: Stepping, state: OptimizerState, device: Capture
     ) -> None:
+        self.engine = "graph"
         self._model, self._rows, self._how, self._state = model, rows, how, state
         self._device, self._ops = device, operations_for(model.theta)
         self._parts = list(spans(rows.n_rows, how.batch_size, how.drop_last))
@@ -258,28 +254,27 @@ def why_not_captured(backend: Backend, rows: Rows) -> str:
 
 def engine_for(
     model: Steppable, rows: Rows, how: Stepping, state: OptimizerState
-) -> tuple[CapturedSteps | RecordedStep | PlainStep, str]:
-    """What takes the steps; and a word for the history.
+) -> CapturedSteps | RecordedStep | PlainStep:
+    """What takes the steps, the fastest that can.
 
     Raises:
         ArgumentError: if ``engine="graph"`` is asked for where it cannot be.
     """
-    plain, required = PlainStep(model, how, state), how.engine == "graph"
     if how.engine == "eager":
-        return plain, "eager"
+        return PlainStep(model, how, state)
     reason = why_not_captured(model.backend, rows)
     if not reason:
         try:
-            return CapturedSteps(model, rows, how, state, CudaCapture()), "graph"
+            return CapturedSteps(model, rows, how, state, CudaCapture())
         except RuntimeError as error:  # what a user's own loss does may not be for graphs
             reason = f"a step could not be captured: {error}"
-            if not required:
+            if how.engine is None:
                 message = f"{reason}; training goes on with engine='eager'"
                 warnings.warn(message, FallbackWarning, stacklevel=4)
     elif model.backend.name == "numpy":
-        reason = why_not_recorded(model, how, required)
+        reason = why_plain(model, how)
         if not reason:
-            return RecordedStep(model, how, state, required), "graph"
-    if required:
-        raise ArgumentError(f"engine must be 'eager' here; got 'graph'. {reason}.")
-    return plain, f"eager: {reason}"
+            return RecordedStep(model, how, state)
+    if how.engine == "graph":
+        raise no_graph(reason)
+    return PlainStep(model, how, state, f"eager: {reason}")

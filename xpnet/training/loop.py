@@ -19,13 +19,13 @@ from xpnet.ops.reference import Precision
 from xpnet.optimizers import Optimizer, Penalty
 from xpnet.optimizers.schedules import Schedule
 from xpnet.training.callbacks import Callback, Run, check_functions
-from xpnet.training.graph import ENGINES, CapturedSteps, Engine, engine_for
+from xpnet.training.graph import CapturedSteps, engine_for
 from xpnet.training.history import History
 from xpnet.training.progress import printer
 from xpnet.training.recorded import RecordedStep
 from xpnet.training.rows import Rows, refuse_single_row
 from xpnet.training.step import Gradient, Model
-from xpnet.training.stepping import Clip, PlainStep
+from xpnet.training.stepping import ENGINES, Clip, Engine, PlainStep
 
 PRECISIONS = get_args(Precision)
 Metric = Callable[[Array, Array], Any]
@@ -120,15 +120,15 @@ def _train(
     history = model.history = History()
     state = how.optimizer.init(model.theta, model.network.layout)
     model.gradient.reseed(int(rng.integers(2**32)))
-    steps, history.engine = engine_for(model, rows, how, state)
+    steps = engine_for(model, rows, how, state)
+    history.engine = steps.engine
     report = printer() if how.progress else None
     run = Run(model, 0, how.epochs, {}, history, how.optimizer, state, rows)
     for epoch in range(1, how.epochs + 1):
         start = time.perf_counter()
         with np.errstate(all="ignore"):  # a loss that is not finite is reported below
             row, lr = _Epoch(model, rows, how, steps, epoch).run(rng)
-        if isinstance(steps, RecordedStep):
-            history.engine = steps.engine
+        history.engine = steps.engine  # the first step may have changed it
         row |= measure(model, rows, validation, how.loss, how.metrics) | {"lr": lr}
         row["seconds"] = time.perf_counter() - start
         history.append(row)

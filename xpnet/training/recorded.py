@@ -9,33 +9,39 @@ from typing import Any
 import numpy as np
 
 from xpnet.backend import Array, HostArray, copied
-from xpnet.errors import ArgumentError
-from xpnet.ops import new_recorder, operations_for
+from xpnet.ops import new_recorder, why_not_recorded
 from xpnet.optimizers import OptimizerState
 from xpnet.training.step import Gradient
-from xpnet.training.stepping import How, PlainStep, Steppable, update_gradient
+from xpnet.training.stepping import How, PlainStep, Steppable, no_graph, update_gradient
 
 MOST_KINDS = 32
 """How many kinds of batches are written down; where their size is ever another, it never pays."""
 
 
-def why_not_recorded(model: Steppable, how: How, asked_for: bool) -> str:
+def why_plain(model: Steppable, how: How) -> str:
     """Why the steps of a training are not recorded; empty if they are."""
     if model.backend.name != "numpy":
         return "steps are recorded on NumPy alone"
-    reason: str = getattr(operations_for(model.theta), "reason", "")
-    if reason or asked_for:
+    reason = why_not_recorded()
+    if reason or how.engine == "graph":
         return reason
     layers = {f"layers.{i}": layer for i, layer in enumerate(model.network.layers)}
     parts = layers | {"the loss": how.loss, "the optimizer": how.optimizer, "clip": how.clip}
     for name, part in parts.items():
-        for own in (part, getattr(part, "activation", None), getattr(part, "function", None)):
-            if own is not None and not type(own).__module__.startswith("xpnet."):
-                return (
-                    f"{name} is or has a {type(own).__name__}, which is not xpnet's: numbers that "
-                    "it draws or counts itself would stay what they are at the first step"
-                )
+        kinds = [type(x) for x in _with_parts(part)]
+        strange = [kind.__name__ for kind in kinds if not kind.__module__.startswith("xpnet.")]
+        if strange:
+            return (
+                f"{name} is or has a {strange[0]}, which is not xpnet's: numbers that it draws or "
+                "counts itself would stay what they are at the first step"
+            )
     return ""
+
+
+def _with_parts(part: Any) -> list[Any]:
+    """A layer, loss or optimizer, and what it is put together of."""
+    inner = (getattr(part, name, None) for name in ("activation", "function", "optimizer"))
+    return [] if part is None else [part, *(x for one in inner for x in _with_parts(one))]
 
 
 class RecordedStep:
@@ -49,18 +55,16 @@ class RecordedStep:
         model: what is trained, on NumPy.
         how: loss, optimizer and what composes around it.
         state: the optimizer's.
-        required: whether a step that cannot be written down is an error.
     """
 
-    def __init__(
-        self, model: Steppable, how: How, state: OptimizerState, required: bool = False
-    ) -> None:
-        self._model, self._how, self._state, self._required = model, how, state, required
+    def __init__(self, model: Steppable, how: How, state: OptimizerState) -> None:
+        self._model, self._how, self._state = model, how, state
         self._recorder = new_recorder()
         self._passes: dict[Any, _Pass] = {}
         self._update: Any = None
         self._scalars = np.empty(0)
         self._plain: PlainStep | None = None
+        self._start: list[Array] = []  # what there was before the first step, until it is over
         self.engine = "graph"
         trace = self._recorder.traced
         vectors = [trace(vector) for vector in (model.theta, model.grad, model.statistics)]
@@ -108,10 +112,15 @@ class RecordedStep:
         if known.masks:
             self._next_masks()
         known.take(X, y, weight)
+        before = self._state.step, self._state.scalars
         self._next_scalars(lr)
         if known.whole is None:
             known.whole = known.program.then(self._update)
-        known.whole.replay()
+        try:
+            known.whole.replay()
+        except IndexError:  # a label that nobody has checked: no step was taken
+            self._state.step, self._state.scalars = before
+            raise
         return known.program.result[()]
 
     def _first(self, X: Array, y: Array, weight: Array | None) -> Array:
@@ -124,7 +133,7 @@ class RecordedStep:
         traced = map(self._recorder.traced, inputs)
         program = self._written(partial(self._gradient, self._how.loss, *traced))
         if program is None:
-            self._model.gradient.next_keys(-1)
+            self._model.gradient.next_keys(-1)  # the plain step draws them
             return plain.gradient(X, y, weight)
         self._passes[_kind(X, y, weight)] = _Pass(program, inputs, program.reads(self._keys))
         return program.result[()]
@@ -136,6 +145,7 @@ class RecordedStep:
         state.step += 1
         self._scalars = np.array(self._how.optimizer.scalars(state, lr), self._theta.dtype)
         self._update = self._written(self._updated)
+        self._start = []
         if self._update is None:
             state.step, state.scalars = before
             self.update(lr)
@@ -154,14 +164,16 @@ class RecordedStep:
         model = self._model
         changed = [model.theta, model.grad, model.statistics, *self._state.slots]
         before = [copied(array) for array in changed]
+        self._start = self._start or before
+        required = self._how.engine == "graph"
         try:
             return self._recorder.record(function)
-        except (TypeError, AttributeError) as error:
-            for array, old in zip(changed, before, strict=True):
+        except Exception as error:  # if it is the batch that is wrong, the plain step says so again
+            for array, old in zip(changed, self._start if required else before, strict=True):
                 array[...] = old
             reason = f"a step could not be recorded: {error}"
-        if self._required:
-            raise ArgumentError(f"engine must be 'eager' here; got 'graph'. {reason}.")
+            if required:
+                raise no_graph(reason) from error
         self.engine = f"eager: {reason}"
         self._plain = PlainStep(model, self._how, self._state)
         return None
@@ -176,7 +188,8 @@ class RecordedStep:
 
 def _kind(X: Array, y: Array, weight: Array | None) -> Any:
     """What batches have in common that one program can compute."""
-    return X.shape, X.dtype, y.shape, y.dtype, None if weight is None else weight.dtype
+    first = X.shape, X.dtype, y.shape, y.dtype
+    return first if weight is None else (*first, weight.shape, weight.dtype)
 
 
 class _Pass:
@@ -209,25 +222,31 @@ class _Input:
 
     Args:
         program: what reads it.
-        own: the array with which it was recorded.
+        recorded: the array with which it was recorded, nobody else's.
 
     Attributes:
         now: the array that the program reads, which so lives as long as it may be read.
     """
 
-    def __init__(self, program: Any, own: HostArray) -> None:
-        self._own, self._places, self._place_of = own, program.places_in(own), program.place_of
-        self.now = own
+    def __init__(self, program: Any, recorded: HostArray) -> None:
+        self._places, self._place_of = program.places_in(recorded), program.place_of
+        self._own = None if self._places else recorded
+        self.now = recorded
+        if self._places:
+            program.release(recorded)
 
     def take(self, array: Array) -> None:
         """Let the program read ``array``, of its shape and type, from now on."""
-        if self._places is None or not (array.flags.c_contiguous and array.flags.aligned):
+        if not self._places or not (array.flags.c_contiguous and array.flags.aligned):
+            if self._own is None:
+                self._own = np.empty(array.shape, array.dtype)
             self._own[...] = array
             array = self._own
         self.now = array
-        start = self._place_of(array)
-        for block, word, offset in self._places or ():
-            block[word] = start + offset
+        if self._places:
+            start = self._place_of(array)
+            for block, word, offset in self._places:
+                block[word] = start + offset
 
 
 class _Memory:

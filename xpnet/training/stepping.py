@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Literal, Protocol, TypeAlias
 
 from xpnet.backend import Array, Backend
+from xpnet.errors import ArgumentError
 from xpnet.losses import Loss
 from xpnet.network import Network
 from xpnet.optimizers import Optimizer, OptimizerState, Penalty
 from xpnet.training.step import Gradient
+
+Engine: TypeAlias = Literal["graph", "eager"]
+ENGINES = ("graph", "eager")
 
 
 class Clip(Protocol):
@@ -22,6 +26,8 @@ class Clip(Protocol):
 class How(Protocol):
     """What a step needs of the settings."""
 
+    @property
+    def engine(self) -> Engine | None: ...  # noqa: D102
     @property
     def loss(self) -> Loss: ...  # noqa: D102
     @property
@@ -46,6 +52,11 @@ class Steppable(Protocol):
     def grad(self) -> Array: ...  # noqa: D102
     @property
     def gradient(self) -> Gradient: ...  # noqa: D102
+
+
+def no_graph(reason: str) -> ArgumentError:
+    """The error of ``engine="graph"`` where it cannot be."""
+    return ArgumentError(f"engine must be 'eager' here; got 'graph'. {reason}.")
 
 
 def update_gradient(how: How, theta: Array, grad: Array, weights: slice) -> None:

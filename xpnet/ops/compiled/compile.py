@@ -71,8 +71,10 @@ class Entry(NamedTuple):
         """``call`` compiled."""
         function: Any = compile_now(call, (types.intp,), reorder)
         (result,) = function.overloads.values()
-        name = result.fndesc.llvm_func_name
-        return cls(result.library.get_pointer_to_function(name), function)
+        address = result.library.get_pointer_to_function(result.fndesc.llvm_func_name)
+        if not address:
+            raise TypeError("the compiler does not say where its code is")
+        return cls(address, function)
 
 
 @dataclass(frozen=True, eq=False)

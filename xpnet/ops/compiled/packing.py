@@ -13,6 +13,7 @@ from typing import Any
 import numba
 from llvmlite import ir
 from numba import types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from xpnet.backend import Array
@@ -30,9 +31,12 @@ def place_of(array: Array) -> int:
 
 
 @cache
-def quick_place_of() -> Any:
+def compiled_place_of() -> Any:
     """`place_of`, compiled: worth it where it is asked for at every step."""
-    return numba.njit(cache=True)(_place)
+    try:
+        return numba.njit(cache=True)(_place)
+    except RuntimeError:  # no folder that can be written
+        return numba.njit(_place)
 
 
 def _place(array: Any) -> Any:
@@ -91,7 +95,7 @@ def called(typing: Any, function: Any, block: Any) -> Any:
         status, note = ir.IntType(32), ir.IntType(8).as_pointer()
         form = ir.FunctionType(status, [WORD.as_pointer(), note.as_pointer(), WORD])
         place = builder.inttoptr(given[0], form.as_pointer())
-        result, raised = builder.alloca(WORD), builder.alloca(note)
+        result, raised = (cgutils.alloca_once(builder, kind) for kind in (WORD, note))
         code = builder.call(place, [result, raised, given[1]])
         return builder.sext(code, WORD)
 

@@ -10,6 +10,7 @@ import importlib
 from functools import cache
 from typing import Any, NamedTuple
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
@@ -46,10 +47,12 @@ class Blas(NamedTuple):
 def blas_of(dtype: Any) -> Blas | None:
     """NumPy's own product of two matrices; ``None`` where it cannot be found."""
     letter = {"float32": "s", "float64": "d"}.get(dtype.name)
+    if letter is None:
+        return None
     library = ctypes.CDLL(importlib.import_module("numpy._core._multiarray_umath").__file__)
     for name, integer in NAMES:
         function = getattr(library, name.format(letter), None)
-        if letter and function is not None:
+        if function is not None:
             return Blas(ctypes.cast(function, ctypes.c_void_p).value or 0, integer)
     return None
 
@@ -81,13 +84,16 @@ def packed_product(a: Array, b: Array, out: Array) -> list[list[int]]:
         TypeError: for matrices that BLAS does not take.
     """
     blas = blas_of(out.dtype)
+    if blas is None or not a.ndim == b.ndim == 2 or not a.dtype == b.dtype == out.dtype:
+        raise TypeError
     (m, k), n = a.shape, b.shape[1]
-    fits = a.dtype == b.dtype == out.dtype and b.shape[0] == k and out.shape == (m, n)
-    if blas is None or not fits or 0 in (m, n, k) or not out.flags.c_contiguous:
+    fits = b.shape[0] == k and out.shape == (m, n) and out.flags.c_contiguous
+    overlaps = np.may_share_memory(out, a) or np.may_share_memory(out, b)
+    if not fits or overlaps or 0 in (m, n, k):
         raise TypeError
     (left, lda), (right, ldb) = _order(a), _order(b)
     width = n
-    if (left, right) == (PLAIN, TRANSPOSED) and m * n > SMALL and min(m, n) <= FEW <= k <= MANY:
+    if (left, right) == (PLAIN, TRANSPOSED) and m * n > SMALL and m <= FEW <= k <= MANY:
         width = SMALL // m
     return [
         [

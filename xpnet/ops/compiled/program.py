@@ -27,7 +27,7 @@ from xpnet.ops.compiled.compile import (
     source_of,
 )
 from xpnet.ops.compiled.operations import CompiledOperations
-from xpnet.ops.compiled.packing import PLACE, called, packed, place_of, quick_place_of
+from xpnet.ops.compiled.packing import PLACE, called, compiled_place_of, packed, place_of
 from xpnet.ops.compiled.product import PLACES, packed_product, product_of
 from xpnet.ops.compiled.threads import LARGE, at_once, pieces_of
 from xpnet.ops.compiled.traced import Traced, memory_of
@@ -40,13 +40,13 @@ class Call(NamedTuple):
     Attributes:
         entry: the function.
         block: the words of its arguments.
-        arrays: which of the words are addresses of arrays.
+        places: which of the words are addresses of numbers.
         kept: what has to live as long as the words.
     """
 
     entry: Entry
     block: HostArray
-    arrays: list[int]
+    places: list[int]
     kept: list[HostArray]
 
     def row(self) -> list[int]:
@@ -61,6 +61,10 @@ class Program:
         steps: calls of compiled functions, and functions of Python's with nothing to give.
         touched: the memory that the latter read and write.
         result: what the pass returned.
+
+    Attributes:
+        replay: does it again, with the numbers that lie in memory now.
+        place_of: the address of an array's first number.
     """
 
     def __init__(self, steps: list[Any], touched: list[Any], result: Any) -> None:
@@ -73,17 +77,16 @@ class Program:
                 table.append(step.row())
                 continue
             if table:
-                self._stages.append(partial(_run_again, np.array(table)))
+                self._stages.append(partial(_run_again, _replay(), np.array(table)))
                 table = []
             if step is not None:
                 self._stages.append(step)
+        self.place_of = compiled_place_of()
+        self.replay = self._stages[0] if len(self._stages) == 1 else self._each_stage
 
-    def replay(self) -> None:
-        """Do it again, with the numbers that lie in memory now."""
+    def _each_stage(self) -> None:
         for stage in self._stages:
             stage()
-
-    place_of = staticmethod(quick_place_of())
 
     def then(self, other: Program) -> Program:
         """This program and another after it in one; it returns what this one does."""
@@ -105,9 +108,14 @@ class Program:
         return [
             (call.block, i, int(call.block[i]) - start)
             for call in self._calls
-            for i in call.arrays
+            for i in call.places
             if start <= call.block[i] < stop
         ]
+
+    def release(self, array: HostArray) -> None:
+        """Keep ``array`` no longer: another has taken its place."""
+        for call in self._calls:
+            call.kept[:] = [a for a in call.kept if not np.may_share_memory(a, array)]
 
 
 class Recorder:
@@ -188,9 +196,15 @@ def _share_out(calls: list[Call]) -> None:
 
 
 def _arrays(values: Sequence[Any]) -> list[HostArray]:
-    """The arrays among values and in the lists and tuples among them."""
-    nested = [_arrays(v) if isinstance(v, (tuple, list)) else [v] for v in values]
-    return [v for group in nested for v in group if isinstance(v, np.ndarray)]
+    """The arrays among values and in the lists, tuples and dictionaries among them."""
+    found: list[HostArray] = []
+    for value in values:
+        inside = list(value.values()) if isinstance(value, dict) else value
+        if isinstance(inside, (tuple, list)):
+            found += _arrays(inside)
+        elif isinstance(inside, np.ndarray):
+            found.append(inside)
+    return found
 
 
 def _call(which: Which, arguments: Sequence[Any]) -> Call:
@@ -203,6 +217,8 @@ def _call(which: Which, arguments: Sequence[Any]) -> Call:
     words: list[int] = []
     places: list[int] = []
     kept: list[HostArray] = []
+    if len(source.kinds) != len(arguments):
+        raise TypeError
     for kind, argument in zip(source.kinds, map(memory_of, arguments), strict=True):
         if isinstance(kind, types.Array):
             if not _fits(kind, argument):
@@ -215,6 +231,7 @@ def _call(which: Which, arguments: Sequence[Any]) -> Call:
         values = argument if several else (argument,)
         for value in values:
             kept.append(_cell(kind.dtype if several else kind, value))
+            places.append(len(words))
             words.append(place_of(kept[-1]))
     return Call(entry_of(*which), np.array(words), places, kept)
 
@@ -244,9 +261,9 @@ def run_table(table: HostArray) -> None:
         raise TypeError("a compiled loop refuses its arguments")
 
 
-def _run_again(table: HostArray) -> None:
+def _run_again(replay: Loop, table: HostArray) -> None:
     """`run_table` of calls that have been right once: what is wrong now is a number."""
-    if _replay()(table) >= 0:
+    if replay(table) >= 0:
         raise IndexError("a class index in y is not that of an output; no parameter was moved")
 
 
@@ -260,3 +277,25 @@ def _replay() -> Loop:
 
     replay.__qualname__ = f"replay-{FINGERPRINT:08x}"
     return compile_now(replay, (types.Array(types.int64, 2, "C"),))
+
+
+@cache
+def prove() -> None:
+    """Record a small program and replay it on other numbers.
+
+    Raises:
+        RuntimeError: if it gives others than NumPy; what a compiler itself raises is passed on.
+    """
+    recorder = Recorder()
+    x, weight, bias = (np.ones(shape, np.float32) for shape in ((2, 3), (3, 4), 4))
+    traced = [recorder.traced(array) for array in (x, weight, bias, np.empty((2, 4), np.float32))]
+
+    def layer() -> Any:
+        ops = recorder.operations
+        return ops.shift(ops.matmul(traced[0], traced[1], traced[3]), traced[2])
+
+    program = recorder.record(layer)
+    x[...], weight[...], bias[...] = np.arange(3), np.arange(4), 0.5
+    program.replay()
+    if not np.array_equal(program.result, x @ weight + bias):
+        raise RuntimeError("a replay gives other numbers than NumPy")

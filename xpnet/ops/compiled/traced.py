@@ -67,12 +67,16 @@ class Traced(NDArrayOperatorsMixin):
         self, function: Any, kinds: Any, given: tuple[Any, ...], named: Any
     ) -> Any:
         if function not in RECORDED:
-            raise TypeError(f"numpy.{function.__name__} of arrays cannot be recorded")
+            raise TypeError(f"numpy.{function.__name__} is not among the functions recorded")
         return self._recorded(function, given, named)
 
     def _recorded(self, function: Any, given: Any, named: dict[str, Any]) -> Any:
         out = named.pop("out", None)
         target = out[0] if isinstance(out, tuple) else out
+        if not (target is None or isinstance(target, Traced)):
+            raise TypeError("what a recorded function fills must be recorded too")
+        if function is np.where and len(given) + len(named) == 1:
+            raise TypeError("numpy.where of a condition alone cannot be recorded")
         given, program = memory_of(given), self.program
         named = {name: memory_of(value) for name, value in named.items()}
         if target is None:
@@ -83,7 +87,7 @@ class Traced(NDArrayOperatorsMixin):
             if function is np.empty_like:
                 return target
         into = memory_of(target)
-        if function in (np.dot, np.matmul.__call__):
+        if function in (np.dot, np.matmul.__call__) and not named:
             a, b = given
             program.product(a, b, into)
         else:
@@ -100,12 +104,18 @@ class Traced(NDArrayOperatorsMixin):
     def __len__(self) -> int:
         return len(self.memory)
 
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        raise TypeError("an array whose use is recorded cannot become a plain one")
+
     def __bool__(self) -> bool:
         raise TypeError("a decision by a number cannot be recorded")
 
     def reshape(self, *shape: Any) -> Traced:
         """A view in another shape."""
-        return Traced(self.memory.reshape(*shape), self.program)
+        view: Traced = self._recorded(
+            np.reshape, (self, shape[0] if len(shape) == 1 else shape), {}
+        )
+        return view
 
     T = property(lambda self: Traced(self.memory.T, self.program))
     shape = property(lambda self: self.memory.shape)
@@ -134,6 +144,10 @@ def fill(out: HostArray, function: Any, given: tuple[Any, ...], named: dict[str,
 def _index(key: Any) -> Any:
     """An index that cuts the same piece whatever the numbers, so that it is a view."""
     parts = key if isinstance(key, tuple) else (key,)
-    if not all(part is None or part is ... or isinstance(part, (int, slice)) for part in parts):
+    if not all(part is None or part is ... or _is_fixed(part) for part in parts):
         raise TypeError("an index that is an array cannot be recorded")
     return parts if ... in parts else (*parts, ...)
+
+
+def _is_fixed(part: Any) -> bool:
+    return isinstance(part, (int, slice)) and not isinstance(part, bool)
