@@ -141,7 +141,7 @@ REFUSED = {
     "a plain array to fill": lambda x: np.add(x, 1.0, out=np.zeros((3, 3))),
     "a plain array as the target": lambda x: np.zeros((3, 3)).__iadd__(x),
     "a plain array to write into": lambda x: np.zeros((3, 3)).__setitem__(0, x[0]),
-    "a condition alone": lambda x: np.where(x),
+    "a condition alone": np.where,
     "a truth as an index": lambda x: x[True],
     "a mask": lambda x: x[x > 0],
     "a decision": lambda x: 1 if x[0, 0] > 0 else 0,
