@@ -33,12 +33,15 @@ class XpnetContestant:
             view[...] = array
         self.first = self.model.theta.copy(), self.model.statistics.copy()
         self.adam, self.loss = Adam(), CrossEntropy()
+        self.step = xpnet.TrainingStep(self.model, self.loss, self.adam)
         self.reset()
 
     def reset(self) -> None:
         """The initial parameters, and Adam before its first step."""
         self.model.theta[...], self.model.statistics[...] = self.first
-        self.step = xpnet.TrainingStep(self.model, self.loss, self.adam)
+        for slot in self.step.state.slots:
+            slot[...] = 0.0
+        self.step.state.step = 0
 
     def prepare(self, X: Array, y: Array) -> tuple[Array, Array]:
         """As it is."""
