@@ -11,9 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
+from pickle import PickleError
 from typing import Any, NamedTuple, TypeAlias
-from zlib import crc32
 
 import numba
 import numpy as np
@@ -21,8 +20,7 @@ from numba import types
 from numba.core.errors import NumbaError
 from numba.extending import register_jitable
 
-from xpnet import random
-from xpnet.ops import rules
+from xpnet.ops.compiled.names import named
 from xpnet.ops.compiled.packing import unpacked
 from xpnet.ops.rules.activations import gelu, gelu_slope
 
@@ -32,16 +30,6 @@ Which: TypeAlias = tuple[Any, ...]
 
 FASTER_ON_NUMPY = (gelu, gelu_slope)
 """Rules that ``python -m benchmarks.ops`` found slower compiled: the loop inside `erfc` is."""
-
-FINGERPRINT = crc32(
-    Path(random.__file__).read_bytes()
-    + b"".join(
-        path.read_bytes()
-        for folder in (Path(__file__).parent, Path(rules.__file__).parent)
-        for path in sorted(folder.glob("*.py"))
-    )
-)
-"""Of all that goes into a loop: one compiled from other sources must not be read from the cache."""
 
 LIKE_THE_RULE = {"contract", "nsz"}
 """Liberties of rounding that leave NaN, infinity and the order of a rule's sums as they are.
@@ -67,9 +55,10 @@ class Entry(NamedTuple):
     function: Any
 
     @classmethod
-    def of(cls, call: Loop, reorder: bool = False) -> Entry:
-        """``call`` compiled."""
-        function: Any = compile_now(call, (types.intp,), reorder)
+    def of(cls, call: Loop, kinds: tuple[Any, ...], reorder: bool = False) -> Entry:
+        """``call``, a function of a block of arguments of these types, compiled."""
+        # As its argument's type they are in its name; in a closure Numba's cache would miss them.
+        function: Any = compile_now(call, (types.CPointer(types.Tuple(kinds)),), reorder)
         (result,) = function.overloads.values()
         address = result.library.get_pointer_to_function(result.fndesc.llvm_func_name)
         if not address:
@@ -97,14 +86,14 @@ class Source:
 
     def entry(self) -> Entry:
         """The loop as a function of the address of its packed arguments."""
-        function, kinds = register_jitable(self.function), types.Tuple(self.kinds)
+        function = register_jitable(self.function)
 
         def call(block: Any) -> int:
-            function(*unpacked(kinds, block))
+            function(*unpacked(block))
             return 0
 
         call.__qualname__ = f"{self.function.__qualname__}-packed"
-        return Entry.of(call, self.reorder)
+        return Entry.of(call, self.kinds, self.reorder)
 
 
 def compile_now(function: Loop, kinds: tuple[Any, ...], reorder: bool = False) -> Loop:
@@ -133,8 +122,7 @@ def compiled(dtype: Any, *parameters: Any, reorder: bool = False) -> Callable[[L
     kinds = tuple(_type_of(p, number) for p in parameters)
 
     def source(function: Any) -> Source:
-        # The files of the cache are called by it, and Numba looks only at one file for changes.
-        function.__qualname__ += f"-{FINGERPRINT:08x}"
+        named(function)
         return Source(function, kinds, reorder)
 
     return source
@@ -163,7 +151,7 @@ def source_of(make: Callable[..., Source], *of: Any) -> Source:
         raise TypeError
     try:
         return make(*of)
-    except (NumbaError, AttributeError, KeyError) as error:
+    except (NumbaError, PickleError, AttributeError, KeyError) as error:
         raise TypeError from error
 
 

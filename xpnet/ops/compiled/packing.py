@@ -54,19 +54,19 @@ def packed(array: Array) -> list[int]:
 
 
 @intrinsic
-def unpacked(typing: Any, kinds: Any, block: Any) -> Any:
-    """The arguments of the types ``kinds`` at the address ``block``, as a tuple."""
-    wanted = kinds.instance_type
+def unpacked(typing: Any, block: Any) -> Any:
+    """The arguments in a block, as a tuple; their types are in that of its address."""
+    wanted = block.dtype
 
     def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-        values, place = [], given[1]
+        values, place = [], builder.ptrtoint(given[0], WORD)
         for kind in wanted:
             read = _read_array if isinstance(kind, types.Array) else _read_numbers
             value, place = read(context, builder, kind, place)
             values.append(value)
         return context.make_tuple(builder, wanted, values)
 
-    return wanted(kinds, block), generate
+    return wanted(block), generate
 
 
 def _read_array(context: Any, builder: Any, kind: Any, place: Any) -> tuple[Any, Any]:

@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import ir
-from numba import types
+from numba import from_dtype, types
 from numba.extending import intrinsic
 
 from xpnet.backend import Array
-from xpnet.ops.compiled.compile import FINGERPRINT, Entry
+from xpnet.ops.compiled.compile import Entry
+from xpnet.ops.compiled.names import named
 from xpnet.ops.compiled.packing import WORD, place_of
 
 NAMES = (
@@ -67,14 +68,15 @@ def product_of(dtype: Any) -> Entry:
     blas = blas_of(dtype)
     if blas is None:
         raise TypeError
-    number, integer = types.float32 if dtype.name == "float32" else types.float64, blas.integer
+    return Entry.of(_multiply, (from_dtype(dtype), blas.integer))
 
-    def call(block: Any) -> int:
-        multiplied(number, integer, block)
-        return 0
 
-    call.__qualname__ = f"product-{FINGERPRINT:08x}"
-    return Entry.of(call)
+def _multiply(block: Any) -> int:
+    multiplied(block)
+    return 0
+
+
+named(_multiply)
 
 
 def packed_product(a: Array, b: Array, out: Array) -> list[list[int]]:
@@ -114,15 +116,18 @@ def _order(x: Array) -> tuple[int, int]:
 
 
 @intrinsic
-def multiplied(typing: Any, number: Any, integer: Any, block: Any) -> Any:
-    """``C ← A B`` by the function whose address and arguments lie at ``block``."""
+def multiplied(typing: Any, block: Any) -> Any:
+    """``C ← A B`` by the function whose address and arguments are in a block.
+
+    The type of the block's address is that of the numbers and of the sizes.
+    """
+    number, integer = block.dtype
 
     def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-        real = context.get_value_type(number.instance_type)
-        size = context.get_value_type(integer.instance_type)
+        real, size = (context.get_value_type(kind) for kind in (number, integer))
         flag = ir.IntType(32)
         forms = [flag] * 3 + [size] * 3 + [real, WORD, size, WORD, size, real, WORD, size]
-        at = builder.inttoptr(given[2], WORD.as_pointer())
+        at = builder.bitcast(given[0], WORD.as_pointer())
         words = [builder.load(builder.gep(at, [WORD(i)])) for i in range(12)]
         where, left, right, m, n, k, a, lda, b, ldb, c, ldc = words
         one, zero = real(1.0), real(0.0)
@@ -137,4 +142,4 @@ def multiplied(typing: Any, number: Any, integer: Any, block: Any) -> Any:
         )
         return context.get_dummy_value()
 
-    return types.void(number, integer, block), generate
+    return types.void(block), generate

@@ -18,7 +18,6 @@ from numba.np.numpy_support import as_dtype
 from xpnet.backend import HostArray
 from xpnet.ops.compiled import rows
 from xpnet.ops.compiled.compile import (
-    FINGERPRINT,
     Entry,
     Loop,
     Which,
@@ -26,6 +25,7 @@ from xpnet.ops.compiled.compile import (
     entry_of,
     source_of,
 )
+from xpnet.ops.compiled.names import named
 from xpnet.ops.compiled.operations import CompiledOperations
 from xpnet.ops.compiled.packing import PLACE, called, compiled_place_of, packed, place_of
 from xpnet.ops.compiled.product import PLACES, packed_product, product_of
@@ -275,7 +275,7 @@ def _replay() -> Loop:
                 return i
         return -1
 
-    replay.__qualname__ = f"replay-{FINGERPRINT:08x}"
+    named(replay)
     return compile_now(replay, (types.Array(types.int64, 2, "C"),))
 
 
