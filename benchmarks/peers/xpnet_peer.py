@@ -10,10 +10,7 @@ import numpy as np
 import xpnet
 from benchmarks.cases import Array, Case, scaled
 from xpnet import Adam, CrossEntropy, MinMax, ReLU, Sigmoid
-from xpnet.ops import why_not_recorded
-from xpnet.training.stepping import Engine
 
-ENGINE: Engine = "eager" if why_not_recorded() else "graph"
 SCALING = MinMax(0, 255, to=(-1, 1))
 
 
@@ -36,7 +33,7 @@ class XpnetContestant:
             view[...] = array
         self.first = self.model.theta.copy(), self.model.statistics.copy()
         self.adam, self.loss = Adam(), CrossEntropy()
-        self.step = xpnet.TrainingStep(self.model, self.loss, self.adam, engine=ENGINE)
+        self.step = xpnet.TrainingStep(self.model, self.loss, self.adam)
         self.reset()
 
     def reset(self) -> None:
@@ -71,7 +68,6 @@ class XpnetContestant:
             epochs=epochs,
             batch_size=batch,
             progress=False,
-            engine=ENGINE,
         )
 
     def predictor(self, X: Array) -> Callable[[], Array]:

@@ -163,13 +163,15 @@ def test_a_compiler_that_does_not_do_as_expected_leaves_steps_plain(monkeypatch,
         raise RuntimeError("no code")
 
     monkeypatch.setattr(program, "prove", fails)
+    _, history = train(None, task)
+    assert history.engine == "eager: recorded steps do not work here (no code)"
     with pytest.raises(ArgumentError, match=r"got 'graph'\. recorded steps do not work here"):
         train("graph", task)
 
 
 def test_a_large_batch_is_not_kept(rng):
     """The array of the first batch is let go when another takes its place."""
-    step = TrainingStep(MLP(N_IN, [6], 3), CrossEntropy(), Adam(), engine="graph")
+    step = TrainingStep(MLP(N_IN, [6], 3), CrossEntropy(), Adam())
     X, y = rng.normal(size=(2, 8, N_IN)).astype("float32"), rng.integers(0, 3, 8)
     step(X[0], y)
     (known,) = step._step._passes.values()
@@ -261,24 +263,61 @@ def built(layer, dtype="float64"):
         (Looks, xpnet.Nadam()),
     ],
 )
-def test_what_cannot_be_recorded_is_refused(layer, optimizer, task):
+def test_what_cannot_be_recorded_is_taken_plainly(layer, optimizer, task, monkeypatch):
+    """From the first step on, with nothing done twice: no mask, no step of the state."""
+    monkeypatch.setattr(type(optimizer), "__module__", "xpnet.optimizers")
+    monkeypatch.setattr(layer, "__module__", "xpnet.layers")  # as if they were not a user's own
     settings = {"loss": CrossEntropy(), "epochs": 3, "batch_size": 16, "progress": False, "rng": 5}
-    model = built(layer)
-    before = model.theta.copy()
+    models = [built(layer) for _ in range(2)]
+    histories = [
+        model.fit(*task, optimizer=optimizer, engine=engine, **settings)
+        for model, engine in zip(models, ("eager", None), strict=True)
+    ]
+    assert histories[1].engine.startswith("eager: a step could not be recorded: ")
+    np.testing.assert_array_equal(models[1].theta, models[0].theta)
+    assert histories[1]["loss"] == histories[0]["loss"]
     with pytest.raises(ArgumentError, match=r"here; got 'graph'\. a step could not be recorded"):
-        model.fit(*task, optimizer=optimizer, engine="graph", **settings)
-    np.testing.assert_array_equal(model.theta, before)
+        built(layer).fit(*task, optimizer=optimizer, engine="graph", **settings)
 
 
-def test_steps_are_recorded_only_if_asked_for(task):
-    _, history = train(None, task)
-    assert history.engine == "eager: on NumPy a step is recorded if engine='graph' asks for it"
-    assert TrainingStep(MLP(N_IN, [6], 3), CrossEntropy(), Adam()).engine == history.engine
+class Noisy(Dense):
+    """A layer that draws: in a replay its numbers would ever be the same."""
+
+    def forward(self, p, x, ctx):
+        return super().forward(p, x + DRAWS.normal(size=x.shape), ctx)
+
+
+class Bent(xpnet.Tanh):
+    """An activation of a user's."""
+
+
+class OwnLoss(CrossEntropy):
+    """A loss of a user's."""
+
+
+DRAWS = np.random.default_rng(0)
+OWN = {
+    "layers.1 is or has a Noisy": {"layer": Noisy},
+    "layers.1 is or has a Bent": {"layer": lambda n, _: Dense(n, Bent())},
+    "the loss is or has a OwnLoss": {"loss": OwnLoss()},
+    "the optimizer is or has a SometimesLooks": {"optimizer": xpnet.Averaged(SometimesLooks())},
+}
+
+
+@pytest.mark.parametrize("reason", OWN)
+def test_what_a_user_wrote_is_recorded_only_if_asked_for(reason, task):
+    settings = {"layer": Dense, "loss": CrossEntropy(), "optimizer": Adam()} | OWN[reason]
+    model = built(settings.pop("layer"))
+    history = model.fit(*task, epochs=1, progress=False, **settings)
+    assert history.engine.startswith(
+        f"eager: {reason}, which is not xpnet's: numbers that it draws"
+    )
+    assert TrainingStep(model, settings["loss"], settings["optimizer"]).engine == history.engine
 
 
 def test_programs_are_not_copied(task):
     """The copy would train the model of the other."""
-    step = TrainingStep(MLP(N_IN, [6], 3), CrossEntropy(), Adam(), engine="graph")
+    step = TrainingStep(MLP(N_IN, [6], 3), CrossEntropy(), Adam())
     step(*task)
     with pytest.raises(TypeError, match="copy the model and make a new"):
         copy.deepcopy(step)
@@ -307,8 +346,7 @@ def test_a_step_by_hand(task):
         (X[:5], y[:5]),
     ]
     models = [MLP(N_IN, [6], 3, dtype="float64") for _ in range(2)]
-    around = {"clip": ClipByNorm(0.1), "l1": 0.01}
-    step = TrainingStep(models[0], CrossEntropy(), Adam(0.01), engine="graph", **around)
+    step = TrainingStep(models[0], CrossEntropy(), Adam(0.01), clip=ClipByNorm(0.1), l1=0.01)
     state, penalty = Adam(0.01).init(models[1].theta), xpnet.optimizers.Penalty(l1=0.01)
     for lr, (X_b, y_b) in zip((None, 0.02, 0.0, *[0.01] * 5), kinds, strict=True):
         value = step(X_b, y_b, lr=lr)
@@ -327,7 +365,7 @@ def test_a_step_by_hand(task):
 
 def test_compiled_code_lives_as_long_as_a_program(task):
     """A program knows it by its address alone, which no collector of garbage sees."""
-    step = TrainingStep(MLP(N_IN, [7], 3), CrossEntropy(), Adam(), engine="graph")
+    step = TrainingStep(MLP(N_IN, [7], 3), CrossEntropy(), Adam())
     step(*task)
     (known,) = step._step._passes.values()
     calls = [*known.program._calls, *step._step._update._calls]
@@ -365,7 +403,7 @@ BAD = [
 @pytest.mark.parametrize(("arguments", "message"), BAD)
 def test_bad_batches_are_refused(arguments, message):
     model = MLP(N_IN, [6], 3)
-    step = TrainingStep(model, CrossEntropy(), Adam(), engine="graph")
+    step = TrainingStep(model, CrossEntropy(), Adam())
     good = {"X": np.zeros((3, 4)), "y": np.array([0, 1, 2])}
     for _ in range(2):
         before = model.theta.copy()
@@ -377,7 +415,7 @@ def test_bad_batches_are_refused(arguments, message):
 
 def test_a_label_that_was_not_checked_moves_nothing():
     model = MLP(N_IN, [6], 3)
-    step = TrainingStep(model, CrossEntropy(), Adam(), engine="graph")
+    step = TrainingStep(model, CrossEntropy(), Adam())
     X = np.ones((3, 4), "float32")
     step(X, np.array([0, 1, 2]))
     step(X, np.array([0, 1, 2]))
@@ -396,13 +434,13 @@ def test_settings_of_a_step_are_checked():
     strict = MLP(N_IN, [6], 3, backend="array_api_strict")
     with pytest.raises(ArgumentError, match=r"got 'graph'\. steps are recorded on NumPy alone"):
         TrainingStep(strict, CrossEntropy(), Adam(), engine="graph")
-    assert TrainingStep(strict, CrossEntropy(), Adam()).engine.startswith("eager: ")
+    assert TrainingStep(strict, CrossEntropy(), Adam()).engine.startswith("eager: steps")
 
 
 def test_a_replay_makes_no_arrays(task):
     """Else the buffers of a step would not be allocated once."""
     model = MLP(N_IN, [64, 64], 3, batch_norm=True)
-    step = TrainingStep(model, CrossEntropy(), Adam(), engine="graph")
+    step = TrainingStep(model, CrossEntropy(), Adam())
     X, y = task[0].astype("float32"), task[1]
     for _ in range(3):
         step(X, y)

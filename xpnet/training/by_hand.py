@@ -31,9 +31,9 @@ class Trained(Steppable, Protocol):
 class TrainingStep:
     """``θ ← optimizer(θ, ∂L/∂θ)`` on a batch: the step of ``fit`` for a loop of one's own.
 
-    With ``engine="graph"`` on NumPy with Numba the step is written down when it is first taken and
-    replayed from then on, which spares the time that Python takes between its loops; the numbers
-    are those of ``value_and_grad`` and ``optimizer.step``.
+    On NumPy with Numba the step is written down when it is first taken and replayed from then on,
+    which spares the time that Python takes between its loops; the numbers are those of
+    ``value_and_grad`` and ``optimizer.step``.
 
     Args:
         model: what is trained, in place.
@@ -42,9 +42,9 @@ class TrainingStep:
         clip: `ClipByValue` or `ClipByNorm`, or ``None``.
         l1: the rate of ``Σ|w|`` over the weights, at least 0.
         l2: the rate of ``½Σw²`` over the weights, at least 0.
-        engine: ``"graph"`` records the first step on NumPy and replays it: what a layer of yours
-            draws or counts itself, besides its arguments, would be the same in every replay.
-            ``"eager"``, and ``None`` so far, take each step by itself.
+        engine: ``"graph"`` replays, ``"eager"`` takes each step by itself; ``None``: graph where it
+            can be and every layer is xpnet's own. What a layer of yours draws or counts itself,
+            besides its arguments, would be the same in every replay.
 
     Raises:
         ArgumentError: if an argument is not what it must be.

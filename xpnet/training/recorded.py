@@ -22,9 +22,26 @@ def why_plain(model: Steppable, how: How) -> str:
     """Why the steps of a training are not recorded; empty if they are."""
     if model.backend.name != "numpy":
         return "steps are recorded on NumPy alone"
-    if how.engine is None:
-        return "on NumPy a step is recorded if engine='graph' asks for it"
-    return why_not_recorded()
+    reason = why_not_recorded()
+    if reason or how.engine == "graph":
+        return reason
+    layers = {f"layers.{i}": layer for i, layer in enumerate(model.network.layers)}
+    parts = layers | {"the loss": how.loss, "the optimizer": how.optimizer, "clip": how.clip}
+    for name, part in parts.items():
+        kinds = [type(x) for x in _with_parts(part)]
+        strange = [kind.__name__ for kind in kinds if not kind.__module__.startswith("xpnet.")]
+        if strange:
+            return (
+                f"{name} is or has a {strange[0]}, which is not xpnet's: numbers that it draws or "
+                "counts itself would stay what they are at the first step"
+            )
+    return ""
+
+
+def _with_parts(part: Any) -> list[Any]:
+    """A layer, loss or optimizer, and what it is put together of."""
+    inner = (getattr(part, name, None) for name in ("activation", "function", "optimizer"))
+    return [] if part is None else [part, *(x for one in inner for x in _with_parts(one))]
 
 
 class RecordedStep:
