@@ -21,7 +21,8 @@ from benchmarks.gpu_cases import N_BATCHES
 from benchmarks.gpu_device import Contestant, clock_of_host
 from xpnet import Adam, CrossEntropy
 from xpnet.ops.reference import Precision
-from xpnet.training.graph import CapturedSteps, engine_for
+from xpnet.training.engines import steps_for
+from xpnet.training.graph import CapturedSteps
 from xpnet.training.loop import Settings
 from xpnet.training.raw import rows_of
 
@@ -51,7 +52,7 @@ def xpnet_graph(case: Case, precision: Precision) -> Contestant:
     how = Settings(CrossEntropy(), Adam(), batch_size=case.batch, engine="graph")
     state = how.optimizer.init(model.theta, model.layout)
     model.gradient.multiply_in(precision)
-    captured = engine_for(model, rows_of(model, X, y, None), how, state)
+    captured = steps_for(model, rows_of(model, X, y, None), how, state)
     assert isinstance(captured, CapturedSteps)
     rng, lrs = np.random.default_rng(0), [how.optimizer.lr] * captured.n_steps
 

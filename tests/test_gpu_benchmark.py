@@ -20,7 +20,7 @@ from benchmarks.gpu_cases import CASES, LARGE, allowed_memory, bytes_beside_prod
 from benchmarks.gpu_job import Job, lines
 from xpnet import MLP
 from xpnet.ops import select
-from xpnet.training import graph
+from xpnet.training import engines
 
 SMALL = Case("small", (6, 5, 3), "relu", 4)
 NORMED = Case("normed", (6, 5, 3), "relu", 4, batch_norm=True)
@@ -384,8 +384,8 @@ def host(monkeypatch):
 def fake(host, monkeypatch):
     """The fake device of NumPy arrays, on which steps are captured."""
     monkeypatch.setitem(select._chosen, DeviceArray, fake_operations(kernels=False))
-    monkeypatch.setattr(graph, "why_not_captured", lambda backend, rows: "")
-    monkeypatch.setattr(graph, "CudaCapture", FakeCapture)
+    monkeypatch.setattr(engines, "why_not_captured", lambda backend, rows: "")
+    monkeypatch.setattr(engines, "CudaCapture", FakeCapture)
     monkeypatch.setattr(FakeCapture, "replayed", 0)
     monkeypatch.setattr(gpu_device, "BACKEND", fake_backend("float32"))
     monkeypatch.setattr(gpu_device, "cupy", FakeNamespace)

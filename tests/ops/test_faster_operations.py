@@ -322,7 +322,7 @@ def test_products_sums_and_rows(dtype, layout, ops):
 def test_large_arrays_are_shared_out_and_give_the_same(monkeypatch, ops):
     if type(ops).__name__ != "CompiledOperations":
         pytest.skip("only compiled loops share their work")
-    from xpnet.ops.compiled import direct, threads  # noqa: PLC0415
+    from xpnet.ops.compiled import runner, threads  # noqa: PLC0415
 
     x, dy = matrix("float32", 1, shape=(301, 40)), matrix("float32", 2, shape=(301, 40))
     sums, shared_sums = np.empty(40, "float32"), np.empty(40, "float32")
@@ -330,7 +330,7 @@ def test_large_arrays_are_shared_out_and_give_the_same(monkeypatch, ops):
     theta, state, grad = x.ravel().copy(), np.abs(dy).ravel().copy(), dy.ravel().copy()
     other, other_state = theta.copy(), state.copy()
     ops.update(optimizers.adagrad, (theta, state), (grad,), (0.1, 1e-7))
-    monkeypatch.setattr(direct, "LARGE", 100)
+    monkeypatch.setattr(runner, "LARGE", 100)
     monkeypatch.setattr(threads, "n_threads", lambda: 3)
     threads._pool.cache_clear()
     together = ops.chain_and_sum(activations.tanh_slope, dy, x, shared_sums)

@@ -39,10 +39,10 @@ def add_one(x):
 @pytest.mark.parametrize("takes", range(PARTS))
 def test_what_helpers_refuse_the_calling_thread_does(takes, monkeypatch):
     with Closing(takes) as pool:
-        monkeypatch.setattr(threads, "n_threads", lambda: PARTS)
         monkeypatch.setattr(threads, "_pool", lambda pid: pool)
         x = np.arange(40)
-        assert threads.share(add_one, (x,)) == [1, 9, 17, 25, 33]
+        calls = [(piece,) for piece in x.reshape(PARTS, -1)]
+        assert threads.at_once(add_one, calls) == [1, 9, 17, 25, 33]
     assert x.tolist() == list(range(1, 41))
 
 
@@ -53,7 +53,6 @@ def test_other_errors_of_helpers_are_raised(monkeypatch):
         def submit(self, *arguments):
             raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(threads, "n_threads", lambda: 2)
     monkeypatch.setattr(threads, "_pool", lambda pid: Exhausted())
     with pytest.raises(RuntimeError, match="can't start new thread"):
-        threads.share(add_one, (np.arange(4),))
+        threads.at_once(add_one, [(np.arange(2),), (np.arange(2),)])

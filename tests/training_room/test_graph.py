@@ -21,15 +21,15 @@ from xpnet import MLP, ArgumentError, ClipByNorm, ClipByValue, CrossEntropy, Fal
 from xpnet.ops import select
 from xpnet.ops.cuda import operations
 from xpnet.optimizers import OptimizerState, schedules
-from xpnet.training import graph
+from xpnet.training import engines
 
 
 @pytest.fixture
 def device(monkeypatch):
     """Put the fake device in the place of CUDA, with the operations of the reference."""
     monkeypatch.setitem(select._chosen, DeviceArray, fake_operations(kernels=False))
-    monkeypatch.setattr(graph, "why_not_captured", lambda backend, rows: "")
-    monkeypatch.setattr(graph, "CudaCapture", FakeCapture)
+    monkeypatch.setattr(engines, "why_not_captured", lambda backend, rows: "")
+    monkeypatch.setattr(engines, "CudaCapture", FakeCapture)
     monkeypatch.setattr(FakeCapture, "captured", 0)
     monkeypatch.setattr(FakeCapture, "replayed", 0)
     return FakeCapture
@@ -338,7 +338,7 @@ class Failing(FakeCapture):
 
 
 def test_a_step_that_cannot_be_captured_runs_as_it_is(task, device, monkeypatch):
-    monkeypatch.setattr(graph, "CudaCapture", Failing)
+    monkeypatch.setattr(engines, "CudaCapture", Failing)
     with pytest.warns(FallbackWarning, match="could not be captured: cudaError"):
         model, history = train(fake_backend("float64"), task, network={"dropout": 0.3})
     assert history.engine.startswith("eager: a step could not be captured")

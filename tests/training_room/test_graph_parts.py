@@ -9,15 +9,15 @@ from fake_device import DeviceArray, FakeCapture, fake_backend, fake_operations
 import xpnet
 from xpnet import MLP, activations, losses
 from xpnet.ops import select
-from xpnet.training import graph
+from xpnet.training import engines
 
 
 @pytest.fixture(autouse=True)
 def device(monkeypatch):
     """Put the fake device in the place of CUDA, with the operations of the reference."""
     monkeypatch.setitem(select._chosen, DeviceArray, fake_operations(kernels=False))
-    monkeypatch.setattr(graph, "why_not_captured", lambda backend, rows: "")
-    monkeypatch.setattr(graph, "CudaCapture", FakeCapture)
+    monkeypatch.setattr(engines, "why_not_captured", lambda backend, rows: "")
+    monkeypatch.setattr(engines, "CudaCapture", FakeCapture)
 
 
 def targets(rng, kind, n_out):

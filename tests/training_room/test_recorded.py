@@ -20,7 +20,7 @@ from xpnet.training import recorded
 if why_not_compiled():
     pytest.skip(f"nothing is compiled: {why_not_compiled()}", allow_module_level=True)
 
-from xpnet.ops.compiled import direct, product, program, threads
+from xpnet.ops.compiled import product, program, runner, threads
 
 N_IN = 4
 NEAR = {"float64": {"rtol": 1e-11, "atol": 1e-13}, "float32": {"rtol": 1e-4, "atol": 1e-6}}
@@ -213,8 +213,7 @@ def test_wide_layers_agree(blas, monkeypatch, rng):
 
 
 def test_large_layers_are_shared_out(monkeypatch, task):
-    for module in (direct, program):
-        monkeypatch.setattr(module, "LARGE", 20)
+    monkeypatch.setattr(runner, "LARGE", 20)
     monkeypatch.setattr(threads, "n_threads", lambda: 3)
     threads._pool.cache_clear()
     eager, _ = train("eager", task, dtype="float64")

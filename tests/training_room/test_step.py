@@ -65,11 +65,11 @@ def test_one_seed_gives_the_same_bits_twice(name):
 def test_the_number_of_threads_changes_rounding_alone(monkeypatch):
     if why_not_compiled():
         pytest.skip(f"no loop has threads: {why_not_compiled()}")
-    from xpnet.ops.compiled import direct, threads  # noqa: PLC0415
+    from xpnet.ops.compiled import runner, threads  # noqa: PLC0415
 
     X, y = data()
     found = []
-    monkeypatch.setattr(direct, "LARGE", 1000)
+    monkeypatch.setattr(runner, "LARGE", 1000)
     for count in (1, 2, 3):
         monkeypatch.setattr(threads, "n_threads", lambda count=count: count)
         threads._pool.cache_clear()

@@ -17,7 +17,7 @@ from xpnet import MLP, CrossEntropy
 from xpnet.backend import get_backend
 from xpnet.data.mapped import RowReader
 from xpnet.ops import select
-from xpnet.training import graph, rows, streaming
+from xpnet.training import engines, rows, streaming
 from xpnet.training.streaming import SLOTS, Feed, stays_on_host
 
 
@@ -141,8 +141,8 @@ def test_no_parts_are_no_batches():
 def device(monkeypatch):
     """The fake device with simulated copies in the place of CUDA."""
     monkeypatch.setitem(select._chosen, DeviceArray, fake_operations(kernels=False))
-    monkeypatch.setattr(graph, "why_not_captured", lambda backend, rows: "")
-    monkeypatch.setattr(graph, "CudaCapture", FakeCapture)
+    monkeypatch.setattr(engines, "why_not_captured", lambda backend, rows: "")
+    monkeypatch.setattr(engines, "CudaCapture", FakeCapture)
     made = []
 
     def copies():
@@ -256,7 +256,7 @@ def test_an_interrupted_training_ends_its_thread(engine, device, tmp_path, monke
         def capture(self, step):
             return interrupt
 
-    monkeypatch.setattr(graph, "CudaCapture", Interrupted)
+    monkeypatch.setattr(engines, "CudaCapture", Interrupted)
     X = SOURCES["mapped floats"](rng.normal(size=(70, 4)), tmp_path / "X")
     how = {"clip": SimpleNamespace(apply=interrupt)} if engine == "eager" else {}
     with pytest.raises(KeyboardInterrupt):

@@ -12,6 +12,7 @@ import numpy as np
 
 from xpnet.backend import Array, Namespace, namespace_of
 from xpnet.errors import FallbackWarning
+from xpnet.ops.compiled.traced import Traced
 from xpnet.ops.host import HostOperations
 from xpnet.ops.reference import Operations
 
@@ -31,9 +32,8 @@ def operations_for(array: Array) -> Operations:
     kind = type(array)
     chosen = _chosen.get(kind)
     if chosen is None:
-        if hasattr(kind, "operations"):  # an array whose use is being recorded
-            recording: Operations = array.operations
-            return recording
+        if isinstance(array, Traced):
+            return array.operations
         chosen = _chosen[kind] = _choose(array)
     return chosen
 

@@ -10,10 +10,10 @@ from xpnet.data.preprocessing import MinMax, Standardize
 from xpnet.errors import require_number
 from xpnet.losses import Loss
 from xpnet.optimizers import Optimizer, OptimizerState, Penalty
+from xpnet.training.engines import step_for
 from xpnet.training.loop import Settings
 from xpnet.training.raw import batch_of
-from xpnet.training.recorded import RecordedStep, why_plain
-from xpnet.training.stepping import Clip, Engine, PlainStep, Steppable, no_graph
+from xpnet.training.stepping import Clip, Engine, Steppable
 
 
 class Trained(Steppable, Protocol):
@@ -79,7 +79,7 @@ class TrainingStep:
         )
         self._model = model
         self._state = optimizer.init(model.theta, model.network.layout)
-        self._step = self._taken()
+        self._step = step_for(model, self._how, self._state)
 
     @property
     def state(self) -> OptimizerState:
@@ -121,13 +121,3 @@ class TrainingStep:
             require_number(lr, "lr", low=0)
         batch = batch_of(model, how.loss, X, y, weight, check)
         return self._step.both(*batch, lr)
-
-    def _taken(self) -> RecordedStep | PlainStep:
-        """What takes the steps."""
-        model, how, state = self._model, self._how, self._state
-        reason = "" if how.engine == "eager" else why_plain(model, how)
-        if how.engine == "graph" and reason:
-            raise no_graph(reason)
-        if how.engine == "eager" or reason:
-            return PlainStep(model, how, state, f"eager: {reason}" if reason else "eager")
-        return RecordedStep(model, how, state)

@@ -9,8 +9,6 @@ takes the next row.
 
 from __future__ import annotations
 
-import importlib.util
-import warnings
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
 from functools import partial
@@ -18,13 +16,11 @@ from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
-from xpnet.backend import Array, Backend, HostArray, to_numpy
-from xpnet.errors import FallbackWarning
+from xpnet.backend import Array, HostArray, to_numpy
 from xpnet.ops import operations_for
 from xpnet.optimizers import OptimizerState
-from xpnet.training.recorded import RecordedStep, why_plain
 from xpnet.training.rows import Rows, spans
-from xpnet.training.stepping import How, PlainStep, Steppable, no_graph, update_gradient
+from xpnet.training.stepping import How, Steppable, update_gradient
 
 WARM_UP = 2
 """The steps before a capture: kernels are compiled, and the memory of a step is in the pool."""
@@ -239,42 +235,3 @@ class CapturedSteps:
         self._tables[0][...] = backend.asarray(places.astype(np.int64))
         self._tables[1][...] = backend.asarray(scalars.astype(backend.dtype_name))
         self._cursor[...] = -1
-
-
-def why_not_captured(backend: Backend, rows: Rows) -> str:
-    """Why steps cannot be captured into CUDA graphs; empty if they can."""
-    if backend.name != "cupy":
-        return f"CUDA graphs are for the backend 'cupy', and this is {backend.name!r}"
-    if importlib.util.find_spec("nvmath") is None:
-        return "CuPy's own products cannot be captured: pip install nvmath-python"
-    if isinstance(rows.X, np.memmap) and not rows.streamed:
-        return "the rows of X come from a file batch by batch"
-    return ""
-
-
-def engine_for(
-    model: Steppable, rows: Rows, how: Stepping, state: OptimizerState
-) -> CapturedSteps | RecordedStep | PlainStep:
-    """What takes the steps, the fastest that can.
-
-    Raises:
-        ArgumentError: if ``engine="graph"`` is asked for where it cannot be.
-    """
-    if how.engine == "eager":
-        return PlainStep(model, how, state)
-    reason = why_not_captured(model.backend, rows)
-    if not reason:
-        try:
-            return CapturedSteps(model, rows, how, state, CudaCapture())
-        except RuntimeError as error:  # what a user's own loss does may not be for graphs
-            reason = f"a step could not be captured: {error}"
-            if how.engine is None:
-                message = f"{reason}; training goes on with engine='eager'"
-                warnings.warn(message, FallbackWarning, stacklevel=4)
-    elif model.backend.name == "numpy":
-        reason = why_plain(model, how)
-        if not reason:
-            return RecordedStep(model, how, state)
-    if how.engine == "graph":
-        raise no_graph(reason)
-    return PlainStep(model, how, state, f"eager: {reason}")

@@ -19,13 +19,13 @@ from xpnet.ops.reference import Precision
 from xpnet.optimizers import Optimizer, Penalty
 from xpnet.optimizers.schedules import Schedule
 from xpnet.training.callbacks import Callback, Run, check_functions
-from xpnet.training.graph import CapturedSteps, engine_for
+from xpnet.training.engines import OneByOne, steps_for
+from xpnet.training.graph import CapturedSteps
 from xpnet.training.history import History
 from xpnet.training.progress import printer
-from xpnet.training.recorded import RecordedStep
 from xpnet.training.rows import Rows, refuse_single_row
 from xpnet.training.step import Gradient, Model
-from xpnet.training.stepping import ENGINES, Clip, Engine, PlainStep
+from xpnet.training.stepping import ENGINES, Clip, Engine
 
 PRECISIONS = get_args(Precision)
 Metric = Callable[[Array, Array], Any]
@@ -120,7 +120,7 @@ def _train(
     history = model.history = History()
     state = how.optimizer.init(model.theta, model.network.layout)
     model.gradient.reseed(int(rng.integers(2**32)))
-    steps = engine_for(model, rows, how, state)
+    steps = steps_for(model, rows, how, state)
     history.engine = steps.engine
     report = printer() if how.progress else None
     run = Run(model, 0, how.epochs, {}, history, how.optimizer, state, rows)
@@ -162,7 +162,7 @@ class _Epoch:
         model: Trainable,
         rows: Rows,
         how: Settings,
-        steps: CapturedSteps | RecordedStep | PlainStep,
+        steps: CapturedSteps | OneByOne,
         epoch: int,
     ) -> None:
         self.model, self.rows, self.how, self.steps, self.epoch = model, rows, how, steps, epoch
@@ -186,7 +186,7 @@ class _Epoch:
         return row, lr
 
     def _one_by_one(
-        self, take: RecordedStep | PlainStep, order: HostArray | None
+        self, take: OneByOne, order: HostArray | None
     ) -> tuple[list[float], list[Any], float, Array]:
         """Take the steps one by one: their losses and weights, the last lr and the last batch."""
         how, model = self.how, self.model

@@ -3,45 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
 
 from xpnet.backend import Array, HostArray, copied
-from xpnet.ops import new_recorder, why_not_recorded
+from xpnet.ops import new_recorder
 from xpnet.optimizers import OptimizerState
 from xpnet.training.step import Gradient
 from xpnet.training.stepping import How, PlainStep, Steppable, no_graph, update_gradient
 
 MOST_KINDS = 32
 """How many kinds of batches are written down; where their size is ever another, it never pays."""
-
-
-def why_plain(model: Steppable, how: How) -> str:
-    """Why the steps of a training are not recorded; empty if they are."""
-    if model.backend.name != "numpy":
-        return "steps are recorded on NumPy alone"
-    reason = why_not_recorded()
-    if reason or how.engine == "graph":
-        return reason
-    layers = {f"layers.{i}": layer for i, layer in enumerate(model.network.layers)}
-    parts = layers | {"the loss": how.loss, "the optimizer": how.optimizer, "clip": how.clip}
-    for name, part in parts.items():
-        kinds = [type(x) for x in _with_parts(part)]
-        strange = [kind.__name__ for kind in kinds if not kind.__module__.startswith("xpnet.")]
-        if strange:
-            return (
-                f"{name} is or has a {strange[0]}, which is not xpnet's: numbers that it draws or "
-                "counts itself would stay what they are at the first step"
-            )
-    return ""
-
-
-def _with_parts(part: Any) -> list[Any]:
-    """A layer, loss or optimizer, and what it is put together of."""
-    inner = (getattr(part, name, None) for name in ("activation", "function", "optimizer"))
-    return [] if part is None else [part, *(x for one in inner for x in _with_parts(one))]
 
 
 class RecordedStep:
@@ -64,7 +37,7 @@ class RecordedStep:
         self._update: Any = None
         self._scalars = np.empty(0)
         self._plain: PlainStep | None = None
-        self._start: list[Array] = []  # what there was before the first step, until it is over
+        self._begun: _Before | None = None  # what was before the first step, until it is over
         self.engine = "graph"
         trace = self._recorder.traced
         vectors = [trace(vector) for vector in (model.theta, model.grad, model.statistics)]
@@ -86,11 +59,7 @@ class RecordedStep:
         known = self._passes.get(_kind(X, y, weight))
         if known is None:
             return self._first(X, y, weight)
-        if known.masks:
-            self._next_masks()
-        known.take(X, y, weight)
-        known.program.replay()
-        return known.program.result[()]
+        return self._replayed(known, known.program, X, y, weight)
 
     def update(self, lr: float) -> None:
         """Move θ by the gradient."""
@@ -109,73 +78,75 @@ class RecordedStep:
             value = self.gradient(X, y, weight)
             self.update(lr)
             return value
+        if known.whole is None:
+            known.whole = known.program.then(self._update)
+        counted = self._state.step, self._state.scalars
+        self._next_scalars(lr)
+        try:
+            return self._replayed(known, known.whole, X, y, weight)
+        except IndexError:  # a label that nobody has checked: no step was taken
+            self._state.step, self._state.scalars = counted
+            raise
+
+    def _replayed(
+        self, known: _Pass, program: Any, X: Array, y: Array, weight: Array | None
+    ) -> Array:
+        """Replay a program on a batch and return the loss."""
         if known.masks:
             self._next_masks()
         known.take(X, y, weight)
-        before = self._state.step, self._state.scalars
-        self._next_scalars(lr)
-        if known.whole is None:
-            known.whole = known.program.then(self._update)
-        try:
-            known.whole.replay()
-        except IndexError:  # a label that nobody has checked: no step was taken
-            self._state.step, self._state.scalars = before
-            raise
+        program.replay()
         return known.program.result[()]
 
     def _first(self, X: Array, y: Array, weight: Array | None) -> Array:
-        """Take a step on a batch of a new kind, and write it down if there is room."""
-        plain = PlainStep(self._model, self._how, self._state)
+        """Compute on a batch of a new kind, and write it down if there is room."""
         if len(self._passes) == MOST_KINDS:
-            return plain.gradient(X, y, weight)
+            return PlainStep(self._model, self._how, self._state).gradient(X, y, weight)
         inputs = [np.array(array, order="C") for array in (X, y, weight) if array is not None]
-        self._next_masks()
-        traced = map(self._recorder.traced, inputs)
-        program = self._written(partial(self._gradient, self._how.loss, *traced))
+
+        def passed() -> Any:
+            self._next_masks()
+            return self._gradient(self._how.loss, *map(self._recorder.traced, inputs))
+
+        program = self._written(passed)
         if program is None:
-            self._model.gradient.next_keys(-1)  # the plain step draws them
-            return plain.gradient(X, y, weight)
+            return self.gradient(X, y, weight)
         self._passes[_kind(X, y, weight)] = _Pass(program, inputs, program.reads(self._keys))
         return program.result[()]
 
     def _first_update(self, lr: float) -> None:
         """Move θ, and write down how."""
-        state = self._state
-        before = state.step, state.scalars
-        state.step += 1
-        self._scalars = np.array(self._how.optimizer.scalars(state, lr), self._theta.dtype)
-        self._update = self._written(self._updated)
-        self._start = []
-        if self._update is None:
-            state.step, state.scalars = before
-            self.update(lr)
+        how, state, trace = self._how, self._state, self._recorder.traced
 
-    def _updated(self) -> None:
-        """The update, on traced arrays."""
-        how, trace = self._how, self._recorder.traced
-        update_gradient(how, self._theta, self._grad, self._model.network.layout.weights)
-        slots, old = tuple(map(trace, self._state.slots)), self._state
-        state = OptimizerState(slots, old.step, old.scalars)
-        scalars = tuple(_each(trace, self._scalars))
-        how.optimizer.update(self._theta, self._grad, state, scalars)
+        def updated() -> None:
+            state.step += 1
+            self._scalars = np.array(how.optimizer.scalars(state, lr), self._theta.dtype)
+            update_gradient(how, self._theta, self._grad, self._model.network.layout.weights)
+            traced = OptimizerState(tuple(map(trace, state.slots)), state.step, state.scalars)
+            scalars = tuple(_each(trace, self._scalars))
+            how.optimizer.update(self._theta, self._grad, traced, scalars)
+
+        self._update = self._written(updated)
+        self._begun = None
+        if self._update is None:
+            self.update(lr)
 
     def _written(self, function: Callable[[], Any]) -> Any:
         """The program of ``function``; ``None``, and everything as before, if there can be none."""
-        model = self._model
-        changed = [model.theta, model.grad, model.statistics, *self._state.slots]
-        before = [copied(array) for array in changed]
-        self._start = self._start or before
-        required = self._how.engine == "graph"
+        before = _Before(self._model, self._state)
+        if self._update is None:
+            self._begun = self._begun or before
         try:
             return self._recorder.record(function)
         except Exception as error:  # if it is the batch that is wrong, the plain step says so again
-            for array, old in zip(changed, self._start if required else before, strict=True):
-                array[...] = old
             reason = f"a step could not be recorded: {error}"
-            if required:
+            if self._how.engine == "graph":
+                (self._begun or before).restore()
+                self._begun = None
                 raise no_graph(reason) from error
+            before.restore()
         self.engine = f"eager: {reason}"
-        self._plain = PlainStep(model, self._how, self._state)
+        self._plain = PlainStep(self._model, self._how, self._state)
         return None
 
     def _next_masks(self) -> None:
@@ -184,6 +155,22 @@ class RecordedStep:
     def _next_scalars(self, lr: float) -> None:
         self._state.step += 1
         self._scalars[:] = self._how.optimizer.scalars(self._state, lr)
+
+
+class _Before:
+    """What a step changes, as it is before it."""
+
+    def __init__(self, model: Steppable, state: OptimizerState) -> None:
+        self._gradient, self._state = model.gradient, state
+        arrays = [model.theta, model.grad, model.statistics, *state.slots]
+        self._arrays = [(array, copied(array)) for array in arrays]
+        self._counts = model.gradient.steps, state.step, state.scalars
+
+    def restore(self) -> None:
+        """Put it back."""
+        for array, old in self._arrays:
+            array[...] = old
+        self._gradient.steps, self._state.step, self._state.scalars = self._counts
 
 
 def _kind(X: Array, y: Array, weight: Array | None) -> Any:

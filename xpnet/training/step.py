@@ -37,6 +37,7 @@ class Gradient:
         statistics: the running statistics of batch norm.
 
     Attributes:
+        steps: how many calls have drawn their masks; a mask depends on it.
         scaling: the scale of the loss for products in fp16, or ``None``.
     """
 
@@ -51,21 +52,21 @@ class Gradient:
         self._network = network
         self._p, self._g = network.by_layer(theta), network.by_layer(grad)
         self._contexts = network.contexts(memory, statistics, training=True, reuse=True)
-        self._steps, self._grad = 0, grad
+        self.steps, self._grad = 0, grad
         self.scaling: LossScaling | None = None
 
     def reseed(self, seed: int) -> None:
         """Begin the sequence of dropout masks that belongs to ``seed``, one mask a call."""
-        self._steps = 0
+        self.steps = 0
         for context in self._contexts:
             context.seed = seed
 
     def __call__(self, loss: Loss, X: Array, y: Array, weight: Array | None = None) -> Array:
         """Fill the gradient and return the loss, a 0-d array; nothing is checked."""
         if self._contexts[0].device_key is None:
-            self._steps += 1
+            self.steps += 1
             for context in self._contexts:
-                context.step = self._steps
+                context.step = self.steps
         output, tapes = self._network.forward(self._p, X, self._contexts)
         out = self._contexts[-1].buffers["d_output", *output.shape]
         value, d_output = loss.value_and_grad(output, y, weight, out=out)
@@ -97,8 +98,8 @@ class Gradient:
 
     def next_keys(self, n: int) -> HostArray:
         """The keys of the masks of the next ``n`` calls, ``(n, layers)``; they count as done."""
-        steps = np.arange(self._steps + 1, self._steps + n + 1)
-        self._steps += n
+        steps = np.arange(self.steps + 1, self.steps + n + 1)
+        self.steps += n
         keys = [stream_key(context.seed, context.layer, steps) for context in self._contexts]
         return np.stack(keys, axis=1)
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from pickle import PickleError
 from typing import Any, NamedTuple, TypeAlias
 
 import numba
@@ -151,7 +150,7 @@ def source_of(make: Callable[..., Source], *of: Any) -> Source:
         raise TypeError
     try:
         return make(*of)
-    except (NumbaError, PickleError, AttributeError, KeyError) as error:
+    except (NumbaError, AttributeError, KeyError) as error:
         raise TypeError from error
 
 

@@ -28,6 +28,13 @@ def named(function: Callable[..., Any]) -> None:
 
     The files of Numba's cache are called by it, and so is the code in them: of two functions of
     one name that two processes compiled, a third that reads both would run one for the other.
+
+    Raises:
+        TypeError: for a function that refers to what has no content, such as an open file.
     """
-    content = blake2b(SOURCES + dumps(function), digest_size=8).hexdigest()
-    function.__qualname__ += f"-{content}"
+    try:
+        content = dumps(function)
+    except Exception as error:  # a user's object may refuse in its own way
+        raise TypeError(f"{function.__qualname__} cannot be kept on disk: {error}") from error
+    name = blake2b(SOURCES + content, digest_size=8).hexdigest()
+    function.__qualname__ += f"-{name}"

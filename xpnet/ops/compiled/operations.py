@@ -11,7 +11,7 @@ import numpy as np
 from xpnet.backend import Array
 from xpnet.ops.compiled import loops, rows
 from xpnet.ops.compiled.compile import FASTER_ON_NUMPY
-from xpnet.ops.compiled.direct import Direct, Runner
+from xpnet.ops.compiled.runner import Direct, Runner
 from xpnet.ops.host import HostOperations
 from xpnet.ops.reference import Operations, Rule
 from xpnet.ops.rules.activations import identity

@@ -29,7 +29,8 @@ from xpnet.ops.compiled.names import named
 from xpnet.ops.compiled.operations import CompiledOperations
 from xpnet.ops.compiled.packing import PLACE, called, compiled_place_of, packed, place_of
 from xpnet.ops.compiled.product import PLACES, packed_product, product_of
-from xpnet.ops.compiled.threads import LARGE, at_once, pieces_of
+from xpnet.ops.compiled.runner import Arguments, Runner
+from xpnet.ops.compiled.threads import at_once
 from xpnet.ops.compiled.traced import Traced, memory_of
 from xpnet.ops.reference import Operations
 
@@ -118,7 +119,7 @@ class Program:
             call.kept[:] = [a for a in call.kept if not np.may_share_memory(a, array)]
 
 
-class Recorder:
+class Recorder(Runner):
     """Does a pass and writes down what it does.
 
     Attributes:
@@ -141,30 +142,19 @@ class Recorder:
         return Traced(array, self)
 
     def alone(self, which: Which, *arguments: Any) -> None:
-        """See `Direct.alone`."""
+        """See `Runner.alone`."""
         self._now(_call(which, arguments))
 
-    def run(self, which: Which, arrays: Sequence[Any], *rest: Any) -> None:
-        """See `Direct.run`."""
-        if arrays[-1].size < LARGE:
-            self.alone(which, *arrays, *rest)
-            return
-        pieces = pieces_of(memory_of(arrays))
-        self.do(_share_out, [_call(which, (*piece, *rest)) for piece in pieces])
+    def together(self, which: Which, calls: list[Arguments]) -> None:
+        """See `Runner.together`."""
+        self.do(_share_out, [_call(which, arguments) for arguments in calls])
 
-    def sums(self, which: Which, arrays: Sequence[Any], sums: Any, *rest: Any) -> None:
-        """See `Direct.sums`."""
-        if arrays[-1].size < LARGE:
-            self.alone(which, *arrays, sums, *rest)
-            return
-        pieces = pieces_of(memory_of(arrays))
-        parts = np.empty((len(pieces), *sums.shape), sums.dtype)
-        each = zip(pieces, parts, strict=True)
-        self.do(_share_out, [_call(which, (*piece, into, *rest)) for piece, into in each])
+    def add_up(self, parts: HostArray, sums: Any) -> None:
+        """See `Runner.add_up`."""
         self.do(partial(np.add.reduce, axis=0), parts, out=memory_of(sums))
 
-    def number(self, dtype: Any, sums: Traced) -> Traced:
-        """See `Direct.number`."""
+    def number(self, dtype: Any, sums: Any) -> Any:
+        """See `Runner.number`."""
         value = self.traced(np.empty((), dtype))
         self.alone((rows.converted, dtype), sums, value)
         return value

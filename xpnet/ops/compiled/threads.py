@@ -14,7 +14,6 @@ from itertools import pairwise
 from typing import Any
 
 import numba
-import numpy as np
 
 from xpnet.ops.compiled.compile import Loop
 
@@ -25,24 +24,6 @@ LARGE = 1 << 20
 def n_threads() -> int:
     """How many threads share a large loop: Numba's number, by default one a usable core."""
     return int(numba.config.NUMBA_NUM_THREADS)
-
-
-def share(loop: Loop, arrays: Sequence[Any], *rest: Any) -> list[Any]:
-    """``loop(*arrays, *rest)`` with ``arrays`` cut along their first axis.
-
-    Returns:
-        What the loop returned for each piece.
-    """
-    return at_once(loop, [(*piece, *rest) for piece in pieces_of(arrays)])
-
-
-def share_sums(loop: Loop, arrays: Sequence[Any], sums: Any, *rest: Any) -> None:
-    """``loop(*arrays, sums, *rest)`` likewise, where the loop fills ``sums`` over the rows."""
-    pieces = pieces_of(arrays)
-    partial = np.empty((len(pieces), *sums.shape), sums.dtype)
-    parts = zip(pieces, partial, strict=True)
-    at_once(loop, [(*piece, into, *rest) for piece, into in parts])
-    np.add.reduce(partial, axis=0, out=sums)
 
 
 def at_once(loop: Loop, calls: list[tuple[Any, ...]]) -> list[Any]:

@@ -1,0 +1,99 @@
+"""What takes the steps of a training: the fastest that can, and why it is not a faster one."""
+
+from __future__ import annotations
+
+import importlib.util
+import warnings
+from dataclasses import fields, is_dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from xpnet.backend import Backend
+from xpnet.errors import FallbackWarning
+from xpnet.ops import why_not_recorded
+from xpnet.optimizers import OptimizerState
+from xpnet.training.graph import CapturedSteps, CudaCapture, Stepping
+from xpnet.training.recorded import RecordedStep
+from xpnet.training.rows import Rows
+from xpnet.training.stepping import How, PlainStep, Steppable, no_graph
+
+OneByOne: TypeAlias = RecordedStep | PlainStep
+
+
+def steps_for(
+    model: Steppable, rows: Rows, how: Stepping, state: OptimizerState
+) -> CapturedSteps | OneByOne:
+    """What takes the steps of epochs over ``rows``.
+
+    Raises:
+        ArgumentError: if ``engine="graph"`` is asked for where it cannot be.
+    """
+    reason = why_not_captured(model.backend, rows)
+    if how.engine == "eager" or (reason and model.backend.name == "numpy"):
+        return step_for(model, how, state)
+    if not reason:
+        try:
+            return CapturedSteps(model, rows, how, state, CudaCapture())
+        except RuntimeError as error:  # what a user's own loss does may not be for graphs
+            reason = f"a step could not be captured: {error}"
+            if how.engine is None:
+                message = f"{reason}; training goes on with engine='eager'"
+                warnings.warn(message, FallbackWarning, stacklevel=4)
+    return _plain(model, how, state, reason)
+
+
+def step_for(model: Steppable, how: How, state: OptimizerState) -> OneByOne:
+    """What takes steps on one batch after another.
+
+    Raises:
+        ArgumentError: if ``engine="graph"`` is asked for where it cannot be.
+    """
+    if how.engine == "eager":
+        return PlainStep(model, how, state)
+    reason = why_plain(model, how)
+    return _plain(model, how, state, reason) if reason else RecordedStep(model, how, state)
+
+
+def _plain(model: Steppable, how: How, state: OptimizerState, reason: str) -> PlainStep:
+    if how.engine == "graph":
+        raise no_graph(reason)
+    return PlainStep(model, how, state, f"eager: {reason}")
+
+
+def why_not_captured(backend: Backend, rows: Rows) -> str:
+    """Why steps cannot be captured into CUDA graphs; empty if they can."""
+    if backend.name != "cupy":
+        return f"CUDA graphs are for the backend 'cupy', and this is {backend.name!r}"
+    if importlib.util.find_spec("nvmath") is None:
+        return "CuPy's own products cannot be captured: pip install nvmath-python"
+    if isinstance(rows.X, np.memmap) and not rows.streamed:
+        return "the rows of X come from a file batch by batch"
+    return ""
+
+
+def why_plain(model: Steppable, how: How) -> str:
+    """Why the steps of a training are not recorded; empty if they are."""
+    if model.backend.name != "numpy":
+        return "steps are recorded on NumPy alone"
+    reason = why_not_recorded()
+    if reason or how.engine == "graph":
+        return reason
+    layers = {f"layers.{i}": layer for i, layer in enumerate(model.network.layers)}
+    parts = layers | {"the loss": how.loss, "the optimizer": how.optimizer, "clip": how.clip}
+    for name, part in parts.items():
+        strange = [kind for kind in _kinds(part) if not kind.__module__.startswith("xpnet.")]
+        if strange:
+            return (
+                f"{name} is or has a {strange[0].__name__}, which is not xpnet's: numbers that it "
+                "draws or counts itself would stay what they are at the first step"
+            )
+    return ""
+
+
+def _kinds(part: Any) -> list[type]:
+    """The class of a layer, loss or optimizer, and those of what it is put together of."""
+    if part is None or not is_dataclass(part):
+        return [] if part is None else [type(part)]
+    inner = (getattr(part, field.name) for field in fields(part))
+    return [type(part), *(kind for x in inner if is_dataclass(x) for kind in _kinds(x))]
