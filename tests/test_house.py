@@ -24,6 +24,7 @@ ROOMS = [
     "_version",
     "errors",
     "figure",
+    "memory",
     "backend",
     "random",
     "ops",

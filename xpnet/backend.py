@@ -16,6 +16,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
+from xpnet import memory
 from xpnet.errors import (
     ArgumentError,
     BackendUnavailableError,
@@ -112,10 +113,14 @@ class Backend:
 
     def empty(self, *shape: int, dtype: Any = None) -> Array:
         """An uninitialized array of ``shape``, in the backend's float dtype unless said."""
+        if self.xp is np:
+            return memory.empty(shape, dtype or self.dtype)
         return self.xp.empty(shape, dtype=dtype or self.dtype, device=self.device)
 
     def zeros(self, *shape: int, dtype: Any = None) -> Array:
         """An array of zeros of ``shape``, in the backend's float dtype unless said."""
+        if self.xp is np:
+            return memory.zeros(shape, dtype or self.dtype)
         return self.xp.zeros(shape, dtype=dtype or self.dtype, device=self.device)
 
     @property
@@ -308,6 +313,17 @@ def _array_type(name: str) -> type:
     if name == "cupy":
         return importlib.import_module("cupy").ndarray  # type: ignore[no-any-return]
     return type(importlib.import_module(name).empty(0))
+
+
+def zeros_like(x: Array) -> Array:
+    """Zeros in an array like ``x``.
+
+    >>> zeros_like(np.ones(2))
+    array([0., 0.])
+    """
+    if isinstance(x, np.ndarray):
+        return memory.zeros(x.shape, x.dtype)
+    return namespace_of(x).zeros_like(x)
 
 
 def copied(x: Array) -> Array:

@@ -112,8 +112,9 @@ class Sequential:
         require(ok, "classes", f"be {names} distinct names", self.classes)
         self.history = History()
         # NaN everywhere, so that a number that no view covers could not pass unnoticed.
-        self._theta = self.backend.zeros(self.layout.size) + float("nan")
-        self._statistics = self.backend.zeros(self.network.statistics_layout.size) + float("nan")
+        self._theta = self.backend.empty(self.layout.size)
+        self._statistics = self.backend.empty(self.network.statistics_layout.size)
+        self._theta[...] = self._statistics[...] = float("nan")
         self._grad = self.backend.zeros(self.layout.size)
         self.network.init(self._theta, self._statistics, as_generator(rng))
         self._make_views()

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from xpnet.backend import Array, copied, namespace_of
+from xpnet.backend import Array, copied, namespace_of, zeros_like
 from xpnet.errors import Phrase, dtype_name, require, require_number
 from xpnet.ops import operations_for
 from xpnet.ops.reference import Rule
@@ -83,7 +83,7 @@ class Optimizer:
         n = theta.shape[0]
         if layout is not None:
             require(n == layout.size, "theta", f"have the layout's size {layout.size}", theta)
-        slots = tuple(xp.zeros_like(theta[:size]) for size in self._slot_sizes(n))
+        slots = tuple(zeros_like(theta[:size]) for size in self._slot_sizes(n))
         return OptimizerState(slots, 0, self._first_scalars(theta, layout))
 
     def step(

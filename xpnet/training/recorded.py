@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.backend import Array, HostArray, copied
+from xpnet.memory import Arena
 from xpnet.ops import new_recorder
 from xpnet.optimizers import OptimizerState
 from xpnet.training.step import Gradient
@@ -242,11 +243,11 @@ class _Memory:
     xp = np
 
     def __init__(self, trace: Callable[[HostArray], Any], dtype: Any) -> None:
-        self._trace, self._dtype = trace, dtype
+        self._trace, self._dtype, self._arena = trace, dtype, Arena()
 
     def empty(self, size: int) -> Any:
         """A new traced array."""
-        return self._trace(np.empty(size, self._dtype))
+        return self._trace(self._arena.empty(size, self._dtype))
 
 
 def _each(trace: Callable[[HostArray], Any], array: HostArray) -> list[Any]:
