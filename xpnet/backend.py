@@ -321,7 +321,7 @@ def zeros_like(x: Array) -> Array:
     >>> zeros_like(np.ones(2))
     array([0., 0.])
     """
-    if isinstance(x, np.ndarray):
+    if type(x) is np.ndarray:
         return memory.zeros(x.shape, x.dtype)
     return namespace_of(x).zeros_like(x)
 

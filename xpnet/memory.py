@@ -18,7 +18,7 @@ PAGE = 1 << 21
 ASKED_FOR = 1 << 22
 """From how many bytes on NumPy asks Linux for large pages."""
 
-LARGE = 1 << 20
+LARGE = 1 << 19
 """From how many bytes on an array has pages of its own: it may waste almost one."""
 
 BLOCK, PART = 1 << 23, 1 << 16

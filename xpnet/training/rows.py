@@ -101,12 +101,13 @@ class Rows:
         if self.streamed:
             yield from self.arriving(order, parts)
             return
+        raw = self.raw
         for part in parts:
             if order is None or on_device is None:
-                yield self._prepared(part) if self.raw else self.X[part, :]
+                yield self._prepared(part) if raw else self.X[part, :]
             elif self._reader is not None:
                 yield self.prepare(self._reader.take(order[part]))
-            elif self.raw:
+            elif raw:
                 yield self.prepare(self._take(self.X, on_device[part]))
             else:
                 out = self._buffers["X", part.stop - part.start, self.X.shape[1]]
