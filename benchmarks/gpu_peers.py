@@ -130,8 +130,10 @@ def by_torch(case: Case, precision: Precision, *, variant: str) -> Contestant:
     """PyTorch: ``eager``, ``fused``, ``graph`` (CUDA graphs), ``compiled`` (reduce-overhead)."""
     import torch as pt  # noqa: PLC0415
 
+    from benchmarks.peers.torch_peer import network  # noqa: PLC0415
+
     pt.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
-    net, graphs = _torch_network(case), variant == "graph"
+    net, graphs = network(case).to(TORCH_DEVICE), variant == "graph"
     adam = pt.optim.Adam(net.parameters(), fused=variant != "eager", capturable=graphs)
     X = pt.empty((N_BATCHES * case.batch, case.widths[0]), device=TORCH_DEVICE)
     y = pt.tensor(labels(case), device=TORCH_DEVICE)
@@ -164,21 +166,6 @@ def by_torch(case: Case, precision: Precision, *, variant: str) -> Contestant:
 
     one = copy_and_replay if graphs else step
     return Contestant(partial(_rotate, one, data), refresh, device.torch_clock(pt))
-
-
-def _torch_network(case: Case) -> Any:
-    from torch import nn  # noqa: PLC0415
-
-    layers: list[Any] = []
-    last = len(case.widths) - 2
-    for i, (n_in, n_out) in enumerate(zip(case.widths[:-1], case.widths[1:], strict=True)):
-        normed = case.batch_norm and i < last
-        layers.append(nn.Linear(n_in, n_out, bias=not normed))
-        if normed:
-            layers.append(nn.BatchNorm1d(n_out))
-        if i < last:
-            layers.append(nn.Sigmoid() if case.activation == "sigmoid" else nn.ReLU())
-    return nn.Sequential(*layers).to(TORCH_DEVICE)
 
 
 def _autocast(pt: Any, precision: Precision) -> AbstractContextManager[Any]:

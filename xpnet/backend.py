@@ -10,6 +10,7 @@ import importlib
 import math
 import os
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, TypeAlias
@@ -39,6 +40,8 @@ Namespace: TypeAlias = Any
 BackendName: TypeAlias = Literal["numpy", "cupy", "torch", "array_api_strict", "auto"]
 NAMES = ("numpy", "cupy", "torch", "array_api_strict")
 DTYPES = ("float32", "float64")
+
+_PART = 1 << 22
 
 _INSTALL = {
     "cupy": "Install it for your CUDA version: pip install 'xpnet[cuda12]' or 'xpnet[cuda13]'.",
@@ -334,6 +337,29 @@ def copied(x: Array) -> Array:
     False
     """
     return namespace_of(x).asarray(x, copy=True)
+
+
+class Saved:
+    """Copies of flat arrays in host memory, which is larger than a device's.
+
+    >>> x = np.zeros(2)
+    >>> saved = Saved([x])
+    >>> x += 1
+    >>> saved.restore()
+    >>> x
+    array([0., 0.])
+    """
+
+    def __init__(self, arrays: Iterable[Array]) -> None:
+        self._pairs = [(array, np.array(to_numpy(array))) for array in arrays]
+
+    def restore(self) -> None:
+        """Write them back, a part at a time: on its way it lies on the device twice."""
+        for array, host in self._pairs:
+            xp = namespace_of(array)
+            for start in range(0, len(host), _PART):
+                part = slice(start, start + _PART)
+                array[part] = xp.asarray(host[part], device=array.device)
 
 
 def _is_host(x: object) -> bool:

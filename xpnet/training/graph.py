@@ -16,7 +16,7 @@ from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
-from xpnet.backend import Array, HostArray, to_numpy
+from xpnet.backend import Array, HostArray, Saved, to_numpy
 from xpnet.ops import operations_for
 from xpnet.optimizers import OptimizerState
 from xpnet.training.rows import Rows, spans
@@ -114,8 +114,7 @@ class CapturedSteps:
         self._device, self._ops = device, operations_for(model.theta)
         self._parts = list(spans(rows.n_rows, how.batch_size, how.drop_last))
         self._sizes = [part.stop - part.start for part in self._parts]
-        first = state.copy()
-        first.step += 1
+        first = OptimizerState(state.slots, state.step + 1, state.scalars)
         scalars = how.optimizer.scalars(first, how.optimizer.lr)
         self._allocate(len(scalars), len(model.network.layers))
         self._tables[1][...] = model.backend.asarray(np.asarray(scalars, model.backend.dtype_name))
@@ -175,11 +174,11 @@ class CapturedSteps:
 
         The largest batch comes first: buffers that grow later would leave a graph with old ones.
         """
-        model, xp = self._model, self._ops.xp
-        changed = [model.theta, model.grad, model.statistics, *self._state.slots]
+        model = self._model
+        changed = [model.theta, model.statistics, *self._state.slots]
         if model.gradient.scaling is not None:
             changed.append(model.gradient.scaling.state)
-        before = [xp.asarray(array, copy=True) for array in changed]
+        before = Saved(changed)
         replays = {}
         self._device.begin()
         try:
@@ -191,8 +190,7 @@ class CapturedSteps:
                 replays[size] = self._device.capture(partial(self._step, size))
                 self._cursor[...] = -1
         finally:
-            for array, old in zip(changed, before, strict=True):
-                array[...] = old
+            before.restore()
             model.gradient.read_keys(None)
             self._device.end()
         return replays

@@ -10,7 +10,7 @@ from typing import Any, Protocol, get_args
 
 import numpy as np
 
-from xpnet.backend import Array, HostArray, copied, namespace_of
+from xpnet.backend import Array, HostArray, Saved, namespace_of
 from xpnet.errors import NonFiniteError, require, require_count, require_type, unknown_name
 from xpnet.layers import BatchNorm
 from xpnet.losses import Loss
@@ -167,7 +167,7 @@ class _Epoch:
     ) -> None:
         self.model, self.rows, self.how, self.steps, self.epoch = model, rows, how, steps, epoch
         self.xp = namespace_of(model.theta)
-        self.good = [copied(x) for x in (model.theta, model.statistics)]
+        self.good = Saved([model.theta, model.statistics])
 
     def run(self, rng: np.random.Generator) -> tuple[dict[str, float], float]:
         """Take every step; return the epoch's number, mean loss and penalty, and the last lr."""
@@ -233,7 +233,7 @@ class _Epoch:
 
     def _fail(self, step: int, layer: str) -> None:
         """Put the last good parameters back and raise."""
-        self.model.theta[...], self.model.statistics[...] = self.good
+        self.good.restore()
         what = "every layer's output is finite" if layer == "loss" else f"first not finite: {layer}"
         raise NonFiniteError(
             f"the loss became NaN or infinite in epoch {self.epoch}, step {step} ({what}). The "

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.backend import Array, HostArray, copied
+from xpnet.backend import Array, HostArray, Saved
 from xpnet.memory import Arena
 from xpnet.ops import new_recorder
 from xpnet.optimizers import OptimizerState
@@ -163,14 +163,12 @@ class _Before:
 
     def __init__(self, model: Steppable, state: OptimizerState) -> None:
         self._gradient, self._state = model.gradient, state
-        arrays = [model.theta, model.grad, model.statistics, *state.slots]
-        self._arrays = [(array, copied(array)) for array in arrays]
+        self._arrays = Saved([model.theta, model.grad, model.statistics, *state.slots])
         self._counts = model.gradient.steps, state.step, state.scalars
 
     def restore(self) -> None:
         """Put it back."""
-        for array, old in self._arrays:
-            array[...] = old
+        self._arrays.restore()
         self._gradient.steps, self._state.step, self._state.scalars = self._counts
 
 
