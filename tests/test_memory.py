@@ -6,7 +6,8 @@ import pytest
 from xpnet import memory
 from xpnet.backend import zeros_like
 
-SHAPES = [(), (0,), (3, 5), (memory.LARGE // 8,), (memory.LARGE // 8 - 1,), (1025, 1031)]
+SIZE = memory.LARGE_BYTES // 8
+SHAPES = [(), (0,), (3, 5), (SIZE,), (SIZE - 1,), (1025, 1031)]
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -17,7 +18,7 @@ def test_arrays_are_like_those_of_numpy(shape, dtype):
         assert array.dtype == dtype
         assert array.flags.c_contiguous
         assert array.flags.writeable
-        if array.nbytes >= memory.LARGE:
+        if array.nbytes >= memory.LARGE_BYTES:
             assert array.ctypes.data % memory.PAGE == 0
             assert array.base.nbytes >= memory.ASKED_FOR
     assert not memory.zeros(shape, dtype).any()

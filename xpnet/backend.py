@@ -358,7 +358,7 @@ class Saved:
         for array, host in self._pairs:
             xp = namespace_of(array)
             for start in range(0, len(host), _PART):
-                part = slice(start, start + _PART)
+                part = slice(start, min(start + _PART, len(host)))
                 array[part] = xp.asarray(host[part], device=array.device)
 
 

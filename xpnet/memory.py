@@ -18,7 +18,7 @@ PAGE = 1 << 21
 ASKED_FOR = 1 << 22
 """From how many bytes on NumPy asks Linux for large pages."""
 
-LARGE = 1 << 19
+LARGE_BYTES = 1 << 19
 """From how many bytes on an array has pages of its own: it may waste almost one."""
 
 BLOCK, PART = 1 << 23, 1 << 16
@@ -26,14 +26,14 @@ BLOCK, PART = 1 << 23, 1 << 16
 
 
 def empty(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
-    """`numpy.empty`, in large pages from `LARGE` bytes on.
+    """`numpy.empty`, in large pages from `LARGE_BYTES` bytes on.
 
     >>> empty((3, 2), "float32").shape
     (3, 2)
     """
     dtype = np.dtype(dtype)
     n_bytes = prod(shape) * dtype.itemsize
-    if n_bytes < LARGE:
+    if n_bytes < LARGE_BYTES:
         return np.empty(shape, dtype)
     memory = np.empty(max(n_bytes + PAGE, ASKED_FOR), np.uint8)  # what is not used takes none
     start = -memory.ctypes.data % PAGE
@@ -47,7 +47,7 @@ def zeros(shape: tuple[int, ...], dtype: Any) -> NDArray[Any]:
     >>> zeros((2,), "float64")
     array([0., 0.])
     """
-    if prod(shape) * np.dtype(dtype).itemsize < LARGE:
+    if prod(shape) * np.dtype(dtype).itemsize < LARGE_BYTES:
         return np.zeros(shape, dtype)
     array = empty(shape, dtype)
     array[...] = 0

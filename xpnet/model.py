@@ -43,7 +43,8 @@ from xpnet.training.raw import (
     split_rows,
     vector,
 )
-from xpnet.training.step import Evaluation, Gradient
+from xpnet.training.replayed import evaluation_of
+from xpnet.training.step import Gradient
 from xpnet.training.stepping import Clip, Engine
 from xpnet.training.targets import encode_targets, row_weights
 
@@ -133,7 +134,7 @@ class Sequential:
     def _make_views(self) -> None:
         vectors = self._theta, self._grad, self._statistics
         self.gradient = Gradient(self.network, self.backend, *vectors)
-        self.evaluation = Evaluation(self.network, self.backend, self._theta, self._statistics)
+        self.evaluation = evaluation_of(self.network, self.backend, self._theta, self._statistics)
 
     @property
     def layers(self) -> tuple[Layer, ...]:

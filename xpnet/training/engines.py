@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import warnings
-from dataclasses import fields, is_dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
@@ -14,6 +13,7 @@ from xpnet.errors import FallbackWarning
 from xpnet.ops import why_not_recorded
 from xpnet.optimizers import OptimizerState
 from xpnet.training.graph import CapturedSteps, CudaCapture, Stepping
+from xpnet.training.parts import strangers
 from xpnet.training.recorded import RecordedStep
 from xpnet.training.rows import Rows
 from xpnet.training.stepping import How, PlainStep, Steppable, no_graph
@@ -76,24 +76,19 @@ def why_plain(model: Steppable, how: How) -> str:
     """Why the steps of a training are not recorded; empty if they are."""
     if model.backend.name != "numpy":
         return "steps are recorded on NumPy alone"
-    reason = why_not_recorded()
-    if reason or how.engine == "graph":
-        return reason
+    strange = "" if how.engine == "graph" else _strange(model, how)
+    return strange or why_not_recorded()
+
+
+def _strange(model: Steppable, how: How) -> str:
+    """Why a part of a user's own may not be replayed; empty if every part is xpnet's."""
     layers = {f"layers.{i}": layer for i, layer in enumerate(model.network.layers)}
     parts = layers | {"the loss": how.loss, "the optimizer": how.optimizer, "clip": how.clip}
     for name, part in parts.items():
-        strange = [kind for kind in _kinds(part) if not kind.__module__.startswith("xpnet.")]
-        if strange:
+        foreign = strangers(part)
+        if foreign:
             return (
-                f"{name} is or has a {strange[0].__name__}, which is not xpnet's: numbers that it "
-                "draws or counts itself would stay what they are at the first step"
+                f"{name} is or has a {foreign[0]}, which is not xpnet's: numbers that it draws "
+                "or counts itself would stay what they are at the first step"
             )
     return ""
-
-
-def _kinds(part: Any) -> list[type]:
-    """The class of a layer, loss or optimizer, and those of what it is put together of."""
-    if part is None or not is_dataclass(part):
-        return [] if part is None else [type(part)]
-    inner = (getattr(part, field.name) for field in fields(part))
-    return [type(part), *(kind for x in inner if is_dataclass(x) for kind in _kinds(x))]

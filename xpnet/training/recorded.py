@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -23,7 +25,8 @@ class RecordedStep:
 
     It gives the same numbers up to rounding, and spares the time that Python takes between the
     loops. A step that cannot be written down, because something in it looks at a number to decide
-    what to do, is taken plainly, and so are all that follow.
+    what to do, is taken plainly, and so are all that follow; and so is a step on a batch of the
+    33rd kind. Threads that take steps wait for each other.
 
     Args:
         model: what is trained, on NumPy.
@@ -33,17 +36,18 @@ class RecordedStep:
 
     def __init__(self, model: Steppable, how: How, state: OptimizerState) -> None:
         self._model, self._how, self._state = model, how, state
+        self._plain, self._only_plain = PlainStep(model, how, state), False
+        self._lock = Lock()
         self._recorder = new_recorder()
         self._passes: dict[Any, _Pass] = {}
         self._update: Any = None
-        self._scalars = np.empty(0)
-        self._plain: PlainStep | None = None
-        self._begun: _Before | None = None  # what was before the first step, until it is over
+        self._slots, self._scalars = state.slots, np.empty(0)
+        self._before_pass: _Before | None = None  # until the update is written down
         self.engine = "graph"
         trace = self._recorder.traced
         vectors = [trace(vector) for vector in (model.theta, model.grad, model.statistics)]
         self._theta, self._grad, _ = vectors
-        self._gradient = Gradient(model.network, _Memory(trace, model.theta.dtype), *vectors)
+        self._gradient = Gradient(model.network, Room(trace, model.theta.dtype), *vectors)
         self._keys = np.zeros(len(model.network.layers), np.int64)
         self._gradient.read_keys(_each(trace, self._keys))
 
@@ -55,100 +59,130 @@ class RecordedStep:
 
     def gradient(self, X: Array, y: Array, weight: Array | None) -> Array:
         """Fill the model's gradient and return the loss."""
-        if self._plain is not None:
-            return self._plain.gradient(X, y, weight)
-        known = self._passes.get(_kind(X, y, weight))
-        if known is None:
-            return self._first(X, y, weight)
-        return self._replayed(known, known.program, X, y, weight)
+        with self._lock:
+            return self._computed(X, y, weight)
 
     def update(self, lr: float) -> None:
         """Move θ by the gradient."""
-        if self._plain is not None:
-            self._plain.update(lr)
-        elif self._update is None:
-            self._first_update(lr)
-        else:
-            self._next_scalars(lr)
-            self._update.replay()
+        with self._lock:
+            self._move(lr)
 
     def both(self, X: Array, y: Array, weight: Array | None, lr: float) -> Array:
         """`gradient` and `update` in one replay, where both are written down."""
+        with self._lock:
+            known = self._passes.get(_kind(X, y, weight))
+            if known is None or not self._knows_update():
+                value = self._computed(X, y, weight)
+                self._move(lr)
+                return value
+            if known.whole is None:
+                known.whole = known.program.then(self._update)
+            return self._replayed(known, known.whole, X, y, weight, lr)
+
+    def _computed(self, X: Array, y: Array, weight: Array | None) -> Array:
         known = self._passes.get(_kind(X, y, weight))
-        if known is None or self._update is None or self._plain is not None:
-            value = self.gradient(X, y, weight)
-            self.update(lr)
-            return value
-        if known.whole is None:
-            known.whole = known.program.then(self._update)
-        counted = self._state.step, self._state.scalars
-        self._next_scalars(lr)
-        try:
-            return self._replayed(known, known.whole, X, y, weight)
-        except IndexError:  # a label that nobody has checked: no step was taken
-            self._state.step, self._state.scalars = counted
-            raise
+        if known is not None:
+            return self._replayed(known, known.program, X, y, weight)
+        if self._only_plain or len(self._passes) == MOST_KINDS:
+            return self._plain.gradient(X, y, weight)
+        return self._first(X, y, weight)
 
     def _replayed(
-        self, known: _Pass, program: Any, X: Array, y: Array, weight: Array | None
+        self,
+        known: _Pass,
+        program: Any,
+        X: Array,
+        y: Array,
+        weight: Array | None,
+        lr: float | None = None,
     ) -> Array:
-        """Replay a program on a batch and return the loss."""
+        """Replay a program on a batch, with an update if there is ``lr``, and return the loss."""
+        known.take(X, y, weight)
         if known.masks:
             self._next_masks()
-        known.take(X, y, weight)
+        if lr is not None:
+            self._next_scalars(lr)
         program.replay()
         return known.program.result[()]
 
+    def _move(self, lr: float) -> None:
+        if self._only_plain:
+            self._plain.update(lr)
+        elif self._knows_update():
+            self._next_scalars(lr)
+            self._update.replay()
+        else:
+            self._first_update(lr)
+
     def _first(self, X: Array, y: Array, weight: Array | None) -> Array:
-        """Compute on a batch of a new kind, and write it down if there is room."""
-        if len(self._passes) == MOST_KINDS:
-            return PlainStep(self._model, self._how, self._state).gradient(X, y, weight)
+        """Compute on a batch of a new kind, and write it down."""
+        model = self._model
         inputs = [np.array(array, order="C") for array in (X, y, weight) if array is not None]
+        before = _Before(model, self._state, [model.statistics])
+        if self._update is None:
+            self._before_pass = before
 
         def passed() -> Any:
             self._next_masks()
             return self._gradient(self._how.loss, *map(self._recorder.traced, inputs))
 
-        program = self._written(passed)
+        plain = partial(self._plain.gradient, X, y, weight)
+        program, value = self._written(passed, before, plain)
         if program is None:
-            return self.gradient(X, y, weight)
+            return value
         self._passes[_kind(X, y, weight)] = _Pass(program, inputs, program.reads(self._keys))
         return program.result[()]
 
     def _first_update(self, lr: float) -> None:
         """Move θ, and write down how."""
-        how, state, trace = self._how, self._state, self._recorder.traced
+        how, state, model = self._how, self._state, self._model
+        trace = self._recorder.traced
 
         def updated() -> None:
             state.step += 1
             self._scalars = np.array(how.optimizer.scalars(state, lr), self._theta.dtype)
-            update_gradient(how, self._theta, self._grad, self._model.network.layout.weights)
+            update_gradient(how, self._theta, self._grad, model.network.layout.weights)
             traced = OptimizerState(tuple(map(trace, state.slots)), state.step, state.scalars)
             scalars = tuple(_each(trace, self._scalars))
             how.optimizer.update(self._theta, self._grad, traced, scalars)
 
-        self._update = self._written(updated)
-        self._begun = None
-        if self._update is None:
-            self.update(lr)
+        before = _Before(model, state, [model.theta, model.grad, *state.slots])
+        self._update, _ = self._written(updated, before, partial(self._plain.update, lr))
+        self._slots, self._before_pass = state.slots, None
 
-    def _written(self, function: Callable[[], Any]) -> Any:
-        """The program of ``function``; ``None``, and everything as before, if there can be none."""
-        before = _Before(self._model, self._state)
-        if self._update is None:
-            self._begun = self._begun or before
+    def _written(
+        self, function: Callable[[], Any], before: _Before, plainly: Callable[[], Any]
+    ) -> tuple[Any, Any]:
+        """The program of ``function``; or ``None`` and what ``plainly`` gives in its place.
+
+        Raises:
+            ArgumentError: with ``engine="graph"`` where there can be none; nothing has moved.
+        """
         try:
-            return self._recorder.record(function)
-        except Exception as error:  # if it is the batch that is wrong, the plain step says so again
+            return self._recorder.record(function), None
+        except Exception as error:
+            before.restore()
+            value = plainly()  # if it is the batch that is wrong, this says so
             reason = f"a step could not be recorded: {error}"
             if self._how.engine == "graph":
-                (self._begun or before).restore()
-                self._begun = None
+                before.restore()
+                if self._before_pass is not None:
+                    self._before_pass.restore()
                 raise no_graph(reason) from error
+        except BaseException:
             before.restore()
-        self.engine = f"eager: {reason}"
-        self._plain = PlainStep(self._model, self._how, self._state)
-        return None
+            raise
+        self.engine, self._only_plain = f"eager: {reason}", True
+        self._passes, self._update, self._before_pass = {}, None, None
+        return None, value
+
+    def _knows_update(self) -> bool:
+        """Whether the update is written down, for the state's slots as they are."""
+        if self._slots is not self._state.slots:
+            self._update = None
+            for known in self._passes.values():
+                known.whole = None
+        return self._update is not None
 
     def _next_masks(self) -> None:
         self._keys[:] = self._model.gradient.next_keys(1)[0]
@@ -159,11 +193,10 @@ class RecordedStep:
 
 
 class _Before:
-    """What a step changes, as it is before it."""
+    """What a part of a step changes, as it is before it."""
 
-    def __init__(self, model: Steppable, state: OptimizerState) -> None:
-        self._gradient, self._state = model.gradient, state
-        self._arrays = Saved([model.theta, model.grad, model.statistics, *state.slots])
+    def __init__(self, model: Steppable, state: OptimizerState, arrays: list[Array]) -> None:
+        self._gradient, self._state, self._arrays = model.gradient, state, Saved(arrays)
         self._counts = model.gradient.steps, state.step, state.scalars
 
     def restore(self) -> None:
@@ -190,7 +223,7 @@ class _Pass:
     def __init__(self, program: Any, inputs: Sequence[HostArray], masks: bool) -> None:
         self.program, self.masks = program, masks
         self.whole: Any = None
-        self._inputs = [_Input(program, own) for own in inputs]
+        self._inputs = [Input(program, own) for own in inputs]
 
     def take(self, X: Array, y: Array, weight: Array | None) -> None:
         """Let the program read a batch."""
@@ -203,7 +236,7 @@ class _Pass:
             inputs[2].take(weight)
 
 
-class _Input:
+class Input:
     """A batch's array in a program: another may take its place, or is copied into it.
 
     Args:
@@ -217,25 +250,29 @@ class _Input:
     def __init__(self, program: Any, recorded: HostArray) -> None:
         self._places, self._place_of = program.places_in(recorded), program.place_of
         self._own = None if self._places else recorded
-        self.now = recorded
+        self.now: HostArray | None = recorded
         if self._places:
             program.release(recorded)
 
     def take(self, array: Array) -> None:
         """Let the program read ``array``, of its shape and type, from now on."""
+        if type(array) is not np.ndarray:
+            array = np.asarray(array)
         if not self._places or not (array.flags.c_contiguous and array.flags.aligned):
             if self._own is None:
                 self._own = np.empty(array.shape, array.dtype)
             self._own[...] = array
             array = self._own
-        self.now = array
+        last, self.now = self.now, None  # the last one lives until none of it is read
         if self._places:
             start = self._place_of(array)
             for block, word, offset in self._places:
                 block[word] = start + offset
+        del last
+        self.now = array
 
 
-class _Memory:
+class Room:
     """Where the buffers of a recorded pass come from."""
 
     xp = np

@@ -8,8 +8,9 @@ from typing import Protocol
 
 import numpy as np
 
-from xpnet.backend import Array, Backend, HostArray
+from xpnet.backend import Array, Backend, HostArray, copied
 from xpnet.data.mapped import forget_pages
+from xpnet.layers.base import Views
 from xpnet.layers.context import Memory
 from xpnet.losses import Loss
 from xpnet.network import Network
@@ -93,7 +94,9 @@ class Gradient:
         return nullcontext() if self.scaling is None else self.scaling.guarding(*arrays)
 
     def first_not_finite(self, X: Array) -> str:
-        """The first layer whose output for ``X`` is not finite."""
+        """The first layer whose output for ``X`` is not finite, with the masks of the last call."""
+        for context in self._contexts:
+            context.step = self.steps
         return self._network.first_not_finite(self._p, X, self._contexts)
 
     def next_keys(self, n: int) -> HostArray:
@@ -144,9 +147,7 @@ class Evaluation:
         network, m = self._network, X.shape[0]
         p = self._p if theta is None else network.by_layer(theta)
         if m <= FEW_ROWS and not isinstance(X, np.memmap):
-            inputs = prepare(X)
-            output = network.forward(p, inputs, self._contexts)[0]
-            return self._copied(output) if output is inputs else output
+            return self.few(p, prepare(X))
         contexts = network.contexts(self._backend, self._statistics, reuse=True)
         result = self._backend.empty(m, network.n_out)
         for part in spans(m, CHUNK_ROWS):
@@ -154,8 +155,10 @@ class Evaluation:
             forget_pages(X)
         return result
 
-    def _copied(self, output: Array) -> Array:
-        return self._backend.xp.asarray(output, copy=True)
+    def few(self, p: Sequence[Views], inputs: Array) -> Array:
+        """The output for few rows, a new array."""
+        output = self._network.forward(p, inputs, self._contexts)[0]
+        return copied(output) if output is inputs else output
 
 
 class Model(Protocol):

@@ -56,7 +56,7 @@ class Entry(NamedTuple):
     @classmethod
     def of(cls, call: Loop, kinds: tuple[Any, ...], reorder: bool = False) -> Entry:
         """``call``, a function of a block of arguments of these types, compiled."""
-        # As its argument's type they are in its name; in a closure Numba's cache would miss them.
+        # In a closure they would have another content in every process.
         function: Any = compile_now(call, (types.CPointer(types.Tuple(kinds)),), reorder)
         (result,) = function.overloads.values()
         address = result.library.get_pointer_to_function(result.fndesc.llvm_func_name)
@@ -121,7 +121,7 @@ def compiled(dtype: Any, *parameters: Any, reorder: bool = False) -> Callable[[L
     kinds = tuple(_type_of(p, number) for p in parameters)
 
     def source(function: Any) -> Source:
-        named(function)
+        named(function, kinds, reorder)
         return Source(function, kinds, reorder)
 
     return source

@@ -53,7 +53,8 @@ class CompiledOperations(Operations):
         try:
             self.runner.run(which, (*arrays, out), scalars)
         except TypeError:
-            return self.plain.apply(rule, *arrays, scalars=scalars, out=out)
+            done = self.plain.apply
+            return self.runner.plainly(out, done, rule, *arrays, scalars=scalars, out=out)
         return out
 
     def chain(
@@ -71,7 +72,8 @@ class CompiledOperations(Operations):
         try:
             self.runner.run(which, (dy, *arrays, out), scalars)
         except TypeError:
-            return self.plain.chain(rule, dy, *arrays, scalars=scalars, out=out)
+            done = self.plain.chain
+            return self.runner.plainly(out, done, rule, dy, *arrays, scalars=scalars, out=out)
         return out
 
     def update(
@@ -87,7 +89,7 @@ class CompiledOperations(Operations):
         try:
             self.runner.run(which, (*targets, *inputs), scalars)
         except TypeError:
-            self.plain.update(rule, targets, inputs, scalars)
+            self.runner.plainly(None, self.plain.update, rule, targets, inputs, scalars)
 
     def shift_and_apply(
         self, rule: Rule, z: Array, bias: Array, scalars: tuple[float, ...] = ()
@@ -97,7 +99,7 @@ class CompiledOperations(Operations):
         try:
             self.runner.run(which, (z,), bias, scalars)
         except TypeError:
-            return self.plain.shift_and_apply(rule, z, bias, scalars)
+            return self.runner.plainly(z, self.plain.shift_and_apply, rule, z, bias, scalars)
         return z
 
     def chain_and_sum(
@@ -116,7 +118,8 @@ class CompiledOperations(Operations):
         try:
             self.runner.sums(which, (dy, saved, out), sums, scalars)
         except TypeError:
-            return self.plain.chain_and_sum(rule, dy, saved, sums, scalars, out)
+            done = self.plain.chain_and_sum
+            return self.runner.plainly(out, done, rule, dy, saved, sums, scalars, out)
         return out
 
     def shift(self, z: Array, bias: Array) -> Array:

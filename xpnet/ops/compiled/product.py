@@ -68,15 +68,14 @@ def product_of(dtype: Any) -> Entry:
     blas = blas_of(dtype)
     if blas is None:
         raise TypeError
-    return Entry.of(_multiply, (from_dtype(dtype), blas.integer))
+    kinds = from_dtype(dtype), blas.integer
 
+    def call(block: Any) -> int:
+        multiplied(block)
+        return 0
 
-def _multiply(block: Any) -> int:
-    multiplied(block)
-    return 0
-
-
-named(_multiply)
+    named(call, kinds)
+    return Entry.of(call, kinds)
 
 
 def packed_product(a: Array, b: Array, out: Array) -> list[list[int]]:

@@ -16,6 +16,7 @@ from numba import types
 from numba.np.numpy_support import as_dtype
 
 from xpnet.backend import HostArray
+from xpnet.errors import describe
 from xpnet.ops.compiled import rows
 from xpnet.ops.compiled.compile import (
     Entry,
@@ -31,7 +32,7 @@ from xpnet.ops.compiled.packing import PLACE, called, compiled_place_of, packed,
 from xpnet.ops.compiled.product import PLACES, packed_product, product_of
 from xpnet.ops.compiled.runner import Arguments, Runner
 from xpnet.ops.compiled.threads import at_once
-from xpnet.ops.compiled.traced import Traced, memory_of
+from xpnet.ops.compiled.traced import Traced, fill, memory_of
 from xpnet.ops.reference import Operations
 
 
@@ -78,7 +79,7 @@ class Program:
                 table.append(step.row())
                 continue
             if table:
-                self._stages.append(partial(_run_again, _replay(), np.array(table)))
+                self._stages.append(partial(run_table, _replay(), np.array(table)))
                 table = []
             if step is not None:
                 self._stages.append(step)
@@ -135,7 +136,11 @@ class Recorder(Runner):
         """What ``function`` does with traced arrays, as a program; it is done once."""
         self._steps, self._touched = [], []
         result = function()
-        return Program(self._steps, self._touched, result)
+        if not (result is None or isinstance(result, Traced)):
+            raise TypeError(f"the result is no recorded array, but {describe(result)}")
+        steps, touched = self._steps, self._touched
+        self._steps, self._touched = [], []  # a recorder is collected late, and holds no memory
+        return Program(steps, touched, result)
 
     def traced(self, array: HostArray) -> Traced:
         """An array whose use is written down."""
@@ -152,6 +157,15 @@ class Recorder(Runner):
     def add_up(self, parts: HostArray, sums: Any) -> None:
         """See `Runner.add_up`."""
         self.do(partial(np.add.reduce, axis=0), parts, out=memory_of(sums))
+
+    def plainly(self, into: Any, function: Loop, *given: Any, **named: Any) -> Any:
+        """See `Runner.plainly`: a call of Python's, whatever the function does inside."""
+        given, named = memory_of(given), {name: memory_of(value) for name, value in named.items()}
+        if into is None:
+            self.do(function, *given, **named)
+        else:
+            self.do(fill, memory_of(into), function, given, named)
+        return into
 
     def number(self, dtype: Any, sums: Any) -> Any:
         """See `Runner.number`."""
@@ -176,13 +190,13 @@ class Recorder(Runner):
         self._touched += _arrays([*given, *named.values()])
 
     def _now(self, call: Call) -> None:
-        run_table(np.array([call.row()]))
+        run_table(_replay(), np.array([call.row()]))
         self._steps.append(call)
 
 
 def _share_out(calls: list[Call]) -> None:
     """Each call in a thread of its own."""
-    at_once(run_table, [(np.array([call.row()]),) for call in calls])
+    at_once(partial(run_table, _replay()), [(np.array([call.row()]),) for call in calls])
 
 
 def _arrays(values: Sequence[Any]) -> list[HostArray]:
@@ -228,7 +242,9 @@ def _call(which: Which, arguments: Sequence[Any]) -> Call:
 
 def _fits(kind: Any, array: Any) -> bool:
     alike = isinstance(array, np.ndarray) and array.dtype == as_dtype(kind.dtype)
-    return alike and array.ndim == kind.ndim and array.flags.c_contiguous and array.flags.aligned
+    if not alike or array.ndim != kind.ndim or (kind.mutable and not array.flags.writeable):
+        return False
+    return bool(array.flags.c_contiguous and array.flags.aligned)
 
 
 def _cell(kind: Any, value: Any) -> HostArray:
@@ -241,20 +257,14 @@ def _cell(kind: Any, value: Any) -> HostArray:
     return value
 
 
-def run_table(table: HostArray) -> None:
+def run_table(replay: Loop, table: HostArray) -> None:
     """Call the compiled functions of a table, one after another.
 
     Raises:
         TypeError: if one of them refuses its arguments.
     """
-    if _replay()(table) >= 0:
-        raise TypeError("a compiled loop refuses its arguments")
-
-
-def _run_again(replay: Loop, table: HostArray) -> None:
-    """`run_table` of calls that have been right once: what is wrong now is a number."""
     if replay(table) >= 0:
-        raise IndexError("a class index in y is not that of an output; no parameter was moved")
+        raise TypeError("a compiled loop refuses its arguments")
 
 
 @cache

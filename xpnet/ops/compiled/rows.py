@@ -92,26 +92,26 @@ def cross_entropy_of_indices(dtype: Any) -> Source:
         m, n = z.shape
         if out.shape != z.shape or target.size != m or n == 0:
             raise TypeError
-        for i in range(m):
-            if target[i] < 0 or target[i] >= n:
-                raise TypeError
         loss = 0.0
         height = max(BLOCK // n, 1)
         for start in range(0, m, height):
             stop = min(start + height, m)
             _shift(z, out, start, stop)
             for i in range(start, stop):
-                loss -= out[i, target[i]]
+                if 0 <= target[i] < n:
+                    loss -= out[i, target[i]]
             _exponentials(out, start, stop)
             for i in range(start, stop):
                 total = zero
                 for j in range(n):
                     total += out[i, j]
-                loss += log(total)
-                factor = scale / total
+                is_class = 0 <= target[i] < n
+                factor = scale / total if is_class else zero
                 for j in range(n):
                     out[i, j] *= factor
-                out[i, target[i]] -= scale
+                if is_class:
+                    loss += log(total)
+                    out[i, target[i]] -= scale
         sums[0] = loss * scale
 
     return loop

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from xpnet.backend import Array, HostArray
-from xpnet.ops.compiled.compile import Which, loop_of
+from xpnet.ops.compiled.compile import Loop, Which, loop_of
 from xpnet.ops.compiled.threads import LARGE, at_once, pieces_of
 
 Arguments: TypeAlias = tuple[Any, ...]
@@ -31,6 +31,10 @@ class Runner:
 
     def number(self, dtype: Any, sums: Any) -> Any:
         """The one number of ``sums`` in another type."""
+        raise NotImplementedError
+
+    def plainly(self, into: Any, function: Loop, *given: Any, **named: Any) -> Any:
+        """What a function that knows no compiler makes of arrays; it may write it ``into`` one."""
         raise NotImplementedError
 
     def run(self, which: Which, arrays: Sequence[Array], *rest: Any) -> None:
@@ -70,3 +74,7 @@ class Direct(Runner):
     def number(self, dtype: Any, sums: Any) -> Any:
         """See `Runner.number`."""
         return dtype.type(sums[0])
+
+    def plainly(self, into: Any, function: Loop, *given: Any, **named: Any) -> Any:
+        """See `Runner.plainly`."""
+        return function(*given, **named)

@@ -20,6 +20,11 @@ RECORDED = frozenset(
 )
 """NumPy's functions, besides the elementwise ones, whose results have shapes known beforehand."""
 
+VIEWS = frozenset({np.astype, np.broadcast_to, np.reshape})
+"""Those that may give their first argument's own memory."""
+
+PRODUCTS = frozenset({np.dot, np.matmul.__call__})
+
 
 class Writes(Protocol):
     """What a traced array tells what is done with it."""
@@ -81,15 +86,15 @@ class Traced(NDArrayOperatorsMixin):
         named = {name: memory_of(value) for name, value in named.items()}
         if target is None:
             result = np.array(function(*given, **named), copy=None)
-            if any(isinstance(x, np.ndarray) and np.may_share_memory(x, result) for x in given):
-                return Traced(result, program)  # a view of what is recorded already
+            if function in VIEWS and np.may_share_memory(given[0], result):
+                return Traced(result, program)  # of what is recorded already
             target = Traced(result, program)
             if function is np.empty_like:
                 return target
         into = memory_of(target)
-        if function in (np.dot, np.matmul.__call__) and not named:
-            a, b = given
-            program.product(a, b, into)
+        if function in PRODUCTS and not named and all(getattr(x, "ndim", 0) == 2 for x in given):
+            left, right = given
+            program.product(left, right, into)
         else:
             program.do(fill, into, function, given, named)
         return target
@@ -137,8 +142,10 @@ def fill(out: HostArray, function: Any, given: tuple[Any, ...], named: dict[str,
     """``out ← function(…)``, without another array where the function can do so."""
     if isinstance(getattr(function, "__self__", None), np.ufunc):
         function(*given, out=out, **named)
-    else:
-        out[...] = function(*given, **named)
+        return
+    result = function(*given, **named)
+    if result is not out:
+        out[...] = result
 
 
 def _index(key: Any) -> Any:

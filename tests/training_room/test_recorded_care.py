@@ -1,0 +1,167 @@
+"""What a recorded step refers to may change or fail between steps, and it takes no harm."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+import xpnet
+from xpnet import MLP, Adam, ArgumentError, CrossEntropy, Dense, TrainingStep
+from xpnet.ops.host import BLOCK
+from xpnet.ops.select import why_not_compiled
+
+if why_not_compiled():
+    pytest.skip(f"nothing is compiled: {why_not_compiled()}", allow_module_level=True)
+
+from xpnet.ops.compiled import program
+
+X = np.random.default_rng(0).normal(size=(24, 4))
+Y = np.arange(24) % 3
+
+
+def pair(**network):
+    """A recorded step and a plain one, on models that are alike."""
+    return [
+        TrainingStep(
+            MLP(4, [6], 3, dtype="float64", **network), CrossEntropy(), Adam(0.01), engine=engine
+        )
+        for engine in (None, "eager")
+    ]
+
+
+def assert_alike(steps):
+    recorded, plain = steps
+    assert recorded.engine == "graph"
+    assert recorded.state.step == plain.state.step
+    for name in ("theta", "statistics"):
+        actual, expected = (getattr(step._model, name) for step in steps)
+        np.testing.assert_allclose(actual, expected, rtol=1e-11, atol=1e-13)
+
+
+def test_a_batch_that_is_wrong_says_nothing_of_others():
+    steps = pair(batch_norm=True)
+    for step in steps:
+        step(X, Y)
+        with pytest.raises(ArgumentError, match="batch"):
+            step(X[:1], Y[:1])
+        step(X[:12], Y[:12])
+        step(X, Y)
+    assert_alike(steps)
+
+
+@pytest.mark.parametrize("label", [-1, 3])
+def test_a_label_that_is_no_class_is_a_row_of_zeros(label):
+    steps, labels = pair(), np.where(np.arange(24) == 5, label, Y)
+    for step in steps:
+        step(X, labels, check=False)
+        step(X, Y)
+        value = step(X, labels, check=False)
+    assert_alike(steps)
+    np.testing.assert_allclose(value, steps[0]._model.gradient(CrossEntropy(), X, Y), rtol=0.2)
+
+
+def test_arrays_of_other_classes_are_read():
+    steps, masked = pair(), np.ma.masked_array(X)
+    for step in steps:
+        for batch in (masked, X[::-1], masked.copy(), masked):
+            step(batch, Y)
+    assert_alike(steps)
+
+
+def test_a_state_may_be_given_other_slots():
+    steps = pair()
+    for step in steps:
+        for _ in range(3):
+            step(X, Y)
+        step.state.slots = tuple(np.zeros_like(slot) for slot in step.state.slots)
+        step.state.step = 0
+        for _ in range(2):
+            step(X, Y)
+    assert_alike(steps)
+
+
+def test_threads_wait_for_each_other():
+    (step, _), batches = pair(), [np.array(X, copy=True) for _ in range(200)]
+    with ThreadPoolExecutor(4) as pool:
+        losses = list(pool.map(lambda batch: float(step(batch.copy(), Y)), batches))
+    assert step.state.step == 200
+    assert sorted(losses, reverse=True)[-1] < losses[0]
+    assert np.isfinite(step._model.theta).all()
+
+
+def test_an_interrupted_recording_leaves_no_trace(monkeypatch):
+    (step, plain), done = pair(dropout=0.5, batch_norm=True), program.Recorder.record
+
+    def interrupted(self, function):
+        done(self, function)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(program.Recorder, "record", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            step(X, Y)
+    for taken in (step, plain):
+        for _ in range(3):
+            taken(X, Y)
+    assert_alike((step, plain))
+
+
+class Looks(Dense):
+    """A layer that decides by a number."""
+
+    def forward(self, p, x, ctx):
+        y, tape = super().forward(p, x, ctx)
+        return (y * 2.0 if float(x[0, 0]) > 0 else y), tape
+
+
+def test_what_was_refused_is_recorded_no_more():
+    model = xpnet.Sequential([Looks(5, xpnet.Tanh()), Dense(3)], 4)
+    before = model.theta.copy()
+    step = TrainingStep(model, CrossEntropy(), Adam(), engine="graph")
+    with pytest.raises(ArgumentError, match="could not be recorded"):
+        step(X, Y)
+    np.testing.assert_array_equal(model.theta, before)
+    assert (step.state.step, model.gradient.steps) == (0, 0)
+
+
+def test_an_array_that_is_read_only_is_not_written():
+    (step, _) = pair()
+    step._model.theta.flags.writeable = False
+    with pytest.raises(ValueError, match="read-only"):
+        step(X, Y)
+
+
+class Mine(xpnet.initializers.HeNormal):
+    """An initializer of a user's: no part of a step."""
+
+
+def test_an_initializer_of_a_users_is_no_reason():
+    model = MLP(4, [6], 3, weight_init=Mine())
+    assert TrainingStep(model, CrossEntropy(), Adam()).engine == "graph"
+
+
+@pytest.mark.parametrize("rows", [8, BLOCK // 4])
+def test_a_rule_without_a_loop_is_one_call(rows):
+    """Each array that it makes on the way would else live as long as the step."""
+    step = TrainingStep(MLP(4, [8], 3, activation=xpnet.GELU()), CrossEntropy(), Adam())
+    data = np.ones((rows, 4), "float32"), np.zeros(rows, int)
+    losses = [float(step(*data)) for _ in range(3)]
+    assert losses[-1] < losses[0]
+    (known,) = step._step._passes.values()
+    assert sum(not isinstance(call, program.Call) for call in known.program._steps) == 2
+
+
+def test_a_step_that_is_gone_leaves_its_memory():
+    step, _ = pair()
+    step(X, Y)
+    slot = weakref.ref(step.state.slots[0])
+    gc.disable()
+    try:
+        del step, _
+        assert slot() is None
+    finally:
+        gc.enable()

@@ -1,0 +1,97 @@
+"""What is asked for often on few rows is replayed, and is what it would be otherwise."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+from test_graph import NETWORKS
+from test_graph_parts import ACTIVATIONS
+
+import xpnet
+from xpnet import MLP, Dense
+from xpnet.ops.select import why_not_compiled
+from xpnet.training.replayed import NEVER, OFTEN
+from xpnet.training.step import Evaluation
+
+if why_not_compiled():
+    pytest.skip(f"nothing is compiled: {why_not_compiled()}", allow_module_level=True)
+
+X = np.random.default_rng(0).normal(size=(40, 4))
+
+
+def plain(model, rows):
+    """The output without replays."""
+    vectors = model.backend, model.theta, model.statistics
+    return Evaluation(model.network, *vectors)(rows, model.inputs)
+
+
+def asked_often(model, rows):
+    for _ in range(OFTEN + 1):
+        model.forward(rows)
+    assert isinstance(model.evaluation._own.__dict__[len(rows)], tuple)
+
+
+@pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_every_network(network, dtype):
+    model = MLP(4, [6, 5], 3, dtype=dtype, **network)
+    for m in (1, 3, 1):
+        asked_often(model, X[:m])
+    for rows in (X[5:6], X[::-1][:3], np.asfortranarray(X[7:10]), X[:3]):
+        np.testing.assert_allclose(model.forward(rows), plain(model, rows), rtol=2e-6, atol=1e-6)
+    model.theta[...] *= 1.5
+    model.statistics[...] += 0.25
+    np.testing.assert_allclose(model.forward(X[:3]), plain(model, X[:3]), rtol=2e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS, ids=repr)
+def test_every_activation(activation):
+    model = MLP(4, [6], 3, activation=activation, dtype="float64")
+    asked_often(model, X[:2])
+    np.testing.assert_allclose(model.forward(X[8:10]), plain(model, X[8:10]), rtol=1e-12)
+
+
+def test_results_are_arrays_of_their_own():
+    model = MLP(4, [6], 3, dtype="float64")
+    asked_often(model, X[:1])
+    first = model.forward(X[:1])
+    kept = first.copy()
+    model.forward(X[1:2])
+    np.testing.assert_array_equal(first, kept)
+    first[...] = 0
+    np.testing.assert_array_equal(model.forward(X[:1]), kept)
+
+
+def test_other_parameters_are_not_those_of_the_model():
+    model = MLP(4, [6], 3, dtype="float64")
+    asked_often(model, X[:1])
+    np.testing.assert_array_equal(model.forward(X[:1], theta=0 * model.theta), np.zeros((1, 3)))
+
+
+def test_threads_do_not_mix_their_rows():
+    model = MLP(4, [64, 64], 3, dtype="float64")
+    expected = plain(model, X)
+    with ThreadPoolExecutor(4) as pool:
+        rows = list(pool.map(lambda i: model.forward(X[i % 40 : i % 40 + 1]), range(2000)))
+    for i, row in enumerate(rows):
+        np.testing.assert_allclose(row[0], expected[i % 40], rtol=1e-12)
+
+
+class Looks(Dense):
+    """A layer that decides by a number."""
+
+    def forward(self, p, x, ctx):
+        y, tape = super().forward(p, x, ctx)
+        return (y * 2.0 if float(x[0, 0]) > 0 else y), tape
+
+
+@pytest.mark.parametrize("module", [__name__, "xpnet.layers"])
+def test_what_cannot_be_replayed_is_not(module, monkeypatch):
+    monkeypatch.setattr(Looks, "__module__", module)
+    model = xpnet.Sequential([Looks(5), Dense(3)], 4, dtype="float64")
+    for _ in range(OFTEN + 3):
+        for rows in (X[:1], -X[:1]):
+            np.testing.assert_allclose(model.forward(rows), plain(model, rows), rtol=1e-12)
+    assert model.evaluation._own.__dict__[1] < NEVER + 100
