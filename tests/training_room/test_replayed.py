@@ -87,11 +87,26 @@ class Looks(Dense):
         return (y * 2.0 if float(x[0, 0]) > 0 else y), tape
 
 
-@pytest.mark.parametrize("module", [__name__, "xpnet.layers"])
-def test_what_cannot_be_replayed_is_not(module, monkeypatch):
-    monkeypatch.setattr(Looks, "__module__", module)
+class Draws(Dense):
+    """A layer that draws: in a replay its numbers would ever be the same."""
+
+    def forward(self, p, x, ctx):
+        return super().forward(p, x + RNG.normal(size=x.shape), ctx)
+
+
+RNG = np.random.default_rng(1)
+
+
+def test_a_layer_that_looks_is_not_replayed(monkeypatch):
+    monkeypatch.setattr(Looks, "__module__", "xpnet.layers")  # as if it were not a user's own
     model = xpnet.Sequential([Looks(5), Dense(3)], 4, dtype="float64")
     for _ in range(OFTEN + 3):
         for rows in (X[:1], -X[:1]):
             np.testing.assert_allclose(model.forward(rows), plain(model, rows), rtol=1e-12)
     assert model.evaluation._own.__dict__[1] < NEVER + 100
+
+
+def test_a_layer_of_a_users_is_not_replayed():
+    model = xpnet.Sequential([Draws(5), Dense(3)], 4)
+    found = {model.forward(X[:1]).tobytes() for _ in range(OFTEN + 5)}
+    assert len(found) == OFTEN + 5
