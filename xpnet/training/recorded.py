@@ -256,13 +256,14 @@ class Input:
 
     def take(self, array: Array) -> None:
         """Let the program read ``array``, of its shape and type, from now on."""
-        if type(array) is not np.ndarray:
-            array = np.asarray(array)
-        if not self._places or not (array.flags.c_contiguous and array.flags.aligned):
+        flags = array.flags
+        if not (self._places and flags.c_contiguous and flags.aligned):
             if self._own is None:
                 self._own = np.empty(array.shape, array.dtype)
             self._own[...] = array
             array = self._own
+        elif type(array) is not np.ndarray:
+            array = np.asarray(array)
         last, self.now = self.now, None  # the last one lives until none of it is read
         if self._places:
             start = self._place_of(array)

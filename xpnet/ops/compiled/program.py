@@ -99,7 +99,7 @@ class Program:
         kept = [other for call in self._calls for other in call.kept]
         return any(np.may_share_memory(array, other) for other in [*kept, *self._touched])
 
-    def places_in(self, array: HostArray) -> list[tuple[HostArray, int, int]] | None:
+    def places_in(self, array: HostArray) -> list[tuple[memoryview, int, int]] | None:
         """Where the addresses of numbers of ``array`` stand: a block, which word, how far in it.
 
         ``None`` if Python too reads the array, so that another cannot take its place.
@@ -108,7 +108,7 @@ class Program:
             return None
         start, stop = place_of(array), place_of(array) + array.nbytes
         return [
-            (call.block, i, int(call.block[i]) - start)
+            (call.block.data, i, int(call.block[i]) - start)
             for call in self._calls
             for i in call.places
             if start <= call.block[i] < stop
