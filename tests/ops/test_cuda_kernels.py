@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import math
+import re
 import shutil
 import subprocess
 from dataclasses import replace
@@ -30,11 +31,12 @@ from test_faster_operations import (
 
 from xpnet.ops.cuda import columns, sources
 from xpnet.ops.cuda.gemm import Cublas, as_columns
+from xpnet.ops.cuda.operations import _shifted
 from xpnet.ops.cuda.proof import prove
 from xpnet.ops.cuda.translate import translate
 from xpnet.ops.reference import Operations
 from xpnet.ops.rules import activations, losses, optimizers
-from xpnet.ops.rules.layers import normalize
+from xpnet.ops.rules.layers import multiply, normalize
 from xpnet.random import stream_key
 
 REFERENCE = Operations(np)
@@ -49,24 +51,6 @@ def ops():
 # --- compiled for devices -------------------------------------------------------------------------
 
 
-def kernels(dtype):
-    """Every kernel, in files that can be compiled as one."""
-    yield [sources.elementwise(r, dtype, "x", 1, "v" * counts_of(r)[1]) for r in VALUES]
-    yield [sources.elementwise(r, dtype, "xx", 1, "v" * counts_of(r)[1]) for r in LOSSES]
-    yield [sources.column_sums(r, dtype, "dx", "v" * counts_of(r)[1]) for r in SLOPES + CURVATURES]
-    yield [
-        sources.elementwise(r, dtype, "dxx", 1, "v" * counts_of(r)[1]) for r in CURVATURES_OF_LOSSES
-    ]
-    yield [
-        sources.elementwise(r, dtype, "t" * t + "x" * (n - t), t, "p" * k)
-        for r in UPDATES
-        for (n, k), t in [(counts_of(r), targets_of(r))]
-    ]
-    yield [sources.elementwise(normalize, dtype, "xbbbb", 2, "")]
-    for name, file in FILES.items():
-        yield [sources.from_file(name, file, dtype, **DEFINES.get(file, {}))]
-
-
 FILES = {
     "batch_norm": "batch_norm.cu",  # with all that is in the file
     "cross_entropy": "cross_entropy.cu",
@@ -76,42 +60,95 @@ FILES = {
     "advance": "advance.cu",
     "unscale": "scaling.cu",
 }
-DEFINES = {
-    "cross_entropy.cu": {"TARGET": "long long", "TARGET_IS_INDEX": "1"},
-    "take_batch.cu": {"SOURCE": "unsigned char"},
-}
+DEFINED = ("cross_entropy.cu", "take_batch.cu")  # they are compiled for two types each
 
 
-@dtypes
-def test_every_kernel_compiles_for_devices(dtype, tmp_path):
+def kernels(dtype):
+    """Every kernel that the library asks for where T is ``dtype``, in groups of one file each."""
+    if dtype in ("float32", "float64"):
+        yield from kernels_of_rules(dtype)
+        for name, file in FILES.items():
+            if file not in DEFINED:
+                yield [sources.from_file(name, file, dtype)]
+        targets = [(target, "1") for target in sources.TYPES.values()]  # classes of any type
+        for target, is_index in [*targets, (sources.TYPES[dtype], "0")]:
+            given = {"TARGET": target, "TARGET_IS_INDEX": is_index}
+            yield [sources.from_file("cross_entropy", "cross_entropy.cu", dtype, **given)]
+        given = sources.TYPES  # of rows of any type a batch is made
+    else:
+        given = [dtype]  # labels stay as they are
+    for source in given:
+        define = {"SOURCE": sources.TYPES[source]}
+        yield [sources.from_file("take_batch", "take_batch.cu", dtype, **define)]
+
+
+def kernels_of_rules(dtype):
+    def elementwise(rule, inputs, scalar):
+        return sources.elementwise(rule, dtype, inputs, 1, scalar * counts_of(rule)[1])
+
+    for scalar in "vp":
+        yield [elementwise(rule, "x", scalar) for rule in VALUES]
+        yield [elementwise(rule, "xx", scalar) for rule in LOSSES]
+        yield [elementwise(rule, "dx", scalar) for rule in SLOPES + CURVATURES]
+        yield [elementwise(rule, "dxx", scalar) for rule in CURVATURES_OF_LOSSES]
+        yield [
+            sources.column_sums(rule, dtype, "dx", scalar * counts_of(rule)[1])
+            for rule in SLOPES + CURVATURES
+        ]
+        shifted = [(_shifted(rule), counts_of(rule)[1]) for rule in VALUES]
+        yield [sources.elementwise(rule, dtype, "xb", 1, scalar * n) for rule, n in shifted]
+        for last in "xo":
+            yield [
+                sources.elementwise(r, dtype, "t" * t + "x" * (n - t - 1) + last, t, scalar * k)
+                for r in UPDATES
+                for (n, k), t in [(counts_of(r), targets_of(r))]
+                if n > t
+            ]
+    yield [sources.elementwise(normalize, dtype, "xbbbb", 2, "")]
+    yield [sources.elementwise(multiply, dtype, "xx", 1, "")]
+    yield [sources.column_sums(activations.identity, dtype, "x", "")]
+
+
+def as_one(dtypes_of_one):
+    """The source of all kernels of some dtypes, each group in a namespace of its own."""
+    parts = []
+    for dtype in dtypes_of_one:
+        head = sources._head(dtype)
+        for group in kernels(dtype):
+            # C's functions have one name in all namespaces.
+            codes = [k.source.replace(head, "").replace('extern "C"', "") for k in group]
+            text = "\n".join([head, *codes])
+            defined = dict.fromkeys(re.findall(r"#define (\w+)", text))
+            parts.append(f"namespace part_{dtype}_{len(parts)} {{\n{text}\n}}")
+            parts += [f"#undef {name}" for name in defined]
+    return "\n".join(parts)
+
+
+INTEGERS = [dtype for dtype in sources.TYPES if not dtype.startswith("float")]
+compilations = pytest.mark.parametrize(
+    "together", [["float32"], ["float64"], INTEGERS], ids=["float32", "float64", "others"]
+)
+
+
+@compilations
+def test_every_kernel_compiles_for_devices(together, tmp_path):
     nvcc = shutil.which("nvcc")
     if nvcc is None:
         pytest.skip("no nvcc to compile for a device with")
-    texts = []
-    for group in kernels(dtype):
-        head = sources._head(dtype)
-        parts = [kernel.source.removeprefix(head) for kernel in group]
-        texts.append(parts[0] if head in parts[0] else "\n".join([head, *parts]))
-    files = []
-    for index, text in enumerate(texts):
-        files.append(tmp_path / f"part{index}.cu")
-        files[-1].write_text(f"namespace part{index} {{\n{text}\n}}\n", encoding="utf-8")
     whole = tmp_path / "all.cu"
-    whole.write_text("".join(f'#include "{file.name}"\n#undef ROWS\n' for file in files))
+    whole.write_text(as_one(together), encoding="utf-8")
     archs = [f"-gencode=arch=compute_{n},code=sm_{n}" for n in (80, 90)]
     command = [nvcc, "-std=c++17", "-fatbin", *archs, "-o", tmp_path / "all.fatbin", whole]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@dtypes
-def test_every_kernel_compiles_without_headers(dtype):
+@compilations
+def test_every_kernel_compiles_without_headers(together):
     """As CuPy compiles it, by NVRTC, where the packages for that are installed."""
     core = pytest.importorskip("cuda.core", reason="no NVRTC: pip install cuda-core")
     options = core.ProgramOptions(arch="sm_90", std="c++17")
-    for group in kernels(dtype):
-        for kernel in group:
-            core.Program(kernel.source, "c++", options).compile("cubin")
+    core.Program(as_one(together), "c++", options).compile("cubin")
 
 
 def test_every_file_of_kernels_is_compiled_above():

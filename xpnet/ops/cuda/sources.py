@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from xpnet.ops.cuda.arrays import on_device
+from xpnet.ops.cuda.arrays import FLOATS, on_device
 from xpnet.ops.cuda.translate import translate
 from xpnet.ops.reference import Rule
 
@@ -143,7 +143,8 @@ def _file(name: str) -> str:
 
 
 def _head(dtype: str) -> str:
-    return f"typedef {TYPES[dtype]} T;\n#define ROWS {ROWS}\n{_file('common.cuh')}"
+    files = ("common.cuh", "numbers.cuh") if dtype in FLOATS else ("common.cuh",)
+    return "\n".join([f"typedef {TYPES[dtype]} T;\n#define ROWS {ROWS}", *map(_file, files)])
 
 
 def kinds(scalars: Sequence[object]) -> str:
