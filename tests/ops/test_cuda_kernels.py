@@ -10,8 +10,11 @@ import math
 import re
 import shutil
 import subprocess
+import sys
 from dataclasses import replace
 from functools import partial
+from importlib.machinery import ModuleSpec
+from types import ModuleType, SimpleNamespace
 
 import emulated_cuda
 import numpy as np
@@ -29,8 +32,10 @@ from test_faster_operations import (
     targets_of,
 )
 
-from xpnet.ops.cuda import columns, sources
-from xpnet.ops.cuda.gemm import Cublas, as_columns
+from xpnet.errors import ArgumentError, FallbackWarning
+from xpnet.ops import select
+from xpnet.ops.cuda import columns, gemm, operations, sources
+from xpnet.ops.cuda.gemm import WORKSPACE, Cublas, Product, as_columns, product_of_own
 from xpnet.ops.cuda.operations import _shifted
 from xpnet.ops.cuda.proof import prove
 from xpnet.ops.cuda.translate import translate
@@ -518,9 +523,10 @@ def column(address, rows, columns, leading, dtype):
     return np.lib.stride_tricks.as_strided(flat, (rows, columns), strides)
 
 
-def cublas():
-    bindings = ColumnMajor()
-    return bindings, Cublas(bindings, lambda: 5, 99, lambda array: array.ctypes.data)
+def cublas(precision="float32"):
+    bindings, memory = ColumnMajor(), SimpleNamespace(ptr=99)
+    handle = Cublas(bindings, lambda: 5, memory, lambda array: array.ctypes.data)
+    return bindings, Product(precision, lambda: handle)
 
 
 @dtypes
@@ -552,8 +558,6 @@ def test_what_cublas_cannot_read_is_multiplied_all_the_same():
 
 def test_the_numbers_are_those_of_the_bindings():
     bindings = pytest.importorskip("nvmath.bindings.cublas", reason="no nvmath-python")
-    from xpnet.ops.cuda import gemm  # noqa: PLC0415
-
     kind = bindings.ComputeType
     names = {"float32": "32F", "tf32": "32F_FAST_TF32", "bf16": "32F_FAST_16BF"}
     names["fp16"] = "32F_FAST_16F"
@@ -561,6 +565,85 @@ def test_the_numbers_are_those_of_the_bindings():
     assert kind.COMPUTE_64F == gemm._COMPUTE_FLOAT64
     assert (bindings.Operation.N, bindings.Operation.T) == (0, 1)
     assert bindings.GemmAlgo.DEFAULT == gemm._ANY_ALGORITHM
+
+
+class Devices:
+    """CuPy and nvmath-python of a machine with devices that are none, on host memory."""
+
+    def __init__(self, monkeypatch):
+        self.current, self.created, self.rooms, self.broken = 0, [], [], False
+        cuda = SimpleNamespace(
+            get_device_id=lambda: self.current,
+            get_current_stream=lambda: SimpleNamespace(ptr=5),
+            alloc=self.alloc,
+        )
+        cublas = ColumnMajor()
+        cublas.create = self.create
+        modules = {"cupy": {"cuda": cuda}, "nvmath": {}, "nvmath.bindings": {}}
+        for name, content in modules.items():
+            module = ModuleType(name)
+            vars(module).update(content, __spec__=ModuleSpec(name, None))
+            monkeypatch.setitem(sys.modules, name, module)
+        monkeypatch.setitem(sys.modules, "nvmath.bindings.cublas", cublas)
+
+    def alloc(self, size):
+        self.rooms.append((self.current, size))
+        return SimpleNamespace(ptr=99)
+
+    def create(self):
+        if self.broken:
+            raise OSError("no libcublas")
+        self.created.append(self.current)
+        return 7
+
+
+@pytest.fixture
+def devices(monkeypatch):
+    gemm._cublas_on.cache_clear()
+    yield Devices(monkeypatch)
+    gemm._cublas_on.cache_clear()
+
+
+def test_all_precisions_share_the_handle_and_the_workspace_of_a_device(devices):
+    products = [product_of_own(), product_of_own("float32"), product_of_own("tf32")]
+    assert products[0] == products[1]
+    assert len({id(product.cublas()) for product in products}) == 1
+    assert (devices.created, devices.rooms) == ([0], [(0, WORKSPACE)])
+    first = products[0].cublas()
+    devices.current = 1  # a product made on another device is one of the current device
+    assert products[0].cublas() is product_of_own().cublas() is not first
+    assert (devices.created, devices.rooms) == ([0, 1], [(0, WORKSPACE), (1, WORKSPACE)])
+    devices.current = 0
+    assert products[2].cublas() is first
+
+
+def test_a_cublas_that_cannot_be_loaded_is_a_warning(devices, ops):
+    devices.broken = True
+    with pytest.warns(FallbackWarning, match=r"cannot multiply here \(no libcublas\); CuPy does"):
+        assert product_of_own() is None
+    with pytest.warns(FallbackWarning, match="no libcublas"):
+        assert ops.at_precision("float32").product is None
+    with (
+        pytest.warns(FallbackWarning, match="no libcublas"),
+        pytest.raises(ArgumentError, match="precision must be 'float32' here; got 'bf16'"),
+    ):
+        ops.at_precision("bf16")
+
+
+def test_without_nvmath_there_is_no_product(devices, monkeypatch):
+    monkeypatch.setitem(sys.modules, "nvmath", None)
+    assert product_of_own() is None
+
+
+@pytest.mark.parametrize("fails", ["product_of_own", "prove"])
+def test_what_fails_on_a_device_leaves_cupys_own_operations(fails, monkeypatch):
+    def failing(*arguments):
+        raise OSError("no such device")
+
+    monkeypatch.setattr(operations, "product_of_own", lambda: None)
+    monkeypatch.setattr(operations, fails, failing)
+    with pytest.warns(FallbackWarning, match=r"kernels do not work here \(no such device\)"):
+        assert type(select._cuda(np)) is Operations
 
 
 def test_kernels_are_proven_before_use_and_a_wrong_one_is_found():

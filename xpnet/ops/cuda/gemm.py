@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from xpnet.backend import Array
-from xpnet.errors import dtype_name
+from xpnet.errors import FallbackWarning, dtype_name
 from xpnet.ops.reference import Precision
 
 WORKSPACE = 32 << 20
@@ -60,89 +62,148 @@ def as_columns(x: Array) -> Matrix | None:
     return None
 
 
+class Factor(NamedTuple):
+    """A factor of a product as it lies in memory.
+
+    Attributes:
+        memory: the array, kept for as long as the product is not queued.
+        kind: the type of its numbers.
+        matrix: how cuBLAS reads it.
+    """
+
+    memory: Array
+    kind: int
+    matrix: Matrix
+
+
 class Cublas:
-    """``out ← a b`` by one handle of cuBLAS, on the stream that is current at the call.
+    """A handle of cuBLAS on one device, with the workspace that all products there share.
+
+    The stream is set before each product, so one thread at a time may use it.
 
     Args:
         bindings: the module ``nvmath.bindings.cublas``, or a stand-in.
         stream: gives the address of the current stream.
-        workspace: the address of `WORKSPACE` bytes on the device, which are kept as long as this.
+        memory: `WORKSPACE` bytes on the device, whose address is its ``ptr``.
         pointer: gives the address of an array's memory.
-        precision: in what float32 numbers are multiplied.
     """
 
     def __init__(
         self,
         bindings: Any,
         stream: Callable[[], int],
-        workspace: int,
+        memory: Any,
         pointer: Callable[[Array], int],
-        precision: Precision = "float32",
     ) -> None:
-        self._cublas, self._stream, self._pointer = bindings, stream, pointer
-        self._workspace, self._compute = workspace, _COMPUTE[precision]
+        self._cublas, self._stream, self._memory = bindings, stream, memory
+        self.pointer = pointer
         self._handle = bindings.create()
         self._numbers = {
-            name: (np.ones(1, name), np.zeros(1, name)) for name in ("float32", "float64")
+            kind: (np.ones(1, name), np.zeros(1, name)) for name, kind in _REAL.items()
         }
 
-    def __call__(self, a: Array, b: Array, out: Array) -> Array:
-        """Fill ``out: (m, n)`` with the product of ``a: (m, k)`` and ``b: (k, n)``."""
-        dtype, (m, k), n = dtype_name(out.dtype), a.shape, b.shape[1]
-        left, right, place = as_columns(b), as_columns(a), as_columns(out)
-        alike = a.dtype == b.dtype == out.dtype and dtype in _REAL
-        if left is None or right is None or place is None or place.transposed or not alike:
-            out[...] = a @ b
-            return out
-        if m * n == 0 or k == 0:
-            out[...] = 0.0
-            return out
-        one, zero = (number.ctypes.data for number in self._numbers[dtype])
-        kind = _REAL[dtype]
-        stream = self._stream()
-        self._cublas.set_stream(self._handle, stream)
+    def multiply(self, a: Factor, b: Factor, out: Factor, k: int, compute: int) -> None:
+        """Fill ``out: (m, n)`` with the product of ``a: (m, k)`` and ``b: (k, n)``.
+
+        Args:
+            a: the left factor.
+            b: the right factor.
+            out: takes the product; it must not be transposed.
+            k: the length of the sums.
+            compute: in what cuBLAS computes.
+        """
+        m, n = out.memory.shape
+        one, zero = (number.ctypes.data for number in self._numbers[out.kind])
+        self._cublas.set_stream(self._handle, self._stream())
         # Setting the stream puts the workspace back to one that cuBLAS chooses.
-        self._cublas.set_workspace(self._handle, self._workspace, WORKSPACE)
+        self._cublas.set_workspace(self._handle, self._memory.ptr, WORKSPACE)
         # outᵀ = bᵀ aᵀ, for cuBLAS takes our rows for columns.
         self._cublas.gemm_ex(
             self._handle,
-            int(left.transposed),
-            int(right.transposed),
+            int(b.matrix.transposed),
+            int(a.matrix.transposed),
             n,
             m,
             k,
             one,
-            self._pointer(b),
-            kind,
-            left.leading,
-            self._pointer(a),
-            kind,
-            right.leading,
+            *self._place(b),
+            *self._place(a),
             zero,
-            self._pointer(out),
-            kind,
-            place.leading,
-            self._compute if dtype == "float32" else _COMPUTE_FLOAT64,
+            *self._place(out),
+            compute,
             _ANY_ALGORITHM,
         )
+
+    def _place(self, factor: Factor) -> tuple[int, int, int]:
+        return self.pointer(factor.memory), factor.kind, factor.matrix.leading
+
+
+@dataclass(frozen=True)
+class Product:
+    """``out ← a b``, on the device and the stream that are current at the call.
+
+    Attributes:
+        precision: in what float32 numbers are multiplied.
+        cublas: gives the handle of the current device.
+    """
+
+    precision: Precision
+    cublas: Callable[[], Cublas]
+
+    def __call__(self, a: Array, b: Array, out: Array) -> Array:
+        """Fill ``out: (m, n)`` with the product of ``a: (m, k)`` and ``b: (k, n)``."""
+        fits = a.dtype == b.dtype == out.dtype and a.size > 0 and b.size > 0
+        left, right, place = (_factor(x) if fits else None for x in (a, b, out))
+        if left is None or right is None or place is None or place.matrix.transposed:
+            out[...] = a @ b
+            return out
+        is_float64 = place.kind == _REAL["float64"]
+        compute = _COMPUTE_FLOAT64 if is_float64 else _COMPUTE[self.precision]
+        self.cublas().multiply(left, right, place, a.shape[1], compute)
         return out
 
 
-@cache
-def product_of_own(precision: Precision = "float32") -> Cublas | None:
-    """The product through ``nvmath-python`` on the current device; ``None`` where it is not."""
+def product_of_own(precision: Precision = "float32") -> Product | None:
+    """The product through ``nvmath-python``; ``None`` where it is not, or does not work.
+
+    All precisions share the handle and the workspace of a device.
+    """
     if importlib.util.find_spec("nvmath") is None:
         return None
+    try:
+        _cublas_here()
+    except Exception as error:  # a library, a driver or a device may fail in its own way
+        warnings.warn(
+            f"nvmath-python cannot multiply here ({error}); CuPy does, which cannot be captured "
+            "into a graph.",
+            FallbackWarning,
+            stacklevel=3,
+        )
+        return None
+    return Product(precision, _cublas_here)
+
+
+def _cublas_here() -> Cublas:
+    """The handle of the current device."""
     import cupy  # noqa: PLC0415
 
-    cublas = importlib.import_module("nvmath.bindings.cublas")
-    memory = cupy.cuda.alloc(WORKSPACE)
-    product = Cublas(
-        cublas,
+    return _cublas_on(cupy.cuda.get_device_id())
+
+
+@cache
+def _cublas_on(device: int) -> Cublas:
+    """The handle of a device, which must be the current one."""
+    import cupy  # noqa: PLC0415
+
+    return Cublas(
+        importlib.import_module("nvmath.bindings.cublas"),
         lambda: int(cupy.cuda.get_current_stream().ptr),
-        memory.ptr,
+        cupy.cuda.alloc(WORKSPACE),
         lambda array: int(array.data.ptr),
-        precision,
     )
-    product.memory = memory  # type: ignore[attr-defined]
-    return product
+
+
+def _factor(x: Array) -> Factor | None:
+    """An array as it lies; ``None`` if cuBLAS cannot read it."""
+    kind, matrix = _REAL.get(dtype_name(x.dtype)), as_columns(x)
+    return None if kind is None or matrix is None else Factor(x, kind, matrix)
