@@ -646,6 +646,40 @@ def test_what_fails_on_a_device_leaves_cupys_own_operations(fails, monkeypatch):
         assert type(select._cuda(np)) is Operations
 
 
+KERNELS_OF_A_STEP = [
+    *("rule_sigmoid_of_sum", "rule_sigmoid_slope", "rule_sgd", "cross_entropy", "total"),
+    *("batch_norm", "batch_norm_backward", "take_batch", "advance", "record"),
+]
+
+
+@pytest.mark.parametrize("broken", KERNELS_OF_A_STEP)
+def test_a_kernel_that_does_not_compile_is_found_before_use(broken, ops):
+    def launch(kernel, *how):
+        if kernel.name == broken:
+            raise SyntaxError(f"more than one function fits in {broken}")
+        emulated_cuda.launch(kernel, *how)
+
+    with pytest.raises(SyntaxError, match=broken):
+        prove(replace(ops, launch=launch), np)
+
+
+def test_labels_are_among_what_is_tried(ops):
+    taken = []
+
+    def launch(kernel, *how):
+        taken.extend(re.findall(r"typedef (.*) T;", kernel.source) * (kernel.name == "take_batch"))
+        emulated_cuda.launch(kernel, *how)
+
+    prove(replace(ops, launch=launch), np)
+    assert taken == ["float", "long long"]
+
+
+def test_a_wrong_product_is_found_before_use(ops):
+    prove(replace(ops, product=cublas()[1]), np)
+    with pytest.raises(RuntimeError, match="matmul gives other numbers than the plain operation"):
+        prove(replace(ops, product=lambda a, b, out: out), np)
+
+
 def test_kernels_are_proven_before_use_and_a_wrong_one_is_found():
     ops = cuda_operations()
     prove(ops, np)
