@@ -94,7 +94,7 @@ def column_sums(rule: Rule, dtype: str, inputs: str, scalars: str) -> Kernel:
     )
     name = _name(rule)
     lines = [
-        f'extern "C" __global__ void {name}({parameters}) {{',
+        f'extern "C" __global__ void __launch_bounds__(32 * ROWS) {name}({parameters}) {{',
         "    const long long j = blockIdx.x * 32LL + threadIdx.x;",
         "    const long long first = rows_before(blockIdx.y, m);",
         "    const long long last = rows_before(blockIdx.y + 1, m);",
