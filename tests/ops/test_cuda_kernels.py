@@ -467,6 +467,28 @@ def test_cross_entropy_of_rows_that_do_not_sum_to_one(mass, dtype, ops):
     np.testing.assert_allclose(actual[1], expected[1], rtol=0, atol=near)
 
 
+NO_CLASSES = [
+    *(("int64", -1), ("int64", 4), ("int64", -(2**63)), ("int64", 2**63 - 1), ("int8", -128)),
+    *(("uint8", 255), ("int32", -(2**31)), ("uint32", 2**32 - 1), ("uint64", 2**64 - 1)),
+]
+
+
+@dtypes
+@pytest.mark.parametrize(("kind", "label"), NO_CLASSES)
+def test_an_index_that_is_no_class_costs_nothing_and_moves_nothing(kind, label, dtype, ops):
+    z, target = np.random.default_rng(0).normal(size=(5, 4)).astype(dtype), np.arange(5) % 4
+    target = target.astype(kind)
+    target[2] = label
+    others = np.arange(5) != 2
+    expected = ops.softmax_cross_entropy(z[others], target[others], 0.5)
+    loss, grad = ops.softmax_cross_entropy(z, target, 0.5)
+    np.testing.assert_array_equal(grad[2], 0)
+    np.testing.assert_array_equal(grad[others], expected[1])
+    np.testing.assert_allclose(loss, expected[0], rtol=1e-6)
+    for ours, theirs in zip((loss, grad), REFERENCE.softmax_cross_entropy(z, target, 0.5), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-6)
+
+
 def test_scalars_of_numpy_are_values(ops):
     """They have a shape, as arrays do; their bits are not an address."""
     theta, number = np.ones(5), np.float64(0.5)
