@@ -83,8 +83,9 @@ def kernels(dtype):
     else:
         given = [dtype]  # labels stay as they are
     for source in given:
-        define = {"SOURCE": sources.TYPES[source]}
-        yield [sources.from_file("take_batch", "take_batch.cu", dtype, **define)]
+        for index in ("unsigned", "long long"):
+            types = {"SOURCE": sources.TYPES[source], "INDEX": index}
+            yield [sources.from_file("take_batch", "take_batch.cu", dtype, **types)]
 
 
 def kernels_of_rules(dtype):
@@ -109,7 +110,8 @@ def kernels_of_rules(dtype):
                 for (n, k), t in [(counts_of(r), targets_of(r))]
                 if n > t
             ]
-    yield [sources.elementwise(normalize, dtype, "xbbbb", 2, "")]
+    for index in ("unsigned", "long long"):
+        yield [sources.elementwise(normalize, dtype, "xbbbb", 2, "", index)]
     yield [sources.elementwise(multiply, dtype, "xx", 1, "")]
     yield [sources.column_sums(activations.identity, dtype, "x", "")]
 
@@ -324,6 +326,28 @@ def test_a_batch_is_converted_and_scaled_on_its_way(scaled, source, dtype, ops):
         np.testing.assert_array_equal(one.take_batch(x, order, start, out, scaling), expected)
     labels = np.empty(13, "int64")
     np.testing.assert_array_equal(ops.take_batch(order, order, start, labels), order[order[12:25]])
+
+
+def test_arrays_of_more_elements_than_32_bits_count_are_counted_in_64(ops, monkeypatch):
+    """On few numbers: the sizes at which it begins are too large to test."""
+    assert sources.index_type(2**31 - 1) == "unsigned"
+    assert sources.index_type(2**31) == "long long"
+    rng, kinds = np.random.default_rng(0), []
+
+    def launch(kernel, *how):
+        kinds.extend(re.findall("#define INDEX (.*)", kernel.source))
+        emulated_cuda.launch(kernel, *how)
+
+    z, bias, order = rng.normal(size=(37, 23)), rng.normal(size=23), rng.permutation(37)
+    results = []
+    for narrow in (2**31, 0):
+        monkeypatch.setattr(sources, "NARROW", narrow)
+        ours = replace(ops, launch=launch)
+        taken = ours.take_batch(z, order, np.array([3]), np.empty((20, 23)), (bias, bias, bias))
+        results.append([ours.shift_and_apply(activations.tanh, z.copy(), bias), taken])
+    assert kinds == ["unsigned"] * 2 + ["long long"] * 2
+    np.testing.assert_array_equal(results[0][0], results[1][0])
+    np.testing.assert_array_equal(results[0][1], results[1][1])
 
 
 @dtypes
