@@ -64,8 +64,9 @@ FILES = {
     "take_batch": "take_batch.cu",
     "advance": "advance.cu",
     "unscale": "scaling.cu",
+    "to_16_bits": "rounding.cu",
 }
-DEFINED = ("cross_entropy.cu", "take_batch.cu")  # they are compiled for two types each
+DEFINED = ("cross_entropy.cu", "take_batch.cu", "rounding.cu")  # of many kinds
 
 
 def kernels(dtype):
@@ -79,6 +80,10 @@ def kernels(dtype):
         for target, is_index in [*targets, (sources.TYPES[dtype], "0")]:
             given = {"TARGET": target, "TARGET_IS_INDEX": is_index}
             yield [sources.from_file("cross_entropy", "cross_entropy.cu", dtype, **given)]
+        for is_bfloat in "01":
+            for index in ("unsigned", "long long"):
+                given = {"BFLOAT": is_bfloat, "INDEX": index}
+                yield [sources.from_file("to_16_bits", "rounding.cu", dtype, **given)]
         given = sources.TYPES  # of rows of any type a batch is made
     else:
         given = [dtype]  # labels stay as they are
@@ -509,7 +514,9 @@ def test_an_index_that_is_no_class_costs_nothing_and_moves_nothing(kind, label, 
     np.testing.assert_array_equal(grad[2], 0)
     np.testing.assert_array_equal(grad[others], expected[1])
     np.testing.assert_allclose(loss, expected[0], rtol=1e-6)
-    for ours, theirs in zip((loss, grad), REFERENCE.softmax_cross_entropy(z, target, 0.5), strict=True):
+    for ours, theirs in zip(
+        (loss, grad), REFERENCE.softmax_cross_entropy(z, target, 0.5), strict=True
+    ):
         np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-6)
 
 
@@ -548,16 +555,27 @@ class ColumnMajor:
 
     def gemm_ex(self, handle, ta, tb, m, n, k, alpha, a, at, lda, b, bt, ldb, *rest):
         beta, c, ct, ldc, compute, algo = rest
-        dtype = {0: "float32", 1: "float64"}[at]
-        assert at == bt == ct
-        assert compute == {0: 68, 1: 70}[at]
         assert (handle, algo) == (7, -1)
+        assert at == bt
+        assert ct == {1: 1}.get(at, 0)  # 16 bits are summed in float32
+        assert compute in {0: (68, 77), 1: (70,)}.get(at, (68,))
+        dtype = KINDS[ct]
         one, zero = (column(p, 1, 1, 1, dtype)[0, 0] for p in (alpha, beta))
-        left = column(a, *((k, m) if ta else (m, k)), lda, dtype)
-        right = column(b, *((n, k) if tb else (k, n)), ldb, dtype)
+        left = widened(column(a, *((k, m) if ta else (m, k)), lda, KINDS[at]), dtype)
+        right = widened(column(b, *((n, k) if tb else (k, n)), ldb, KINDS[bt]), dtype)
         out = column(c, m, n, ldc, dtype)
         out[...] = one * (left.T if ta else left) @ (right.T if tb else right) + zero
         self.calls.append(("gemm",))
+
+
+KINDS = {0: "float32", 1: "float64", 2: "float16", 14: "uint16"}  # NumPy has no bfloat16
+
+
+def widened(x, dtype):
+    """The numbers of ``x``, of which uint16 are the upper halves of float32 ones."""
+    if x.dtype == "uint16":
+        return (x.astype("uint32") << 16).view("float32")
+    return x.astype(dtype)
 
 
 def column(address, rows, columns, leading, dtype):
@@ -572,7 +590,101 @@ def column(address, rows, columns, leading, dtype):
 def cublas(precision="float32"):
     bindings, memory = ColumnMajor(), SimpleNamespace(ptr=99)
     handle = Cublas(bindings, lambda: 5, memory, lambda array: array.ctypes.data)
-    return bindings, Product(precision, lambda: handle)
+
+    def empty(n):
+        bindings.calls.append(("empty", n))
+        return np.full(n, 7, "uint16")
+
+    return bindings, Product(precision, lambda: handle, empty, emulated_cuda.launch)
+
+
+def rounded(x, precision):
+    """float32 numbers rounded to the nearest of 16 bits, ties to even."""
+    if precision == "fp16":
+        with np.errstate(over="ignore"):
+            return x.astype("float16").astype("float32")
+    below = (x.view("uint32") & 0xFFFF0000).view("float32")
+    above = (below.view("uint32") + np.uint32(0x10000)).view("float32")
+    ends = [
+        np.where(np.isinf(e), np.copysign(2.0**128, e), e.astype("float64")) for e in (below, above)
+    ]
+    gap, rest = (abs(e - x.astype("float64")) for e in ends)
+    odd = below.view("uint32") >> 16 & 1
+    nearest = np.where((gap > rest) | ((gap == rest) & (odd == 1)), above, below)
+    return np.where(np.isfinite(x), nearest, x)
+
+
+HALVES = pytest.mark.parametrize("precision", ["bf16", "fp16"])
+
+
+@HALVES
+def test_numbers_in_16_bits_are_the_nearest(precision, ops):
+    """Of every size, halfway between two and beside that, and what is no number."""
+    bits = np.random.default_rng(0).integers(0, 2**32, 20000, dtype="uint32")
+    edges = np.arange(0, 2**32, 2**19, dtype="uint64")[:, None] + [0, 1, 4095, 4096, 4097, 32768]
+    x = np.concatenate([bits, edges.astype("uint32").ravel()]).view("float32")
+    x = np.concatenate(
+        [x, np.float32([65504, 65519, 65520, -65520, 3e38, 2**-24, 2**-25, 3 * 2**-25])]
+    )
+    product = cublas(precision)[1]
+    factor = product.factor(x[None, :])
+    kind = {"bf16": "uint16", "fp16": "float16"}[precision]
+    actual = widened(factor.memory.view(kind), "float32")
+    with np.errstate(invalid="ignore"):
+        expected = rounded(x, precision)
+    np.testing.assert_array_equal(actual, expected)
+    signs = np.isfinite(x)
+    np.testing.assert_array_equal(np.signbit(actual)[signs], np.signbit(x)[signs])
+
+
+@HALVES
+@pytest.mark.parametrize(("m", "k", "n"), [(4, 3, 5), (1, 3, 5), (4, 1, 5), (4, 3, 1), (1, 1, 1)])
+def test_products_in_16_bits(m, k, n, precision, ops):
+    rng = np.random.default_rng(0)
+    bindings, product = cublas(precision)
+    for a in (rng.random((m, k)), rng.random((k, m)).T, rng.random((m, k + 2))[:, :k]):
+        for b in (rng.random((k, n)), rng.random((n, k)).T, rng.random((n, k + 1)).T[:k]):
+            left, right = (cut(x) for x in (a, b))
+            out = np.full((m, n), 9, "float32")
+            assert product(left, right, out) is out
+            expected = rounded(left.copy(), precision) @ rounded(right.copy(), precision)
+            np.testing.assert_allclose(out, expected, rtol=1e-6)
+    memory = [("empty", m * k), ("empty", k * n)]
+    one = [*memory, ("stream", 7, 5), ("workspace", 7, 99, 32 << 20), ("gemm",)]
+    assert bindings.calls == one * 9
+
+
+def cut(x):
+    """``x`` in float32, with the gaps that it has."""
+    whole = (x if x.base is None else x.base).astype("float32")
+    return np.lib.stride_tricks.as_strided(whole, x.shape, [stride // 2 for stride in x.strides])
+
+
+@HALVES
+def test_float64_is_not_rounded(precision):
+    bindings, product = cublas(precision)
+    a, b = np.random.default_rng(0).random((2, 3, 3))
+    np.testing.assert_allclose(product(a, b, np.empty((3, 3))), a @ b, rtol=1e-15)
+    assert ("empty", 9) not in bindings.calls
+
+
+def test_what_fp16_does_not_hold_becomes_infinite(ops):
+    """A scaled loss finds it, takes no step and halves its scale."""
+    product, a = cublas("fp16")[1], np.full((1, 1), 7e4, "float32")
+    assert np.isinf(product(a, np.ones_like(a), np.empty_like(a)))
+    assert product(a / 2, np.ones_like(a), np.empty_like(a)) == np.float16(3.5e4)
+
+
+def test_a_factor_may_be_rounded_once_for_many_products(ops):
+    """As a benchmark does it that measures the products alone."""
+    bindings, product = cublas("bf16")
+    a, b = np.random.default_rng(0).random((2, 3, 3)).astype("float32")
+    factors, outs = [product.factor(x) for x in (a, b)], np.empty((2, 3, 3), "float32")
+    for out in outs:
+        product.multiply(*factors, out)
+    np.testing.assert_array_equal(*outs)
+    np.testing.assert_allclose(outs[0], a @ b, rtol=1e-2)
+    assert [call[0] for call in bindings.calls].count("empty") == 2
 
 
 @dtypes
@@ -605,12 +717,15 @@ def test_what_cublas_cannot_read_is_multiplied_all_the_same():
 def test_the_numbers_are_those_of_the_bindings():
     bindings = pytest.importorskip("nvmath.bindings.cublas", reason="no nvmath-python")
     kind = bindings.ComputeType
-    names = {"float32": "32F", "tf32": "32F_FAST_TF32", "bf16": "32F_FAST_16BF"}
-    names["fp16"] = "32F_FAST_16F"
+    names = {"float32": "32F", "tf32": "32F_FAST_TF32", "bf16": "32F", "fp16": "32F"}
     assert {p: kind[f"COMPUTE_{name}"] for p, name in names.items()} == gemm._COMPUTE
     assert kind.COMPUTE_64F == gemm._COMPUTE_FLOAT64
     assert (bindings.Operation.N, bindings.Operation.T) == (0, 1)
     assert bindings.GemmAlgo.DEFAULT == gemm._ANY_ALGORITHM
+    types = pytest.importorskip("nvmath", reason="no nvmath-python").CudaDataType
+    names = {"float32": "32F", "float64": "64F", "bf16": "16BF", "fp16": "16F"}
+    kinds = gemm._REAL | gemm._SIXTEEN_BITS
+    assert {p: types[f"CUDA_R_{name}"] for p, name in names.items()} == kinds
 
 
 class Devices:

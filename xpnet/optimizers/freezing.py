@@ -87,8 +87,8 @@ class Frozen(Optimizer):
             return
         xp, n = operations_for(theta).xp, self._free.size
         packed, packed_grad = (xp.empty_like(vector[:n]) for vector in (theta, grad))
-        # Slice by slice: CuPy brings a table of addresses to the device to join many arrays, which a
-        # captured step must not do.
+        # Slice by slice: to join many arrays CuPy copies a table of their addresses to the device,
+        # which a captured step must not do.
         places = _packed(self._spans)
         for part, place in zip(self._spans, places, strict=True):
             packed[place] = theta[part]
