@@ -605,10 +605,9 @@ def rounded(x, precision):
             return x.astype("float16").astype("float32")
     below = (x.view("uint32") & 0xFFFF0000).view("float32")
     above = (below.view("uint32") + np.uint32(0x10000)).view("float32")
-    ends = [
-        np.where(np.isinf(e), np.copysign(2.0**128, e), e.astype("float64")) for e in (below, above)
-    ]
-    gap, rest = (abs(e - x.astype("float64")) for e in ends)
+    exact, *ends = (e.astype("float64") for e in (x, below, above))
+    ends = [np.where(np.isinf(e), np.copysign(2.0**128, e), e) for e in ends]
+    gap, rest = (abs(e - exact) for e in ends)
     odd = below.view("uint32") >> 16 & 1
     nearest = np.where((gap > rest) | ((gap == rest) & (odd == 1)), above, below)
     return np.where(np.isfinite(x), nearest, x)

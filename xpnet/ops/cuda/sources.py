@@ -34,7 +34,7 @@ TYPES = {
 """The types of arrays by the names of their dtypes."""
 
 NARROW = 2**31
-"""Fewer elements are counted in 32 bits: a division in 64 takes longer than to read an element."""
+"""Fewer elements are counted in 32 bits: that divides faster, and takes fewer registers."""
 
 
 class Kernel(NamedTuple):
