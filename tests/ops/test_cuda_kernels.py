@@ -163,6 +163,13 @@ def test_every_kernel_compiles_without_headers(together):
     core.Program(as_one(together), "c++", options).compile("cubin")
 
 
+@pytest.mark.parametrize("dtype", INTEGERS)
+def test_kernels_of_integers_call_no_function_of_floating_numbers(dtype):
+    """NVRTC refuses ``log`` of an integer even where it is not called; nvcc has one."""
+    for (kernel,) in kernels(dtype):
+        assert not re.search(r"\b(log|exp|sqrt|fabs)\(", kernel.source)
+
+
 def test_every_file_of_kernels_is_compiled_above():
     folder = sources.Path(sources.__file__).parent / "kernels"
     assert {path.name for path in folder.glob("*.cu")} == set(FILES.values())
