@@ -78,6 +78,7 @@ template <class V> V __shfl_xor_sync(unsigned, V value, int lane) {
 #define __global__
 #define __device__
 #define __shared__ static
+#define __launch_bounds__(...)
 
 namespace emulation {
 static void* body_arguments;

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import re
 import shutil
 import subprocess
 import tempfile
@@ -60,6 +61,8 @@ def launch(kernel, grid, block, arguments, backwards=False):
     sizes = [np.array((*size, 1, 1)[:3], np.uint32) for size in (grid, block)]
     assert sizes[0].min() > 0
     assert 0 < sizes[1].prod() <= 1024
+    if sizes[1].prod() > 256:  # a device refuses them if a thread has many registers
+        assert re.search(rf"__launch_bounds__\(32 \* ROWS\)\s+{kernel.name}\(", kernel.source)
     held = []
     for argument in arguments:
         if argument is None:

@@ -160,3 +160,31 @@ def test_fp16_trains_on_gradients_of_any_size(backends, task):
             assert history["loss"][-1] < 0.5 * history["loss"][0]
             thetas.append(to_numpy(model.theta) / size)
         assert_near(thetas[1:], thetas[:1], "float32", steps=100)
+
+
+FACTORS = {
+    "whole": ((65, 130), (130, 33), lambda x: x),
+    "transposed": ((130, 65), (33, 130), lambda x: x.T),
+    "columns of wider ones": ((65, 131), (130, 34), lambda x: x[:, :-1]),
+}
+NEAR = {"float32": 1e-5, "tf32": 2e-3, "bf16": 1e-2, "fp16": 2e-3}
+
+
+@pytest.mark.parametrize("precision", NEAR)
+@pytest.mark.parametrize("left", FACTORS)
+@pytest.mark.parametrize("right", FACTORS)
+def test_products_in_every_precision(right, left, precision, backends, rng):
+    pytest.importorskip("nvmath", reason="no nvmath-python for products of our own")
+    (shape, _, cut_left), (_, other, cut_right) = FACTORS[left], FACTORS[right]
+    given, cupy = (rng.random(shape), rng.random(other)), backends[1]
+    a, b = (cut(cupy.asarray(x)) for cut, x in zip((cut_left, cut_right), given, strict=True))
+    expected = cut_left(given[0]) @ cut_right(given[1])
+    out = operations_for(a).at_precision(precision).matmul(a, b)
+    np.testing.assert_allclose(to_numpy(out), expected, rtol=NEAR[precision])
+
+
+@pytest.mark.parametrize("kind", ["int8", "uint8", "int32", "uint64"])
+def test_labels_of_every_type(kind, backends, task):
+    labels = (task[1] > 0).astype(kind)
+    expected, actual = (train(backend, (task[0], labels)) for backend in backends)
+    assert_near(actual[1:], expected[1:], backends[0].dtype_name, steps=20)

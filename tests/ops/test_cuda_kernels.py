@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import ctypes
 import math
+import re
 import shutil
 import subprocess
+import sys
 from dataclasses import replace
 from functools import partial
+from importlib.machinery import ModuleSpec
+from types import ModuleType, SimpleNamespace
 
 import emulated_cuda
 import numpy as np
@@ -28,13 +32,16 @@ from test_faster_operations import (
     targets_of,
 )
 
-from xpnet.ops.cuda import columns, sources
-from xpnet.ops.cuda.gemm import Cublas, as_columns
+from xpnet.errors import ArgumentError, FallbackWarning
+from xpnet.ops import select
+from xpnet.ops.cuda import columns, gemm, operations, sources
+from xpnet.ops.cuda.gemm import WORKSPACE, Cublas, Product, as_columns, product_of_own
+from xpnet.ops.cuda.operations import _shifted
 from xpnet.ops.cuda.proof import prove
 from xpnet.ops.cuda.translate import translate
 from xpnet.ops.reference import Operations
 from xpnet.ops.rules import activations, losses, optimizers
-from xpnet.ops.rules.layers import normalize
+from xpnet.ops.rules.layers import multiply, normalize
 from xpnet.random import stream_key
 
 REFERENCE = Operations(np)
@@ -49,24 +56,6 @@ def ops():
 # --- compiled for devices -------------------------------------------------------------------------
 
 
-def kernels(dtype):
-    """Every kernel, in files that can be compiled as one."""
-    yield [sources.elementwise(r, dtype, "x", 1, "v" * counts_of(r)[1]) for r in VALUES]
-    yield [sources.elementwise(r, dtype, "xx", 1, "v" * counts_of(r)[1]) for r in LOSSES]
-    yield [sources.column_sums(r, dtype, "dx", "v" * counts_of(r)[1]) for r in SLOPES + CURVATURES]
-    yield [
-        sources.elementwise(r, dtype, "dxx", 1, "v" * counts_of(r)[1]) for r in CURVATURES_OF_LOSSES
-    ]
-    yield [
-        sources.elementwise(r, dtype, "t" * t + "x" * (n - t), t, "p" * k)
-        for r in UPDATES
-        for (n, k), t in [(counts_of(r), targets_of(r))]
-    ]
-    yield [sources.elementwise(normalize, dtype, "xbbbb", 2, "")]
-    for name, file in FILES.items():
-        yield [sources.from_file(name, file, dtype, **DEFINES.get(file, {}))]
-
-
 FILES = {
     "batch_norm": "batch_norm.cu",  # with all that is in the file
     "cross_entropy": "cross_entropy.cu",
@@ -75,43 +64,110 @@ FILES = {
     "take_batch": "take_batch.cu",
     "advance": "advance.cu",
     "unscale": "scaling.cu",
+    "to_16_bits": "rounding.cu",
 }
-DEFINES = {
-    "cross_entropy.cu": {"TARGET": "long long", "TARGET_IS_INDEX": "1"},
-    "take_batch.cu": {"SOURCE": "unsigned char"},
-}
+DEFINED = ("cross_entropy.cu", "take_batch.cu", "rounding.cu")  # of many kinds
 
 
-@dtypes
-def test_every_kernel_compiles_for_devices(dtype, tmp_path):
+def kernels(dtype):
+    """Every kernel that the library asks for where T is ``dtype``, in groups of one file each."""
+    if dtype in ("float32", "float64"):
+        yield from kernels_of_rules(dtype)
+        for name, file in FILES.items():
+            if file not in DEFINED:
+                yield [sources.from_file(name, file, dtype)]
+        targets = [(target, "1") for target in sources.TYPES.values()]  # classes of any type
+        for target, is_index in [*targets, (sources.TYPES[dtype], "0")]:
+            given = {"TARGET": target, "TARGET_IS_INDEX": is_index}
+            yield [sources.from_file("cross_entropy", "cross_entropy.cu", dtype, **given)]
+        for is_bfloat in "01":
+            for index in ("unsigned", "long long"):
+                given = {"BFLOAT": is_bfloat, "INDEX": index}
+                yield [sources.from_file("to_16_bits", "rounding.cu", dtype, **given)]
+        given = sources.TYPES  # of rows of any type a batch is made
+    else:
+        given = [dtype]  # labels stay as they are
+    for source in given:
+        for index in ("unsigned", "long long"):
+            types = {"SOURCE": sources.TYPES[source], "INDEX": index}
+            yield [sources.from_file("take_batch", "take_batch.cu", dtype, **types)]
+
+
+def kernels_of_rules(dtype):
+    def elementwise(rule, inputs, scalar):
+        return sources.elementwise(rule, dtype, inputs, 1, scalar * counts_of(rule)[1])
+
+    for scalar in "vp":
+        yield [elementwise(rule, "x", scalar) for rule in VALUES]
+        yield [elementwise(rule, "xx", scalar) for rule in LOSSES]
+        yield [elementwise(rule, "dx", scalar) for rule in SLOPES + CURVATURES]
+        yield [elementwise(rule, "dxx", scalar) for rule in CURVATURES_OF_LOSSES]
+        yield [
+            sources.column_sums(rule, dtype, "dx", scalar * counts_of(rule)[1])
+            for rule in SLOPES + CURVATURES
+        ]
+        shifted = [(_shifted(rule), counts_of(rule)[1]) for rule in VALUES]
+        yield [sources.elementwise(rule, dtype, "xb", 1, scalar * n) for rule, n in shifted]
+        for last in "xo":
+            yield [
+                sources.elementwise(r, dtype, "t" * t + "x" * (n - t - 1) + last, t, scalar * k)
+                for r in UPDATES
+                for (n, k), t in [(counts_of(r), targets_of(r))]
+                if n > t
+            ]
+    for index in ("unsigned", "long long"):
+        yield [sources.elementwise(normalize, dtype, "xbbbb", 2, "", index)]
+    yield [sources.elementwise(multiply, dtype, "xx", 1, "")]
+    yield [sources.column_sums(activations.identity, dtype, "x", "")]
+
+
+def as_one(dtypes_of_one):
+    """The source of all kernels of some dtypes, each group in a namespace of its own."""
+    parts = []
+    for dtype in dtypes_of_one:
+        head = sources._head(dtype)
+        for group in kernels(dtype):
+            # C's functions have one name in all namespaces.
+            codes = [k.source.replace(head, "").replace('extern "C"', "") for k in group]
+            text = "\n".join([head, *codes])
+            defined = dict.fromkeys(re.findall(r"#define (\w+)", text))
+            parts.append(f"namespace part_{dtype}_{len(parts)} {{\n{text}\n}}")
+            parts += [f"#undef {name}" for name in defined]
+    return "\n".join(parts)
+
+
+INTEGERS = [dtype for dtype in sources.TYPES if not dtype.startswith("float")]
+compilations = pytest.mark.parametrize(
+    "together", [["float32"], ["float64"], INTEGERS], ids=["float32", "float64", "others"]
+)
+
+
+@compilations
+def test_every_kernel_compiles_for_devices(together, tmp_path):
     nvcc = shutil.which("nvcc")
     if nvcc is None:
         pytest.skip("no nvcc to compile for a device with")
-    texts = []
-    for group in kernels(dtype):
-        head = sources._head(dtype)
-        parts = [kernel.source.removeprefix(head) for kernel in group]
-        texts.append(parts[0] if head in parts[0] else "\n".join([head, *parts]))
-    files = []
-    for index, text in enumerate(texts):
-        files.append(tmp_path / f"part{index}.cu")
-        files[-1].write_text(f"namespace part{index} {{\n{text}\n}}\n", encoding="utf-8")
     whole = tmp_path / "all.cu"
-    whole.write_text("".join(f'#include "{file.name}"\n#undef ROWS\n' for file in files))
+    whole.write_text(as_one(together), encoding="utf-8")
     archs = [f"-gencode=arch=compute_{n},code=sm_{n}" for n in (80, 90)]
     command = [nvcc, "-std=c++17", "-fatbin", *archs, "-o", tmp_path / "all.fatbin", whole]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@dtypes
-def test_every_kernel_compiles_without_headers(dtype):
+@compilations
+def test_every_kernel_compiles_without_headers(together):
     """As CuPy compiles it, by NVRTC, where the packages for that are installed."""
     core = pytest.importorskip("cuda.core", reason="no NVRTC: pip install cuda-core")
     options = core.ProgramOptions(arch="sm_90", std="c++17")
-    for group in kernels(dtype):
-        for kernel in group:
-            core.Program(kernel.source, "c++", options).compile("cubin")
+    core.Program(as_one(together), "c++", options).compile("cubin")
+
+
+@pytest.mark.parametrize("dtype", INTEGERS)
+def test_kernels_of_integers_call_no_function_of_floating_numbers(dtype):
+    """NVRTC refuses ``log`` of an integer even where it is not called; nvcc has one."""
+    for (kernel,) in kernels(dtype):
+        assert not re.search(r"\b(log|exp|sqrt|fabs)\(", kernel.source)
 
 
 def test_every_file_of_kernels_is_compiled_above():
@@ -284,6 +340,28 @@ def test_a_batch_is_converted_and_scaled_on_its_way(scaled, source, dtype, ops):
     np.testing.assert_array_equal(ops.take_batch(order, order, start, labels), order[order[12:25]])
 
 
+def test_arrays_of_more_elements_than_32_bits_count_are_counted_in_64(ops, monkeypatch):
+    """On few numbers: the sizes at which it begins are too large to test."""
+    assert sources.index_type(2**31 - 1) == "unsigned"
+    assert sources.index_type(2**31) == "long long"
+    rng, kinds = np.random.default_rng(0), []
+
+    def launch(kernel, *how):
+        kinds.extend(re.findall("#define INDEX (.*)", kernel.source))
+        emulated_cuda.launch(kernel, *how)
+
+    z, bias, order = rng.normal(size=(37, 23)), rng.normal(size=23), rng.permutation(37)
+    results = []
+    for narrow in (2**31, 0):
+        monkeypatch.setattr(sources, "NARROW", narrow)
+        ours = replace(ops, launch=launch)
+        taken = ours.take_batch(z, order, np.array([3]), np.empty((20, 23)), (bias, bias, bias))
+        results.append([ours.shift_and_apply(activations.tanh, z.copy(), bias), taken])
+    assert kinds == ["unsigned"] * 2 + ["long long"] * 2
+    np.testing.assert_array_equal(results[0][0], results[1][0])
+    np.testing.assert_array_equal(results[0][1], results[1][1])
+
+
 @dtypes
 def test_advance_takes_the_next_row_of_each_table(dtype, ops):
     places = np.arange(200).reshape(5, 40)
@@ -425,6 +503,30 @@ def test_cross_entropy_of_rows_that_do_not_sum_to_one(mass, dtype, ops):
     np.testing.assert_allclose(actual[1], expected[1], rtol=0, atol=near)
 
 
+NO_CLASSES = [
+    *(("int64", -1), ("int64", 4), ("int64", -(2**63)), ("int64", 2**63 - 1), ("int8", -128)),
+    *(("uint8", 255), ("int32", -(2**31)), ("uint32", 2**32 - 1), ("uint64", 2**64 - 1)),
+]
+
+
+@dtypes
+@pytest.mark.parametrize(("kind", "label"), NO_CLASSES)
+def test_an_index_that_is_no_class_costs_nothing_and_moves_nothing(kind, label, dtype, ops):
+    z, target = np.random.default_rng(0).normal(size=(5, 4)).astype(dtype), np.arange(5) % 4
+    target = target.astype(kind)
+    target[2] = label
+    others = np.arange(5) != 2
+    expected = ops.softmax_cross_entropy(z[others], target[others], 0.5)
+    loss, grad = ops.softmax_cross_entropy(z, target, 0.5)
+    np.testing.assert_array_equal(grad[2], 0)
+    np.testing.assert_array_equal(grad[others], expected[1])
+    np.testing.assert_allclose(loss, expected[0], rtol=1e-6)
+    for ours, theirs in zip(
+        (loss, grad), REFERENCE.softmax_cross_entropy(z, target, 0.5), strict=True
+    ):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-6)
+
+
 def test_scalars_of_numpy_are_values(ops):
     """They have a shape, as arrays do; their bits are not an address."""
     theta, number = np.ones(5), np.float64(0.5)
@@ -460,16 +562,27 @@ class ColumnMajor:
 
     def gemm_ex(self, handle, ta, tb, m, n, k, alpha, a, at, lda, b, bt, ldb, *rest):
         beta, c, ct, ldc, compute, algo = rest
-        dtype = {0: "float32", 1: "float64"}[at]
-        assert at == bt == ct
-        assert compute == {0: 68, 1: 70}[at]
         assert (handle, algo) == (7, -1)
+        assert at == bt
+        assert ct == {1: 1}.get(at, 0)  # 16 bits are summed in float32
+        assert compute in {0: (68, 77), 1: (70,)}.get(at, (68,))
+        dtype = KINDS[ct]
         one, zero = (column(p, 1, 1, 1, dtype)[0, 0] for p in (alpha, beta))
-        left = column(a, *((k, m) if ta else (m, k)), lda, dtype)
-        right = column(b, *((n, k) if tb else (k, n)), ldb, dtype)
+        left = widened(column(a, *((k, m) if ta else (m, k)), lda, KINDS[at]), dtype)
+        right = widened(column(b, *((n, k) if tb else (k, n)), ldb, KINDS[bt]), dtype)
         out = column(c, m, n, ldc, dtype)
         out[...] = one * (left.T if ta else left) @ (right.T if tb else right) + zero
         self.calls.append(("gemm",))
+
+
+KINDS = {0: "float32", 1: "float64", 2: "float16", 14: "uint16"}  # NumPy has no bfloat16
+
+
+def widened(x, dtype):
+    """The numbers of ``x``, of which uint16 are the upper halves of float32 ones."""
+    if x.dtype == "uint16":
+        return (x.astype("uint32") << 16).view("float32")
+    return x.astype(dtype)
 
 
 def column(address, rows, columns, leading, dtype):
@@ -481,9 +594,103 @@ def column(address, rows, columns, leading, dtype):
     return np.lib.stride_tricks.as_strided(flat, (rows, columns), strides)
 
 
-def cublas():
-    bindings = ColumnMajor()
-    return bindings, Cublas(bindings, lambda: 5, 99, lambda array: array.ctypes.data)
+def cublas(precision="float32"):
+    bindings, memory = ColumnMajor(), SimpleNamespace(ptr=99)
+    handle = Cublas(bindings, lambda: 5, memory, lambda array: array.ctypes.data)
+
+    def empty(n):
+        bindings.calls.append(("empty", n))
+        return np.full(n, 7, "uint16")
+
+    return bindings, Product(precision, lambda: handle, empty, emulated_cuda.launch)
+
+
+def rounded(x, precision):
+    """float32 numbers rounded to the nearest of 16 bits, ties to even."""
+    if precision == "fp16":
+        with np.errstate(over="ignore"):
+            return x.astype("float16").astype("float32")
+    below = (x.view("uint32") & 0xFFFF0000).view("float32")
+    above = (below.view("uint32") + np.uint32(0x10000)).view("float32")
+    exact, *ends = (e.astype("float64") for e in (x, below, above))
+    ends = [np.where(np.isinf(e), np.copysign(2.0**128, e), e) for e in ends]
+    gap, rest = (abs(e - exact) for e in ends)
+    odd = below.view("uint32") >> 16 & 1
+    nearest = np.where((gap > rest) | ((gap == rest) & (odd == 1)), above, below)
+    return np.where(np.isfinite(x), nearest, x)
+
+
+HALVES = pytest.mark.parametrize("precision", ["bf16", "fp16"])
+
+
+@HALVES
+def test_numbers_in_16_bits_are_the_nearest(precision, ops):
+    """Of every size, halfway between two and beside that, and what is no number."""
+    bits = np.random.default_rng(0).integers(0, 2**32, 20000, dtype="uint32")
+    edges = np.arange(0, 2**32, 2**19, dtype="uint64")[:, None] + [0, 1, 4095, 4096, 4097, 32768]
+    x = np.concatenate([bits, edges.astype("uint32").ravel()]).view("float32")
+    x = np.concatenate(
+        [x, np.float32([65504, 65519, 65520, -65520, 3e38, 2**-24, 2**-25, 3 * 2**-25])]
+    )
+    product = cublas(precision)[1]
+    factor = product.factor(x[None, :])
+    kind = {"bf16": "uint16", "fp16": "float16"}[precision]
+    actual = widened(factor.memory.view(kind), "float32")
+    with np.errstate(invalid="ignore"):
+        expected = rounded(x, precision)
+    np.testing.assert_array_equal(actual, expected)
+    signs = np.isfinite(x)
+    np.testing.assert_array_equal(np.signbit(actual)[signs], np.signbit(x)[signs])
+
+
+@HALVES
+@pytest.mark.parametrize(("m", "k", "n"), [(4, 3, 5), (1, 3, 5), (4, 1, 5), (4, 3, 1), (1, 1, 1)])
+def test_products_in_16_bits(m, k, n, precision, ops):
+    rng = np.random.default_rng(0)
+    bindings, product = cublas(precision)
+    for a in (rng.random((m, k)), rng.random((k, m)).T, rng.random((m, k + 2))[:, :k]):
+        for b in (rng.random((k, n)), rng.random((n, k)).T, rng.random((n, k + 1)).T[:k]):
+            left, right = (cut(x) for x in (a, b))
+            out = np.full((m, n), 9, "float32")
+            assert product(left, right, out) is out
+            expected = rounded(left.copy(), precision) @ rounded(right.copy(), precision)
+            np.testing.assert_allclose(out, expected, rtol=1e-6)
+    memory = [("empty", m * k), ("empty", k * n)]
+    one = [*memory, ("stream", 7, 5), ("workspace", 7, 99, 32 << 20), ("gemm",)]
+    assert bindings.calls == one * 9
+
+
+def cut(x):
+    """``x`` in float32, with the gaps that it has."""
+    whole = (x if x.base is None else x.base).astype("float32")
+    return np.lib.stride_tricks.as_strided(whole, x.shape, [stride // 2 for stride in x.strides])
+
+
+@HALVES
+def test_float64_is_not_rounded(precision):
+    bindings, product = cublas(precision)
+    a, b = np.random.default_rng(0).random((2, 3, 3))
+    np.testing.assert_allclose(product(a, b, np.empty((3, 3))), a @ b, rtol=1e-15)
+    assert ("empty", 9) not in bindings.calls
+
+
+def test_what_fp16_does_not_hold_becomes_infinite(ops):
+    """A scaled loss finds it, takes no step and halves its scale."""
+    product, a = cublas("fp16")[1], np.full((1, 1), 7e4, "float32")
+    assert np.isinf(product(a, np.ones_like(a), np.empty_like(a)))
+    assert product(a / 2, np.ones_like(a), np.empty_like(a)) == np.float16(3.5e4)
+
+
+def test_a_factor_may_be_rounded_once_for_many_products(ops):
+    """As a benchmark does it that measures the products alone."""
+    bindings, product = cublas("bf16")
+    a, b = np.random.default_rng(0).random((2, 3, 3)).astype("float32")
+    factors, outs = [product.factor(x) for x in (a, b)], np.empty((2, 3, 3), "float32")
+    for out in outs:
+        product.multiply(*factors, out)
+    np.testing.assert_array_equal(*outs)
+    np.testing.assert_allclose(outs[0], a @ b, rtol=1e-2)
+    assert [call[0] for call in bindings.calls].count("empty") == 2
 
 
 @dtypes
@@ -515,15 +722,129 @@ def test_what_cublas_cannot_read_is_multiplied_all_the_same():
 
 def test_the_numbers_are_those_of_the_bindings():
     bindings = pytest.importorskip("nvmath.bindings.cublas", reason="no nvmath-python")
-    from xpnet.ops.cuda import gemm  # noqa: PLC0415
-
     kind = bindings.ComputeType
-    names = {"float32": "32F", "tf32": "32F_FAST_TF32", "bf16": "32F_FAST_16BF"}
-    names["fp16"] = "32F_FAST_16F"
+    names = {"float32": "32F", "tf32": "32F_FAST_TF32", "bf16": "32F", "fp16": "32F"}
     assert {p: kind[f"COMPUTE_{name}"] for p, name in names.items()} == gemm._COMPUTE
     assert kind.COMPUTE_64F == gemm._COMPUTE_FLOAT64
     assert (bindings.Operation.N, bindings.Operation.T) == (0, 1)
     assert bindings.GemmAlgo.DEFAULT == gemm._ANY_ALGORITHM
+    types = pytest.importorskip("nvmath", reason="no nvmath-python").CudaDataType
+    names = {"float32": "32F", "float64": "64F", "bf16": "16BF", "fp16": "16F"}
+    kinds = gemm._REAL | gemm._SIXTEEN_BITS
+    assert {p: types[f"CUDA_R_{name}"] for p, name in names.items()} == kinds
+
+
+class Devices:
+    """CuPy and nvmath-python of a machine with devices that are none, on host memory."""
+
+    def __init__(self, monkeypatch):
+        self.current, self.created, self.rooms, self.broken = 0, [], [], False
+        cuda = SimpleNamespace(
+            get_device_id=lambda: self.current,
+            get_current_stream=lambda: SimpleNamespace(ptr=5),
+            alloc=self.alloc,
+        )
+        cublas = ColumnMajor()
+        cublas.create = self.create
+        modules = {"cupy": {"cuda": cuda}, "nvmath": {}, "nvmath.bindings": {}}
+        for name, content in modules.items():
+            module = ModuleType(name)
+            vars(module).update(content, __spec__=ModuleSpec(name, None))
+            monkeypatch.setitem(sys.modules, name, module)
+        monkeypatch.setitem(sys.modules, "nvmath.bindings.cublas", cublas)
+
+    def alloc(self, size):
+        self.rooms.append((self.current, size))
+        return SimpleNamespace(ptr=99)
+
+    def create(self):
+        if self.broken:
+            raise OSError("no libcublas")
+        self.created.append(self.current)
+        return 7
+
+
+@pytest.fixture
+def devices(monkeypatch):
+    gemm._cublas_on.cache_clear()
+    yield Devices(monkeypatch)
+    gemm._cublas_on.cache_clear()
+
+
+def test_all_precisions_share_the_handle_and_the_workspace_of_a_device(devices):
+    products = [product_of_own(), product_of_own("float32"), product_of_own("tf32")]
+    assert products[0] == products[1]
+    assert len({id(product.cublas()) for product in products}) == 1
+    assert (devices.created, devices.rooms) == ([0], [(0, WORKSPACE)])
+    first = products[0].cublas()
+    devices.current = 1  # a product made on another device is one of the current device
+    assert products[0].cublas() is product_of_own().cublas() is not first
+    assert (devices.created, devices.rooms) == ([0, 1], [(0, WORKSPACE), (1, WORKSPACE)])
+    devices.current = 0
+    assert products[2].cublas() is first
+
+
+def test_a_cublas_that_cannot_be_loaded_is_a_warning(devices, ops):
+    devices.broken = True
+    with pytest.warns(FallbackWarning, match=r"cannot multiply here \(no libcublas\); CuPy does"):
+        assert product_of_own() is None
+    with pytest.warns(FallbackWarning, match="no libcublas"):
+        assert ops.at_precision("float32").product is None
+    with (
+        pytest.warns(FallbackWarning, match="no libcublas"),
+        pytest.raises(ArgumentError, match="precision must be 'float32' here; got 'bf16'"),
+    ):
+        ops.at_precision("bf16")
+
+
+def test_without_nvmath_there_is_no_product(devices, monkeypatch):
+    monkeypatch.setitem(sys.modules, "nvmath", None)
+    assert product_of_own() is None
+
+
+@pytest.mark.parametrize("fails", ["product_of_own", "prove"])
+def test_what_fails_on_a_device_leaves_cupys_own_operations(fails, monkeypatch):
+    def failing(*arguments):
+        raise OSError("no such device")
+
+    monkeypatch.setattr(operations, "product_of_own", lambda: None)
+    monkeypatch.setattr(operations, fails, failing)
+    with pytest.warns(FallbackWarning, match=r"kernels do not work here \(no such device\)"):
+        assert type(select._cuda(np)) is Operations
+
+
+KERNELS_OF_A_STEP = [
+    *("rule_sigmoid_of_sum", "rule_sigmoid_slope", "rule_sgd", "cross_entropy", "total"),
+    *("batch_norm", "batch_norm_backward", "take_batch", "advance", "record"),
+]
+
+
+@pytest.mark.parametrize("broken", KERNELS_OF_A_STEP)
+def test_a_kernel_that_does_not_compile_is_found_before_use(broken, ops):
+    def launch(kernel, *how):
+        if kernel.name == broken:
+            raise SyntaxError(f"more than one function fits in {broken}")
+        emulated_cuda.launch(kernel, *how)
+
+    with pytest.raises(SyntaxError, match=broken):
+        prove(replace(ops, launch=launch), np)
+
+
+def test_labels_are_among_what_is_tried(ops):
+    taken = []
+
+    def launch(kernel, *how):
+        taken.extend(re.findall(r"typedef (.*) T;", kernel.source) * (kernel.name == "take_batch"))
+        emulated_cuda.launch(kernel, *how)
+
+    prove(replace(ops, launch=launch), np)
+    assert taken == ["float", "long long"]
+
+
+def test_a_wrong_product_is_found_before_use(ops):
+    prove(replace(ops, product=cublas()[1]), np)
+    with pytest.raises(RuntimeError, match="matmul gives other numbers than the plain operation"):
+        prove(replace(ops, product=lambda a, b, out: out), np)
 
 
 def test_kernels_are_proven_before_use_and_a_wrong_one_is_found():

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
+from fake_device import DeviceArray, FakeCapture, fake_operations
 
 from xpnet.errors import ArgumentError
+from xpnet.ops import select
 from xpnet.optimizers import SGD, AdaGrad, Adam, AdamW, Frozen, Lion, Momentum, RAdam, Resumed
 from xpnet.parameters import Layout
 
@@ -54,6 +58,23 @@ def test_frozen_parts_keep_every_bit_and_the_others_move_as_alone(name, optimize
     np.testing.assert_array_equal(place.host(theta), expected)
     assert (expected[where] != start[where]).all()
     assert sum(slot.shape[0] for slot in state.slots) <= 2 * len(where)
+
+
+def test_many_free_parts_move_in_a_captured_step(rng, monkeypatch):
+    """CuPy joins more than eight arrays by a table of their addresses, which the host must copy."""
+    monkeypatch.setitem(select._chosen, DeviceArray, fake_operations(kernels=False))
+    layout = Layout.of([(f"layers.{i}.weight", (2, 3), "weight") for i in range(20)])
+    frozen = Frozen(Momentum(0.1), layout, range(0, 20, 2))
+    start, grad = rng.normal(size=(2, 120))
+    theta, expected = start.copy().view(DeviceArray), start.copy()
+    state, scalars = frozen.init(theta), frozen.scalars(frozen.init(start), 0.1)
+    step = partial(frozen.update, theta, grad.view(DeviceArray), state, scalars)
+    replay = FakeCapture().capture(step)
+    replay()
+    expected_state = frozen.init(expected)
+    for _ in range(2):
+        frozen.step(expected, grad, expected_state)
+    np.testing.assert_allclose(np.asarray(theta), expected, rtol=1e-14)
 
 
 def test_a_frozen_value_says_what_it_is():

@@ -97,8 +97,8 @@ def _cuda(xp: Namespace) -> Operations:
     """Kernels for CuPy arrays, if they work on this device; else CuPy's own operations."""
     # By name: nobody else needs to load them.
     cuda = importlib.import_module("xpnet.ops.cuda.operations")
-    on_device: Operations = cuda.CudaOperations(xp, product=cuda.product_of_own())
     try:
+        on_device: Operations = cuda.CudaOperations(xp, product=cuda.product_of_own())
         cuda.prove(on_device, xp)
     except Exception as error:  # a compiler, a driver or a device may fail in its own way
         warnings.warn(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import accumulate, pairwise
 from typing import Any
 
 from xpnet.backend import Array
@@ -84,14 +85,17 @@ class Frozen(Optimizer):
             part = self._spans[0]
             self.optimizer.update(theta[part], grad[part], state, scalars)
             return
-        xp = operations_for(theta).xp
-        packed, packed_grad = (xp.concat([v[part] for part in self._spans]) for v in (theta, grad))
+        xp, n = operations_for(theta).xp, self._free.size
+        packed, packed_grad = (xp.empty_like(vector[:n]) for vector in (theta, grad))
+        # Slice by slice: to join many arrays CuPy copies a table of their addresses to the device,
+        # which a captured step must not do.
+        places = _packed(self._spans)
+        for part, place in zip(self._spans, places, strict=True):
+            packed[place] = theta[part]
+            packed_grad[place] = grad[part]
         self.optimizer.update(packed, packed_grad, state, scalars)
-        start = 0
-        for part in self._spans:
-            stop = start + part.stop - part.start
-            theta[part] = packed[start:stop]
-            start = stop
+        for part, place in zip(self._spans, places, strict=True):
+            theta[part] = packed[place]
 
     def _first_scalars(self, theta: Array, layout: Layout | None) -> tuple[float, ...]:
         return self.optimizer._first_scalars(theta[: self._free.size], self._free)
@@ -118,3 +122,9 @@ def _merged(spans: list[tuple[int, int]]) -> tuple[slice, ...]:
         else:
             merged.append((start, stop))
     return tuple(slice(*span) for span in merged)
+
+
+def _packed(spans: tuple[slice, ...]) -> list[slice]:
+    """Where the spans lie one after another."""
+    ends = list(accumulate(span.stop - span.start for span in spans))
+    return [slice(start, stop) for start, stop in pairwise([0, *ends])]

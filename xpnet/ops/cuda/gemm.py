@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import warnings
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from xpnet.backend import Array
-from xpnet.errors import dtype_name
+from xpnet.errors import FallbackWarning, dtype_name
+from xpnet.ops.cuda import sources
+from xpnet.ops.cuda.launch import Launch, launch, launch_linear
 from xpnet.ops.reference import Precision
 
 WORKSPACE = 32 << 20
@@ -24,7 +28,8 @@ WORKSPACE = 32 << 20
 
 # cudaDataType_t and cublasComputeType_t, in the bindings as enumerations of the same numbers.
 _REAL = {"float32": 0, "float64": 1}
-_COMPUTE = {"float32": 68, "tf32": 77, "bf16": 75, "fp16": 74}
+_SIXTEEN_BITS = {"bf16": 14, "fp16": 2}
+_COMPUTE = {"float32": 68, "tf32": 77, "bf16": 68, "fp16": 68}
 _COMPUTE_FLOAT64 = 70
 _ANY_ALGORITHM = -1
 
@@ -60,89 +65,195 @@ def as_columns(x: Array) -> Matrix | None:
     return None
 
 
+class Factor(NamedTuple):
+    """A factor of a product as it lies in memory.
+
+    Attributes:
+        memory: the array of its numbers, kept until the product is queued.
+        shape: of the matrix, ``(m, n)``.
+        kind: the type of its numbers.
+        matrix: how cuBLAS reads it.
+    """
+
+    memory: Array
+    shape: tuple[int, ...]
+    kind: int
+    matrix: Matrix
+
+
 class Cublas:
-    """``out ← a b`` by one handle of cuBLAS, on the stream that is current at the call.
+    """A handle of cuBLAS on one device, with the workspace that all products there share.
+
+    The stream is set before each product, so one thread at a time may use it.
 
     Args:
         bindings: the module ``nvmath.bindings.cublas``, or a stand-in.
         stream: gives the address of the current stream.
-        workspace: the address of `WORKSPACE` bytes on the device, which are kept as long as this.
+        memory: `WORKSPACE` bytes on the device, whose address is its ``ptr``.
         pointer: gives the address of an array's memory.
-        precision: in what float32 numbers are multiplied.
     """
 
     def __init__(
         self,
         bindings: Any,
         stream: Callable[[], int],
-        workspace: int,
+        memory: Any,
         pointer: Callable[[Array], int],
-        precision: Precision = "float32",
     ) -> None:
-        self._cublas, self._stream, self._pointer = bindings, stream, pointer
-        self._workspace, self._compute = workspace, _COMPUTE[precision]
+        self._cublas, self._stream, self._memory = bindings, stream, memory
+        self.pointer = pointer
         self._handle = bindings.create()
         self._numbers = {
-            name: (np.ones(1, name), np.zeros(1, name)) for name in ("float32", "float64")
+            kind: (np.ones(1, name), np.zeros(1, name)) for name, kind in _REAL.items()
         }
 
-    def __call__(self, a: Array, b: Array, out: Array) -> Array:
-        """Fill ``out: (m, n)`` with the product of ``a: (m, k)`` and ``b: (k, n)``."""
-        dtype, (m, k), n = dtype_name(out.dtype), a.shape, b.shape[1]
-        left, right, place = as_columns(b), as_columns(a), as_columns(out)
-        alike = a.dtype == b.dtype == out.dtype and dtype in _REAL
-        if left is None or right is None or place is None or place.transposed or not alike:
-            out[...] = a @ b
-            return out
-        if m * n == 0 or k == 0:
-            out[...] = 0.0
-            return out
-        one, zero = (number.ctypes.data for number in self._numbers[dtype])
-        kind = _REAL[dtype]
-        stream = self._stream()
-        self._cublas.set_stream(self._handle, stream)
+    def multiply(self, a: Factor, b: Factor, out: Factor, compute: int) -> None:
+        """Fill ``out: (m, n)`` with the product of ``a: (m, k)`` and ``b: (k, n)``.
+
+        Args:
+            a: the left factor.
+            b: the right factor.
+            out: takes the product; it must not be transposed.
+            compute: in what cuBLAS computes.
+        """
+        (m, k), n = a.shape, b.shape[1]
+        one, zero = (number.ctypes.data for number in self._numbers[out.kind])
+        self._cublas.set_stream(self._handle, self._stream())
         # Setting the stream puts the workspace back to one that cuBLAS chooses.
-        self._cublas.set_workspace(self._handle, self._workspace, WORKSPACE)
+        self._cublas.set_workspace(self._handle, self._memory.ptr, WORKSPACE)
         # outᵀ = bᵀ aᵀ, for cuBLAS takes our rows for columns.
         self._cublas.gemm_ex(
             self._handle,
-            int(left.transposed),
-            int(right.transposed),
+            int(b.matrix.transposed),
+            int(a.matrix.transposed),
             n,
             m,
             k,
             one,
-            self._pointer(b),
-            kind,
-            left.leading,
-            self._pointer(a),
-            kind,
-            right.leading,
+            *self._place(b),
+            *self._place(a),
             zero,
-            self._pointer(out),
-            kind,
-            place.leading,
-            self._compute if dtype == "float32" else _COMPUTE_FLOAT64,
+            *self._place(out),
+            compute,
             _ANY_ALGORITHM,
         )
+
+    def _place(self, factor: Factor) -> tuple[int, int, int]:
+        return self.pointer(factor.memory), factor.kind, factor.matrix.leading
+
+
+@dataclass(frozen=True)
+class Product:
+    """``out ← a b``, on the device and the stream that are current at the call.
+
+    In ``"bf16"`` and ``"fp16"`` both factors are rounded to 16 bits before, by a kernel of our own:
+    matrix units take such numbers at twice the rate of tf32, and cuBLAS, which could also round
+    float32 numbers itself, reads half the bytes. The sums and ``out`` are float32. What is beyond
+    the range of fp16, about 65 504, becomes infinite.
+
+    The rounded factors take 2 bytes a number, for one product at a time: they come from CuPy's
+    pool of memory and are given back when the product is queued. A captured step has a pool that
+    lives as long as its graph, and the steps before the capture have filled it.
+
+    Attributes:
+        precision: in what float32 numbers are multiplied.
+        cublas: gives the handle of the current device.
+        empty: makes an array of so many uint16 on the device.
+        launch: starts a kernel.
+    """
+
+    precision: Precision
+    cublas: Callable[[], Cublas]
+    empty: Callable[[int], Array]
+    launch: Launch = launch
+
+    def __call__(self, a: Array, b: Array, out: Array) -> Array:
+        """Fill ``out: (m, n)`` with the product of ``a: (m, k)`` and ``b: (k, n)``."""
+        place = as_columns(out)
+        fits = place is not None and not place.transposed and a.dtype == b.dtype == out.dtype
+        left, right = (self.factor(x) if fits else None for x in (a, b))
+        if left is None or right is None:
+            out[...] = a @ b
+        else:
+            self.multiply(left, right, out)
         return out
+
+    def factor(self, x: Array) -> Factor | None:
+        """What cuBLAS is to read for ``x``, rounded if need be; ``None`` if it cannot."""
+        kind = _REAL.get(dtype_name(x.dtype))
+        matrix = None if kind is None or x.size == 0 else as_columns(x)
+        if matrix is None or kind is None:
+            return None
+        if kind == _REAL["float32"] and self.precision in _SIXTEEN_BITS:
+            return self._rounded(x, matrix)
+        return Factor(x, x.shape, kind, matrix)
+
+    def multiply(self, a: Factor, b: Factor, out: Array) -> None:
+        """Fill ``out: (m, n)``, whose rows lie one after another, with the product."""
+        place, kind = as_columns(out), _REAL[dtype_name(out.dtype)]
+        assert place is not None
+        is_float64 = kind == _REAL["float64"]
+        compute = _COMPUTE_FLOAT64 if is_float64 else _COMPUTE[self.precision]
+        self.cublas().multiply(a, b, Factor(out, out.shape, kind, place), compute)
+
+    def _rounded(self, x: Array, matrix: Matrix) -> Factor:
+        """``x`` in 16 bits, transposed as it is, its rows or columns close to each other."""
+        width, kind = x.shape[0 if matrix.transposed else 1], _SIXTEEN_BITS[self.precision]
+        index = sources.index_type(x.size // width * matrix.leading)
+        is_bfloat = str(int(self.precision == "bf16"))
+        kernel = sources.from_file(
+            "to_16_bits", "rounding.cu", "float32", BFLOAT=is_bfloat, INDEX=index
+        )
+        memory = self.empty(x.size)
+        # As an address: a view that is transposed or has gaps is read as it lies.
+        address = np.uint64(self.cublas().pointer(x))
+        sizes = map(np.int64, (x.size, width, matrix.leading))
+        launch_linear(self.launch, kernel, x.size, (address, memory, *sizes))
+        return Factor(memory, x.shape, kind, Matrix(matrix.transposed, width))
+
+
+def product_of_own(precision: Precision = "float32") -> Product | None:
+    """The product through ``nvmath-python``; ``None`` where it is not, or does not work.
+
+    All precisions share the handle and the workspace of a device.
+    """
+    if importlib.util.find_spec("nvmath") is None:
+        return None
+    try:
+        _cublas_here()
+    except Exception as error:  # a library, a driver or a device may fail in its own way
+        warnings.warn(
+            f"nvmath-python cannot multiply here ({error}); CuPy does, which cannot be captured "
+            "into a graph.",
+            FallbackWarning,
+            stacklevel=3,
+        )
+        return None
+    return Product(precision, _cublas_here, _uint16)
+
+
+def _uint16(n: int) -> Array:
+    """Memory for ``n`` numbers of 16 bits, from the pool of the moment."""
+    import cupy  # noqa: PLC0415
+
+    return cupy.empty(n, dtype="uint16")
+
+
+def _cublas_here() -> Cublas:
+    """The handle of the current device."""
+    import cupy  # noqa: PLC0415
+
+    return _cublas_on(cupy.cuda.get_device_id())
 
 
 @cache
-def product_of_own(precision: Precision = "float32") -> Cublas | None:
-    """The product through ``nvmath-python`` on the current device; ``None`` where it is not."""
-    if importlib.util.find_spec("nvmath") is None:
-        return None
+def _cublas_on(device: int) -> Cublas:
+    """The handle of a device, which must be the current one."""
     import cupy  # noqa: PLC0415
 
-    cublas = importlib.import_module("nvmath.bindings.cublas")
-    memory = cupy.cuda.alloc(WORKSPACE)
-    product = Cublas(
-        cublas,
+    return Cublas(
+        importlib.import_module("nvmath.bindings.cublas"),
         lambda: int(cupy.cuda.get_current_stream().ptr),
-        memory.ptr,
+        cupy.cuda.alloc(WORKSPACE),
         lambda array: int(array.data.ptr),
-        precision,
     )
-    product.memory = memory  # type: ignore[attr-defined]
-    return product

@@ -327,7 +327,12 @@ def _kernel_of(
     """The kernel of a rule; ``None`` for what symbols cannot follow."""
     try:
         return sources.elementwise(
-            rule, dtype_name(like.dtype), letters, n_outputs, sources.kinds(scalars)
+            rule,
+            dtype_name(like.dtype),
+            letters,
+            n_outputs,
+            sources.kinds(scalars),
+            sources.index_type(like.size),
         )
     except (AttributeError, TypeError):
         return None

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from xpnet.backend import Namespace
+from xpnet.backend import Array, Namespace
 from xpnet.ops.reference import Operations
 from xpnet.ops.rules import activations, optimizers
 
 
 def prove(ops: Operations, xp: Namespace) -> None:
-    """Run one kernel of each kind and compare it with the plain operations.
+    """Run what a training step takes and compare it with the plain operations.
 
     Args:
         ops: the operations to try.
@@ -20,20 +18,69 @@ def prove(ops: Operations, xp: Namespace) -> None:
         RuntimeError: if one gives other numbers; what a kernel itself raises is passed on.
     """
     plain = Operations(xp)
-    for name, ours, theirs in zip(_NAMES, _results(ops, xp), _results(plain, xp), strict=True):
-        if not bool(xp.all(xp.abs(ours - theirs) <= 1e-4 * (1.0 + xp.abs(theirs)))):
-            raise RuntimeError(f"{name} gives other numbers than the plain operation")
+    for proof in (_rules, _cross_entropy, _batch_norm, _steps):
+        ours = proof(ops, xp)  # first: memory of theirs would already hold the right numbers
+        for name, theirs in proof(plain, xp).items():
+            near = xp.abs(ours[name] - theirs) <= 1e-4 * (1.0 + xp.abs(theirs))
+            if not bool(xp.all(near)):
+                raise RuntimeError(f"{name} gives other numbers than the plain operation")
 
 
-_NAMES = "shift_and_apply", "chain_and_sum", "its sums", "update", "softmax_cross_entropy"
-
-
-def _results(ops: Operations, xp: Namespace) -> list[Any]:
-    """One result of each kind, of the same small arrays."""
-    z = xp.reshape(xp.linspace(-2.0, 2.0, 12, dtype=xp.float32), (4, 3))
-    bias, sums, theta = xp.ones(3, dtype=xp.float32), xp.empty(3, dtype=xp.float32), z[0, ...] + 3.0
+def _rules(ops: Operations, xp: Namespace) -> dict[str, Array]:
+    """Kernels written around a rule, and the product."""
+    z, bias = _rows(xp), xp.ones(3, dtype=xp.float32)
+    sums, theta = xp.zeros(3, dtype=xp.float32), z[0, ...] + 3.0
     a = ops.shift_and_apply(activations.sigmoid, z + 0.0, bias)
     dz = ops.chain_and_sum(activations.sigmoid_slope, z + 1.0, a, sums)
     ops.update(optimizers.sgd, (theta,), (bias,), (0.5,))
-    _, grad = ops.softmax_cross_entropy(z, xp.asarray([0, 2, 1, 0], dtype=xp.int64), 0.25)
-    return [a, dz, sums, theta, grad]
+    # Whole numbers: they are the same in whatever format CuPy multiplies.
+    whole = xp.reshape(xp.arange(12, dtype=xp.float32), (4, 3))
+    gradient = xp.zeros(18, dtype=xp.float32)
+    ops.matmul(whole.T, whole, xp.reshape(gradient[9:], (3, 3)))
+    return {
+        "shift_and_apply": a,
+        "chain_and_sum": dz,
+        "the sum of chain_and_sum": sums,
+        "update": theta,
+        "matmul": gradient[9:],
+    }
+
+
+def _cross_entropy(ops: Operations, xp: Namespace) -> dict[str, Array]:
+    classes = xp.asarray([0, 2, 1, 0], dtype=xp.int64)
+    loss, grad = ops.softmax_cross_entropy(_rows(xp), classes, 0.25)
+    return {"softmax_cross_entropy": loss, "its gradient": grad}
+
+
+def _batch_norm(ops: Operations, xp: Namespace) -> dict[str, Array]:
+    x, scale = _rows(xp), xp.linspace(0.5, 1.5, 3, dtype=xp.float32)
+    d_scale, d_shift = (xp.zeros(3, dtype=xp.float32) for _ in range(2))
+    y, x_hat, mean, var = ops.batch_norm(x, scale, scale + 1.0, 1e-3)
+    dx = ops.batch_norm_backward(y * y, x_hat, scale, var, 1e-3, d_scale, d_shift)
+    names = "y", "x_hat", "mean", "var", "dx", "d_scale", "d_shift"
+    values = y, x_hat, mean, var, dx, d_scale, d_shift
+    return {f"{n} of batch_norm": value for n, value in zip(names, values, strict=True)}
+
+
+def _steps(ops: Operations, xp: Namespace) -> dict[str, Array]:
+    """Batches of rows and of labels, and the way from step to step."""
+    order = xp.asarray([3, 1, 0, 2], dtype=xp.int64)
+    start, cursor = xp.asarray([1], dtype=xp.int64), xp.asarray([0], dtype=xp.int64)
+    X = ops.take_batch(_rows(xp), order, start, xp.zeros((2, 3), dtype=xp.float32))
+    y = ops.take_batch(order, order, start, xp.zeros(2, dtype=xp.int64))
+    place, number = xp.zeros(2, dtype=xp.int64), xp.zeros(3, dtype=xp.float32)
+    ops.advance(cursor, (xp.reshape(order, (2, 2)), _rows(xp)[:2, ...]), (place, number))
+    log = xp.zeros(3, dtype=xp.float32)
+    ops.record(log, cursor, number[:1])
+    return {
+        "take_batch": X,
+        "take_batch of labels": y,
+        "advance": place,
+        "advance of scalars": number,
+        "the cursor of advance": cursor,
+        "record": log,
+    }
+
+
+def _rows(xp: Namespace) -> Array:
+    return xp.reshape(xp.linspace(-2.0, 2.0, 12, dtype=xp.float32), (4, 3))

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
+from itertools import compress
 from pathlib import Path
 from typing import NamedTuple
 
-from xpnet.ops.cuda.arrays import on_device
+from xpnet.ops.cuda.arrays import FLOATS, on_device
 from xpnet.ops.cuda.translate import translate
 from xpnet.ops.reference import Rule
 
@@ -31,6 +32,9 @@ TYPES = {
     "uint64": "unsigned long long",
 }
 """The types of arrays by the names of their dtypes."""
+
+NARROW = 2**31
+"""Fewer elements are counted in 32 bits: that divides faster, and takes fewer registers."""
 
 
 class Kernel(NamedTuple):
@@ -53,7 +57,9 @@ def from_file(name: str, file: str, dtype: str, **defines: str) -> Kernel:
 
 
 @cache
-def elementwise(rule: Rule, dtype: str, inputs: str, n_outputs: int, scalars: str) -> Kernel:
+def elementwise(
+    rule: Rule, dtype: str, inputs: str, n_outputs: int, scalars: str, index: str = "unsigned"
+) -> Kernel:
     """A kernel ``outputs ← rule(inputs, scalars)``, each element by one thread.
 
     Its parameters: the outputs, the inputs, the scalars, the number of elements, the width of rows.
@@ -66,18 +72,20 @@ def elementwise(rule: Rule, dtype: str, inputs: str, n_outputs: int, scalars: st
             and ``d`` is no argument of the rule but what its value is multiplied by.
         n_outputs: how many values the rule has.
         scalars: for each scalar ``v``, a value, or ``p``, a number in device memory.
+        index: the type that counts the elements: `index_type`.
     """
-    body, values = _body(rule, inputs, scalars)
+    once, body, values = _body(rule, inputs, scalars)
     stores = [f"y{i}[i] = {value};" for i, value in enumerate(values[:n_outputs])]
     name = _name(rule)
     lines = [
         f'extern "C" __global__ void {name}({_parameters(inputs, n_outputs, scalars)}) {{',
-        "    for (long long i = first_index(); i < n; i += stride()) {",
+        *(f"    {line}" for line in once),
+        "    for (INDEX i = first_index(); i < n; i += stride()) {",
         *(f"        {line}" for line in (*body, *stores)),
         "    }",
         "}",
     ]
-    return Kernel(name, "\n".join([_head(dtype), *lines]))
+    return Kernel(name, "\n".join([f"#define INDEX {index}", _head(dtype), *lines]))
 
 
 @cache
@@ -88,16 +96,17 @@ def column_sums(rule: Rule, dtype: str, inputs: str, scalars: str) -> Kernel:
     equal share of the rows and fills one row of ``sums: (shares, n)``. The parameters: those of
     `elementwise` but for the sums before the numbers ``m`` and ``n`` of rows and columns.
     """
-    body, values = _body(rule, inputs, scalars)
+    once, body, values = _body(rule, inputs, scalars)
     parameters = _parameters(inputs, 1, scalars).replace(
         "long long n, long long width", "T* sums, long long m, long long width"
     )
     name = _name(rule)
     lines = [
-        f'extern "C" __global__ void {name}({parameters}) {{',
+        f'extern "C" __global__ void __launch_bounds__(32 * ROWS) {name}({parameters}) {{',
         "    const long long j = blockIdx.x * 32LL + threadIdx.x;",
         "    const long long first = rows_before(blockIdx.y, m);",
         "    const long long last = rows_before(blockIdx.y + 1, m);",
+        *(f"    {line}" for line in once),
         "    T total = 0;",
         "    for (long long row = first + threadIdx.y; j < width && row < last; row += ROWS) {",
         "        const long long i = row * width + j;",
@@ -113,23 +122,31 @@ def column_sums(rule: Rule, dtype: str, inputs: str, scalars: str) -> Kernel:
 
 
 def _parameters(inputs: str, n_outputs: int, scalars: str) -> str:
+    """The parameters of a kernel; what is read element by element may also be written."""
+    number, numbers = "const T* __restrict__", "const T*"
     parameters = [f"T* y{i}" for i in range(n_outputs)]
-    parameters += [f"const T* x{i}" for i, kind in enumerate(inputs) if kind != "t"]
-    parameters += [f"const T* s{i}" if k == "p" else f"T s{i}" for i, k in enumerate(scalars)]
+    parameters += [
+        f"{number if kind in 'bo' else numbers} x{i}"
+        for i, kind in enumerate(inputs)
+        if kind != "t"
+    ]
+    parameters += [f"{number if k == 'p' else 'T'} s{i}" for i, k in enumerate(scalars)]
     return ", ".join([*parameters, "long long n", "long long width"])
 
 
-def _body(rule: Rule, inputs: str, scalars: str) -> tuple[list[str], list[str]]:
-    """The lines that load the rule's arguments and compute it, and the names of its values."""
-    places = {"x": "x{}[i]", "b": "x{}[i % width]", "o": "*x{}", "t": "y{}[i]"}
+def _body(rule: Rule, inputs: str, scalars: str) -> tuple[list[str], list[str], list[str]]:
+    """The lines that load what is one for all, those of an element, and the names of its values."""
+    places = {"x": "x{}[i]", "b": "x{}[i % (INDEX)width]", "o": "*x{}", "t": "y{}[i]"}
     taken = [(i, kind) for i, kind in enumerate(inputs) if kind != "d"]
     loads = [places[kind].format(i) for i, kind in taken]
     loads += [f"*s{i}" if kind == "p" else f"s{i}" for i, kind in enumerate(scalars)]
-    names = [f"const T a{i} = {load};" for i, load in enumerate(loads)]
     lines, values = translate(rule, len(loads))
     if "d" in inputs:
         values = [f"x{inputs.index('d')}[i] * ({values[0]})"]
-    return [*names, *lines], values
+    names = [f"const T a{i} = {load};" for i, load in enumerate(loads)]
+    is_one = [kind == "o" for _, kind in taken] + [True] * len(scalars)
+    once = list(compress(names, is_one))
+    return once, [*(name for name in names if name not in once), *lines], values
 
 
 def _name(rule: Rule) -> str:
@@ -143,7 +160,13 @@ def _file(name: str) -> str:
 
 
 def _head(dtype: str) -> str:
-    return f"typedef {TYPES[dtype]} T;\n#define ROWS {ROWS}\n{_file('common.cuh')}"
+    files = ("common.cuh", "numbers.cuh") if dtype in FLOATS else ("common.cuh",)
+    return "\n".join([f"typedef {TYPES[dtype]} T;\n#define ROWS {ROWS}", *map(_file, files)])
+
+
+def index_type(size: int) -> str:
+    """The type in which a kernel counts ``size`` elements."""
+    return "unsigned" if size < NARROW else "long long"
 
 
 def kinds(scalars: Sequence[object]) -> str:

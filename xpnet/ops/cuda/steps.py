@@ -27,7 +27,8 @@ def take(
         return False
     if not shaped(out.shape[1:], *scaling) or any(c.dtype != out.dtype for c in scaling):
         return False
-    kernel = sources.from_file("take_batch", "take_batch.cu", dtype, SOURCE=source)
+    defines = {"SOURCE": source, "INDEX": sources.index_type(out.size)}
+    kernel = sources.from_file("take_batch", "take_batch.cu", dtype, **defines)
     scale = tuple(scaling) or (None, None, None)
     sizes = map(np.int64, (out.shape[0], out.size // out.shape[0], order.size, x.shape[0]))
     launch_linear(launch, kernel, out.size, (x, order, start, *scale, out, *sizes))

@@ -124,7 +124,7 @@ FUNCTIONS = {
     "maximum": "larger",
     "minimum": "smaller",
 }
-"""The functions of the namespace that a rule may use, and their names in ``kernels/common.cuh``."""
+"""The functions that a rule may use, and their names in CUDA or in ``kernels/numbers.cuh``."""
 
 
 class Namespace:

@@ -1,6 +1,7 @@
 // Batch norm, 32 columns a block, whose threads go down their columns in steps of ROWS rows. The rows
 // of a tall batch are shared out: a first kernel leaves in `parts` what it found in each share, and
 // every block of the second puts that together for itself. Without `parts` a block looks at all rows.
+// The bounds: with more than 64 registers a thread a device starts no block of 1024.
 
 struct Moments {
     T mean, squares;  // the mean of x - base, and the sum of the squared deviations from it
@@ -35,7 +36,8 @@ static __device__ inline Moments moments_of_shares(const T* means, const T* squa
     return {mean, sum_over_rows(total)};
 }
 
-extern "C" __global__ void batch_norm_parts(const T* x, T* parts, long long m, long long n) {
+extern "C" __global__ void __launch_bounds__(32 * ROWS)
+batch_norm_parts(const T* x, T* parts, long long m, long long n) {
     const long long j = blockIdx.x * 32LL + threadIdx.x;
     const bool inside = j < n;  // every thread stays to the end, for all of them meet in a sum
     const long long first = rows_before(blockIdx.y, m), last = rows_before(blockIdx.y + 1, m);
@@ -45,9 +47,9 @@ extern "C" __global__ void batch_norm_parts(const T* x, T* parts, long long m, l
     parts[(gridDim.y + blockIdx.y) * n + j] = own.squares;
 }
 
-extern "C" __global__ void batch_norm(const T* x, const T* parts, const T* scale, const T* shift,
-                                      T eps, T* y, T* x_hat, T* mean, T* var, long long m,
-                                      long long n) {
+extern "C" __global__ void __launch_bounds__(32 * ROWS)
+batch_norm(const T* x, const T* parts, const T* scale, const T* shift, T eps, T* y, T* x_hat,
+           T* mean, T* var, long long m, long long n) {
     const long long j = blockIdx.x * 32LL + threadIdx.x;
     const bool inside = j < n;
     const T base = inside ? x[j] : T(0);
@@ -81,8 +83,8 @@ static __device__ inline Slopes slopes_of_rows(const T* dy, const T* x_hat, bool
     return {total, sum_over_rows(product)};
 }
 
-extern "C" __global__ void batch_norm_backward_parts(const T* dy, const T* x_hat, T* parts,
-                                                     long long m, long long n) {
+extern "C" __global__ void __launch_bounds__(32 * ROWS)
+batch_norm_backward_parts(const T* dy, const T* x_hat, T* parts, long long m, long long n) {
     const long long j = blockIdx.x * 32LL + threadIdx.x;
     const bool inside = j < n;
     const long long first = rows_before(blockIdx.y, m), last = rows_before(blockIdx.y + 1, m);
@@ -92,9 +94,9 @@ extern "C" __global__ void batch_norm_backward_parts(const T* dy, const T* x_hat
     parts[(gridDim.y + blockIdx.y) * n + j] = own.scale;
 }
 
-extern "C" __global__ void batch_norm_backward(const T* dy, const T* x_hat, const T* parts,
-                                               const T* scale, const T* var, T eps, T* d_scale,
-                                               T* d_shift, T* dx, long long m, long long n) {
+extern "C" __global__ void __launch_bounds__(32 * ROWS)
+batch_norm_backward(const T* dy, const T* x_hat, const T* parts, const T* scale, const T* var, T eps,
+                    T* d_scale, T* d_shift, T* dx, long long m, long long n) {
     const long long j = blockIdx.x * 32LL + threadIdx.x;
     const bool inside = j < n;
     T d_beta = 0, d_gamma = 0;

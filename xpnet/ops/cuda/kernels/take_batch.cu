@@ -1,12 +1,15 @@
 // out[i] = x[order[*start + i]], row by row, converted to T; with limits also scaled. In the place of
 // an index that is none the nearest is taken: no other memory is read.
-extern "C" __global__ void take_batch(const SOURCE* x, const long long* order,
-                                      const long long* start, const T* shift, const T* width,
-                                      const T* begin, T* out, long long rows, long long n,
-                                      long long n_order, long long n_x) {
-    const long long from = start ? *start : 0;
-    for (long long i = first_index(); i < rows * n; i += stride()) {
-        const long long row = i / n, j = i - row * n;
+extern "C" __global__ void take_batch(const SOURCE* __restrict__ x,
+                                      const long long* __restrict__ order,
+                                      const long long* __restrict__ start,
+                                      const T* __restrict__ shift, const T* __restrict__ width,
+                                      const T* __restrict__ begin, T* __restrict__ out,
+                                      long long rows, long long n, long long n_order,
+                                      long long n_x) {
+    const long long from = start ? *start : 0, size = rows * n;
+    for (INDEX i = first_index(); i < size; i += stride()) {
+        const INDEX row = i / (INDEX)n, j = i - row * (INDEX)n;
         const long long source = within(order[within(from + row, n_order)], n_x);
         const T value = T(x[source * n + j]);
         out[i] = shift ? (value - shift[j]) / width[j] + begin[j] : value;
