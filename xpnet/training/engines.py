@@ -35,7 +35,7 @@ def steps_for(
     if not reason:
         try:
             return CapturedSteps(model, rows, how, state, CudaCapture())
-        except RuntimeError as error:  # what a user's own loss does may not be for graphs
+        except Exception as error:  # if it is no matter of graphs, the plain path says so again
             reason = f"a step could not be captured: {error}"
             if how.engine is None:
                 message = f"{reason}; training goes on with engine='eager'"
