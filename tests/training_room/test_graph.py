@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from contextlib import nullcontext
 from itertools import pairwise
 
@@ -294,6 +295,22 @@ def test_the_largest_batch_is_captured_first(task, device, monkeypatch):
     )
     train(fake_backend("float64"), task)
     assert sizes == [16, 2]
+
+
+def test_a_larger_batch_in_between_takes_no_memory_from_the_graphs(task, device, monkeypatch):
+    """They hold addresses alone, so here they are forgotten as soon as they are captured."""
+    monkeypatch.setattr(FakeCapture, "capture", lambda one, step: (step(), lambda: None)[1])
+    grown = []
+
+    def grow(run):
+        gradient = run.model.gradient
+        before = [weakref.ref(block) for block in gradient.blocks]
+        run.model.value_and_grad(*task, CrossEntropy())
+        grown.append(all(a() is not b for a, b in zip(before, gradient.blocks, strict=True)))
+        assert all(block() is not None for block in before)
+
+    train(fake_backend("float64"), task, engine="graph", epochs=1, callbacks=[grow])
+    assert grown == [True]
 
 
 def test_training_goes_on_where_it_was(task, device):
