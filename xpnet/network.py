@@ -83,6 +83,7 @@ class Network:
     ) -> Contexts:
         """One `Context` a layer for a pass, or, with ``reuse``, for many with the same buffers."""
         views = _group(self.statistics_layout, statistics, len(self.layers))
+        scratch = Buffers(memory) if reuse else NoBuffers()
         return tuple(
             Context(
                 ops=operations_for(statistics),
@@ -93,6 +94,8 @@ class Network:
                 layer=index,
                 need_dx=index > 0,
                 buffers=Buffers(memory) if reuse else NoBuffers(),
+                scratch=scratch,
+                last=index == len(self.layers) - 1,
             )
             for index in range(len(self.layers))
         )
