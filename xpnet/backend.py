@@ -351,15 +351,31 @@ class Saved:
     """
 
     def __init__(self, arrays: Iterable[Array]) -> None:
-        self._pairs = [(array, np.array(to_numpy(array))) for array in arrays]
+        self._pairs = [(x, np.empty(x.shape, dtype_name(x.dtype))) for x in arrays if x.shape[0]]
+        self.take()
+
+    def take(self) -> None:
+        """Copy them as they are now, into the same memory."""
+        for array, host in self._pairs:
+            if _is_cupy(array):
+                array.get(out=host)
+            else:
+                host[...] = to_numpy(array)
 
     def restore(self) -> None:
-        """Write them back, a part at a time: on its way it lies on the device twice."""
+        """Write them back, a part at a time: on its way it may lie on a device twice."""
         for array, host in self._pairs:
+            if _is_cupy(array):
+                array.set(host)
+                continue
             xp = namespace_of(array)
             for start in range(0, len(host), _PART):
-                part = slice(start, start + _PART)
+                part = slice(start, min(start + _PART, len(host)))
                 array[part] = xp.asarray(host[part], device=array.device)
+
+
+def _is_cupy(x: Array) -> bool:
+    return type(x).__module__.partition(".")[0] == "cupy"
 
 
 def _is_host(x: object) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +67,25 @@ def test_a_memmap_is_read_in_chunks(tmp_path: Path, monkeypatch, row: int):
     X[row, 2] = X[49, 2] = np.nan
     with pytest.raises(ArgumentError, match=f"got nan in row {row}, column 2"):
         check_features(X, 3)
+
+
+@pytest.mark.parametrize("shape", [(50, 3), (150,)])
+def test_arrays_are_looked_at_in_chunks_wherever_they_are(shape, place, monkeypatch):
+    """What is made on the way would else be as large as the array, also on a device."""
+    monkeypatch.setattr(checks, "CHUNK", 21)
+    x = np.arange(150.0).reshape(shape)
+    parts = [chunk for _, chunk in checks.row_chunks(place.array(x))]
+    assert max(math.prod(part.shape) for part in parts) == 21
+    np.testing.assert_array_equal(np.concatenate([place.host(part) for part in parts]), x)
+
+
+@pytest.mark.parametrize("index", [0, 20, 21, 49])
+def test_the_first_number_that_is_not_finite(index, place, monkeypatch):
+    monkeypatch.setattr(checks, "CHUNK", 21)
+    x = np.ones(50)
+    assert checks.first_not_finite(place.array(x)) is None
+    x[index], x[49] = np.inf, np.nan
+    assert checks.first_not_finite(place.array(x)) == index
 
 
 def test_lengths(place):

@@ -339,6 +339,20 @@ def test_a_loss_that_is_not_finite_puts_the_epoch_back(task, device):
         train(fake_backend("float64"), task, engine="graph", optimizer=xpnet.SGD(1e200))
 
 
+def test_the_plain_path_waits_for_a_device_as_often_in_an_epoch_of_many_steps(
+    task, device, monkeypatch
+):
+    reads, read = [], DeviceArray.read
+    monkeypatch.setattr(DeviceArray, "read", lambda x, name: (reads.append(name), read(x, name))[1])
+    counts = []
+    for batch_size in (2, 25):
+        how = {"engine": "eager", "batch_size": batch_size, "sample_weight": np.ones(50)}
+        train(fake_backend("float64"), task, **how)
+        counts.append(len(reads))
+        reads.clear()
+    assert counts[0] == counts[1]
+
+
 def test_what_reads_the_host_is_not_captured(task, device):
     class Reads(xpnet.SGD):
         def update(self, theta, grad, state, scalars):
