@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -97,3 +98,16 @@ def test_lengths(place):
         check_same_length(X, place.array(np.zeros(1)), second="t")
     with pytest.raises(ArgumentError, match="y must have rows"):
         check_same_length(X, place.array(np.zeros(())))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_looking_makes_nothing_as_large_as_what_is_looked_at(value):
+    x = np.ones(1 << 20, np.float32)
+    tracemalloc.start()
+    assert checks.first_not_finite(x) is None
+    check_features(x[None, ::2])  # strided: no sum of squares
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < x.size / 10
+    x[-1] = value
+    assert checks.first_not_finite(x) == x.size - 1

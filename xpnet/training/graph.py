@@ -67,7 +67,7 @@ class CudaCapture:
     def __init__(self) -> None:
         import cupy  # noqa: PLC0415
 
-        self._cuda, self._others = cupy.cuda, cupy.get_default_memory_pool()
+        self._cuda = cupy.cuda
         self._stream = cupy.cuda.Stream(non_blocking=True)
         blocks: list[Any] = []
 
@@ -76,6 +76,8 @@ class CudaCapture:
             return cupy.cuda.MemoryPointer(blocks[-1], 0)
 
         self.pool = cupy.cuda.MemoryPool(kept)
+        # What CuPy keeps for others cannot be taken by this pool.
+        cupy.get_default_memory_pool().free_all_blocks()
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -89,9 +91,8 @@ class CudaCapture:
 
     @contextmanager
     def capturing(self) -> Iterator[None]:
-        """See `Capture.capturing`; what CuPy keeps for later is given back to make room."""
+        """See `Capture.capturing`."""
         with self.running(), self._cuda.using_allocator(self.pool.malloc):
-            self._others.free_all_blocks()
             yield
 
     def capture(self, step: Callable[[], None]) -> Replay:
