@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -212,7 +214,8 @@ def test_of_a_cuda_device_numbers_are_copied_once_each_way():
         shape, dtype, __module__ = (3,), "float32", "cupy"
 
         def __init__(self):
-            self.number, self.into, self.back = 1.0, [], []
+            self.number, self.into, self.back, self.done = 1.0, [], [], []
+            self.device = SimpleNamespace(synchronize=lambda: self.done.append(len(self.back)))
 
         def get(self, out):
             out[...] = self.number
@@ -229,3 +232,4 @@ def test_of_a_cuda_device_numbers_are_copied_once_each_way():
     saved.restore()
     assert array.into[0] is array.into[1]
     assert array.back == [[1.0] * 3, [2.0] * 3]
+    assert array.done == [1, 2]  # a copy may go on while the host does

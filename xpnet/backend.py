@@ -367,6 +367,7 @@ class Saved:
         for array, host in self._pairs:
             if _is_cupy(array):
                 array.set(host)
+                array.device.synchronize()  # until then the copy may read the memory
                 continue
             xp = namespace_of(array)
             for start in range(0, len(host), _PART):

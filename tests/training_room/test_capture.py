@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import weakref
 from contextlib import contextmanager
@@ -36,6 +37,9 @@ class Driver:
         class MemoryPool:
             def __init__(self, allocator):
                 self.allocator, self.malloc = allocator, "of captures"
+
+            def free_all_blocks(self):
+                driver.do("end the pool")
 
         class Memory:
             def __init__(self, size):
@@ -93,7 +97,7 @@ def test_graphs_have_memory_of_their_own_and_what_runs_beside_them_has_not(drive
         replay()
     assert driver.current == ("the usual", "the usual")
     assert driver.done == [
-        *("give back", "synchronize the usual", "begin_capture of captures", "a step"),
+        *("give back", "synchronize the usual", "give back", "begin_capture of captures", "a step"),
         *("end_capture of captures", "upload", "synchronize of captures"),
         *("synchronize the usual", "launch", "synchronize of captures"),
     ]
@@ -101,11 +105,17 @@ def test_graphs_have_memory_of_their_own_and_what_runs_beside_them_has_not(drive
 
 def test_no_block_goes_back_to_the_device_before_the_graphs(driver):
     """CuPy's pool drops its free blocks where memory runs out."""
-    pool = CudaCapture().pool
-    blocks = [weakref.ref(pool.allocator(size)[0]) for size in (512, 1024)]
+    capture = CudaCapture()
+    blocks = [weakref.ref(capture.pool.allocator(size)[0]) for size in (512, 1024)]
+    replay = capture.capture(lambda: None)
+    del capture
+    gc.collect()
     assert [block().size for block in blocks] == [512, 1024]
-    del pool
+    assert "end the pool" not in driver.done
+    del replay
+    gc.collect()
     assert [block() for block in blocks] == [None, None]
+    assert driver.done.count("end the pool") == 1
 
 
 @pytest.mark.parametrize("fails", ["a step", "synchronize of captures"])

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from fake_device import (
     DeviceArray,
+    FakeBackend,
     FakeCapture,
     Tape,
     fake_backend,
@@ -295,6 +296,18 @@ def test_the_largest_batch_is_captured_first(task, device, monkeypatch):
     )
     train(fake_backend("float64"), task)
     assert sizes == [16, 2]
+
+
+def test_what_outlives_the_graphs_does_not_lie_in_their_memory(task, device, monkeypatch):
+    where, empty = [], FakeBackend.empty
+    monkeypatch.setattr(
+        FakeBackend,
+        "empty",
+        lambda *given, **how: (where.append(device.memory_of_graphs), empty(*given, **how))[1],
+    )
+    model, _ = train(fake_backend("float64"), task, engine="graph")
+    assert len(where) >= len(model.gradient.blocks) > 0
+    assert not any(where)
 
 
 def test_a_larger_batch_in_between_takes_no_memory_from_the_graphs(task, device, monkeypatch):

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from functools import partial
 from typing import Any, Protocol, TypeAlias
+from weakref import finalize
 
 import numpy as np
 
@@ -58,7 +59,8 @@ class CudaCapture:
 
     A graph writes what was given to its step, also what the step has freed. So only captures take
     memory of this pool, and none of it goes back to the device while there is a graph: a pool that
-    runs out would give back its free blocks.
+    runs out would give back its free blocks. Those that it has at its own end it would keep for
+    ever, so they are given back then; nothing that outlives the graphs may lie there.
 
     Attributes:
         pool: where captures take their memory.
@@ -67,7 +69,7 @@ class CudaCapture:
     def __init__(self) -> None:
         import cupy  # noqa: PLC0415
 
-        self._cuda = cupy.cuda
+        self._cuda, self._usual = cupy.cuda, cupy.get_default_memory_pool()
         self._stream = cupy.cuda.Stream(non_blocking=True)
         blocks: list[Any] = []
 
@@ -76,8 +78,8 @@ class CudaCapture:
             return cupy.cuda.MemoryPointer(blocks[-1], 0)
 
         self.pool = cupy.cuda.MemoryPool(kept)
-        # What CuPy keeps for others cannot be taken by this pool.
-        cupy.get_default_memory_pool().free_all_blocks()
+        finalize(self, self.pool.free_all_blocks).atexit = False
+        self._usual.free_all_blocks()  # what CuPy keeps for others cannot be taken by this pool
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -93,6 +95,7 @@ class CudaCapture:
     def capturing(self) -> Iterator[None]:
         """See `Capture.capturing`."""
         with self.running(), self._cuda.using_allocator(self.pool.malloc):
+            self._usual.free_all_blocks()
             yield
 
     def capture(self, step: Callable[[], None]) -> Replay:
@@ -192,19 +195,25 @@ class CapturedSteps:
         if model.gradient.scaling is not None:
             changed.append(model.gradient.scaling.state)
         before, replays = Saved(changed), {}
+        sizes = sorted(set(self._sizes), reverse=True)
         try:
+            with self._device.running():
+                self._first(sizes[0])  # buffers and the like are made, which outlive the graphs
             with self._device.capturing():
-                self._cursor[...] = -1
-                for size in sorted(set(self._sizes), reverse=True):
+                for size in sizes:
                     for _ in range(WARM_UP):
-                        self._step(size)
-                        self._cursor[...] = -1
-                    replays[size] = self._device.capture(partial(self._step, size))
+                        self._first(size)
                     self._cursor[...] = -1
+                    replays[size] = self._device.capture(partial(self._step, size))
         finally:
             model.gradient.read_keys(None)
             before.restore()
         return replays
+
+    def _first(self, size: int) -> None:
+        """The first step of an epoch, if it has ``size`` rows."""
+        self._cursor[...] = -1
+        self._step(size)
 
     def _step(self, size: int) -> None:
         """One step on ``size`` rows, by what lies on the device alone."""
