@@ -30,7 +30,7 @@ from benchmarks.gpu_job import PREFIX, SECTIONS, TESTS, Job, all_jobs
 from benchmarks.gpu_table import document
 from xpnet.backend import unavailable
 
-LIMIT = 900
+LIMIT = 300
 """Seconds that a row may take."""
 
 RESULTS = Path(__file__).parent / "results"

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from xpnet.backend import Array
+from xpnet.backend import Array, write
 from xpnet.errors import require, require_count
 from xpnet.layers.base import Layer, LayerSpec, ParameterSpec, Views
 from xpnet.layers.context import Buffers, Context, Memory, NoBuffers
@@ -61,11 +61,9 @@ class Network:
             (self._parameters, self.layout, theta),
             (self._statistics, self.statistics_layout, statistics),
         ):
-            xp = operations_for(vector).xp
             views = layout.views(vector)
             for path, spec in specs:
-                draw = spec.init.draw(rng, spec.shape)
-                views[path][...] = xp.asarray(draw, dtype=vector.dtype, device=vector.device)
+                write(spec.init.draw(rng, spec.shape), views[path])
 
     def by_layer(self, vector: Array) -> tuple[Views, ...]:
         """The views of θ, or of a gradient or tangent, for each layer."""
