@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import numpy as np
 import pytest
 
@@ -88,6 +90,36 @@ def test_a_graph_takes_the_steps_of_the_plain_path(optimizer, backends, task):
     assert_near(graph[1:], eager[1:], cupy.dtype_name, steps=10)
     for name in ("loss", "val_loss", "penalty"):
         np.testing.assert_allclose(graph[0][name], eager[0][name], rtol=1e-4)
+
+
+def test_a_larger_batch_in_between_disturbs_no_graph(backends, task):
+    """It takes larger buffers; who takes the memory of the old ones must not meet the graphs."""
+    cupy, met = backends[1], []
+
+    def between(run):
+        run.model.value_and_grad(*task, CrossEntropy())
+        met.extend(cupy.zeros(64 * width) + 1.0 for width in (33, 33, 17, 17, 3, 3))
+
+    expected = train(cupy, task, engine="graph", epochs=4)
+    actual = train(cupy, task, engine="graph", epochs=4, callbacks=[between])
+    np.testing.assert_array_equal(actual[1], expected[1])
+    assert all((to_numpy(array) == 1.0).all() for array in met)
+
+
+def test_graphs_give_their_memory_back(cuda, rng):
+    """Clipping needs 4 MB of it here, which the device counts in steps of 2 MiB."""
+    import cupy  # noqa: PLC0415
+
+    X, y, free = rng.normal(size=(64, 1000)), rng.integers(0, 3, 64), []
+    for _ in range(4):
+        model = MLP(1000, [1000], 3, backend="cupy")
+        how = {"loss": CrossEntropy(), "optimizer": xpnet.SGD(0.1), "clip": ClipByNorm(0.5)}
+        history = model.fit(X, y, epochs=1, engine="graph", progress=False, **how)
+        del model, history
+        gc.collect()
+        cupy.get_default_memory_pool().free_all_blocks()
+        free.append(cupy.cuda.Device().mem_info[0])
+    assert free[1] - free[3] < 1 << 22
 
 
 def test_a_graph_is_the_default(backends, task):
