@@ -1,10 +1,12 @@
-"""The GPU engine: tests on the device, then xpnet beside its peers and the floor, in one run.
+"""The GPU engine: tests on the device, then xpnet beside its peers and the floor.
 
 Run: ``python -m benchmarks.gpu`` on a machine with a CUDA device. It needs no network. It runs the
-GPU tests, measures every row in a process of its own, and writes Markdown tables, dated, to
-``benchmarks/results/``, anew after every number: what fails later loses nothing. What could not be
-measured says why. ``--data-dir`` names a folder with Fashion-MNIST for the accuracies. Exit status:
-0 done, 1 a test failed, 2 no CUDA device.
+GPU tests, measures every row in a process of its own, also if a test fails, and writes Markdown
+tables, dated, to a folder (``--out``), anew after every number: what fails later loses nothing.
+What could not be measured says why. ``--section`` does one alone: ``tests``, ``steps`` of xpnet and
+the floor, ``whole`` trainings and memory, or ``peers``; ``--only`` does the rows that hold a word.
+What the same machine has found earlier the same day stays in the tables. ``--data-dir`` names a
+folder with Fashion-MNIST for the accuracies. Exit status: 0 done, 1 a test failed, 2 no device.
 """
 
 from __future__ import annotations
@@ -14,22 +16,25 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 from benchmarks import gpu_device
 from benchmarks.gpu_cases import Columns, Line, add
-from benchmarks.gpu_job import PREFIX, Job, all_jobs
+from benchmarks.gpu_job import PREFIX, SECTIONS, TESTS, Job, all_jobs
 from benchmarks.gpu_table import document
 from xpnet.backend import unavailable
 
-LIMIT = 900
+LIMIT = 300
 """Seconds that a row may take."""
 
 RESULTS = Path(__file__).parent / "results"
+COUNTED = "tests", "failures", "errors", "skipped"
 ENVIRONMENT = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
 """JAX takes three quarters of the device's memory otherwise, also from what is measured after."""
 
@@ -80,48 +85,90 @@ def measure(job: Job, words: list[str]) -> Iterator[Line]:
             yield {"row": job.row, "column": column, "value": why}
 
 
-def write(machine: dict[str, Any], found: Columns) -> Path:
+def earlier(machine: dict[str, Any], folder: Path) -> Columns:
+    """What the same machine has found the same day."""
+    try:
+        known = json.loads(results_in(folder).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    found: Columns = known["results"] if known["machine"] == machine else {}
+    return found
+
+
+def results_in(folder: Path) -> Path:
+    """Where the results of today are."""
+    return folder / f"gpu-{date.today().isoformat()}.json"
+
+
+def write(machine: dict[str, Any], found: Columns, folder: Path) -> Path:
     """Write what there is so far as Markdown and as JSON; return the first's path."""
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"gpu-{date.today().isoformat()}.md"
+    folder.mkdir(parents=True, exist_ok=True)
+    results = results_in(folder)
+    path = results.with_suffix(".md")
     path.write_text(document(machine, found), encoding="utf-8")
-    results = json.dumps({"machine": machine, "results": found}, indent=1)
-    path.with_suffix(".json").write_text(results + "\n", encoding="utf-8")
+    text = json.dumps({"machine": machine, "results": found}, indent=1)
+    results.write_text(text + "\n", encoding="utf-8")
     return path
 
 
-def tests_pass() -> bool:
-    """Run the tests that need a device; one that does not find it fails."""
-    words = [sys.executable, "-m", "pytest", "-q", "-m", "gpu"]
+def tested() -> tuple[bool, str]:
+    """Run the tests that need a device, one that does not find it fails: are all passed, and how.
+
+    The counts come from a file: what the tests print is for the eyes of who waits.
+    """
     environment, root = os.environ | {"XPNET_REQUIRE_GPU": "1"}, Path(__file__).parents[1]
-    return subprocess.run(words, cwd=root, env=environment, check=False).returncode == 0
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "report.xml"
+        words = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", f"--junitxml={report}"]
+        status = subprocess.run(words, cwd=root, env=environment, check=False).returncode
+        if not report.exists():
+            return False, f"**did not run to their end (pytest ended with {status})**"
+        suites = ElementTree.parse(report).getroot().iter("testsuite")
+        told = [{name: int(suite.get(name, 0)) for name in COUNTED} for suite in suites]
+    n = {name: sum(each[name] for each in told) for name in COUNTED}
+    bad = n["failures"] + n["errors"]
+    if status and not bad:
+        return False, f"**pytest ended with {status}**"
+    many = f"**{bad} of {n['tests']} failed**" if bad else f"{n['tests'] - n['skipped']} passed"
+    return not bad, f"{many}, {n['skipped']} skipped"
 
 
 def main(words: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--no-tests", action="store_true", help="measure alone")
-    parser.add_argument("--only", help="measure the rows that hold this word")
-    parser.add_argument("--data-dir", help="a folder with Fashion-MNIST")
-    arguments = parser.parse_args(words)
+    arguments = parser().parse_args(words)
     reason = unavailable("cupy")
     if reason is not None:
         print(f"No CUDA device to measure on: backend 'cupy': {reason}")
         return 2
-    if not arguments.no_tests and not tests_pass():
-        print("Tests on the device failed: nothing is measured. --no-tests measures all the same.")
-        return 1
-    jobs = {name: job for name, job in all_jobs().items() if (arguments.only or "") in name}
-    machine, found = gpu_device.machine(), Columns()
-    path = write(machine, found)
-    for name, job in jobs.items():
+    section, passed = arguments.section, True
+    machine = gpu_device.machine()
+    found = earlier(machine, arguments.out)
+    if section in (None, "tests") and not arguments.no_tests:
+        passed, told = tested()
+        print(f"Tests on the device: {told}", flush=True)
+        add(found, {"row": "pytest -m gpu", "column": TESTS, "value": told})
+    path = write(machine, found, arguments.out)
+    for name, job in all_jobs().items():
+        if section not in (None, job.section) or (arguments.only or "") not in name:
+            continue
         print(name, flush=True)
         for line in measure(job, command(name, arguments.data_dir)):
             add(found, line)
-            path = write(machine, found)
+            path = write(machine, found, arguments.out)
             print(f"  {line['column']}: {line['value']}", flush=True)
     print(document(machine, found))
     print(f"Written to {path}")
-    return 0
+    return 0 if passed else 1
+
+
+def parser() -> argparse.ArgumentParser:
+    """What the command takes."""
+    made = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    made.add_argument("--section", choices=("tests", *SECTIONS), help="do this alone")
+    made.add_argument("--no-tests", action="store_true", help="measure alone")
+    made.add_argument("--only", help="measure the rows that hold this word")
+    made.add_argument("--out", type=Path, default=RESULTS, help="the folder of the results")
+    made.add_argument("--data-dir", help="a folder with Fashion-MNIST")
+    return made
 
 
 if __name__ == "__main__":

@@ -14,17 +14,26 @@ CASES = (
     HOST_CASES["784-512-512-10, batch norm"],
     LARGE,
 )
-N_BATCHES = 8
-"""Batches in rotation; an epoch, where there are epochs."""
-
 STEPS = {64: 640, 256: 320, 8192: 8}
 """Steps that are timed at once, by the rows of a batch."""
+
+FEW_STEPS = 8
+"""Those of other cases, and the batches of an epoch whose memory is measured."""
 
 FLOAT = 4
 """The bytes of a float32."""
 
 Columns = dict[str, dict[str, list[float] | str]]
 """What was measured → who → the numbers, or a sentence that says why there are none."""
+
+
+def n_steps(case: Case) -> int:
+    """The steps that are timed at once: so many batches have all, and an epoch is as long.
+
+    >>> n_steps(LARGE)
+    8
+    """
+    return STEPS.get(case.batch, FEW_STEPS)
 
 
 def products(case: Case) -> list[tuple[str, int, int, int]]:

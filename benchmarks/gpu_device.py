@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from benchmarks.cases import Case
 from xpnet import MLP, ReLU, Sequential, Sigmoid
+from xpnet.training.graph import CudaCapture
 
 BACKEND: Any = "cupy"
 PACKAGES = "xpnet", "numpy", "cupy-cuda13x", "cupy-cuda12x", "nvmath-python", "torch", "jax"
@@ -109,9 +110,14 @@ def give_back() -> None:
     cupy().get_default_memory_pool().free_all_blocks()
 
 
-def free_bytes() -> int:
-    """The device's memory that nobody has taken."""
-    return int(cupy().cuda.Device().mem_info[0])
+def taken_bytes() -> int:
+    """What CuPy has taken of the device for arrays: for captured steps, and for all others.
+
+    The driver's own count moves in steps of 2 MiB, and holds the kernels that were loaded.
+    """
+    captures = [x for x in gc.get_objects() if type(x) is CudaCapture]
+    pools = [cupy().get_default_memory_pool(), *(capture.pool for capture in captures)]
+    return sum(int(pool.total_bytes()) for pool in pools)
 
 
 def model_of(case: Case, **settings: Any) -> Sequential:

@@ -44,20 +44,14 @@ def floor(case: Case, precision: Precision) -> Contestant:
             product(a, b, out)
 
     capture = CudaCapture()
-    capture.begin()
-    try:
+    with capture.capturing():
         step()
         replay = capture.capture(step)
-    finally:
-        capture.end()
 
     def queue(steps: int) -> None:
-        capture.begin()
-        try:
+        with capture.running():
             for _ in range(steps):
                 replay()
-        finally:
-            capture.end()
 
     return Contestant(queue, refresh, device.cupy_clock())
 

@@ -14,7 +14,7 @@ from functools import partial
 from typing import NamedTuple, TypeAlias
 
 from benchmarks.cases import Case
-from benchmarks.gpu_cases import CASES, LARGE, STEPS, Line
+from benchmarks.gpu_cases import CASES, LARGE, Line, n_steps
 from benchmarks.gpu_device import give_back, timed
 from benchmarks.gpu_floor import bandwidth, floor
 from benchmarks.gpu_peers import IN_BITS, OURS, PEERS, Maker
@@ -29,6 +29,8 @@ PREFIX = '{"row"'
 EXPERIMENT, ACCURACY = "20 epochs of 20 000 images", "test accuracy on Fashion-MNIST"
 MEMORY, BANDWIDTH = "memory", "bandwidth"
 PRODUCTS = "the products alone"
+TESTS = "tests"
+SECTIONS = "steps", "whole", "peers"
 
 Value: TypeAlias = list[float] | str
 Numbers: TypeAlias = Callable[[str | None], dict[str, Value]]
@@ -36,10 +38,11 @@ Numbers: TypeAlias = Callable[[str | None], dict[str, Value]]
 
 
 class Job(NamedTuple):
-    """Attributes: what it measures by column, and how, each on its own."""
+    """Attributes: what it measures by column, and how, each on its own; one of `SECTIONS`."""
 
     row: str
     parts: tuple[tuple[tuple[str, ...], Numbers], ...]
+    section: str = "steps"
 
     @property
     def columns(self) -> list[str]:
@@ -52,15 +55,14 @@ def label(name: str, precision: Precision) -> str:
     return name if precision == "float32" else f"{name}, {precision}"
 
 
-def of_steps(name: str, make: Maker, precision: Precision) -> Job:
+def of_steps(name: str, make: Maker, precision: Precision, section: str = "steps") -> Job:
     """Seconds of a step for every case."""
 
     def steps(case: Case, data_dir: str | None) -> dict[str, Value]:
-        return {case.name: timed(make(case, precision), STEPS[case.batch], REPEATS)}
+        return {case.name: timed(make(case, precision), n_steps(case), REPEATS)}
 
-    return Job(
-        label(name, precision), tuple(((case.name,), partial(steps, case)) for case in CASES)
-    )
+    parts = tuple(((case.name,), partial(steps, case)) for case in CASES)
+    return Job(label(name, precision), parts, section)
 
 
 def of_trainings(precision: Precision) -> Job:
@@ -70,14 +72,13 @@ def of_trainings(precision: Precision) -> Job:
         times, found = reference_experiment(precision, data_dir, WHOLE_REPEATS)
         return {EXPERIMENT: times, ACCURACY: found}
 
-    return Job(label("xpnet, fit", precision), (((EXPERIMENT, ACCURACY), whole),))
+    return Job(label("xpnet, fit", precision), (((EXPERIMENT, ACCURACY), whole),), "whole")
 
 
 def of_memory(case: Case) -> Job:
     """The bytes that training takes, and that it may take."""
-    return Job(
-        f"{MEMORY}, {case.name}", (((MEMORY,), lambda data_dir: {MEMORY: list(memory(case))}),)
-    )
+    parts = (((MEMORY,), lambda data_dir: {MEMORY: list(memory(case))}),)
+    return Job(f"{MEMORY}, {case.name}", parts, "whole")
 
 
 def all_jobs() -> dict[str, Job]:
@@ -88,7 +89,8 @@ def all_jobs() -> dict[str, Job]:
     jobs += [copy, *(of_trainings(p) for p in (*IN_BITS, "fp16"))]
     jobs += [of_memory(case) for case in (CASES[1], LARGE)]
     for name, entry in (PEERS | {"xpnet, eager": OURS["xpnet, eager"]}).items():
-        jobs += [of_steps(name, *each) for each in _each(entry)]
+        section = "peers" if name in PEERS else "steps"
+        jobs += [of_steps(name, *each, section) for each in _each(entry)]
     return {job.row: job for job in jobs}
 
 

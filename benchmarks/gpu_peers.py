@@ -1,7 +1,8 @@
 """Who takes training steps on a GPU: each maker makes of a case and a precision a `Contestant`.
 
-Everyone has its data on the device, `N_BATCHES` batches in rotation, and steps of Adam with its
-usual settings. ``tf32`` and ``bf16`` are what a user of the library writes for them: a setting of
+Everyone has its data on the device, a batch for each step that is timed, and steps of Adam with its
+usual settings. So an epoch of those who take epochs is as long: what they do once an epoch is paid
+once. ``tf32`` and ``bf16`` are what a user of the library writes for them: a setting of
 its products, or in PyTorch ``autocast``.
 """
 
@@ -17,11 +18,11 @@ import numpy as np
 
 from benchmarks import gpu_device as device
 from benchmarks.cases import Case, initial_parameters
-from benchmarks.gpu_cases import N_BATCHES
+from benchmarks.gpu_cases import n_steps
 from benchmarks.gpu_device import Contestant, clock_of_host
 from xpnet import Adam, CrossEntropy
 from xpnet.ops.reference import Precision
-from xpnet.training.engines import steps_for
+from xpnet.training.engines import step_for, steps_for
 from xpnet.training.graph import CapturedSteps
 from xpnet.training.loop import Settings
 from xpnet.training.raw import rows_of
@@ -36,12 +37,12 @@ JAX_PRODUCTS = {"float32": "highest", "tf32": "TF32_TF32_F32", "bf16": "BF16_BF1
 
 def labels(case: Case) -> np.ndarray[Any, Any]:
     """A class for each row of all batches."""
-    return np.random.default_rng(2).integers(0, case.widths[-1], N_BATCHES * case.batch)
+    return np.random.default_rng(2).integers(0, case.widths[-1], n_steps(case) * case.batch)
 
 
 def _rows(case: Case) -> tuple[Any, Any]:
     """Features, which are filled later, and labels, on the device."""
-    shape = N_BATCHES * case.batch, case.widths[0]
+    shape = n_steps(case) * case.batch, case.widths[0]
     return device.cupy().empty(shape, dtype="float32"), device.move(labels(case))
 
 
@@ -64,15 +65,21 @@ def xpnet_graph(case: Case, precision: Precision) -> Contestant:
 
 
 def xpnet_eager(case: Case, precision: Precision) -> Contestant:
-    """`fit` with the plain path, over batches that lie on the device."""
+    """The steps of the plain path."""
     model, (X, y) = device.model_of(case), _rows(case)
-    how: dict[str, Any] = {"loss": CrossEntropy(), "optimizer": Adam(), "progress": False}
-    how |= {"batch_size": case.batch, "engine": "eager", "precision": precision}
+    how = Settings(CrossEntropy(), Adam(), batch_size=case.batch, engine="eager")
+    state = how.optimizer.init(model.theta, model.layout)
+    model.gradient.multiply_in(precision)
+    plain = step_for(model, how, state)
 
-    def queue(steps: int) -> None:
-        model.fit(X, y, epochs=max(steps // N_BATCHES, 1), **how)
+    def step(X: Any, y: Any) -> None:
+        plain.both(X, y, None, how.optimizer.lr)
 
-    return Contestant(queue, partial(device.fill_normal, X), device.cupy_clock())
+    return Contestant(
+        partial(_rotate, step, _parts(case, X, y)),
+        partial(device.fill_normal, X),
+        device.cupy_clock(),
+    )
 
 
 def cupy_plain(case: Case, precision: Precision) -> Contestant:
@@ -116,14 +123,14 @@ def cupy_plain(case: Case, precision: Precision) -> Contestant:
 
 def _parts(case: Case, X: Any, y: Any) -> list[tuple[Any, Any]]:
     """The batches in rotation, views of all rows."""
-    starts = range(0, N_BATCHES * case.batch, case.batch)
+    starts = range(0, n_steps(case) * case.batch, case.batch)
     return [(X[i : i + case.batch], y[i : i + case.batch]) for i in starts]
 
 
 def _rotate(step: Callable[[Any, Any], None], data: list[tuple[Any, Any]], steps: int) -> None:
     """Take steps on one batch after the other."""
     for i in range(steps):
-        step(*data[i % N_BATCHES])
+        step(*data[i % len(data)])
 
 
 def by_torch(case: Case, precision: Precision, *, variant: str) -> Contestant:
@@ -134,8 +141,9 @@ def by_torch(case: Case, precision: Precision, *, variant: str) -> Contestant:
 
     pt.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
     net, graphs = network(case).to(TORCH_DEVICE), variant == "graph"
-    adam = pt.optim.Adam(net.parameters(), fused=variant != "eager", capturable=graphs)
-    X = pt.empty((N_BATCHES * case.batch, case.widths[0]), device=TORCH_DEVICE)
+    fused = None if variant == "eager" else True  # None: what PyTorch takes by itself
+    adam = pt.optim.Adam(net.parameters(), fused=fused, capturable=graphs)
+    X = pt.empty((n_steps(case) * case.batch, case.widths[0]), device=TORCH_DEVICE)
     y = pt.tensor(labels(case), device=TORCH_DEVICE)
     data = _parts(case, X.normal_(), y)
     X_now, y_now = (part.clone() for part in data[0])
@@ -148,7 +156,7 @@ def by_torch(case: Case, precision: Precision, *, variant: str) -> Contestant:
         forward = pt.compile(forward, mode="reduce-overhead")
 
     def step(X: Any, y: Any) -> None:
-        adam.zero_grad(set_to_none=not graphs)
+        adam.zero_grad(set_to_none=True)  # so a graph writes its gradients and adds none
         forward(X, y).backward()
         adam.step()
 
@@ -199,8 +207,8 @@ def by_jax(case: Case, precision: Precision, *, by_scan: bool) -> Contestant:
     if jax.default_backend() != JAX_PLATFORM:
         raise ImportError("JAX sees no GPU")
     one = jax_peer.JaxContestant(case, initial_parameters(case), "scan" if by_scan else "step")
-    y, shape = jax.numpy.array(labels(case), "int32"), (N_BATCHES * case.batch, case.widths[0])
-    order = np.arange(N_BATCHES * case.batch).reshape(N_BATCHES, case.batch)
+    y, shape = jax.numpy.array(labels(case), "int32"), (n_steps(case) * case.batch, case.widths[0])
+    order = np.arange(n_steps(case) * case.batch).reshape(-1, case.batch)
     whole: list[Any] = []
     data: list[tuple[Any, Any]] = []
 
@@ -216,7 +224,7 @@ def by_jax(case: Case, precision: Precision, *, by_scan: bool) -> Contestant:
             if not by_scan:
                 _rotate(step, data, steps)
                 return
-            for _ in range(max(steps // N_BATCHES, 1)):
+            for _ in range(max(steps // n_steps(case), 1)):
                 one.carry = jax_peer.epoch(one.carry, case, *whole, y, order)
 
     def wait() -> None:

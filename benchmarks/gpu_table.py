@@ -14,6 +14,7 @@ from benchmarks.gpu_job import (
     MEMORY,
     PRODUCTS,
     REPEATS,
+    TESTS,
     WHOLE_REPEATS,
     label,
 )
@@ -201,24 +202,27 @@ def memories(found: Columns) -> str:
 def document(machine: Mapping[str, Any], found: Columns) -> str:
     """Everything, with what it was measured on and how."""
     packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
+    told = ", ".join(map(str, found.get(TESTS, {}).values())) or "not run"
     rate = value(found, BANDWIDTH, "copy")
     copy = f"Bandwidth of a copy: {rate if isinstance(rate, str) else f'{rate / 1e9:.0f} GB/s'}."
     return "\n\n".join(
         [
             f"{machine['date']}, {machine['gpu']}, driver {machine['driver']}, CUDA "
             f"{machine['cuda']}, {packages}",
+            f"The tests that need a device: {told}.",
             verdicts(found),
             f"A training step with Adam, in float32 unless said: the median of {REPEATS} runs "
-            "after one to warm up, each on fresh random data that lie on the device, in brackets "
-            "the least and the most. Events of the device time them; JAX, which has none, is timed "
-            "by the host, which waits before and after. A row is a process of its own. The floor "
-            "is a step's products through cuBLAS and its other bytes at the speed of a copy. "
+            "after one to warm up, each on fresh random data that lie on the device, a batch for "
+            "each step; in brackets the least and the most. Events of the device time them; JAX, "
+            "which has none, is timed by the host, which waits before and after. A row is a "
+            "process of its own. The floor is a step's products through cuBLAS and its other "
+            "bytes at the speed of a copy. "
             f"{copy}",
             steps(found),
             f"784-200-10 by `fit`, batches of 64, from bytes in the host's memory: the median of "
             f"{WHOLE_REPEATS} after one to warm up; the accuracies are one a seed.",
             trainings(found),
-            "Memory that training takes beside its data, after a smaller batch has warmed up.",
+            "Memory that training takes beside its data: what CuPy's pools hold at an epoch's end.",
             memories(found),
             "",
         ]

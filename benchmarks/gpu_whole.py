@@ -8,7 +8,7 @@ import numpy as np
 
 from benchmarks import gpu_device as device
 from benchmarks.cases import Case, images
-from benchmarks.gpu_cases import CASES, N_BATCHES, allowed_memory
+from benchmarks.gpu_cases import CASES, FEW_STEPS, allowed_memory
 from xpnet import Adam, CrossEntropy, MinMax
 from xpnet.data import load_fashion_mnist
 from xpnet.metrics import accuracy
@@ -47,22 +47,20 @@ def reference_experiment(
 def memory(case: Case) -> tuple[float, float]:
     """The bytes that a training takes at most, beside its data, and what it may take.
 
-    The context, the compiled kernels and cuBLAS's workspace are there before: a training of a
-    smaller batch has made them.
+    cuBLAS's workspace is there before: a training of a smaller batch has made it.
     """
-    rows = N_BATCHES * case.batch
+    rows = FEW_STEPS * case.batch
     X = device.cupy().empty((rows, case.widths[0]), dtype="float32")
     device.fill_normal(X, 0)
     y = device.move(np.random.default_rng(2).integers(0, case.widths[-1], rows))
     small = Case("warm-up", case.widths, case.activation, 8, case.batch_norm)
     device.model_of(small).fit(X[:8], y[:8], epochs=1, **_how(small))
     device.give_back()
-    before, free = device.free_bytes(), []
+    before, taken = device.taken_bytes(), []
     model = device.model_of(case)
-    model.fit(
-        X, y, epochs=2, callbacks=[lambda run: free.append(device.free_bytes())], **_how(case)
-    )
-    return float(before - min(free)), allowed_memory(case)
+    note = [lambda run: taken.append(device.taken_bytes())]
+    model.fit(X, y, epochs=2, callbacks=note, **_how(case))
+    return float(max(taken) - before), allowed_memory(case)
 
 
 def _how(case: Case) -> dict[str, Any]:

@@ -7,6 +7,7 @@ the host during a capture is an error, as it is on a GPU.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from functools import partial
 
 import emulated_cuda
@@ -126,11 +127,28 @@ class FakeCapture:
 
     captured = 0
     replayed = 0
+    memory_of_graphs = False  # whether new arrays lie in it
+    inside = 0  # how many times its stream is the current one
 
-    def begin(self):
-        """Nothing to do."""
+    @contextmanager
+    def running(self):
+        self.inside += 1
+        try:
+            yield
+        finally:
+            self.inside -= 1
+
+    @contextmanager
+    def capturing(self):
+        with self.running():
+            FakeCapture.memory_of_graphs = True
+            try:
+                yield
+            finally:
+                FakeCapture.memory_of_graphs = False
 
     def capture(self, step):
+        assert FakeCapture.memory_of_graphs
         type(self).captured += 1
         Tape.work = []
         try:
@@ -140,14 +158,12 @@ class FakeCapture:
             Tape.work = None
 
         def replay():
+            assert self.inside
             type(self).replayed += 1
             for piece in work:
                 piece()
 
         return replay
-
-    def end(self):
-        """Nothing to do."""
 
 
 def launch(kernel, grid, block, arguments):

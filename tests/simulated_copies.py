@@ -12,7 +12,7 @@ from collections import deque
 from queue import SimpleQueue
 
 import numpy as np
-from fake_device import DeviceArray, plain
+from fake_device import DeviceArray, FakeCapture, plain
 
 POLICIES = {
     "as late as can be": (),
@@ -43,6 +43,7 @@ class SimulatedCopies:
         self.queued = SimpleQueue()  # a batch's rows, when its copy is queued
 
     def room(self, shape, dtype):
+        assert not FakeCapture.memory_of_graphs  # it may be what a graph writes
         self.rooms += 1
         host = np.full(shape, 77, dtype)
         return host, host.copy().view(DeviceArray)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from xpnet import backend as backends
-from xpnet.backend import backend_of, get_backend, namespace_of, to_numpy, unavailable
+from xpnet.backend import Saved, backend_of, get_backend, namespace_of, to_numpy, unavailable
 from xpnet.errors import ArgumentError, BackendUnavailableError, FallbackWarning
 
 
@@ -185,3 +187,53 @@ def test_to_numpy_leaves_host_arrays_alone():
 def test_a_backend_says_where_it_is(place):
     assert str(place.backend).startswith(place.backend.name + ", ")
     assert str(place.backend).endswith(", float64")
+
+
+# --- what is put back -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("part", [2, 1 << 22])
+def test_numbers_are_taken_and_put_back(part, place32, monkeypatch):
+    monkeypatch.setattr(backends, "_PART", part)
+    arrays = [place32.writable([1.0, 2.0, 3.0]), place32.writable([])]
+    saved = Saved(arrays)
+    arrays[0][...] = 7.0
+    saved.restore()
+    assert place32.host(arrays[0]).tolist() == [1.0, 2.0, 3.0]
+    arrays[0][1:] = 5.0
+    saved.take()
+    arrays[0][...] = 7.0
+    saved.restore()
+    assert place32.host(arrays[0]).tolist() == [1.0, 5.0, 5.0]
+
+
+def test_of_a_cuda_device_numbers_are_copied_once_each_way():
+    """Into the same host memory every time, and back without other memory of the device."""
+
+    class Array:
+        shape, dtype, __module__ = (3,), "float32", "cupy"
+
+        def __init__(self):
+            self.number, self.into, self.back, self.done = 1.0, [], [], []
+            self.device = SimpleNamespace(synchronize=lambda: self.done.append(len(self.back)))
+
+        def __getitem__(self, part):
+            assert part == slice(0, 3)
+            return self
+
+        def get(self, out):
+            out[...] = self.number
+            self.into.append(out)
+
+        def set(self, host):
+            self.back.append(host.tolist())
+
+    array = Array()
+    saved = Saved([array])
+    saved.restore()
+    array.number = 2.0
+    saved.take()
+    saved.restore()
+    assert array.into[0] is array.into[1]
+    assert array.back == [[1.0] * 3, [2.0] * 3]
+    assert array.done == [1, 2]  # a copy may go on while the host does

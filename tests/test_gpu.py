@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import numpy as np
 import pytest
 
@@ -55,20 +57,29 @@ def assert_near(actual, expected, dtype, steps):
         np.testing.assert_allclose(ours, theirs, rtol=rtol, atol=rtol * scale)
 
 
+def comparable(backend, lr):
+    """An optimizer whose steps differ between two libraries no more than its gradients do.
+
+    Adam's first step is nearly the sign of the gradient, which rounding may turn in float32.
+    """
+    return xpnet.Adam(0.01) if backend.dtype_name == "float64" else xpnet.SGD(lr)
+
+
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("engine", ["eager", "graph"])
 def test_one_step_is_that_of_numpy(engine, network, backends, task):
     X, y = (part[:64] for part in task)
     numpy, cupy = backends
-    expected = train(numpy, (X, y), NETWORKS[network])
-    actual = train(cupy, (X, y), NETWORKS[network], engine=engine)
+    optimizer = comparable(numpy, lr=10.0)  # so that θ is as much the gradient's as the start's
+    expected = train(numpy, (X, y), NETWORKS[network], optimizer=optimizer)
+    actual = train(cupy, (X, y), NETWORKS[network], optimizer=optimizer, engine=engine)
     assert actual[0].engine == engine
     assert_near(actual[1:], expected[1:], numpy.dtype_name, steps=1)
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=repr)
 def test_a_graph_takes_the_steps_of_the_plain_path(optimizer, backends, task):
-    """Batches of 64 and of 44 rows, a schedule, clipping, penalties, weights and dropout."""
+    """Batches of 49 and of 44 rows, a schedule, clipping, penalties, weights and dropout."""
     cupy, settings = backends[1], {"optimizer": optimizer, "epochs": 2, "validation": 0.2}
     settings |= {"schedule": schedules.Cosine(), "clip": ClipByNorm(0.5), "l1": 1e-3, "l2": 1e-3}
     settings |= {"sample_weight": np.linspace(0.5, 2, 300), "batch_size": 49}
@@ -79,6 +90,36 @@ def test_a_graph_takes_the_steps_of_the_plain_path(optimizer, backends, task):
     assert_near(graph[1:], eager[1:], cupy.dtype_name, steps=10)
     for name in ("loss", "val_loss", "penalty"):
         np.testing.assert_allclose(graph[0][name], eager[0][name], rtol=1e-4)
+
+
+def test_a_larger_batch_in_between_disturbs_no_graph(backends, task):
+    """It takes larger buffers; who takes the memory of the old ones must not meet the graphs."""
+    cupy, met = backends[1], []
+
+    def between(run):
+        run.model.value_and_grad(*task, CrossEntropy())
+        met.extend(cupy.zeros(64 * width) + 1.0 for width in (33, 33, 17, 17, 3, 3))
+
+    expected = train(cupy, task, engine="graph", epochs=4)
+    actual = train(cupy, task, engine="graph", epochs=4, callbacks=[between])
+    np.testing.assert_array_equal(actual[1], expected[1])
+    assert all((to_numpy(array) == 1.0).all() for array in met)
+
+
+def test_graphs_give_their_memory_back(cuda, rng):
+    """Clipping needs 4 MB of it here, which the device counts in steps of 2 MiB."""
+    import cupy  # noqa: PLC0415
+
+    X, y, free = rng.normal(size=(64, 1000)), rng.integers(0, 3, 64), []
+    for _ in range(4):
+        model = MLP(1000, [1000], 3, backend="cupy")
+        how = {"loss": CrossEntropy(), "optimizer": xpnet.SGD(0.1), "clip": ClipByNorm(0.5)}
+        history = model.fit(X, y, epochs=1, engine="graph", progress=False, **how)
+        del model, history
+        gc.collect()
+        cupy.get_default_memory_pool().free_all_blocks()
+        free.append(cupy.cuda.Device().mem_info[0])
+    assert free[1] - free[3] < 1 << 22
 
 
 def test_a_graph_is_the_default(backends, task):
@@ -97,9 +138,10 @@ def test_bytes_stay_bytes_on_the_device(backends, rng):
     X, y = rng.integers(0, 256, (300, 20)).astype("uint8"), rng.integers(0, 3, 300)
     network = {"preprocessing": xpnet.MinMax(0, 255, to=(-1, 1))}
     numpy, cupy = backends
-    expected = train(numpy, (X, y), network)
+    optimizer = comparable(numpy, lr=0.1)
+    expected = train(numpy, (X, y), network, optimizer=optimizer)
     for engine in ("eager", "graph"):
-        actual = train(cupy, (X, y), network, engine=engine)
+        actual = train(cupy, (X, y), network, optimizer=optimizer, engine=engine)
         assert_near(actual[1:], expected[1:], numpy.dtype_name, steps=20)
 
 

@@ -14,13 +14,23 @@ import numpy as np
 import pytest
 from fake_device import DeviceArray, FakeCapture, FakeNamespace, fake_backend, fake_operations
 
-from benchmarks import gpu, gpu_device, gpu_floor, gpu_job, gpu_peers, gpu_table, gpu_whole
+from benchmarks import (
+    gpu,
+    gpu_cases,
+    gpu_device,
+    gpu_floor,
+    gpu_job,
+    gpu_peers,
+    gpu_table,
+    gpu_whole,
+)
 from benchmarks.cases import Case
 from benchmarks.gpu_cases import CASES, LARGE, allowed_memory, bytes_beside_products, n_parameters
 from benchmarks.gpu_job import Job, lines
 from xpnet import MLP
 from xpnet.ops import select
 from xpnet.training import engines
+from xpnet.training.graph import CudaCapture
 
 SMALL = Case("small", (6, 5, 3), "relu", 4)
 NORMED = Case("normed", (6, 5, 3), "relu", 4, batch_norm=True)
@@ -37,20 +47,20 @@ def run(monkeypatch, tmp_path):
     monkeypatch.setattr(gpu_device, "machine", lambda: MACHINE)
     monkeypatch.setattr(gpu, "RESULTS", tmp_path / "results")
 
-    def main(jobs, scripts, *words):
+    def main(jobs, scripts, *words, tests=False):
         monkeypatch.setattr(gpu, "all_jobs", lambda: {job.row: job for job in jobs})
         monkeypatch.setattr(
             gpu, "command", lambda name, data_dir: [sys.executable, "-c", scripts[name]]
         )
-        status = gpu.main(["--no-tests", *words])
+        status = gpu.main([*([] if tests else ["--no-tests"]), *words])
         (path,) = (tmp_path / "results").glob("*.json")
         return status, json.loads(path.read_text())["results"], path.with_suffix(".md").read_text()
 
     return main
 
 
-def job(row, *columns):
-    return Job(row, tuple(((column,), None) for column in columns))
+def job(row, *columns, section="steps"):
+    return Job(row, tuple(((column,), None) for column in columns), section)
 
 
 def say(row, column, value):
@@ -66,11 +76,67 @@ def test_without_a_device_it_says_so(monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("passed", [False, True])
-def test_failed_tests_end_it(passed, monkeypatch, run, tmp_path):
-    monkeypatch.setattr(gpu, "tests_pass", lambda: passed)
-    monkeypatch.setattr(gpu, "all_jobs", dict)
-    assert gpu.main([]) == (0 if passed else 1)
-    assert (tmp_path / "results").exists() == passed
+def test_failed_tests_are_told_first_and_all_is_measured(passed, monkeypatch, run):
+    monkeypatch.setattr(gpu, "tested", lambda: (passed, "**3 of 9 failed**"))
+    name = CASES[0].name
+    status, found, text = run([job("a", name)], {"a": say("a", name, [1.0])}, tests=True)
+    assert status == (0 if passed else 1)
+    assert found == {"tests": {"pytest -m gpu": "**3 of 9 failed**"}, name: {"a": [1.0]}}
+    assert text.index("The tests that need a device: **3 of 9 failed**.") < text.index("| target |")
+
+
+REPORTS = {
+    "all": (0, 'tests="7" failures="0" errors="0" skipped="2"', (True, "5 passed, 2 skipped")),
+    "some": (1, 'tests="7" failures="2" errors="1"', (False, "**3 of 7 failed**, 0 skipped")),
+    "none": (5, 'tests="0"', (False, "**pytest ended with 5**")),
+    "no report": (3, "", (False, "**did not run to their end (pytest ended with 3)**")),
+}
+
+
+@pytest.mark.parametrize("name", REPORTS)
+def test_the_tests_that_fail_are_counted(name, monkeypatch):
+    status, counts, expected = REPORTS[name]
+
+    def pytest_run(words, **how):
+        assert how["env"]["XPNET_REQUIRE_GPU"] == "1"
+        path = words[-1].removeprefix("--junitxml=")
+        if counts:
+            with open(path, "w", encoding="utf-8") as file:
+                file.write(f"<testsuites><testsuite {counts}></testsuite></testsuites>")
+        return SimpleNamespace(returncode=status)
+
+    monkeypatch.setattr(gpu.subprocess, "run", pytest_run)
+    assert gpu.tested() == expected
+
+
+def test_a_section_alone_and_what_was_found_before(run, tmp_path):
+    """On the same machine and the same day."""
+    name = CASES[0].name
+    jobs = [job("JAX, jit", name, section="peers"), job("ours", name, section="steps")]
+    scripts = {"JAX, jit": say("JAX, jit", name, [1.0]), "ours": say("ours", name, [2.0])}
+    folder = ["--out", str(tmp_path / "results" / "..")]
+    assert run(jobs, scripts, "--section", "tests")[1] == {}
+    assert run(jobs, scripts, "--section", "peers")[1] == {name: {"JAX, jit": [1.0]}}
+    found = {name: {"JAX, jit": [1.0], "ours": [2.0]}}
+    assert run(jobs, scripts, "--section", "steps")[1] == found
+    assert run(jobs, {"ours": say("ours", name, [3.0])}, "--only", "ours")[1] == {
+        name: {"JAX, jit": [1.0], "ours": [3.0]}
+    }
+    run(jobs, scripts, "--section", "steps", *folder)
+    (path,) = tmp_path.glob("*.json")
+    assert json.loads(path.read_text())["results"] == {name: {"ours": [2.0]}}
+    path.write_text(path.read_text().replace("a GPU", "another GPU"))
+    run(jobs, scripts, "--section", "peers", *folder)
+    assert json.loads(path.read_text())["results"] == {name: {"JAX, jit": [1.0]}}
+
+
+def test_every_job_is_of_a_section():
+    sections = {name: job.section for name, job in gpu_job.all_jobs().items()}
+    assert set(sections.values()) == set(gpu_job.SECTIONS)
+    assert sections["xpnet, eager"] == sections["copy"] == "steps"
+    assert {name for name in sections if name.startswith(("PyTorch", "JAX", "CuPy"))} == {
+        name for name, section in sections.items() if section == "peers"
+    }
 
 
 def test_a_device_that_the_tests_do_not_find_is_a_failure(monkeypatch, tmp_path):
@@ -84,7 +150,9 @@ def test_a_device_that_the_tests_do_not_find_is_a_failure(monkeypatch, tmp_path)
         return told[-1]
 
     monkeypatch.setattr(gpu.subprocess, "run", one_test)
-    assert not gpu.tests_pass()
+    passed, text = gpu.tested()
+    assert not passed
+    assert text.endswith("failed**, 0 skipped")
     assert b"XPNET_REQUIRE_GPU is set, and backend 'cupy': it cannot be imported (no driver)" in (
         told[0].stdout
     )
@@ -125,9 +193,9 @@ def test_every_number_is_written_when_it_comes(run, monkeypatch):
     script += "import threading; threading.Event().wait()"
     write, seen = gpu.write, []
 
-    def interrupted(machine, found):
+    def interrupted(machine, found, folder):
         seen.append(json.dumps(found))
-        path = write(machine, found)
+        path = write(machine, found, folder)
         if middle in found:
             raise KeyboardInterrupt
         return path
@@ -450,6 +518,21 @@ def test_jax_without_a_gpu_is_not_measured(host, monkeypatch):
         gpu_peers.by_jax(SMALL, "float32", by_scan=False)
 
 
+@pytest.mark.parametrize(("variant", "fused"), [("eager", None), ("fused", True)])
+def test_pytorch_takes_its_own_default_where_nobody_asks(variant, fused, host, monkeypatch, torch):
+    asked, adam = [], torch.optim.Adam
+    monkeypatch.setattr(
+        torch.optim, "Adam", lambda *given, **how: (asked.append(how), adam(*given, **how))[1]
+    )
+    gpu_peers.by_torch(SMALL, "float32", variant=variant)
+    assert [how["fused"] for how in asked] == [fused]
+
+
+@pytest.mark.parametrize("case", [SMALL, *CASES], ids=lambda case: case.name)
+def test_an_epoch_is_as_long_as_what_is_timed(case):
+    assert len(gpu_peers.labels(case)) == gpu_cases.n_steps(case) * case.batch
+
+
 @pytest.mark.parametrize("precision", gpu_peers.JAX_PRODUCTS)
 def test_jax_knows_the_precisions(precision):
     jax = pytest.importorskip("jax", reason="not installed")
@@ -520,10 +603,22 @@ def test_the_reference_experiment(data_dir, host, monkeypatch, rng):
 
 
 def test_memory_is_what_training_takes(host, monkeypatch):
-    """The device has 1 000 bytes, and 400 and 300 at the ends of the two epochs."""
-    free = iter([1000, 400, 300])
-    monkeypatch.setattr(gpu_device, "free_bytes", lambda: next(free))
+    """Of the device 100 bytes are taken, and 700 and 800 at the ends of the two epochs."""
+    taken = iter([100, 700, 800])
+    monkeypatch.setattr(gpu_device, "taken_bytes", lambda: next(taken))
     assert gpu_whole.memory(SMALL) == (700.0, allowed_memory(SMALL))
+
+
+def test_the_memory_of_graphs_counts(monkeypatch):
+    pool = SimpleNamespace(total_bytes=lambda: 100)
+    monkeypatch.setattr(
+        gpu_device, "cupy", lambda: SimpleNamespace(get_default_memory_pool=lambda: pool)
+    )
+    assert gpu_device.taken_bytes() == 100
+    captures = [CudaCapture.__new__(CudaCapture) for _ in range(2)]
+    for capture, n_bytes in zip(captures, (20, 3), strict=True):
+        capture.pool = SimpleNamespace(total_bytes=lambda n_bytes=n_bytes: n_bytes)
+    assert gpu_device.taken_bytes() == 123
 
 
 MAKERS = {

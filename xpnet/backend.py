@@ -339,6 +339,22 @@ def copied(x: Array) -> Array:
     return namespace_of(x).asarray(x, copy=True)
 
 
+def write(host: HostArray, target: Array) -> None:
+    """Copy numbers of the host into an array; on a CUDA device they take no other memory.
+
+    >>> x = np.zeros(2)
+    >>> write(np.ones(2), x)
+    >>> x
+    array([1., 1.])
+    """
+    host = np.asarray(host, dtype_name(target.dtype))
+    if _is_cupy(target):
+        target.set(host)
+        target.device.synchronize()  # until then the copy may read the host's memory
+    else:
+        target[...] = namespace_of(target).asarray(host, device=target.device)
+
+
 class Saved:
     """Copies of flat arrays in host memory, which is larger than a device's.
 
@@ -351,15 +367,27 @@ class Saved:
     """
 
     def __init__(self, arrays: Iterable[Array]) -> None:
-        self._pairs = [(array, np.array(to_numpy(array))) for array in arrays]
+        self._pairs = [(x, np.empty(x.shape, dtype_name(x.dtype))) for x in arrays if x.shape[0]]
+        self.take()
+
+    def take(self) -> None:
+        """Copy them as they are now, into the same memory."""
+        for array, host in self._pairs:
+            if _is_cupy(array):
+                array.get(out=host)
+            else:
+                host[...] = to_numpy(array)
 
     def restore(self) -> None:
-        """Write them back, a part at a time: on its way it lies on the device twice."""
+        """Write them back, a part at a time: on its way it may lie on a device twice."""
         for array, host in self._pairs:
-            xp = namespace_of(array)
             for start in range(0, len(host), _PART):
                 part = slice(start, min(start + _PART, len(host)))
-                array[part] = xp.asarray(host[part], device=array.device)
+                write(host[part], array[part])
+
+
+def _is_cupy(x: Array) -> bool:
+    return type(x).__module__.partition(".")[0] == "cupy"
 
 
 def _is_host(x: object) -> bool:

@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from xpnet.backend import Array
+from xpnet.backend import Array, write
 from xpnet.errors import require, require_count
 from xpnet.layers.base import Layer, LayerSpec, ParameterSpec, Views
 from xpnet.layers.context import Buffers, Context, Memory, NoBuffers
@@ -61,11 +61,9 @@ class Network:
             (self._parameters, self.layout, theta),
             (self._statistics, self.statistics_layout, statistics),
         ):
-            xp = operations_for(vector).xp
             views = layout.views(vector)
             for path, spec in specs:
-                draw = spec.init.draw(rng, spec.shape)
-                views[path][...] = xp.asarray(draw, dtype=vector.dtype, device=vector.device)
+                write(spec.init.draw(rng, spec.shape), views[path])
 
     def by_layer(self, vector: Array) -> tuple[Views, ...]:
         """The views of θ, or of a gradient or tangent, for each layer."""
@@ -83,6 +81,7 @@ class Network:
     ) -> Contexts:
         """One `Context` a layer for a pass, or, with ``reuse``, for many with the same buffers."""
         views = _group(self.statistics_layout, statistics, len(self.layers))
+        scratch = Buffers(memory) if reuse else NoBuffers()
         return tuple(
             Context(
                 ops=operations_for(statistics),
@@ -93,6 +92,8 @@ class Network:
                 layer=index,
                 need_dx=index > 0,
                 buffers=Buffers(memory) if reuse else NoBuffers(),
+                scratch=scratch,
+                last=index == len(self.layers) - 1,
             )
             for index in range(len(self.layers))
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xpnet.errors import ArgumentError
-from xpnet.optimizers import ClipByNorm, ClipByValue
+from xpnet.optimizers import ClipByNorm, ClipByValue, clipping
 
 every_clip = pytest.mark.parametrize("clip", [ClipByValue(0.5), ClipByNorm(0.5)], ids=repr)
 
@@ -104,3 +105,23 @@ def test_clipping_bounds_the_size_and_never_raises_it(grad, limit):
 def test_a_bad_limit_is_refused(kind, limit):
     with pytest.raises(ArgumentError, match=r"^limit must be a finite number, above 0; got "):
         kind(limit)
+
+
+@pytest.mark.parametrize("part", [1, 7, 8, 1 << 22])
+def test_the_norm_is_summed_up_in_parts(part, place, rng, monkeypatch):
+    monkeypatch.setattr(clipping, "PART", part)
+    host = rng.normal(size=23)
+    grad = place.writable(host)
+    ClipByNorm(0.5).apply(grad)
+    expected = host * 0.5 / (np.linalg.norm(host) + 1e-6)
+    np.testing.assert_allclose(place.host(grad), expected, rtol=1e-13)
+
+
+def test_clipping_by_the_norm_makes_no_second_gradient(monkeypatch):
+    monkeypatch.setattr(clipping, "PART", 1000)
+    grad = np.ones(100_000)
+    tracemalloc.start()
+    ClipByNorm(0.5).apply(grad)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < grad.nbytes / 10

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from contextlib import nullcontext
 from itertools import pairwise
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from fake_device import (
     DeviceArray,
+    FakeBackend,
     FakeCapture,
     Tape,
     fake_backend,
@@ -296,6 +298,34 @@ def test_the_largest_batch_is_captured_first(task, device, monkeypatch):
     assert sizes == [16, 2]
 
 
+def test_what_outlives_the_graphs_does_not_lie_in_their_memory(task, device, monkeypatch):
+    where, empty = [], FakeBackend.empty
+    monkeypatch.setattr(
+        FakeBackend,
+        "empty",
+        lambda *given, **how: (where.append(device.memory_of_graphs), empty(*given, **how))[1],
+    )
+    model, _ = train(fake_backend("float64"), task, engine="graph")
+    assert len(where) >= len(model.gradient.blocks) > 0
+    assert not any(where)
+
+
+def test_a_larger_batch_in_between_takes_no_memory_from_the_graphs(task, device, monkeypatch):
+    """They hold addresses alone, so here they are forgotten as soon as they are captured."""
+    monkeypatch.setattr(FakeCapture, "capture", lambda one, step: (step(), lambda: None)[1])
+    grown = []
+
+    def grow(run):
+        gradient = run.model.gradient
+        before = [weakref.ref(block) for block in gradient.blocks]
+        run.model.value_and_grad(*task, CrossEntropy())
+        grown.append(all(a() is not b for a, b in zip(before, gradient.blocks, strict=True)))
+        assert all(block() is not None for block in before)
+
+    train(fake_backend("float64"), task, engine="graph", epochs=1, callbacks=[grow])
+    assert grown == [True]
+
+
 def test_training_goes_on_where_it_was(task, device):
     """A second fit draws the masks that it would draw after an eager one."""
     models = []
@@ -320,6 +350,20 @@ def test_training_goes_on_where_it_was(task, device):
 def test_a_loss_that_is_not_finite_puts_the_epoch_back(task, device):
     with pytest.raises(xpnet.NonFiniteError, match="epoch 1, step"), np.errstate(all="ignore"):
         train(fake_backend("float64"), task, engine="graph", optimizer=xpnet.SGD(1e200))
+
+
+def test_the_plain_path_waits_for_a_device_as_often_in_an_epoch_of_many_steps(
+    task, device, monkeypatch
+):
+    reads, read = [], DeviceArray.read
+    monkeypatch.setattr(DeviceArray, "read", lambda x, name: (reads.append(name), read(x, name))[1])
+    counts = []
+    for batch_size in (2, 25):
+        how = {"engine": "eager", "batch_size": batch_size, "sample_weight": np.ones(50)}
+        train(fake_backend("float64"), task, **how)
+        counts.append(len(reads))
+        reads.clear()
+    assert counts[0] == counts[1]
 
 
 def test_what_reads_the_host_is_not_captured(task, device):

@@ -3,11 +3,27 @@
 from __future__ import annotations
 
 import tracemalloc
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 
-from xpnet import MLP, Adam, CrossEntropy, ReLU, Sigmoid
+import xpnet
+from xpnet import (
+    GELU,
+    MLP,
+    Activation,
+    Adam,
+    BatchNorm,
+    CrossEntropy,
+    Dense,
+    Dropout,
+    ReLU,
+    Sequential,
+    Sigmoid,
+    Tanh,
+    activations,
+)
 from xpnet.ops.select import why_not_compiled
 
 NETWORKS = {
@@ -79,3 +95,111 @@ def test_the_number_of_threads_changes_rounding_alone(monkeypatch):
     for loss, grad in found[1:]:
         assert loss == pytest.approx(found[0][0], rel=1e-6)
         np.testing.assert_allclose(grad, found[0][1], rtol=1e-4, atol=1e-7)
+
+
+# --- the memory of the way back -------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Flip(activations.Identity):
+    """``φ(z) = z`` turned round in each row: what its backward returns lies in the memory of dy."""
+
+    def forward(self, ops, z, out=None):
+        return z[:, ::-1]
+
+    def shifted(self, ops, z, bias, out=None):
+        y = self.forward(ops, ops.shift(z, bias))
+        return y, y
+
+    def backward(self, ops, saved, dy, out=None):
+        return dy[:, ::-1]
+
+    def backward_and_sum(self, ops, saved, dy, sums, out=None):
+        dz = self.backward(ops, saved, dy)
+        sums[...] = ops.xp.sum(dz, axis=0)
+        return dz
+
+
+@dataclass(frozen=True)
+class Turned(activations.Tanh):
+    """A tanh that takes what comes back as a view of it, whatever room it is given."""
+
+    def backward(self, ops, saved, dy, out=None):
+        dy[...] = dy * (1.0 - saved * saved)
+        return dy[...]
+
+    def backward_and_sum(self, ops, saved, dy, sums, out=None):
+        dz = self.backward(ops, saved, dy)
+        sums[...] = ops.xp.sum(dz, axis=0)
+        return dz
+
+
+WAYS_BACK = {
+    "narrower": [Dense(9, Tanh()), Dense(6, GELU()), Dense(3)],
+    "wider": [Dense(4, Tanh()), Dense(6, ReLU()), Dense(9, Sigmoid()), Dense(3)],
+    "linear": [Dense(5), Dense(5), Dense(5), Dense(5)],
+    "linear between": [Dense(5, Tanh()), Dense(5), Dense(5, Tanh()), Dense(5), Dense(5)],
+    "passed on": [
+        *(Dense(5), Activation(activations.Identity()), Dense(5), Dropout(0.0), Dense(5, Tanh())),
+        *(Activation(activations.Identity()), Dense(5), Dense(5)),
+    ],
+    "softmax": [Dense(5, activations.Softmax()), Dense(5, activations.Softmax()), Dense(5)],
+    "batch norm": [
+        Dense(5, bias=False),
+        BatchNorm(),
+        Activation(ReLU()),
+        Dense(5, Tanh()),
+        Dense(5),
+    ],
+    "a last activation": [Dense(5, Tanh()), Dense(5), Dense(5, Tanh())],
+    "views": [Dense(5, Tanh()), Dense(5, Flip()), Dense(5, Flip()), Dense(5, Turned()), Dense(5)],
+}
+
+
+class Watched:
+    """Operations whose products must not write what they read, as cuBLAS's must not."""
+
+    def __init__(self, ops):
+        self.ops = ops
+
+    def __getattr__(self, name):
+        return getattr(self.ops, name)
+
+    def matmul(self, a, b, out=None):
+        read = [x for x in (a, b) if isinstance(out, np.ndarray)]
+        assert not any(np.shares_memory(x, out) for x in read)
+        return self.ops.matmul(a, b, out)
+
+
+@pytest.mark.parametrize("name", WAYS_BACK)
+def test_layers_that_share_memory_on_the_way_back_change_no_number(name, place):
+    if name == "views" and place.backend.name in ("array_api_strict", "torch"):
+        pytest.skip("no steps backwards in an index here")
+    layers, rng = WAYS_BACK[name], np.random.default_rng(3)
+    model = Sequential(layers, 5, backend=place.backend, rng=1)
+    network, loss, grads = model.network, xpnet.HalfMSE(), []
+    ways = [
+        network.contexts(place.backend, model.statistics, training=True, reuse=reuse)
+        for reuse in (True, False)
+    ]
+    for context in ways[0]:
+        context.ops = Watched(context.ops)
+    for m in (4, 7, 4):
+        X, y = (place.writable(rng.normal(size=(m, n))) for n in (5, model.n_out))
+        for contexts in ways:
+            grad = place.writable(np.zeros(model.layout.size))
+            p, g = network.by_layer(model.theta), network.by_layer(grad)
+            output, tapes = network.forward(p, X, contexts)
+            network.backward(p, g, tapes, loss.value_and_grad(output, y)[1], contexts)
+            grads.append(place.host(grad))
+        np.testing.assert_allclose(grads[-2], grads[-1], rtol=1e-12, atol=1e-14)
+        assert np.abs(grads[-1]).max() > 0
+
+
+def test_the_way_back_takes_the_memory_of_two_layers():
+    """Of each layer the output is kept; dz and dx are those of one layer at a time."""
+    model = MLP(7, [6, 5, 5], 3)
+    X, y = np.ones((4, 7), np.float32), np.zeros(4, int)
+    model.gradient(CrossEntropy(), X, y)
+    numbers = sum(block.shape[0] for block in model.gradient.blocks)
+    assert numbers == 4 * ((6 + 5 + 5 + 3) + 3 + 6 + 6)

@@ -13,14 +13,14 @@ from xpnet.data.mapped import forget_pages
 from xpnet.errors import Phrase, describe, require
 
 CHUNK = 1 << 22
-"""How many elements of an array in host memory are looked at in one go: 32 MiB of float64."""
+"""How many elements of an array are looked at in one go: 32 MiB of float64."""
 
 
 def check_features(X: Array, n_in: int | None = None, argument: str = "X") -> None:
     """Refuse ``X`` unless it is (m, n_in) finite real numbers with m ≥ 1.
 
-    A `numpy.memmap` larger than memory is read in chunks of rows; an array on a device costs one
-    reduction and one number read to the host.
+    It is looked at in chunks of rows, so a `numpy.memmap` may be larger than memory, and little
+    memory of a device is taken; of a chunk on a device one number is read to the host.
 
     Args:
         X: the features, an array of any backend.
@@ -78,12 +78,23 @@ def check_same_length(X: Array, y: Array, first: str = "X", second: str = "y") -
 
 
 def row_chunks(X: Array) -> Iterator[tuple[int, Array]]:
-    """(first row, rows) parts of ``X`` of about `CHUNK` elements; device arrays come whole."""
-    n_rows = X.shape[0]
-    columns = max(1, int(np.prod(X.shape[1:])))
-    step = max(1, CHUNK // columns) if isinstance(X, np.ndarray) else max(1, n_rows)
-    for start in range(0, n_rows, step):
-        yield start, X[start : start + step, ...]
+    """(first row, rows) parts of ``X`` of about `CHUNK` elements."""
+    step = max(1, CHUNK // max(1, math.prod(X.shape[1:])))
+    for start in range(0, X.shape[0], step):
+        yield start, X[start : min(start + step, X.shape[0]), ...]
+
+
+def first_not_finite(x: Array) -> int | None:
+    """The index of the first number of a flat array that is NaN or infinite, if there is one.
+
+    >>> first_not_finite(np.array([1.0, np.nan])), first_not_finite(np.ones(2))
+    (1, None)
+    """
+    xp = namespace_of(x)
+    for start, part in row_chunks(x):
+        if not _are_finite(part):
+            return start + int(xp.argmin(xp.astype(xp.isfinite(part), xp.int64)))
+    return None
 
 
 def as_host_vector(values: Any, argument: str) -> np.ndarray[Any, Any]:
@@ -107,9 +118,8 @@ def _is_plainly_right(X: Array, n_in: int | None) -> bool:
 
 
 def _check_finite(X: Array, argument: str) -> None:
-    xp = namespace_of(X)
     for start, chunk in row_chunks(X):
-        if bool(xp.all(xp.isfinite(chunk))):
+        if _are_finite(chunk):
             forget_pages(X)
             continue
         host = to_numpy(chunk)
@@ -117,3 +127,9 @@ def _check_finite(X: Array, argument: str) -> None:
         value = describe(float(host[row, column]))
         place = Phrase(f"{value} in row {start + row}, column {column}")
         require(False, argument, "be finite", place)
+
+
+def _are_finite(x: Array) -> bool:
+    """Whether all numbers of ``x`` are finite; it has one, and nothing as large as it is made."""
+    xp = namespace_of(x)
+    return bool(xp.isfinite(xp.max(x)) & xp.isfinite(xp.min(x)))

@@ -56,7 +56,10 @@ class Layer(Protocol):
         ...
 
     def backward(self, p: Views, g: Views, tape: Any, dy: Array, ctx: Context) -> Array | None:
-        """Write ∂L/∂p into ``g`` and return ∂L/∂x (``None`` if ``ctx.need_dx`` is false)."""
+        """Write ∂L/∂p into ``g`` and return ∂L/∂x (``None`` if ``ctx.need_dx`` is false).
+
+        The memory of ``dy`` is used again by layers before: nobody may read it later.
+        """
         ...
 
     def jvp(

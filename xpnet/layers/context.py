@@ -50,6 +50,11 @@ class Buffers(dict[Any, Array]):
         view = self[key] = self._memory.xp.reshape(self._blocks[name][:size], tuple(shape))
         return view
 
+    @property
+    def blocks(self) -> list[Array]:
+        """The memory that the arrays lie in."""
+        return list(self._blocks.values())
+
 
 class NoBuffers:
     """No array under any name, so that every result is a new one.
@@ -59,6 +64,11 @@ class NoBuffers:
 
     def __getitem__(self, key: object) -> None:
         return None
+
+    @property
+    def blocks(self) -> list[Array]:
+        """None at all."""
+        return []
 
 
 @dataclass(slots=True)
@@ -76,6 +86,9 @@ class Context:
         need_dx: whether ``backward`` must return the gradient of the layer's input.
         buffers: by name and shape an array to pass as ``out=``, or ``None`` to have a new one
             made: ``ctx.buffers["z", m, n]``.
+        scratch: buffers that all layers of a network share on the way back: ``dx``, which is the dy
+            of the layer before and done with after that, and what none but one layer reads.
+        last: whether dy comes from the loss, and so is no part of the scratch.
         device_key: the key of the random masks where it lies on the device, an array of one int64;
             ``None`` if it is what seed, layer and step make.
     """
@@ -89,6 +102,8 @@ class Context:
     step: int = 0
     need_dx: bool = True
     buffers: Buffers | NoBuffers = field(default_factory=NoBuffers)
+    scratch: Buffers | NoBuffers = field(default_factory=NoBuffers)
+    last: bool = False
     device_key: Array | None = None
 
     @property

@@ -84,7 +84,8 @@ class Dense:
         """Fill ``g``'s weight and bias; return ``δ Wᵀ``."""
         x, saved = tape
         m, n_in = x.shape
-        out = ctx.buffers["dz", m, self.n_out]
+        plain = isinstance(self.activation, Identity)  # whose dZ is dY
+        out = None if plain else ctx.scratch["dz", m, self.n_out]
         if self.bias:
             dz = self.activation.backward_and_sum(ctx.ops, saved, dy, g["bias"], out)
         else:
@@ -92,7 +93,9 @@ class Dense:
         ctx.ops.matmul(x.T, dz, g["weight"])
         if not ctx.need_dx:
             return None
-        return ctx.ops.matmul(dz, p["weight"].T, ctx.buffers["dx", m, n_in])
+        # In the scratch only dy may lie that is still read: not if it is the loss's, or used up.
+        room = ctx.scratch if ctx.last or dz is out else ctx.buffers
+        return ctx.ops.matmul(dz, p["weight"].T, room["dx", m, n_in])
 
     def jvp(
         self, p: Views, dp: Views, tape: Tape, dx: Array | None, ctx: Context

@@ -9,6 +9,9 @@ from xpnet.errors import require_number
 from xpnet.ops import operations_for
 from xpnet.ops.rules import optimizers as rules
 
+PART = 1 << 22
+"""How many squares there are at a time: all of them would be a second gradient."""
+
 
 @dataclass(frozen=True)
 class ClipByValue:
@@ -69,9 +72,9 @@ class ClipByNorm:
         """Scale ``grad`` in place; the norm stays on the device. NaN or infinity makes all NaN."""
         if grad.shape[0] == 0:
             return
-        xp = operations_for(grad).xp
-        # Squares of an exploding float32 gradient overflow from 1e19 on; those of unit·g do not.
-        unit = xp.maximum(xp.max(xp.abs(grad)), 1.0)
-        scaled = grad / unit
-        norm = xp.sqrt(xp.sum(scaled * scaled))
-        grad[...] = grad * xp.minimum((self.limit / unit) / (norm + 1e-6 / unit), 1.0)
+        xp, size = operations_for(grad).xp, grad.shape[0]
+        # Squares of an exploding float32 gradient overflow from 1e19 on; those of g/unit do not.
+        unit = xp.maximum(xp.maximum(xp.max(grad), -xp.min(grad)), 1.0)
+        parts = (grad[i : min(i + PART, size)] / unit for i in range(0, size, PART))
+        norm = xp.sqrt(sum(xp.sum(part * part) for part in parts))
+        grad *= xp.minimum((self.limit / unit) / (norm + 1e-6 / unit), 1.0)

@@ -9,10 +9,11 @@ takes the next row.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import closing, suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from functools import partial
 from typing import Any, Protocol, TypeAlias
+from weakref import finalize
 
 import numpy as np
 
@@ -40,40 +41,62 @@ class Stepping(How, Protocol):
 class Capture(Protocol):
     """A device on which steps are captured."""
 
-    def begin(self) -> None:
-        """Make the device's stream and memory those of what follows, after all that came before."""
+    def running(self) -> AbstractContextManager[None]:
+        """Inside, its own stream is the current one, behind all before; at the end all is done."""
+        ...
+
+    def capturing(self) -> AbstractContextManager[None]:
+        """`running`, with memory that nobody else is given as long as there are graphs."""
         ...
 
     def capture(self, step: Callable[[], None]) -> Replay:
         """What ``step`` does on the device, as a function that does it again."""
         ...
 
-    def end(self) -> None:
-        """Wait until all is done, and go back to the stream and memory that were there."""
-        ...
-
 
 class CudaCapture:
-    """Captures on a stream of its own, with a pool of memory that lives as long as the graphs.
+    """Captures on a stream of its own, with memory that lives as long as the graphs.
 
-    Memory that is freed during a capture would otherwise be handed to somebody else while the graph
-    still writes it.
+    A graph writes what was given to its step, also what the step has freed. So only captures take
+    memory of this pool, and none of it goes back to the device while there is a graph: a pool that
+    runs out would give back its free blocks. Those that it has at its own end it would keep for
+    ever, so they are given back then; nothing that outlives the graphs may lie there.
+
+    Attributes:
+        pool: where captures take their memory.
     """
 
     def __init__(self) -> None:
         import cupy  # noqa: PLC0415
 
-        self._cuda = cupy.cuda
+        self._cuda, self._usual = cupy.cuda, cupy.get_default_memory_pool()
         self._stream = cupy.cuda.Stream(non_blocking=True)
-        self._pool = cupy.cuda.MemoryPool()
-        self._inside: list[Any] = []
+        blocks: list[Any] = []
 
-    def begin(self) -> None:
-        """See `Capture.begin`."""
+        def kept(size: int) -> Any:
+            blocks.append(cupy.cuda.Memory(size))
+            return cupy.cuda.MemoryPointer(blocks[-1], 0)
+
+        self.pool = cupy.cuda.MemoryPool(kept)
+        finalize(self, self.pool.free_all_blocks).atexit = False
+        self._usual.free_all_blocks()  # what CuPy keeps for others cannot be taken by this pool
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """See `Capture.running`."""
         self._cuda.get_current_stream().synchronize()
-        self._inside = [self._stream, self._cuda.using_allocator(self._pool.malloc)]
-        for manager in self._inside:
-            manager.__enter__()
+        with self._stream:
+            try:
+                yield
+            finally:
+                self._stream.synchronize()
+
+    @contextmanager
+    def capturing(self) -> Iterator[None]:
+        """See `Capture.capturing`."""
+        with self.running(), self._cuda.using_allocator(self.pool.malloc):
+            self._usual.free_all_blocks()
+            yield
 
     def capture(self, step: Callable[[], None]) -> Replay:
         """See `Capture.capture`."""
@@ -87,12 +110,6 @@ class CudaCapture:
         graph = self._stream.end_capture()
         graph.upload(self._stream)
         return lambda: graph.launch(self._stream)
-
-    def end(self) -> None:
-        """See `Capture.end`."""
-        self._stream.synchronize()
-        for manager in reversed(self._inside):
-            manager.__exit__(None, None, None)
 
 
 class CapturedSteps:
@@ -119,6 +136,8 @@ class CapturedSteps:
         self._allocate(len(scalars), len(model.network.layers))
         self._tables[1][...] = model.backend.asarray(np.asarray(scalars, model.backend.dtype_name))
         self._replays = self._capture()
+        # A graph knows addresses alone, and a larger batch of somebody else's takes new buffers.
+        self._kept = model.gradient.blocks
 
     @property
     def n_steps(self) -> int:
@@ -137,8 +156,7 @@ class CapturedSteps:
         Returns:
             The loss and the weight of each step, and the features of the last batch.
         """
-        self._device.begin()
-        try:
+        with self._device.running():
             keys = self._model.gradient.next_keys(self.n_steps)
             starts = [[part.start] for part in self._parts]
             self._write(order, np.concatenate([starts, keys], axis=1), self._scalars(lrs))
@@ -148,8 +166,6 @@ class CapturedSteps:
                         self._X[:size, ...] = X
                     self._replays[size]()
             losses, counts = (to_numpy(log).tolist() for log in (self._losses, self._counts))
-        finally:
-            self._device.end()
         if self._rows.weight is None:
             counts = list(map(float, self._sizes))
         return losses, counts, self._X[: self._sizes[-1], ...]
@@ -178,22 +194,26 @@ class CapturedSteps:
         changed = [model.theta, model.statistics, *self._state.slots]
         if model.gradient.scaling is not None:
             changed.append(model.gradient.scaling.state)
-        before = Saved(changed)
-        replays = {}
-        self._device.begin()
+        before, replays = Saved(changed), {}
+        sizes = sorted(set(self._sizes), reverse=True)
         try:
-            self._cursor[...] = -1
-            for size in sorted(set(self._sizes), reverse=True):
-                for _ in range(WARM_UP):
-                    self._step(size)
+            with self._device.running():
+                self._first(sizes[0])  # buffers and the like are made, which outlive the graphs
+            with self._device.capturing():
+                for size in sizes:
+                    for _ in range(WARM_UP):
+                        self._first(size)
                     self._cursor[...] = -1
-                replays[size] = self._device.capture(partial(self._step, size))
-                self._cursor[...] = -1
+                    replays[size] = self._device.capture(partial(self._step, size))
         finally:
-            before.restore()
             model.gradient.read_keys(None)
-            self._device.end()
+            before.restore()
         return replays
+
+    def _first(self, size: int) -> None:
+        """The first step of an epoch, if it has ``size`` rows."""
+        self._cursor[...] = -1
+        self._step(size)
 
     def _step(self, size: int) -> None:
         """One step on ``size`` rows, by what lies on the device alone."""

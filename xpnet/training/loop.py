@@ -10,7 +10,8 @@ from typing import Any, Protocol, get_args
 
 import numpy as np
 
-from xpnet.backend import Array, HostArray, Saved, namespace_of
+from xpnet.backend import Array, HostArray, Saved, namespace_of, to_numpy
+from xpnet.data.checks import first_not_finite
 from xpnet.errors import NonFiniteError, require, require_count, require_type, unknown_name
 from xpnet.layers import BatchNorm
 from xpnet.losses import Loss
@@ -124,10 +125,13 @@ def _train(
     history.engine = steps.engine
     report = printer() if how.progress else None
     run = Run(model, 0, how.epochs, {}, history, how.optimizer, state, rows)
+    good = Saved([model.theta, model.statistics])
     for epoch in range(1, how.epochs + 1):
         start = time.perf_counter()
+        if epoch > 1:
+            good.take()
         with np.errstate(all="ignore"):  # a loss that is not finite is reported below
-            row, lr = _Epoch(model, rows, how, steps, epoch).run(rng)
+            row, lr = _Epoch(model, rows, how, steps, epoch, good).run(rng)
         history.engine = steps.engine  # the first step may have changed it
         row |= measure(model, rows, validation, how.loss, how.metrics) | {"lr": lr}
         row["seconds"] = time.perf_counter() - start
@@ -164,10 +168,10 @@ class _Epoch:
         how: Settings,
         steps: CapturedSteps | OneByOne,
         epoch: int,
+        good: Saved,
     ) -> None:
         self.model, self.rows, self.how, self.steps, self.epoch = model, rows, how, steps, epoch
-        self.xp = namespace_of(model.theta)
-        self.good = Saved([model.theta, model.statistics])
+        self.xp, self.good = namespace_of(model.theta), good
 
     def run(self, rng: np.random.Generator) -> tuple[dict[str, float], float]:
         """Take every step; return the epoch's number, mean loss and penalty, and the last lr."""
@@ -187,7 +191,7 @@ class _Epoch:
 
     def _one_by_one(
         self, take: OneByOne, order: HostArray | None
-    ) -> tuple[list[float], list[Any], float, Array]:
+    ) -> tuple[list[float], list[float], float, Array]:
         """Take the steps one by one: their losses and weights, the last lr and the last batch."""
         how, model = self.how, self.model
         losses, counts = [], []
@@ -196,13 +200,22 @@ class _Epoch:
             self.rows.batches(order, how.batch_size, how.drop_last), start=1
         ):
             value = take.gradient(X, y, weight)
-            if model.backend.reads_are_free and not math.isfinite(float(value)):
-                self._fail(step, model.gradient.first_not_finite(X))
+            if model.backend.reads_are_free:
+                value = float(value)
+                if not math.isfinite(value):
+                    self._fail(step, model.gradient.first_not_finite(X))
             lr = self._lr(step - 1)
             take.update(lr)
             losses.append(value)
             counts.append(X.shape[0] if weight is None else self.xp.sum(weight))
-        return [float(value) for value in losses], counts, lr, X
+        return self._read(losses), self._read(counts), lr, X
+
+    def _read(self, numbers: list[Any]) -> list[float]:
+        """Numbers as the host's; those of a device all at once, for each reading waits for it."""
+        if self.model.backend.reads_are_free or isinstance(numbers[0], int):
+            return list(map(float, numbers))
+        found: list[float] = to_numpy(self.xp.stack(numbers)).tolist()
+        return found
 
     @property
     def _weights(self) -> slice:
@@ -226,9 +239,8 @@ class _Epoch:
         for step, value in enumerate(losses, start=1):
             if not math.isfinite(value):
                 self._fail(step, self.model.gradient.first_not_finite(X))
-        finite = self.xp.isfinite(self.model.theta)
-        if not bool(self.xp.all(finite)):
-            index = int(self.xp.argmin(self.xp.astype(finite, self.xp.int64)))
+        index = first_not_finite(self.model.theta)
+        if index is not None:
             self._fail(len(losses), f"the parameter {self.model.network.layout.where(index)}")
 
     def _fail(self, step: int, layer: str) -> None:
@@ -246,11 +258,10 @@ class _Epoch:
         )
 
 
-def _mean(values: list[float], counts: list[Any]) -> float:
+def _mean(values: list[float], counts: list[float]) -> float:
     """The mean of the batches' losses, each by its rows or by the sum of their weights."""
-    shares = [float(count) for count in counts]
-    total = sum(v * c for v, c in zip(values, shares, strict=True))
-    return total / (sum(shares) or 1.0)  # no weight at all: no loss
+    total = sum(v * c for v, c in zip(values, counts, strict=True))
+    return total / (sum(counts) or 1.0)  # no weight at all: no loss
 
 
 def measure(

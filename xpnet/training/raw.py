@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from xpnet.backend import Array, Backend, as_array
-from xpnet.data.checks import check_features
+from xpnet.data.checks import check_features, first_not_finite
 from xpnet.data.preprocessing import MinMax, Standardize, columns_of
 from xpnet.errors import Phrase, require
 from xpnet.losses import Loss
@@ -93,9 +93,8 @@ def vector(backend: Backend, layout: Layout, value: Any, name: str) -> Array:
 def finite_vector(backend: Backend, layout: Layout, value: Any, name: str) -> Array:
     """`vector`, if its numbers are finite; on a device this waits for it."""
     given = vector(backend, layout, value, name)
-    finite = backend.xp.isfinite(given)
-    if not bool(backend.xp.all(finite)):
-        index = int(backend.xp.argmin(backend.xp.astype(finite, backend.xp.int64)))
+    index = first_not_finite(given)
+    if index is not None:
         got = Phrase(f"{float(given[index])} in {layout.where(index)}")
         require(False, name, "be finite", got)
     return given

@@ -76,7 +76,8 @@ class LossScaling:
     def guarding(self, *arrays: Array) -> Iterator[None]:
         """Undo what is done to the arrays meanwhile if the step is to be skipped.
 
-        Copies are made of a step that is skipped alone: of the others nothing is read.
+        The room for copies is as large as the arrays, at every step, for the host does not know
+        which is skipped; but only one that is skipped fills it and reads it.
         """
         kept = [self._ops.xp.empty_like(array) for array in arrays]
         for array, old in zip(arrays, kept, strict=True):

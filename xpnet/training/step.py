@@ -93,6 +93,12 @@ class Gradient:
         """See `LossScaling.guarding`: the optimizer's step may be one to skip."""
         return nullcontext() if self.scaling is None else self.scaling.guarding(*arrays)
 
+    @property
+    def blocks(self) -> list[Array]:
+        """The memory of the buffers as they are; a larger batch than ever before takes other."""
+        owners = [self._contexts[0].scratch, *(context.buffers for context in self._contexts)]
+        return [block for owner in owners for block in owner.blocks]
+
     def first_not_finite(self, X: Array) -> str:
         """The first layer whose output for ``X`` is not finite, with the masks of the last call."""
         for context in self._contexts:

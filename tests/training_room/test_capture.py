@@ -1,0 +1,135 @@
+"""Whatever fails, the stream and the memory of captures are left; what a graph writes is kept."""
+
+from __future__ import annotations
+
+import gc
+import sys
+import weakref
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+import pytest
+
+from xpnet.training.graph import CudaCapture
+
+
+class Driver:
+    """A stand-in of CuPy that says which stream and whose memory are current, and what was done."""
+
+    def __init__(self):
+        self.streams, self.allocators, self.done = ["the usual"], ["the usual"], []
+        self.fails = ""
+        driver = self
+
+        class Stream:
+            def __init__(self, non_blocking):
+                assert non_blocking
+
+            def __enter__(self):
+                driver.streams.append("of captures")
+
+            def __exit__(self, *error):
+                driver.streams.pop()
+
+            def __getattr__(self, method):
+                return lambda *_: driver.do(f"{method} of captures")
+
+        class MemoryPool:
+            def __init__(self, allocator):
+                self.allocator, self.malloc = allocator, "of captures"
+
+            def free_all_blocks(self):
+                driver.do("end the pool")
+
+        class Memory:
+            def __init__(self, size):
+                self.size = size
+
+        @contextmanager
+        def using_allocator(allocator):
+            driver.allocators.append(allocator)
+            try:
+                yield
+            finally:
+                driver.allocators.pop()
+
+        self.cuda = SimpleNamespace(
+            Stream=Stream,
+            MemoryPool=MemoryPool,
+            Memory=Memory,
+            MemoryPointer=lambda memory, offset: (memory, offset),
+            using_allocator=using_allocator,
+            get_current_stream=lambda: SimpleNamespace(
+                synchronize=lambda: driver.do(f"synchronize {driver.streams[-1]}")
+            ),
+        )
+        self.get_default_memory_pool = lambda: SimpleNamespace(
+            free_all_blocks=lambda: driver.do("give back")
+        )
+
+    def do(self, what):
+        self.done.append(what)
+        if what == self.fails:
+            raise RuntimeError(what)
+        return SimpleNamespace(
+            upload=lambda stream: self.do("upload"), launch=lambda stream: self.do("launch")
+        )
+
+    @property
+    def current(self):
+        return self.streams[-1], self.allocators[-1]
+
+
+@pytest.fixture
+def driver(monkeypatch):
+    driver = Driver()
+    monkeypatch.setitem(sys.modules, "cupy", driver)
+    return driver
+
+
+def test_graphs_have_memory_of_their_own_and_what_runs_beside_them_has_not(driver):
+    capture = CudaCapture()
+    with capture.capturing():
+        assert driver.current == ("of captures", "of captures")
+        replay = capture.capture(lambda: driver.do("a step"))
+    with capture.running():
+        assert driver.current == ("of captures", "the usual")
+        replay()
+    assert driver.current == ("the usual", "the usual")
+    assert driver.done == [
+        *("give back", "synchronize the usual", "give back", "begin_capture of captures", "a step"),
+        *("end_capture of captures", "upload", "synchronize of captures"),
+        *("synchronize the usual", "launch", "synchronize of captures"),
+    ]
+
+
+def test_no_block_goes_back_to_the_device_before_the_graphs(driver):
+    """CuPy's pool drops its free blocks where memory runs out."""
+    capture = CudaCapture()
+    blocks = [weakref.ref(capture.pool.allocator(size)[0]) for size in (512, 1024)]
+    replay = capture.capture(lambda: None)
+    del capture
+    gc.collect()
+    assert [block().size for block in blocks] == [512, 1024]
+    assert "end the pool" not in driver.done
+    del replay
+    gc.collect()
+    assert [block() for block in blocks] == [None, None]
+    assert driver.done.count("end the pool") == 1
+
+
+@pytest.mark.parametrize("fails", ["a step", "synchronize of captures"])
+@pytest.mark.parametrize("how", ["capturing", "running"])
+def test_after_a_failure_the_stream_and_the_memory_are_the_usual_ones(how, fails, driver):
+    capture, driver.fails = CudaCapture(), fails
+
+    with pytest.raises(RuntimeError, match=fails), getattr(capture, how)():
+        driver.do("a step")
+    assert driver.current == ("the usual", "the usual")
+
+
+def test_a_capture_that_fails_is_ended(driver):
+    capture, driver.fails = CudaCapture(), "a step"
+    with pytest.raises(RuntimeError, match="a step"), capture.capturing():
+        capture.capture(lambda: driver.do("a step"))
+    assert driver.done[-2:] == ["end_capture of captures", "synchronize of captures"]
