@@ -69,7 +69,9 @@ def test_many_free_parts_move_in_a_captured_step(rng, monkeypatch):
     theta, expected = start.copy().view(DeviceArray), start.copy()
     state, scalars = frozen.init(theta), frozen.scalars(frozen.init(start), 0.1)
     step = partial(frozen.update, theta, grad.view(DeviceArray), state, scalars)
-    replay = FakeCapture().capture(step)
+    device = FakeCapture()
+    with device.capturing():
+        replay = device.capture(step)
     replay()
     expected_state = frozen.init(expected)
     for _ in range(2):

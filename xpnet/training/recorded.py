@@ -25,8 +25,8 @@ class RecordedStep:
 
     It gives the same numbers up to rounding, and spares the time that Python takes between the
     loops. A step that cannot be written down, because something in it looks at a number to decide
-    what to do, is taken plainly, and so are all that follow; and so is a step on a batch of the
-    33rd kind. Threads that take steps wait for each other.
+    what to do, is taken plainly, and so are all that follow. Of more than `MOST_KINDS` kinds of
+    batches the later ones are taken plainly. Threads that take steps wait for each other.
 
     Args:
         model: what is trained, on NumPy.
@@ -168,6 +168,7 @@ class RecordedStep:
                 before.restore()
                 if self._before_pass is not None:
                     self._before_pass.restore()
+                self._passes, self._before_pass = {}, None
                 raise no_graph(reason) from error
         except BaseException:
             before.restore()
