@@ -72,7 +72,8 @@ def test_many_free_parts_move_in_a_captured_step(rng, monkeypatch):
     device = FakeCapture()
     with device.capturing():
         replay = device.capture(step)
-    replay()
+    with device.running():
+        replay()
     expected_state = frozen.init(expected)
     for _ in range(2):
         frozen.step(expected, grad, expected_state)
