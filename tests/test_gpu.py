@@ -168,7 +168,7 @@ def test_batch_norm_of_batches_that_several_blocks_share(m, backends, rng):
     arrays = [rng.normal(size=(m, 40)) + 5, rng.normal(size=(m, 40)), *rng.uniform(1, 2, (2, 40))]
     results = []
     for backend in backends:
-        x, dy, scale, shift = map(backend.asarray, arrays)
+        x, dy, scale, shift = (backend.asarray(array, backend.dtype) for array in arrays)
         ops, d_scale, d_shift = operations_for(x), backend.empty(40), backend.empty(40)
         y, x_hat, mean, var = ops.batch_norm(x, scale, shift, 1e-3)
         dx = ops.batch_norm_backward(dy, x_hat, scale, var, 1e-3, d_scale, d_shift)
@@ -179,7 +179,7 @@ def test_batch_norm_of_batches_that_several_blocks_share(m, backends, rng):
 def test_indices_and_labels_out_of_range_touch_no_other_memory(backends, rng):
     x, wild = rng.normal(size=(6, 4)), np.array([0, -1, 6, 10**12, -(10**12), 3])
     cupy = backends[1]
-    there, labels = cupy.asarray(x), cupy.asarray(wild)
+    there, labels = cupy.asarray(x, cupy.dtype), cupy.asarray(wild)
     ops = operations_for(there)
     taken = to_numpy(ops.take_rows(there, labels))
     np.testing.assert_array_equal(taken, to_numpy(there)[np.clip(wild, 0, 5)])
@@ -219,10 +219,32 @@ def test_products_in_every_precision(right, left, precision, backends, rng):
     pytest.importorskip("nvmath", reason="no nvmath-python for products of our own")
     (shape, _, cut_left), (_, other, cut_right) = FACTORS[left], FACTORS[right]
     given, cupy = (rng.random(shape), rng.random(other)), backends[1]
-    a, b = (cut(cupy.asarray(x)) for cut, x in zip((cut_left, cut_right), given, strict=True))
+    there = [cupy.asarray(x, cupy.dtype) for x in given]
+    a, b = cut_left(there[0]), cut_right(there[1])
     expected = cut_left(given[0]) @ cut_right(given[1])
     out = operations_for(a).at_precision(precision).matmul(a, b)
     np.testing.assert_allclose(to_numpy(out), expected, rtol=NEAR[precision])
+
+
+@pytest.mark.parametrize("precision", ["tf32", "bf16"])
+def test_a_graph_multiplies_as_the_plain_path_does(precision, backends, task):
+    """The last batch is shorter, so that two graphs share the memory of rounded factors."""
+    if backends[1].dtype_name == "float64":
+        pytest.skip("float64 is not multiplied in fewer bits")
+    how = {"precision": precision, "optimizer": xpnet.SGD(0.1), "epochs": 3}
+    plain, graph = (train(backends[1], task, engine=e, **how) for e in ("eager", "graph"))
+    assert (plain[0].engine, graph[0].engine) == ("eager", "graph")
+    assert_near(graph[1:], plain[1:], "float32", steps=15)
+
+
+@pytest.mark.parametrize("engine", ["eager", "graph"])
+def test_a_loss_that_explodes_is_told_and_undone(engine, backends, task):
+    model = MLP(20, [33, 17], 3, backend=backends[1])
+    before, dtype = to_numpy(model.theta).copy(), backends[1].dtype_name
+    how = {"optimizer": xpnet.SGD(1e100 if dtype == "float64" else 1e30), "progress": False}
+    with pytest.raises(xpnet.NonFiniteError, match="in epoch 1, step"):
+        model.fit(*task, loss=CrossEntropy(), epochs=2, engine=engine, **how)
+    np.testing.assert_array_equal(to_numpy(model.theta), before)
 
 
 @pytest.mark.parametrize("kind", ["int8", "uint8", "int32", "uint64"])

@@ -349,7 +349,7 @@ def write(host: HostArray, target: Array) -> None:
     """
     host = np.asarray(host, dtype_name(target.dtype))
     if _is_cupy(target):
-        target.set(host)
+        target.set(np.broadcast_to(host, target.shape))
         target.device.synchronize()  # until then the copy may read the host's memory
     else:
         target[...] = namespace_of(target).asarray(host, device=target.device)

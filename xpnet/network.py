@@ -81,7 +81,7 @@ class Network:
     ) -> Contexts:
         """One `Context` a layer for a pass, or, with ``reuse``, for many with the same buffers."""
         views = _group(self.statistics_layout, statistics, len(self.layers))
-        scratch = Buffers(memory) if reuse else NoBuffers()
+        scratch, *own = [Buffers(memory) if reuse else NoBuffers() for _ in range(1 + len(views))]
         return tuple(
             Context(
                 ops=operations_for(statistics),
@@ -91,11 +91,12 @@ class Network:
                 seed=seed,
                 layer=index,
                 need_dx=index > 0,
-                buffers=Buffers(memory) if reuse else NoBuffers(),
-                scratch=scratch,
+                buffers=own[index],
+                # A layer around a Dense may still need its dy when the Dense has done its part.
+                scratch=scratch if type(layer) is Dense else own[index],
                 last=index == len(self.layers) - 1,
             )
-            for index in range(len(self.layers))
+            for index, layer in enumerate(self.layers)
         )
 
     def forward(self, p: Sequence[Views], X: Array, contexts: Contexts) -> tuple[Array, list[Any]]:

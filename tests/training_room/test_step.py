@@ -24,6 +24,7 @@ from xpnet import (
     Tanh,
     activations,
 )
+from xpnet.derivatives import gradient
 from xpnet.ops.select import why_not_compiled
 
 NETWORKS = {
@@ -203,3 +204,25 @@ def test_the_way_back_takes_the_memory_of_two_layers():
     model.gradient(CrossEntropy(), X, y)
     numbers = sum(block.shape[0] for block in model.gradient.blocks)
     assert numbers == 4 * ((6 + 5 + 5 + 3) + 3 + 6 + 6)
+
+
+class Residual(Dense):
+    """A layer of a user's around a Dense, which needs its dy after the Dense has done its part."""
+
+    def forward(self, p, x, ctx):
+        y, tape = super().forward(p, x, ctx)
+        return x + y, tape
+
+    def backward(self, p, g, tape, dy, ctx):
+        return super().backward(p, g, tape, dy, ctx) + dy
+
+
+@pytest.mark.parametrize("activation", [xpnet.Tanh(), xpnet.Identity()], ids=repr)
+def test_a_layer_around_a_layer_keeps_its_dy(activation, rng):
+    layers = [Dense(5, xpnet.Tanh()), Residual(5, activation), Residual(5, activation)]
+    model = xpnet.Sequential([*layers, Dense(5, xpnet.Tanh()), Dense(3)], 4, dtype="float64")
+    X, y = rng.normal(size=(6, 4)), np.arange(6) % 3
+    for _ in range(2):
+        _, grad = model.value_and_grad(X, y, CrossEntropy())
+    one_by_one = gradient(model, X, y, CrossEntropy())
+    np.testing.assert_allclose(grad, one_by_one, rtol=1e-11, atol=1e-13)
