@@ -23,6 +23,9 @@ from xpnet.training.scaling import LossScaling
 CHUNK_ROWS = 4096
 """How many rows are evaluated at a time: large enough for the matrix units, small in memory."""
 
+HOST_ROWS = 1024
+"""The same on the host, where what one layer hands to the next should stay in the cache."""
+
 FEW_ROWS = 64
 """Up to how many rows new arrays cost less than buffers."""
 
@@ -141,9 +144,9 @@ class Evaluation:
     ) -> Array:
         """The network's output for all rows of ``X``, ``(m, n_out)``.
 
-        Rows are taken `CHUNK_ROWS` at a time through buffers of the call's own, so that memory
-        beyond the result does not grow with ``m`` and several threads may ask at once; `FEW_ROWS`
-        take no buffers.
+        Rows are taken `CHUNK_ROWS` or `HOST_ROWS` at a time through buffers of the call's own, so
+        that memory beyond the result does not grow with ``m`` and several threads may ask at once;
+        `FEW_ROWS` take no buffers.
 
         Args:
             X: the rows.
@@ -156,7 +159,7 @@ class Evaluation:
             return self.few(p, prepare(X))
         contexts = network.contexts(self._backend, self._statistics, reuse=True)
         result = self._backend.empty(m, network.n_out)
-        for part in spans(m, CHUNK_ROWS):
+        for part in spans(m, HOST_ROWS if self._backend.reads_are_free else CHUNK_ROWS):
             result[part, ...] = network.forward(p, prepare(X[part, ...]), contexts)[0]
             forget_pages(X)
         return result
