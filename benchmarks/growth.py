@@ -30,7 +30,7 @@ from benchmarks.cases import Array
 from benchmarks.machine import description, environment, merged, sentence
 from benchmarks.process import timed
 from benchmarks.table import duration, row
-from xpnet import MLP, Adam, CrossEntropy
+from xpnet import MLP, Adam, CrossEntropy, TrainingStep
 from xpnet.figure import new_figure
 from xpnet.random import as_generator
 
@@ -66,7 +66,7 @@ def point(setting: dict[str, int], seconds: float) -> dict[str, float]:
 
 def step_seconds(model: Any, n_in: int, batch: int, seconds: float) -> float:
     """The median over blocks, each from the initial parameters."""
-    rng, adam, loss = as_generator(0), Adam(), CrossEntropy()
+    rng, step = as_generator(0), TrainingStep(model, CrossEntropy(), Adam())
     data = [
         (rng.standard_normal((batch, n_in), np.float32), rng.integers(0, 10, batch))
         for _ in range(4)
@@ -75,11 +75,10 @@ def step_seconds(model: Any, n_in: int, batch: int, seconds: float) -> float:
     times: list[float] = []
     stop = perf_counter() + seconds
     while len(times) < 4 or perf_counter() < stop:
-        model.theta[...], state = begin, adam.init(model.theta)
+        model.theta[...] = begin
         start = perf_counter()
         for X, y in data:
-            _, grad = model.value_and_grad(X, y, loss, check=False)
-            adam.step(model.theta, grad, state)
+            step(X, y, check=False)
         times.append((perf_counter() - start) / len(data))
     return statistics.median(times[1:])
 
