@@ -37,6 +37,7 @@ from xpnet.training.loop import Metric, Settings, check_batches, evaluate, train
 from xpnet.training.objective import CHUNK, NetworkObjective
 from xpnet.training.raw import (
     batch_of,
+    checked_by_part,
     checked_features,
     finite_vector,
     rows_of,
@@ -184,10 +185,9 @@ class Sequential:
         ``X`` is not preprocessed; ``theta`` may be any vector of parameters, ``(P,)``, which is
         taken in the model's dtype: differences finer than that need a model in float64.
         """
-        X = checked_features(self, X)
         if theta is not None:
             theta = vector(self.backend, self.layout, theta, "theta")
-        return self.evaluation(X, self._moved, theta)
+        return self.evaluation(*checked_by_part(self, X, self._moved), theta)
 
     def value_and_grad(
         self, X: Array, y: Array, loss: Loss, *, weight: Array | None = None, check: bool = True
@@ -400,7 +400,7 @@ class Sequential:
             Class names (a NumPy array) if the model has them; else an array of the backend: class
             indices ``(m,)``, 0/1, ±1, or values ``(m, n_out)``. Without a loss, the output.
         """
-        output = self.evaluation(checked_features(self, X), self.inputs)
+        output = self.evaluation(*checked_by_part(self, X, self.inputs))
         if self.loss is None:
             return output
         decision = self.loss.decide(output)
@@ -415,7 +415,7 @@ class Sequential:
             ArgumentError: if the loss has no probabilities, or the model has no loss yet.
         """
         loss = self._trained_loss("predict_proba")
-        return loss.probabilities(self.evaluation(checked_features(self, X), self.inputs))
+        return loss.probabilities(self.evaluation(*checked_by_part(self, X, self.inputs)))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write architecture, parameters, statistics, preprocessing and class names to a file.

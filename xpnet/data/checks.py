@@ -37,8 +37,21 @@ def check_features(X: Array, n_in: int | None = None, argument: str = "X") -> No
     Traceback (most recent call last):
     xpnet.errors.ArgumentError: X must be finite; got nan in row 1, column 1.
     """
-    if _is_plainly_right(X, n_in):
+    check_table(X, n_in, argument)
+    if not isinstance(X, np.memmap) and are_finite(X):
         return
+    if namespace_of(X).isdtype(X.dtype, "real floating"):
+        _check_finite(X, argument)
+
+
+def check_table(X: Array, n_in: int | None = None, argument: str = "X") -> None:
+    """What `check_features` checks, but for the numbers: they are not looked at.
+
+    >>> check_table(np.full((2, 3), np.nan), 3)
+    """
+    plain = type(X) is np.ndarray and X.dtype.char in "fd"
+    if plain and X.ndim == 2 and X.shape[1] == n_in and X.shape[0]:
+        return  # told in a fraction of a microsecond
     xp = namespace_of(X)
     ok = xp.isdtype(X.dtype, ("bool", "integral", "real floating"))
     require(ok, argument, "hold real numbers", X)
@@ -50,8 +63,23 @@ def check_features(X: Array, n_in: int | None = None, argument: str = "X") -> No
         words = f"have {n_in} column{'s' * (n_in != 1)}, as many as the input has"
         require(X.shape[1] == n_in, argument, words, X)
     require(X.shape[0] >= 1, argument, "have at least one row", X)
-    if xp.isdtype(X.dtype, "real floating"):
-        _check_finite(X, argument)
+
+
+def are_finite(X: Array) -> bool:
+    """Whether all numbers of ``X`` are finite; nothing as large as it is made.
+
+    Of an ordinary row it is told in a microsecond: the sum of squares is finite only if every
+    number is.
+
+    >>> are_finite(np.ones((2, 2))), are_finite(np.array([[1.0, np.inf]]))
+    (True, False)
+    """
+    if type(X) is np.ndarray and X.dtype.char in "fd" and X.flags.c_contiguous:
+        flat = X.reshape(-1)
+        with np.errstate(over="ignore"):
+            if math.isfinite(np.dot(flat, flat)):
+                return True
+    return not namespace_of(X).isdtype(X.dtype, "real floating") or _are_finite(X)
 
 
 def check_same_length(X: Array, y: Array, first: str = "X", second: str = "y") -> None:
@@ -102,19 +130,6 @@ def as_host_vector(values: Any, argument: str) -> np.ndarray[Any, Any]:
     host = to_numpy(values)
     require(host.ndim == 1 and host.size >= 1, argument, "be 1-D and not empty", host)
     return host
-
-
-def _is_plainly_right(X: Array, n_in: int | None) -> bool:
-    """Whether a NumPy array is what it should be, told in a microsecond for a row.
-
-    The sum of squares is finite only if every number is; where it overflows, the answer is no.
-    """
-    if type(X) is not np.ndarray or X.dtype.char not in "fd" or not X.flags.c_contiguous:
-        return False
-    if X.ndim != 2 or X.shape[1] != n_in or not X.shape[0]:
-        return False
-    flat = X.reshape(-1)
-    return math.isfinite(np.dot(flat, flat))
 
 
 def _check_finite(X: Array, argument: str) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
 from xpnet.backend import Array, Backend, as_array
-from xpnet.data.checks import check_features, first_not_finite
+from xpnet.data.checks import are_finite, check_features, check_table, first_not_finite
 from xpnet.data.preprocessing import MinMax, Standardize, columns_of
 from xpnet.errors import Phrase, require
 from xpnet.losses import Loss
@@ -53,10 +53,36 @@ def checked_features(model: Prepares, X: Any) -> Array:
     Raises:
         ArgumentError: if it is not that.
     """
+    X = _table(model, X)
+    check_features(X, model.n_in)
+    return X
+
+
+def checked_by_part(
+    model: Prepares, X: Any, prepare: Callable[[Array], Array]
+) -> tuple[Array, Callable[[Array], Array]]:
+    """``X`` as an array of ``n_in`` columns, and what prepares a part of it that is finite.
+
+    A part is in the cache when it has been looked at: the whole would be read twice.
+
+    Raises:
+        ArgumentError: if it is not that; a number that is not finite is told when its part comes.
+    """
+    X = _table(model, X)
+
+    def checked(part: Array) -> Array:
+        if not are_finite(part):
+            check_features(X, model.n_in)  # tells which number of all it is
+        return prepare(part)
+
+    return X, checked
+
+
+def _table(model: Prepares, X: Any) -> Array:
     X = as_array(X)
     if not isinstance(X, np.ndarray):
         model.backend.asarray(X)  # refuses the arrays of another device library
-    check_features(X, model.n_in)
+    check_table(X, model.n_in)
     return X
 
 
