@@ -17,8 +17,9 @@ import numba
 
 from xpnet.ops.compiled.compile import Loop
 
-LARGE = 1 << 20
-"""The number of elements from which it pays: waking a thread takes some 50 microseconds."""
+LARGE = 1 << 22
+"""The number of elements from which it pays: waking a thread takes some 50 microseconds, and beside
+the threads of a BLAS, which wait busily for its next product, it has half a core at first."""
 
 
 def n_threads() -> int:
