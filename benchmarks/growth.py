@@ -223,16 +223,16 @@ def picture(results: dict[str, Any]) -> Any:
             ax.xaxis.set_minor_formatter("")
             ax.yaxis.set_major_formatter(plain)
             ax.yaxis.set_minor_formatter("")
-        low, high = space.get_ylim()
-        space.set_ylim(min(low, 100), max(high, 1000))
         time.set_xlim(min(x) / 1.5, max(10 * min(x), 1.5 * max(x)))
         space.set_xlim(time.get_xlim())
+    peaks = [p["peak_mb"] for points in series.values() for p in points]
+    axes[1, 0].set_ylim(min(100, *peaks) / 1.2, 1.2 * max(1000, *peaks))
     return fig
 
 
 def plain(value: float, _: int) -> str:
-    """Numbers below a million as they are written, the others as powers."""
-    return f"{value:,g}" if 1e-3 <= value < 1e6 else f"{value:.0e}".replace("e+0", "e")
+    """Numbers below ten thousand as they are written, the others as powers."""
+    return f"{value:,g}" if 1e-3 <= value < 1e4 else f"{value:.0e}".replace("e+0", "e")
 
 
 def run(given: argparse.Namespace) -> dict[str, Any]:
