@@ -192,9 +192,7 @@ def test_a_backend_says_where_it_is(place):
 # --- what is put back -----------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("part", [2, 1 << 22])
-def test_numbers_are_taken_and_put_back(part, place32, monkeypatch):
-    monkeypatch.setattr(backends, "_PART", part)
+def test_numbers_are_taken_and_put_back(place32):
     arrays = [place32.writable([1.0, 2.0, 3.0]), place32.writable([])]
     saved = Saved(arrays)
     arrays[0][...] = 7.0

@@ -41,8 +41,6 @@ BackendName: TypeAlias = Literal["numpy", "cupy", "torch", "array_api_strict", "
 NAMES = ("numpy", "cupy", "torch", "array_api_strict")
 DTYPES = ("float32", "float64")
 
-_PART = 1 << 22
-
 _INSTALL = {
     "cupy": "Install it for your CUDA version: pip install 'xpnet[cuda12]' or 'xpnet[cuda13]'.",
     "torch": "Install it: pip install torch.",
@@ -379,11 +377,9 @@ class Saved:
                 host[...] = to_numpy(array)
 
     def restore(self) -> None:
-        """Write them back, a part at a time: on its way it may lie on a device twice."""
+        """Write them back."""
         for array, host in self._pairs:
-            for start in range(0, len(host), _PART):
-                part = slice(start, min(start + _PART, len(host)))
-                write(host[part], array[part])
+            write(host, array)
 
 
 def _is_cupy(x: Array) -> bool:

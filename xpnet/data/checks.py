@@ -38,10 +38,15 @@ def check_features(X: Array, n_in: int | None = None, argument: str = "X") -> No
     xpnet.errors.ArgumentError: X must be finite; got nan in row 1, column 1.
     """
     check_table(X, n_in, argument)
-    if not isinstance(X, np.memmap) and are_finite(X):
-        return
-    if namespace_of(X).isdtype(X.dtype, "real floating"):
-        _check_finite(X, argument)
+    for start, chunk in row_chunks(X):
+        if are_finite(chunk):
+            forget_pages(X)
+            continue
+        host = to_numpy(chunk)
+        row, column = (int(index) for index in np.argwhere(~np.isfinite(host))[0])
+        value = describe(float(host[row, column]))
+        place = Phrase(f"{value} in row {start + row}, column {column}")
+        require(False, argument, "be finite", place)
 
 
 def check_table(X: Array, n_in: int | None = None, argument: str = "X") -> None:
@@ -78,7 +83,10 @@ def are_finite(X: Array) -> bool:
         flat = X.reshape(-1)
         if math.isfinite(np.vdot(flat, flat)):  # of an overflow it does not warn, as dot does
             return True
-    return not namespace_of(X).isdtype(X.dtype, "real floating") or _are_finite(X)
+    xp = namespace_of(X)
+    if not xp.isdtype(X.dtype, "real floating"):
+        return True
+    return bool(xp.isfinite(xp.max(X)) & xp.isfinite(xp.min(X)))
 
 
 def check_same_length(X: Array, y: Array, first: str = "X", second: str = "y") -> None:
@@ -119,7 +127,7 @@ def first_not_finite(x: Array) -> int | None:
     """
     xp = namespace_of(x)
     for start, part in row_chunks(x):
-        if not _are_finite(part):
+        if not are_finite(part):
             return start + int(xp.argmin(xp.astype(xp.isfinite(part), xp.int64)))
     return None
 
@@ -129,21 +137,3 @@ def as_host_vector(values: Any, argument: str) -> np.ndarray[Any, Any]:
     host = to_numpy(values)
     require(host.ndim == 1 and host.size >= 1, argument, "be 1-D and not empty", host)
     return host
-
-
-def _check_finite(X: Array, argument: str) -> None:
-    for start, chunk in row_chunks(X):
-        if _are_finite(chunk):
-            forget_pages(X)
-            continue
-        host = to_numpy(chunk)
-        row, column = (int(index) for index in np.argwhere(~np.isfinite(host))[0])
-        value = describe(float(host[row, column]))
-        place = Phrase(f"{value} in row {start + row}, column {column}")
-        require(False, argument, "be finite", place)
-
-
-def _are_finite(x: Array) -> bool:
-    """Whether all numbers of ``x`` are finite; it has one, and nothing as large as it is made."""
-    xp = namespace_of(x)
-    return bool(xp.isfinite(xp.max(x)) & xp.isfinite(xp.min(x)))
