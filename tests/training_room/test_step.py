@@ -226,3 +226,11 @@ def test_a_layer_around_a_layer_keeps_its_dy(activation, rng):
         _, grad = model.value_and_grad(X, y, CrossEntropy())
     one_by_one = gradient(model, X, y, CrossEntropy())
     np.testing.assert_allclose(grad, one_by_one, rtol=1e-11, atol=1e-13)
+
+
+def test_the_blocks_are_all_wherever_the_first_dense_layer_stands():
+    model = xpnet.Sequential([xpnet.Dropout(0.5), Dense(6, xpnet.Tanh()), Dense(3)], 4)
+    model.gradient(CrossEntropy(), np.ones((5, 4), np.float32), np.zeros(5, int))
+    shared = model.gradient._contexts[1].scratch
+    assert shared.blocks
+    assert {id(b) for b in shared.blocks} <= {id(b) for b in model.gradient.blocks}

@@ -99,8 +99,8 @@ class Gradient:
     @property
     def blocks(self) -> list[Array]:
         """The memory of the buffers as they are; a larger batch than ever before takes other."""
-        owners = [self._contexts[0].scratch, *(context.buffers for context in self._contexts)]
-        return [block for owner in owners for block in owner.blocks]
+        rooms = {id(room): room for c in self._contexts for room in (c.scratch, c.buffers)}
+        return [block for room in rooms.values() for block in room.blocks]
 
     def first_not_finite(self, X: Array) -> str:
         """The first layer whose output for ``X`` is not finite, with the masks of the last call."""
