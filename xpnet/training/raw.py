@@ -53,7 +53,7 @@ def checked_features(model: Prepares, X: Any) -> Array:
     Raises:
         ArgumentError: if it is not that.
     """
-    X = _table(model, X)
+    X = _array(model, X)
     check_features(X, model.n_in)
     return X
 
@@ -68,7 +68,8 @@ def checked_by_part(
     Raises:
         ArgumentError: if it is not that; a number that is not finite is told when its part comes.
     """
-    X = _table(model, X)
+    X = _array(model, X)
+    check_table(X, model.n_in)
 
     def checked(part: Array) -> Array:
         if not are_finite(part):
@@ -78,11 +79,10 @@ def checked_by_part(
     return X, checked
 
 
-def _table(model: Prepares, X: Any) -> Array:
+def _array(model: Prepares, X: Any) -> Array:
     X = as_array(X)
     if not isinstance(X, np.ndarray):
         model.backend.asarray(X)  # refuses the arrays of another device library
-    check_table(X, model.n_in)
     return X
 
 
