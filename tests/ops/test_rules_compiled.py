@@ -18,6 +18,7 @@ if why_not_compiled():
     pytest.skip(why_not_compiled(), allow_module_level=True)
 
 from xpnet.ops.compiled import loops
+from xpnet.ops.compiled.entries import new_loop
 
 POINTS = np.concatenate([np.linspace(-9.0, 9.0, 73), [-1e4, -80.0, 80.0]])[None, :]
 OUTPUTS = np.linspace(-0.4, 1.0, 29)[None, :]
@@ -58,7 +59,7 @@ dtypes = pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_a_rule_of_one_array(name, dtype):
     rule, scalars = UNARY[name], SCALARS.get(name, ())
     x = (OUTPUTS if takes(rule)[0] == "a" else POINTS).astype(dtype)
-    loop = loops.apply_to_one(rule, np.dtype(dtype), 2, len(scalars)).loop()
+    loop = new_loop((loops.apply_to_one, rule, np.dtype(dtype), len(scalars)))
     check_same(loop, rule(np, x, *scalars), scalars, x)
 
 
@@ -68,7 +69,7 @@ def test_a_rule_of_two_arrays(name, dtype):
     rule, scalars = BINARY[name], SCALARS.get(name, ())
     z = np.minimum(POINTS, 80).astype(dtype)
     t = np.where(np.arange(z.size) % 3, 1, -1).astype(dtype)[None, :]
-    loop = loops.apply_to_two(rule, np.dtype(dtype), 2, len(scalars)).loop()
+    loop = new_loop((loops.apply_to_two, rule, np.dtype(dtype), len(scalars)))
     check_same(loop, rule(np, z, t, *scalars), scalars, z, t)
 
 

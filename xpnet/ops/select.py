@@ -81,6 +81,7 @@ def _choose(array: Array) -> Operations:
     try:
         # By name, for it is imported only where Numba is, and only when the first array comes.
         compiled = importlib.import_module("xpnet.ops.compiled.operations")
+        operations: Operations = compiled.compiled_operations()
     except ImportError as error:  # a Numba that does not go with this NumPy says so here
         warnings.warn(
             f"Numba cannot be used ({error}); NumPy computes without it. Upgrade Numba, or set "
@@ -89,7 +90,6 @@ def _choose(array: Array) -> Operations:
             stacklevel=3,
         )
         return HostOperations(np, f"Numba cannot be used: {error}")
-    operations: Operations = compiled.CompiledOperations(np)
     return operations
 
 

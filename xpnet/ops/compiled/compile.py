@@ -1,17 +1,10 @@
-"""How a loop is compiled: as a function for Python, or as an entry of a program.
-
-Each loop is written as a plain function, made for one rule and one floating type. It takes
-C-contiguous arrays of that type, and the scalars of a rule as one tuple; it refuses anything else
-with a `TypeError` before it begins. It does not hold the interpreter's lock, so that several
-threads may run parts of it.
-"""
+"""How a loop is compiled. Only what asks for a loop that is not on disk loads this, and Numba."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import re
 from functools import cache
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -19,162 +12,107 @@ from numba import types
 from numba.core.errors import NumbaError
 from numba.extending import register_jitable
 
-from xpnet.ops.compiled.names import named
-from xpnet.ops.compiled.packing import unpacked
-from xpnet.ops.rules.activations import gelu, gelu_slope
-
-Loop: TypeAlias = Callable[..., Any]
-Which: TypeAlias = tuple[Any, ...]
-"""A function that makes the source of a loop, and what it makes it of."""
-
-FASTER_ON_NUMPY = (gelu, gelu_slope)
-"""Rules that ``python -m benchmarks.ops`` found slower compiled: the loop inside `erfc` is."""
+from xpnet.ops.compiled import scalar_math
+from xpnet.ops.compiled.intrinsics import called, called_on, multiplied, unpacked
+from xpnet.ops.compiled.source import FLAT, Kind, Kit, Source, Which
+from xpnet.ops.compiled.store import Code, stands_alone
+from xpnet.ops.compiled.typed_rule import typed_rule
 
 LIKE_THE_RULE = {"contract", "nsz"}
 """Liberties of rounding that leave NaN, infinity and the order of a rule's sums as they are.
 
 Not "arcp": the estimate of a reciprocal root that it allows makes NaN of infinity."""
 
+CALLED = re.compile(r'^declare [^@]*@"?(?!llvm\.)([^"(]+)', re.MULTILINE)
+"""A function that LLVM's text declares and does not have, other than those that LLVM itself has."""
 
-class Given(NamedTuple):
-    """An array of so many dimensions that a loop reads and does not write."""
-
-    ndim: int
+KIT = Kit(scalar_math, typed_rule, register_jitable, called, multiplied)
 
 
-class Entry(NamedTuple):
-    """A compiled function of the address of its packed arguments.
+class Compiled(NamedTuple):
+    """A loop in this process.
 
     Attributes:
-        address: where its code begins, which it does in the compiler's own convention.
-        function: what owns the code: it is gone with its owner.
+        address: where its code begins.
+        owner: what owns the code.
+        kinds: the types of its arguments.
+        code: its code for other processes; `None` where that would not run by itself.
     """
 
     address: int
-    function: Any
-
-    @classmethod
-    def of(cls, call: Loop, kinds: tuple[Any, ...], reorder: bool = False) -> Entry:
-        """``call``, a function of a block of arguments of these types, compiled."""
-        # In a closure they would have another content in every process.
-        function: Any = compile_now(call, (types.CPointer(types.Tuple(kinds)),), reorder)
-        (result,) = function.overloads.values()
-        address = result.library.get_pointer_to_function(result.fndesc.llvm_func_name)
-        if not address:
-            raise TypeError("the compiler does not say where its code is")
-        return cls(address, function)
+    owner: Any
+    kinds: tuple[Kind, ...]
+    code: Code | None
 
 
-@dataclass(frozen=True, eq=False)
-class Source:
-    """A loop before it is compiled.
-
-    Attributes:
-        function: what it does, as a plain function.
-        kinds: Numba's types of its arguments.
-        reorder: whether sums may be taken in another order.
-    """
-
-    function: Loop
-    kinds: tuple[Any, ...]
-    reorder: bool
-
-    def loop(self) -> Loop:
-        """The loop as a function that Python calls."""
-        return compile_now(self.function, self.kinds, self.reorder)
-
-    def entry(self) -> Entry:
-        """The loop as a function of the address of its packed arguments."""
-        function = register_jitable(self.function)
-
-        def call(block: Any) -> int:
-            function(*unpacked(block))
-            return 0
-
-        call.__qualname__ = f"{self.function.__qualname__}-packed"
-        return Entry.of(call, self.kinds, self.reorder)
-
-
-def compile_now(function: Loop, kinds: tuple[Any, ...], reorder: bool = False) -> Loop:
-    """Compile a function for arguments of these types, or read it from the cache on disk."""
-    fastmath = LIKE_THE_RULE | ({"reassoc"} if reorder else set())
-    # With Python's error model every division is a branch, and nothing is vectorized.
-    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "fastmath": fastmath}
-    try:
-        done: Loop = numba.njit([kinds], cache=True, **options)(function)
-    except RuntimeError:  # no folder that can be written: compile, and forget
-        done = numba.njit([kinds], **options)(function)
-    return done
-
-
-def compiled(dtype: Any, *parameters: Any, reorder: bool = False) -> Callable[[Loop], Source]:
-    """A decorator that makes the source of a loop of a function.
-
-    Args:
-        dtype: the floating type of its arrays.
-        parameters: what it takes: a number of dimensions for an array that it writes to, `Given`
-            for one that it only reads, or a type of Numba's.
-        reorder: whether sums may be taken in another order, as those along a row must be to
-            vectorize. A rule's may not: ``a - b + c`` is written so where ``a`` and ``b`` cancel.
-    """
-    number = numba.from_dtype(np.dtype(dtype))
-    kinds = tuple(_type_of(p, number) for p in parameters)
-
-    def source(function: Any) -> Source:
-        named(function, kinds, reorder)
-        return Source(function, kinds, reorder)
-
-    return source
-
-
-def _type_of(parameter: Any, number: Any) -> Any:
-    if isinstance(parameter, Given):
-        return types.Array(number, parameter.ndim, "C", readonly=True)
-    return types.Array(number, parameter, "C") if isinstance(parameter, int) else parameter
-
-
-def numbers(dtype: Any, count: int) -> Any:
-    """The type of a tuple of ``count`` numbers of ``dtype``; Python floats become them."""
-    return types.UniTuple(numba.from_dtype(np.dtype(dtype)), count)
-
-
-@cache
-def source_of(make: Callable[..., Source], *of: Any) -> Source:
-    """The source that ``make`` makes.
+def compiled(which: Which) -> Compiled:
+    """A loop, compiled now.
 
     Raises:
         TypeError: for what the compiler cannot take, such as a rule of a user's that calls
-            something else, and for what NumPy is faster at; NumPy then computes it.
+            something else; NumPy then computes it.
     """
-    if of[0] in FASTER_ON_NUMPY:
-        raise TypeError
+    make, *of = which
     try:
-        return make(*of)
+        source = make(KIT, *of)
+        function = _as_function_of_block(source)
     except (NumbaError, AttributeError, KeyError) as error:
         raise TypeError from error
+    (result,) = function.overloads.values()
+    symbol, library = result.fndesc.llvm_func_name, result.library
+    address = library.get_pointer_to_function(symbol)
+    if not address:
+        raise TypeError("the compiler does not say where its code is")
+    _, _, (text, _) = library.serialize_using_object_code()
+    calls = CALLED.findall(library.get_llvm_str())
+    code = Code(source.kinds, symbol, text) if stands_alone(calls) else None
+    return Compiled(address, function, source.kinds, code)
 
 
 @cache
-def loop_of(*which: Any) -> Loop:
-    """The loop, compiled when it is first asked for; one that refuses where there is none."""
-    try:
-        return source_of(*which).loop()
-    except (NumbaError, AttributeError, KeyError, TypeError):
-        return _refuse
+def caller(kinds: tuple[Kind, ...]) -> Any:
+    """A function of a loop's address and its arguments, to be called from Python.
 
-
-@cache
-def entry_of(*which: Any) -> Entry:
-    """The loop's entry, compiled when it is first asked for.
-
-    Raises:
-        TypeError: where there is none.
+    It costs a fraction of what packing in Python does; it gives 0 if all is well.
     """
-    try:
-        return source_of(*which).entry()
-    except (NumbaError, AttributeError, KeyError) as error:
-        raise TypeError from error
+
+    def call(address: Any, *arguments: Any) -> Any:
+        return called_on(address, arguments)
+
+    given = types.StarArgTuple([_type_of(kind) for kind in kinds])
+    return numba.njit([(types.int64, given)], nogil=True, cache=True)(call)
 
 
-def _refuse(*arguments: Any) -> Any:
-    raise TypeError
+def _as_function_of_block(source: Source) -> Any:
+    kinds = tuple(map(_type_of, source.kinds))
+    function = source.function if source.packed else _unpacking(source.function)
+    fastmath = LIKE_THE_RULE | ({"reassoc"} if source.reorder else set())
+    # With Python's error model every division is a branch, and nothing is vectorized.
+    done: Any = numba.njit(
+        [(types.CPointer(types.Tuple(kinds)),)],
+        nogil=True,
+        error_model="numpy",
+        fastmath=fastmath,
+        no_cpython_wrapper=True,
+        no_cfunc_wrapper=True,
+        _nrt=False,  # nothing is made inside, and so nothing needs the compiler's own library
+    )(function)
+    return done
+
+
+def _unpacking(function: Any) -> Any:
+    function = register_jitable(function)
+
+    def call(block: Any) -> int:
+        function(*unpacked(block))
+        return 0
+
+    return call
+
+
+def _type_of(kind: Kind) -> Any:
+    number = numba.from_dtype(np.dtype(kind.dtype))
+    if kind.ndim is not None:
+        ndim = 1 if kind.ndim == FLAT else kind.ndim
+        return types.Array(number, ndim, "C", readonly=not kind.written)
+    return number if kind.n is None else types.UniTuple(number, kind.n)

@@ -10,11 +10,22 @@ import numpy as np
 
 from xpnet.backend import Array
 from xpnet.ops.compiled import loops, rows
-from xpnet.ops.compiled.compile import FASTER_ON_NUMPY
+from xpnet.ops.compiled.entries import loop_of
 from xpnet.ops.compiled.runner import Direct, Runner
+from xpnet.ops.compiled.source import FASTER_ON_NUMPY
 from xpnet.ops.host import HostOperations
 from xpnet.ops.reference import Operations, Rule
 from xpnet.ops.rules.activations import identity
+
+
+def compiled_operations() -> CompiledOperations:
+    """The operations, after one loop has been read from the disk or compiled.
+
+    Raises:
+        ImportError: if the compiler cannot be used, as one that does not go with this NumPy.
+    """
+    loop_of(rows.converted, np.dtype("float32"))
+    return CompiledOperations(np)
 
 
 @dataclass(frozen=True)
@@ -43,13 +54,12 @@ class CompiledOperations(Operations):
         """See `Operations.apply`."""
         x = arrays[0]
         if out is x and len(arrays) == 1:  # a loop between an array and itself is not vectorized
-            flat = out.reshape(-1) if out.flags.c_contiguous else out
-            self.update(rule, (flat,), (), scalars)
+            self.update(rule, (out,), (), scalars)
             return out
         if out is None:
             out = np.empty_like(x)
         make = loops.apply_to_one if len(arrays) == 1 else loops.apply_to_two
-        which = make, rule, out.dtype, out.ndim, len(scalars)
+        which = make, rule, out.dtype, len(scalars)
         try:
             self.runner.run(which, (*arrays, out), scalars)
         except TypeError:
@@ -68,7 +78,7 @@ class CompiledOperations(Operations):
         """See `Operations.chain`."""
         if out is None:
             out = np.empty_like(dy)
-        which = loops.chain, rule, out.dtype, out.ndim, len(scalars)
+        which = loops.chain, rule, out.dtype, len(scalars)
         try:
             self.runner.run(which, (dy, *arrays, out), scalars)
         except TypeError:
@@ -95,7 +105,7 @@ class CompiledOperations(Operations):
         self, rule: Rule, z: Array, bias: Array, scalars: tuple[float, ...] = ()
     ) -> Array:
         """See `Operations.shift_and_apply`."""
-        which = loops.shift_and_apply, rule, z.dtype, z.ndim, len(scalars)
+        which = loops.shift_and_apply, rule, z.dtype, len(scalars)
         try:
             self.runner.run(which, (z,), bias, scalars)
         except TypeError:
@@ -114,7 +124,7 @@ class CompiledOperations(Operations):
         """See `Operations.chain_and_sum`."""
         if out is None:
             out = np.empty_like(dy)
-        which = loops.chain_and_sum, rule, out.dtype, out.ndim, len(scalars)
+        which = loops.chain_and_sum, rule, out.dtype, len(scalars)
         try:
             self.runner.sums(which, (dy, saved, out), sums, scalars)
         except TypeError:
@@ -130,7 +140,7 @@ class CompiledOperations(Operations):
         """See `Operations.total`."""
         sums = np.empty_like(x, shape=1, dtype=np.float64)
         try:
-            self.runner.sums((rows.total, x.dtype), (x.reshape(-1),), sums, factor)
+            self.runner.sums((rows.total, x.dtype), (x,), sums, factor)
         except TypeError:
             return self.plain.total(x, factor)
         return self.runner.number(x.dtype, sums)
@@ -173,10 +183,10 @@ class CompiledOperations(Operations):
         """See `Operations.batch_norm`."""
         y = np.empty_like(x) if out is None else out
         x_hat = np.empty_like(x) if x_hat is None else x_hat
-        mean, var = np.empty_like(scale), np.empty_like(scale)
+        mean, var, factor = (np.empty_like(scale) for _ in range(3))
         which = rows.batch_norm, x.dtype
         try:
-            self.runner.alone(which, x, scale, shift, eps, y, x_hat, mean, var)
+            self.runner.alone(which, x, scale, shift, eps, y, x_hat, mean, var, factor)
         except TypeError:
             return self.plain.batch_norm(x, scale, shift, eps, out, x_hat)
         return y, x_hat, mean, var
@@ -194,9 +204,9 @@ class CompiledOperations(Operations):
     ) -> Array:
         """See `Operations.batch_norm_backward`."""
         dx = np.empty_like(dy) if out is None else out
-        which = rows.batch_norm_backward, dy.dtype
+        factor, which = np.empty_like(scale), (rows.batch_norm_backward, dy.dtype)
         try:
-            self.runner.alone(which, dy, x_hat, scale, var, eps, d_scale, d_shift, dx)
+            self.runner.alone(which, dy, x_hat, scale, var, eps, d_scale, d_shift, dx, factor)
         except TypeError:
             arguments = dy, x_hat, scale, var, eps, d_scale, d_shift, out
             return self.plain.batch_norm_backward(*arguments)
@@ -222,13 +232,13 @@ class CompiledOperations(Operations):
             if target.ndim == 1 and isinstance(scale, float):
                 indices = target if target.dtype == np.int64 else np.astype(target, np.int64)
                 which = rows.cross_entropy_of_indices, z.dtype
-                self.runner.sums(which, (z, indices, grad), loss, scale)
+                self.runner.sums(which, (z, indices, grad, grad), loss, scale)
             else:
                 each = self.one_hot(target, z) if target.ndim == 1 else target
                 column = np.empty_like(z, shape=z.shape[:1])
                 column[...] = scale if isinstance(scale, float) else scale[:, 0]
                 which = rows.cross_entropy_of_rows, z.dtype
-                self.runner.sums(which, (z, each, column, grad), loss)
+                self.runner.sums(which, (z, each, column, grad, grad), loss)
         except TypeError:
             return self.plain.softmax_cross_entropy(z, target, scale, out)
         return self.runner.number(z.dtype, loss), grad

@@ -1,102 +1,146 @@
 """Arguments in memory, so that loops of every kind can be called in one way.
 
-A program calls each of its loops with the address of a block in which the arguments lie one after
-another: an array as the compiler itself lays it out (no owner, its size and that of an item, where
-its numbers are, its shape, its strides), a number as the address at which it is to be read.
+A loop is called with the address of a block in which its arguments lie one after another: an array
+as the compiler itself lays it out (no owner, its size and that of an item, where its numbers are,
+its shape, its strides), a number as the address at which it is to be read.
 """
 
 from __future__ import annotations
 
-from functools import cache
-from typing import Any
+import ctypes
+from array import array
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeAlias
 
-import numba
-from llvmlite import ir
-from numba import types
-from numba.core import cgutils
-from numba.extending import intrinsic
+import numpy as np
 
-from xpnet.backend import Array
-
-WORD = ir.IntType(64)
+from xpnet.backend import Array, HostArray
+from xpnet.ops.compiled.source import FLAT, Kind
 
 PLACE = 4
 """Which of the words of an array says where its numbers are."""
 
-
-def place_of(array: Array) -> int:
-    """The address of an array's first number."""
-    place: int = array.__array_interface__["data"][0]
-    return place
+MOST_FORMS = 64
+"""How many combinations of shapes are kept in mind, where a loop meets ever new ones."""
 
 
-@cache
-def compiled_place_of() -> Any:
-    """`place_of`, compiled: worth it where it is asked for at every step."""
-    try:
-        return numba.njit(cache=True)(_place)
-    except RuntimeError:  # no folder that can be written
-        return numba.njit(_place)
+Words: TypeAlias = "array[int]"
+
+_bytes_of, _address_of = ctypes.c_char.from_buffer, ctypes.addressof
 
 
-def _place(array: Any) -> Any:
-    return array.ctypes.data
+class Block(NamedTuple):
+    """The packed arguments of a call.
 
-
-def packed(array: Array) -> list[int]:
-    """The words of an array.
-
-    >>> import numpy as np
-    >>> packed(np.zeros((2, 3)))[2:4]
-    [6, 8]
+    Attributes:
+        words: the block.
+        places: which of the words are addresses of numbers.
+        kept: what has to live as long as the words.
     """
-    return [0, 0, array.size, array.itemsize, place_of(array), *array.shape, *array.strides]
+
+    words: Words
+    places: Sequence[int]
+    kept: list[HostArray]
 
 
-@intrinsic
-def unpacked(typing: Any, block: Any) -> Any:
-    """The arguments in a block, as a tuple; their types are in that of its address."""
-    wanted = block.dtype
-
-    def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-        values, place = [], builder.ptrtoint(given[0], WORD)
-        for kind in wanted:
-            read = _read_array if isinstance(kind, types.Array) else _read_numbers
-            value, place = read(context, builder, kind, place)
-            values.append(value)
-        return context.make_tuple(builder, wanted, values)
-
-    return wanted(block), generate
+def place_of(x: Array) -> int:
+    """The address of an array's first number."""
+    try:
+        return _address_of(_bytes_of(x))
+    except (TypeError, ValueError):  # read-only, empty or with gaps: asked in a slower way
+        place: int = x.__array_interface__["data"][0]
+        return place
 
 
-def _read_array(context: Any, builder: Any, kind: Any, place: Any) -> tuple[Any, Any]:
-    form = context.get_value_type(kind)
-    value = builder.load(builder.inttoptr(place, form.as_pointer()))
-    return value, builder.add(place, WORD(8 * (PLACE + 1 + 2 * kind.ndim)))
+class Packer:
+    """Packs the arguments of one loop.
+
+    Args:
+        kinds: their types.
+    """
+
+    def __init__(self, kinds: Sequence[Kind]) -> None:
+        self._kinds, self._size = kinds, 0
+        self._arrays: list[tuple[int, int, Any]] = []  # which argument, from which word on, dtype
+        self._numbers: list[tuple[int, int, Any]] = []
+        self._places: list[int] = []
+        for i, kind in enumerate(kinds):
+            slot = i, self._size, np.dtype(kind.dtype)
+            if kind.ndim is None:
+                n = 1 if kind.n is None else kind.n
+                self._numbers.append(slot)
+                self._places += range(self._size, self._size + n)
+            else:
+                n = PLACE + 1 + 2 * abs(kind.ndim)
+                self._arrays.append(slot)
+                self._places.append(self._size + PLACE)
+            self._size += n
+        self._forms: dict[Any, Words] = {}
+
+    def __call__(self, arguments: Sequence[Any]) -> Block:
+        """The block of these arguments.
+
+        Raises:
+            TypeError: if the loop does not take them.
+        """
+        if len(arguments) != len(self._kinds):
+            raise TypeError
+        kept: list[HostArray] = []
+        form: list[Any] = []
+        for i, _, dtype in self._arrays:
+            x = arguments[i]
+            if not isinstance(x, np.ndarray) or x.dtype != dtype:
+                raise TypeError
+            kept.append(x)
+            form += x.shape, x.flags.num
+        words = self._words_for(tuple(form), kept)[:]
+        for (_, start, _), x in zip(self._arrays, kept, strict=True):
+            words[start + PLACE] = place_of(x)
+        for i, start, dtype in self._numbers:
+            n, at = self._kinds[i].n, start
+            for x in _cells((arguments[i],) if n is None else arguments[i], n, dtype):
+                first, size = place_of(x), x.itemsize
+                for place in range(first, first + x.size * size, size):
+                    words[at] = place
+                    at += 1
+                kept.append(x)
+        return Block(words, self._places, kept)
+
+    def _words_for(self, form: Any, arrays: list[HostArray]) -> Words:
+        """The words for arrays of these shapes; to be copied, for others use them too."""
+        words = self._forms.get(form)
+        if words is None:
+            if len(self._forms) == MOST_FORMS:
+                self._forms.clear()
+            words = self._forms[form] = self._new_form(arrays)
+        return words
+
+    def _new_form(self, arrays: list[HostArray]) -> Words:
+        """Check what arrays of these shapes and flags have in common, and lay their words out."""
+        words, flat = array("q", bytes(8 * self._size)), set()
+        for x, (i, start, _) in zip(arrays, self._arrays, strict=True):
+            kind, flags, shape, strides = self._kinds[i], x.flags, x.shape, x.strides
+            if not (flags.c_contiguous and flags.aligned):
+                raise TypeError
+            if kind.written and not flags.writeable:
+                raise TypeError
+            if kind.ndim == FLAT:
+                flat.add(shape)
+                shape, strides = (x.size,), (x.itemsize,)
+            if len(shape) != abs(kind.ndim or 0) or len(flat) > 1:
+                raise TypeError
+            laid = array("q", [0, 0, x.size, x.itemsize, 0, *shape, *strides])
+            words[start : start + len(laid)] = laid
+        return words
 
 
-def _read_numbers(context: Any, builder: Any, kind: Any, place: Any) -> tuple[Any, Any]:
-    several = isinstance(kind, types.UniTuple)
-    values = []
-    for number in kind.types if several else (kind,):
-        at = builder.load(builder.inttoptr(place, WORD.as_pointer()))
-        form = context.get_value_type(number).as_pointer()
-        values.append(builder.load(builder.inttoptr(at, form)))
-        place = builder.add(place, WORD(8))
-    value = context.make_tuple(builder, kind, values) if several else values[0]
-    return value, place
-
-
-@intrinsic
-def called(typing: Any, function: Any, block: Any) -> Any:
-    """The status of the compiled function at an address, called with a block; 0 if all is well."""
-
-    def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-        status, note = ir.IntType(32), ir.IntType(8).as_pointer()
-        form = ir.FunctionType(status, [WORD.as_pointer(), note.as_pointer(), WORD])
-        place = builder.inttoptr(given[0], form.as_pointer())
-        result, raised = (cgutils.alloca_once(builder, kind) for kind in (WORD, note))
-        code = builder.call(place, [result, raised, given[1]])
-        return builder.sext(code, WORD)
-
-    return types.intp(function, block), generate
+def _cells(values: Sequence[Any], n: int | None, dtype: Any) -> list[HostArray]:
+    """Numbers in memory: a recorded one where it lies, so that a replay sees what it is then."""
+    if n is not None and len(values) != n:
+        raise TypeError
+    if np.ndarray not in {*map(type, values)}:
+        return [np.array(values, dtype)]
+    cells = [v.reshape(1) if isinstance(v, np.ndarray) else np.array([v], dtype) for v in values]
+    if any(cell.size != 1 or cell.dtype != dtype for cell in cells):
+        raise TypeError
+    return cells

@@ -11,19 +11,16 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
-from llvmlite import ir
-from numba import from_dtype, types
-from numba.extending import intrinsic
 
 from xpnet.backend import Array
-from xpnet.ops.compiled.compile import Entry
-from xpnet.ops.compiled.names import named
-from xpnet.ops.compiled.packing import WORD, place_of
+from xpnet.ops.compiled.entries import Entry, loop_of
+from xpnet.ops.compiled.packing import place_of
+from xpnet.ops.compiled.source import Kind, Kit, Source
 
 NAMES = (
-    ("scipy_cblas_{}gemm64_", types.int64),
-    ("cblas_{}gemm64_", types.int64),
-    ("cblas_{}gemm", types.int32),
+    ("scipy_cblas_{}gemm64_", "int64"),
+    ("cblas_{}gemm64_", "int64"),
+    ("cblas_{}gemm", "int32"),
 )
 """What builds of NumPy call the function, and the integers it takes; {} is the type's letter."""
 
@@ -34,14 +31,14 @@ SMALL, FEW, MANY = 1024, 32, 256
 """OpenBLAS has a fast kernel for ``A Bᵀ`` of at most so many numbers, and for larger ones a slow
 beginning; so a product of few rows is cut in pieces, where the sums are long enough to pay."""
 
-ROW_MAJOR, PLAIN, TRANSPOSED = 101, 111, 112
+PLAIN, TRANSPOSED = 111, 112  # CBLAS_TRANSPOSE
 
 
 class Blas(NamedTuple):
     """The product of one floating type: where it is, and the type of its sizes."""
 
     address: int
-    integer: Any
+    integer: str
 
 
 @cache
@@ -58,7 +55,17 @@ def blas_of(dtype: Any) -> Blas | None:
     return None
 
 
-@cache
+def product(kit: Kit, dtype: Any, integer: str) -> Source:
+    """``out ← a b``, of the words of `packed_product`."""
+    multiplied = kit.multiplied
+
+    def call(block: Any) -> int:
+        multiplied(block)
+        return 0
+
+    return Source(call, (Kind(dtype.name), Kind(integer)), packed=True)
+
+
 def product_of(dtype: Any) -> Entry:
     """The product as an entry of a program; its block is `packed_product`.
 
@@ -68,14 +75,7 @@ def product_of(dtype: Any) -> Entry:
     blas = blas_of(dtype)
     if blas is None:
         raise TypeError
-    kinds = from_dtype(dtype), blas.integer
-
-    def call(block: Any) -> int:
-        multiplied(block)
-        return 0
-
-    named(call, kinds)
-    return Entry.of(call, kinds)
+    return loop_of(product, dtype, blas.integer).entry
 
 
 def packed_product(a: Array, b: Array, out: Array) -> list[list[int]]:
@@ -112,33 +112,3 @@ def _order(x: Array) -> tuple[int, int]:
     if x.flags.f_contiguous:
         return TRANSPOSED, x.shape[0]
     raise TypeError
-
-
-@intrinsic
-def multiplied(typing: Any, block: Any) -> Any:
-    """``C ← A B`` by the function whose address and arguments are in a block.
-
-    The type of the block's address is that of the numbers and of the sizes.
-    """
-    number, integer = block.dtype
-
-    def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-        real, size = (context.get_value_type(kind) for kind in (number, integer))
-        flag = ir.IntType(32)
-        forms = [flag] * 3 + [size] * 3 + [real, WORD, size, WORD, size, real, WORD, size]
-        at = builder.bitcast(given[0], WORD.as_pointer())
-        words = [builder.load(builder.gep(at, [WORD(i)])) for i in range(12)]
-        where, left, right, m, n, k, a, lda, b, ldb, c, ldc = words
-        one, zero = real(1.0), real(0.0)
-        arguments = [WORD(ROW_MAJOR), left, right, m, n, k, one, a, lda, b, ldb, zero, c, ldc]
-        function = ir.FunctionType(ir.VoidType(), forms).as_pointer()
-        builder.call(
-            builder.inttoptr(where, function),
-            [
-                builder.trunc(value, form) if value.type == WORD != form else value
-                for value, form in zip(arguments, forms, strict=True)
-            ],
-        )
-        return context.get_dummy_value()
-
-    return types.void(block), generate

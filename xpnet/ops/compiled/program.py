@@ -7,53 +7,36 @@ memory. A replay runs down the list. What only NumPy can do is a call of Python'
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Callable, Sequence
 from functools import cache, partial
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba import types
-from numba.np.numpy_support import as_dtype
 
 from xpnet.backend import HostArray
 from xpnet.errors import describe
 from xpnet.ops.compiled import rows
-from xpnet.ops.compiled.compile import (
-    Entry,
-    Loop,
-    Which,
-    compile_now,
-    entry_of,
-    source_of,
-)
-from xpnet.ops.compiled.names import named
+from xpnet.ops.compiled.entries import Entry, loop_of
 from xpnet.ops.compiled.operations import CompiledOperations
-from xpnet.ops.compiled.packing import PLACE, called, compiled_place_of, packed, place_of
+from xpnet.ops.compiled.packing import Block, place_of
 from xpnet.ops.compiled.product import PLACES, packed_product, product_of
 from xpnet.ops.compiled.runner import Arguments, Runner
+from xpnet.ops.compiled.source import Kind, Kit, Source, Which
 from xpnet.ops.compiled.threads import at_once
 from xpnet.ops.compiled.traced import Traced, fill, memory_of
 from xpnet.ops.reference import Operations
 
 
 class Call(NamedTuple):
-    """A compiled function and its packed arguments.
-
-    Attributes:
-        entry: the function.
-        block: the words of its arguments.
-        places: which of the words are addresses of numbers.
-        kept: what has to live as long as the words.
-    """
+    """A compiled function and its packed arguments."""
 
     entry: Entry
-    block: HostArray
-    places: list[int]
-    kept: list[HostArray]
+    block: Block
 
     def row(self) -> list[int]:
         """The call in the table of a replay."""
-        return [self.entry.address, place_of(self.block)]
+        return [self.entry.address, self.block.words.buffer_info()[0]]
 
 
 class Program:
@@ -69,6 +52,8 @@ class Program:
         place_of: the address of an array's first number.
     """
 
+    place_of = staticmethod(place_of)
+
     def __init__(self, steps: list[Any], touched: list[Any], result: Any) -> None:
         self.result = memory_of(result)
         self._calls = [step for step in steps if isinstance(step, Call)]
@@ -79,11 +64,10 @@ class Program:
                 table.append(step.row())
                 continue
             if table:
-                self._stages.append(partial(run_table, _replay(), np.array(table)))
+                self._stages.append(_replayed(table))
                 table = []
             if step is not None:
                 self._stages.append(step)
-        self.place_of = compiled_place_of()
         self.replay = self._stages[0] if len(self._stages) == 1 else self._each_stage
 
     def _each_stage(self) -> None:
@@ -96,7 +80,7 @@ class Program:
 
     def reads(self, array: HostArray) -> bool:
         """Whether a number of ``array`` is an argument of a call."""
-        kept = [other for call in self._calls for other in call.kept]
+        kept = [other for call in self._calls for other in call.block.kept]
         return any(np.may_share_memory(array, other) for other in [*kept, *self._touched])
 
     def places_in(self, array: HostArray) -> list[tuple[memoryview, int, int]] | None:
@@ -108,16 +92,16 @@ class Program:
             return None
         start, stop = place_of(array), place_of(array) + array.nbytes
         return [
-            (call.block.data, i, int(call.block[i]) - start)
-            for call in self._calls
-            for i in call.places
-            if start <= call.block[i] < stop
+            (memoryview(block.words), i, block.words[i] - start)
+            for _, block in self._calls
+            for i in block.places
+            if start <= block.words[i] < stop
         ]
 
     def release(self, array: HostArray) -> None:
         """Keep ``array`` no longer: another has taken its place."""
-        for call in self._calls:
-            call.kept[:] = [a for a in call.kept if not np.may_share_memory(a, array)]
+        for _, block in self._calls:
+            block.kept[:] = [a for a in block.kept if not np.may_share_memory(a, array)]
 
 
 class Recorder(Runner):
@@ -148,17 +132,22 @@ class Recorder(Runner):
 
     def alone(self, which: Which, *arguments: Any) -> None:
         """See `Runner.alone`."""
-        self._now(_call(which, arguments))
+        loop = loop_of(*which)
+        block = loop.pack(memory_of(arguments))
+        loop.run(block)
+        self._steps.append(Call(loop.entry, block))
 
     def together(self, which: Which, calls: list[Arguments]) -> None:
         """See `Runner.together`."""
-        self.do(_share_out, [_call(which, arguments) for arguments in calls])
+        loop = loop_of(*which)
+        blocks = [loop.pack(memory_of(arguments)) for arguments in calls]
+        self.do(at_once, loop.run, [(block,) for block in blocks])
 
     def add_up(self, parts: HostArray, sums: Any) -> None:
         """See `Runner.add_up`."""
         self.do(partial(np.add.reduce, axis=0), parts, out=memory_of(sums))
 
-    def plainly(self, into: Any, function: Loop, *given: Any, **named: Any) -> Any:
+    def plainly(self, into: Any, function: Callable[..., Any], *given: Any, **named: Any) -> Any:
         """See `Runner.plainly`: a call of Python's, whatever the function does inside."""
         given, named = memory_of(given), {name: memory_of(value) for name, value in named.items()}
         if into is None:
@@ -181,7 +170,7 @@ class Recorder(Runner):
             self.do(np.matmul, a, b, out=out)
             return
         for words in parts:
-            self._now(Call(entry, np.array(words), PLACES, [a, b, out]))
+            self._now(Call(entry, Block(array("q", words), PLACES, [a, b, out])))
 
     def do(self, function: Callable[..., Any], *given: Any, **named: Any) -> None:
         """Call a function with memory, now and at every replay."""
@@ -190,13 +179,8 @@ class Recorder(Runner):
         self._touched += _arrays([*given, *named.values()])
 
     def _now(self, call: Call) -> None:
-        run_table(_replay(), np.array([call.row()]))
+        _replayed([call.row()])()
         self._steps.append(call)
-
-
-def _share_out(calls: list[Call]) -> None:
-    """Each call in a thread of its own."""
-    at_once(partial(run_table, _replay()), [(np.array([call.row()]),) for call in calls])
 
 
 def _arrays(values: Sequence[Any]) -> list[HostArray]:
@@ -211,72 +195,20 @@ def _arrays(values: Sequence[Any]) -> list[HostArray]:
     return found
 
 
-def _call(which: Which, arguments: Sequence[Any]) -> Call:
-    """A loop with its arguments packed.
+def replay(kit: Kit) -> Source:
+    """Call the compiled functions of a table, one after another."""
+    called = kit.called
 
-    Raises:
-        TypeError: if there is no loop, or it does not take them.
-    """
-    source = source_of(*which)
-    words: list[int] = []
-    places: list[int] = []
-    kept: list[HostArray] = []
-    if len(source.kinds) != len(arguments):
-        raise TypeError
-    for kind, argument in zip(source.kinds, map(memory_of, arguments), strict=True):
-        if isinstance(kind, types.Array):
-            if not _fits(kind, argument):
-                raise TypeError
-            places.append(len(words) + PLACE)
-            words += packed(argument)
-            kept.append(argument)
-            continue
-        several = isinstance(kind, types.UniTuple)
-        values = argument if several else (argument,)
-        for value in values:
-            kept.append(_cell(kind.dtype if several else kind, value))
-            places.append(len(words))
-            words.append(place_of(kept[-1]))
-    return Call(entry_of(*which), np.array(words), places, kept)
-
-
-def _fits(kind: Any, array: Any) -> bool:
-    alike = isinstance(array, np.ndarray) and array.dtype == as_dtype(kind.dtype)
-    if not alike or array.ndim != kind.ndim or (kind.mutable and not array.flags.writeable):
-        return False
-    return bool(array.flags.c_contiguous and array.flags.aligned)
-
-
-def _cell(kind: Any, value: Any) -> HostArray:
-    """One number in memory: a recorded one where it lies, so that a replay sees what it is then."""
-    dtype = as_dtype(kind)
-    if not isinstance(value, np.ndarray):
-        return np.array([value], dtype)
-    if value.size != 1 or value.dtype != dtype:
-        raise TypeError
-    return value
-
-
-def run_table(replay: Loop, table: HostArray) -> None:
-    """Call the compiled functions of a table, one after another.
-
-    Raises:
-        TypeError: if one of them refuses its arguments.
-    """
-    if replay(table) >= 0:
-        raise TypeError("a compiled loop refuses its arguments")
-
-
-@cache
-def _replay() -> Loop:
-    def replay(table: Any) -> int:
+    def loop(table: Any) -> None:
         for i in range(table.shape[0]):
             if called(table[i, 0], table[i, 1]) != 0:
-                return i
-        return -1
+                raise TypeError
 
-    named(replay)
-    return compile_now(replay, (types.Array(types.int64, 2, "C"),))
+    return Source(loop, (Kind("int64", 2),))
+
+
+def _replayed(table: list[list[int]]) -> Callable[[], None]:
+    return loop_of(replay).bound(np.array(table))
 
 
 @cache

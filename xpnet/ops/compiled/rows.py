@@ -8,27 +8,29 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
-from numba import types
-from numba.extending import register_jitable
 
-from xpnet.ops.compiled.compile import Given, Source, compiled
-from xpnet.ops.compiled.scalar_math import exp, log, sqrt
+from xpnet.ops.compiled.source import (
+    FLAT,
+    INDICES,
+    INTEGER,
+    NUMBER,
+    SUMS,
+    Given,
+    Kit,
+    Source,
+    loop_on,
+)
 from xpnet.random import hash32
-
-INDICES = types.Array(types.int64, 1, "C", readonly=True)
-SUMS = types.Array(types.float64, 1, "C")
 
 BLOCK = 1 << 12
 """How many numbers of a matrix are worked on at a time, so that they stay in the nearest cache."""
 
 
-def total(dtype: Any) -> Source:
+def total(kit: Kit, dtype: Any) -> Source:
     """``out ← factor Σ x``, summed in double precision."""
-    number = numba.from_dtype(np.dtype(dtype))
 
-    @compiled(dtype, Given(1), SUMS, number, reorder=True)
+    @loop_on(dtype, Given(FLAT), SUMS, NUMBER, reorder=True)
     def loop(x: Any, sums: Any, factor: Any) -> None:
         summed = 0.0
         for i in range(x.size):
@@ -38,20 +40,20 @@ def total(dtype: Any) -> Source:
     return loop
 
 
-def converted(dtype: Any) -> Source:
+def converted(kit: Kit, dtype: Any) -> Source:
     """``out ← x``, one number in double precision into one of another type."""
 
-    @compiled(dtype, SUMS, 0)
+    @loop_on(dtype, SUMS, 0)
     def loop(x: Any, out: Any) -> None:
         out[()] = x[0]
 
     return loop
 
 
-def column_sum(dtype: Any) -> Source:
+def column_sum(kit: Kit, dtype: Any) -> Source:
     """``out ← Σ_rows x``."""
 
-    @compiled(dtype, Given(2), 1)
+    @loop_on(dtype, Given(2), 1)
     def loop(x: Any, out: Any) -> None:
         if out.size != x.shape[1]:
             raise TypeError
@@ -63,44 +65,50 @@ def column_sum(dtype: Any) -> Source:
     return loop
 
 
-@register_jitable
-def _shift(z: Any, out: Any, start: int, stop: int) -> None:
-    """``out ← z - max z`` along the rows from ``start`` to ``stop``."""
-    for i in range(start, stop):
-        top = z[i, 0]
-        for j in range(1, z.shape[1]):
-            top = max(top, z[i, j])
-        for j in range(z.shape[1]):
-            out[i, j] = z[i, j] - top
+def _softmax_parts(kit: Kit) -> tuple[Any, Any]:
+    """Two parts of a softmax over some rows of ``z``."""
+    exp = kit.math.exp
+
+    def shift(z: Any, out: Any, start: int, stop: int) -> None:
+        """``out ← z - max z`` along the rows."""
+        for i in range(start, stop):
+            top = z[i, 0]
+            for j in range(1, z.shape[1]):
+                top = max(top, z[i, j])
+            for j in range(z.shape[1]):
+                out[i, j] = z[i, j] - top
+
+    def exponentials(flat: Any, start: int, stop: int) -> None:
+        """``flat ← e^flat`` in one long loop: a row alone is often shorter than a vector."""
+        part = flat[start:stop]
+        for k in range(part.size):
+            part[k] = exp(part[k])
+
+    return kit.known(shift), kit.known(exponentials)
 
 
-@register_jitable
-def _exponentials(out: Any, start: int, stop: int) -> None:
-    """``out ← e^out`` in one long loop: a row alone is often shorter than a vector register."""
-    flat = out[start:stop].ravel()
-    for k in range(flat.size):
-        flat[k] = exp(flat[k])
+def cross_entropy_of_indices(kit: Kit, dtype: Any) -> Source:
+    """``sums ← Σ_i scale (log Σ_k e^(z_ik) - z_it)``, ``out ← scale (softmax(z) - 1_t)``.
 
+    ``out`` is given twice, the second time as one row.
+    """
+    zero, log = np.dtype(dtype).type(0), kit.math.log
+    shift, exponentials = _softmax_parts(kit)
 
-def cross_entropy_of_indices(dtype: Any) -> Source:
-    """``sums ← Σ_i scale (log Σ_k e^(z_ik) - z_it)``, ``out ← scale (softmax(z) - 1_t)``."""
-    zero = np.dtype(dtype).type(0)
-    number = numba.from_dtype(np.dtype(dtype))
-
-    @compiled(dtype, Given(2), INDICES, 2, SUMS, number, reorder=True)
-    def loop(z: Any, target: Any, out: Any, sums: Any, scale: Any) -> None:
+    @loop_on(dtype, Given(2), INDICES, 2, FLAT, SUMS, NUMBER, reorder=True)
+    def loop(z: Any, target: Any, out: Any, flat: Any, sums: Any, scale: Any) -> None:
         m, n = z.shape
-        if out.shape != z.shape or target.size != m or n == 0:
+        if out.shape != z.shape or flat.size != z.size or target.size != m or n == 0:
             raise TypeError
         loss = 0.0
         height = max(BLOCK // n, 1)
         for start in range(0, m, height):
             stop = min(start + height, m)
-            _shift(z, out, start, stop)
+            shift(z, out, start, stop)
             for i in range(start, stop):
                 if 0 <= target[i] < n:
                     loss -= out[i, target[i]]
-            _exponentials(out, start, stop)
+            exponentials(flat, start * n, stop * n)
             for i in range(start, stop):
                 total = zero
                 for j in range(n):
@@ -117,26 +125,36 @@ def cross_entropy_of_indices(dtype: Any) -> Source:
     return loop
 
 
-def cross_entropy_of_rows(dtype: Any) -> Source:
-    """``sums ← -Σ_i s_i Σ_k t_ik log p_ik``, ``out ← s_i (p_i Σ_k t_ik - t_i)``, ``p`` softmax."""
-    zero = np.dtype(dtype).type(0)
+def cross_entropy_of_rows(kit: Kit, dtype: Any) -> Source:
+    """``sums ← -Σ_i s_i Σ_k t_ik log p_ik``, ``out ← s_i (p_i Σ_k t_ik - t_i)``, ``p`` softmax.
 
-    @compiled(dtype, Given(2), Given(2), Given(1), 2, SUMS, reorder=True)
-    def loop(z: Any, target: Any, scale: Any, out: Any, sums: Any) -> None:
+    ``out`` is given twice, the second time as one row.
+    """
+    zero, log = np.dtype(dtype).type(0), kit.math.log
+    shift, exponentials = _softmax_parts(kit)
+
+    @loop_on(dtype, Given(2), Given(2), Given(1), 2, FLAT, SUMS, reorder=True)
+    def loop(z: Any, target: Any, scale: Any, out: Any, flat: Any, sums: Any) -> None:
         m, n = z.shape
-        if out.shape != z.shape or target.shape != z.shape or scale.size != m or n == 0:
+        if (
+            out.shape != z.shape
+            or flat.size != z.size
+            or target.shape != z.shape
+            or scale.size != m
+            or n == 0
+        ):
             raise TypeError
         loss = 0.0
         height = max(BLOCK // n, 1)
         for start in range(0, m, height):
             stop = min(start + height, m)
-            _shift(z, out, start, stop)
+            shift(z, out, start, stop)
             for i in range(start, stop):
                 cross = zero
                 for j in range(n):
                     cross += target[i, j] * out[i, j]
                 loss -= scale[i] * cross
-            _exponentials(out, start, stop)
+            exponentials(flat, start * n, stop * n)
             for i in range(start, stop):
                 total, mass = zero, zero
                 for j in range(n):
@@ -151,10 +169,10 @@ def cross_entropy_of_rows(dtype: Any) -> Source:
     return loop
 
 
-def normalize(dtype: Any) -> Source:
+def normalize(kit: Kit, dtype: Any) -> Source:
     """``x̂ ← (x - μ)·f``, ``y ← γ x̂ + β``, with μ, f, γ and β for each column."""
 
-    @compiled(dtype, Given(2), 2, 2, Given(1), Given(1), Given(1), Given(1))
+    @loop_on(dtype, Given(2), 2, 2, Given(1), Given(1), Given(1), Given(1))
     def loop(x: Any, y: Any, x_hat: Any, mean: Any, factor: Any, scale: Any, shift: Any) -> None:
         m, n = x.shape
         if y.shape != x.shape or x_hat.shape != x.shape:
@@ -170,19 +188,26 @@ def normalize(dtype: Any) -> Source:
     return loop
 
 
-def batch_norm(dtype: Any) -> Source:
+def batch_norm(kit: Kit, dtype: Any) -> Source:
     """``x̂ ← (x - μ)/√(σ² + ε)``, ``y ← γ x̂ + β``, with μ and σ² of the rows of ``x``."""
-    number = numba.from_dtype(np.dtype(dtype))
-    one = np.dtype(dtype).type(1)
+    one, sqrt = np.dtype(dtype).type(1), kit.math.sqrt
 
-    @compiled(dtype, Given(2), Given(1), Given(1), number, 2, 2, 1, 1)
+    @loop_on(dtype, Given(2), Given(1), Given(1), NUMBER, 2, 2, 1, 1, 1)
     def loop(
-        x: Any, scale: Any, shift: Any, eps: Any, y: Any, x_hat: Any, mean: Any, var: Any
+        x: Any,
+        scale: Any,
+        shift: Any,
+        eps: Any,
+        y: Any,
+        x_hat: Any,
+        mean: Any,
+        var: Any,
+        factor: Any,
     ) -> None:
         m, n = x.shape
         if y.shape != x.shape or x_hat.shape != x.shape:
             raise TypeError
-        if not n == scale.size == shift.size == mean.size == var.size:
+        if not n == scale.size == shift.size == mean.size == var.size == factor.size:
             raise TypeError
         mean[:] = 0
         var[:] = 0
@@ -195,7 +220,6 @@ def batch_norm(dtype: Any) -> Source:
             for j in range(n):
                 centered = x[i, j] - mean[j]
                 var[j] += centered * centered
-        factor = np.empty_like(var)
         for j in range(n):
             var[j] /= m
             factor[j] = one / sqrt(var[j] + eps)
@@ -208,19 +232,26 @@ def batch_norm(dtype: Any) -> Source:
     return loop
 
 
-def batch_norm_backward(dtype: Any) -> Source:
+def batch_norm_backward(kit: Kit, dtype: Any) -> Source:
     """``dβ ← Σ dy``, ``dγ ← Σ dy·x̂``, ``dx ← γ/(m√(σ² + ε)) (m dy - dβ - x̂ dγ)``."""
-    number = numba.from_dtype(np.dtype(dtype))
-    kind = np.dtype(dtype).type
+    kind, sqrt = np.dtype(dtype).type, kit.math.sqrt
 
-    @compiled(dtype, Given(2), Given(2), Given(1), Given(1), number, 1, 1, 2)
+    @loop_on(dtype, Given(2), Given(2), Given(1), Given(1), NUMBER, 1, 1, 2, 1)
     def loop(
-        dy: Any, x_hat: Any, scale: Any, var: Any, eps: Any, d_scale: Any, d_shift: Any, dx: Any
+        dy: Any,
+        x_hat: Any,
+        scale: Any,
+        var: Any,
+        eps: Any,
+        d_scale: Any,
+        d_shift: Any,
+        dx: Any,
+        factor: Any,
     ) -> None:
         m, n = dy.shape
         if x_hat.shape != dy.shape or dx.shape != dy.shape:
             raise TypeError
-        if not n == scale.size == var.size == d_scale.size == d_shift.size:
+        if not n == scale.size == var.size == d_scale.size == d_shift.size == factor.size:
             raise TypeError
         d_scale[:] = 0
         d_shift[:] = 0
@@ -229,7 +260,6 @@ def batch_norm_backward(dtype: Any) -> Source:
                 d_shift[j] += dy[i, j]
                 d_scale[j] += dy[i, j] * x_hat[i, j]
         rows = kind(m)
-        factor = np.empty_like(var)
         for j in range(n):
             factor[j] = scale[j] / (rows * sqrt(var[j] + eps))
         for i in range(m):
@@ -239,17 +269,15 @@ def batch_norm_backward(dtype: Any) -> Source:
     return loop
 
 
-def keep_mask(dtype: Any) -> Source:
+def keep_mask(kit: Kit, dtype: Any) -> Source:
     """``out ← 0`` where the hash of key and position is below the threshold, else ``kept``."""
-    number = numba.from_dtype(np.dtype(dtype))
-    zero, bits = np.dtype(dtype).type(0), register_jitable(hash32)
+    zero, bits = np.dtype(dtype).type(0), kit.known(hash32)
     mask = 0xFFFFFFFF
 
-    @compiled(dtype, types.int64, types.int64, number, 2)
+    @loop_on(dtype, INTEGER, INTEGER, NUMBER, FLAT)
     def loop(key: Any, threshold: Any, kept: Any, out: Any) -> None:
-        flat = out.ravel()
-        for i in range(flat.size):
+        for i in range(out.size):
             hashed = bits((bits(i ^ key) + key) & mask)
-            flat[i] = kept if hashed >= threshold else zero
+            out[i] = kept if hashed >= threshold else zero
 
     return loop

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from xpnet.backend import Array, HostArray
-from xpnet.ops.compiled.compile import Loop, Which, loop_of
+from xpnet.ops.compiled.entries import loop_of
+from xpnet.ops.compiled.source import Which
 from xpnet.ops.compiled.threads import LARGE, at_once, pieces_of
 
 Arguments: TypeAlias = tuple[Any, ...]
@@ -33,7 +34,7 @@ class Runner:
         """The one number of ``sums`` in another type."""
         raise NotImplementedError
 
-    def plainly(self, into: Any, function: Loop, *given: Any, **named: Any) -> Any:
+    def plainly(self, into: Any, function: Callable[..., Any], *given: Any, **named: Any) -> Any:
         """What a function that knows no compiler makes of arrays; it may write it ``into`` one."""
         raise NotImplementedError
 
@@ -75,6 +76,6 @@ class Direct(Runner):
         """See `Runner.number`."""
         return dtype.type(sums[0])
 
-    def plainly(self, into: Any, function: Loop, *given: Any, **named: Any) -> Any:
+    def plainly(self, into: Any, function: Callable[..., Any], *given: Any, **named: Any) -> Any:
         """See `Runner.plainly`."""
         return function(*given, **named)

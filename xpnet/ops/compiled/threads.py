@@ -7,15 +7,11 @@ them. Elementwise results do not depend on the number of threads; sums do, by ro
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import cache
 from itertools import pairwise
 from typing import Any
-
-import numba
-
-from xpnet.ops.compiled.compile import Loop
 
 LARGE = 1 << 22
 """The number of elements from which it pays: waking a thread takes some 50 microseconds, and beside
@@ -23,11 +19,15 @@ the threads of a BLAS, which wait busily for its next product, it has half a cor
 
 
 def n_threads() -> int:
-    """How many threads share a large loop: Numba's number, by default one a usable core."""
-    return int(numba.config.NUMBA_NUM_THREADS)
+    """How many threads share a large loop: ``NUMBA_NUM_THREADS``, by default one a usable core."""
+    given = os.environ.get("NUMBA_NUM_THREADS", "")
+    if given.isdigit() and int(given):
+        return int(given)
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
-def at_once(loop: Loop, calls: list[tuple[Any, ...]]) -> list[Any]:
+def at_once(loop: Callable[..., Any], calls: list[tuple[Any, ...]]) -> list[Any]:
     """The loop with each of the arguments, the first here and the others by the helpers.
 
     It returns or raises only when all have ended: nothing writes to the arrays afterwards.
@@ -45,7 +45,7 @@ def at_once(loop: Loop, calls: list[tuple[Any, ...]]) -> list[Any]:
     return [first, *(other.result() for other in others), *rest]
 
 
-def _submit(loop: Loop, arguments: tuple[Any, ...]) -> Future[Any] | None:
+def _submit(loop: Callable[..., Any], arguments: tuple[Any, ...]) -> Future[Any] | None:
     """A call by a helper; ``None`` if helpers take no more, since the interpreter is ending."""
     try:
         return _pool(os.getpid()).submit(loop, *arguments)

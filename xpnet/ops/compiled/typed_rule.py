@@ -13,7 +13,6 @@ from typing import Any
 
 from numba.extending import register_jitable
 
-from xpnet.ops.compiled.names import named
 from xpnet.ops.reference import Rule
 
 
@@ -35,7 +34,6 @@ def typed_rule(rule: Rule, number: Any) -> Rule:
     names["__name__"] = rule.__module__
     code = rule.__code__.replace(co_consts=_typed(rule.__code__.co_consts, number))
     made = FunctionType(code, names, rule.__name__, rule.__defaults__, rule.__closure__)
-    named(made)
     compiled: Rule = register_jitable(made)
     return compiled
 

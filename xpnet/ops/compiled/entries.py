@@ -1,0 +1,136 @@
+"""Loops as functions: read from the disk, or compiled where they are not there."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Sequence
+from functools import cache, partial
+from importlib import import_module
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from xpnet.ops.compiled import store
+from xpnet.ops.compiled.packing import Block, Packer, place_of
+from xpnet.ops.compiled.source import FASTER_ON_NUMPY, FLAT, Kind, Which
+
+FORM = ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_void_p] * 3)
+"""How the compiler's functions are called: where the result and the error go, and a block. What
+they return is 0 if all is well."""
+
+OFTEN = 1000
+"""After how many calls from Python the compiler is loaded, for it knows a faster way to call."""
+
+REFUSED = "a compiled loop refuses its arguments"
+
+UNREAD = np.zeros(2, np.int64)
+NOTES = place_of(UNREAD), place_of(UNREAD[1:])
+"""Where results and errors go."""
+
+
+class Entry(NamedTuple):
+    """A compiled function of a block of arguments.
+
+    Attributes:
+        address: where its code begins.
+        owner: what owns the code: it is gone with its owner.
+    """
+
+    address: int
+    owner: Any
+
+
+class Loop:
+    """A compiled loop. It refuses what it does not take with a `TypeError`.
+
+    Args:
+        entry: its code.
+        kinds: the types of its arguments.
+
+    Attributes:
+        entry: its code.
+        pack: makes a block of its arguments.
+    """
+
+    def __init__(self, entry: Entry, kinds: Sequence[Kind]) -> None:
+        self.entry, self.pack = entry, Packer(kinds)
+        self._call, self._kinds, self._calls = FORM(entry.address), tuple(kinds), 0
+        self._flat = [i for i, kind in enumerate(kinds) if kind.ndim == FLAT]
+        self._caller: Any = None
+
+    def __call__(self, *arguments: Any) -> None:
+        """Run it."""
+        if self._caller is None:
+            self.run(self.pack(arguments))
+            self._calls += 1
+            if self._calls >= OFTEN:
+                self._caller = import_module("xpnet.ops.compiled.compile").caller(self._kinds)
+        elif self._caller(self.entry.address, *self._flattened(arguments)):
+            raise TypeError(REFUSED)
+
+    def _flattened(self, arguments: tuple[Any, ...]) -> Sequence[Any]:
+        """The arguments, those arrays that the loop sees as one row as such."""
+        if not self._flat:
+            return arguments
+        given, shapes = list(arguments), set()
+        for i in self._flat:
+            x = given[i]
+            if not (isinstance(x, np.ndarray) and x.flags.c_contiguous):
+                raise TypeError(REFUSED)
+            shapes.add(x.shape)
+            given[i] = x if x.ndim == 1 else x.reshape(-1)
+        if len(shapes) > 1:
+            raise TypeError(REFUSED)
+        return given
+
+    def run(self, block: Block) -> None:
+        """Run it on packed arguments."""
+        self._run(block.words.buffer_info()[0], block)
+
+    def bound(self, *arguments: Any) -> Callable[[], None]:
+        """What runs it on these arguments."""
+        block = self.pack(arguments)
+        return partial(self._run, block.words.buffer_info()[0], block)
+
+    def _run(self, place: int, block: Block) -> None:
+        """Run it on the block at an address, which lives meanwhile."""
+        if self._call(*NOTES, place):
+            raise TypeError(REFUSED)
+
+
+def loop_of(*which: Any) -> Loop:
+    """The loop that ``which[0]`` makes of the rest, compiled when it is first asked for.
+
+    Raises:
+        TypeError: where there is none, and NumPy is to compute instead.
+    """
+    loop = _found(*which)
+    if loop is None:
+        raise TypeError
+    return loop
+
+
+@cache
+def _found(*which: Any) -> Loop | None:
+    try:
+        return None if which[1:] and which[1] in FASTER_ON_NUMPY else new_loop(which)
+    except TypeError:
+        return None
+
+
+def new_loop(which: Which) -> Loop:
+    """A loop read from the disk; or compiled, and kept there.
+
+    Raises:
+        TypeError: if the compiler cannot take it.
+    """
+    path = store.path_of(which)
+    code = None if path is None else store.read(path)
+    if code is not None:
+        linked = store.linked(code)
+        return Loop(Entry(linked.address, linked), code.kinds)
+    # By name, for it loads the compiler.
+    compiled = import_module("xpnet.ops.compiled.compile").compiled(which)
+    if path is not None and compiled.code is not None:
+        store.write(path, compiled.code)
+    return Loop(Entry(compiled.address, compiled.owner), compiled.kinds)

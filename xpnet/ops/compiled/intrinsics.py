@@ -1,0 +1,125 @@
+"""What loops need and Python has no words for: arguments in a block, and calls by address."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+from xpnet.ops.compiled.packing import PLACE
+
+WORD = ir.IntType(64)
+ROW_MAJOR = 101  # CBLAS_ORDER
+
+
+@intrinsic
+def unpacked(typing: Any, block: Any) -> Any:
+    """The arguments in a block, as a tuple; their types are in that of its address."""
+    wanted = block.dtype
+
+    def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        values, place = [], builder.ptrtoint(given[0], WORD)
+        for kind in wanted:
+            read = _read_array if isinstance(kind, types.Array) else _read_numbers
+            value, place = read(context, builder, kind, place)
+            values.append(value)
+        return context.make_tuple(builder, wanted, values)
+
+    return wanted(block), generate
+
+
+def _read_array(context: Any, builder: Any, kind: Any, place: Any) -> tuple[Any, Any]:
+    form = context.get_value_type(kind)
+    value = builder.load(builder.inttoptr(place, form.as_pointer()))
+    return value, builder.add(place, WORD(8 * (PLACE + 1 + 2 * kind.ndim)))
+
+
+def _read_numbers(context: Any, builder: Any, kind: Any, place: Any) -> tuple[Any, Any]:
+    several = isinstance(kind, types.UniTuple)
+    values = []
+    for number in kind.types if several else (kind,):
+        at = builder.load(builder.inttoptr(place, WORD.as_pointer()))
+        form = context.get_value_type(number).as_pointer()
+        values.append(builder.load(builder.inttoptr(at, form)))
+        place = builder.add(place, WORD(8))
+    value = context.make_tuple(builder, kind, values) if several else values[0]
+    return value, place
+
+
+@intrinsic
+def called(typing: Any, function: Any, block: Any) -> Any:
+    """The status of the compiled function at an address, called with a block; 0 if all is well."""
+
+    def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        return _status(builder, given[0], given[1])
+
+    return types.intp(function, block), generate
+
+
+@intrinsic
+def called_on(typing: Any, function: Any, arguments: Any) -> Any:
+    """`called` on a tuple of arguments, which are packed on the way."""
+
+    def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        words: list[Any] = []
+        for kind, value in zip(
+            arguments.types, cgutils.unpack_tuple(builder, given[1]), strict=True
+        ):
+            if isinstance(kind, types.Array):
+                words += _words_of(builder, context.make_array(kind)(context, builder, value))
+                continue
+            several = isinstance(kind, types.UniTuple)
+            for number in cgutils.unpack_tuple(builder, value) if several else [value]:
+                place = cgutils.alloca_once_value(builder, number)
+                words.append(builder.ptrtoint(place, WORD))
+        block = cgutils.alloca_once_value(builder, cgutils.pack_array(builder, words))
+        return _status(builder, given[0], builder.ptrtoint(block, WORD))
+
+    return types.intp(function, arguments), generate
+
+
+def _words_of(builder: Any, array: Any) -> list[Any]:
+    shape, strides = (cgutils.unpack_tuple(builder, t) for t in (array.shape, array.strides))
+    place = builder.ptrtoint(array.data, WORD)
+    return [WORD(0), WORD(0), array.nitems, array.itemsize, place, *shape, *strides]
+
+
+def _status(builder: Any, function: Any, block: Any) -> Any:
+    status, note = ir.IntType(32), ir.IntType(8).as_pointer()
+    form = ir.FunctionType(status, [WORD.as_pointer(), note.as_pointer(), WORD])
+    place = builder.inttoptr(function, form.as_pointer())
+    result, raised = (cgutils.alloca_once(builder, kind) for kind in (WORD, note))
+    return builder.sext(builder.call(place, [result, raised, block]), WORD)
+
+
+@intrinsic
+def multiplied(typing: Any, block: Any) -> Any:
+    """``C ← A B`` by the function whose address and arguments are in a block.
+
+    The type of the block's address is that of the numbers and of the sizes.
+    """
+    number, integer = block.dtype
+
+    def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        real, size = (context.get_value_type(kind) for kind in (number, integer))
+        flag = ir.IntType(32)
+        forms = [flag] * 3 + [size] * 3 + [real, WORD, size, WORD, size, real, WORD, size]
+        at = builder.bitcast(given[0], WORD.as_pointer())
+        words = [builder.load(builder.gep(at, [WORD(i)])) for i in range(12)]
+        where, left, right, m, n, k, a, lda, b, ldb, c, ldc = words
+        one, zero = real(1.0), real(0.0)
+        arguments = [WORD(ROW_MAJOR), left, right, m, n, k, one, a, lda, b, ldb, zero, c, ldc]
+        function = ir.FunctionType(ir.VoidType(), forms).as_pointer()
+        builder.call(
+            builder.inttoptr(where, function),
+            [
+                builder.trunc(value, form) if value.type == WORD != form else value
+                for value, form in zip(arguments, forms, strict=True)
+            ],
+        )
+        return context.get_dummy_value()
+
+    return types.void(block), generate

@@ -1,0 +1,124 @@
+"""A loop before it is compiled: a plain function, and the types of its arguments.
+
+Each loop is made for one rule and one floating type. It takes C-contiguous arrays of that type, and
+the scalars of a rule as one tuple; it refuses anything else with a `TypeError` before it begins.
+It does not hold the interpreter's lock, so that several threads may run parts of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+
+from xpnet.ops.rules.activations import gelu, gelu_slope
+
+Which: TypeAlias = tuple[Any, ...]
+"""A function that makes the source of a loop, and what it makes it of."""
+
+FASTER_ON_NUMPY = (gelu, gelu_slope)
+"""Rules that ``python -m benchmarks.ops`` found slower compiled: the loop inside `erfc` is."""
+
+
+FLAT = -1
+"""In place of a number of dimensions: any, in the shape of the other such arrays, seen as one."""
+
+
+class Kind(NamedTuple):
+    """The type of an argument.
+
+    Attributes:
+        dtype: the type of its numbers, by name.
+        ndim: the dimensions of an array, or `FLAT`; `None` for what is none.
+        written: whether a loop writes to the array.
+        n: how many numbers a tuple has; `None` for an array and for one number.
+    """
+
+    dtype: str
+    ndim: int | None = None
+    written: bool = False
+    n: int | None = None
+
+
+class Given(NamedTuple):
+    """An array of so many dimensions that a loop reads and does not write."""
+
+    ndim: int
+
+
+class Numbers(NamedTuple):
+    """A tuple of so many numbers; Python floats become them."""
+
+    n: int
+
+
+NUMBER = Kind("")
+"""One number of the loop's floating type."""
+
+INTEGER = Kind("int64")
+INDICES = Kind("int64", 1)
+SUMS = Kind("float64", 1, written=True)
+
+
+class Kit(NamedTuple):
+    """What the compiler gives to those who make loops: it is not loaded before one is needed.
+
+    Attributes:
+        math: the namespace that rules run on inside a loop.
+        typed: a rule and a floating type ↦ the rule, known to the compiler.
+        known: a function ↦ the same, known to the compiler.
+        called: an address and a block of arguments ↦ the status of the function there.
+        multiplied: the same for the product of a BLAS; see `xpnet.ops.compiled.product`.
+    """
+
+    math: Any
+    typed: Callable[..., Any]
+    known: Callable[..., Any]
+    called: Callable[..., Any]
+    multiplied: Callable[..., Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A loop before it is compiled.
+
+    Attributes:
+        function: what it does, as a plain function.
+        kinds: the types of its arguments.
+        reorder: whether sums may be taken in another order.
+        packed: whether it takes the address of a block of words in their place.
+    """
+
+    function: Callable[..., Any]
+    kinds: tuple[Kind, ...]
+    reorder: bool = False
+    packed: bool = False
+
+
+def loop_on(
+    dtype: Any, *parameters: int | Given | Numbers | Kind, reorder: bool = False
+) -> Callable[[Callable[..., Any]], Source]:
+    """A decorator that makes the source of a loop of a function.
+
+    Args:
+        dtype: the floating type of its arrays.
+        parameters: what it takes: a number of dimensions for an array that it writes to, `Given`
+            for one that it only reads, `Numbers`, or a `Kind`.
+        reorder: whether sums may be taken in another order, as those along a row must be to
+            vectorize. A rule's may not: ``a - b + c`` is written so where ``a`` and ``b`` cancel.
+    """
+    name = np.dtype(dtype).name
+    kinds = tuple(_kind(parameter, name) for parameter in parameters)
+    return lambda function: Source(function, kinds, reorder)
+
+
+def _kind(parameter: int | Given | Numbers | Kind, name: str) -> Kind:
+    if isinstance(parameter, Given):
+        return Kind(name, parameter.ndim)
+    if isinstance(parameter, Numbers):
+        return Kind(name, n=parameter.n)
+    if isinstance(parameter, int):
+        return Kind(name, parameter, written=True)
+    return parameter if parameter.dtype else Kind(name)

@@ -1,0 +1,182 @@
+"""Compiled loops on disk: machine code, which a later process runs without loading the compiler.
+
+A file is the code of one loop as an object file, after a line of JSON that names the types of its
+arguments. It is called by a digest of all that the code depends on, and begins with one of itself,
+so that one that was cut short or changed is compiled anew.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import sys
+from contextlib import suppress
+from functools import cache
+from hashlib import blake2b
+from importlib.metadata import version
+from pathlib import Path
+from types import FunctionType
+from typing import Any, NamedTuple
+from uuid import uuid4
+
+import llvmlite.binding as llvm
+import numpy as np
+
+from xpnet import random
+from xpnet._version import __version__
+from xpnet.ops import rules
+from xpnet.ops.compiled.source import Kind, Which
+
+OWN = "NUMBA_CACHE_DIR", "NUMBA_NUM_THREADS"
+"""Variables of the compiler's that do not change what it makes."""
+
+
+class Code(NamedTuple):
+    """Machine code of a loop.
+
+    Attributes:
+        kinds: the types of its arguments.
+        symbol: what its function is called in the object file.
+        text: the object file.
+    """
+
+    kinds: tuple[Kind, ...]
+    symbol: str
+    text: bytes
+
+
+def path_of(which: Which) -> Path | None:
+    """Where the code of a loop is kept; `None` where there is no folder for it.
+
+    Raises:
+        TypeError: for a rule that refers to what has no content, such as an open file.
+    """
+    folder = _folder()
+    if folder is None:
+        return None
+    name = blake2b(repr([_content(part) for part in which]).encode(), digest_size=16).hexdigest()
+    return folder / name
+
+
+def read(path: Path) -> Code | None:
+    """The code in a file; `None` if there is none, or it is not what was written."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    seal, _, rest = content.partition(b"\n")
+    if seal != _seal(rest):
+        return None
+    head, _, text = rest.partition(b"\n")
+    kinds, symbol = json.loads(head)
+    return Code(tuple(Kind(*kind) for kind in kinds), symbol, text)
+
+
+def write(path: Path, code: Code) -> None:
+    """Keep code in a file, whole or not at all; where it cannot be written, it is not kept."""
+    rest = json.dumps([code.kinds, code.symbol]).encode() + b"\n" + code.text
+    part = path.with_name(f"{path.name}.{uuid4().hex}")
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            part.write_bytes(_seal(rest) + b"\n" + rest)
+            part.replace(path)
+        finally:
+            part.unlink(missing_ok=True)
+
+
+class Linked(NamedTuple):
+    """Code in this process: the engine owns it, under a name."""
+
+    engine: Any
+    symbol: str
+
+    @property
+    def address(self) -> int:
+        """Where it begins."""
+        place: int = self.engine.get_function_address(self.symbol)
+        return place
+
+
+def linked(code: Code) -> Linked:
+    """Load code into this process."""
+    _initialize()
+    machine = llvm.Target.from_default_triple().create_target_machine()
+    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
+    engine.add_object_file(llvm.ObjectFileRef.from_data(code.text))
+    engine.finalize_object()
+    return Linked(engine, code.symbol)
+
+
+def stands_alone(calls: list[str]) -> bool:
+    """Whether every process has the functions that code calls: those of the C library."""
+    if os.name != "posix":
+        return False
+    library = ctypes.CDLL(None)
+    return all(hasattr(library, name) for name in calls)
+
+
+def _seal(rest: bytes) -> bytes:
+    return blake2b(rest, digest_size=16).hexdigest().encode()
+
+
+@cache
+def _initialize() -> None:
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+
+
+@cache
+def _folder() -> Path | None:
+    """The folder of loops of these sources, this compiler and this processor."""
+    given = os.environ.get("NUMBA_CACHE_DIR")
+    try:
+        parent = Path(given) if given else _caches()
+    except RuntimeError:  # a user without a home
+        return None
+    settings = sorted(
+        (k, v) for k, v in os.environ.items() if k.startswith("NUMBA_") and k not in OWN
+    )
+    features = llvm.get_host_cpu_features().flatten(sort=True)
+    versions = np.__version__, version("numba"), version("llvmlite")
+    how = versions, llvm.get_host_cpu_name(), features, settings
+    return parent / "xpnet" / blake2b(_sources() + repr(how).encode(), digest_size=8).hexdigest()
+
+
+def _caches() -> Path:
+    """Where programs of this user keep what they can make again."""
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+
+
+def _sources() -> bytes:
+    """All that goes into a loop."""
+    folders = Path(__file__).parent, Path(rules.__file__).parent
+    paths = [Path(random.__file__), *(path for f in folders for path in sorted(f.glob("*.py")))]
+    try:
+        return b"".join(path.read_bytes() for path in paths)
+    except OSError:  # a program packed into one file has no sources
+        return __version__.encode()
+
+
+def _content(part: Any) -> Any:
+    """What tells a part of a loop's name from others, in every process alike."""
+    if not isinstance(part, FunctionType):
+        return part
+    module, name = part.__module__, part.__qualname__
+    if module.startswith("xpnet.ops.") and getattr(sys.modules.get(module), name, None) is part:
+        return module, name  # its content is among the sources
+    return _digest(part)
+
+
+def _digest(function: FunctionType) -> str:
+    """The content of a user's function, with all that it refers to."""
+    from numba.core.serialize import dumps  # noqa: PLC0415
+
+    try:
+        content = dumps(function)
+    except Exception as error:  # a user's object may refuse in its own way
+        raise TypeError(f"{function.__qualname__} cannot be kept on disk: {error}") from error
+    return blake2b(content, digest_size=16).hexdigest()
