@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import xpnet
-from xpnet import MLP, Adam, ArgumentError, CrossEntropy, Dense, TrainingStep
+from xpnet import MLP, Adam, ArgumentError, CrossEntropy, Dense, Momentum, TrainingStep
 from xpnet.ops.host import BLOCK
 from xpnet.ops.select import why_not_compiled
 
@@ -18,6 +18,10 @@ if why_not_compiled():
     pytest.skip(f"nothing is compiled: {why_not_compiled()}", allow_module_level=True)
 
 from xpnet.ops.compiled import program
+from xpnet.ops.compiled.entries import loop_of
+from xpnet.ops.compiled.intrinsics import IS_X86
+from xpnet.ops.compiled.packing import PLACE
+from xpnet.ops.compiled.rows import column_sum
 
 X = np.random.default_rng(0).normal(size=(24, 4))
 Y = np.arange(24) % 3
@@ -165,3 +169,30 @@ def test_a_step_that_is_gone_leaves_its_memory():
         assert slot() is None
     finally:
         gc.enable()
+
+
+TINY = np.float32(1e-40)
+
+
+@pytest.mark.skipif(not IS_X86, reason="only an x86 processor is told to flush")
+def test_numbers_below_the_normal_ones_are_0_in_a_replay_and_nowhere_else():
+    step = TrainingStep(MLP(4, [5], 3), CrossEntropy(), Momentum())
+    step(np.ones((8, 4), np.float32), np.zeros(8, np.int64))
+    (velocity,) = step.state.slots
+    velocity[...], step._model.grad[...] = TINY, 0
+    step._step._update.replay()
+    assert (velocity == 0).all()
+    assert TINY * np.float32(0.5) > 0
+
+
+def test_a_replay_that_is_refused_leaves_the_thread_as_it_was():
+    loop = loop_of(column_sum, np.dtype("float32"))
+    block = loop.pack([np.ones((2, 3), np.float32), np.empty(3, np.float32)])
+    replay = loop_of(program.replay).bound(
+        np.array([[loop.entry.address, block.words.buffer_info()[0]]])
+    )
+    replay()
+    block.words[(PLACE + 1 + 2 * 2) + 2] += 1  # the size of the second array
+    with pytest.raises(TypeError, match="refuses its arguments"):
+        replay()
+    assert TINY * np.float32(0.5) > 0

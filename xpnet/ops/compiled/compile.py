@@ -13,7 +13,14 @@ from numba.core.errors import NumbaError
 from numba.extending import register_jitable
 
 from xpnet.ops.compiled import scalar_math
-from xpnet.ops.compiled.intrinsics import called, called_on, multiplied, unpacked
+from xpnet.ops.compiled.intrinsics import (
+    called,
+    called_on,
+    floating_mode,
+    multiplied,
+    set_floating_mode,
+    unpacked,
+)
 from xpnet.ops.compiled.source import FLAT, Kind, Kit, Source, Which
 from xpnet.ops.compiled.store import Code, stands_alone
 from xpnet.ops.compiled.typed_rule import typed_rule
@@ -26,7 +33,9 @@ Not "arcp": the estimate of a reciprocal root that it allows makes NaN of infini
 CALLED = re.compile(r'^declare [^@]*@"?(?!llvm\.)([^"(]+)', re.MULTILINE)
 """A function that LLVM's text declares and does not have, other than those that LLVM itself has."""
 
-KIT = Kit(scalar_math, typed_rule, register_jitable, called, multiplied)
+KIT = Kit(
+    scalar_math, typed_rule, register_jitable, called, multiplied, floating_mode, set_floating_mode
+)
 
 
 class Compiled(NamedTuple):

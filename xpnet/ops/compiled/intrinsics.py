@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from typing import Any
 
 from llvmlite import ir
@@ -13,6 +14,7 @@ from xpnet.ops.compiled.packing import PLACE
 
 WORD = ir.IntType(64)
 ROW_MAJOR = 101  # CBLAS_ORDER
+IS_X86 = platform.machine().lower() in ("x86_64", "amd64")
 
 
 @intrinsic
@@ -93,6 +95,39 @@ def _status(builder: Any, function: Any, block: Any) -> Any:
     place = builder.inttoptr(function, form.as_pointer())
     result, raised = (cgutils.alloca_once(builder, kind) for kind in (WORD, note))
     return builder.sext(builder.call(place, [result, raised, block]), WORD)
+
+
+@intrinsic
+def floating_mode(typing: Any) -> Any:
+    """How this thread computes with floating numbers: the control word of an x86 processor."""
+
+    def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        place = cgutils.alloca_once_value(builder, WORD(0))
+        _control(builder, "stmxcsr", place)
+        return builder.load(place)
+
+    return types.int64(), generate
+
+
+@intrinsic
+def set_floating_mode(typing: Any, mode: Any) -> Any:
+    """Let this thread compute so from now on."""
+
+    def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        _control(builder, "ldmxcsr", cgutils.alloca_once_value(builder, given[0]))
+        return context.get_dummy_value()
+
+    return types.void(types.int64), generate
+
+
+def _control(builder: Any, what: str, place: Any) -> None:
+    if not IS_X86:
+        return
+    pointer = ir.IntType(8).as_pointer()
+    function = builder.module.declare_intrinsic(
+        f"llvm.x86.sse.{what}", (), ir.FunctionType(ir.VoidType(), [pointer])
+    )
+    builder.call(function, [builder.bitcast(place, pointer)])
 
 
 @intrinsic

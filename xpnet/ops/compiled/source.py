@@ -71,6 +71,8 @@ class Kit(NamedTuple):
         known: a function ↦ the same, known to the compiler.
         called: an address and a block of arguments ↦ the status of the function there.
         multiplied: the same for the product of a BLAS; see `xpnet.ops.compiled.product`.
+        mode: how the thread computes with floating numbers, as a word.
+        set_mode: lets it compute so.
     """
 
     math: Any
@@ -78,6 +80,8 @@ class Kit(NamedTuple):
     known: Callable[..., Any]
     called: Callable[..., Any]
     multiplied: Callable[..., Any]
+    mode: Callable[..., Any]
+    set_mode: Callable[..., Any]
 
 
 @dataclass(frozen=True, eq=False)
