@@ -45,17 +45,24 @@ OF_POSITIVE = activations.softplus_slope, curvatures.softplus_curvature
 UPDATES = rules_of(optimizers) + rules_of(minimizers)
 
 
-@pytest.fixture(params=["host", "compiled", "cuda"], scope="module")
+@pytest.fixture(params=["host", "compiled", "compiled, called often", "cuda"], scope="module")
 def ops(request):
     if request.param == "host":
-        return HostOperations(np)
+        yield HostOperations(np)
+        return
     if request.param == "cuda":
-        return cuda_operations()
+        yield cuda_operations()
+        return
     if why_not_compiled():
         pytest.skip(why_not_compiled())
+    from xpnet.ops.compiled import entries  # noqa: PLC0415
     from xpnet.ops.compiled.operations import CompiledOperations  # noqa: PLC0415
 
-    return CompiledOperations(np)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(entries, "OFTEN", 0 if "often" in request.param else 1 << 60)
+        entries._found.cache_clear()
+        yield CompiledOperations(np)
+    entries._found.cache_clear()
 
 
 def strided(x):

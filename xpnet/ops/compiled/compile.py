@@ -80,15 +80,15 @@ def compiled(which: Which) -> Compiled:
 
 @cache
 def caller(kinds: tuple[Kind, ...]) -> Any:
-    """A function of a loop's address and its arguments, to be called from Python.
+    """A function of a loop's address and the tuple of its arguments, to be called from Python.
 
     It costs a fraction of what packing in Python does; it gives 0 if all is well.
     """
 
-    def call(address: Any, *arguments: Any) -> Any:
+    def call(address: Any, arguments: Any) -> Any:
         return called_on(address, arguments)
 
-    given = types.StarArgTuple([_type_of(kind) for kind in kinds])
+    given = types.Tuple([_type_of(kind) for kind in kinds])
     return numba.njit([(types.int64, given)], nogil=True, cache=True)(call)
 
 

@@ -60,15 +60,15 @@ class Loop:
 
     def __call__(self, *arguments: Any) -> None:
         """Run it."""
+        if self._caller is None and self._calls >= OFTEN:
+            self._caller = import_module("xpnet.ops.compiled.compile").caller(self._kinds)
         if self._caller is None:
             self.run(self.pack(arguments))
             self._calls += 1
-            if self._calls >= OFTEN:
-                self._caller = import_module("xpnet.ops.compiled.compile").caller(self._kinds)
-        elif self._caller(self.entry.address, *self._flattened(arguments)):
+        elif self._caller(self.entry.address, self._flattened(arguments)):
             raise TypeError(REFUSED)
 
-    def _flattened(self, arguments: tuple[Any, ...]) -> Sequence[Any]:
+    def _flattened(self, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
         """The arguments, those arrays that the loop sees as one row as such."""
         if not self._flat:
             return arguments
@@ -81,7 +81,7 @@ class Loop:
             given[i] = x if x.ndim == 1 else x.reshape(-1)
         if len(shapes) > 1:
             raise TypeError(REFUSED)
-        return given
+        return tuple(given)
 
     def run(self, block: Block) -> None:
         """Run it on packed arguments."""
