@@ -6,7 +6,7 @@ import ctypes
 import gc
 import inspect
 import warnings
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import ClassVar
 
@@ -19,7 +19,8 @@ from fake_device import launch as taped_launch
 from test_cuda_kernels import KINDS, ColumnMajor, column, devices, rounded, widened
 
 import xpnet
-from xpnet import MLP, CrossEntropy, FallbackWarning
+from xpnet import MLP, CrossEntropy, Dense, FallbackWarning, HalfMSE, Sequential
+from xpnet.activations import Identity, ReLU
 from xpnet.ops import select
 from xpnet.ops.cuda import epilogues, operations, proof
 from xpnet.ops.cuda.epilogues import BGRADA, BIAS, OF_VECTORS, RELU_BIAS, CublasLt, Epilogues
@@ -69,7 +70,7 @@ class LtColumnMajor:
     def __init__(self):
         self.alive, self.calls, self.asked, self.trouble = {}, [], [], None
         self.memory = np.zeros(WORKSPACE // 4096, "uint8")
-        self.relu = np.maximum
+        self.relu, self.ended = np.maximum, []  # the latter: with what its products ended
 
     def create(self):
         return 11
@@ -203,6 +204,7 @@ class LtColumnMajor:
         def vector(size):
             return column(how[8], size, 1, size, dtype)
 
+        self.ended.append(how[7])
         if how[7] in (4, 6):
             z = z + vector(out.shape[0])
         if how[7] == 6:
@@ -512,14 +514,54 @@ def test_a_captured_step_is_that_of_numpy(widths, dtype, device, rng):
         (fake_backend(dtype), "eager"),
         (fake_backend(dtype), "graph"),
     ):
-        model = MLP(8, widths, 3, activation=xpnet.ReLU(), backend=backend)
+        model = MLP(8, widths, 3, activation=ReLU(), backend=backend)
         history = model.fit(X, y, epochs=3, batch_size=16, rng=5, engine=engine, **how)
         assert history.engine == engine
         thetas.append(np.asarray(model.theta))
     near = {"float32": 1e-5, "float64": 1e-13}[dtype]
     for theta in thetas[1:]:
         np.testing.assert_allclose(theta, thetas[0], rtol=near, atol=near)
-    assert "matmul" in device.calls
+    # A bias that lies oddly in θ is left to a kernel.
+    assert set(device.ended) == ({BIAS, RELU_BIAS, BGRADA} if widths == [8, 8] else {BIAS, BGRADA})
+
+
+@dataclass(frozen=True)
+class Flip(Identity):
+    """``φ(z) = z`` turned round in each row."""
+
+    def shifted(self, ops, z, bias, out=None):
+        y = (z + bias)[:, ::-1]
+        return y, y
+
+    def backward_and_sum(self, ops, saved, dy, sums, out=None):
+        dz = dy[:, ::-1]
+        sums[...] = ops.xp.sum(dz, axis=0)
+        return dz
+
+
+@dataclass(frozen=True)
+class Doubled(ReLU):
+    """``φ(z) = 2 max(0, z)``."""
+
+    def shifted(self, ops, z, bias, out=None):
+        y = 2 * np.maximum(z + bias, 0)
+        return y, y
+
+
+def test_what_inherits_from_an_ending_is_asked_itself(rng):
+    """An activation of one's own that is much like one of these, but not quite."""
+    X, y = rng.normal(size=(6, 4)), rng.normal(size=(6, 3))
+    for activation in (Flip(), Doubled()):
+        model = Sequential([Dense(3, activation)], 4, dtype="float64")
+        model.theta[12:] = 0.5
+        z = X @ model.theta[:12].reshape(4, 3) + 0.5
+        expected = z[:, ::-1] if isinstance(activation, Flip) else 2 * np.maximum(z, 0)
+        np.testing.assert_allclose(model.predict(X), expected, rtol=1e-13)
+        model.value_and_grad(X, y, HalfMSE())
+        dy = (expected - y) / 6
+        dz = dy[:, ::-1] if isinstance(activation, Flip) else dy * (z > 0)
+        np.testing.assert_allclose(model.grad[:12].reshape(4, 3), X.T @ dz, rtol=1e-12)
+        np.testing.assert_allclose(model.grad[12:], dz.sum(axis=0), rtol=1e-12)
 
 
 # --- the trial ------------------------------------------------------------------------------------
