@@ -21,12 +21,14 @@ from test_cuda_kernels import KINDS, ColumnMajor, column, devices, rounded, wide
 import xpnet
 from xpnet import MLP, CrossEntropy, Dense, FallbackWarning, HalfMSE, Sequential
 from xpnet.activations import Identity, ReLU
+from xpnet.backend import get_backend
 from xpnet.ops import select
 from xpnet.ops.cuda import epilogues, operations, proof
 from xpnet.ops.cuda.epilogues import BGRADA, BIAS, OF_VECTORS, RELU_BIAS, CublasLt, Epilogues
 from xpnet.ops.cuda.gemm import WORKSPACE, Cublas, Product
 from xpnet.ops.cuda.operations import CudaOperations
 from xpnet.ops.cuda.proof import proven_epilogues
+from xpnet.ops.explain import explain
 from xpnet.ops.reference import Operations
 from xpnet.ops.rules import activations
 from xpnet.training import engines
@@ -490,6 +492,12 @@ def test_without_an_algorithm_product_and_kernel_do_it(trouble):
     assert "matmul" not in lt.calls
 
 
+def test_which_version_of_a_layer_runs_is_told(device):
+    told = [explain("affine_and_apply", b) for b in (fake_backend("float32"), get_backend("numpy"))]
+    assert ": one product by cublasLt where it can be, else a product and what follows" in told[0]
+    assert "cublasLt" not in told[1]
+
+
 @pytest.fixture
 def device(monkeypatch):
     """The fake device with kernels, and products with epilogues; gives its cublasLt."""
@@ -510,7 +518,7 @@ def test_a_captured_step_is_that_of_numpy(widths, dtype, device, rng):
     X, y = rng.normal(size=(50, 8)), rng.integers(0, 3, 50)
     thetas, how = [], {"loss": CrossEntropy(), "optimizer": xpnet.SGD(0.1), "progress": False}
     for backend, engine in (
-        (xpnet.get_backend("numpy", dtype=dtype), "eager"),
+        (get_backend("numpy", dtype=dtype), "eager"),
         (fake_backend(dtype), "eager"),
         (fake_backend(dtype), "graph"),
     ):
