@@ -642,8 +642,9 @@ def test_a_library_without_algorithms_is_no_failure(trouble, lt):
         assert proven_epilogues(product_of(lt), np) is not None
 
 
-def test_without_a_product_there_are_no_epilogues():
-    assert proven_epilogues(None, np) is None
+@pytest.mark.parametrize("product", [None, never])
+def test_without_a_product_of_cublas_there_are_no_epilogues(product):
+    assert proven_epilogues(product, np) is None
 
 
 def test_the_operations_of_a_device_have_the_epilogues_that_work(lt, devices, monkeypatch):

@@ -38,7 +38,7 @@ def prove(ops: Operations, xp: Namespace) -> None:
 
 
 @cache
-def proven_epilogues(product: Product | None, xp: Namespace) -> Epilogues | None:
+def proven_epilogues(product: object, xp: Namespace) -> Epilogues | None:
     """The epilogues of a product that give the numbers of the plain operations.
 
     If one gives others, or anything fails, that is a warning, and there are none: the product goes
@@ -46,10 +46,10 @@ def proven_epilogues(product: Product | None, xp: Namespace) -> Epilogues | None
     would hide where a loss explodes, so it is left out.
 
     Args:
-        product: whose epilogues; ``None`` has none.
+        product: whose epilogues; what is no `Product`, such as ``None``, has none.
         xp: the namespace of the arrays.
     """
-    if product is None:
+    if not isinstance(product, Product):
         return None
     ours = Epilogues(product)
     try:
