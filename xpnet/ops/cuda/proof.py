@@ -14,8 +14,8 @@ from xpnet.ops.cuda.gemm import Product
 from xpnet.ops.reference import Operations
 from xpnet.ops.rules import activations, optimizers
 
-SIZES = (5, 7, 3), (32, 64, 16)
-"""``m, k, n`` of the products that are tried: ``(m, k) (k, n)``."""
+SIZES = (5, 7, 3), (32, 64, 16), (256, 512, 128)
+"""``m, k, n`` of the products that are tried: other sizes, perhaps other algorithms."""
 
 
 def prove(ops: Operations, xp: Namespace) -> None:
