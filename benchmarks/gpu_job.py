@@ -88,7 +88,9 @@ def all_jobs() -> dict[str, Job]:
     jobs += [of_steps(PRODUCTS, *each) for each in _each((floor, IN_BITS))]
     jobs += [copy, *(of_trainings(p) for p in (*IN_BITS, "fp16"))]
     jobs += [of_memory(case) for case in (CASES[1], LARGE)]
-    for name, entry in (PEERS | {"xpnet, eager": OURS["xpnet, eager"]}).items():
+    for name, entry in (PEERS | OURS).items():
+        if name == "xpnet, graph":
+            continue
         section = "peers" if name in PEERS else "steps"
         jobs += [of_steps(name, *each, section) for each in _each(entry)]
     return {job.row: job for job in jobs}

@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from itertools import count
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from benchmarks.cases import Case, initial_parameters
 from benchmarks.gpu_cases import n_steps
 from benchmarks.gpu_device import Contestant, clock_of_host
 from xpnet import Adam, CrossEntropy
+from xpnet.ops.cuda import operations
 from xpnet.ops.reference import Precision
 from xpnet.training.engines import step_for, steps_for
 from xpnet.training.graph import CapturedSteps
@@ -46,13 +48,18 @@ def _rows(case: Case) -> tuple[Any, Any]:
     return device.cupy().empty(shape, dtype="float32"), device.move(labels(case))
 
 
-def xpnet_graph(case: Case, precision: Precision) -> Contestant:
-    """The epochs that `fit` takes by captured steps; the capture itself is before the first."""
+def xpnet_graph(case: Case, precision: Precision, epilogues: bool = True) -> Contestant:
+    """The epochs that `fit` takes by captured steps; the capture itself is before the first.
+
+    Without ``epilogues`` a kernel behind a product does what the product could end with.
+    """
     model, (X, y) = device.model_of(case), _rows(case)
     device.fill_normal(X, 0)
     how = Settings(CrossEntropy(), Adam(), batch_size=case.batch, engine="graph")
     state = how.optimizer.init(model.theta, model.layout)
-    model.gradient.multiply_in(precision)
+    without = patch.object(operations, "proven_epilogues", lambda product, xp: None)
+    with nullcontext() if epilogues else without:
+        model.gradient.multiply_in(precision)
     captured = steps_for(model, rows_of(model, X, y, None), how, state)
     assert isinstance(captured, CapturedSteps)
     rng, lrs = np.random.default_rng(0), [how.optimizer.lr] * captured.n_steps
@@ -245,5 +252,6 @@ PEERS: dict[str, tuple[Maker, tuple[Precision, ...]]] = {
 }
 OURS: dict[str, tuple[Maker, tuple[Precision, ...]]] = {
     "xpnet, graph": (xpnet_graph, (*IN_BITS, "fp16")),
+    "xpnet, graph, no epilogues": (partial(xpnet_graph, epilogues=False), IN_BITS),
     "xpnet, eager": (xpnet_eager, ("float32",)),
 }

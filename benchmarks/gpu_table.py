@@ -215,8 +215,9 @@ def document(machine: Mapping[str, Any], found: Columns) -> str:
             "after one to warm up, each on fresh random data that lie on the device, a batch for "
             "each step; in brackets the least and the most. Events of the device time them; JAX, "
             "which has none, is timed by the host, which waits before and after. A row is a "
-            "process of its own. The floor is a step's products through cuBLAS and its other "
-            "bytes at the speed of a copy. "
+            "process of its own. Without epilogues, kernels of their own add the biases, apply "
+            "ReLU and sum the bias gradients of linear layers. The floor is a step's products "
+            "through cuBLAS and its other bytes at the speed of a copy. "
             f"{copy}",
             steps(found),
             f"784-200-10 by `fit`, batches of 64, from bytes in the host's memory: the median of "

@@ -11,7 +11,9 @@ import xpnet
 from xpnet import MLP, BatchNorm, ClipByNorm, CrossEntropy, to_numpy
 from xpnet.backend import get_backend
 from xpnet.ops import operations_for
+from xpnet.ops.cuda import operations
 from xpnet.ops.reference import Operations
+from xpnet.ops.rules import activations
 from xpnet.optimizers import schedules
 
 pytestmark = pytest.mark.gpu
@@ -45,7 +47,8 @@ OPTIMIZERS = [
 
 def train(backend, task, network=None, **settings):
     arguments = {"loss": CrossEntropy(), "optimizer": xpnet.Adam(0.01), "progress": False}
-    model = MLP(20, [33, 17], 3, backend=backend, **(network or {}))
+    settings_of = {"hidden": [33, 17]} | (network or {})
+    model = MLP(20, n_out=3, backend=backend, **settings_of)
     history = model.fit(*task, **arguments | {"epochs": 1, "batch_size": 64} | settings)
     return history, to_numpy(model.theta), to_numpy(model.statistics)
 
@@ -224,6 +227,70 @@ def test_products_in_every_precision(right, left, precision, backends, rng):
     expected = cut_left(given[0]) @ cut_right(given[1])
     out = operations_for(a).at_precision(precision).matmul(a, b)
     np.testing.assert_allclose(to_numpy(out), expected, rtol=NEAR[precision])
+
+
+SHAPES = [(64, 128, 32), (65, 131, 33), (1, 7, 5), (33, 1, 3), (5, 7, 1), (256, 784, 10)]
+
+
+@pytest.mark.parametrize("precision", NEAR)
+@pytest.mark.parametrize("odd", [0, 1], ids=["even addresses", "odd addresses"])
+@pytest.mark.parametrize(("m", "k", "n"), SHAPES)
+@pytest.mark.parametrize("rule", [activations.identity, activations.relu])
+def test_products_that_end_with_more(rule, m, k, n, odd, precision, backends, rng):
+    """Of widths and at addresses as they come in θ; a bias at an odd one is left to a kernel."""
+    pytest.importorskip("nvmath", reason="no nvmath-python for products of our own")
+    sizes, cupy = {"x": (m, k), "weight": (k, n), "bias": (1, n), "dz": (m, n)}, backends[1]
+    flat = cupy.asarray(rng.uniform(-1, 1, odd + sum(a * b for a, b in sizes.values())), cupy.dtype)
+    given, at = {}, odd
+    for name, (a, b) in sizes.items():
+        given[name], at = flat[at : at + a * b].reshape(a, b), at + a * b
+    x, weight, bias, dz = given["x"], given["weight"], given["bias"][0], given["dz"]
+    ops, plain = operations_for(x).at_precision(precision), Operations(np)
+    assert ops.epilogues is not None
+    rtol = {"float64": 1e-12, "float32": NEAR[precision]}[cupy.dtype_name]
+    for aligned in (bias, bias.copy()):
+        y = ops.affine_and_apply(rule, x, weight, aligned)
+        expected = plain.affine_and_apply(rule, *map(to_numpy, (x, weight, bias)))
+        np.testing.assert_allclose(to_numpy(y), expected, rtol=rtol, atol=rtol * k**0.5)
+    d_weight, d_bias = cupy.empty(k, n), cupy.empty(n)
+    ops.matmul_and_sum(x.T, dz, d_weight, d_bias)
+    expected = to_numpy(x).T @ to_numpy(dz)
+    np.testing.assert_allclose(to_numpy(d_weight), expected, rtol=rtol, atol=rtol * m**0.5)
+    exact = {"float64": 1e-12, "float32": 1e-5}[cupy.dtype_name]  # in every precision
+    np.testing.assert_allclose(
+        to_numpy(d_bias), to_numpy(dz).sum(axis=0), rtol=exact, atol=exact * m**0.5
+    )
+
+
+@pytest.mark.parametrize("rule", [activations.identity, activations.relu])
+def test_a_product_that_ends_with_more_keeps_nan(rule, backends):
+    """A loss that explodes must be seen, whichever algorithm the size of a product brings."""
+    cupy = backends[1]
+    for m, k, n in SHAPES:
+        x = cupy.zeros(m, k)
+        x[-1, -1] = np.nan
+        y = operations_for(x).affine_and_apply(rule, x, cupy.zeros(k, n) + 1.0, cupy.zeros(n))
+        assert np.isnan(to_numpy(y)[-1]).all()
+        assert np.isfinite(to_numpy(y)[:-1]).all()
+
+
+@pytest.mark.parametrize("hidden", [[32, 32], [33, 17]], ids=["even", "odd"])
+@pytest.mark.parametrize("precision", NEAR)
+def test_a_graph_with_epilogues_is_the_plain_path_without(
+    precision, hidden, backends, task, monkeypatch
+):
+    """Two layers of one shape share what cublasLt is told, but not their biases."""
+    pytest.importorskip("nvmath", reason="no nvmath-python for products of our own")
+    how = {"optimizer": xpnet.SGD(0.1), "precision": precision, "epochs": 2, "batch_size": 49}
+    network = {"hidden": hidden}
+    graph = train(backends[1], task, network, engine="graph", **how)
+    eager = train(backends[1], task, network, engine="eager", **how)
+    monkeypatch.setattr(operations, "proven_epilogues", lambda product, xp: None)
+    without = train(backends[1], task, network, engine="eager", **how)
+    assert graph[0].engine == "graph"
+    dtype, steps = backends[1].dtype_name, 100 if precision in ("tf32", "bf16", "fp16") else 20
+    assert_near(graph[1:], eager[1:], dtype, steps=20)
+    assert_near(eager[1:], without[1:], dtype, steps=steps)
 
 
 @pytest.mark.parametrize("precision", ["tf32", "bf16"])

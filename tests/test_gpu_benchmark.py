@@ -29,8 +29,10 @@ from benchmarks.gpu_cases import CASES, LARGE, allowed_memory, bytes_beside_prod
 from benchmarks.gpu_job import Job, lines
 from xpnet import MLP
 from xpnet.ops import select
+from xpnet.ops.cuda import operations
 from xpnet.training import engines
 from xpnet.training.graph import CudaCapture
+from xpnet.training.step import Gradient
 
 SMALL = Case("small", (6, 5, 3), "relu", 4)
 NORMED = Case("normed", (6, 5, 3), "relu", 4, batch_norm=True)
@@ -360,13 +362,19 @@ def test_memory_that_is_allowed():
 def test_all_rows_have_names_of_their_own():
     jobs = gpu_job.all_jobs()
     wanted = {"float32": "", "tf32": ", tf32", "bf16": ", bf16"}
-    for name in ("xpnet, graph", "the products alone", "PyTorch, CUDA graph", "JAX, scan"):
+    for name in (
+        "xpnet, graph",
+        "xpnet, graph, no epilogues",
+        "the products alone",
+        "PyTorch, CUDA graph",
+        "JAX, scan",
+    ):
         assert {name + ending for ending in wanted.values()} <= set(jobs)
     assert {"xpnet, fit, fp16", "xpnet, graph, fp16", "copy", "CuPy, plain"} <= set(jobs)
     assert all(job.columns for job in jobs.values())
     steps = [job for job in jobs.values() if CASES[0].name in job.columns]
     assert all(job.columns == [case.name for case in CASES] for job in steps)
-    assert len(jobs) == len(set(jobs)) == 32
+    assert len(jobs) == len(set(jobs)) == 35
 
 
 # The parts
@@ -548,6 +556,20 @@ def test_captured_steps_are_run_as_fit_runs_them(fake):
     assert FakeCapture.replayed == 3 * 16
     assert len(fake) == 4  # for the capture, the warm-up and each repeat
     assert not any((a == b).all() for a, b in pairwise(fake[1:]))
+
+
+def test_steps_with_and_without_epilogues(fake, monkeypatch):
+    found = []
+    monkeypatch.setattr(operations, "proven_epilogues", lambda product, xp: "epilogues")
+
+    def multiply_in(self, precision):
+        found.append((precision, operations.proven_epilogues(None, np)))
+
+    monkeypatch.setattr(Gradient, "multiply_in", multiply_in)
+    for name in ("xpnet, graph", "xpnet, graph, no epilogues"):
+        gpu_peers.OURS[name][0](SMALL, "tf32")
+    assert found == [("tf32", "epilogues"), ("tf32", None)]
+    assert operations.proven_epilogues(None, np) == "epilogues"
 
 
 def test_the_floor_is_the_products_of_a_step(fake, monkeypatch):

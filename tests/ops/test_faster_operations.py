@@ -326,6 +326,21 @@ def test_products_sums_and_rows(dtype, layout, ops):
     close(ops.take_rows(x, indices, np.empty(x.shape, dtype)), x[::-1], dtype)
 
 
+@layouts
+@dtypes
+@pytest.mark.parametrize("rule", [activations.identity, activations.relu])
+def test_products_that_end_with_more(rule, dtype, layout, ops):
+    x, w = LAYOUTS[layout](matrix(dtype, 9)), matrix(dtype, 10, shape=(N, 5))
+    bias, z = matrix(dtype, 11)[0, :5].copy(), np.full((x.shape[0], 5), 9, dtype)
+    expected = rule(np, x @ w + bias)
+    close(ops.affine_and_apply(rule, x, w, bias, z), expected, dtype, 10)
+    close(ops.affine_and_apply(rule, x, w, bias), expected, dtype, 10)
+    g, sums = np.full((N, 5), 9, dtype), np.full(5, 9, dtype)
+    assert ops.matmul_and_sum(x.T, z, g, sums) is g
+    close(g, x.T @ z, dtype, 400)
+    close(sums, z.sum(axis=0), dtype, 400)
+
+
 def test_large_arrays_are_shared_out_and_give_the_same(monkeypatch, ops):
     if type(ops).__name__ != "CompiledOperations":
         pytest.skip("only compiled loops share their work")
@@ -423,6 +438,6 @@ def test_every_faster_operation_is_tested_here(ops):
         *("apply", "chain", "update", "matmul", "shift", "shift_and_apply", "chain_and_sum"),
         *("column_sum", "multiply", "normalize", "batch_norm", "batch_norm_backward"),
         *("keep_mask", "take_rows", "take_batch", "advance", "record", "softmax_cross_entropy"),
-        *("unscale", "copy_if", "total"),
+        *("unscale", "copy_if", "total", "affine_and_apply", "matmul_and_sum"),
     }
     assert set(vars(type(ops))) & set(OPERATIONS) <= covered

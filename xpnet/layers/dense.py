@@ -15,6 +15,9 @@ from xpnet.layers.context import Context
 Tape: TypeAlias = tuple[Array, Array]
 TapeTangent: TypeAlias = tuple[Array | None, Array]
 
+IN_PRODUCTS = Identity, ReLU
+"""Activations that a product may end with: of just these types, for heirs may do something else."""
+
 
 def default_init(activation: Activation) -> Initializer:
     """The usual weight initializer before an activation: He, LeCun for SELU, else Glorot.
@@ -72,7 +75,12 @@ class Dense:
     def forward(self, p: Views, x: Array, ctx: Context) -> tuple[Array, Tape]:
         """``φ(x W + b)``; the tape keeps ``x`` and what φ's backward needs."""
         m, n, keeps_input = x.shape[0], self.n_out, self.activation.saves == "input"
-        z = ctx.ops.matmul(x, p["weight"], ctx.buffers["z", m, n])
+        room = ctx.buffers["z", m, n]
+        if self.bias and type(self.activation) in IN_PRODUCTS:
+            rule = self.activation.value
+            y = ctx.ops.affine_and_apply(rule, x, p["weight"], p["bias"], room)
+            return y, (x, y)
+        z = ctx.ops.matmul(x, p["weight"], room)
         out = ctx.buffers["a", m, n] if keeps_input else None
         if self.bias:
             saved, y = self.activation.shifted(ctx.ops, z, p["bias"], out)
@@ -86,11 +94,15 @@ class Dense:
         m, n_in = x.shape
         plain = isinstance(self.activation, Identity)  # whose dZ is dY
         out = None if plain else ctx.scratch["dz", m, self.n_out]
-        if self.bias:
-            dz = self.activation.backward_and_sum(ctx.ops, saved, dy, g["bias"], out)
+        if self.bias and type(self.activation) is Identity:
+            dz = dy
+            ctx.ops.matmul_and_sum(x.T, dz, g["weight"], g["bias"])
         else:
-            dz = self.activation.backward(ctx.ops, saved, dy, out)
-        ctx.ops.matmul(x.T, dz, g["weight"])
+            if self.bias:
+                dz = self.activation.backward_and_sum(ctx.ops, saved, dy, g["bias"], out)
+            else:
+                dz = self.activation.backward(ctx.ops, saved, dy, out)
+            ctx.ops.matmul(x.T, dz, g["weight"])
         if not ctx.need_dx:
             return None
         # In the scratch only dy may lie that is still read: not if it is the loss's, or used up.

@@ -16,6 +16,8 @@ NO_OPERATION = ("xp", "at_precision", "left_to_plain")
 OPERATIONS = tuple(n for n in vars(Operations) if not n.startswith("_") and n not in NO_OPERATION)
 RULE_OPERATIONS = ("apply", "chain", "update", "shift_and_apply", "chain_and_sum")
 """The operations that run a rule."""
+MADE_OF_OTHERS = ("affine", "affine_and_apply", "matmul_and_sum")
+"""The operations that are others one after another, unless a faster version is one."""
 
 
 def explain(what: str | Rule, backend: Backend) -> str:
@@ -60,6 +62,9 @@ def _of_an_operation(name: str, ops: Operations) -> str:
     if name in RULE_OPERATIONS:
         return f"its rule runs {_of_a_rule(ops)}"
     own = vars(type(ops)).get(name)
+    if name in MADE_OF_OTHERS and type(ops) is not Operations:
+        parts = "a product and what follows it, each in its own version"
+        return parts if own is None else f"one product by cublasLt where it can be, else {parts}"
     if type(ops) is Operations or own is None:
         return "plain array-API code, since no faster version is written for it"
     if ops.xp is not np:

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal, TypeAlias
 
 from xpnet.backend import Array, Namespace
 from xpnet.errors import require
+from xpnet.ops.rules.activations import identity
 from xpnet.ops.rules.layers import normalize
 from xpnet.random import hash32
 
@@ -92,6 +93,18 @@ class Operations:
         """``x W + b`` for rows ``x: (m, n_in)``, ``W: (n_in, n_out)``, ``b: (n_out,)``."""
         z = self.matmul(x, weight)
         return z if bias is None else self.shift(z, bias)
+
+    def affine_and_apply(
+        self, rule: Rule, x: Array, weight: Array, bias: Array, out: Array | None = None
+    ) -> Array:
+        """``rule(xp, x W + b)`` for a rule without scalars, on whose way a product may take it."""
+        z = self.matmul(x, weight, out)
+        return self.shift(z, bias) if rule is identity else self.shift_and_apply(rule, z, bias)
+
+    def matmul_and_sum(self, a: Array, b: Array, out: Array, sums: Array) -> Array:
+        """``out ← a b``, which also fills ``sums`` with the `column_sum` of ``b``."""
+        self.column_sum(b, out=sums)
+        return self.matmul(a, b, out)
 
     def shift_and_apply(
         self, rule: Rule, z: Array, bias: Array, scalars: tuple[float, ...] = ()

@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import os
 import warnings
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -98,7 +99,8 @@ def _cuda(xp: Namespace) -> Operations:
     # By name: nobody else needs to load them.
     cuda = importlib.import_module("xpnet.ops.cuda.operations")
     try:
-        on_device: Operations = cuda.CudaOperations(xp, product=cuda.product_of_own())
+        product = cuda.product_of_own()
+        on_device = cuda.CudaOperations(xp, product=product)
         cuda.prove(on_device, xp)
     except Exception as error:  # a compiler, a driver or a device may fail in its own way
         warnings.warn(
@@ -107,4 +109,5 @@ def _cuda(xp: Namespace) -> Operations:
             stacklevel=4,
         )
         return Operations(xp)
-    return on_device
+    proven: Operations = replace(on_device, epilogues=cuda.proven_epilogues(product, xp))
+    return proven

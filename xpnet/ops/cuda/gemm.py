@@ -86,7 +86,7 @@ class Cublas:
 
     The stream is set before each product, so one thread at a time may use it.
 
-    Args:
+    Attributes:
         bindings: the module ``nvmath.bindings.cublas``, or a stand-in.
         stream: gives the address of the current stream.
         memory: `WORKSPACE` bytes on the device, whose address is its ``ptr``.
@@ -100,8 +100,7 @@ class Cublas:
         memory: Any,
         pointer: Callable[[Array], int],
     ) -> None:
-        self._cublas, self._stream, self._memory = bindings, stream, memory
-        self.pointer = pointer
+        self.bindings, self.stream, self.memory, self.pointer = bindings, stream, memory, pointer
         self._handle = bindings.create()
         self._numbers = {
             kind: (np.ones(1, name), np.zeros(1, name)) for name, kind in _REAL.items()
@@ -117,12 +116,12 @@ class Cublas:
             compute: in what cuBLAS computes.
         """
         (m, k), n = a.shape, b.shape[1]
-        one, zero = (number.ctypes.data for number in self._numbers[out.kind])
-        self._cublas.set_stream(self._handle, self._stream())
+        one, zero = self.one_and_zero(out.kind)
+        self.bindings.set_stream(self._handle, self.stream())
         # Setting the stream puts the workspace back to one that cuBLAS chooses.
-        self._cublas.set_workspace(self._handle, self._memory.ptr, WORKSPACE)
+        self.bindings.set_workspace(self._handle, self.memory.ptr, WORKSPACE)
         # outᵀ = bᵀ aᵀ, for cuBLAS takes our rows for columns.
-        self._cublas.gemm_ex(
+        self.bindings.gemm_ex(
             self._handle,
             int(b.matrix.transposed),
             int(a.matrix.transposed),
@@ -137,6 +136,11 @@ class Cublas:
             compute,
             _ANY_ALGORITHM,
         )
+
+    def one_and_zero(self, kind: int) -> tuple[int, int]:
+        """The addresses, on the host, of these numbers in a type: what a product is scaled by."""
+        one, zero = self._numbers[kind]
+        return one.ctypes.data, zero.ctypes.data
 
     def _place(self, factor: Factor) -> tuple[int, int, int]:
         return self.pointer(factor.memory), factor.kind, factor.matrix.leading
@@ -190,11 +194,15 @@ class Product:
 
     def multiply(self, a: Factor, b: Factor, out: Array) -> None:
         """Fill ``out: (m, n)``, whose rows lie one after another, with the product."""
+        self.cublas().multiply(a, b, *self.target(out))
+
+    def target(self, out: Array) -> tuple[Factor, int]:
+        """Where cuBLAS is to write for ``out``, whose rows lie so, and in what it computes."""
         place, kind = as_columns(out), _REAL[dtype_name(out.dtype)]
         assert place is not None
         is_float64 = kind == _REAL["float64"]
         compute = _COMPUTE_FLOAT64 if is_float64 else _COMPUTE[self.precision]
-        self.cublas().multiply(a, b, Factor(out, out.shape, kind, place), compute)
+        return Factor(out, out.shape, kind, place), compute
 
     def _rounded(self, x: Array, matrix: Matrix) -> Factor:
         """``x`` in 16 bits, transposed as it is, its rows or columns close to each other."""

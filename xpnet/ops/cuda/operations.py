@@ -14,15 +14,16 @@ from xpnet.backend import Array, Namespace
 from xpnet.errors import dtype_name, require
 from xpnet.ops.cuda import columns, sources, steps
 from xpnet.ops.cuda.arrays import are_numbers, fit, in_type, is_one, on_device, shaped
+from xpnet.ops.cuda.epilogues import Epilogues
 from xpnet.ops.cuda.gemm import product_of_own
 from xpnet.ops.cuda.launch import Launch, launch, launch_linear
-from xpnet.ops.cuda.proof import prove
+from xpnet.ops.cuda.proof import prove, proven_epilogues
 from xpnet.ops.cuda.sources import ROWS, Kernel
 from xpnet.ops.reference import Operations, Precision, Rule
 from xpnet.ops.rules.activations import identity
 from xpnet.ops.rules.layers import multiply, normalize
 
-__all__ = ["CudaOperations", "product_of_own", "prove"]
+__all__ = ["CudaOperations", "product_of_own", "prove", "proven_epilogues"]
 
 
 @dataclass(frozen=True)
@@ -35,10 +36,12 @@ class CudaOperations(Operations):
     Attributes:
         launch: starts a kernel; tests put a stand-in here.
         product: the matrix product ``(a, b, out) → out``; ``None`` for that of ``xp``.
+        epilogues: what a product may end with; ``None``: nothing.
     """
 
     launch: Launch = launch
     product: Callable[[Array, Array, Array], Array] | None = None
+    epilogues: Epilogues | None = None
 
     def at_precision(self, precision: Precision) -> CudaOperations:
         """See `Operations.at_precision`."""
@@ -46,7 +49,7 @@ class CudaOperations(Operations):
         do = "Other precisions need the products of nvmath-python: pip install nvmath-python."
         ok = product is not None or precision == "float32"
         require(ok, "precision", "be 'float32' here", precision, do)
-        return replace(self, product=product)
+        return replace(self, product=product, epilogues=proven_epilogues(product, self.xp))
 
     def apply(
         self, rule: Rule, *arrays: Array, scalars: tuple[Any, ...] = (), out: Array | None = None
@@ -152,6 +155,23 @@ class CudaOperations(Operations):
         if self.product is not None:
             return self.product(a, b, out)
         return self.xp.matmul(a, b, out=out)
+
+    def affine_and_apply(
+        self, rule: Rule, x: Array, weight: Array, bias: Array, out: Array | None = None
+    ) -> Array:
+        """See `Operations.affine_and_apply`."""
+        if self.epilogues is not None:
+            if out is None:
+                out = self.xp.empty(x.shape[:1] + weight.shape[1:], dtype=x.dtype)
+            if self.epilogues.affine(rule, x, weight, bias, out):
+                return out
+        return super().affine_and_apply(rule, x, weight, bias, out)
+
+    def matmul_and_sum(self, a: Array, b: Array, out: Array, sums: Array) -> Array:
+        """See `Operations.matmul_and_sum`."""
+        if self.epilogues is not None and self.epilogues.gradients(a, b, out, sums):
+            return out
+        return super().matmul_and_sum(a, b, out, sums)
 
     def batch_norm(
         self,
