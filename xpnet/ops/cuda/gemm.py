@@ -205,10 +205,9 @@ class Product:
             "to_16_bits", "rounding.cu", "float32", BFLOAT=is_bfloat, INDEX=index
         )
         memory = self.empty(x.size)
-        # As an address: a view that is transposed or has gaps is read as it lies.
-        address = np.uint64(self.cublas().pointer(x))
         sizes = map(np.int64, (x.size, width, matrix.leading))
-        launch_linear(self.launch, kernel, x.size, (address, memory, *sizes))
+        # Of a view that is transposed or has gaps the kernel gets the address, and reads as it lies.
+        launch_linear(self.launch, kernel, x.size, (x, memory, *sizes))
         return Factor(memory, x.shape, kind, Matrix(matrix.transposed, width))
 
 
