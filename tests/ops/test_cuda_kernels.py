@@ -36,7 +36,7 @@ from xpnet.errors import ArgumentError, FallbackWarning
 from xpnet.ops import select
 from xpnet.ops.cuda import columns, gemm, operations, sources
 from xpnet.ops.cuda.gemm import WORKSPACE, Cublas, Product, as_columns, product_of_own
-from xpnet.ops.cuda.operations import _shifted
+from xpnet.ops.cuda.operations import _shifted, _unless
 from xpnet.ops.cuda.proof import prove
 from xpnet.ops.cuda.translate import translate
 from xpnet.ops.reference import Operations
@@ -109,11 +109,12 @@ def kernels_of_rules(dtype):
         shifted = [(_shifted(rule), counts_of(rule)[1]) for rule in VALUES]
         yield [sources.elementwise(rule, dtype, "xb", 1, scalar * n) for rule, n in shifted]
         for last in "xo":
+            updates = [(r, *counts_of(r), targets_of(r)) for r in UPDATES]
             yield [
-                sources.elementwise(r, dtype, "t" * t + "x" * (n - t - 1) + last, t, scalar * k)
-                for r in UPDATES
-                for (n, k), t in [(counts_of(r), targets_of(r))]
+                sources.elementwise(made, dtype, "t" * t + "x" * (n - t - 1) + last, t, letters)
+                for r, n, k, t in updates
                 if n > t
+                for made, letters in ((r, scalar * k), (_unless(r, t), scalar * k + "p"))
             ]
     for index in ("unsigned", "long long"):
         yield [sources.elementwise(normalize, dtype, "xbbbb", 2, "", index)]
@@ -308,6 +309,32 @@ def test_scalars_in_device_memory_are_those_given_as_numbers(rule, ops):
         np.testing.assert_array_equal(actual, expected)
 
 
+@dtypes
+@pytest.mark.parametrize("rule", UPDATES, ids=lambda rule: rule.__name__)
+def test_an_update_that_is_skipped_is_one_kernel_and_changes_no_bit(rule, dtype, ops):
+    """Nor does the flag of one that is not. There are no copies, which would be as large."""
+    (n_arrays, n_scalars), n_targets = counts_of(rule), targets_of(rule)
+    rng = np.random.default_rng(0)
+    arrays = [rng.uniform(0.1, 2, 700).astype(dtype) for _ in range(n_arrays)]
+    arrays[0][:3] = -0.0, np.nan, np.inf
+    arrays[-1][-3:] = np.nan, np.inf, -np.inf
+    kernels, none = [], SimpleNamespace(float32=np.float32)  # which makes no arrays
+
+    def launch(kernel, *how):
+        kernels.append(kernel.name)
+        emulated_cuda.launch(kernel, *how)
+
+    moving = [array.copy() for array in arrays]
+    ops.update(rule, moving[:n_targets], moving[n_targets:], SCALARS[:n_scalars])
+    for flag, expected in ((1.0, arrays), (0.0, moving)):
+        ours, skip = [array.copy() for array in arrays], np.full(1, flag, dtype)
+        given = rule, ours[:n_targets], ours[n_targets:], SCALARS[:n_scalars]
+        replace(ops, launch=launch, xp=none).update_unless(skip, *given)
+        for actual, array in zip(ours, expected, strict=True):
+            assert actual.tobytes() == array.tobytes()
+    assert kernels == [f"rule_{rule.__name__}_unless"] * 2
+
+
 def test_one_number_for_all_elements(ops):
     theta, grad, r = np.ones(300), np.arange(300.0), np.array([4.0])
     ops.update(optimizers.norm_scaled, (theta,), (grad, r), (0.5, 1.0))
@@ -394,8 +421,8 @@ def test_a_gradient_back_at_its_scale(bad, size, dtype, ops):
         one.unscale(np.ones(size, dtype), scale, flag)
         assert flag == (bad is not None)  # it stays
         target = np.zeros(size, dtype)
-        one.copy_if(flag, grad, target)
-        np.testing.assert_array_equal(target, 0 if bad is None else grad)
+        one.update_unless(flag, optimizers.sgd, (target,), (grad,), (-1.0,))
+        np.testing.assert_array_equal(target, grad if bad is None else 0)
 
 
 # --- bounds ---------------------------------------------------------------------------------------
@@ -440,8 +467,9 @@ MISFITS = {
     ),
     "a log of another type": lambda ops: ops.record(FEW.astype("f"), INDEX, FEW[:1]),
     "two scales": lambda ops: ops.unscale(np.ones(2), np.ones(2), np.zeros(1)),
-    "two flags": lambda ops: ops.copy_if(np.ones(2), np.ones(2), np.zeros(2)),
-    "a copy from less": lambda ops: ops.copy_if(np.ones(1), np.ones(2), np.zeros(3)),
+    "two flags": lambda ops: ops.update_unless(
+        np.ones(2), optimizers.sgd, (np.zeros(2),), (np.ones(2),), (0.1,)
+    ),
     "factors of two sizes": lambda ops: ops.matmul(X, X),
     "room for another product": lambda ops: ops.matmul(X, X.T, X.copy()),
 }

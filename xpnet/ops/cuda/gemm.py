@@ -206,7 +206,7 @@ class Product:
         )
         memory = self.empty(x.size)
         sizes = map(np.int64, (x.size, width, matrix.leading))
-        # Of a view that is transposed or has gaps the kernel gets the address, and reads as it lies.
+        # Of a view that is transposed or has gaps the kernel gets the address and reads on by it.
         launch_linear(self.launch, kernel, x.size, (x, memory, *sizes))
         return Factor(memory, x.shape, kind, Matrix(matrix.transposed, width))
 

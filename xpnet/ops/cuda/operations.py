@@ -88,6 +88,19 @@ class CudaOperations(Operations):
                 return
         super().update(rule, targets, inputs, scalars)
 
+    def update_unless(
+        self,
+        flag: Array | None,
+        rule: Rule,
+        targets: Sequence[Array],
+        inputs: Sequence[Array] = (),
+        scalars: tuple[Any, ...] = (),
+    ) -> None:
+        """See `Operations.update_unless`; a captured step reads the flag at every replay."""
+        if flag is not None:
+            rule, scalars = _unless(rule, len(targets)), (*scalars, flag)
+        self.update(rule, targets, inputs, scalars)
+
     def shift(self, z: Array, bias: Array) -> Array:
         """See `Operations.shift`."""
         return self.shift_and_apply(identity, z, bias)
@@ -263,11 +276,6 @@ class CudaOperations(Operations):
         if not steps.unscale(self.launch, x, scale, found):
             super().unscale(x, scale, found)
 
-    def copy_if(self, flag: Array, source: Array, target: Array) -> None:
-        """See `Operations.copy_if`."""
-        if not steps.copy_if(self.launch, flag, source, target):
-            super().copy_if(flag, source, target)
-
     def _run(
         self,
         rule: Rule,
@@ -319,6 +327,22 @@ def _shifted(rule: Rule) -> Rule:
 
     shifted.__name__ = f"{rule.__name__}_of_sum"
     return shifted
+
+
+@cache
+def _unless(rule: Rule, n_targets: int) -> Rule:
+    """``rule`` with one more scalar: above 0 the new values of its targets are the old ones."""
+
+    def kept(xp: Namespace, *given: Any) -> Any:
+        *arguments, flag = given
+        new = rule(xp, *arguments)
+        values = new if n_targets > 1 else (new,)
+        pairs = zip(arguments[:n_targets], values, strict=True)
+        chosen = tuple(xp.where(flag > 0.0, old, value) for old, value in pairs)
+        return chosen if n_targets > 1 else chosen[0]
+
+    kept.__name__ = f"{rule.__name__}_unless"
+    return kept
 
 
 def _kernel_of(
