@@ -85,7 +85,7 @@ class Dense:
         x, saved = tape
         m, n_in = x.shape
         plain = isinstance(self.activation, Identity)  # whose dZ is dY
-        out = None if plain else ctx.scratch["dz", m, self.n_out]
+        out = None if plain else ctx.room(dy, m, self.n_out, name="dz")
         if self.bias:
             dz = self.activation.backward_and_sum(ctx.ops, saved, dy, g["bias"], out)
         else:
@@ -93,9 +93,7 @@ class Dense:
         ctx.ops.matmul(x.T, dz, g["weight"])
         if not ctx.need_dx:
             return None
-        # In the scratch only dy may lie that is still read: not if it is the loss's, or used up.
-        room = ctx.scratch if ctx.last or dz is out else ctx.buffers
-        return ctx.ops.matmul(dz, p["weight"].T, room["dx", m, n_in])
+        return ctx.ops.matmul(dz, p["weight"].T, ctx.room(dz, m, n_in))
 
     def jvp(
         self, p: Views, dp: Views, tape: Tape, dx: Array | None, ctx: Context
