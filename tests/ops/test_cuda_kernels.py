@@ -720,6 +720,24 @@ def test_a_factor_may_be_rounded_once_for_many_products(ops):
     assert [call[0] for call in bindings.calls].count("empty") == 2
 
 
+@pytest.mark.parametrize(("precision", "rounded"), [("bf16", 3), ("fp16", 3), ("float32", 0)])
+@pytest.mark.parametrize("gaps", [False, True])
+def test_the_way_back_rounds_each_factor_once(gaps, precision, rounded, ops):
+    rng = np.random.default_rng(0)
+    x, weight, dz = (rng.random(shape).astype("float32") for shape in ((6, 4), (4, 3), (6, 3)))
+    dz = np.repeat(dz, 2, axis=1)[:, ::2] if gaps else dz  # which cuBLAS cannot read
+    bindings, product = cublas(precision)
+    ours = replace(ops, product=product)
+    dw, expected_dw = (np.empty((4, 3), "float32") for _ in range(2))
+    dx, expected_dx = (np.empty((6, 4), "float32") for _ in range(2))
+    assert ours.dense_backward(x, weight, dz, dw, dx) is dx
+    assert gaps or [call[0] for call in bindings.calls].count("empty") == rounded
+    ours.matmul(x.T, dz, expected_dw)
+    ours.matmul(dz, weight.T, expected_dx)
+    np.testing.assert_array_equal(dw, expected_dw)
+    np.testing.assert_array_equal(dx, expected_dx)
+
+
 @dtypes
 @pytest.mark.parametrize(("m", "k", "n"), [(4, 3, 5), (1, 3, 5), (4, 1, 5), (4, 3, 1), (1, 1, 1)])
 def test_products_of_arrays_and_their_transposes(m, k, n, dtype):

@@ -416,6 +416,6 @@ def test_every_faster_operation_is_tested_here(ops):
         *("apply", "chain", "update", "matmul", "shift", "shift_and_apply", "chain_and_sum"),
         *("column_sum", "multiply", "normalize", "batch_norm", "batch_norm_backward"),
         *("keep_mask", "take_rows", "take_batch", "advance", "record", "softmax_cross_entropy"),
-        *("unscale", "total"),
+        *("unscale", "total", "update_unless", "dense_backward"),
     }
     assert set(vars(type(ops))) & set(OPERATIONS) <= covered

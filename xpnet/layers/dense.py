@@ -90,10 +90,11 @@ class Dense:
             dz = self.activation.backward_and_sum(ctx.ops, saved, dy, g["bias"], out)
         else:
             dz = self.activation.backward(ctx.ops, saved, dy, out)
-        ctx.ops.matmul(x.T, dz, g["weight"])
         if not ctx.need_dx:
+            ctx.ops.matmul(x.T, dz, g["weight"])
             return None
-        return ctx.ops.matmul(dz, p["weight"].T, ctx.room(dz, m, n_in))
+        room = ctx.room(dz, m, n_in)
+        return ctx.ops.dense_backward(x, p["weight"], dz, g["weight"], room)
 
     def jvp(
         self, p: Views, dp: Views, tape: Tape, dx: Array | None, ctx: Context

@@ -104,6 +104,13 @@ class Operations:
         """The matrix product ``a b``."""
         return _into(out, a @ b)
 
+    def dense_backward(
+        self, x: Array, weight: Array, dz: Array, d_weight: Array, out: Array | None = None
+    ) -> Array:
+        """Fill ``d_weight`` with ``xᵀ ∂z`` and return ``∂z Wᵀ``, which ``out`` may take."""
+        self.matmul(x.T, dz, d_weight)
+        return self.matmul(dz, weight.T, out)
+
     def shift(self, z: Array, bias: Array) -> Array:
         """``z + b``, a term for each column; it may take the place of ``z``."""
         return z + bias

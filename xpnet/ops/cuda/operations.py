@@ -14,7 +14,7 @@ from xpnet.backend import Array, Namespace
 from xpnet.errors import dtype_name, require
 from xpnet.ops.cuda import columns, sources, steps
 from xpnet.ops.cuda.arrays import are_numbers, fit, in_type, is_one, on_device, shaped
-from xpnet.ops.cuda.gemm import product_of_own
+from xpnet.ops.cuda.gemm import Product, product_of_own
 from xpnet.ops.cuda.launch import Launch, launch, launch_linear
 from xpnet.ops.cuda.proof import prove
 from xpnet.ops.cuda.sources import ROWS, Kernel
@@ -165,6 +165,15 @@ class CudaOperations(Operations):
         if self.product is not None:
             return self.product(a, b, out)
         return self.xp.matmul(a, b, out=out)
+
+    def dense_backward(
+        self, x: Array, weight: Array, dz: Array, d_weight: Array, out: Array | None = None
+    ) -> Array:
+        """See `Operations.dense_backward`; where factors are rounded, ``dz`` is so once."""
+        ops, product = self, self.product
+        if isinstance(product, Product) and product.rounds:
+            ops = replace(self, product=product.sharing(dz))
+        return Operations.dense_backward(ops, x, weight, dz, d_weight, out)
 
     def batch_norm(
         self,
