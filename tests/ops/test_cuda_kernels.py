@@ -35,8 +35,8 @@ from test_faster_operations import (
 from xpnet.errors import ArgumentError, FallbackWarning
 from xpnet.ops import select
 from xpnet.ops.cuda import columns, gemm, operations, sources
+from xpnet.ops.cuda.composed import shifted, unless
 from xpnet.ops.cuda.gemm import WORKSPACE, Cublas, Product, as_columns, product_of_own
-from xpnet.ops.cuda.operations import _shifted, _unless
 from xpnet.ops.cuda.proof import prove
 from xpnet.ops.cuda.translate import translate
 from xpnet.ops.reference import Operations
@@ -106,15 +106,15 @@ def kernels_of_rules(dtype):
             sources.column_sums(rule, dtype, "dx", scalar * counts_of(rule)[1])
             for rule in SLOPES + CURVATURES
         ]
-        shifted = [(_shifted(rule), counts_of(rule)[1]) for rule in VALUES]
-        yield [sources.elementwise(rule, dtype, "xb", 1, scalar * n) for rule, n in shifted]
+        sums = [(shifted(rule), counts_of(rule)[1]) for rule in VALUES]
+        yield [sources.elementwise(rule, dtype, "xb", 1, scalar * n) for rule, n in sums]
         for last in "xo":
             updates = [(r, *counts_of(r), targets_of(r)) for r in UPDATES]
             yield [
                 sources.elementwise(made, dtype, "t" * t + "x" * (n - t - 1) + last, t, letters)
                 for r, n, k, t in updates
                 if n > t
-                for made, letters in ((r, scalar * k), (_unless(r, t), scalar * k + "p"))
+                for made, letters in ((r, scalar * k), (unless(r, t), scalar * k + "p"))
             ]
     for index in ("unsigned", "long long"):
         yield [sources.elementwise(normalize, dtype, "xbbbb", 2, "", index)]
@@ -380,7 +380,7 @@ def test_arrays_of_more_elements_than_32_bits_count_are_counted_in_64(ops, monke
     results = []
     for narrow in (2**31, 0):
         monkeypatch.setattr(sources, "NARROW", narrow)
-        ours = replace(ops, launch=launch)
+        ours = replace(ops, launch=launch, trying=True)
         taken = ours.take_batch(z, order, np.array([3]), np.empty((20, 23)), (bias, bias, bias))
         results.append([ours.shift_and_apply(activations.tanh, z.copy(), bias), taken])
     assert kinds == ["unsigned"] * 2 + ["long long"] * 2
@@ -484,7 +484,7 @@ def test_what_does_not_fit_never_reaches_a_kernel(name, ops):
         except (ValueError, IndexError) as error:
             return repr(error)
 
-    ours = outcome(replace(ops, launch=never, product=never))
+    ours = outcome(replace(ops, launch=never, product=never, trying=True))
     np.testing.assert_equal(ours, outcome(REFERENCE))
 
 
@@ -860,7 +860,8 @@ def test_what_fails_on_a_device_leaves_cupys_own_operations(fails, monkeypatch):
 
 KERNELS_OF_A_STEP = [
     *("rule_sigmoid_of_sum", "rule_sigmoid_slope", "rule_sgd", "cross_entropy", "total"),
-    *("batch_norm", "batch_norm_backward", "take_batch", "advance", "record"),
+    *("batch_norm", "batch_norm_backward", "take_batch", "advance", "record", "rule_identity"),
+    *("batch_norm_parts", "batch_norm_backward_parts"),
 ]
 
 
@@ -873,6 +874,80 @@ def test_a_kernel_that_does_not_compile_is_found_before_use(broken, ops):
 
     with pytest.raises(SyntaxError, match=broken):
         prove(replace(ops, launch=launch), np)
+
+
+def failing(broken, how):
+    """A launch under which a kernel does not compile, or does nothing."""
+
+    def launch(kernel, *arguments):
+        if kernel.name != broken:
+            emulated_cuda.launch(kernel, *arguments)
+        elif how == "raises":
+            raise SyntaxError(f"more than one function fits in {broken}")
+
+    return launch
+
+
+@pytest.mark.parametrize("broken", [*KERNELS_OF_A_STEP, "rule_sgd", "batch_norm_parts"])
+def test_a_kernel_that_does_nothing_is_found_before_use(broken, ops):
+    with pytest.raises(RuntimeError, match="gives other numbers than the plain operation"):
+        prove(replace(ops, launch=failing(broken, "does nothing")), np)
+
+
+BYTES, GRAD = np.arange(24, dtype="uint8").reshape(6, 4), np.full(3, 8.0, "f")
+SELDOM = {
+    "keep_mask": lambda ops: ops.keep_mask(X, 7, 0.5),
+    "take_batch": lambda ops: ops.take_batch(BYTES, SIX, INDEX, np.zeros((2, 4), "f")),
+    "unscale": lambda ops: ops.unscale(GRAD, np.full(1, 2, "f"), np.zeros(1, "f")) or GRAD[0],
+}
+
+
+@pytest.mark.parametrize("how", ["raises", "does nothing"])
+@pytest.mark.parametrize("broken", SELDOM)
+def test_what_is_seldom_needed_is_tried_when_it_first_is(broken, how, ops):
+    launched = []
+
+    def launch(kernel, *arguments):
+        launched.append(kernel.name)
+        failing(broken, how)(kernel, *arguments)
+
+    ours, take = replace(ops, launch=launch), SELDOM[broken]
+    GRAD[...] = 8
+    expected = take(REFERENCE)
+    GRAD[...] = 8
+    with pytest.warns(FallbackWarning, match=r"do not work here \(.*\); CuPy computes them"):
+        np.testing.assert_array_equal(take(ours), expected)
+    GRAD[...], tried = 8, len(launched)
+    with pytest.warns(FallbackWarning):
+        np.testing.assert_array_equal(take(ours), expected)
+    assert len(launched) == tried > 0
+
+
+@pytest.mark.parametrize("name", SELDOM)
+def test_what_works_is_tried_once(name, ops):
+    launched = []
+
+    def launch(kernel, *arguments):
+        launched.append(kernel.name)
+        emulated_cuda.launch(kernel, *arguments)
+
+    ours, counts = replace(ops, launch=launch), []
+    for _ in range(3):
+        SELDOM[name](ours)
+        counts.append(len(launched))
+    assert counts[0] > 1
+    assert np.diff(counts).tolist() == [1, 1]
+
+
+@HALVES
+@pytest.mark.parametrize("how", ["raises", "does nothing"])
+def test_a_precision_whose_products_fail_is_refused(how, precision, ops, monkeypatch):
+    product = cublas(precision)[1]
+    monkeypatch.setattr(operations, "product_of_own", lambda precision: product)
+    assert ops.at_precision(precision).product is product
+    product = replace(product, launch=failing("to_16_bits", how))
+    with pytest.raises(ArgumentError, match=r"be 'float32' here; got '.*'\. Its products fail: .*"):
+        ops.at_precision(precision)
 
 
 def test_labels_are_among_what_is_tried(ops):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -10,13 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.backend import Array, Namespace
-from xpnet.errors import dtype_name, require
+from xpnet.backend import Array
+from xpnet.errors import FallbackWarning, dtype_name, require
 from xpnet.ops.cuda import columns, sources, steps
 from xpnet.ops.cuda.arrays import are_numbers, fit, in_type, is_one, on_device, shaped
+from xpnet.ops.cuda.composed import shifted, unless
 from xpnet.ops.cuda.gemm import Product, product_of_own
 from xpnet.ops.cuda.launch import Launch, launch, launch_linear
-from xpnet.ops.cuda.proof import prove
+from xpnet.ops.cuda.proof import prove, why_not
 from xpnet.ops.cuda.sources import ROWS, Kernel
 from xpnet.ops.reference import Operations, Precision, Rule
 from xpnet.ops.rules.activations import identity
@@ -35,18 +37,23 @@ class CudaOperations(Operations):
     Attributes:
         launch: starts a kernel; tests put a stand-in here.
         product: the matrix product ``(a, b, out) → out``; ``None`` for that of ``xp``.
+        trying: whether a proof calls, so that what is to be tried is not tried before.
     """
 
     launch: Launch = launch
     product: Callable[[Array, Array, Array], Array] | None = None
+    trying: bool = False
 
     def at_precision(self, precision: Precision) -> CudaOperations:
         """See `Operations.at_precision`."""
-        product = product_of_own(precision)
-        do = "Other precisions need the products of nvmath-python: pip install nvmath-python."
-        ok = product is not None or precision == "float32"
-        require(ok, "precision", "be 'float32' here", precision, do)
-        return replace(self, product=product)
+        product, rule = product_of_own(precision), "be 'float32' here"
+        made = replace(self, product=product)
+        if precision != "float32":
+            do = "Other precisions need the products of nvmath-python: pip install nvmath-python."
+            require(product is not None, "precision", rule, precision, do)
+            reason = _why_not(made, "products")
+            require(not reason, "precision", rule, precision, f"Its products fail: {reason}.")
+        return made
 
     def apply(
         self, rule: Rule, *arrays: Array, scalars: tuple[Any, ...] = (), out: Array | None = None
@@ -98,7 +105,7 @@ class CudaOperations(Operations):
     ) -> None:
         """See `Operations.update_unless`; a captured step reads the flag at every replay."""
         if flag is not None:
-            rule, scalars = _unless(rule, len(targets)), (*scalars, flag)
+            rule, scalars = unless(rule, len(targets)), (*scalars, flag)
         self.update(rule, targets, inputs, scalars)
 
     def shift(self, z: Array, bias: Array) -> Array:
@@ -109,7 +116,7 @@ class CudaOperations(Operations):
         self, rule: Rule, z: Array, bias: Array, scalars: tuple[Any, ...] = ()
     ) -> Array:
         """See `Operations.shift_and_apply`."""
-        done = self._run(_shifted(rule), "xb", (z, bias), scalars, z)
+        done = self._run(shifted(rule), "xb", (z, bias), scalars, z)
         return super().shift_and_apply(rule, z, bias, scalars) if done is None else done
 
     def multiply(self, a: Array, b: Array, out: Array | None = None) -> Array:
@@ -218,7 +225,8 @@ class CudaOperations(Operations):
     def keep_mask(self, like: Array, key: Any, p: float, out: Array | None = None) -> Array:
         """See `Operations.keep_mask`; the key may be an array of one int64 on the device."""
         is_array = on_device(key)
-        if not fit(like) or (is_array and (key.size != 1 or dtype_name(key.dtype) != "int64")):
+        misfit = is_array and (key.size != 1 or dtype_name(key.dtype) != "int64")
+        if misfit or not fit(like) or not self._works("random masks"):
             return super().keep_mask(like, key, p)
         mask, where = (
             self._room(like, out),
@@ -240,7 +248,9 @@ class CudaOperations(Operations):
         self, x: Array, order: Array, start: Array, out: Array, scaling: Sequence[Array] = ()
     ) -> Array:
         """See `Operations.take_batch`; an index of no row takes the nearest row."""
-        taken = steps.take(self.launch, x, order, start, out, scaling)
+        usual = x.dtype == out.dtype and not scaling
+        tried = usual or self._works("batches of bytes")
+        taken = tried and steps.take(self.launch, x, order, start, out, scaling)
         return out if taken else super().take_batch(x, order, start, out, scaling)
 
     def softmax_cross_entropy(
@@ -282,7 +292,7 @@ class CudaOperations(Operations):
 
     def unscale(self, x: Array, scale: Array, found: Array) -> None:
         """See `Operations.unscale`."""
-        if not steps.unscale(self.launch, x, scale, found):
+        if not (self._works("loss scaling") and steps.unscale(self.launch, x, scale, found)):
             super().unscale(x, scale, found)
 
     def _run(
@@ -321,6 +331,19 @@ class CudaOperations(Operations):
         arguments = (*arrays, *in_type(scalars, like.dtype), *sizes)
         launch_linear(self.launch, kernel, size, arguments)
 
+    def _works(self, name: str) -> bool:
+        """Whether the kernels of what not every training takes work, tried before their first use.
+
+        The steps before a capture have come here: inside it nothing can be tried.
+        """
+        if self.trying:
+            return True
+        reason = _why_not(self, name)
+        if reason:  # Python shows a warning of one place once
+            message = f"xpnet's kernels for {name} do not work here ({reason}); CuPy computes them."
+            warnings.warn(message, FallbackWarning, stacklevel=2)
+        return not reason
+
     def _room(self, like: Array, out: Array | None) -> Array:
         """``out`` if a kernel can fill it, else a new array like ``like``."""
         fits = out is not None and shaped(like.shape, out) and fit(like, out)
@@ -328,30 +351,8 @@ class CudaOperations(Operations):
 
 
 @cache
-def _shifted(rule: Rule) -> Rule:
-    """``rule(xp, z + b, *scalars)`` as a rule of ``z`` and ``b``."""
-
-    def shifted(xp: Namespace, z: Array, bias: Array, *scalars: Any) -> Array:
-        return rule(xp, z + bias, *scalars)
-
-    shifted.__name__ = f"{rule.__name__}_of_sum"
-    return shifted
-
-
-@cache
-def _unless(rule: Rule, n_targets: int) -> Rule:
-    """``rule`` with one more scalar: above 0 the new values of its targets are the old ones."""
-
-    def kept(xp: Namespace, *given: Any) -> Any:
-        *arguments, flag = given
-        new = rule(xp, *arguments)
-        values = new if n_targets > 1 else (new,)
-        pairs = zip(arguments[:n_targets], values, strict=True)
-        chosen = tuple(xp.where(flag > 0.0, old, value) for old, value in pairs)
-        return chosen if n_targets > 1 else chosen[0]
-
-    kept.__name__ = f"{rule.__name__}_unless"
-    return kept
+def _why_not(ops: CudaOperations, name: str) -> str:
+    return why_not(replace(ops, trying=True), ops.xp, name)
 
 
 def _kernel_of(
