@@ -551,19 +551,25 @@ def test_captured_steps_are_run_as_fit_runs_them(fake):
 
 
 def test_the_floor_is_the_products_of_a_step(fake, monkeypatch):
-    done, log = [], []
+    done, log, rounded = [], [], []
 
-    def product(a, b, out):
+    def multiply(a, b, out):
         log.append((out.shape, a.shape[1]))
         done.append((a, b, out))
         out[...] = a @ b
 
+    def factor(x):
+        rounded.append(x)
+        return x
+
+    product = SimpleNamespace(factor=factor, multiply=multiply)
     monkeypatch.setattr(gpu_floor, "product_of_own", lambda precision: product)
     monkeypatch.setattr(gpu_floor, "CudaCapture", FakeCapture)
     it = gpu_floor.floor(SMALL, "float32")
     gpu_device.timed(it, 8, 1)
     step = [((4, 5), 6), ((6, 5), 4), ((4, 3), 5), ((5, 3), 4), ((4, 5), 3)]
     assert log == step * 2  # once to warm up, once captured
+    assert len(rounded) == 2 * len(step)  # before: it is no part of a product
     assert FakeCapture.replayed == 16
     for a, b, out in done[:5]:
         assert np.abs(np.array(a)).min() > 0  # not timed on zeros
