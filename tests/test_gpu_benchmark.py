@@ -122,7 +122,11 @@ def test_a_section_alone_and_what_was_found_before(run, tmp_path):
     assert run(jobs, {"ours": say("ours", name, [3.0])}, "--only", "ours")[1] == {
         name: {"JAX, jit": [1.0], "ours": [3.0]}
     }
-    run(jobs, scripts, "--section", "steps", *folder)
+    jobs, scripts["late"] = [*jobs, job("late", name)], say("late", name, [4.0])
+    assert run(jobs, scripts, "--missing")[1] == {
+        name: {"JAX, jit": [1.0], "ours": [3.0], "late": [4.0]}
+    }
+    run(jobs[:2], scripts, "--section", "steps", *folder)
     (path,) = tmp_path.glob("*.json")
     assert json.loads(path.read_text())["results"] == {name: {"ours": [2.0]}}
     path.write_text(path.read_text().replace("a GPU", "another GPU"))
