@@ -16,6 +16,7 @@ from xpnet.ops.cuda.operations import CudaOperations
 from xpnet.ops.cuda.proof import SELDOM, prove, why_not
 from xpnet.ops.reference import Operations
 from xpnet.optimizers import schedules
+from xpnet.training import engines
 from xpnet.training.graph import CudaCapture
 from xpnet.training.scaling import LossScaling
 
@@ -97,13 +98,17 @@ def test_a_graph_takes_the_steps_of_the_plain_path(optimizer, backends, task):
         np.testing.assert_allclose(graph[0][name], eager[0][name], rtol=1e-4)
 
 
-def test_a_larger_batch_in_between_disturbs_no_graph(backends, task):
+def test_a_larger_batch_in_between_disturbs_no_graph(backends, task, monkeypatch):
     """It takes larger buffers; who takes the memory of the old ones must not meet the graphs.
 
     Old ones go back to the stream on which they were made, that of the graphs. What is taken there
     next, in their sizes, would lie in them, had nobody kept them.
     """
-    cupy, met = backends[1], []
+    cupy, captures, met = backends[1], [], []
+
+    def new():
+        captures.append(CudaCapture())
+        return captures[-1]
 
     def between(run):
         if met:
@@ -111,12 +116,11 @@ def test_a_larger_batch_in_between_disturbs_no_graph(backends, task):
         sizes = [block.size for block in run.model.gradient.blocks]
         run.model.value_and_grad(*task, CrossEntropy())
         assert [block.size for block in run.model.gradient.blocks] != sizes
-        (capture,) = (x for x in gc.get_objects() if type(x) is CudaCapture)
-        with capture.running():
+        with captures[-1].running():
             met.extend(cupy.zeros(size) + 1.0 for size in sizes for _ in range(2))
 
+    monkeypatch.setattr(engines, "CudaCapture", new)
     expected = train(cupy, task, engine="graph", epochs=4)
-    gc.collect()
     actual = train(cupy, task, engine="graph", epochs=4, callbacks=[between])
     np.testing.assert_array_equal(actual[1], expected[1])
     assert all((to_numpy(array) == 1.0).all() for array in met)
