@@ -5,8 +5,10 @@ GPU tests, measures every row in a process of its own, also if a test fails, and
 tables, dated, to a folder (``--out``), anew after every number: what fails later loses nothing.
 What could not be measured says why. ``--section`` does one alone: ``tests``, ``steps`` of xpnet and
 the floor, ``whole`` trainings and memory, or ``peers``; ``--only`` does the rows that hold a word.
-What the same machine has found earlier the same day stays in the tables. ``--data-dir`` names a
-folder with Fashion-MNIST for the accuracies. Exit status: 0 done, 1 a test failed, 2 no device.
+What the same machine has found earlier the same day stays in the tables; ``--missing`` measures the
+other rows alone, so that a run which was ended goes on: ``peers``, with compilers at work, may take
+longer than one likes to wait. ``--data-dir`` names a folder with Fashion-MNIST for the accuracies.
+Exit status: 0 done, 1 a test failed, 2 no device.
 """
 
 from __future__ import annotations
@@ -150,6 +152,8 @@ def main(words: list[str] | None = None) -> int:
     for name, job in all_jobs().items():
         if section not in (None, job.section) or (arguments.only or "") not in name:
             continue
+        if arguments.missing and all(name in found.get(column, {}) for column in job.columns):
+            continue
         print(name, flush=True)
         for line in measure(job, command(name, arguments.data_dir)):
             add(found, line)
@@ -166,6 +170,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--section", choices=("tests", *SECTIONS), help="do this alone")
     made.add_argument("--no-tests", action="store_true", help="measure alone")
     made.add_argument("--only", help="measure the rows that hold this word")
+    made.add_argument("--missing", action="store_true", help="measure what today has not yet")
     made.add_argument("--out", type=Path, default=RESULTS, help="the folder of the results")
     made.add_argument("--data-dir", help="a folder with Fashion-MNIST")
     return made

@@ -12,9 +12,15 @@ from xpnet import MLP, BatchNorm, ClipByNorm, CrossEntropy, to_numpy
 from xpnet.backend import get_backend
 from xpnet.ops import operations_for
 from xpnet.ops.cuda import operations
+from xpnet.ops.cuda.gemm import Product
+from xpnet.ops.cuda.operations import CudaOperations
+from xpnet.ops.cuda.proof import SELDOM, prove, why_not
 from xpnet.ops.reference import Operations
 from xpnet.ops.rules import activations
 from xpnet.optimizers import schedules
+from xpnet.training import engines
+from xpnet.training.graph import CudaCapture
+from xpnet.training.scaling import LossScaling
 
 pytestmark = pytest.mark.gpu
 
@@ -95,14 +101,28 @@ def test_a_graph_takes_the_steps_of_the_plain_path(optimizer, backends, task):
         np.testing.assert_allclose(graph[0][name], eager[0][name], rtol=1e-4)
 
 
-def test_a_larger_batch_in_between_disturbs_no_graph(backends, task):
-    """It takes larger buffers; who takes the memory of the old ones must not meet the graphs."""
-    cupy, met = backends[1], []
+def test_a_larger_batch_in_between_disturbs_no_graph(backends, task, monkeypatch):
+    """It takes larger buffers; who takes the memory of the old ones must not meet the graphs.
+
+    Old ones go back to the stream on which they were made, that of the graphs. What is taken there
+    next, in their sizes, would lie in them, had nobody kept them.
+    """
+    cupy, captures, met = backends[1], [], []
+
+    def new():
+        captures.append(CudaCapture())
+        return captures[-1]
 
     def between(run):
+        if met:
+            return
+        sizes = [block.size for block in run.model.gradient.blocks]
         run.model.value_and_grad(*task, CrossEntropy())
-        met.extend(cupy.zeros(64 * width) + 1.0 for width in (33, 33, 17, 17, 3, 3))
+        assert [block.size for block in run.model.gradient.blocks] != sizes
+        with captures[-1].running():
+            met.extend(cupy.zeros(size) + 1.0 for size in sizes for _ in range(2))
 
+    monkeypatch.setattr(engines, "CudaCapture", new)
     expected = train(cupy, task, engine="graph", epochs=4)
     actual = train(cupy, task, engine="graph", epochs=4, callbacks=[between])
     np.testing.assert_array_equal(actual[1], expected[1])
@@ -123,6 +143,35 @@ def test_graphs_give_their_memory_back(cuda, rng):
         cupy.get_default_memory_pool().free_all_blocks()
         free.append(cupy.cuda.Device().mem_info[0])
     assert free[1] - free[3] < 1 << 22
+
+
+def test_kernels_are_proven_here_and_none_is_left_to_cupy(cuda):
+    pytest.importorskip("nvmath", reason="no nvmath-python for products of our own")
+    ops = operations_for(get_backend("cupy").zeros(1))
+    assert isinstance(ops, CudaOperations)
+    assert isinstance(ops.product, Product)
+    prove(ops, ops.xp)
+    assert {name: why_not(ops, ops.xp, name) for name in SELDOM} == dict.fromkeys(SELDOM, "")
+    for precision in ("tf32", "bf16", "fp16"):
+        assert ops.at_precision(precision).product.precision == precision
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=repr)
+def test_a_step_that_is_skipped_moves_no_bit(optimizer, backends, rng):
+    cupy = backends[1]
+    theta, good, bad = (cupy.asarray(rng.normal(size=999), cupy.dtype) for _ in range(3))
+    state, scaling = optimizer.init(theta), LossScaling(theta, 2.0**15)
+    bad[7] = np.inf
+    moved = []
+    for grad in (good, bad, good):
+        grad = grad * 2.0**15  # noqa: PLW2901
+        before = [to_numpy(array).copy() for array in (theta, *state.slots)]
+        scaling.down(grad)
+        with scaling.guarding(state):
+            optimizer.step(theta, grad, state)
+        after = [to_numpy(array).copy() for array in (theta, *state.slots)]
+        moved.append([a.tobytes() != b.tobytes() for a, b in zip(after, before, strict=True)])
+    assert [any(each) for each in moved] == [True, False, True]
 
 
 def test_a_graph_is_the_default(backends, task):

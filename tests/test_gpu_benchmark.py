@@ -124,7 +124,11 @@ def test_a_section_alone_and_what_was_found_before(run, tmp_path):
     assert run(jobs, {"ours": say("ours", name, [3.0])}, "--only", "ours")[1] == {
         name: {"JAX, jit": [1.0], "ours": [3.0]}
     }
-    run(jobs, scripts, "--section", "steps", *folder)
+    jobs, scripts["late"] = [*jobs, job("late", name)], say("late", name, [4.0])
+    assert run(jobs, scripts, "--missing")[1] == {
+        name: {"JAX, jit": [1.0], "ours": [3.0], "late": [4.0]}
+    }
+    run(jobs[:2], scripts, "--section", "steps", *folder)
     (path,) = tmp_path.glob("*.json")
     assert json.loads(path.read_text())["results"] == {name: {"ours": [2.0]}}
     path.write_text(path.read_text().replace("a GPU", "another GPU"))
@@ -573,19 +577,25 @@ def test_steps_with_and_without_epilogues(fake, monkeypatch):
 
 
 def test_the_floor_is_the_products_of_a_step(fake, monkeypatch):
-    done, log = [], []
+    done, log, rounded = [], [], []
 
-    def product(a, b, out):
+    def multiply(a, b, out):
         log.append((out.shape, a.shape[1]))
         done.append((a, b, out))
         out[...] = a @ b
 
+    def factor(x):
+        rounded.append(x)
+        return x
+
+    product = SimpleNamespace(factor=factor, multiply=multiply)
     monkeypatch.setattr(gpu_floor, "product_of_own", lambda precision: product)
     monkeypatch.setattr(gpu_floor, "CudaCapture", FakeCapture)
     it = gpu_floor.floor(SMALL, "float32")
     gpu_device.timed(it, 8, 1)
     step = [((4, 5), 6), ((6, 5), 4), ((4, 3), 5), ((5, 3), 4), ((4, 5), 3)]
     assert log == step * 2  # once to warm up, once captured
+    assert len(rounded) == 2 * len(step)  # before: it is no part of a product
     assert FakeCapture.replayed == 16
     for a, b, out in done[:5]:
         assert np.abs(np.array(a)).min() > 0  # not timed on zeros

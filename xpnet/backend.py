@@ -347,8 +347,11 @@ def write(host: HostArray, target: Array) -> None:
     """
     host = np.asarray(host, dtype_name(target.dtype))
     if _is_cupy(target):
-        target.set(np.broadcast_to(host, target.shape))
-        target.device.synchronize()  # until then the copy may read the host's memory
+        import cupy  # noqa: PLC0415
+
+        stream = cupy.cuda.get_current_stream()
+        target.set(np.broadcast_to(host, target.shape), stream)
+        stream.synchronize()  # until then the copy may read the host's memory
     else:
         target[...] = namespace_of(target).asarray(host, device=target.device)
 

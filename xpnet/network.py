@@ -9,13 +9,19 @@ import numpy as np
 
 from xpnet.backend import Array, write
 from xpnet.errors import require, require_count
+from xpnet.layers.activation import Activation
 from xpnet.layers.base import Layer, LayerSpec, ParameterSpec, Views
+from xpnet.layers.batch_norm import BatchNorm
 from xpnet.layers.context import Buffers, Context, Memory, NoBuffers
 from xpnet.layers.dense import Dense
+from xpnet.layers.dropout import Dropout
 from xpnet.ops import operations_for
 from xpnet.parameters import Layout
 
 Contexts: TypeAlias = tuple[Context, ...]
+
+SHARING = (Activation, BatchNorm, Dense, Dropout)
+"""The layers that put what they make on the way back where another has had its own."""
 
 
 class Network:
@@ -92,8 +98,8 @@ class Network:
                 layer=index,
                 need_dx=index > 0,
                 buffers=own[index],
-                # A layer around a Dense may still need its dy when the Dense has done its part.
-                scratch=scratch if type(layer) is Dense else own[index],
+                # A layer around one of ours may still need its dy when that has done its part.
+                scratch=scratch if type(layer) in SHARING else own[index],
                 last=index == len(self.layers) - 1,
             )
             for index, layer in enumerate(self.layers)

@@ -35,8 +35,8 @@ from test_faster_operations import (
 from xpnet.errors import ArgumentError, FallbackWarning
 from xpnet.ops import select
 from xpnet.ops.cuda import columns, gemm, operations, sources
+from xpnet.ops.cuda.composed import shifted, unless
 from xpnet.ops.cuda.gemm import WORKSPACE, Cublas, Product, as_columns, product_of_own
-from xpnet.ops.cuda.operations import _shifted
 from xpnet.ops.cuda.proof import prove
 from xpnet.ops.cuda.translate import translate
 from xpnet.ops.reference import Operations
@@ -106,14 +106,15 @@ def kernels_of_rules(dtype):
             sources.column_sums(rule, dtype, "dx", scalar * counts_of(rule)[1])
             for rule in SLOPES + CURVATURES
         ]
-        shifted = [(_shifted(rule), counts_of(rule)[1]) for rule in VALUES]
-        yield [sources.elementwise(rule, dtype, "xb", 1, scalar * n) for rule, n in shifted]
+        sums = [(shifted(rule), counts_of(rule)[1]) for rule in VALUES]
+        yield [sources.elementwise(rule, dtype, "xb", 1, scalar * n) for rule, n in sums]
         for last in "xo":
+            updates = [(r, *counts_of(r), targets_of(r)) for r in UPDATES]
             yield [
-                sources.elementwise(r, dtype, "t" * t + "x" * (n - t - 1) + last, t, scalar * k)
-                for r in UPDATES
-                for (n, k), t in [(counts_of(r), targets_of(r))]
+                sources.elementwise(made, dtype, "t" * t + "x" * (n - t - 1) + last, t, letters)
+                for r, n, k, t in updates
                 if n > t
+                for made, letters in ((r, scalar * k), (unless(r, t), scalar * k + "p"))
             ]
     for index in ("unsigned", "long long"):
         yield [sources.elementwise(normalize, dtype, "xbbbb", 2, "", index)]
@@ -308,6 +309,31 @@ def test_scalars_in_device_memory_are_those_given_as_numbers(rule, ops):
         np.testing.assert_array_equal(actual, expected)
 
 
+@pytest.mark.parametrize("rule", UPDATES, ids=lambda rule: rule.__name__)
+def test_an_update_that_is_skipped_is_one_kernel_and_changes_no_bit(rule, ops):
+    """Nor does the flag of one that is not. There are no copies, which would be as large."""
+    (n_arrays, n_scalars), n_targets = counts_of(rule), targets_of(rule)
+    rng, dtype = np.random.default_rng(0), "float32"
+    arrays = [rng.uniform(0.1, 2, 700).astype(dtype) for _ in range(n_arrays)]
+    arrays[0][:3] = -0.0, np.nan, np.inf
+    arrays[-1][-3:] = np.nan, np.inf, -np.inf
+    kernels, none = [], SimpleNamespace(float32=np.float32)  # which makes no arrays
+
+    def launch(kernel, *how):
+        kernels.append(kernel.name)
+        emulated_cuda.launch(kernel, *how)
+
+    moving = [array.copy() for array in arrays]
+    ops.update(rule, moving[:n_targets], moving[n_targets:], SCALARS[:n_scalars])
+    for flag, expected in ((1.0, arrays), (0.0, moving)):
+        ours, skip = [array.copy() for array in arrays], np.full(1, flag, dtype)
+        given = rule, ours[:n_targets], ours[n_targets:], SCALARS[:n_scalars]
+        replace(ops, launch=launch, xp=none).update_unless(skip, *given)
+        for actual, array in zip(ours, expected, strict=True):
+            assert actual.tobytes() == array.tobytes()
+    assert kernels == [f"rule_{rule.__name__}_unless"] * 2
+
+
 def test_one_number_for_all_elements(ops):
     theta, grad, r = np.ones(300), np.arange(300.0), np.array([4.0])
     ops.update(optimizers.norm_scaled, (theta,), (grad, r), (0.5, 1.0))
@@ -354,7 +380,7 @@ def test_arrays_of_more_elements_than_32_bits_count_are_counted_in_64(ops, monke
     results = []
     for narrow in (2**31, 0):
         monkeypatch.setattr(sources, "NARROW", narrow)
-        ours = replace(ops, launch=launch)
+        ours = replace(ops, launch=launch, trying=True)
         taken = ours.take_batch(z, order, np.array([3]), np.empty((20, 23)), (bias, bias, bias))
         results.append([ours.shift_and_apply(activations.tanh, z.copy(), bias), taken])
     assert kinds == ["unsigned"] * 2 + ["long long"] * 2
@@ -394,8 +420,8 @@ def test_a_gradient_back_at_its_scale(bad, size, dtype, ops):
         one.unscale(np.ones(size, dtype), scale, flag)
         assert flag == (bad is not None)  # it stays
         target = np.zeros(size, dtype)
-        one.copy_if(flag, grad, target)
-        np.testing.assert_array_equal(target, 0 if bad is None else grad)
+        one.update_unless(flag, optimizers.sgd, (target,), (grad,), (-1.0,))
+        np.testing.assert_array_equal(target, grad if bad is None else 0)
 
 
 # --- bounds ---------------------------------------------------------------------------------------
@@ -440,8 +466,9 @@ MISFITS = {
     ),
     "a log of another type": lambda ops: ops.record(FEW.astype("f"), INDEX, FEW[:1]),
     "two scales": lambda ops: ops.unscale(np.ones(2), np.ones(2), np.zeros(1)),
-    "two flags": lambda ops: ops.copy_if(np.ones(2), np.ones(2), np.zeros(2)),
-    "a copy from less": lambda ops: ops.copy_if(np.ones(1), np.ones(2), np.zeros(3)),
+    "two flags": lambda ops: ops.update_unless(
+        np.ones(2), optimizers.sgd, (np.zeros(2),), (np.ones(2),), (0.1,)
+    ),
     "factors of two sizes": lambda ops: ops.matmul(X, X),
     "room for another product": lambda ops: ops.matmul(X, X.T, X.copy()),
 }
@@ -457,7 +484,7 @@ def test_what_does_not_fit_never_reaches_a_kernel(name, ops):
         except (ValueError, IndexError) as error:
             return repr(error)
 
-    ours = outcome(replace(ops, launch=never, product=never))
+    ours = outcome(replace(ops, launch=never, product=never, trying=True))
     np.testing.assert_equal(ours, outcome(REFERENCE))
 
 
@@ -693,6 +720,24 @@ def test_a_factor_may_be_rounded_once_for_many_products(ops):
     assert [call[0] for call in bindings.calls].count("empty") == 2
 
 
+@pytest.mark.parametrize(("precision", "rounded"), [("bf16", 3), ("fp16", 3), ("float32", 0)])
+@pytest.mark.parametrize("gaps", [False, True])
+def test_the_way_back_rounds_each_factor_once(gaps, precision, rounded, ops):
+    rng = np.random.default_rng(0)
+    x, weight, dz = (rng.random(shape).astype("float32") for shape in ((6, 4), (4, 3), (6, 3)))
+    dz = np.repeat(dz, 2, axis=1)[:, ::2] if gaps else dz  # which cuBLAS cannot read
+    bindings, product = cublas(precision)
+    ours = replace(ops, product=product)
+    dw, expected_dw = (np.empty((4, 3), "float32") for _ in range(2))
+    dx, expected_dx = (np.empty((6, 4), "float32") for _ in range(2))
+    assert ours.dense_backward(x, weight, dz, dw, dx) is dx
+    assert gaps or [call[0] for call in bindings.calls].count("empty") == rounded
+    ours.matmul(x.T, dz, expected_dw)
+    ours.matmul(dz, weight.T, expected_dx)
+    np.testing.assert_array_equal(dw, expected_dw)
+    np.testing.assert_array_equal(dx, expected_dx)
+
+
 @dtypes
 @pytest.mark.parametrize(("m", "k", "n"), [(4, 3, 5), (1, 3, 5), (4, 1, 5), (4, 3, 1), (1, 1, 1)])
 def test_products_of_arrays_and_their_transposes(m, k, n, dtype):
@@ -815,7 +860,8 @@ def test_what_fails_on_a_device_leaves_cupys_own_operations(fails, monkeypatch):
 
 KERNELS_OF_A_STEP = [
     *("rule_sigmoid_of_sum", "rule_sigmoid_slope", "rule_sgd", "cross_entropy", "total"),
-    *("batch_norm", "batch_norm_backward", "take_batch", "advance", "record"),
+    *("batch_norm", "batch_norm_backward", "take_batch", "advance", "record", "rule_identity"),
+    *("batch_norm_parts", "batch_norm_backward_parts"),
 ]
 
 
@@ -828,6 +874,81 @@ def test_a_kernel_that_does_not_compile_is_found_before_use(broken, ops):
 
     with pytest.raises(SyntaxError, match=broken):
         prove(replace(ops, launch=launch), np)
+
+
+def failing(broken, how):
+    """A launch under which a kernel does not compile, or does nothing."""
+
+    def launch(kernel, *arguments):
+        if kernel.name != broken:
+            emulated_cuda.launch(kernel, *arguments)
+        elif how == "raises":
+            raise SyntaxError(f"more than one function fits in {broken}")
+
+    return launch
+
+
+@pytest.mark.parametrize("broken", [*KERNELS_OF_A_STEP, "rule_sgd", "batch_norm_parts"])
+def test_a_kernel_that_does_nothing_is_found_before_use(broken, ops):
+    with pytest.raises(RuntimeError, match="gives other numbers than the plain operation"):
+        prove(replace(ops, launch=failing(broken, "does nothing")), np)
+
+
+BYTES, GRAD = np.arange(24, dtype="uint8").reshape(6, 4), np.full(3, 8.0, "f")
+SELDOM = {
+    "keep_mask": lambda ops: ops.keep_mask(X, 7, 0.5),
+    "take_batch": lambda ops: ops.take_batch(BYTES, SIX, INDEX, np.zeros((2, 4), "f")),
+    "unscale": lambda ops: ops.unscale(GRAD, np.full(1, 2, "f"), np.zeros(1, "f")) or GRAD[0],
+}
+
+
+@pytest.mark.parametrize("how", ["raises", "does nothing"])
+@pytest.mark.parametrize("broken", SELDOM)
+def test_what_is_seldom_needed_is_tried_when_it_first_is(broken, how, ops):
+    launched = []
+
+    def launch(kernel, *arguments):
+        launched.append(kernel.name)
+        failing(broken, how)(kernel, *arguments)
+
+    ours, take = replace(ops, launch=launch), SELDOM[broken]
+    GRAD[...] = 8
+    expected = take(REFERENCE)
+    GRAD[...] = 8
+    with pytest.warns(FallbackWarning, match=r"do not work here \(.*\); CuPy computes them"):
+        np.testing.assert_array_equal(take(ours), expected)
+    GRAD[...], tried = 8, len(launched)
+    with pytest.warns(FallbackWarning):
+        np.testing.assert_array_equal(take(ours), expected)
+    assert len(launched) == tried > 0
+
+
+@pytest.mark.parametrize("name", SELDOM)
+def test_what_works_is_tried_once(name, ops):
+    launched = []
+
+    def launch(kernel, *arguments):
+        launched.append(kernel.name)
+        emulated_cuda.launch(kernel, *arguments)
+
+    ours, counts = replace(ops, launch=launch), []
+    for _ in range(3):
+        SELDOM[name](ours)
+        counts.append(len(launched))
+    assert counts[0] > 1
+    assert np.diff(counts).tolist() == [1, 1]
+
+
+@HALVES
+@pytest.mark.parametrize("how", ["raises", "does nothing"])
+def test_a_precision_whose_products_fail_is_refused(how, precision, ops, monkeypatch):
+    product = cublas(precision)[1]
+    monkeypatch.setattr(operations, "product_of_own", lambda precision: product)
+    monkeypatch.setattr(operations, "proven_epilogues", lambda product, xp: None)
+    assert ops.at_precision(precision).product is product
+    product = replace(product, launch=failing("to_16_bits", how))
+    with pytest.raises(ArgumentError, match=r"be 'float32' here; got '.*'\. Its products fail: .*"):
+        ops.at_precision(precision)
 
 
 def test_labels_are_among_what_is_tried(ops):

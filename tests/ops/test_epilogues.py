@@ -23,11 +23,11 @@ from xpnet import MLP, CrossEntropy, Dense, FallbackWarning, HalfMSE, Sequential
 from xpnet.activations import Identity, ReLU
 from xpnet.backend import get_backend
 from xpnet.ops import select
-from xpnet.ops.cuda import epilogues, operations, proof
+from xpnet.ops.cuda import epilogue_trial, epilogues, operations
+from xpnet.ops.cuda.epilogue_trial import proven_epilogues
 from xpnet.ops.cuda.epilogues import BGRADA, BIAS, OF_VECTORS, RELU_BIAS, CublasLt, Epilogues
 from xpnet.ops.cuda.gemm import WORKSPACE, Cublas, Product
 from xpnet.ops.cuda.operations import CudaOperations
-from xpnet.ops.cuda.proof import proven_epilogues
 from xpnet.ops.explain import explain
 from xpnet.ops.reference import Operations
 from xpnet.ops.rules import activations
@@ -580,7 +580,7 @@ def lt(monkeypatch):
     """The stand-in in the place of cublasLt."""
     proven_epilogues.cache_clear()
     lt = LtColumnMajor()
-    monkeypatch.setattr(proof, "Epilogues", lambda product: Epilogues(product, beside(lt)))
+    monkeypatch.setattr(epilogue_trial, "Epilogues", lambda product: Epilogues(product, beside(lt)))
     yield lt
     proven_epilogues.cache_clear()
 

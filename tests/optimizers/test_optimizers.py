@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from xpnet.ops.reference import Operations
 from xpnet.optimizers import (
     SGD,
     AdaDelta,
@@ -251,23 +252,20 @@ def test_no_number_is_read_from_the_device(optimizer, torch):
 
 @every_optimizer
 def test_rules_run_on_scalars_as_a_compiled_loop_does(optimizer, theta, grads):
-    class Scalars:
+    class Scalars(Operations):
         """Operations that run the rule number by number."""
 
-        @staticmethod
-        def update(rule, targets, inputs, scalars):
+        def update(self, rule, targets, inputs=(), scalars=()):
             for i in range(len(targets[0])):
                 new = rule(np, *(float(a[i]) for a in (*targets, *inputs)), *scalars)
                 for target, value in zip(targets, new if len(targets) > 1 else (new,), strict=True):
                     target[i] = value
 
-        xp = np
-
     alone, module = theta.copy(), "xpnet.optimizers"
     run(optimizer, theta, grads)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(f"{module}.base.operations_for", lambda array: Scalars)
-        patch.setattr(f"{module}.adaptive.operations_for", lambda array: Scalars)
+        patch.setattr(f"{module}.base.operations_for", lambda array: Scalars(np))
+        patch.setattr(f"{module}.adaptive.operations_for", lambda array: Scalars(np))
         run(optimizer, alone, grads)
     np.testing.assert_allclose(alone, theta, rtol=1e-13)
 

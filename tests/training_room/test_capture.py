@@ -97,7 +97,7 @@ def test_graphs_have_memory_of_their_own_and_what_runs_beside_them_has_not(drive
         replay()
     assert driver.current == ("the usual", "the usual")
     assert driver.done == [
-        *("give back", "synchronize the usual", "give back", "begin_capture of captures", "a step"),
+        *("synchronize the usual", "give back", "begin_capture of captures", "a step"),
         *("end_capture of captures", "upload", "synchronize of captures"),
         *("synchronize the usual", "launch", "synchronize of captures"),
     ]

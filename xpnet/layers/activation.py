@@ -42,7 +42,7 @@ class Activation:
 
     def backward(self, p: Views, g: Views, tape: Array, dy: Array, ctx: Context) -> Array:
         """``dY ⊙ φ'``."""
-        return self.function.backward(ctx.ops, tape, dy, out=ctx.buffers["dx", *dy.shape])
+        return self.function.backward(ctx.ops, tape, dy, out=ctx.room(dy, *dy.shape))
 
     def jvp(
         self, p: Views, dp: Views, tape: Array, dx: Array | None, ctx: Context

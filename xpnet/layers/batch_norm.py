@@ -95,7 +95,7 @@ class BatchNorm:
     def backward(self, p: Views, g: Views, tape: Tape, dy: Array, ctx: Context) -> Array:
         """Fill dγ and dβ; return dx, through the batch's statistics if they were used."""
         x_hat, var, by_batch = tape
-        scale, out = p["scale"], ctx.buffers["dx", *dy.shape]
+        scale, out = p["scale"], ctx.room(dy, *dy.shape)
         if by_batch:
             return ctx.ops.batch_norm_backward(
                 dy, x_hat, scale, var, self.eps, g["scale"], g["shift"], out=out

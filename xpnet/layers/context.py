@@ -65,6 +65,9 @@ class NoBuffers:
     def __getitem__(self, key: object) -> None:
         return None
 
+    def get(self, key: object) -> None:
+        """No array either."""
+
     @property
     def blocks(self) -> list[Array]:
         """None at all."""
@@ -86,8 +89,8 @@ class Context:
         need_dx: whether ``backward`` must return the gradient of the layer's input.
         buffers: by name and shape an array to pass as ``out=``, or ``None`` to have a new one
             made: ``ctx.buffers["z", m, n]``.
-        scratch: buffers that all layers of a network share on the way back: ``dx``, which is the dy
-            of the layer before and done with after that, and what none but one layer reads.
+        scratch: buffers that the layers of a network share on the way back, ``dx`` and ``dz``: what
+            one of them leaves there is the dy of the layer before, and done with after that.
         last: whether dy comes from the loss, and so is no part of the scratch.
         device_key: the key of the random masks where it lies on the device, an array of one int64;
             ``None`` if it is what seed, layer and step make.
@@ -105,6 +108,17 @@ class Context:
     scratch: Buffers | NoBuffers = field(default_factory=NoBuffers)
     last: bool = False
     device_key: Array | None = None
+
+    def room(self, dy: Array, *shape: int, name: str = "dx") -> Array | None:
+        """An array for what is made of ``dy`` on the way back, elsewhere than ``dy`` itself.
+
+        In the scratch, if it is known where in it ``dy`` lies; a layer of somebody else's may have
+        made a view of it. Two arrays under different names are apart in any case.
+        """
+        for here, other in (("dx", "dz"), ("dz", "dx")):
+            if self.scratch.get((here, *dy.shape)) is dy:
+                return self.scratch[other, *shape]
+        return (self.scratch if self.last else self.buffers)[name, *shape]
 
     @property
     def key(self) -> Any:

@@ -93,21 +93,21 @@ class Dense:
         x, saved = tape
         m, n_in = x.shape
         plain = isinstance(self.activation, Identity)  # whose dZ is dY
-        out = None if plain else ctx.scratch["dz", m, self.n_out]
         if self.bias and type(self.activation) is Identity:
-            dz = dy
-            ctx.ops.matmul_and_sum(x.T, dz, g["weight"], g["bias"])
+            ctx.ops.matmul_and_sum(x.T, dy, g["weight"], g["bias"])
+            if not ctx.need_dx:
+                return None
+            return ctx.ops.matmul(dy, p["weight"].T, ctx.room(dy, m, n_in))
+        out = None if plain else ctx.room(dy, m, self.n_out, name="dz")
+        if self.bias:
+            dz = self.activation.backward_and_sum(ctx.ops, saved, dy, g["bias"], out)
         else:
-            if self.bias:
-                dz = self.activation.backward_and_sum(ctx.ops, saved, dy, g["bias"], out)
-            else:
-                dz = self.activation.backward(ctx.ops, saved, dy, out)
-            ctx.ops.matmul(x.T, dz, g["weight"])
+            dz = self.activation.backward(ctx.ops, saved, dy, out)
         if not ctx.need_dx:
+            ctx.ops.matmul(x.T, dz, g["weight"])
             return None
-        # In the scratch only dy may lie that is still read: not if it is the loss's, or used up.
-        room = ctx.scratch if ctx.last or dz is out else ctx.buffers
-        return ctx.ops.matmul(dz, p["weight"].T, room["dx", m, n_in])
+        room = ctx.room(dz, m, n_in)
+        return ctx.ops.dense_backward(x, p["weight"], dz, g["weight"], room)
 
     def jvp(
         self, p: Views, dp: Views, tape: Tape, dx: Array | None, ctx: Context

@@ -51,7 +51,7 @@ class Dropout:
         """``dY ⊙ mask``."""
         if tape is None:
             return dy
-        return ctx.ops.multiply(dy, tape, out=ctx.buffers["dx", *dy.shape])
+        return ctx.ops.multiply(dy, tape, out=ctx.room(dy, *dy.shape))
 
     def jvp(
         self, p: Views, dp: Views, tape: Array | None, dx: Array | None, ctx: Context

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, TypeAlias
 
-from xpnet.backend import Array, Namespace
+from xpnet.backend import Array, Namespace, copied
 from xpnet.errors import require
 from xpnet.ops.rules.activations import identity
 from xpnet.ops.rules.layers import normalize
@@ -81,9 +81,36 @@ class Operations:
         for target, value in zip(targets, new if len(targets) > 1 else (new,), strict=True):
             target[...] = value
 
+    def update_unless(
+        self,
+        flag: Array | None,
+        rule: Rule,
+        targets: Sequence[Array],
+        inputs: Sequence[Array] = (),
+        scalars: tuple[Any, ...] = (),
+    ) -> None:
+        """`update`; but where ``flag``, an array of one number, is above 0 no bit of them changes.
+
+        ``None`` is 0.
+        """
+        if flag is None:
+            self.update(rule, targets, inputs, scalars)
+            return
+        before = [copied(target) for target in targets]
+        self.update(rule, targets, inputs, scalars)
+        for target, old in zip(targets, before, strict=True):
+            target[...] = self.xp.where(flag > 0.0, old, target)
+
     def matmul(self, a: Array, b: Array, out: Array | None = None) -> Array:
         """The matrix product ``a b``."""
         return _into(out, a @ b)
+
+    def dense_backward(
+        self, x: Array, weight: Array, dz: Array, d_weight: Array, out: Array | None = None
+    ) -> Array:
+        """Fill ``d_weight`` with ``xᵀ ∂z`` and return ``∂z Wᵀ``, which ``out`` may take."""
+        self.matmul(x.T, dz, d_weight)
+        return self.matmul(dz, weight.T, out)
 
     def shift(self, z: Array, bias: Array) -> Array:
         """``z + b``, a term for each column; it may take the place of ``z``."""
@@ -285,10 +312,6 @@ class Operations:
         broken = xp.sum(xp.astype(~xp.isfinite(x), x.dtype))
         found[...] = xp.minimum(found + broken, 1.0)
         x[...] = x / scale
-
-    def copy_if(self, flag: Array, source: Array, target: Array) -> None:
-        """``target ← source`` if ``flag``, an array of one number, is above 0."""
-        target[...] = self.xp.where(flag > 0.0, source, target)
 
 
 def _into(out: Array | None, value: Array) -> Array:

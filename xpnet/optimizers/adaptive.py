@@ -63,7 +63,7 @@ class AdaGrad(Optimizer):
     ) -> None:
         """See `Optimizer.update`."""
         if self.norm:
-            _step_by_norm(theta, grad, state.slots[0], (1.0, 1.0), scalars)
+            _step_by_norm(theta, grad, state, (1.0, 1.0), scalars)
         else:
             super().update(theta, grad, state, scalars)
 
@@ -129,10 +129,11 @@ class RMSProp(Optimizer):
         """See `Optimizer.update`."""
         if self.norm:
             shares = (self.rho, 1 - self.rho)
-            _step_by_norm(theta, grad, state.slots[0], shares, (scalars[0], scalars[-1]))
+            _step_by_norm(theta, grad, state, shares, (scalars[0], scalars[-1]))
         elif self.centered:
-            operations_for(theta).update(
-                rules.rmsprop_centered, (theta, *state.slots), (grad,), scalars
+            targets = theta, *state.slots
+            operations_for(theta).update_unless(
+                state.skip, rules.rmsprop_centered, targets, (grad,), scalars
             )
         else:
             super().update(theta, grad, state, scalars)
@@ -182,14 +183,14 @@ class AdaDelta(Optimizer):
 def _step_by_norm(
     theta: Array,
     grad: Array,
-    r: Array,
+    state: OptimizerState,
     shares: tuple[float, float],
     scalars: tuple[Any, ...],
 ) -> None:
     """``r ← keep·r + add·‖g‖²`` with ``(keep, add) = shares``; then a step at one rate."""
-    ops = operations_for(theta)
-    keep, add = shares
-    r[...] = keep * r + add * ops.xp.sum(grad * grad)
+    ops, r = operations_for(theta), state.slots[0]
+    squares = ops.xp.reshape(ops.xp.sum(grad * grad), (1,))
+    ops.update_unless(state.skip, rules.average, (r,), (squares,), shares)
     # A view of theta's shape: every implementation of an update takes equal shapes.
     spread = ops.xp.broadcast_to(r, theta.shape)
-    ops.update(rules.norm_scaled, (theta,), (grad, spread), scalars)
+    ops.update_unless(state.skip, rules.norm_scaled, (theta,), (grad, spread), scalars)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from xpnet.backend import Array
@@ -137,10 +137,12 @@ class Averaged(Optimizer):
     ) -> None:
         """See `Optimizer.update`."""
         self.optimizer.update(theta, grad, self._inner(state), scalars[:-2])
-        operations_for(theta).update(rules.average, state.slots[-1:], (theta,), scalars[-2:])
+        operations_for(theta).update_unless(
+            state.skip, rules.average, state.slots[-1:], (theta,), scalars[-2:]
+        )
 
     def _inner(self, state: OptimizerState) -> OptimizerState:
-        return OptimizerState(state.slots[:-1], state.step, state.scalars)
+        return replace(state, slots=state.slots[:-1])
 
     def _first_scalars(self, theta: Array, layout: Layout | None) -> tuple[float, ...]:
         return self.optimizer._first_scalars(theta, layout)

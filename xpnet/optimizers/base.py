@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from xpnet.backend import Array, copied, namespace_of, zeros_like
@@ -23,6 +23,8 @@ class OptimizerState:
         slots: flat arrays on θ's device, each of θ's size (of one number where ``norm=True``).
         step: the steps taken so far.
         scalars: what else the optimizer keeps, as floats on the host.
+        skip: an array of one number on θ's device, above 0 if the next step moves nothing but the
+            count; ``None``: it moves. It is no part of what is remembered.
 
     >>> import numpy as np
     >>> from xpnet.optimizers import Momentum
@@ -33,6 +35,7 @@ class OptimizerState:
     slots: tuple[Array, ...] = ()
     step: int = 0
     scalars: tuple[float, ...] = ()
+    skip: Array | None = field(default=None, repr=False)
 
     def copy(self) -> OptimizerState:
         """A state of its own, whose arrays no step on this one changes."""
@@ -139,9 +142,11 @@ class Optimizer:
     ) -> None:
         """Run the rule once over everything, in place, with the `scalars` of the step.
 
-        They may also be arrays of one number on θ's device. Nothing is checked or counted.
+        They may also be arrays of one number on θ's device. Nothing is checked or counted. Who
+        overrides it hands ``state.skip`` on, as here.
         """
-        operations_for(theta).update(self.rule, (theta, *state.slots), (grad,), scalars)
+        targets = theta, *state.slots
+        operations_for(theta).update_unless(state.skip, self.rule, targets, (grad,), scalars)
 
     def _first_scalars(self, theta: Array, layout: Layout | None) -> tuple[float, ...]:
         """The scalars of a state before the first step, `n_scalars` of them."""
@@ -175,11 +180,11 @@ def update_decaying(
     """Run the rule on what decays; then on the rest with its last scalar, the decay, as 1."""
     ops, n = operations_for(theta), int(state.scalars[0])
     if n == theta.shape[0]:
-        ops.update(optimizer.rule, (theta, *state.slots), (grad,), scalars)
+        ops.update_unless(state.skip, optimizer.rule, (theta, *state.slots), (grad,), scalars)
         return
     for part, keep in ((slice(0, n), scalars[-1]), (slice(n, None), 1.0)):
-        targets = [array[part] for array in (theta, *state.slots)]
-        ops.update(optimizer.rule, targets, (grad[part],), (*scalars[:-1], keep))
+        targets, own = [array[part] for array in (theta, *state.slots)], (*scalars[:-1], keep)
+        ops.update_unless(state.skip, optimizer.rule, targets, (grad[part],), own)
 
 
 def take_after(wrapper: Optimizer, inner: Optimizer) -> None:

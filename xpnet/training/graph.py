@@ -79,7 +79,6 @@ class CudaCapture:
 
         self.pool = cupy.cuda.MemoryPool(kept)
         finalize(self, self.pool.free_all_blocks).atexit = False
-        self._usual.free_all_blocks()  # what CuPy keeps for others cannot be taken by this pool
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -95,7 +94,7 @@ class CudaCapture:
     def capturing(self) -> Iterator[None]:
         """See `Capture.capturing`."""
         with self.running(), self._cuda.using_allocator(self.pool.malloc):
-            self._usual.free_all_blocks()
+            self._usual.free_all_blocks()  # what it keeps for others cannot be taken by the pool
             yield
 
     def capture(self, step: Callable[[], None]) -> Replay:
@@ -234,7 +233,7 @@ class CapturedSteps:
             ops.record(self._counts, self._cursor, ops.xp.sum(weight))
         update_gradient(how, model.theta, model.grad, model.network.layout.weights)
         scalars = tuple(self._now[1][i : i + 1] for i in range(self._now[1].shape[0]))
-        with model.gradient.guarding(model.theta, *self._state.slots):
+        with model.gradient.guarding(self._state):
             how.optimizer.update(model.theta, model.grad, self._state, scalars)
 
     def _scalars(self, lrs: Sequence[float]) -> HostArray:

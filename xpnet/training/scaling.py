@@ -9,6 +9,7 @@ from xpnet.backend import Array
 from xpnet.ops import operations_for
 from xpnet.ops.rules.optimizers import times
 from xpnet.ops.rules.scaling import next_scale
+from xpnet.optimizers import OptimizerState
 
 START = 2.0**15
 """The scale before the first step: the largest power of two that is a number of 16 bits."""
@@ -47,11 +48,12 @@ class LossScaling:
     halving and doubling as in NVIDIA's guide "Train with mixed precision".
 
     >>> import numpy as np
+    >>> from xpnet import SGD
     >>> theta, grad = np.ones(2), np.array([np.inf, 16.0])
-    >>> scaling = LossScaling(grad, start=8.0)
+    >>> scaling, state = LossScaling(grad, start=8.0), SGD().init(theta)
     >>> scaling.down(grad)
-    >>> with scaling.guarding(theta):
-    ...     theta -= grad
+    >>> with scaling.guarding(state):
+    ...     SGD().step(theta, grad, state)
     >>> theta, float(scaling.state[0])
     (array([1., 1.]), 4.0)
     """
@@ -73,15 +75,10 @@ class LossScaling:
         self._ops.update(next_scale, targets, (), (self._interval, LARGEST))
 
     @contextmanager
-    def guarding(self, *arrays: Array) -> Iterator[None]:
-        """Undo what is done to the arrays meanwhile if the step is to be skipped.
-
-        The room for copies is as large as the arrays, at every step, for the host does not know
-        which is skipped; but only one that is skipped fills it and reads it.
-        """
-        kept = [self._ops.xp.empty_like(array) for array in arrays]
-        for array, old in zip(arrays, kept, strict=True):
-            self._ops.copy_if(self._skip, array, old)
-        yield
-        for array, old in zip(arrays, kept, strict=True):
-            self._ops.copy_if(self._skip, old, array)
+    def guarding(self, state: OptimizerState) -> Iterator[None]:
+        """Let a step of the optimizer meanwhile move nothing if it is one to skip."""
+        state.skip = self._skip
+        try:
+            yield
+        finally:
+            state.skip = None

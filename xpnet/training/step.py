@@ -16,6 +16,7 @@ from xpnet.losses import Loss
 from xpnet.network import Network
 from xpnet.ops import operations_for
 from xpnet.ops.reference import Precision
+from xpnet.optimizers import OptimizerState
 from xpnet.random import stream_key
 from xpnet.training.rows import spans
 from xpnet.training.scaling import LossScaling
@@ -92,9 +93,9 @@ class Gradient:
         for context in self._contexts:
             context.ops = ops
 
-    def guarding(self, *arrays: Array) -> AbstractContextManager[None]:
+    def guarding(self, state: OptimizerState) -> AbstractContextManager[None]:
         """See `LossScaling.guarding`: the optimizer's step may be one to skip."""
-        return nullcontext() if self.scaling is None else self.scaling.guarding(*arrays)
+        return nullcontext() if self.scaling is None else self.scaling.guarding(state)
 
     @property
     def blocks(self) -> list[Array]:

@@ -11,7 +11,7 @@ import importlib
 import importlib.util
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -155,21 +155,23 @@ class Product:
     float32 numbers itself, reads half the bytes. The sums and ``out`` are float32. What is beyond
     the range of fp16, about 65 504, becomes infinite.
 
-    The rounded factors take 2 bytes a number, for one product at a time: they come from CuPy's
-    pool of memory and are given back when the product is queued. A captured step has a pool that
-    lives as long as its graph, and the steps before the capture have filled it.
+    The rounded factors take 2 bytes a number, for one product or two: they come from CuPy's pool of
+    memory and are given back when the products are queued. A captured step has a pool that lives as
+    long as its graph, and the steps before the capture have filled it.
 
     Attributes:
         precision: in what float32 numbers are multiplied.
         cublas: gives the handle of the current device.
         empty: makes an array of so many uint16 on the device.
         launch: starts a kernel.
+        ready: a factor of several products and what cuBLAS is to read for it; see `sharing`.
     """
 
     precision: Precision
     cublas: Callable[[], Cublas]
     empty: Callable[[int], Array]
     launch: Launch = launch
+    ready: tuple[Array, Factor | None] | None = field(default=None, repr=False, compare=False)
 
     def __call__(self, a: Array, b: Array, out: Array) -> Array:
         """Fill ``out: (m, n)`` with the product of ``a: (m, k)`` and ``b: (k, n)``."""
@@ -182,13 +184,24 @@ class Product:
             self.multiply(left, right, out)
         return out
 
+    @property
+    def rounds(self) -> bool:
+        """Whether factors of float32 are rounded to 16 bits."""
+        return self.precision in _SIXTEEN_BITS
+
+    def sharing(self, x: Array) -> Product:
+        """Products with ``x``, which is rounded here alone; what it holds now is multiplied."""
+        return replace(self, ready=(x, self.factor(x)))
+
     def factor(self, x: Array) -> Factor | None:
         """What cuBLAS is to read for ``x``, rounded if need be; ``None`` if it cannot."""
+        if self.ready is not None and x is self.ready[0]:
+            return self.ready[1]
         kind = _REAL.get(dtype_name(x.dtype))
         matrix = None if kind is None or x.size == 0 else as_columns(x)
         if matrix is None or kind is None:
             return None
-        if kind == _REAL["float32"] and self.precision in _SIXTEEN_BITS:
+        if kind == _REAL["float32"] and self.rounds:
             return self._rounded(x, matrix)
         return Factor(x, x.shape, kind, matrix)
 
@@ -213,10 +226,9 @@ class Product:
             "to_16_bits", "rounding.cu", "float32", BFLOAT=is_bfloat, INDEX=index
         )
         memory = self.empty(x.size)
-        # As an address: a view that is transposed or has gaps is read as it lies.
-        address = np.uint64(self.cublas().pointer(x))
         sizes = map(np.int64, (x.size, width, matrix.leading))
-        launch_linear(self.launch, kernel, x.size, (address, memory, *sizes))
+        # Of a view that is transposed or has gaps the kernel gets the address and reads on by it.
+        launch_linear(self.launch, kernel, x.size, (x, memory, *sizes))
         return Factor(memory, x.shape, kind, Matrix(matrix.transposed, width))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -10,14 +11,16 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.backend import Array, Namespace
-from xpnet.errors import dtype_name, require
+from xpnet.backend import Array
+from xpnet.errors import FallbackWarning, dtype_name, require
 from xpnet.ops.cuda import columns, sources, steps
 from xpnet.ops.cuda.arrays import are_numbers, fit, in_type, is_one, on_device, shaped
+from xpnet.ops.cuda.composed import shifted, unless
+from xpnet.ops.cuda.epilogue_trial import proven_epilogues
 from xpnet.ops.cuda.epilogues import Epilogues
-from xpnet.ops.cuda.gemm import product_of_own
+from xpnet.ops.cuda.gemm import Product, product_of_own
 from xpnet.ops.cuda.launch import Launch, launch, launch_linear
-from xpnet.ops.cuda.proof import prove, proven_epilogues
+from xpnet.ops.cuda.proof import prove, why_not
 from xpnet.ops.cuda.sources import ROWS, Kernel
 from xpnet.ops.reference import Operations, Precision, Rule
 from xpnet.ops.rules.activations import identity
@@ -37,19 +40,24 @@ class CudaOperations(Operations):
         launch: starts a kernel; tests put a stand-in here.
         product: the matrix product ``(a, b, out) → out``; ``None`` for that of ``xp``.
         epilogues: what a product may end with; ``None``: nothing.
+        trying: whether a proof calls, so that what is to be tried is not tried before.
     """
 
     launch: Launch = launch
     product: Callable[[Array, Array, Array], Array] | None = None
     epilogues: Epilogues | None = None
+    trying: bool = False
 
     def at_precision(self, precision: Precision) -> CudaOperations:
         """See `Operations.at_precision`."""
-        product = product_of_own(precision)
-        do = "Other precisions need the products of nvmath-python: pip install nvmath-python."
-        ok = product is not None or precision == "float32"
-        require(ok, "precision", "be 'float32' here", precision, do)
-        return replace(self, product=product, epilogues=proven_epilogues(product, self.xp))
+        product, rule = product_of_own(precision), "be 'float32' here"
+        made = replace(self, product=product, epilogues=None)
+        if precision != "float32":
+            do = "Other precisions need the products of nvmath-python: pip install nvmath-python."
+            require(product is not None, "precision", rule, precision, do)
+            reason = _why_not(made, "products")
+            require(not reason, "precision", rule, precision, f"Its products fail: {reason}.")
+        return replace(made, epilogues=proven_epilogues(product, self.xp))
 
     def apply(
         self, rule: Rule, *arrays: Array, scalars: tuple[Any, ...] = (), out: Array | None = None
@@ -83,13 +91,26 @@ class CudaOperations(Operations):
         letters += "".join("o" if is_one(array, first) else "x" for array in inputs)
         whole = [array for array, k in zip((*targets, *inputs), letters, strict=True) if k != "o"]
         if fit(*whole) and shaped(first.shape, *whole) and are_numbers(scalars, first.dtype):
-            kernel = _kernel_of(rule, first, letters, len(targets), scalars)
+            kernel = sources.of_rule(rule, first, letters, len(targets), scalars)
             if kernel is not None:
                 # Of an array that is one number spread over all, the kernel takes the first.
                 inputs = [a[:1] if is_one(a, first) and a.ndim else a for a in inputs]
                 self._over(kernel, first.size, 1, (*targets, *inputs), first, scalars)
                 return
         super().update(rule, targets, inputs, scalars)
+
+    def update_unless(
+        self,
+        flag: Array | None,
+        rule: Rule,
+        targets: Sequence[Array],
+        inputs: Sequence[Array] = (),
+        scalars: tuple[Any, ...] = (),
+    ) -> None:
+        """See `Operations.update_unless`; a captured step reads the flag at every replay."""
+        if flag is not None:
+            rule, scalars = unless(rule, len(targets)), (*scalars, flag)
+        self.update(rule, targets, inputs, scalars)
 
     def shift(self, z: Array, bias: Array) -> Array:
         """See `Operations.shift`."""
@@ -99,7 +120,7 @@ class CudaOperations(Operations):
         self, rule: Rule, z: Array, bias: Array, scalars: tuple[Any, ...] = ()
     ) -> Array:
         """See `Operations.shift_and_apply`."""
-        done = self._run(_shifted(rule), "xb", (z, bias), scalars, z)
+        done = self._run(shifted(rule), "xb", (z, bias), scalars, z)
         return super().shift_and_apply(rule, z, bias, scalars) if done is None else done
 
     def multiply(self, a: Array, b: Array, out: Array | None = None) -> Array:
@@ -115,7 +136,7 @@ class CudaOperations(Operations):
     ) -> tuple[Array, Array]:
         """See `Operations.normalize`."""
         suits = fit(x, *columns) and x.ndim == 2 and shaped(x.shape[1:], *columns)
-        kernel = _kernel_of(normalize, x, "xbbbb", 2, ()) if suits else None
+        kernel = sources.of_rule(normalize, x, "xbbbb", 2, ()) if suits else None
         if kernel is None:
             return super().normalize(x, columns)
         results = self._room(x, out), self._room(x, x_hat)
@@ -173,6 +194,15 @@ class CudaOperations(Operations):
             return out
         return super().matmul_and_sum(a, b, out, sums)
 
+    def dense_backward(
+        self, x: Array, weight: Array, dz: Array, d_weight: Array, out: Array | None = None
+    ) -> Array:
+        """See `Operations.dense_backward`; where factors are rounded, ``dz`` is so once."""
+        ops, product = self, self.product
+        if isinstance(product, Product) and product.rounds:
+            ops = replace(self, product=product.sharing(dz))
+        return Operations.dense_backward(ops, x, weight, dz, d_weight, out)
+
     def batch_norm(
         self,
         x: Array,
@@ -216,7 +246,8 @@ class CudaOperations(Operations):
     def keep_mask(self, like: Array, key: Any, p: float, out: Array | None = None) -> Array:
         """See `Operations.keep_mask`; the key may be an array of one int64 on the device."""
         is_array = on_device(key)
-        if not fit(like) or (is_array and (key.size != 1 or dtype_name(key.dtype) != "int64")):
+        misfit = is_array and (key.size != 1 or dtype_name(key.dtype) != "int64")
+        if misfit or not fit(like) or not self._works("random masks"):
             return super().keep_mask(like, key, p)
         mask, where = (
             self._room(like, out),
@@ -238,7 +269,9 @@ class CudaOperations(Operations):
         self, x: Array, order: Array, start: Array, out: Array, scaling: Sequence[Array] = ()
     ) -> Array:
         """See `Operations.take_batch`; an index of no row takes the nearest row."""
-        taken = steps.take(self.launch, x, order, start, out, scaling)
+        usual = x.dtype == out.dtype and not scaling
+        tried = usual or self._works("batches of bytes")
+        taken = tried and steps.take(self.launch, x, order, start, out, scaling)
         return out if taken else super().take_batch(x, order, start, out, scaling)
 
     def softmax_cross_entropy(
@@ -280,13 +313,8 @@ class CudaOperations(Operations):
 
     def unscale(self, x: Array, scale: Array, found: Array) -> None:
         """See `Operations.unscale`."""
-        if not steps.unscale(self.launch, x, scale, found):
+        if not (self._works("loss scaling") and steps.unscale(self.launch, x, scale, found)):
             super().unscale(x, scale, found)
-
-    def copy_if(self, flag: Array, source: Array, target: Array) -> None:
-        """See `Operations.copy_if`."""
-        if not steps.copy_if(self.launch, flag, source, target):
-            super().copy_if(flag, source, target)
 
     def _run(
         self,
@@ -302,7 +330,7 @@ class CudaOperations(Operations):
         alike = all(shaped(shape, array) for shape, array in zip(shapes, arrays, strict=True))
         if not (alike and fit(*arrays) and are_numbers(scalars, first.dtype)):
             return None
-        kernel = _kernel_of(rule, first, letters, 1, scalars)
+        kernel = sources.of_rule(rule, first, letters, 1, scalars)
         if kernel is None:
             return None
         room = self._room(first, out)
@@ -324,6 +352,19 @@ class CudaOperations(Operations):
         arguments = (*arrays, *in_type(scalars, like.dtype), *sizes)
         launch_linear(self.launch, kernel, size, arguments)
 
+    def _works(self, name: str) -> bool:
+        """Whether the kernels of what not every training takes work, tried before their first use.
+
+        The steps before a capture have come here: inside it nothing can be tried.
+        """
+        if self.trying:
+            return True
+        reason = _why_not(self, name)
+        if reason:  # Python shows a warning of one place once
+            message = f"xpnet's kernels for {name} do not work here ({reason}); CuPy computes them."
+            warnings.warn(message, FallbackWarning, stacklevel=2)
+        return not reason
+
     def _room(self, like: Array, out: Array | None) -> Array:
         """``out`` if a kernel can fill it, else a new array like ``like``."""
         fits = out is not None and shaped(like.shape, out) and fit(like, out)
@@ -331,28 +372,5 @@ class CudaOperations(Operations):
 
 
 @cache
-def _shifted(rule: Rule) -> Rule:
-    """``rule(xp, z + b, *scalars)`` as a rule of ``z`` and ``b``."""
-
-    def shifted(xp: Namespace, z: Array, bias: Array, *scalars: Any) -> Array:
-        return rule(xp, z + bias, *scalars)
-
-    shifted.__name__ = f"{rule.__name__}_of_sum"
-    return shifted
-
-
-def _kernel_of(
-    rule: Rule, like: Array, letters: str, n_outputs: int, scalars: tuple[Any, ...]
-) -> Kernel | None:
-    """The kernel of a rule; ``None`` for what symbols cannot follow."""
-    try:
-        return sources.elementwise(
-            rule,
-            dtype_name(like.dtype),
-            letters,
-            n_outputs,
-            sources.kinds(scalars),
-            sources.index_type(like.size),
-        )
-    except (AttributeError, TypeError):
-        return None
+def _why_not(ops: CudaOperations, name: str) -> str:
+    return why_not(replace(ops, trying=True), ops.xp, name)

@@ -9,8 +9,10 @@ from collections.abc import Sequence
 from functools import cache
 from itertools import compress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from xpnet.backend import Array
+from xpnet.errors import dtype_name
 from xpnet.ops.cuda.arrays import FLOATS, on_device
 from xpnet.ops.cuda.translate import translate
 from xpnet.ops.reference import Rule
@@ -86,6 +88,23 @@ def elementwise(
         "}",
     ]
     return Kernel(name, "\n".join([f"#define INDEX {index}", _head(dtype), *lines]))
+
+
+def of_rule(
+    rule: Rule, like: Array, letters: str, n_outputs: int, scalars: tuple[Any, ...]
+) -> Kernel | None:
+    """`elementwise` over arrays like one; ``None`` for a rule that symbols cannot follow."""
+    try:
+        return elementwise(
+            rule,
+            dtype_name(like.dtype),
+            letters,
+            n_outputs,
+            kinds(scalars),
+            index_type(like.size),
+        )
+    except (AttributeError, TypeError):
+        return None
 
 
 @cache

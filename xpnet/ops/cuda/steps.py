@@ -67,15 +67,6 @@ def unscale(launch: Launch, x: Array, scale: Array, found: Array) -> bool:
     return True
 
 
-def copy_if(launch: Launch, flag: Array, source: Array, target: Array) -> bool:
-    """Copy, as `Operations.copy_if`; whether there is a kernel for these arrays."""
-    if not (fit(flag, source, target) and shaped(target.shape, source) and flag.size == 1):
-        return False
-    kernel = sources.from_file("copy_if", "scaling.cu", dtype_name(flag.dtype))
-    launch_linear(launch, kernel, target.size, (flag, source, target, np.int64(target.size)))
-    return True
-
-
 def _are_rows(x: Array, order: Array, start: Array | None, out: Array) -> bool:
     """Whether ``out`` can hold the rows of ``x`` that ``order`` names, from ``start`` on or all."""
     begins = out.shape[:1] == order.shape if start is None else start.size == 1

@@ -9,9 +9,3 @@ extern "C" __global__ void unscale(T* x, const T* scale, T* found, long long n) 
     }
     if (!finite) *found = 1;  // whoever writes writes the same
 }
-
-// Where the flag is not set nothing is read but the flag.
-extern "C" __global__ void copy_if(const T* flag, const T* source, T* target, long long n) {
-    if (!(*flag > T(0))) return;
-    for (long long i = first_index(); i < n; i += stride()) target[i] = source[i];
-}
