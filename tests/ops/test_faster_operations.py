@@ -59,7 +59,8 @@ def ops(request):
     from xpnet.ops.compiled.operations import CompiledOperations  # noqa: PLC0415
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(entries, "OFTEN", 0 if "often" in request.param else 1 << 60)
+        for name in ("OFTEN", "VERY_OFTEN"):
+            patch.setattr(entries, name, 0 if "often" in request.param else 1 << 60)
         entries._found.cache_clear()
         yield CompiledOperations(np)
     entries._found.cache_clear()
@@ -326,6 +327,12 @@ def test_products_sums_and_rows(dtype, layout, ops):
     close(ops.take_rows(x, indices, np.empty(x.shape, dtype)), x[::-1], dtype)
 
 
+@dtypes
+def test_an_index_of_no_row_takes_the_nearest(dtype, ops):
+    x, wrong = matrix(dtype), np.array([-1, M, 1 << 40])
+    close(ops.take_rows(x, wrong, np.empty((3, N), dtype)), x[[0, M - 1, M - 1]], dtype)
+
+
 @layouts
 @dtypes
 @pytest.mark.parametrize("rule", [activations.identity, activations.relu])
@@ -405,7 +412,7 @@ def test_ordinary_arrays_are_not_left_to_numpy(monkeypatch, ops):
         raise AssertionError("the compiled loop refused ordinary arrays")
 
     for name in OPERATIONS:
-        if name in vars(HostOperations) and name not in ("matmul", "take_rows"):
+        if name in vars(HostOperations) and name != "matmul":
             monkeypatch.setattr(HostOperations, name, refused)
     x, dy, b, sums = (
         matrix("float32"),
@@ -428,6 +435,7 @@ def test_ordinary_arrays_are_not_left_to_numpy(monkeypatch, ops):
     ops.batch_norm_backward(dy, x, b, np.abs(b), 1e-5, sums, sums.copy())
     ops.keep_mask(x, 7, 0.5)
     ops.softmax_cross_entropy(x, np.zeros(M, np.int64), 0.1)
+    ops.take_rows(x, np.arange(3), np.empty((3, N), "f"))
     ops.softmax_cross_entropy(x, np.zeros(M, np.uint8), np.ones((M, 1), "f"), out)
     ops.softmax_cross_entropy(x, rows, 0.1)
 

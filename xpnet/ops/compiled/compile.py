@@ -12,15 +12,7 @@ from numba import types
 from numba.core.errors import NumbaError
 from numba.extending import register_jitable
 
-from xpnet.ops.compiled import scalar_math
-from xpnet.ops.compiled.intrinsics import (
-    called,
-    called_on,
-    floating_mode,
-    multiplied,
-    set_floating_mode,
-    unpacked,
-)
+from xpnet.ops.compiled import intrinsics, scalar_math
 from xpnet.ops.compiled.source import FLAT, Kind, Kit, Source, Which
 from xpnet.ops.compiled.store import Code, stands_alone
 from xpnet.ops.compiled.typed_rule import typed_rule
@@ -34,7 +26,14 @@ CALLED = re.compile(r'^declare [^@]*@"?(?!llvm\.)([^"(]+)', re.MULTILINE)
 """A function that LLVM's text declares and does not have, other than those that LLVM itself has."""
 
 KIT = Kit(
-    scalar_math, typed_rule, register_jitable, called, multiplied, floating_mode, set_floating_mode
+    math=scalar_math,
+    typed=typed_rule,
+    known=register_jitable,
+    called=intrinsics.called,
+    multiplied=intrinsics.multiplied,
+    mode=intrinsics.floating_mode,
+    set_mode=intrinsics.set_floating_mode,
+    fetched=intrinsics.fetched,
 )
 
 
@@ -86,7 +85,7 @@ def caller(kinds: tuple[Kind, ...]) -> Any:
     """
 
     def call(address: Any, arguments: Any) -> Any:
-        return called_on(address, arguments)
+        return intrinsics.called_on(address, arguments)
 
     given = types.Tuple([_type_of(kind) for kind in kinds])
     return numba.njit([(types.int64, given)], nogil=True, cache=True)(call)
@@ -113,7 +112,7 @@ def _unpacking(function: Any) -> Any:
     function = register_jitable(function)
 
     def call(block: Any) -> int:
-        function(*unpacked(block))
+        function(*intrinsics.unpacked(block))
         return 0
 
     return call

@@ -6,6 +6,7 @@ import ctypes
 from collections.abc import Callable, Sequence
 from functools import cache, partial
 from importlib import import_module
+from sys import modules
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,8 +19,11 @@ FORM = ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_void_p] * 3)
 """How the compiler's functions are called: where the result and the error go, and a block. What
 they return is 0 if all is well."""
 
-OFTEN = 1000
-"""After how many calls from Python the compiler is loaded, for it knows a faster way to call."""
+COMPILER = "xpnet.ops.compiled.compile"
+
+OFTEN, VERY_OFTEN = 1000, 50_000
+"""After how many calls from Python the compiler makes a faster way to call: if it is loaded, and if
+it is not, for that takes as long as a hundred thousand calls spare."""
 
 REFUSED = "a compiled loop refuses its arguments"
 
@@ -60,8 +64,8 @@ class Loop:
 
     def __call__(self, *arguments: Any) -> None:
         """Run it."""
-        if self._caller is None and self._calls >= OFTEN:
-            self._caller = import_module("xpnet.ops.compiled.compile").caller(self._kinds)
+        if self._caller is None and self._calls >= (OFTEN if COMPILER in modules else VERY_OFTEN):
+            self._caller = import_module(COMPILER).caller(self._kinds)
         if self._caller is None:
             self.run(self.pack(arguments))
             self._calls += 1
@@ -130,7 +134,7 @@ def new_loop(which: Which) -> Loop:
         linked = store.linked(code)
         return Loop(Entry(linked.address, linked), code.kinds)
     # By name, for it loads the compiler.
-    compiled = import_module("xpnet.ops.compiled.compile").compiled(which)
+    compiled = import_module(COMPILER).compiled(which)
     if path is not None and compiled.code is not None:
         store.write(path, compiled.code)
     return Loop(Entry(compiled.address, compiled.owner), compiled.kinds)

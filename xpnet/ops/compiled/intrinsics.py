@@ -98,6 +98,21 @@ def _status(builder: Any, function: Any, block: Any) -> Any:
 
 
 @intrinsic
+def fetched(typing: Any, address: Any) -> Any:
+    """Let the processor fetch what lies at an address, to be read soon."""
+
+    def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        pointer, flag = ir.IntType(8).as_pointer(), ir.IntType(32)
+        form = ir.FunctionType(ir.VoidType(), [pointer, flag, flag, flag])
+        prefetch = builder.module.declare_intrinsic("llvm.prefetch", (pointer,), form)
+        to_read, to_keep, data = flag(0), flag(3), flag(1)
+        builder.call(prefetch, [builder.inttoptr(given[0], pointer), to_read, to_keep, data])
+        return context.get_dummy_value()
+
+    return types.void(types.int64), generate
+
+
+@intrinsic
 def floating_mode(typing: Any) -> Any:
     """How this thread computes with floating numbers: the control word of an x86 processor."""
 

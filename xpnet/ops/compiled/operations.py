@@ -46,7 +46,6 @@ class CompiledOperations(Operations):
 
     matmul = HostOperations.matmul
     multiply = HostOperations.multiply
-    take_rows = HostOperations.take_rows
 
     def apply(
         self, rule: Rule, *arrays: Array, scalars: tuple[float, ...] = (), out: Array | None = None
@@ -153,6 +152,16 @@ class CompiledOperations(Operations):
             self.runner.sums((rows.column_sum, x.dtype), (x,), out)
         except TypeError:
             return self.plain.column_sum(x, out)
+        return out
+
+    def take_rows(self, x: Array, indices: Array, out: Array | None = None) -> Array:
+        """See `Operations.take_rows`; an index of no row takes the nearest row."""
+        if out is None or x.ndim != 2:
+            return self.plain.take_rows(x, indices, out)
+        try:
+            self.runner.run((rows.take_rows, out.dtype), (indices, out), x)
+        except TypeError:
+            return self.plain.take_rows(x, indices, out)
         return out
 
     def normalize(

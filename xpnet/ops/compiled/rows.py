@@ -27,6 +27,32 @@ BLOCK = 1 << 12
 """How many numbers of a matrix are worked on at a time, so that they stay in the nearest cache."""
 
 
+LINE, AHEAD, FETCHED = 64, 2, 4096
+"""Rows from anywhere are fetched so many before they are copied, and of each so many bytes; the
+processor itself finds the rest of a long row. In lines of its cache."""
+
+
+def take_rows(kit: Kit, dtype: Any) -> Source:
+    """``out_i ← x[indices_i]``; an index of no row takes the nearest row."""
+    fetched = kit.fetched
+
+    @loop_on(dtype, INDICES, 2, Given(2))
+    def loop(indices: Any, out: Any, x: Any) -> None:
+        last, width = x.shape[0] - 1, x.shape[1]
+        if indices.size != out.shape[0] or out.shape[1] != width or last < 0:
+            raise TypeError
+        start, size = x.ctypes.data, width * x.itemsize
+        for i in range(indices.size):
+            ahead = min(max(indices[min(i + AHEAD, indices.size - 1)], 0), last)
+            for j in range(0, min(size, FETCHED), LINE):
+                fetched(start + ahead * size + j)
+            row = min(max(indices[i], 0), last)
+            for j in range(width):
+                out[i, j] = x[row, j]
+
+    return loop
+
+
 def total(kit: Kit, dtype: Any) -> Source:
     """``out ← factor Σ x``, summed in double precision."""
 

@@ -73,6 +73,7 @@ class Kit(NamedTuple):
         multiplied: the same for the product of a BLAS; see `xpnet.ops.compiled.product`.
         mode: how the thread computes with floating numbers, as a word.
         set_mode: lets it compute so.
+        fetched: lets the processor fetch what lies at an address.
     """
 
     math: Any
@@ -82,6 +83,7 @@ class Kit(NamedTuple):
     multiplied: Callable[..., Any]
     mode: Callable[..., Any]
     set_mode: Callable[..., Any]
+    fetched: Callable[..., Any]
 
 
 @dataclass(frozen=True, eq=False)
