@@ -78,17 +78,23 @@ def compiled(which: Which) -> Compiled:
 
 
 @cache
-def caller(kinds: tuple[Kind, ...]) -> Any:
-    """A function of a loop's address and the tuple of its arguments, to be called from Python.
+def caller(kinds: tuple[Kind, ...], ndim: int) -> Any:
+    """A function of a loop's address and its arguments, to be called from Python.
 
     It costs a fraction of what packing in Python does; it gives 0 if all is well.
+
+    Args:
+        kinds: the types of the arguments.
+        ndim: the dimensions of those that are `FLAT`, which are a tuple of their own.
     """
 
-    def call(address: Any, arguments: Any) -> Any:
-        return intrinsics.called_on(address, arguments)
+    def call(address: Any, flat: Any, others: Any) -> Any:
+        return intrinsics.called_on(address, flat, others)
 
-    given = types.Tuple([_type_of(kind) for kind in kinds])
-    return numba.njit([(types.int64, given)], nogil=True, cache=True)(call)
+    flat = [_type_of(kind._replace(ndim=ndim)) for kind in kinds if kind.ndim == FLAT]
+    others = [_type_of(kind) for kind in kinds if kind.ndim != FLAT]
+    given = types.int64, types.Tuple(flat), types.Tuple(others)
+    return numba.njit([given], nogil=True, cache=True)(call)
 
 
 def _as_function_of_block(source: Source) -> Any:

@@ -59,33 +59,22 @@ class Loop:
     def __init__(self, entry: Entry, kinds: Sequence[Kind]) -> None:
         self.entry, self.pack = entry, Packer(kinds)
         self._call, self._kinds, self._calls = FORM(entry.address), tuple(kinds), 0
-        self._flat = [i for i, kind in enumerate(kinds) if kind.ndim == FLAT]
-        self._caller: Any = None
+        self._n_flat = sum(kind.ndim == FLAT for kind in kinds)
+        self._callers: dict[int, Any] = {}
 
     def __call__(self, *arguments: Any) -> None:
         """Run it."""
-        if self._caller is None and self._calls >= (OFTEN if COMPILER in modules else VERY_OFTEN):
-            self._caller = import_module(COMPILER).caller(self._kinds)
-        if self._caller is None:
+        if self._calls < (OFTEN if COMPILER in modules else VERY_OFTEN):
             self.run(self.pack(arguments))
             self._calls += 1
-        elif self._caller(self.entry.address, self._flattened(arguments)):
+            return
+        flat, others = arguments[: self._n_flat], arguments[self._n_flat :]
+        ndim = getattr(flat[0], "ndim", 0) if flat else 0
+        caller = self._callers.get(ndim)
+        if caller is None:
+            caller = self._callers[ndim] = import_module(COMPILER).caller(self._kinds, ndim)
+        if caller(self.entry.address, flat, others):
             raise TypeError(REFUSED)
-
-    def _flattened(self, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-        """The arguments, those arrays that the loop sees as one row as such."""
-        if not self._flat:
-            return arguments
-        given, shapes = list(arguments), set()
-        for i in self._flat:
-            x = given[i]
-            if not (isinstance(x, np.ndarray) and x.flags.c_contiguous):
-                raise TypeError(REFUSED)
-            shapes.add(x.shape)
-            given[i] = x if x.ndim == 1 else x.reshape(-1)
-        if len(shapes) > 1:
-            raise TypeError(REFUSED)
-        return tuple(given)
 
     def run(self, block: Block) -> None:
         """Run it on packed arguments."""

@@ -62,31 +62,53 @@ def called(typing: Any, function: Any, block: Any) -> Any:
 
 
 @intrinsic
-def called_on(typing: Any, function: Any, arguments: Any) -> Any:
-    """`called` on a tuple of arguments, which are packed on the way."""
+def called_on(typing: Any, function: Any, flat: Any, others: Any) -> Any:
+    """`called` on two tuples of arguments, which are packed on the way.
+
+    The arrays of the first are each packed as one row; if their shapes differ, the status is 1.
+    """
 
     def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
         words: list[Any] = []
-        for kind, value in zip(
-            arguments.types, cgutils.unpack_tuple(builder, given[1]), strict=True
-        ):
+        arrays = [
+            context.make_array(kind)(context, builder, value)
+            for kind, value in zip(flat.types, cgutils.unpack_tuple(builder, given[1]), strict=True)
+        ]
+        for array in arrays:
+            words += _words_of(builder, array, [array.nitems], [array.itemsize])
+        for kind, value in zip(others.types, cgutils.unpack_tuple(builder, given[2]), strict=True):
             if isinstance(kind, types.Array):
-                words += _words_of(builder, context.make_array(kind)(context, builder, value))
+                array = context.make_array(kind)(context, builder, value)
+                sizes = (cgutils.unpack_tuple(builder, t) for t in (array.shape, array.strides))
+                words += _words_of(builder, array, *sizes)
                 continue
             several = isinstance(kind, types.UniTuple)
             for number in cgutils.unpack_tuple(builder, value) if several else [value]:
                 place = cgutils.alloca_once_value(builder, number)
                 words.append(builder.ptrtoint(place, WORD))
         block = cgutils.alloca_once_value(builder, cgutils.pack_array(builder, words))
-        return _status(builder, given[0], builder.ptrtoint(block, WORD))
+        status = cgutils.alloca_once_value(builder, WORD(1))
+        with builder.if_then(_alike(builder, arrays)):
+            place = builder.ptrtoint(block, WORD)
+            builder.store(_status(builder, given[0], place), status)
+        return builder.load(status)
 
-    return types.intp(function, arguments), generate
+    return types.intp(function, flat, others), generate
 
 
-def _words_of(builder: Any, array: Any) -> list[Any]:
-    shape, strides = (cgutils.unpack_tuple(builder, t) for t in (array.shape, array.strides))
+def _words_of(builder: Any, array: Any, shape: list[Any], strides: list[Any]) -> list[Any]:
     place = builder.ptrtoint(array.data, WORD)
     return [WORD(0), WORD(0), array.nitems, array.itemsize, place, *shape, *strides]
+
+
+def _alike(builder: Any, arrays: list[Any]) -> Any:
+    """Whether arrays have one shape."""
+    shapes = [cgutils.unpack_tuple(builder, array.shape) for array in arrays]
+    alike = ir.IntType(1)(1)
+    for shape in shapes[1:]:
+        for n, other in zip(shapes[0], shape, strict=True):
+            alike = builder.and_(alike, builder.icmp_signed("==", n, other))
+    return alike
 
 
 def _status(builder: Any, function: Any, block: Any) -> Any:

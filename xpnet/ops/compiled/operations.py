@@ -226,7 +226,7 @@ class CompiledOperations(Operations):
         mask = np.empty_like(like) if out is None else out
         which, threshold, kept = (rows.keep_mask, like.dtype), int(p * 2**32), 1.0 / (1.0 - p)
         try:
-            self.runner.alone(which, key, threshold, kept, mask)
+            self.runner.alone(which, mask, key, threshold, kept)
         except TypeError:
             return self.plain.keep_mask(like, key, p, out)
         return mask
@@ -241,13 +241,13 @@ class CompiledOperations(Operations):
             if target.ndim == 1 and isinstance(scale, float):
                 indices = target if target.dtype == np.int64 else np.astype(target, np.int64)
                 which = rows.cross_entropy_of_indices, z.dtype
-                self.runner.sums(which, (z, indices, grad, grad), loss, scale)
+                self.runner.sums(which, (grad, z, indices, grad), loss, scale)
             else:
                 each = self.one_hot(target, z) if target.ndim == 1 else target
                 column = np.empty_like(z, shape=z.shape[:1])
                 column[...] = scale if isinstance(scale, float) else scale[:, 0]
                 which = rows.cross_entropy_of_rows, z.dtype
-                self.runner.sums(which, (z, each, column, grad, grad), loss)
+                self.runner.sums(which, (grad, z, each, column, grad), loss)
         except TypeError:
             return self.plain.softmax_cross_entropy(z, target, scale, out)
         return self.runner.number(z.dtype, loss), grad

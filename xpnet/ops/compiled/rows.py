@@ -116,13 +116,13 @@ def _softmax_parts(kit: Kit) -> tuple[Any, Any]:
 def cross_entropy_of_indices(kit: Kit, dtype: Any) -> Source:
     """``sums ← Σ_i scale (log Σ_k e^(z_ik) - z_it)``, ``out ← scale (softmax(z) - 1_t)``.
 
-    ``out`` is given twice, the second time as one row.
+    ``out`` is given twice, first as one row.
     """
     zero, log = np.dtype(dtype).type(0), kit.math.log
     shift, exponentials = _softmax_parts(kit)
 
-    @loop_on(dtype, Given(2), INDICES, 2, FLAT, SUMS, NUMBER, reorder=True)
-    def loop(z: Any, target: Any, out: Any, flat: Any, sums: Any, scale: Any) -> None:
+    @loop_on(dtype, FLAT, Given(2), INDICES, 2, SUMS, NUMBER, reorder=True)
+    def loop(flat: Any, z: Any, target: Any, out: Any, sums: Any, scale: Any) -> None:
         m, n = z.shape
         if out.shape != z.shape or flat.size != z.size or target.size != m or n == 0:
             raise TypeError
@@ -154,13 +154,13 @@ def cross_entropy_of_indices(kit: Kit, dtype: Any) -> Source:
 def cross_entropy_of_rows(kit: Kit, dtype: Any) -> Source:
     """``sums ← -Σ_i s_i Σ_k t_ik log p_ik``, ``out ← s_i (p_i Σ_k t_ik - t_i)``, ``p`` softmax.
 
-    ``out`` is given twice, the second time as one row.
+    ``out`` is given twice, first as one row.
     """
     zero, log = np.dtype(dtype).type(0), kit.math.log
     shift, exponentials = _softmax_parts(kit)
 
-    @loop_on(dtype, Given(2), Given(2), Given(1), 2, FLAT, SUMS, reorder=True)
-    def loop(z: Any, target: Any, scale: Any, out: Any, flat: Any, sums: Any) -> None:
+    @loop_on(dtype, FLAT, Given(2), Given(2), Given(1), 2, SUMS, reorder=True)
+    def loop(flat: Any, z: Any, target: Any, scale: Any, out: Any, sums: Any) -> None:
         m, n = z.shape
         if (
             out.shape != z.shape
@@ -300,8 +300,8 @@ def keep_mask(kit: Kit, dtype: Any) -> Source:
     zero, bits = np.dtype(dtype).type(0), kit.known(hash32)
     mask = 0xFFFFFFFF
 
-    @loop_on(dtype, INTEGER, INTEGER, NUMBER, FLAT)
-    def loop(key: Any, threshold: Any, kept: Any, out: Any) -> None:
+    @loop_on(dtype, FLAT, INTEGER, INTEGER, NUMBER)
+    def loop(out: Any, key: Any, threshold: Any, kept: Any) -> None:
         for i in range(out.size):
             hashed = bits((bits(i ^ key) + key) & mask)
             out[i] = kept if hashed >= threshold else zero

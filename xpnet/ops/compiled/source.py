@@ -23,7 +23,8 @@ FASTER_ON_NUMPY = (gelu, gelu_slope)
 
 
 FLAT = -1
-"""In place of a number of dimensions: any, in the shape of the other such arrays, seen as one."""
+"""In place of a number of dimensions: any, in the shape of the other such arrays, seen as one row.
+Such arrays come first."""
 
 
 class Kind(NamedTuple):
