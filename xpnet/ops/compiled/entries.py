@@ -21,7 +21,7 @@ they return is 0 if all is well."""
 
 COMPILER = "xpnet.ops.compiled.compile"
 
-OFTEN, VERY_OFTEN = 1000, 50_000
+OFTEN, VERY_OFTEN = 1000, 20_000
 """After how many calls from Python the compiler makes a faster way to call: if it is loaded, and if
 it is not, for that takes as long as a hundred thousand calls spare."""
 
