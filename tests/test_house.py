@@ -54,7 +54,7 @@ ENTRANCES = ("__init__.py", "__main__.py")  # they see every room
 OPTIONAL = {
     *("cupy", "nvmath", "torch", "numba", "matplotlib", "rich", "typer", "pooch"),
 }
-HEAVY = [*sorted(OPTIONAL), "array_api_compat"]
+HEAVY = [*sorted(OPTIONAL), "array_api_compat", "llvmlite"]
 
 every_file = pytest.mark.parametrize("name", FILES)
 
