@@ -13,7 +13,7 @@ from time import perf_counter
 
 import numpy as np
 
-from xpnet.ops.compiled.entries import OFTEN
+from xpnet.ops.compiled import entries
 from xpnet.ops.compiled.operations import CompiledOperations
 from xpnet.ops.host import HostOperations
 from xpnet.ops.reference import Operations
@@ -36,10 +36,7 @@ def arrays_and_scalars(rule: Callable[..., object]) -> tuple[int, tuple[float, .
 
 
 def microseconds(calls: list[Callable[[], object]]) -> list[float]:
-    """The median of each call, in turns, after so many that the compiler has made a fast way in."""
-    for call in calls:
-        for _ in range(OFTEN + 1):
-            call()
+    """The median of each call, in turns."""
     times: list[list[float]] = [[] for _ in calls]
     for _ in range(REPEATS):
         for call, measured in zip(calls, times, strict=True):
@@ -72,6 +69,7 @@ def elementwise(ops: Operations, rule: Callable[..., object]) -> Callable[[], ob
 
 
 def main() -> None:
+    entries.OFTEN = 0  # as in a long training
     host, compiled = HostOperations(np), CompiledOperations(np)
     print("| rule | NumPy | compiled | ratio |\n|---|---|---|---|")
     for module in (activations, losses, optimizers):

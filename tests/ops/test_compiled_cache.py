@@ -14,6 +14,7 @@ if why_not_compiled():
 
 from xpnet.ops.compiled import compile as compiler
 from xpnet.ops.compiled import entries, loops, rows, store
+from xpnet.ops.compiled.content import content_of
 from xpnet.ops.rules import activations
 
 SCRIPT = """
@@ -66,8 +67,7 @@ def done(folder, *given, **variables):
 def test_a_third_process_runs_each_rule_in_its_own_loop(tmp_path, names):
     for name in names:
         assert done(tmp_path, name) == ["compiled", "with Numba"]
-    numba = "with Numba" if names[0].isdigit() else "without Numba"  # it tells users' rules apart
-    assert done(tmp_path, *names) == ["read", numba]
+    assert done(tmp_path, *names) == ["read", "without Numba"]
 
 
 def test_a_compiler_that_cannot_be_loaded_is_told_of(tmp_path):
@@ -159,7 +159,8 @@ def test_where_nothing_can_be_written_nothing_is_kept(tmp_path, monkeypatch):
 def test_what_calls_the_compilers_own_library_is_not_kept():
     assert store.stands_alone(["expf", "memset"])
     assert not store.stands_alone(["expf", "NRT_MemInfo_call_dtor"])
-    code = compiler.compiled((loops.apply_to_one, activations.relu, np.dtype("float32"), 0)).code
+    assert not store.stands_alone(["__svml_expf16"])
+    _, _, code = compiler.compiled((loops.apply_to_one, activations.relu, np.dtype("float32"), 0))
     assert code is not None
 
 
@@ -169,11 +170,100 @@ def test_the_calls_of_a_loop_are_found_in_its_text(calls):
     assert compiler.CALLED.findall(text) == [calls.strip('"')]
 
 
-def test_a_rule_that_has_no_content_is_refused(tmp_path):
-    with open(tmp_path / "log", "w") as file:
+LONG = np.linspace(0, 1, 200_000)
 
-        def rule(xp, z):
-            return z * len(file.name)
 
-        with pytest.raises(TypeError, match="rule cannot be kept on disk"):
-            store.path_of((loops.apply_to_one, rule, np.dtype("float32"), 0))
+def looks_up(xp, z):
+    return z + LONG[100_000]
+
+
+def test_what_holds_addresses_of_this_process_is_not_kept(folder):
+    x = np.zeros(3)
+    out = np.empty(3)
+    entries.new_loop((loops.apply_to_one, looks_up, x.dtype, 0))(x, out, ())
+    np.testing.assert_array_equal(out, LONG[100_000])
+    assert not folder.exists()
+
+
+def test_a_rule_that_has_no_content_is_compiled_and_not_kept(folder, tmp_path):
+    def rule(xp, z):
+        return z * 2.0 if len(unknown) else z
+
+    unknown = {1: 2}
+    assert store.path_of((loops.apply_to_one, rule, np.dtype("float32"), 0)) is None
+
+
+def rule_of(slope):
+    def rule(xp, z):
+        return slope * z
+
+    return rule
+
+
+def rule_by_default(xp, z, slope=2.0):
+    return slope * z
+
+
+def rule_by_name(xp, z):
+    return SLOPE * z
+
+
+SLOPE = 2.0
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda: content_of(rule_of(3.0)),
+        lambda: content_of(rule_of(np.float32(2.0))),
+        lambda: content_of(rule_of(2)),
+        lambda: content_of(rule_of((2.0,))),
+        lambda: content_of(rule_by_default),
+        lambda: content_of(rule_by_name),
+        lambda: content_of(lambda xp, z: z),
+    ],
+)
+def test_other_rules_have_other_contents(other):
+    assert content_of(rule_of(2.0)) == content_of(rule_of(2.0)) != other()
+
+
+def test_what_a_rule_names_is_of_its_content(monkeypatch):
+    before = content_of(rule_by_name)
+    monkeypatch.setitem(globals(), "SLOPE", 3.0)
+    assert content_of(rule_by_name) != before
+    monkeypatch.setitem(globals(), "SLOPE", 2.0)
+    assert content_of(rule_by_name) == before
+
+
+def test_a_rule_that_calls_itself_has_a_content():
+    def rule(xp, z):
+        return rule(xp, z - 1) if z > 1 else z
+
+    assert content_of(rule) == content_of(rule)
+
+
+@pytest.mark.parametrize("value", [os, sys.stdout, {1: 2}, [1], np.array([None]), object()])
+def test_what_another_process_would_not_know_has_no_content(value):
+    with pytest.raises(TypeError, match="has no content"):
+        content_of((1, value))
+
+
+@pytest.mark.parametrize("often", [0, 1 << 60])
+def test_what_a_loop_does_not_take_it_refuses(often, monkeypatch):
+    monkeypatch.setattr(entries, "OFTEN", often)
+    loop = entries.new_loop((rows.normalize, np.dtype("float64")))
+    x, y, x_hat = np.ones((2, 3)), np.empty((2, 3)), np.empty((2, 3))
+    good = x, y, x_hat, *np.ones((4, 3))
+    loop(*good)
+    swapped = x.astype(x.dtype.newbyteorder())
+    for i, bad in [(0, swapped), (0, [[1.0]]), (0, x[0]), (1, x.T), (3, np.ones(2)), (2, None)]:
+        with pytest.raises(TypeError):
+            loop(*good[:i], bad, *good[i + 1 :])
+    loop(*good)
+
+
+@pytest.mark.parametrize("eps", [[1.0] * 6, np.ones(2), None, "1e-3", np.float16(1)])
+def test_what_is_no_number_is_refused(eps):
+    loop = entries.new_loop((rows.batch_norm, np.dtype("float64")))
+    with pytest.raises(TypeError):
+        loop.pack((np.ones((2, 3)), *np.ones((2, 3)), eps, *np.ones((2, 2, 3)), *np.ones((3, 3))))

@@ -20,7 +20,9 @@ from xpnet.training import recorded
 if why_not_compiled():
     pytest.skip(f"nothing is compiled: {why_not_compiled()}", allow_module_level=True)
 
-from xpnet.ops.compiled import product, program, runner, store, threads
+from llvmlite.binding import ExecutionEngine
+
+from xpnet.ops.compiled import entries, product, program, runner, store, threads
 
 N_IN = 4
 NEAR = {"float64": {"rtol": 1e-11, "atol": 1e-13}, "float32": {"rtol": 1e-4, "atol": 1e-6}}
@@ -363,23 +365,25 @@ def test_a_step_by_hand(task):
     np.testing.assert_allclose(step(X[:16], y[:16]), expected, **NEAR["float64"])
 
 
-def addresses_of(owner):
-    """Those of the code that a compiled function, or an engine that read it from disk, owns."""
-    if isinstance(owner, store.Linked):
-        return [owner.address]
-    (result,) = owner.overloads.values()
-    return [result.library.get_pointer_to_function(result.fndesc.llvm_func_name)]
-
-
-def test_compiled_code_lives_as_long_as_a_program(task):
+@pytest.mark.parametrize("kept", [True, False])
+def test_compiled_code_lives_as_long_as_a_program(kept, task, monkeypatch):
     """A program knows it by its address alone, which no collector of garbage sees."""
+    if not kept:
+        monkeypatch.setattr(store, "_folder", lambda: None)
+        entries._found.cache_clear()
     step = TrainingStep(MLP(N_IN, [7], 3), CrossEntropy(), Adam())
     step(*task)
     (known,) = step._step._passes.values()
     calls = [*known.program._calls, *step._step._update._calls]
     assert len(calls) > 8
     for call in calls:
-        assert call.entry.address in addresses_of(call.entry.owner)
+        owner = call.entry.owner
+        if kept:
+            assert isinstance(owner, ExecutionEngine) or owner.overloads
+            continue
+        (result,) = owner.overloads.values()
+        owned = result.library.get_pointer_to_function(result.fndesc.llvm_func_name)
+        assert call.entry.address == owned
 
 
 def test_batches_of_ever_other_sizes_are_not_all_written_down(monkeypatch, task):

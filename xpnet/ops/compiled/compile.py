@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numba
 import numpy as np
@@ -13,7 +13,7 @@ from numba.core.errors import NumbaError
 from numba.extending import register_jitable
 
 from xpnet.ops.compiled import intrinsics, scalar_math
-from xpnet.ops.compiled.source import FLAT, Kind, Kit, Source, Which
+from xpnet.ops.compiled.source import FLAT, Entry, Kind, Kit, Source, Which
 from xpnet.ops.compiled.store import Code, stands_alone
 from xpnet.ops.compiled.typed_rule import typed_rule
 
@@ -37,24 +37,10 @@ KIT = Kit(
 )
 
 
-class Compiled(NamedTuple):
-    """A loop in this process.
+def compiled(which: Which) -> tuple[Entry, tuple[Kind, ...], Code | None]:
+    """A loop compiled now, the types of its arguments, and its code for other processes.
 
-    Attributes:
-        address: where its code begins.
-        owner: what owns the code.
-        kinds: the types of its arguments.
-        code: its code for other processes; `None` where that would not run by itself.
-    """
-
-    address: int
-    owner: Any
-    kinds: tuple[Kind, ...]
-    code: Code | None
-
-
-def compiled(which: Which) -> Compiled:
-    """A loop, compiled now.
+    ``None`` for code that would not run by itself.
 
     Raises:
         TypeError: for what the compiler cannot take, such as a rule of a user's that calls
@@ -64,17 +50,18 @@ def compiled(which: Which) -> Compiled:
     try:
         source = make(KIT, *of)
         function = _as_function_of_block(source)
-    except (NumbaError, AttributeError, KeyError) as error:
+        (result,) = function.overloads.values()
+    except (NumbaError, AttributeError, KeyError, NotImplementedError) as error:
         raise TypeError from error
-    (result,) = function.overloads.values()
     symbol, library = result.fndesc.llvm_func_name, result.library
     address = library.get_pointer_to_function(symbol)
     if not address:
         raise TypeError("the compiler does not say where its code is")
+    entry, alone = Entry(address, function), stands_alone(CALLED.findall(library.get_llvm_str()))
+    if not alone or library.has_dynamic_globals:  # addresses of this process, as of a large array
+        return entry, source.kinds, None
     _, _, (text, _) = library.serialize_using_object_code()
-    calls = CALLED.findall(library.get_llvm_str())
-    code = Code(source.kinds, symbol, text) if stands_alone(calls) else None
-    return Compiled(address, function, source.kinds, code)
+    return entry, source.kinds, Code(source.kinds, symbol, text)
 
 
 @cache
@@ -94,7 +81,7 @@ def caller(kinds: tuple[Kind, ...], ndim: int) -> Any:
     flat = [_type_of(kind._replace(ndim=ndim)) for kind in kinds if kind.ndim == FLAT]
     others = [_type_of(kind) for kind in kinds if kind.ndim != FLAT]
     given = types.int64, types.Tuple(flat), types.Tuple(others)
-    return numba.njit([given], nogil=True, cache=True)(call)
+    return numba.njit([given], nogil=True)(call)
 
 
 def _as_function_of_block(source: Source) -> Any:

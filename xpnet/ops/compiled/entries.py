@@ -6,14 +6,14 @@ import ctypes
 from collections.abc import Callable, Sequence
 from functools import cache, partial
 from importlib import import_module
-from sys import modules
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from xpnet.ops.compiled import store
 from xpnet.ops.compiled.packing import Block, Packer, place_of
-from xpnet.ops.compiled.source import FASTER_ON_NUMPY, FLAT, Kind, Which
+from xpnet.ops.compiled.source import FLAT, Entry, Kind, Which
+from xpnet.ops.rules.activations import gelu, gelu_slope
 
 FORM = ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_void_p] * 3)
 """How the compiler's functions are called: where the result and the error go, and a block. What
@@ -21,27 +21,18 @@ they return is 0 if all is well."""
 
 COMPILER = "xpnet.ops.compiled.compile"
 
-OFTEN, VERY_OFTEN = 1000, 20_000
-"""After how many calls from Python the compiler makes a faster way to call: if it is loaded, and if
-it is not, for that takes as long as a hundred thousand calls spare."""
+FASTER_ON_NUMPY = (gelu, gelu_slope)
+"""Rules that ``python -m benchmarks.ops`` found slower compiled: the loop inside `erfc` is."""
+
+OFTEN = 10_000
+"""After how many calls from Python the compiler makes a faster way in for a loop: a tenth of a
+second, and half of one more if Numba is not loaded, for some microseconds a call."""
 
 REFUSED = "a compiled loop refuses its arguments"
 
 UNREAD = np.zeros(2, np.int64)
 NOTES = place_of(UNREAD), place_of(UNREAD[1:])
 """Where results and errors go."""
-
-
-class Entry(NamedTuple):
-    """A compiled function of a block of arguments.
-
-    Attributes:
-        address: where its code begins.
-        owner: what owns the code: it is gone with its owner.
-    """
-
-    address: int
-    owner: Any
 
 
 class Loop:
@@ -64,10 +55,13 @@ class Loop:
 
     def __call__(self, *arguments: Any) -> None:
         """Run it."""
-        if self._calls < (OFTEN if COMPILER in modules else VERY_OFTEN):
+        if self._calls < OFTEN:
             self.run(self.pack(arguments))
             self._calls += 1
             return
+        for x in arguments:  # in a tuple Numba does not look at the order of their bytes
+            if isinstance(x, np.ndarray) and not x.dtype.isnative:
+                raise TypeError(REFUSED)
         flat, others = arguments[: self._n_flat], arguments[self._n_flat :]
         ndim = getattr(flat[0], "ndim", 0) if flat else 0
         caller = self._callers.get(ndim)
@@ -106,8 +100,12 @@ def loop_of(*which: Any) -> Loop:
 @cache
 def _found(*which: Any) -> Loop | None:
     try:
-        return None if which[1:] and which[1] in FASTER_ON_NUMPY else new_loop(which)
-    except TypeError:
+        faster = any(part is rule for part in which[1:2] for rule in FASTER_ON_NUMPY)
+        return None if faster else new_loop(which)
+    except (
+        TypeError,
+        ImportError,
+    ):  # the latter from a compiler that has gone since the first loop
         return None
 
 
@@ -116,14 +114,14 @@ def new_loop(which: Which) -> Loop:
 
     Raises:
         TypeError: if the compiler cannot take it.
+        ImportError: if the compiler is needed, and cannot be loaded.
     """
     path = store.path_of(which)
     code = None if path is None else store.read(path)
     if code is not None:
-        linked = store.linked(code)
-        return Loop(Entry(linked.address, linked), code.kinds)
+        return Loop(store.linked(code), code.kinds)
     # By name, for it loads the compiler.
-    compiled = import_module(COMPILER).compiled(which)
-    if path is not None and compiled.code is not None:
-        store.write(path, compiled.code)
-    return Loop(Entry(compiled.address, compiled.owner), compiled.kinds)
+    entry, kinds, code = import_module(COMPILER).compiled(which)
+    if path is not None and code is not None:
+        store.write(path, code)
+    return Loop(entry, kinds)

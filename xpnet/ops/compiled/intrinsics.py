@@ -10,7 +10,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from xpnet.ops.compiled.packing import PLACE
+from xpnet.ops.compiled.packing import words_of
 
 WORD = ir.IntType(64)
 ROW_MAJOR = 101  # CBLAS_ORDER
@@ -36,7 +36,7 @@ def unpacked(typing: Any, block: Any) -> Any:
 def _read_array(context: Any, builder: Any, kind: Any, place: Any) -> tuple[Any, Any]:
     form = context.get_value_type(kind)
     value = builder.load(builder.inttoptr(place, form.as_pointer()))
-    return value, builder.add(place, WORD(8 * (PLACE + 1 + 2 * kind.ndim)))
+    return value, builder.add(place, WORD(8 * words_of(kind.ndim)))
 
 
 def _read_numbers(context: Any, builder: Any, kind: Any, place: Any) -> tuple[Any, Any]:

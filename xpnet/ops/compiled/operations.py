@@ -10,9 +10,8 @@ import numpy as np
 
 from xpnet.backend import Array
 from xpnet.ops.compiled import loops, rows
-from xpnet.ops.compiled.entries import loop_of
+from xpnet.ops.compiled.entries import FASTER_ON_NUMPY, new_loop
 from xpnet.ops.compiled.runner import Direct, Runner
-from xpnet.ops.compiled.source import FASTER_ON_NUMPY
 from xpnet.ops.host import HostOperations
 from xpnet.ops.reference import Operations, Rule
 from xpnet.ops.rules.activations import identity
@@ -24,7 +23,10 @@ def compiled_operations() -> CompiledOperations:
     Raises:
         ImportError: if the compiler cannot be used, as one that does not go with this NumPy.
     """
-    loop_of(rows.converted, np.dtype("float32"))
+    try:
+        new_loop((rows.converted, np.dtype("float32")))
+    except TypeError as error:
+        raise ImportError(f"it does not compile: {error.__cause__ or error}") from error
     return CompiledOperations(np)
 
 

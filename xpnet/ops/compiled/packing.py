@@ -20,6 +20,9 @@ from xpnet.ops.compiled.source import FLAT, Kind
 PLACE = 4
 """Which of the words of an array says where its numbers are."""
 
+PLAIN = {float, int, bool, np.bool, np.float32, np.float64, np.int32, np.int64}
+"""What is taken for a number."""
+
 MOST_FORMS = 64
 """How many combinations of shapes are kept in mind, where a loop meets ever new ones."""
 
@@ -41,6 +44,11 @@ class Block(NamedTuple):
     words: Words
     places: Sequence[int]
     kept: list[HostArray]
+
+
+def words_of(ndim: int) -> int:
+    """How many words an array takes."""
+    return PLACE + 1 + 2 * ndim
 
 
 def place_of(x: Array) -> int:
@@ -71,7 +79,7 @@ class Packer:
                 self._numbers.append(slot)
                 self._places += range(self._size, self._size + n)
             else:
-                n = PLACE + 1 + 2 * abs(kind.ndim)
+                n = words_of(abs(kind.ndim))
                 self._arrays.append(slot)
                 self._places.append(self._size + PLACE)
             self._size += n
@@ -98,7 +106,8 @@ class Packer:
             words[start + PLACE] = place_of(x)
         for i, start, dtype in self._numbers:
             n, at = self._kinds[i].n, start
-            for x in _cells((arguments[i],) if n is None else arguments[i], n, dtype):
+            values, n = ((arguments[i],), 1) if n is None else (arguments[i], n)
+            for x in _cells(values, n, dtype):
                 first, size = place_of(x), x.itemsize
                 for place in range(first, first + x.size * size, size):
                     words[at] = place
@@ -134,13 +143,18 @@ class Packer:
         return words
 
 
-def _cells(values: Sequence[Any], n: int | None, dtype: Any) -> list[HostArray]:
+def _cells(values: Sequence[Any], n: int, dtype: Any) -> list[HostArray]:
     """Numbers in memory: a recorded one where it lies, so that a replay sees what it is then."""
-    if n is not None and len(values) != n:
+    if len(values) != n:
         raise TypeError
-    if np.ndarray not in {*map(type, values)}:
+    if n == 0:
+        return []
+    types = {*map(type, values)}
+    if types <= PLAIN:
         return [np.array(values, dtype)]
-    cells = [v.reshape(1) if isinstance(v, np.ndarray) else np.array([v], dtype) for v in values]
+    if not types <= {*PLAIN, np.ndarray}:
+        raise TypeError
+    cells = [v.reshape(-1) if type(v) is np.ndarray else np.array([v], dtype) for v in values]
     if any(cell.size != 1 or cell.dtype != dtype for cell in cells):
         raise TypeError
     return cells

@@ -17,12 +17,12 @@ import numpy as np
 from xpnet.backend import HostArray
 from xpnet.errors import describe
 from xpnet.ops.compiled import rows
-from xpnet.ops.compiled.entries import Entry, loop_of
+from xpnet.ops.compiled.entries import loop_of
 from xpnet.ops.compiled.operations import CompiledOperations
 from xpnet.ops.compiled.packing import Block, place_of
 from xpnet.ops.compiled.product import PLACES, packed_product, product_of
 from xpnet.ops.compiled.runner import Arguments, Runner
-from xpnet.ops.compiled.source import Kind, Kit, Source, Which
+from xpnet.ops.compiled.source import Entry, Kind, Kit, Source, Which
 from xpnet.ops.compiled.threads import at_once
 from xpnet.ops.compiled.traced import Traced, fill, memory_of
 from xpnet.ops.reference import Operations
@@ -133,15 +133,13 @@ class Recorder(Runner):
     def alone(self, which: Which, *arguments: Any) -> None:
         """See `Runner.alone`."""
         loop = loop_of(*which)
-        block = loop.pack(memory_of(arguments))
-        loop.run(block)
-        self._steps.append(Call(loop.entry, block))
+        self._now(Call(loop.entry, loop.pack(memory_of(arguments))))
 
     def together(self, which: Which, calls: list[Arguments]) -> None:
         """See `Runner.together`."""
         loop = loop_of(*which)
-        blocks = [loop.pack(memory_of(arguments)) for arguments in calls]
-        self.do(at_once, loop.run, [(block,) for block in blocks])
+        each = [Call(loop.entry, loop.pack(memory_of(arguments))) for arguments in calls]
+        self.do(at_once, _run, [(_replayed([call.row()]), call) for call in each])
 
     def add_up(self, parts: HostArray, sums: Any) -> None:
         """See `Runner.add_up`."""
@@ -219,6 +217,11 @@ def replay(kit: Kit) -> Source:
             raise TypeError
 
     return Source(loop, (Kind("int64", 2),))
+
+
+def _run(replay: Callable[[], None], call: Call) -> None:
+    """A replay of one call, which has to live meanwhile."""
+    replay()
 
 
 def _replayed(table: list[list[int]]) -> Callable[[], None]:

@@ -27,9 +27,11 @@ BLOCK = 1 << 12
 """How many numbers of a matrix are worked on at a time, so that they stay in the nearest cache."""
 
 
-LINE, AHEAD, FETCHED = 64, 2, 4096
-"""Rows from anywhere are fetched so many before they are copied, and of each so many bytes; the
-processor itself finds the rest of a long row. In lines of its cache."""
+AHEAD = 2
+"""How many rows ahead of the one that is copied the processor is told of one."""
+
+FETCHED, LINE = 4096, 64
+"""How many bytes of it, the rest of a long row it finds itself; and in steps of how many."""
 
 
 def take_rows(kit: Kit, dtype: Any) -> Source:

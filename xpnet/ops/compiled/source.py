@@ -13,14 +13,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-from xpnet.ops.rules.activations import gelu, gelu_slope
-
 Which: TypeAlias = tuple[Any, ...]
 """A function that makes the source of a loop, and what it makes it of."""
-
-FASTER_ON_NUMPY = (gelu, gelu_slope)
-"""Rules that ``python -m benchmarks.ops`` found slower compiled: the loop inside `erfc` is."""
-
 
 FLAT = -1
 """In place of a number of dimensions: any, in the shape of the other such arrays, seen as one row.
@@ -50,17 +44,27 @@ class Given(NamedTuple):
 
 
 class Numbers(NamedTuple):
-    """A tuple of so many numbers; Python floats become them."""
+    """A tuple of so many numbers of the loop's type, or (`None`) one by itself."""
 
-    n: int
+    n: int | None
 
 
-NUMBER = Kind("")
-"""One number of the loop's floating type."""
-
+NUMBER = Numbers(None)
 INTEGER = Kind("int64")
 INDICES = Kind("int64", 1)
 SUMS = Kind("float64", 1, written=True)
+
+
+class Entry(NamedTuple):
+    """Compiled code in this process: a function of the address of packed arguments.
+
+    Attributes:
+        address: where it begins.
+        owner: what owns it: it is gone with its owner.
+    """
+
+    address: int
+    owner: Any
 
 
 class Kit(NamedTuple):
@@ -93,9 +97,9 @@ class Source:
 
     Attributes:
         function: what it does, as a plain function.
-        kinds: the types of its arguments.
+        kinds: the types of its arguments; or of what it does, if it is packed.
         reorder: whether sums may be taken in another order.
-        packed: whether it takes the address of a block of words in their place.
+        packed: whether it takes the address of a block that others have laid out.
     """
 
     function: Callable[..., Any]
@@ -118,6 +122,8 @@ def loop_on(
     """
     name = np.dtype(dtype).name
     kinds = tuple(_kind(parameter, name) for parameter in parameters)
+    if [kind.ndim != FLAT for kind in kinds] != sorted(kind.ndim != FLAT for kind in kinds):
+        raise ValueError("the arrays that are seen as one row come first")
     return lambda function: Source(function, kinds, reorder)
 
 
@@ -126,6 +132,4 @@ def _kind(parameter: int | Given | Numbers | Kind, name: str) -> Kind:
         return Kind(name, parameter.ndim)
     if isinstance(parameter, Numbers):
         return Kind(name, n=parameter.n)
-    if isinstance(parameter, int):
-        return Kind(name, parameter, written=True)
-    return parameter if parameter.dtype else Kind(name)
+    return Kind(name, parameter, written=True) if isinstance(parameter, int) else parameter

@@ -7,17 +7,15 @@ so that one that was cut short or changed is compiled anew.
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import sys
 from contextlib import suppress
 from functools import cache
 from hashlib import blake2b
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from types import FunctionType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from uuid import uuid4
 
 import llvmlite.binding as llvm
@@ -26,7 +24,8 @@ import numpy as np
 from xpnet import random
 from xpnet._version import __version__
 from xpnet.ops import rules
-from xpnet.ops.compiled.source import Kind, Which
+from xpnet.ops.compiled.content import content_of
+from xpnet.ops.compiled.source import Entry, Kind, Which
 
 OWN = "NUMBA_CACHE_DIR", "NUMBA_NUM_THREADS"
 """Variables of the compiler's that do not change what it makes."""
@@ -47,16 +46,15 @@ class Code(NamedTuple):
 
 
 def path_of(which: Which) -> Path | None:
-    """Where the code of a loop is kept; `None` where there is no folder for it.
-
-    Raises:
-        TypeError: for a rule that refers to what has no content, such as an open file.
-    """
+    """Where the code of a loop is kept; `None` if there is no folder, or no name that tells it."""
     folder = _folder()
     if folder is None:
         return None
-    name = blake2b(repr([_content(part) for part in which]).encode(), digest_size=16).hexdigest()
-    return folder / name
+    try:
+        name = repr([content_of(part) for part in which])
+    except TypeError:
+        return None
+    return folder / blake2b(name.encode(), digest_size=16).hexdigest()
 
 
 def read(path: Path) -> Code | None:
@@ -86,35 +84,30 @@ def write(path: Path, code: Code) -> None:
             part.unlink(missing_ok=True)
 
 
-class Linked(NamedTuple):
-    """Code in this process: the engine owns it, under a name."""
-
-    engine: Any
-    symbol: str
-
-    @property
-    def address(self) -> int:
-        """Where it begins."""
-        place: int = self.engine.get_function_address(self.symbol)
-        return place
-
-
-def linked(code: Code) -> Linked:
+def linked(code: Code) -> Entry:
     """Load code into this process."""
     _initialize()
     machine = llvm.Target.from_default_triple().create_target_machine()
     engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
     engine.add_object_file(llvm.ObjectFileRef.from_data(code.text))
     engine.finalize_object()
-    return Linked(engine, code.symbol)
+    return Entry(engine.get_function_address(code.symbol), engine)
+
+
+MEMORY = "memcmp", "memcpy", "memmove", "memset"
+MATH = (
+    *("acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "cbrt", "ceil", "copysign"),
+    *("cos", "cosh", "erf", "erfc", "exp", "exp2", "expm1", "fabs", "floor", "fma", "fmod"),
+    *("hypot", "ldexp", "lgamma", "log", "log10", "log1p", "log2", "nearbyint", "pow", "rint"),
+    *("round", "sin", "sinh", "sqrt", "tan", "tanh", "tgamma", "trunc"),
+)
+EVERYWHERE = {*MEMORY, *MATH, *(f"{name}f" for name in MATH)}
+"""Functions of the C library, which every process has."""
 
 
 def stands_alone(calls: list[str]) -> bool:
-    """Whether every process has the functions that code calls: those of the C library."""
-    if os.name != "posix":
-        return False
-    library = ctypes.CDLL(None)
-    return all(hasattr(library, name) for name in calls)
+    """Whether every process has the functions that code calls: one that it lacks would end it."""
+    return os.name == "posix" and EVERYWHERE.issuperset(calls)
 
 
 def _seal(rest: bytes) -> bytes:
@@ -133,15 +126,21 @@ def _folder() -> Path | None:
     given = os.environ.get("NUMBA_CACHE_DIR")
     try:
         parent = Path(given) if given else _caches()
-    except RuntimeError:  # a user without a home
+        versions = np.__version__, version("numba"), version("llvmlite"), sys.version
+    except (RuntimeError, PackageNotFoundError):  # a user without a home, a program in one file
         return None
     settings = sorted(
         (k, v) for k, v in os.environ.items() if k.startswith("NUMBA_") and k not in OWN
     )
-    features = llvm.get_host_cpu_features().flatten(sort=True)
-    versions = np.__version__, version("numba"), version("llvmlite")
-    how = versions, llvm.get_host_cpu_name(), features, settings
+    how = versions, llvm.get_process_triple(), llvm.get_host_cpu_name(), _features(), settings
     return parent / "xpnet" / blake2b(_sources() + repr(how).encode(), digest_size=8).hexdigest()
+
+
+def _features() -> str:
+    try:
+        return str(llvm.get_host_cpu_features().flatten(sort=True))
+    except RuntimeError:  # LLVM does not know them on every system
+        return ""
 
 
 def _caches() -> Path:
@@ -156,27 +155,6 @@ def _sources() -> bytes:
     folders = Path(__file__).parent, Path(rules.__file__).parent
     paths = [Path(random.__file__), *(path for f in folders for path in sorted(f.glob("*.py")))]
     try:
-        return b"".join(path.read_bytes() for path in paths)
+        return b"".join([__version__.encode(), *(path.read_bytes() for path in paths)])
     except OSError:  # a program packed into one file has no sources
         return __version__.encode()
-
-
-def _content(part: Any) -> Any:
-    """What tells a part of a loop's name from others, in every process alike."""
-    if not isinstance(part, FunctionType):
-        return part
-    module, name = part.__module__, part.__qualname__
-    if module.startswith("xpnet.ops.") and getattr(sys.modules.get(module), name, None) is part:
-        return module, name  # its content is among the sources
-    return _digest(part)
-
-
-def _digest(function: FunctionType) -> str:
-    """The content of a user's function, with all that it refers to."""
-    from numba.core.serialize import dumps  # noqa: PLC0415
-
-    try:
-        content = dumps(function)
-    except Exception as error:  # a user's object may refuse in its own way
-        raise TypeError(f"{function.__qualname__} cannot be kept on disk: {error}") from error
-    return blake2b(content, digest_size=16).hexdigest()
