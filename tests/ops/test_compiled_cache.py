@@ -147,6 +147,34 @@ def test_a_spoilt_file_is_compiled_anew(folder, spoil):
     assert list(folder.iterdir()) == [file]
 
 
+@pytest.mark.parametrize("mode", [0o664, 0o646])
+def test_a_file_that_others_may_write_to_is_not_run(folder, mode):
+    entries.new_loop(TOTAL)
+    (file,) = folder.iterdir()
+    assert store.read(file) is not None
+    file.chmod(mode)
+    assert store.read(file) is None
+    assert total_of(entries.new_loop(TOTAL)) == 20
+
+
+def test_a_file_of_another_user_is_not_run(folder, monkeypatch):
+    entries.new_loop(TOTAL)
+    (file,) = folder.iterdir()
+    monkeypatch.setattr(store.os, "getuid", lambda: file.stat().st_uid + 1)
+    monkeypatch.setattr(store, "ROOT", -1)
+    assert store.read(file) is None
+
+
+def test_files_are_written_so_that_they_are_read_whatever_the_umask(folder):
+    before = os.umask(0o002)
+    try:
+        entries.new_loop(TOTAL)
+    finally:
+        os.umask(before)
+    (file,) = folder.iterdir()
+    assert store.read(file) is not None
+
+
 def test_where_nothing_can_be_written_nothing_is_kept(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setattr(store, "_folder", lambda: tmp_path / "file" / "loops")

@@ -31,6 +31,9 @@ OWN = "NUMBA_CACHE_DIR", "NUMBA_NUM_THREADS"
 """Variables of the compiler's that do not change what it makes."""
 
 
+ROOT, OTHERS_MAY_WRITE = 0, 0o022
+
+
 class Code(NamedTuple):
     """Machine code of a loop.
 
@@ -58,10 +61,13 @@ def path_of(which: Which) -> Path | None:
 
 
 def read(path: Path) -> Code | None:
-    """The code in a file; `None` if there is none, or it is not what was written."""
+    """The code in a file; `None` if there is none, or it is not what this user has written."""
     try:
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            state, content = os.fstat(file.fileno()), file.read()
     except OSError:
+        return None
+    if state.st_uid not in (ROOT, os.getuid()) or state.st_mode & OTHERS_MAY_WRITE:
         return None
     seal, _, rest = content.partition(b"\n")
     if seal != _seal(rest):
@@ -78,6 +84,7 @@ def write(path: Path, code: Code) -> None:
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
+            part.touch(mode=0o644)
             part.write_bytes(_seal(rest) + b"\n" + rest)
             part.replace(path)
         finally:
