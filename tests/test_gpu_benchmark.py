@@ -464,7 +464,7 @@ def host(monkeypatch):
 def fake(host, monkeypatch):
     """The fake device of NumPy arrays, on which steps are captured."""
     monkeypatch.setitem(select._chosen, DeviceArray, fake_operations(kernels=False))
-    monkeypatch.setattr(engines, "why_not_captured", lambda backend, rows: "")
+    monkeypatch.setattr(engines, "why_not_captured", lambda backend: "")
     monkeypatch.setattr(engines, "CudaCapture", FakeCapture)
     monkeypatch.setattr(FakeCapture, "replayed", 0)
     monkeypatch.setattr(gpu_device, "BACKEND", fake_backend("float32"))

@@ -506,7 +506,7 @@ def device(monkeypatch):
     ops = CudaOperations(FakeNamespace(), taped_launch, ours.product, ours)
     monkeypatch.setitem(select._chosen, DeviceArray, ops)
     monkeypatch.setattr(CudaOperations, "at_precision", lambda self, precision: self)
-    monkeypatch.setattr(engines, "why_not_captured", lambda backend, rows: "")
+    monkeypatch.setattr(engines, "why_not_captured", lambda backend: "")
     monkeypatch.setattr(engines, "CudaCapture", FakeCapture)
     return lt
 
