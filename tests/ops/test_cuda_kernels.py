@@ -6,11 +6,13 @@ That every kernel agrees with the reference is tested in ``test_faster_operation
 from __future__ import annotations
 
 import ctypes
+import gc
 import math
 import re
 import shutil
 import subprocess
 import sys
+import weakref
 from dataclasses import replace
 from functools import partial
 from importlib.machinery import ModuleSpec
@@ -34,7 +36,7 @@ from test_faster_operations import (
 
 from xpnet.errors import ArgumentError, FallbackWarning
 from xpnet.ops import select
-from xpnet.ops.cuda import columns, gemm, operations, sources
+from xpnet.ops.cuda import columns, composed, gemm, operations, sources
 from xpnet.ops.cuda.composed import shifted, unless
 from xpnet.ops.cuda.gemm import WORKSPACE, Cublas, Product, as_columns, product_of_own
 from xpnet.ops.cuda.proof import prove
@@ -921,6 +923,26 @@ def test_what_is_seldom_needed_is_tried_when_it_first_is(broken, how, ops):
     with pytest.warns(FallbackWarning):
         np.testing.assert_array_equal(take(ours), expected)
     assert len(launched) == tried > 0
+
+
+def test_rules_that_nobody_has_any_more_are_forgotten():
+    """A program may make new ones as long as it runs."""
+    for name in ("elementwise", "column_sums"):
+        assert getattr(sources, name).cache_info().maxsize == composed.MOST_RULES
+
+    def new():
+        return lambda xp, x: x + 1.0
+
+    forgotten = []
+    for make in (composed.shifted, partial(composed.unless, n_targets=1)):
+        rule = new()
+        forgotten.append(weakref.ref(rule))
+        assert make(rule) is make(rule)
+        del rule
+        for _ in range(composed.MOST_RULES):
+            make(new())
+    gc.collect()
+    assert [reference() for reference in forgotten] == [None, None]
 
 
 @pytest.mark.parametrize("name", SELDOM)

@@ -360,7 +360,7 @@ class CudaOperations(Operations):
         if self.trying:
             return True
         reason = _why_not(self, name)
-        if reason:  # Python shows a warning of one place once
+        if reason:  # at every call, for Python itself shows the same warning of one line once
             message = f"xpnet's kernels for {name} do not work here ({reason}); CuPy computes them."
             warnings.warn(message, FallbackWarning, stacklevel=2)
         return not reason

@@ -6,7 +6,7 @@ A kernel is compiled for one type of numbers, so a source begins with what that 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from itertools import compress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from xpnet.backend import Array
 from xpnet.errors import dtype_name
 from xpnet.ops.cuda.arrays import FLOATS, on_device
+from xpnet.ops.cuda.composed import MOST_RULES
 from xpnet.ops.cuda.translate import translate
 from xpnet.ops.reference import Rule
 
@@ -58,7 +59,7 @@ def from_file(name: str, file: str, dtype: str, **defines: str) -> Kernel:
     return Kernel(name, "\n".join([*lines, _head(dtype), _file(file)]))
 
 
-@cache
+@lru_cache(MOST_RULES)
 def elementwise(
     rule: Rule, dtype: str, inputs: str, n_outputs: int, scalars: str, index: str = "unsigned"
 ) -> Kernel:
@@ -107,7 +108,7 @@ def of_rule(
         return None
 
 
-@cache
+@lru_cache(MOST_RULES)
 def column_sums(rule: Rule, dtype: str, inputs: str, scalars: str) -> Kernel:
     """A kernel ``y ← rule(inputs, scalars)`` for ``(m, n)`` that also sums the columns of ``y``.
 
