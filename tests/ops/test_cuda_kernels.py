@@ -44,6 +44,7 @@ from xpnet.ops.cuda.translate import translate
 from xpnet.ops.reference import Operations
 from xpnet.ops.rules import activations, losses, optimizers
 from xpnet.ops.rules.layers import multiply, normalize
+from xpnet.optimizers import AdamW, Lion
 from xpnet.random import stream_key
 
 REFERENCE = Operations(np)
@@ -118,6 +119,14 @@ def kernels_of_rules(dtype):
                 if n > t
                 for made, letters in ((r, scalar * k), (unless(r, t), scalar * k + "p"))
             ]
+        for rule in (optimizers.adamw, optimizers.lion):
+            t, letters = targets_of(rule), scalar * (counts_of(rule)[1] - 1) + scalar.upper()
+            for index in ("unsigned", "long long"):
+                both = (rule, letters), (unless(rule, t), letters + "p")
+                yield [
+                    sources.elementwise(made, dtype, "t" * t + "x", t, given, index)
+                    for made, given in both
+                ]
     for index in ("unsigned", "long long"):
         yield [sources.elementwise(normalize, dtype, "xbbbb", 2, "", index)]
     yield [sources.elementwise(multiply, dtype, "xx", 1, "")]
@@ -159,10 +168,11 @@ def test_every_kernel_compiles_for_devices(together, tmp_path):
 
 
 @compilations
-def test_every_kernel_compiles_without_headers(together):
+@pytest.mark.parametrize("arch", ["sm_80", "sm_90"])
+def test_every_kernel_compiles_without_headers(arch, together):
     """As CuPy compiles it, by NVRTC, where the packages for that are installed."""
     core = pytest.importorskip("cuda.core", reason="no NVRTC: pip install cuda-core")
-    options = core.ProgramOptions(arch="sm_90", std="c++17")
+    options = core.ProgramOptions(arch=arch, std="c++17")
     core.Program(as_one(together), "c++", options).compile("cubin")
 
 
@@ -334,6 +344,47 @@ def test_an_update_that_is_skipped_is_one_kernel_and_changes_no_bit(rule, ops):
         for actual, array in zip(ours, expected, strict=True):
             assert actual.tobytes() == array.tobytes()
     assert kernels == [f"rule_{rule.__name__}_unless"] * 2
+
+
+@pytest.mark.parametrize("flag", [None, 0.0, 1.0])
+@pytest.mark.parametrize("n", [0, 1, 333, 699, 700])
+@pytest.mark.parametrize("optimizer", [AdamW(0.1, weight_decay=0.5), Lion(0.1, weight_decay=0.5)])
+def test_an_update_of_which_a_part_decays_is_one_kernel(optimizer, n, flag, ops):
+    """By scalars of the host and by those that a captured step reads."""
+    dtype, kernels = "float32", []
+    rng, skip = np.random.default_rng(0), None if flag is None else np.full(1, flag, dtype)
+    layout = SimpleNamespace(size=700, weights=slice(0, n))
+
+    def launch(kernel, *how):
+        kernels.append(kernel.name)
+        emulated_cuda.launch(kernel, *how)
+
+    theta, grad = rng.normal(size=(2, 700)).astype(dtype)
+    state = optimizer.init(theta, layout)
+    state.step, state.skip = 1, skip
+    for slot in state.slots:
+        slot[...] = rng.uniform(0.1, 1, 700)
+    scalars = optimizer.scalars(state, 0.1)
+    row = np.array(scalars, dtype)
+    ours = replace(ops, launch=launch)
+    targets = [theta, *state.slots]
+    for given in (scalars, tuple(row[i : i + 1] for i in range(len(row)))):
+        expected, actual = ([array.copy() for array in targets] for _ in range(2))
+        REFERENCE.update_decaying(skip, optimizer.rule, expected, (grad,), scalars, n)
+        ours.update_decaying(skip, optimizer.rule, actual, (grad,), given, n)
+        for mine, theirs, before in zip(actual, expected, targets, strict=True):
+            np.testing.assert_allclose(mine, theirs, rtol=1e-5, atol=1e-6)
+            assert flag != 1.0 or mine.tobytes() == before.tobytes()
+    assert len(kernels) == 2
+
+
+def test_what_decays_in_part_but_does_not_fit_is_left_to_the_plain_code(ops):
+    gaps, grad = np.ones(20, "f")[::2], np.ones(10, "f")
+    ours = replace(ops, launch=never)
+    ours.update_decaying(None, optimizers.times, (gaps,), (), (0.5,), 4)
+    np.testing.assert_array_equal(gaps, [0.5] * 4 + [1.0] * 6)
+    with pytest.raises(ValueError, match="broadcast"):
+        ops.update_decaying(None, optimizers.sgd, (np.ones(9, "f"),), (grad,), (0.5,), 4)
 
 
 def test_one_number_for_all_elements(ops):

@@ -112,6 +112,26 @@ class CudaOperations(Operations):
             rule, scalars = unless(rule, len(targets)), (*scalars, flag)
         self.update(rule, targets, inputs, scalars)
 
+    def update_decaying(
+        self,
+        flag: Array | None,
+        rule: Rule,
+        targets: Sequence[Array],
+        inputs: Sequence[Array],
+        scalars: tuple[Any, ...],
+        n: int,
+    ) -> None:
+        """See `Operations.update_decaying`; one launch, whose width of rows is ``n``."""
+        arrays, first, last = (*targets, *inputs), targets[0], len(scalars) - 1
+        letters = "t" * len(targets) + "x" * len(inputs)
+        made = (rule, scalars) if flag is None else (unless(rule, len(targets)), (*scalars, flag))
+        if fit(*arrays) and shaped(first.shape, *arrays) and are_numbers(made[1], first.dtype):
+            kernel = sources.of_rule(made[0], first, letters, len(targets), made[1], last)
+            if kernel is not None:
+                self._over(kernel, first.size, n, arrays, first, made[1])
+                return
+        super().update_decaying(flag, rule, targets, inputs, scalars, n)
+
     def shift(self, z: Array, bias: Array) -> Array:
         """See `Operations.shift`."""
         return self.shift_and_apply(identity, z, bias)
