@@ -8,12 +8,16 @@ from benchmarks.cases import CASES as HOST_CASES
 from benchmarks.cases import Case
 
 LARGE = Case("8192-8192-8192-1000, batch 8192", (8192, 8192, 8192, 1000), "relu", 8192)
+LARGE_NORMED = Case("8192-8192-8192-1000, batch norm", LARGE.widths, "relu", 8192, batch_norm=True)
 CASES = (
     HOST_CASES["784-200-10, batch 64"],
     HOST_CASES["784-512-512-10, batch 256"],
     HOST_CASES["784-512-512-10, batch norm"],
     LARGE,
 )
+MEMORY_CASES = CASES[1], LARGE, LARGE_NORMED
+"""Those whose memory is measured."""
+
 STEPS = {64: 640, 256: 320, 8192: 8}
 """Steps that are timed at once, by the rows of a batch."""
 
@@ -78,10 +82,25 @@ def bytes_beside_products(case: Case) -> int:
     return FLOAT * (numbers + 7 * n_parameters(case))
 
 
+def n_activations(case: Case) -> int:
+    """The numbers of a batch, of each layer's output and of its gradient.
+
+    A hidden layer of a network with batch norm is three layers: the product, batch norm and the
+    activation; without, product and activation are one.
+
+    >>> n_activations(Case("small", (3, 4, 2), "relu", 8)) // 8
+    15
+    >>> n_activations(Case("small", (3, 4, 2), "relu", 8, batch_norm=True)) // 8
+    31
+    """
+    n_in, *hidden, n_out = case.widths
+    outputs = (3 if case.batch_norm else 1) * sum(hidden) + n_out
+    return case.batch * (n_in + 2 * outputs)
+
+
 def allowed_memory(case: Case) -> float:
-    """θ, g and Adam's two states; the batch, each layer's output and its gradient; and 5 %."""
-    activations = case.batch * (case.widths[0] + 2 * sum(case.widths[1:]))
-    return 1.05 * FLOAT * (4 * n_parameters(case) + activations)
+    """θ, g and Adam's two states, the activations, and 5 %; cuBLAS's workspace is not in it."""
+    return 1.05 * FLOAT * (4 * n_parameters(case) + n_activations(case))
 
 
 Line = dict[str, Any]

@@ -14,7 +14,7 @@ from functools import partial
 from typing import NamedTuple, TypeAlias
 
 from benchmarks.cases import Case
-from benchmarks.gpu_cases import CASES, LARGE, Line, n_steps
+from benchmarks.gpu_cases import CASES, MEMORY_CASES, Line, n_steps
 from benchmarks.gpu_device import give_back, timed
 from benchmarks.gpu_floor import bandwidth, floor
 from benchmarks.gpu_peers import IN_BITS, OURS, PEERS, Maker
@@ -87,7 +87,7 @@ def all_jobs() -> dict[str, Job]:
     jobs = [of_steps("xpnet, graph", *each) for each in _each(OURS["xpnet, graph"])]
     jobs += [of_steps(PRODUCTS, *each) for each in _each((floor, IN_BITS))]
     jobs += [copy, *(of_trainings(p) for p in (*IN_BITS, "fp16"))]
-    jobs += [of_memory(case) for case in (CASES[1], LARGE)]
+    jobs += [of_memory(case) for case in MEMORY_CASES]
     for name, entry in (PEERS | OURS).items():
         if name == "xpnet, graph":
             continue

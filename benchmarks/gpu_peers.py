@@ -22,6 +22,8 @@ from benchmarks.cases import Case, initial_parameters
 from benchmarks.gpu_cases import n_steps
 from benchmarks.gpu_device import Contestant, clock_of_host
 from xpnet import Adam, CrossEntropy
+from xpnet.backend import Saved
+from xpnet.data.checks import first_not_finite
 from xpnet.ops.cuda import operations
 from xpnet.ops.reference import Precision
 from xpnet.training.engines import step_for, steps_for
@@ -49,7 +51,7 @@ def _rows(case: Case) -> tuple[Any, Any]:
 
 
 def xpnet_graph(case: Case, precision: Precision, epilogues: bool = True) -> Contestant:
-    """The epochs that `fit` takes by captured steps; the capture itself is before the first.
+    """The steps of the epochs of `fit`, captured before the first; `beside_steps` is the rest.
 
     Without ``epilogues`` a kernel behind a product does what the product could end with.
     """
@@ -69,6 +71,19 @@ def xpnet_graph(case: Case, precision: Precision, epilogues: bool = True) -> Con
             captured.epoch(rng.permutation(len(X)), lrs)
 
     return Contestant(queue, partial(device.fill_normal, X), device.cupy_clock())
+
+
+def beside_steps(case: Case, precision: Precision) -> Contestant:
+    """What `fit` does once an epoch beside its steps: θ is copied to the host and looked at."""
+    model = device.model_of(case)
+    good = Saved([model.theta, model.statistics])
+
+    def queue(times: int) -> None:
+        for _ in range(times):
+            good.take()
+            assert first_not_finite(model.theta) is None
+
+    return Contestant(queue, lambda seed: None, device.cupy_clock())
 
 
 def xpnet_eager(case: Case, precision: Precision) -> Contestant:
@@ -254,4 +269,5 @@ OURS: dict[str, tuple[Maker, tuple[Precision, ...]]] = {
     "xpnet, graph": (xpnet_graph, (*IN_BITS, "fp16")),
     "xpnet, graph, no epilogues": (partial(xpnet_graph, epilogues=False), IN_BITS),
     "xpnet, eager": (xpnet_eager, ("float32",)),
+    "xpnet, what an epoch of fit adds": (beside_steps, ("float32",)),
 }

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
-from benchmarks.gpu_cases import CASES, LARGE, Columns, bytes_beside_products
+from benchmarks.gpu_cases import CASES, LARGE, MEMORY_CASES, Columns, bytes_beside_products
 from benchmarks.gpu_job import (
     ACCURACY,
     BANDWIDTH,
@@ -102,11 +103,12 @@ TARGETS = (
     ),
     Target("reference experiment", lambda f: value(f, EXPERIMENT, "xpnet, fit"), 0.4, seconds=True),
     *(
-        Target(f"memory, {case.name}, to θ, g, states, activations and 5 %", find, 1.0)
-        for case, find in (
-            (CASES[1], lambda f: memory_share(f, MIDDLE)),
-            (LARGE, lambda f: memory_share(f, LARGE.name)),
+        Target(
+            f"memory, {case.name}, to θ, g, states, activations and 5 %",
+            partial(memory_share, column=case.name),
+            1.0,
         )
+        for case in MEMORY_CASES
     ),
 )
 
@@ -215,15 +217,21 @@ def document(machine: Mapping[str, Any], found: Columns) -> str:
             "after one to warm up, each on fresh random data that lie on the device, a batch for "
             "each step; in brackets the least and the most. Events of the device time them; JAX, "
             "which has none, is timed by the host, which waits before and after. A row is a "
-            "process of its own. Without epilogues, kernels of their own add the biases, apply "
-            "ReLU and sum the bias gradients of linear layers. The floor is a step's products "
+            "process of its own. An epoch of `fit` also copies θ to the host and looks whether it "
+            "is finite: once, whatever its steps, so that has a row and is not in the others. "
+            "Without epilogues, kernels of their own add the biases, apply ReLU and sum the bias "
+            "gradients of linear layers. The floor is a step's products "
             "through cuBLAS and its other bytes at the speed of a copy. "
             f"{copy}",
             steps(found),
             f"784-200-10 by `fit`, batches of 64, from bytes in the host's memory: the median of "
             f"{WHOLE_REPEATS} after one to warm up; the accuracies are one a seed.",
             trainings(found),
-            "Memory that training takes beside its data: what CuPy's pools hold at an epoch's end.",
+            "Memory that training takes beside its data: what CuPy's pools hold at an epoch's end, "
+            "which is the most since the capture, for they give nothing back in between. Allowed "
+            "are θ, g, the optimizer's states, the batch, the output of each layer (batch norm and "
+            "the activation behind it are layers) and its gradient, and 5 %. The 32 MiB of "
+            "workspace that all products of a device share, for cuBLAS, are in neither.",
             memories(found),
             "",
         ]

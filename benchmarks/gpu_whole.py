@@ -47,7 +47,8 @@ def reference_experiment(
 def memory(case: Case) -> tuple[float, float]:
     """The bytes that a training takes at most, beside its data, and what it may take.
 
-    cuBLAS's workspace is there before: a training of a smaller batch has made it.
+    cuBLAS's workspace is there before: a training of a smaller batch has made it. Pools keep what
+    they have taken, so the end of an epoch shows the most that its steps have needed.
     """
     rows = FEW_STEPS * case.batch
     X = device.cupy().empty((rows, case.widths[0]), dtype="float32")

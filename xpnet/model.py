@@ -278,8 +278,8 @@ class Sequential:
             progress: whether to print a line an epoch.
             engine: ``"graph"`` replays a step that was recorded (a CUDA graph; on NumPy a list of
                 compiled calls, in which what a layer of yours draws or counts itself would be
-                frozen), ``"eager"`` takes each by itself; ``None``: graph where it can and all
-                layers are xpnet's own, and ``history.engine`` says why not.
+                frozen), ``"eager"`` takes each by itself; ``None``: graph where it can and every
+                part is xpnet's own, and ``history.engine`` says why not.
             precision: what float32 numbers are multiplied in, on a GPU: ``"float32"``, ``"tf32"``,
                 ``"bf16"`` or ``"fp16"`` (with a scaled loss); all else stays float32.
             rng: seed or generator of the order, the hold-out and the dropout masks.

@@ -6,11 +6,13 @@ That every kernel agrees with the reference is tested in ``test_faster_operation
 from __future__ import annotations
 
 import ctypes
+import gc
 import math
 import re
 import shutil
 import subprocess
 import sys
+import weakref
 from dataclasses import replace
 from functools import partial
 from importlib.machinery import ModuleSpec
@@ -34,7 +36,7 @@ from test_faster_operations import (
 
 from xpnet.errors import ArgumentError, FallbackWarning
 from xpnet.ops import select
-from xpnet.ops.cuda import columns, gemm, operations, sources
+from xpnet.ops.cuda import columns, composed, gemm, operations, sources
 from xpnet.ops.cuda.composed import shifted, unless
 from xpnet.ops.cuda.gemm import WORKSPACE, Cublas, Product, as_columns, product_of_own
 from xpnet.ops.cuda.proof import prove
@@ -42,6 +44,7 @@ from xpnet.ops.cuda.translate import translate
 from xpnet.ops.reference import Operations
 from xpnet.ops.rules import activations, losses, optimizers
 from xpnet.ops.rules.layers import multiply, normalize
+from xpnet.optimizers import AdamW, Lion
 from xpnet.random import stream_key
 
 REFERENCE = Operations(np)
@@ -116,6 +119,14 @@ def kernels_of_rules(dtype):
                 if n > t
                 for made, letters in ((r, scalar * k), (unless(r, t), scalar * k + "p"))
             ]
+        for rule in (optimizers.adamw, optimizers.lion):
+            t, letters = targets_of(rule), scalar * (counts_of(rule)[1] - 1) + scalar.upper()
+            for index in ("unsigned", "long long"):
+                both = (rule, letters), (unless(rule, t), letters + "p")
+                yield [
+                    sources.elementwise(made, dtype, "t" * t + "x", t, given, index)
+                    for made, given in both
+                ]
     for index in ("unsigned", "long long"):
         yield [sources.elementwise(normalize, dtype, "xbbbb", 2, "", index)]
     yield [sources.elementwise(multiply, dtype, "xx", 1, "")]
@@ -157,10 +168,11 @@ def test_every_kernel_compiles_for_devices(together, tmp_path):
 
 
 @compilations
-def test_every_kernel_compiles_without_headers(together):
+@pytest.mark.parametrize("arch", ["sm_80", "sm_90"])
+def test_every_kernel_compiles_without_headers(arch, together):
     """As CuPy compiles it, by NVRTC, where the packages for that are installed."""
     core = pytest.importorskip("cuda.core", reason="no NVRTC: pip install cuda-core")
-    options = core.ProgramOptions(arch="sm_90", std="c++17")
+    options = core.ProgramOptions(arch=arch, std="c++17")
     core.Program(as_one(together), "c++", options).compile("cubin")
 
 
@@ -332,6 +344,47 @@ def test_an_update_that_is_skipped_is_one_kernel_and_changes_no_bit(rule, ops):
         for actual, array in zip(ours, expected, strict=True):
             assert actual.tobytes() == array.tobytes()
     assert kernels == [f"rule_{rule.__name__}_unless"] * 2
+
+
+@pytest.mark.parametrize("flag", [None, 0.0, 1.0])
+@pytest.mark.parametrize("n", [0, 1, 333, 699, 700])
+@pytest.mark.parametrize("optimizer", [AdamW(0.1, weight_decay=0.5), Lion(0.1, weight_decay=0.5)])
+def test_an_update_of_which_a_part_decays_is_one_kernel(optimizer, n, flag, ops):
+    """By scalars of the host and by those that a captured step reads."""
+    dtype, kernels = "float32", []
+    rng, skip = np.random.default_rng(0), None if flag is None else np.full(1, flag, dtype)
+    layout = SimpleNamespace(size=700, weights=slice(0, n))
+
+    def launch(kernel, *how):
+        kernels.append(kernel.name)
+        emulated_cuda.launch(kernel, *how)
+
+    theta, grad = rng.normal(size=(2, 700)).astype(dtype)
+    state = optimizer.init(theta, layout)
+    state.step, state.skip = 1, skip
+    for slot in state.slots:
+        slot[...] = rng.uniform(0.1, 1, 700)
+    scalars = optimizer.scalars(state, 0.1)
+    row = np.array(scalars, dtype)
+    ours = replace(ops, launch=launch)
+    targets = [theta, *state.slots]
+    for given in (scalars, tuple(row[i : i + 1] for i in range(len(row)))):
+        expected, actual = ([array.copy() for array in targets] for _ in range(2))
+        REFERENCE.update_decaying(skip, optimizer.rule, expected, (grad,), scalars, n)
+        ours.update_decaying(skip, optimizer.rule, actual, (grad,), given, n)
+        for mine, theirs, before in zip(actual, expected, targets, strict=True):
+            np.testing.assert_allclose(mine, theirs, rtol=1e-5, atol=1e-6)
+            assert flag != 1.0 or mine.tobytes() == before.tobytes()
+    assert len(kernels) == 2
+
+
+def test_what_decays_in_part_but_does_not_fit_is_left_to_the_plain_code(ops):
+    gaps, grad = np.ones(20, "f")[::2], np.ones(10, "f")
+    ours = replace(ops, launch=never)
+    ours.update_decaying(None, optimizers.times, (gaps,), (), (0.5,), 4)
+    np.testing.assert_array_equal(gaps, [0.5] * 4 + [1.0] * 6)
+    with pytest.raises(ValueError, match="broadcast"):
+        ops.update_decaying(None, optimizers.sgd, (np.ones(9, "f"),), (grad,), (0.5,), 4)
 
 
 def test_one_number_for_all_elements(ops):
@@ -921,6 +974,26 @@ def test_what_is_seldom_needed_is_tried_when_it_first_is(broken, how, ops):
     with pytest.warns(FallbackWarning):
         np.testing.assert_array_equal(take(ours), expected)
     assert len(launched) == tried > 0
+
+
+def test_rules_that_nobody_has_any_more_are_forgotten():
+    """A program may make new ones as long as it runs."""
+    for name in ("elementwise", "column_sums"):
+        assert getattr(sources, name).cache_info().maxsize == composed.MOST_RULES
+
+    def new():
+        return lambda xp, x: x + 1.0
+
+    forgotten = []
+    for make in (composed.shifted, partial(composed.unless, n_targets=1)):
+        rule = new()
+        forgotten.append(weakref.ref(rule))
+        assert make(rule) is make(rule)
+        del rule
+        for _ in range(composed.MOST_RULES):
+            make(new())
+    gc.collect()
+    assert [reference() for reference in forgotten] == [None, None]
 
 
 @pytest.mark.parametrize("name", SELDOM)

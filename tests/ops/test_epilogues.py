@@ -25,7 +25,15 @@ from xpnet.backend import get_backend
 from xpnet.ops import select
 from xpnet.ops.cuda import epilogue_trial, epilogues, operations
 from xpnet.ops.cuda.epilogue_trial import proven_epilogues
-from xpnet.ops.cuda.epilogues import BGRADA, BIAS, OF_VECTORS, RELU_BIAS, CublasLt, Epilogues
+from xpnet.ops.cuda.epilogues import (
+    BGRADA,
+    BIAS,
+    NOT_SUPPORTED,
+    OF_VECTORS,
+    RELU_BIAS,
+    CublasLt,
+    Epilogues,
+)
 from xpnet.ops.cuda.gemm import WORKSPACE, Cublas, Product
 from xpnet.ops.cuda.operations import CudaOperations
 from xpnet.ops.explain import explain
@@ -44,6 +52,9 @@ rules = pytest.mark.parametrize("rule", RULES.values(), ids=RULES)
 SHAPES = [(8, 16, 12), (5, 7, 3), (1, 7, 3), (5, 1, 3), (5, 7, 1), (2, 1, 1), (33, 10, 17)]
 shapes = pytest.mark.parametrize(("m", "k", "n"), SHAPES)
 
+INVALID_VALUE, EXECUTION_FAILED = 7, 13
+STATUSES = {"failed": EXECUTION_FAILED, "refused late": NOT_SUPPORTED}
+
 ALGORITHM = np.dtype([("data_", "<u8", (8,))])
 RESULT = np.dtype(
     [
@@ -53,8 +64,12 @@ RESULT = np.dtype(
 )
 
 
-class NotSupportedError(Exception):
+class LtError(Exception):
     """As `nvmath.bindings.cublasLt.cuBLASLtError`."""
+
+    def __init__(self, status):
+        self.status = status
+        super().__init__(f"status {status}")
 
 
 class LtColumnMajor:
@@ -64,7 +79,7 @@ class LtColumnMajor:
     and those that are destroyed are of no use. What is not understood is an error.
     """
 
-    cuBLASLtError = NotSupportedError  # noqa: N815
+    cuBLASLtError = LtError  # noqa: N815
     matmul_heuristic_result_dtype = RESULT
     DESCRIPTOR: ClassVar = {3: "int32", 4: "int32", 7: "uint32", 8: "int64"}
     PREFERENCE: ClassVar = {1: "uint64", 5: "uint32", 6: "uint32", 7: "uint32", 8: "uint32"}
@@ -141,7 +156,9 @@ class LtColumnMajor:
         assert 0 < wanted[0][8] % 256 == OF_VECTORS  # no more than any vector is aligned to
         assert wanted[1][1] < WORKSPACE
         if self.trouble == "refused":
-            raise NotSupportedError("CUBLAS_STATUS_NOT_SUPPORTED")
+            raise LtError(NOT_SUPPORTED)
+        if self.trouble == "asked badly":
+            raise LtError(INVALID_VALUE)
         size = ctypes.c_char * RESULT.itemsize
         result = np.frombuffer(size.from_address(heuristic_results_array), RESULT)
         token = operation_desc, adesc, bdesc, cdesc, ddesc, *(wanted[1][a] for a in (5, 6, 8))
@@ -169,8 +186,8 @@ class LtColumnMajor:
         workspace_size_in_bytes,
         stream,
     ):
-        if self.trouble == "failed":
-            raise NotSupportedError("CUBLAS_STATUS_EXECUTION_FAILED")
+        if self.trouble in STATUSES:
+            raise LtError(STATUSES[self.trouble])
         assert (light_handle, stream, workspace_size_in_bytes) == (11, 5, WORKSPACE)
         assert workspace == self.place
         token = np.frombuffer((ctypes.c_char * 64).from_address(algo), "uint64")
@@ -396,7 +413,7 @@ def test_a_bias_that_lies_oddly_is_left_to_a_kernel(offset):
     assert affine(epilogues_at()[1], bias=aligned(5, "f", 2, 16))
 
 
-TROUBLES = ["refused", "none", "a bad state", "failed"]
+TROUBLES = ["refused", "none", "a bad state", "refused late"]
 
 
 @pytest.mark.parametrize("trouble", TROUBLES)
@@ -409,6 +426,49 @@ def test_what_cublaslt_does_not_do_is_not_asked_for_again(trouble):
     assert len(lt.calls) == asked
     assert affine(ours, rule=activations.relu)  # the next sort of product is another question
     assert not any(isinstance(content, dict) and 1 in content for content in lt.alive.values())
+
+
+def test_a_product_that_fails_is_an_error_and_its_plan_stays():
+    """Nobody knows what the device, or a stream that is captured, has been given."""
+    lt, ours = epilogues_at()
+    lt.trouble = "failed"
+    with pytest.raises(LtError, match="status 13"):
+        affine(ours)
+    lt.trouble = None
+    assert affine(ours)
+
+
+def test_a_question_that_cublaslt_does_not_answer_is_a_warning():
+    lt, ours = epilogues_at()
+    lt.trouble = "asked badly"
+    with pytest.warns(FallbackWarning, match=r"gives no algorithm \(status 7\)"):
+        assert not affine(ours)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert not affine(ours)
+
+
+def test_a_product_that_fails_in_a_capture_ends_it(device, rng, monkeypatch):
+    """Training goes on without graphs and says so; no step is a graph with a hole."""
+    X, y, capture = rng.normal(size=(16, 8)), rng.integers(0, 3, 16), FakeCapture.capture
+
+    def failing(self, step):
+        def failing_step():
+            device.trouble = "failed"
+            try:
+                step()
+            finally:
+                device.trouble = None
+
+        return capture(self, failing_step)
+
+    monkeypatch.setattr(FakeCapture, "capture", failing)
+    how = {"loss": CrossEntropy(), "optimizer": xpnet.SGD(0.1), "progress": False, "epochs": 1}
+    model = MLP(8, [8], 3, backend=fake_backend("float32"))
+    with pytest.warns(FallbackWarning, match="could not be captured: status 13"):
+        history = model.fit(X, y, **how)
+    assert history.engine == "eager: a step could not be captured: status 13"
+    assert np.isfinite(history["loss"]).all()
 
 
 def test_plans_that_are_no_longer_kept_are_destroyed(monkeypatch):
@@ -506,7 +566,7 @@ def device(monkeypatch):
     ops = CudaOperations(FakeNamespace(), taped_launch, ours.product, ours)
     monkeypatch.setitem(select._chosen, DeviceArray, ops)
     monkeypatch.setattr(CudaOperations, "at_precision", lambda self, precision: self)
-    monkeypatch.setattr(engines, "why_not_captured", lambda backend, rows: "")
+    monkeypatch.setattr(engines, "why_not_captured", lambda backend: "")
     monkeypatch.setattr(engines, "CudaCapture", FakeCapture)
     return lt
 
@@ -625,6 +685,12 @@ def test_wrong_numbers_are_a_warning_and_the_products_stay(wrong, lt, monkeypatc
         assert proven_epilogues(product_of(lt), np) is None
 
 
+def test_a_product_that_fails_in_the_trial_is_a_warning(lt):
+    lt.trouble = "failed"
+    with pytest.warns(FallbackWarning, match=r"cublasLt does not work here \(status 13\)"):
+        assert proven_epilogues(product_of(lt), np) is None
+
+
 def test_whatever_fails_is_a_warning_and_the_products_stay(lt, monkeypatch):
     def failing(*arguments):
         raise OSError("no libcublasLt")
@@ -688,6 +754,11 @@ def test_attributes_have_the_types_of_the_bindings():
         assert lt.get_matmul_preference_attribute_dtype(attribute) == np.dtype(dtype).type
     assert np.dtype(lt.matmul_heuristic_result_dtype) == RESULT
     assert issubclass(lt.cuBLASLtError, Exception)
+    assert lt.cuBLASLtError.__reduce__(SimpleNamespace(status=7))[1] == (7,)
+    cublas = pytest.importorskip("nvmath.bindings.cublas", reason="no nvmath-python")
+    kind = cublas.Status
+    numbers = kind.NOT_SUPPORTED, kind.INVALID_VALUE, kind.EXECUTION_FAILED
+    assert numbers == (NOT_SUPPORTED, INVALID_VALUE, EXECUTION_FAILED)
 
 
 FUNCTIONS = [n for n, f in vars(LtColumnMajor).items() if inspect.isfunction(f) and n[0] != "_"]

@@ -24,13 +24,14 @@ from xpnet.ops import select
 from xpnet.ops.cuda import operations
 from xpnet.optimizers import OptimizerState, schedules
 from xpnet.training import engines
+from xpnet.training.parts import strangers
 
 
 @pytest.fixture
 def device(monkeypatch):
     """Put the fake device in the place of CUDA, with the operations of the reference."""
     monkeypatch.setitem(select._chosen, DeviceArray, fake_operations(kernels=False))
-    monkeypatch.setattr(engines, "why_not_captured", lambda backend, rows: "")
+    monkeypatch.setattr(engines, "why_not_captured", lambda backend: "")
     monkeypatch.setattr(engines, "CudaCapture", FakeCapture)
     monkeypatch.setattr(FakeCapture, "captured", 0)
     monkeypatch.setattr(FakeCapture, "replayed", 0)
@@ -374,6 +375,58 @@ def test_what_reads_the_host_is_not_captured(task, device):
 
     with pytest.raises(ArgumentError, match="reads a number on the host"):
         train(fake_backend("float64"), task, engine="graph", optimizer=Reads(0.1))
+
+
+class Counts(CrossEntropy):
+    """A loss that counts on the host: a graph would ever repeat what it was at the capture."""
+
+    def value_and_grad(self, output, target, weight=None, **more):
+        self.calls.append(len(self.calls))
+        loss, grad = super().value_and_grad(output, target, weight, **more)
+        return loss * len(self.calls), grad * len(self.calls)
+
+
+def counting():
+    loss = Counts()
+    object.__setattr__(loss, "calls", [])
+    return loss
+
+
+class Bent(xpnet.Tanh):
+    """An activation of a user's."""
+
+
+class Slower(xpnet.SGD):
+    """An optimizer of a user's."""
+
+
+STRANGE = {
+    "the loss is or has a Counts": ({}, lambda: {"loss": counting()}),
+    "layers.0 is or has a Bent": ({"activation": Bent()}, dict),
+    "the optimizer is or has a Slower": ({}, lambda: {"optimizer": Slower(0.1)}),
+    "clip is or has a Harder": ({}, lambda: {"clip": type("Harder", (ClipByNorm,), {})(0.5)}),
+}
+
+
+@pytest.mark.parametrize("reason", STRANGE)
+def test_what_a_user_wrote_is_captured_only_if_asked_for(reason, task, device):
+    network, settings = STRANGE[reason]
+    model, history = train(fake_backend("float64"), task, network, **settings())
+    assert device.captured == 0
+    assert history.engine.startswith(f"eager: {reason}, which is not xpnet's: numbers that")
+    eager, expected = train("numpy", task, network | {"dtype": "float64"}, **settings())
+    np.testing.assert_allclose(history["loss"], expected["loss"], rtol=1e-12)
+    np.testing.assert_allclose(np.asarray(model.theta), eager.theta, rtol=1e-12, atol=1e-13)
+    how = settings() | {"engine": "graph"}
+    assert train(fake_backend("float64"), task, network, **how)[1].engine == "graph"
+    assert device.captured > 0
+
+
+def test_arrays_of_the_device_are_no_strangers():
+    """A state that is resumed holds some."""
+    array = type("ndarray", (), {"__module__": "cupy"})()
+    state = OptimizerState((array,))
+    assert strangers(xpnet.Resumed(xpnet.Momentum(0.1), state)) == []
 
 
 class Failing(FakeCapture):

@@ -16,7 +16,7 @@ from xpnet.training import engines
 def device(monkeypatch):
     """Put the fake device in the place of CUDA, with the operations of the reference."""
     monkeypatch.setitem(select._chosen, DeviceArray, fake_operations(kernels=False))
-    monkeypatch.setattr(engines, "why_not_captured", lambda backend, rows: "")
+    monkeypatch.setattr(engines, "why_not_captured", lambda backend: "")
     monkeypatch.setattr(engines, "CudaCapture", FakeCapture)
 
 

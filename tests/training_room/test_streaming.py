@@ -145,7 +145,7 @@ def test_no_parts_are_no_batches():
 def device(monkeypatch):
     """The fake device with simulated copies in the place of CUDA."""
     monkeypatch.setitem(select._chosen, DeviceArray, fake_operations(kernels=False))
-    monkeypatch.setattr(engines, "why_not_captured", lambda backend, rows: "")
+    monkeypatch.setattr(engines, "why_not_captured", lambda backend: "")
     monkeypatch.setattr(engines, "CudaCapture", FakeCapture)
     made = []
 

@@ -101,6 +101,20 @@ class Operations:
         for target, old in zip(targets, before, strict=True):
             target[...] = self.xp.where(flag > 0.0, old, target)
 
+    def update_decaying(
+        self,
+        flag: Array | None,
+        rule: Rule,
+        targets: Sequence[Array],
+        inputs: Sequence[Array],
+        scalars: tuple[Any, ...],
+        n: int,
+    ) -> None:
+        """`update_unless` of flat arrays; beyond the first ``n`` numbers the last scalar is 1."""
+        for part, keep in ((slice(0, n), scalars[-1]), (slice(n, None), 1.0)):
+            mine, given = ([array[part] for array in arrays] for arrays in (targets, inputs))
+            self.update_unless(flag, rule, mine, given, (*scalars[:-1], keep))
+
     def matmul(self, a: Array, b: Array, out: Array | None = None) -> Array:
         """The matrix product ``a b``."""
         return _into(out, a @ b)

@@ -177,14 +177,12 @@ def update_decaying(
     state: OptimizerState,
     scalars: tuple[Any, ...],
 ) -> None:
-    """Run the rule on what decays; then on the rest with its last scalar, the decay, as 1."""
-    ops, n = operations_for(theta), int(state.scalars[0])
+    """Run the rule on all; its last scalar, the decay, is 1 for what does not decay."""
+    ops, n, targets = operations_for(theta), int(state.scalars[0]), (theta, *state.slots)
     if n == theta.shape[0]:
-        ops.update_unless(state.skip, optimizer.rule, (theta, *state.slots), (grad,), scalars)
-        return
-    for part, keep in ((slice(0, n), scalars[-1]), (slice(n, None), 1.0)):
-        targets, own = [array[part] for array in (theta, *state.slots)], (*scalars[:-1], keep)
-        ops.update_unless(state.skip, optimizer.rule, targets, (grad[part],), own)
+        ops.update_unless(state.skip, optimizer.rule, targets, (grad,), scalars)
+    else:
+        ops.update_decaying(state.skip, optimizer.rule, targets, (grad,), scalars, n)
 
 
 def take_after(wrapper: Optimizer, inner: Optimizer) -> None:

@@ -43,8 +43,8 @@ class TrainingStep:
         l1: the rate of ``Σ|w|`` over the weights, at least 0.
         l2: the rate of ``½Σw²`` over the weights, at least 0.
         engine: ``"graph"`` replays, ``"eager"`` takes each step by itself; ``None``: graph where it
-            can be and every layer is xpnet's own. What a layer of yours draws or counts itself,
-            besides its arguments, would be the same in every replay.
+            can be and every part is xpnet's own. What a layer or a loss of yours draws or counts
+            itself, besides its arguments, would be the same in every replay.
 
     Raises:
         ArgumentError: if an argument is not what it must be.

@@ -6,8 +6,6 @@ import importlib.util
 import warnings
 from typing import TypeAlias
 
-import numpy as np
-
 from xpnet.backend import Backend
 from xpnet.errors import FallbackWarning
 from xpnet.ops import why_not_recorded
@@ -29,9 +27,10 @@ def steps_for(
     Raises:
         ArgumentError: if ``engine="graph"`` is asked for where it cannot be.
     """
-    reason = why_not_captured(model.backend, rows)
+    reason = why_not_captured(model.backend)
     if how.engine == "eager" or (reason and model.backend.name == "numpy"):
         return step_for(model, how, state)
+    reason = reason or _strange(model, how)
     if not reason:
         try:
             return CapturedSteps(model, rows, how, state, CudaCapture())
@@ -61,14 +60,12 @@ def _plain(model: Steppable, how: How, state: OptimizerState, reason: str) -> Pl
     return PlainStep(model, how, state, f"eager: {reason}")
 
 
-def why_not_captured(backend: Backend, rows: Rows) -> str:
+def why_not_captured(backend: Backend) -> str:
     """Why steps cannot be captured into CUDA graphs; empty if they can."""
     if backend.name != "cupy":
         return f"CUDA graphs are for the backend 'cupy', and this is {backend.name!r}"
     if importlib.util.find_spec("nvmath") is None:
         return "CuPy's own products cannot be captured: pip install nvmath-python"
-    if isinstance(rows.X, np.memmap) and not rows.streamed:
-        return "the rows of X come from a file batch by batch"
     return ""
 
 
@@ -76,12 +73,13 @@ def why_plain(model: Steppable, how: How) -> str:
     """Why the steps of a training are not recorded; empty if they are."""
     if model.backend.name != "numpy":
         return "steps are recorded on NumPy alone"
-    strange = "" if how.engine == "graph" else _strange(model, how)
-    return strange or why_not_recorded()
+    return _strange(model, how) or why_not_recorded()
 
 
 def _strange(model: Steppable, how: How) -> str:
-    """Why a part of a user's own may not be replayed; empty if every part is xpnet's."""
+    """Why a part of a user's own may not be replayed; empty if none is, or a graph is asked for."""
+    if how.engine == "graph":
+        return ""
     layers = {f"layers.{i}": layer for i, layer in enumerate(model.network.layers)}
     parts = layers | {"the loss": how.loss, "the optimizer": how.optimizer, "clip": how.clip}
     for name, part in parts.items():

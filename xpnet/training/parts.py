@@ -19,7 +19,7 @@ def strangers(part: Any) -> list[str]:
     if isinstance(part, Initializer):  # it has done its work
         return []
     origin = getattr(part, "__module__", "builtins").partition(".")[0]
-    known = origin in ("xpnet", "numpy") or origin in sys.stdlib_module_names
+    known = origin in ("xpnet", "numpy", "cupy") or origin in sys.stdlib_module_names
     inner: list[Any] = list(part) if isinstance(part, (tuple, list)) else []
     if is_dataclass(part) and not isinstance(part, type):
         inner = [getattr(part, field.name) for field in fields(part)]

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 from xpnet.backend import Array, Namespace
 from xpnet.ops.reference import Rule
 
+MOST_RULES = 512
+"""The rules of which something is kept: a program may make new ones as long as it runs."""
 
-@cache
+
+@lru_cache(MOST_RULES)
 def shifted(rule: Rule) -> Rule:
     """``rule(xp, z + b, *scalars)`` as a rule of ``z`` and ``b``."""
 
@@ -20,7 +23,7 @@ def shifted(rule: Rule) -> Rule:
     return of_sum
 
 
-@cache
+@lru_cache(MOST_RULES)
 def unless(rule: Rule, n_targets: int) -> Rule:
     """``rule`` with one more scalar: above 0 the new values of its targets are the old ones."""
 

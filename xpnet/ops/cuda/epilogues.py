@@ -8,6 +8,7 @@ kernels behind it.
 from __future__ import annotations
 
 import importlib
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -17,6 +18,7 @@ from weakref import finalize
 import numpy as np
 
 from xpnet.backend import Array
+from xpnet.errors import FallbackWarning
 from xpnet.ops.cuda.arrays import fit, shaped
 from xpnet.ops.cuda.gemm import WORKSPACE, Cublas, Factor, Product, as_columns
 from xpnet.ops.reference import Rule
@@ -27,6 +29,9 @@ from xpnet.ops.rules.activations import identity, relu
 BIAS, RELU_BIAS, BGRADA = 4, 6, 256
 _TRANSA, _TRANSB, _EPILOGUE, _BIAS_POINTER = 3, 4, 7, 8
 _MAX_WORKSPACE_BYTES, _MIN_ALIGNMENT_BYTES = 1, (5, 6, 7, 8)  # of A, B, C and D
+
+NOT_SUPPORTED = 15
+"""The status with which cublasLt says that it does not make such products: nothing was queued."""
 
 ENDINGS = {identity: BIAS, relu: RELU_BIAS}
 """The rules that a product can end with."""
@@ -74,7 +79,7 @@ class Plan:
     Args:
         bindings: the module ``nvmath.bindings.cublasLt``, or a stand-in.
         handle: of the library.
-        sides: A, B and D of ``D = A B``.
+        sides: A, B and D of ``D = A B``, as cublasLt sees them.
         compute: in what it computes.
         epilogue: what it ends with.
         vector: the address of a bias, or of the room for its gradient; see `aim`.
@@ -95,12 +100,11 @@ class Plan:
         vector: int,
     ) -> None:
         self._lt, (a, b, out) = bindings, sides
-        lt = bindings
-        self.descriptor = self._kept(lt.matmul_desc_create(compute, out.kind), "matmul_desc")
+        new_layout, descriptor = bindings.matrix_layout_create, bindings.matmul_desc_create
+        self.descriptor = self._kept(descriptor(compute, out.kind), "matmul_desc")
         self.layouts = [
             self._kept(
-                lt.matrix_layout_create(side.kind, side.rows, side.columns, side.leading),
-                "matrix_layout",
+                new_layout(side.kind, side.rows, side.columns, side.leading), "matrix_layout"
             )
             for side in sides
         ]
@@ -114,7 +118,10 @@ class Plan:
         self._set("matmul_desc", self.descriptor, _BIAS_POINTER, vector)
 
     def _choose(self, handle: int, alignments: list[int]) -> Any:
-        """The algorithm that cublasLt thinks the fastest for such addresses, if it has one."""
+        """The algorithm that cublasLt thinks the fastest for such addresses, if it has one.
+
+        Nothing is queued here, so whatever else it says is a warning.
+        """
         a, b, out = self.layouts
         found = np.zeros(1, self._lt.matmul_heuristic_result_dtype)
         count, preference = np.zeros(1, np.int32), self._lt.matmul_preference_create()
@@ -124,7 +131,10 @@ class Plan:
                 self._set("matmul_preference", preference, attribute, value)
             wanted = handle, self.descriptor, a, b, out, out, preference
             self._lt.matmul_algo_get_heuristic(*wanted, 1, found.ctypes.data, count.ctypes.data)
-        except self._lt.cuBLASLtError:  # it may also say so that it has none
+        except self._lt.cuBLASLtError as error:
+            if error.status != NOT_SUPPORTED:  # it may also say so that it has none
+                message = f"cublasLt gives no algorithm ({error}); a product is made without it."
+                warnings.warn(message, FallbackWarning, stacklevel=2)
             return None
         finally:
             self._lt.matmul_preference_destroy(preference)
@@ -175,30 +185,37 @@ class CublasLt:
 
         Returns:
             Whether it was done; if not, ``out`` and the vector hold anything.
+
+        Raises:
+            Exception: what the bindings raise if the product itself fails: a stream that is
+                captured, or the device, may not be what it was before.
         """
         # outᵀ = bᵀ aᵀ, for cublasLt too takes our rows for columns. So b is its A, and a bias, of
         # which it adds a number to each row of D = outᵀ, is one of a number for each column of out.
         # BGRADA sums its A along k: bᵀ along the rows of b.
         factors = b, a, out
         places = [self._cublas.pointer(factor.memory) for factor in factors]
-        of_b, of_a, of_out = map(_side, factors, places)
-        plan = self._plan((of_b, of_a, of_out), compute, epilogue)
+        A, B, D = map(_side, factors, places)
+        plan = self._plan((A, B, D), compute, epilogue)
         if plan.algorithm is None:
             return False
         plan.aim(vector)
         try:
             self._run(plan, places, self._cublas.one_and_zero(out.kind))
-        except self._lt.cuBLASLtError:
+        except self._lt.cuBLASLtError as error:
+            if error.status != NOT_SUPPORTED:
+                raise
             plan.algorithm = None
             return False
         return True
 
     def _run(self, plan: Plan, places: list[int], one_and_zero: tuple[int, int]) -> None:
-        (one, zero), (a, b, out), (of_a, of_b, of_out) = one_and_zero, places, plan.layouts
+        """``D ← A B``, with the addresses of cublasLt's own A, B and D."""
+        (one, zero), (A, B, D), (of_A, of_B, of_D) = one_and_zero, places, plan.layouts
         self._lt.matmul(
             *(self._handle, plan.descriptor),
-            *(one, a, of_a, b, of_b),
-            *(zero, out, of_out, out, of_out),
+            *(one, A, of_A, B, of_B),
+            *(zero, D, of_D, D, of_D),
             *(plan.algorithm.ctypes.data, self._cublas.memory.ptr, WORKSPACE),
             self._cublas.stream(),
         )

@@ -13,8 +13,8 @@ import numpy as np
 
 from xpnet.backend import Array
 from xpnet.errors import FallbackWarning, dtype_name, require
-from xpnet.ops.cuda import columns, sources, steps
-from xpnet.ops.cuda.arrays import are_numbers, fit, in_type, is_one, on_device, shaped
+from xpnet.ops.cuda import columns, sources, steps, updates
+from xpnet.ops.cuda.arrays import are_numbers, fit, in_type, on_device, shaped
 from xpnet.ops.cuda.composed import shifted, unless
 from xpnet.ops.cuda.epilogue_trial import proven_epilogues
 from xpnet.ops.cuda.epilogues import Epilogues
@@ -86,18 +86,8 @@ class CudaOperations(Operations):
         scalars: tuple[Any, ...] = (),
     ) -> None:
         """See `Operations.update`; a scalar may be an array of one number on the device."""
-        first = targets[0]
-        letters = "t" * len(targets)
-        letters += "".join("o" if is_one(array, first) else "x" for array in inputs)
-        whole = [array for array, k in zip((*targets, *inputs), letters, strict=True) if k != "o"]
-        if fit(*whole) and shaped(first.shape, *whole) and are_numbers(scalars, first.dtype):
-            kernel = sources.of_rule(rule, first, letters, len(targets), scalars)
-            if kernel is not None:
-                # Of an array that is one number spread over all, the kernel takes the first.
-                inputs = [a[:1] if is_one(a, first) and a.ndim else a for a in inputs]
-                self._over(kernel, first.size, 1, (*targets, *inputs), first, scalars)
-                return
-        super().update(rule, targets, inputs, scalars)
+        if not updates.update(self.launch, None, rule, targets, inputs, scalars):
+            super().update(rule, targets, inputs, scalars)
 
     def update_unless(
         self,
@@ -111,6 +101,19 @@ class CudaOperations(Operations):
         if flag is not None:
             rule, scalars = unless(rule, len(targets)), (*scalars, flag)
         self.update(rule, targets, inputs, scalars)
+
+    def update_decaying(
+        self,
+        flag: Array | None,
+        rule: Rule,
+        targets: Sequence[Array],
+        inputs: Sequence[Array],
+        scalars: tuple[Any, ...],
+        n: int,
+    ) -> None:
+        """See `Operations.update_decaying`; one launch all the same."""
+        if not updates.update(self.launch, flag, rule, targets, inputs, scalars, n):
+            super().update_decaying(flag, rule, targets, inputs, scalars, n)
 
     def shift(self, z: Array, bias: Array) -> Array:
         """See `Operations.shift`."""
@@ -360,7 +363,7 @@ class CudaOperations(Operations):
         if self.trying:
             return True
         reason = _why_not(self, name)
-        if reason:  # Python shows a warning of one place once
+        if reason:  # at every call, for Python itself shows the same warning of one line once
             message = f"xpnet's kernels for {name} do not work here ({reason}); CuPy computes them."
             warnings.warn(message, FallbackWarning, stacklevel=2)
         return not reason

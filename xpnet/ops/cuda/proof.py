@@ -18,6 +18,8 @@ Proof: TypeAlias = Callable[[Operations, Namespace], dict[str, Array]]
 def prove(ops: Operations, xp: Namespace) -> None:
     """Run what a first training step takes and compare it with the plain operations.
 
+    In float32, on the current device: other types have the same source, other devices are not seen.
+
     Args:
         ops: the operations to try.
         xp: the namespace of the arrays.

@@ -6,7 +6,7 @@ A kernel is compiled for one type of numbers, so a source begins with what that 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 from itertools import compress
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from xpnet.backend import Array
 from xpnet.errors import dtype_name
 from xpnet.ops.cuda.arrays import FLOATS, on_device
+from xpnet.ops.cuda.composed import MOST_RULES
 from xpnet.ops.cuda.translate import translate
 from xpnet.ops.reference import Rule
 
@@ -58,7 +59,7 @@ def from_file(name: str, file: str, dtype: str, **defines: str) -> Kernel:
     return Kernel(name, "\n".join([*lines, _head(dtype), _file(file)]))
 
 
-@cache
+@lru_cache(MOST_RULES)
 def elementwise(
     rule: Rule, dtype: str, inputs: str, n_outputs: int, scalars: str, index: str = "unsigned"
 ) -> Kernel:
@@ -73,7 +74,8 @@ def elementwise(
             has a number for each column, ``o`` one for all, ``t`` is also the output in its place;
             and ``d`` is no argument of the rule but what its value is multiplied by.
         n_outputs: how many values the rule has.
-        scalars: for each scalar ``v``, a value, or ``p``, a number in device memory.
+        scalars: for each scalar ``v``, a value, or ``p``, a number in device memory; as a capital,
+            it is 1 from the element on whose number is the width.
         index: the type that counts the elements: `index_type`.
     """
     once, body, values = _body(rule, inputs, scalars)
@@ -91,23 +93,26 @@ def elementwise(
 
 
 def of_rule(
-    rule: Rule, like: Array, letters: str, n_outputs: int, scalars: tuple[Any, ...]
+    rule: Rule,
+    like: Array,
+    letters: str,
+    n_outputs: int,
+    scalars: tuple[Any, ...],
+    ending: int | None = None,
 ) -> Kernel | None:
-    """`elementwise` over arrays like one; ``None`` for a rule that symbols cannot follow."""
+    """`elementwise` over arrays like one; ``None`` for a rule that symbols cannot follow.
+
+    From the element on whose number is the width, the scalar of the index ``ending`` is 1.
+    """
+    of_scalars = [k.upper() if i == ending else k for i, k in enumerate(kinds(scalars))]
+    dtype, index = dtype_name(like.dtype), index_type(like.size)
     try:
-        return elementwise(
-            rule,
-            dtype_name(like.dtype),
-            letters,
-            n_outputs,
-            kinds(scalars),
-            index_type(like.size),
-        )
+        return elementwise(rule, dtype, letters, n_outputs, "".join(of_scalars), index)
     except (AttributeError, TypeError):
         return None
 
 
-@cache
+@lru_cache(MOST_RULES)
 def column_sums(rule: Rule, dtype: str, inputs: str, scalars: str) -> Kernel:
     """A kernel ``y ← rule(inputs, scalars)`` for ``(m, n)`` that also sums the columns of ``y``.
 
@@ -149,7 +154,7 @@ def _parameters(inputs: str, n_outputs: int, scalars: str) -> str:
         for i, kind in enumerate(inputs)
         if kind != "t"
     ]
-    parameters += [f"{number if k == 'p' else 'T'} s{i}" for i, k in enumerate(scalars)]
+    parameters += [f"{number if k in 'pP' else 'T'} s{i}" for i, k in enumerate(scalars)]
     return ", ".join([*parameters, "long long n", "long long width"])
 
 
@@ -158,12 +163,14 @@ def _body(rule: Rule, inputs: str, scalars: str) -> tuple[list[str], list[str], 
     places = {"x": "x{}[i]", "b": "x{}[i % (INDEX)width]", "o": "*x{}", "t": "y{}[i]"}
     taken = [(i, kind) for i, kind in enumerate(inputs) if kind != "d"]
     loads = [places[kind].format(i) for i, kind in taken]
-    loads += [f"*s{i}" if kind == "p" else f"s{i}" for i, kind in enumerate(scalars)]
+    values_of = {"v": "s{}", "p": "*s{}"}
+    values_of |= {k.upper(): f"i < (INDEX)width ? {s} : (T)1" for k, s in values_of.items()}
+    loads += [values_of[kind].format(i) for i, kind in enumerate(scalars)]
     lines, values = translate(rule, len(loads))
     if "d" in inputs:
         values = [f"x{inputs.index('d')}[i] * ({values[0]})"]
     names = [f"const T a{i} = {load};" for i, load in enumerate(loads)]
-    is_one = [kind == "o" for _, kind in taken] + [True] * len(scalars)
+    is_one = [kind == "o" for _, kind in taken] + [kind.islower() for kind in scalars]
     once = list(compress(names, is_one))
     return once, [*(name for name in names if name not in once), *lines], values
 

@@ -1,0 +1,123 @@
+"""One step and the initial weights on a device are those of NumPy, for each part there is.
+
+Marked ``gpu`` where they need a device; the same cases also run on the emulated one.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from fake_device import DeviceArray, fake_backend, fake_operations
+
+import xpnet
+from xpnet import MLP, CrossEntropy, Dense, Sequential, initializers, losses, optimizers, to_numpy
+from xpnet.backend import get_backend
+from xpnet.ops import select
+
+OPTIMIZERS = [
+    *(xpnet.SGD(0.1), xpnet.Momentum(0.1), xpnet.Nesterov(0.1), xpnet.AdaGrad(0.1)),
+    *(xpnet.AdaGrad(0.1, norm=True), xpnet.RMSProp(0.01), xpnet.RMSProp(0.01, centered=True)),
+    *(xpnet.RMSProp(0.01, norm=True), xpnet.AdaDelta(), xpnet.Adam(0.01), xpnet.AdamW(0.01)),
+    *(xpnet.AMSGrad(0.01), xpnet.Adamax(0.01), xpnet.Nadam(0.01), xpnet.RAdam(0.01)),
+    *(xpnet.Lion(0.01), xpnet.Averaged(xpnet.Adam(0.01))),
+]
+LOSSES = [
+    *(losses.HalfMSE(), losses.MSE(), losses.MAE(), losses.Huber(0.5), losses.PoissonNLL()),
+    *(losses.CrossEntropy(), losses.CrossEntropy(label_smoothing=0.1), losses.Hinge()),
+    *(losses.BinaryCrossEntropy(), losses.PerceptronLoss(), losses.GaussianNLL()),
+    losses.Distillation(),
+]
+INITIALIZERS = [
+    *(initializers.Zeros(), initializers.Ones(), initializers.Constant(0.5)),
+    *(initializers.Uniform(0.2), initializers.Normal(0.1), initializers.Normal(0.1, True)),
+    *(initializers.LecunUniform(), initializers.LecunNormal(), initializers.GlorotUniform()),
+    *(initializers.GlorotNormal(), initializers.HeUniform(), initializers.HeNormal()),
+    initializers.Orthogonal(),
+]
+NEAR = {"rtol": 1e-5, "atol": 1e-6}
+
+
+@pytest.fixture(params=["emulated", pytest.param("device", marks=pytest.mark.gpu)])
+def there(request, monkeypatch):
+    """A backend in float32: a device, or the one whose kernels the CPU runs."""
+    if request.param == "device":
+        request.getfixturevalue("cuda")
+        return get_backend("cupy", dtype="float32")
+    monkeypatch.setitem(select._chosen, DeviceArray, fake_operations(kernels=True))
+    return fake_backend("float32")
+
+
+@pytest.fixture
+def here():
+    return get_backend("numpy", dtype="float32")
+
+
+def test_nothing_is_left_out():
+    def kinds(module, root):
+        found = {x for x in vars(module).values() if isinstance(x, type) and issubclass(x, root)}
+        return {kind for kind in found - {root} if not kind.__name__.startswith("_")}
+
+    assert kinds(losses, losses.Loss) == {type(x) for x in LOSSES}
+    assert kinds(initializers, initializers.Initializer) == {type(x) for x in INITIALIZERS}
+    left_out = kinds(optimizers, optimizers.Optimizer) - {type(x) for x in OPTIMIZERS}
+    assert {kind.__name__ for kind in left_out} == {"Frozen", "Resumed"}  # around another one
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=repr)
+def test_a_step_of_every_optimizer(optimizer, here, there, rng):
+    """Of one gradient, after a step of another: with all that a state may hold."""
+    layout = MLP(20, [10], 3).layout
+    theta, *grads = rng.normal(size=(3, layout.size))
+    ends = []
+    for backend in (here, there):
+        mine = backend.asarray(theta, backend.dtype)
+        state = optimizer.init(mine, layout)
+        for grad in grads:
+            optimizer.step(mine, backend.asarray(grad, backend.dtype), state)
+        ends.append([to_numpy(array) for array in (mine, *state.slots)])
+    for actual, expected in zip(*reversed(ends), strict=True):
+        np.testing.assert_allclose(actual, expected, **NEAR)
+
+
+def targets(rng, loss, n_out):
+    """Of 64 rows, as a loss takes them."""
+    known = {
+        "classes": rng.integers(0, n_out, 64),
+        "binary": rng.integers(0, 2, (64, n_out)),
+        "signs": rng.choice([-1.0, 1.0], (64, n_out)),
+        "values": rng.integers(0, 4, (64, n_out)).astype(float),
+    }[loss.target_kind]
+    if isinstance(loss, losses.Distillation):
+        return np.column_stack([rng.normal(size=(64, n_out)), known])
+    return known
+
+
+@pytest.mark.parametrize("loss", LOSSES, ids=repr)
+def test_a_step_by_every_loss(loss, here, there, rng):
+    n_out = 2
+    y = targets(rng, loss, 1 if isinstance(loss, losses.GaussianNLL) else n_out)
+    X, weight, ends = rng.normal(size=(64, 20)), rng.uniform(0.5, 2, 64), []
+    for backend in (here, there):
+        model = MLP(20, [16], n_out, backend=backend, activation=xpnet.Tanh())
+        how = {"optimizer": xpnet.SGD(0.1), "sample_weight": weight, "batch_size": 64}
+        history = model.fit(X, y, loss=loss, epochs=1, engine="eager", progress=False, **how)
+        ends.append([*to_numpy(model.theta), *history["loss"]])
+    np.testing.assert_allclose(ends[1], ends[0], **NEAR)
+
+
+@pytest.mark.parametrize("init", INITIALIZERS, ids=repr)
+def test_initial_weights_of_every_initializer(init, here, there):
+    layers = [Dense(16, xpnet.Tanh(), weight_init=init), Dense(3, weight_init=init)]
+    ours, theirs = (to_numpy(Sequential(layers, 20, backend=b, rng=7).theta) for b in (there, here))
+    np.testing.assert_array_equal(ours, theirs)
+
+
+def test_another_loss_gives_another_step(here, rng):
+    """So the cases above would see a difference."""
+    X, y, thetas = rng.normal(size=(64, 20)), rng.integers(0, 2, 64), []
+    for smoothing in (0.0, 0.1):
+        model = MLP(20, [16], 2, backend=here)
+        loss = CrossEntropy(label_smoothing=smoothing)
+        model.fit(X, y, loss=loss, optimizer=xpnet.SGD(0.1), epochs=1, progress=False)
+        thetas.append(to_numpy(model.theta).copy())
+    assert not np.allclose(*thetas, **NEAR)
