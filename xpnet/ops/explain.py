@@ -35,8 +35,8 @@ def explain(what: str | Rule, backend: Backend) -> str:
         ArgumentError: if there is no such operation.
 
     >>> from xpnet.backend import get_backend
-    >>> explain("take_rows", get_backend("numpy"))
-    'take_rows on numpy: NumPy, filling the buffers it is given.'
+    >>> explain("matmul", get_backend("numpy"))
+    'matmul on numpy: NumPy, filling the buffers it is given.'
     """
     ops = operations_for(backend.empty(0))
     if isinstance(what, FunctionType):
