@@ -190,9 +190,7 @@ def test_numbers_below_the_normal_ones_are_0_in_a_replay_and_nowhere_else(large,
 def test_a_replay_that_is_refused_leaves_the_thread_as_it_was():
     loop = loop_of(column_sum, np.dtype("float32"))
     block = loop.pack([np.ones((2, 3), np.float32), np.empty(3, np.float32)])
-    replay = loop_of(program.replay).bound(
-        np.array([[loop.entry.address, block.words.buffer_info()[0]]])
-    )
+    replay = loop_of(program.replay).bound(np.array([[loop.entry.address, block.address]]))
     replay()
     block.words[(PLACE + 1 + 2 * 2) + 2] += 1  # the size of the second array
     with pytest.raises(TypeError, match="refuses its arguments"):

@@ -56,7 +56,8 @@ class Loop:
     def __call__(self, *arguments: Any) -> None:
         """Run it."""
         if self._calls < OFTEN:
-            self.run(self.pack(arguments))
+            block = self.pack(arguments)
+            self._run(block.address, block)
             self._calls += 1
             return
         for x in arguments:  # in a tuple Numba does not look at the order of their bytes
@@ -70,14 +71,10 @@ class Loop:
         if caller(self.entry.address, flat, others):
             raise TypeError(REFUSED)
 
-    def run(self, block: Block) -> None:
-        """Run it on packed arguments."""
-        self._run(block.words.buffer_info()[0], block)
-
     def bound(self, *arguments: Any) -> Callable[[], None]:
         """What runs it on these arguments."""
         block = self.pack(arguments)
-        return partial(self._run, block.words.buffer_info()[0], block)
+        return partial(self._run, block.address, block)
 
     def _run(self, place: int, block: Block) -> None:
         """Run it on the block at an address, which lives meanwhile."""
@@ -102,10 +99,7 @@ def _found(*which: Any) -> Loop | None:
     try:
         faster = any(part is rule for part in which[1:2] for rule in FASTER_ON_NUMPY)
         return None if faster else new_loop(which)
-    except (
-        TypeError,
-        ImportError,
-    ):  # the latter from a compiler that has gone since the first loop
+    except (TypeError, ImportError):  # or a compiler that has gone since the first loop
         return None
 
 

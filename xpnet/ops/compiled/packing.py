@@ -45,6 +45,11 @@ class Block(NamedTuple):
     places: Sequence[int]
     kept: list[HostArray]
 
+    @property
+    def address(self) -> int:
+        """Where the words lie."""
+        return self.words.buffer_info()[0]
+
 
 def words_of(ndim: int) -> int:
     """How many words an array takes."""

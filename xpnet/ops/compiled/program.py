@@ -36,7 +36,7 @@ class Call(NamedTuple):
 
     def row(self) -> list[int]:
         """The call in the table of a replay."""
-        return [self.entry.address, self.block.words.buffer_info()[0]]
+        return [self.entry.address, self.block.address]
 
 
 class Program:

@@ -30,7 +30,6 @@ from xpnet.ops.compiled.source import Entry, Kind, Which
 OWN = "NUMBA_CACHE_DIR", "NUMBA_NUM_THREADS"
 """Variables of the compiler's that do not change what it makes."""
 
-
 ROOT, OTHERS_MAY_WRITE = 0, 0o022
 
 
