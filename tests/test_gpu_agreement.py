@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from fake_device import DeviceArray, fake_backend, fake_operations
+from helpers.fake_device import DeviceArray, fake_backend, fake_operations
 
 import xpnet
 from xpnet import MLP, CrossEntropy, Dense, Sequential, initializers, losses, optimizers, to_numpy

@@ -16,7 +16,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from fake_device import (
+from helpers.fake_device import (
     CREATES,
     DeviceArray,
     FakeCapture,

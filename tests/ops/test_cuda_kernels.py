@@ -18,10 +18,10 @@ from functools import partial
 from importlib.machinery import ModuleSpec
 from types import ModuleType, SimpleNamespace
 
-import emulated_cuda
 import numpy as np
 import pytest
-from emulated_cuda import cuda_operations
+from helpers import emulated_cuda
+from helpers.emulated_cuda import cuda_operations
 from test_faster_operations import (
     CURVATURES,
     CURVATURES_OF_LOSSES,

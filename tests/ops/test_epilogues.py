@@ -10,12 +10,12 @@ from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import ClassVar
 
-import emulated_cuda
 import numpy as np
 import pytest
-from emulated_cuda import cuda_operations
-from fake_device import DeviceArray, FakeCapture, FakeNamespace, Tape, fake_backend
-from fake_device import launch as taped_launch
+from helpers import emulated_cuda
+from helpers.emulated_cuda import cuda_operations
+from helpers.fake_device import DeviceArray, FakeCapture, FakeNamespace, Tape, fake_backend
+from helpers.fake_device import launch as taped_launch
 from test_cuda_kernels import KINDS, ColumnMajor, column, devices, rounded, widened
 
 import xpnet

@@ -6,7 +6,7 @@ import inspect
 
 import numpy as np
 import pytest
-from emulated_cuda import cuda_operations
+from helpers.emulated_cuda import cuda_operations
 
 from xpnet.ops.explain import OPERATIONS
 from xpnet.ops.host import BLOCK, HostOperations

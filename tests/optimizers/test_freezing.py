@@ -6,7 +6,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from fake_device import DeviceArray, FakeCapture, fake_operations
+from helpers.fake_device import DeviceArray, FakeCapture, fake_operations
 
 from xpnet.errors import ArgumentError
 from xpnet.ops import select

@@ -12,7 +12,8 @@ from collections import deque
 from queue import SimpleQueue
 
 import numpy as np
-from fake_device import DeviceArray, FakeCapture, plain
+
+from helpers.fake_device import DeviceArray, FakeCapture, plain
 
 POLICIES = {
     "as late as can be": (),

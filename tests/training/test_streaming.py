@@ -9,8 +9,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from fake_device import DeviceArray, FakeBackend, FakeCapture, fake_backend, fake_operations
-from simulated_copies import POLICIES, ComputingHost, SimulatedCopies
+from helpers.fake_device import DeviceArray, FakeBackend, FakeCapture, fake_backend, fake_operations
+from helpers.simulated_copies import POLICIES, ComputingHost, SimulatedCopies
 
 import xpnet
 from xpnet import MLP, CrossEntropy

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from fake_device import DeviceArray, FakeCapture, fake_backend, fake_operations
+from helpers.fake_device import DeviceArray, FakeCapture, fake_backend, fake_operations
 
 import xpnet
 from xpnet import MLP, activations, losses

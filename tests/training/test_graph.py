@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from fake_device import (
+from helpers.fake_device import (
     DeviceArray,
     FakeBackend,
     FakeCapture,

@@ -10,9 +10,9 @@ from __future__ import annotations
 from contextlib import contextmanager
 from functools import partial
 
-import emulated_cuda
 import numpy as np
 
+from helpers import emulated_cuda
 from xpnet.backend import Backend
 from xpnet.ops.cuda.operations import CudaOperations
 from xpnet.ops.reference import Operations

@@ -1,0 +1,1 @@
+"""Tables, fakes and reference implementations that several test files share."""
