@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from benchmarks.cases import Case
 from xpnet import MLP, ReLU, Sequential, Sigmoid
-from xpnet.training.graph import CudaCapture
+from xpnet.engine.cuda_graph import CudaCapture
 
 BACKEND: Any = "cupy"
 PACKAGES = "xpnet", "numpy", "cupy-cuda13x", "cupy-cuda12x", "nvmath-python", "torch", "jax"

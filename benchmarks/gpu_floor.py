@@ -9,9 +9,9 @@ from benchmarks import gpu_device as device
 from benchmarks.cases import Case
 from benchmarks.gpu_cases import products
 from benchmarks.gpu_device import Contestant
-from xpnet.ops.cuda.gemm import product_of_own
-from xpnet.ops.reference import Precision
-from xpnet.training.graph import CudaCapture
+from xpnet.engine.cuda_graph import CudaCapture
+from xpnet.ops.cuda.matmul import product_of_own
+from xpnet.ops.operations import Precision
 
 COPIED = 1 << 28
 """The numbers that are copied to measure the bandwidth, 1 GiB: far more than a cache holds."""

@@ -19,7 +19,7 @@ from benchmarks.gpu_device import give_back, timed
 from benchmarks.gpu_floor import bandwidth, floor
 from benchmarks.gpu_peers import IN_BITS, OURS, PEERS, Maker
 from benchmarks.gpu_whole import memory, reference_experiment
-from xpnet.ops.reference import Precision
+from xpnet.ops.operations import Precision
 
 REPEATS = 7
 WHOLE_REPEATS = 3

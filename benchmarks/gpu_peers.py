@@ -24,12 +24,12 @@ from benchmarks.gpu_device import Contestant, clock_of_host
 from xpnet import Adam, CrossEntropy
 from xpnet.backend import Saved
 from xpnet.data.checks import first_not_finite
+from xpnet.data.prepare import rows_of
+from xpnet.engine.cuda_graph import CapturedSteps
+from xpnet.engine.select import step_for, steps_for
 from xpnet.ops.cuda import operations
-from xpnet.ops.reference import Precision
-from xpnet.training.engines import step_for, steps_for
-from xpnet.training.graph import CapturedSteps
-from xpnet.training.loop import Settings
-from xpnet.training.raw import rows_of
+from xpnet.ops.operations import Precision
+from xpnet.training.fit import Settings
 
 Maker = Callable[[Case, Precision], Contestant]
 

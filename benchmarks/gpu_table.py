@@ -21,7 +21,7 @@ from benchmarks.gpu_job import (
 )
 from benchmarks.gpu_peers import IN_BITS, PEERS
 from benchmarks.table import cell, duration, row
-from xpnet.ops.reference import Precision
+from xpnet.ops.operations import Precision
 
 WAITING = "not measured"
 OURS = "xpnet, graph"

@@ -12,7 +12,7 @@ from benchmarks.gpu_cases import CASES, FEW_STEPS, allowed_memory
 from xpnet import Adam, CrossEntropy, MinMax
 from xpnet.data import load_fashion_mnist
 from xpnet.metrics import accuracy
-from xpnet.ops.reference import Precision
+from xpnet.ops.operations import Precision
 
 ROWS, EPOCHS = 20_000, 20
 

@@ -13,10 +13,10 @@ from time import perf_counter
 
 import numpy as np
 
-from xpnet.ops.compiled import entries
-from xpnet.ops.compiled.operations import CompiledOperations
-from xpnet.ops.host import HostOperations
-from xpnet.ops.reference import Operations
+from xpnet.ops.cpu.jit import loop as entries
+from xpnet.ops.cpu.operations import CompiledOperations
+from xpnet.ops.numpy import HostOperations
+from xpnet.ops.operations import Operations
 from xpnet.ops.rules import activations, losses, optimizers
 
 SHAPE = 64, 200

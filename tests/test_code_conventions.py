@@ -38,6 +38,7 @@ ROOMS = [
     "minimize",
     "metrics",
     "data",
+    "engine",
     "training",
     "derivatives",
     "perceptron",

@@ -10,17 +10,17 @@ import pytest
 import xpnet
 from xpnet import MLP, BatchNorm, ClipByNorm, CrossEntropy, to_numpy
 from xpnet.backend import get_backend
+from xpnet.engine import select as engines
+from xpnet.engine.cuda_graph import CudaCapture
+from xpnet.engine.loss_scaling import LossScaling
 from xpnet.ops import operations_for
 from xpnet.ops.cuda import operations
-from xpnet.ops.cuda.gemm import Product
+from xpnet.ops.cuda.matmul import Product
 from xpnet.ops.cuda.operations import CudaOperations
-from xpnet.ops.cuda.proof import SELDOM, prove, why_not
-from xpnet.ops.reference import Operations
+from xpnet.ops.cuda.self_check import SELDOM, prove, why_not
+from xpnet.ops.operations import Operations
 from xpnet.ops.rules import activations
 from xpnet.optimizers import schedules
-from xpnet.training import engines
-from xpnet.training.graph import CudaCapture
-from xpnet.training.scaling import LossScaling
 
 pytestmark = pytest.mark.gpu
 

@@ -46,14 +46,14 @@ from benchmarks.gpu_cases import (
 )
 from benchmarks.gpu_job import Job, lines
 from xpnet import MLP
+from xpnet.data.prepare import rows_of
+from xpnet.engine import select as engines
+from xpnet.engine.cuda_graph import CudaCapture
+from xpnet.engine.select import steps_for
+from xpnet.engine.value_and_grad import Gradient
 from xpnet.ops import select
 from xpnet.ops.cuda import operations
-from xpnet.training import engines
-from xpnet.training.engines import steps_for
-from xpnet.training.graph import CudaCapture
-from xpnet.training.loop import Settings
-from xpnet.training.raw import rows_of
-from xpnet.training.step import Gradient
+from xpnet.training.fit import Settings
 
 
 def base(array):

@@ -11,7 +11,7 @@ from typing import ClassVar, Literal
 
 from xpnet.backend import Array
 from xpnet.errors import ArgumentError, require_number
-from xpnet.ops.reference import Operations, Rule
+from xpnet.ops.operations import Operations, Rule
 from xpnet.ops.rules import activations as rules
 from xpnet.ops.rules import curvatures
 

@@ -11,31 +11,7 @@ import numpy as np
 from xpnet.activations import Activation as ActivationFunction
 from xpnet.activations import ReLU
 from xpnet.backend import Array, Backend, BackendName, copied, get_backend, to_numpy
-from xpnet.data.preprocessing import MinMax, Standardize
-from xpnet.errors import ArgumentError, require, require_count, require_type
-from xpnet.initializers import Initializer
-from xpnet.layers import Activation, BatchNorm, Dense, Dropout, Layer
-from xpnet.layers.dense import default_init
-from xpnet.losses import Loss
-from xpnet.minimize.method import Method
-from xpnet.network import Network, brief
-from xpnet.ops.reference import Precision
-from xpnet.optimizers import Optimizer, Penalty
-from xpnet.optimizers.schedules import Schedule
-from xpnet.parameters import Layout
-from xpnet.random import Rng, as_generator
-from xpnet.serialization import read_model, write_model
-from xpnet.training.callbacks import Callback, check_functions
-from xpnet.training.full_batch import (
-    FullBatch,
-    check_method,
-    refuse_mini_batch_arguments,
-    train_full_batch,
-)
-from xpnet.training.history import History
-from xpnet.training.loop import Metric, Settings, check_batches, evaluate, train
-from xpnet.training.objective import CHUNK, NetworkObjective
-from xpnet.training.raw import (
+from xpnet.data.prepare import (
     batch_of,
     checked_by_part,
     checked_features,
@@ -44,10 +20,34 @@ from xpnet.training.raw import (
     split_rows,
     vector,
 )
-from xpnet.training.replayed import evaluation_of
-from xpnet.training.step import Gradient
-from xpnet.training.stepping import Clip, Engine
-from xpnet.training.targets import encode_targets, row_weights
+from xpnet.data.preprocessing import MinMax, Standardize
+from xpnet.data.targets import encode_targets, row_weights
+from xpnet.engine.eager import Clip, Engine
+from xpnet.engine.prediction import evaluation_of
+from xpnet.engine.value_and_grad import Gradient
+from xpnet.errors import ArgumentError, require, require_count, require_type
+from xpnet.initializers import Initializer
+from xpnet.layers import Activation, BatchNorm, Dense, Dropout, Layer
+from xpnet.layers.dense import default_init
+from xpnet.losses import Loss
+from xpnet.minimize.method import Method
+from xpnet.network import Network, brief
+from xpnet.ops.operations import Precision
+from xpnet.optimizers import Optimizer, Penalty
+from xpnet.optimizers.schedules import Schedule
+from xpnet.parameters import Layout
+from xpnet.random import Rng, as_generator
+from xpnet.serialization import read_model, write_model
+from xpnet.training.callbacks import Callback, check_functions
+from xpnet.training.fit import Metric, Settings, check_batches, evaluate, train
+from xpnet.training.full_batch import (
+    FullBatch,
+    check_method,
+    refuse_mini_batch_arguments,
+    train_full_batch,
+)
+from xpnet.training.history import History
+from xpnet.training.objective import CHUNK, NetworkObjective
 
 VECTORS = ("_theta", "_grad", "_statistics")
 """The arrays that a model owns; all others of its are views of these, and buffers."""

@@ -15,11 +15,11 @@ from safetensors.numpy import save
 from xpnet import activations, initializers, layers, losses
 from xpnet.backend import Array, Backend, BackendName, get_backend, to_numpy
 from xpnet.data.preprocessing import MinMax, Standardize
+from xpnet.engine.value_and_grad import Model
 from xpnet.errors import ArgumentError, FileFormatError, require_type
 from xpnet.network import Network
 from xpnet.optimizers import OptimizerState
 from xpnet.parameters import Layout
-from xpnet.training.step import Model
 
 VERSION = 1
 _MODULES = (activations, initializers, losses)

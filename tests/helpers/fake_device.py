@@ -15,7 +15,7 @@ import numpy as np
 from helpers import emulated_cuda
 from xpnet.backend import Backend
 from xpnet.ops.cuda.operations import CudaOperations
-from xpnet.ops.reference import Operations
+from xpnet.ops.operations import Operations
 
 CREATES = ("arange", "asarray", "empty", "full", "linspace", "ones", "zeros")
 
@@ -123,7 +123,7 @@ class FakeNamespace:
 
 
 class FakeCapture:
-    """`xpnet.training.graph.CudaCapture` on the fake device."""
+    """`xpnet.engine.cuda_graph.CudaCapture` on the fake device."""
 
     captured = 0
     replayed = 0

@@ -31,7 +31,7 @@ class Event:
 
 
 class SimulatedCopies:
-    """`xpnet.training.streaming.Copies` on NumPy arrays.
+    """`xpnet.data.streaming.Copies` on NumPy arrays.
 
     Args:
         ahead: the streams that run whenever they can; the others only when they are waited for.

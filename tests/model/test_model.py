@@ -51,7 +51,7 @@ def test_gradient_is_the_central_difference(name, place, rng):
     weight = place.writable(rng.uniform(0.5, 2, size=7))
     X, y = place.array(X), place.array(y)
     model = randomized(NETWORKS[name], rng, place.backend)
-    gradient = xpnet.training.step.Gradient
+    gradient = xpnet.engine.value_and_grad.Gradient
 
     def fun(values):
         """With the same dropout mask each time."""

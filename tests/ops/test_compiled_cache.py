@@ -12,16 +12,18 @@ from xpnet.ops.select import why_not_compiled
 if why_not_compiled():
     pytest.skip(why_not_compiled(), allow_module_level=True)
 
-from xpnet.ops.compiled import compile as compiler
-from xpnet.ops.compiled import entries, loops, rows, store
-from xpnet.ops.compiled.content import content_of
+from xpnet.ops.cpu import elementwise, rowwise
+from xpnet.ops.cpu.jit import code_cache
+from xpnet.ops.cpu.jit import compile as compiler
+from xpnet.ops.cpu.jit import loop as entries
+from xpnet.ops.cpu.jit.fingerprint import content_of
 from xpnet.ops.rules import activations
 
 SCRIPT = """
 import sys
 import numpy as np
-from xpnet.ops.compiled.operations import CompiledOperations
-from xpnet.ops.compiled.program import Recorder
+from xpnet.ops.cpu.operations import CompiledOperations
+from xpnet.engine.recording import Recorder
 from xpnet.ops.rules import activations
 
 
@@ -47,7 +49,7 @@ for name in sys.argv[1:]:
     direct = CompiledOperations(np).shift_and_apply(rule, zeros.copy(), bias)
     np.testing.assert_allclose(direct, want, rtol=1e-5)
 
-print("compiled" if "xpnet.ops.compiled.compile" in sys.modules else "read")
+print("compiled" if "xpnet.ops.cpu.jit.compile" in sys.modules else "read")
 print("with Numba" if "numba" in sys.modules else "without Numba")
 """
 
@@ -104,13 +106,13 @@ def test_a_setting_of_the_compiler_has_loops_of_its_own(tmp_path):
     assert done(tmp_path, "relu", NUMBA_NUM_THREADS="1") == ["read", "without Numba"]
 
 
-TOTAL = rows.total, np.dtype("float64")
+TOTAL = rowwise.total, np.dtype("float64")
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """An empty folder of loops."""
-    monkeypatch.setattr(store, "_folder", lambda: tmp_path / "loops")
+    """An empty folder of elementwise."""
+    monkeypatch.setattr(code_cache, "_folder", lambda: tmp_path / "loops")
     return tmp_path / "loops"
 
 
@@ -141,9 +143,9 @@ def test_a_spoilt_file_is_compiled_anew(folder, spoil):
     (file,) = folder.iterdir()
     whole = file.read_bytes()
     file.write_bytes(spoil(whole))
-    assert store.read(file) is None
+    assert code_cache.read(file) is None
     assert total_of(entries.new_loop(TOTAL)) == 20
-    assert store.read(file) is not None
+    assert code_cache.read(file) is not None
     assert list(folder.iterdir()) == [file]
 
 
@@ -151,18 +153,18 @@ def test_a_spoilt_file_is_compiled_anew(folder, spoil):
 def test_a_file_that_others_may_write_to_is_not_run(folder, mode):
     entries.new_loop(TOTAL)
     (file,) = folder.iterdir()
-    assert store.read(file) is not None
+    assert code_cache.read(file) is not None
     file.chmod(mode)
-    assert store.read(file) is None
+    assert code_cache.read(file) is None
     assert total_of(entries.new_loop(TOTAL)) == 20
 
 
 def test_a_file_of_another_user_is_not_run(folder, monkeypatch):
     entries.new_loop(TOTAL)
     (file,) = folder.iterdir()
-    monkeypatch.setattr(store.os, "getuid", lambda: file.stat().st_uid + 1)
-    monkeypatch.setattr(store, "ROOT", -1)
-    assert store.read(file) is None
+    monkeypatch.setattr(code_cache.os, "getuid", lambda: file.stat().st_uid + 1)
+    monkeypatch.setattr(code_cache, "ROOT", -1)
+    assert code_cache.read(file) is None
 
 
 def test_files_are_written_so_that_they_are_read_whatever_the_umask(folder):
@@ -172,23 +174,25 @@ def test_files_are_written_so_that_they_are_read_whatever_the_umask(folder):
     finally:
         os.umask(before)
     (file,) = folder.iterdir()
-    assert store.read(file) is not None
+    assert code_cache.read(file) is not None
 
 
 def test_where_nothing_can_be_written_nothing_is_kept(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
-    monkeypatch.setattr(store, "_folder", lambda: tmp_path / "file" / "loops")
+    monkeypatch.setattr(code_cache, "_folder", lambda: tmp_path / "file" / "loops")
     assert total_of(entries.new_loop(TOTAL)) == 20
-    monkeypatch.setattr(store, "_folder", lambda: None)
+    monkeypatch.setattr(code_cache, "_folder", lambda: None)
     assert total_of(entries.new_loop(TOTAL)) == 20
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_what_calls_the_compilers_own_library_is_not_kept():
-    assert store.stands_alone(["expf", "memset"])
-    assert not store.stands_alone(["expf", "NRT_MemInfo_call_dtor"])
-    assert not store.stands_alone(["__svml_expf16"])
-    _, _, code = compiler.compiled((loops.apply_to_one, activations.relu, np.dtype("float32"), 0))
+    assert code_cache.stands_alone(["expf", "memset"])
+    assert not code_cache.stands_alone(["expf", "NRT_MemInfo_call_dtor"])
+    assert not code_cache.stands_alone(["__svml_expf16"])
+    _, _, code = compiler.compiled(
+        (elementwise.apply_to_one, activations.relu, np.dtype("float32"), 0)
+    )
     assert code is not None
 
 
@@ -208,7 +212,7 @@ def looks_up(xp, z):
 def test_what_holds_addresses_of_this_process_is_not_kept(folder):
     x = np.zeros(3)
     out = np.empty(3)
-    entries.new_loop((loops.apply_to_one, looks_up, x.dtype, 0))(x, out, ())
+    entries.new_loop((elementwise.apply_to_one, looks_up, x.dtype, 0))(x, out, ())
     np.testing.assert_array_equal(out, LONG[100_000])
     assert not folder.exists()
 
@@ -218,7 +222,7 @@ def test_a_rule_that_has_no_content_is_compiled_and_not_kept(folder, tmp_path):
         return z * 2.0 if len(unknown) else z
 
     unknown = {1: 2}
-    assert store.path_of((loops.apply_to_one, rule, np.dtype("float32"), 0)) is None
+    assert code_cache.path_of((elementwise.apply_to_one, rule, np.dtype("float32"), 0)) is None
 
 
 def rule_of(slope):
@@ -279,7 +283,7 @@ def test_what_another_process_would_not_know_has_no_content(value):
 @pytest.mark.parametrize("often", [0, 1 << 60])
 def test_what_a_loop_does_not_take_it_refuses(often, monkeypatch):
     monkeypatch.setattr(entries, "OFTEN", often)
-    loop = entries.new_loop((rows.normalize, np.dtype("float64")))
+    loop = entries.new_loop((rowwise.normalize, np.dtype("float64")))
     x, y, x_hat = np.ones((2, 3)), np.empty((2, 3)), np.empty((2, 3))
     good = x, y, x_hat, *np.ones((4, 3))
     loop(*good)
@@ -292,6 +296,6 @@ def test_what_a_loop_does_not_take_it_refuses(often, monkeypatch):
 
 @pytest.mark.parametrize("eps", [[1.0] * 6, np.ones(2), None, "1e-3", np.float16(1)])
 def test_what_is_no_number_is_refused(eps):
-    loop = entries.new_loop((rows.batch_norm, np.dtype("float64")))
+    loop = entries.new_loop((rowwise.batch_norm, np.dtype("float64")))
     with pytest.raises(TypeError):
         loop.pack((np.ones((2, 3)), *np.ones((2, 3)), eps, *np.ones((2, 2, 3)), *np.ones((3, 3))))

@@ -36,12 +36,12 @@ from test_faster_operations import (
 
 from xpnet.errors import ArgumentError, FallbackWarning
 from xpnet.ops import select
-from xpnet.ops.cuda import columns, composed, gemm, operations, sources
+from xpnet.ops.cuda import columns, composed, matmul, operations, sources
 from xpnet.ops.cuda.composed import shifted, unless
-from xpnet.ops.cuda.gemm import WORKSPACE, Cublas, Product, as_columns, product_of_own
-from xpnet.ops.cuda.proof import prove
+from xpnet.ops.cuda.matmul import WORKSPACE, Cublas, Product, as_columns, product_of_own
+from xpnet.ops.cuda.self_check import prove
 from xpnet.ops.cuda.translate import translate
-from xpnet.ops.reference import Operations
+from xpnet.ops.operations import Operations
 from xpnet.ops.rules import activations, losses, optimizers
 from xpnet.ops.rules.layers import multiply, normalize
 from xpnet.optimizers import AdamW, Lion
@@ -822,13 +822,13 @@ def test_the_numbers_are_those_of_the_bindings():
     bindings = pytest.importorskip("nvmath.bindings.cublas", reason="no nvmath-python")
     kind = bindings.ComputeType
     names = {"float32": "32F", "tf32": "32F_FAST_TF32", "bf16": "32F", "fp16": "32F"}
-    assert {p: kind[f"COMPUTE_{name}"] for p, name in names.items()} == gemm._COMPUTE
-    assert kind.COMPUTE_64F == gemm._COMPUTE_FLOAT64
+    assert {p: kind[f"COMPUTE_{name}"] for p, name in names.items()} == matmul._COMPUTE
+    assert kind.COMPUTE_64F == matmul._COMPUTE_FLOAT64
     assert (bindings.Operation.N, bindings.Operation.T) == (0, 1)
-    assert bindings.GemmAlgo.DEFAULT == gemm._ANY_ALGORITHM
+    assert bindings.GemmAlgo.DEFAULT == matmul._ANY_ALGORITHM
     types = pytest.importorskip("nvmath", reason="no nvmath-python").CudaDataType
     names = {"float32": "32F", "float64": "64F", "bf16": "16BF", "fp16": "16F"}
-    kinds = gemm._REAL | gemm._SIXTEEN_BITS
+    kinds = matmul._REAL | matmul._SIXTEEN_BITS
     assert {p: types[f"CUDA_R_{name}"] for p, name in names.items()} == kinds
 
 
@@ -864,9 +864,9 @@ class Devices:
 
 @pytest.fixture
 def devices(monkeypatch):
-    gemm._cublas_on.cache_clear()
+    matmul._cublas_on.cache_clear()
     yield Devices(monkeypatch)
-    gemm._cublas_on.cache_clear()
+    matmul._cublas_on.cache_clear()
 
 
 def test_all_precisions_share_the_handle_and_the_workspace_of_a_device(devices):

@@ -22,6 +22,7 @@ import xpnet
 from xpnet import MLP, CrossEntropy, Dense, FallbackWarning, HalfMSE, Sequential
 from xpnet.activations import Identity, ReLU
 from xpnet.backend import get_backend
+from xpnet.engine import select as engines
 from xpnet.ops import select
 from xpnet.ops.cuda import epilogue_trial, epilogues, operations
 from xpnet.ops.cuda.epilogue_trial import proven_epilogues
@@ -34,12 +35,11 @@ from xpnet.ops.cuda.epilogues import (
     CublasLt,
     Epilogues,
 )
-from xpnet.ops.cuda.gemm import WORKSPACE, Cublas, Product
+from xpnet.ops.cuda.matmul import WORKSPACE, Cublas, Product
 from xpnet.ops.cuda.operations import CudaOperations
 from xpnet.ops.explain import explain
-from xpnet.ops.reference import Operations
+from xpnet.ops.operations import Operations
 from xpnet.ops.rules import activations
-from xpnet.training import engines
 
 __all__ = ["devices"]  # a fixture
 

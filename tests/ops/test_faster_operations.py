@@ -9,8 +9,8 @@ import pytest
 from helpers.emulated_cuda import cuda_operations
 
 from xpnet.ops.explain import OPERATIONS
-from xpnet.ops.host import BLOCK, HostOperations
-from xpnet.ops.reference import Operations
+from xpnet.ops.numpy import BLOCK, HostOperations
+from xpnet.ops.operations import Operations
 from xpnet.ops.rules import activations, curvatures, losses, minimizers, optimizers
 from xpnet.ops.select import why_not_compiled
 from xpnet.random import stream_key
@@ -55,8 +55,8 @@ def ops(request):
         return
     if why_not_compiled():
         pytest.skip(why_not_compiled())
-    from xpnet.ops.compiled import entries  # noqa: PLC0415
-    from xpnet.ops.compiled.operations import CompiledOperations  # noqa: PLC0415
+    from xpnet.ops.cpu.jit import loop as entries  # noqa: PLC0415
+    from xpnet.ops.cpu.operations import CompiledOperations  # noqa: PLC0415
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(entries, "OFTEN", 0 if "often" in request.param else 1 << 60)
@@ -350,7 +350,7 @@ def test_products_that_end_with_more(rule, dtype, layout, ops):
 def test_large_arrays_are_shared_out_and_give_the_same(monkeypatch, ops):
     if type(ops).__name__ != "CompiledOperations":
         pytest.skip("only compiled loops share their work")
-    from xpnet.ops.compiled import runner, threads  # noqa: PLC0415
+    from xpnet.ops.cpu import runner, threads  # noqa: PLC0415
 
     x, dy = matrix("float32", 1, shape=(301, 40)), matrix("float32", 2, shape=(301, 40))
     sums, shared_sums = np.empty(40, "float32"), np.empty(40, "float32")

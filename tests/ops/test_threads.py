@@ -12,7 +12,7 @@ from xpnet.ops.select import why_not_compiled
 if why_not_compiled():
     pytest.skip(why_not_compiled(), allow_module_level=True)
 
-from xpnet.ops.compiled import threads
+from xpnet.ops.cpu import threads
 
 PARTS = 5
 

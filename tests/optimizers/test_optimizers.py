@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xpnet.ops.reference import Operations
+from xpnet.ops.operations import Operations
 from xpnet.optimizers import (
     SGD,
     AdaDelta,

@@ -68,7 +68,7 @@ def expected_statistics(model, X) -> np.ndarray:
 
 
 def test_recomputed_statistics_are_those_of_all_rows(place, monkeypatch):
-    monkeypatch.setattr("xpnet.training.statistics.CHUNK_ROWS", 23)
+    monkeypatch.setattr("xpnet.training.batch_norm_statistics.CHUNK_ROWS", 23)
     model, X, _ = small(place)
     recompute_statistics(model, place.array(X))
     got = to_numpy(model.statistics)

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from xpnet.training.graph import CudaCapture
+from xpnet.engine.cuda_graph import CudaCapture
 
 
 class Driver:

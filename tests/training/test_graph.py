@@ -20,11 +20,11 @@ from helpers.fake_device import (
 
 import xpnet
 from xpnet import MLP, ArgumentError, ClipByNorm, ClipByValue, CrossEntropy, FallbackWarning
+from xpnet.engine import select as engines
+from xpnet.engine.user_defined import strangers
 from xpnet.ops import select
 from xpnet.ops.cuda import operations
 from xpnet.optimizers import OptimizerState, schedules
-from xpnet.training import engines
-from xpnet.training.parts import strangers
 
 
 @pytest.fixture

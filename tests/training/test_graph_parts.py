@@ -8,8 +8,8 @@ from helpers.fake_device import DeviceArray, FakeCapture, fake_backend, fake_ope
 
 import xpnet
 from xpnet import MLP, activations, losses
+from xpnet.engine import select as engines
 from xpnet.ops import select
-from xpnet.training import engines
 
 
 @pytest.fixture(autouse=True)

@@ -14,15 +14,18 @@ from test_graph_parts import ACTIVATIONS, LOSSES, targets
 
 import xpnet
 from xpnet import MLP, Adam, ArgumentError, ClipByNorm, CrossEntropy, Dense, TrainingStep
+from xpnet.engine import recorded
 from xpnet.ops.select import why_not_compiled
-from xpnet.training import recorded
 
 if why_not_compiled():
     pytest.skip(f"nothing is compiled: {why_not_compiled()}", allow_module_level=True)
 
 from llvmlite.binding import ExecutionEngine
 
-from xpnet.ops.compiled import entries, product, program, runner, store, threads
+from xpnet.engine import recording as program
+from xpnet.ops.cpu import product, runner, threads
+from xpnet.ops.cpu.jit import code_cache
+from xpnet.ops.cpu.jit import loop as entries
 
 N_IN = 4
 NEAR = {"float64": {"rtol": 1e-11, "atol": 1e-13}, "float32": {"rtol": 1e-4, "atol": 1e-6}}
@@ -369,7 +372,7 @@ def test_a_step_by_hand(task):
 def test_compiled_code_lives_as_long_as_a_program(kept, task, monkeypatch):
     """A program knows it by its address alone, which no collector of garbage sees."""
     if not kept:
-        monkeypatch.setattr(store, "_folder", lambda: None)
+        monkeypatch.setattr(code_cache, "_folder", lambda: None)
         entries._found.cache_clear()
     step = TrainingStep(MLP(N_IN, [7], 3), CrossEntropy(), Adam())
     step(*task)

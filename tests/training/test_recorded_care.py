@@ -11,17 +11,18 @@ import pytest
 
 import xpnet
 from xpnet import MLP, Adam, ArgumentError, CrossEntropy, Dense, Momentum, TrainingStep
-from xpnet.ops.host import BLOCK
+from xpnet.ops.numpy import BLOCK
 from xpnet.ops.select import why_not_compiled
 
 if why_not_compiled():
     pytest.skip(f"nothing is compiled: {why_not_compiled()}", allow_module_level=True)
 
-from xpnet.ops.compiled import program, runner
-from xpnet.ops.compiled.entries import loop_of
-from xpnet.ops.compiled.intrinsics import IS_X86
-from xpnet.ops.compiled.packing import PLACE
-from xpnet.ops.compiled.rows import column_sum
+from xpnet.engine import recording as program
+from xpnet.ops.cpu import runner
+from xpnet.ops.cpu.jit.arguments import PLACE
+from xpnet.ops.cpu.jit.intrinsics import IS_X86
+from xpnet.ops.cpu.jit.loop import loop_of
+from xpnet.ops.cpu.rowwise import column_sum
 
 X = np.random.default_rng(0).normal(size=(24, 4))
 Y = np.arange(24) % 3

@@ -11,9 +11,9 @@ from test_graph_parts import ACTIVATIONS
 
 import xpnet
 from xpnet import MLP, Dense
+from xpnet.engine.prediction import NEVER, OFTEN
+from xpnet.engine.value_and_grad import Evaluation
 from xpnet.ops.select import why_not_compiled
-from xpnet.training.replayed import NEVER, OFTEN
-from xpnet.training.step import Evaluation
 
 if why_not_compiled():
     pytest.skip(f"nothing is compiled: {why_not_compiled()}", allow_module_level=True)

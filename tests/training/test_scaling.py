@@ -7,7 +7,7 @@ import pytest
 from test_graph import OPTIMIZERS
 
 from xpnet import SGD
-from xpnet.training.scaling import LARGEST, LossScaling
+from xpnet.engine.loss_scaling import LARGEST, LossScaling
 
 GOOD, INF, NAN = 1.0, np.inf, np.nan
 

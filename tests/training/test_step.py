@@ -25,7 +25,7 @@ from xpnet import (
     activations,
 )
 from xpnet.derivatives import gradient
-from xpnet.ops.reference import Operations
+from xpnet.ops.operations import Operations
 from xpnet.ops.select import why_not_compiled
 
 NETWORKS = {
@@ -83,7 +83,7 @@ def test_one_seed_gives_the_same_bits_twice(name):
 def test_the_number_of_threads_changes_rounding_alone(monkeypatch):
     if why_not_compiled():
         pytest.skip(f"no loop has threads: {why_not_compiled()}")
-    from xpnet.ops.compiled import runner, threads  # noqa: PLC0415
+    from xpnet.ops.cpu import runner, threads  # noqa: PLC0415
 
     X, y = data()
     found = []

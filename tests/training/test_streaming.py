@@ -15,10 +15,12 @@ from helpers.simulated_copies import POLICIES, ComputingHost, SimulatedCopies
 import xpnet
 from xpnet import MLP, CrossEntropy
 from xpnet.backend import get_backend
+from xpnet.data import batching as rows
+from xpnet.data import streaming
 from xpnet.data.mapped import RowReader
+from xpnet.data.streaming import SLOTS, Feed, stays_on_host
+from xpnet.engine import select as engines
 from xpnet.ops import select
-from xpnet.training import engines, rows, streaming
-from xpnet.training.streaming import SLOTS, Feed, stays_on_host
 
 
 def threads():

@@ -11,13 +11,13 @@ import numpy as np
 from xpnet.backend import Array, as_array, backend_of, to_numpy
 from xpnet.derivatives.point import point_of, targets
 from xpnet.derivatives.report import GradientReport, ParameterCheck
+from xpnet.engine.value_and_grad import Model
 from xpnet.errors import require, require_count, require_number
 from xpnet.losses import Loss
 from xpnet.minimize.differences import agreement, central_slope, relative_step, side_slopes
 from xpnet.minimize.objective import Function, Objective, objective_of
 from xpnet.parameters import Entry, Layout
 from xpnet.random import Rng, as_generator
-from xpnet.training.step import Model
 
 NOISE = 10
 """How many roundings of the value a difference of two values is allowed."""

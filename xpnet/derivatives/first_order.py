@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from xpnet.backend import Array
+from xpnet.data.prepare import vector
 from xpnet.derivatives.point import matrix, point_of, targets
+from xpnet.engine.value_and_grad import Model
 from xpnet.losses import Loss
-from xpnet.training.raw import vector
-from xpnet.training.step import Model
 
 
 def gradient(

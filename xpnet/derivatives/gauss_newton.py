@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from xpnet.backend import Array
+from xpnet.data.prepare import vector
 from xpnet.derivatives.point import point_of, row_weights, targets
+from xpnet.engine.value_and_grad import Model
 from xpnet.errors import require_type
 from xpnet.losses import Loss
 from xpnet.losses.base import row_scale
-from xpnet.training.raw import vector
-from xpnet.training.step import Model
 
 
 def gauss_newton_vp(

@@ -6,9 +6,9 @@ from typing import Literal, TypeAlias, get_args
 
 from xpnet.backend import Array, namespace_of
 from xpnet.derivatives.point import LARGEST, filled, point_of, require_room
+from xpnet.engine.value_and_grad import Model
 from xpnet.errors import unknown_name
 from xpnet.minimize.differences import nudged, relative_step
-from xpnet.training.step import Model
 
 Mode: TypeAlias = Literal["reverse", "forward", "numerical"]
 """How a Jacobian is found: by rows, by columns, or by central differences."""

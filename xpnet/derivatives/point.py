@@ -10,12 +10,12 @@ import numpy as np
 
 from xpnet.backend import Array, Backend, as_array, copied
 from xpnet.data.checks import check_features
+from xpnet.data.prepare import real_numbers, vector
+from xpnet.engine.value_and_grad import Model
 from xpnet.errors import Phrase, require, require_count, require_type
 from xpnet.losses import Loss
 from xpnet.losses.base import check_weight
 from xpnet.network import Network
-from xpnet.training.raw import real_numbers, vector
-from xpnet.training.step import Model
 
 LARGEST = 1 << 30
 """How many bytes a matrix of derivatives may take unless a caller allows more: 1 GiB."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from xpnet.backend import Array
+from xpnet.data.prepare import vector
 from xpnet.derivatives.point import (
     LARGEST,
     Point,
@@ -13,9 +14,8 @@ from xpnet.derivatives.point import (
     require_room,
     targets,
 )
+from xpnet.engine.value_and_grad import Model
 from xpnet.losses import Loss
-from xpnet.training.raw import vector
-from xpnet.training.step import Model
 
 
 def hvp(

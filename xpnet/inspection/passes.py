@@ -10,6 +10,7 @@ import numpy as np
 from xpnet.activations import Identity
 from xpnet.backend import Array, as_array
 from xpnet.data.checks import check_features
+from xpnet.data.targets import encode_targets
 from xpnet.errors import require, require_count, require_number, require_type
 from xpnet.inspection.meter import Meter
 from xpnet.inspection.report import InspectionReport, LayerReport
@@ -18,7 +19,6 @@ from xpnet.layers import Dense, Dropout, Layer
 from xpnet.losses import Loss
 from xpnet.model import Sequential
 from xpnet.training.callbacks import Run
-from xpnet.training.targets import encode_targets
 
 SATURATION = 0.04
 """The default share of the steepest slope at which a unit counts as saturated: 4 %, which for the

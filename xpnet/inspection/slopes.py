@@ -9,7 +9,7 @@ from xpnet.backend import Array
 from xpnet.layers import Activation, Dense, Layer
 from xpnet.layers.base import Views
 from xpnet.ops import operations_for
-from xpnet.ops.reference import Operations
+from xpnet.ops.operations import Operations
 
 
 def function_of(layer: Layer) -> activations.Activation | None:

@@ -8,7 +8,7 @@ from math import prod
 from typing import Any, Protocol
 
 from xpnet.backend import Array, Namespace
-from xpnet.ops.reference import Operations
+from xpnet.ops.operations import Operations
 from xpnet.random import stream_key
 
 

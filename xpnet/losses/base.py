@@ -10,7 +10,7 @@ import numpy as np
 from xpnet.backend import Array, namespace_of, to_numpy
 from xpnet.errors import ArgumentError, Phrase, require
 from xpnet.ops import operations_for
-from xpnet.ops.reference import Rule
+from xpnet.ops.operations import Rule
 from xpnet.ops.rules.optimizers import times
 
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from xpnet.backend import Backend
 from xpnet.errors import require
-from xpnet.ops.host import HostOperations
-from xpnet.ops.reference import Operations, Rule
+from xpnet.ops.numpy import HostOperations
+from xpnet.ops.operations import Operations, Rule
 from xpnet.ops.select import operations_for
 
 NO_OPERATION = ("xp", "at_precision", "left_to_plain")

@@ -7,15 +7,13 @@ import importlib.util
 import os
 import warnings
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from xpnet.backend import Array, Namespace, namespace_of
 from xpnet.errors import FallbackWarning
-from xpnet.ops.compiled.traced import Traced
-from xpnet.ops.host import HostOperations
-from xpnet.ops.reference import Operations
+from xpnet.ops.numpy import HostOperations
+from xpnet.ops.operations import Operations
 
 _chosen: dict[type, Operations] = {}
 
@@ -33,8 +31,9 @@ def operations_for(array: Array) -> Operations:
     kind = type(array)
     chosen = _chosen.get(kind)
     if chosen is None:
-        if isinstance(array, Traced):
-            return array.operations
+        own: Operations | None = getattr(array, "operations", None)
+        if own is not None:  # an array whose use is recorded brings its own
+            return own
         chosen = _chosen[kind] = _choose(array)
     return chosen
 
@@ -48,28 +47,6 @@ def why_not_compiled() -> str:
     return ""
 
 
-def new_recorder() -> Any:
-    """What writes down the work on NumPy arrays; see `xpnet.ops.compiled.program.Recorder`."""
-    return _program().Recorder()
-
-
-def why_not_recorded() -> str:
-    """Why work on NumPy arrays cannot be written down and replayed; empty if it can."""
-    reason: str = getattr(operations_for(np.empty(0)), "reason", "")
-    if reason:
-        return reason
-    try:
-        _program().prove()
-    except Exception as error:  # it rests on how a compiler calls, and each may fail in its own way
-        return f"recorded steps do not work here ({error})"
-    return ""
-
-
-def _program() -> Any:
-    # By name, as in `_choose`: it is for those who have Numba.
-    return importlib.import_module("xpnet.ops.compiled.program")
-
-
 def _choose(array: Array) -> Operations:
     if not isinstance(array, np.ndarray):
         xp = namespace_of(array)
@@ -81,7 +58,7 @@ def _choose(array: Array) -> Operations:
         return HostOperations(np, reason)
     try:
         # By name, for it is imported only where Numba is, and only when the first array comes.
-        compiled = importlib.import_module("xpnet.ops.compiled.operations")
+        compiled = importlib.import_module("xpnet.ops.cpu.operations")
         operations: Operations = compiled.compiled_operations()
     except ImportError as error:  # a Numba that does not go with this NumPy says so here
         warnings.warn(

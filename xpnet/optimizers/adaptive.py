@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from xpnet.backend import Array
 from xpnet.errors import Phrase, require, require_number
 from xpnet.ops import operations_for
-from xpnet.ops.reference import Rule
+from xpnet.ops.operations import Rule
 from xpnet.ops.rules import optimizers as rules
 from xpnet.optimizers.base import Optimizer, OptimizerState
 

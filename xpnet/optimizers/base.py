@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from xpnet.backend import Array, copied, namespace_of, zeros_like
 from xpnet.errors import Phrase, dtype_name, require, require_number
 from xpnet.ops import operations_for
-from xpnet.ops.reference import Rule
+from xpnet.ops.operations import Rule
 from xpnet.parameters import Layout
 
 

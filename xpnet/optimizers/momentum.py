@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from xpnet.backend import Array
 from xpnet.errors import require_number
-from xpnet.ops.reference import Rule
+from xpnet.ops.operations import Rule
 from xpnet.ops.rules import optimizers as rules
 from xpnet.optimizers.base import Optimizer, OptimizerState, decayed_count, update_decaying
 from xpnet.parameters import Layout

@@ -1,12 +1,12 @@
 """Training: the loop, its data, what it reports, and what may happen after an epoch."""
 
+from xpnet.data.batching import batches
 from xpnet.training.averages import StochasticWeightAveraging, UseAverage
-from xpnet.training.by_hand import TrainingStep
+from xpnet.training.batch_norm_statistics import recompute_statistics
 from xpnet.training.callbacks import Callback, Checkpoint, EarlyStopping, Run
 from xpnet.training.history import History
 from xpnet.training.objective import NetworkObjective
-from xpnet.training.rows import batches
-from xpnet.training.statistics import recompute_statistics
+from xpnet.training.training_step import TrainingStep
 
 __all__ = [
     "Callback",

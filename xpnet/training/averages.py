@@ -10,8 +10,8 @@ from xpnet.errors import ArgumentError, require, require_count
 from xpnet.ops import operations_for
 from xpnet.ops.rules import optimizers as rules
 from xpnet.optimizers import Averaged, OptimizerState, Resumed
+from xpnet.training.batch_norm_statistics import recompute_on_rows
 from xpnet.training.callbacks import Run
-from xpnet.training.statistics import recompute_on_rows
 
 
 class UseAverage:

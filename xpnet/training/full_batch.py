@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from xpnet import minimize as minimization  # which loads its parts when they are first used
+from xpnet.data.batching import Rows
 from xpnet.errors import require, require_count, require_type
 from xpnet.layers import Dropout
 from xpnet.losses import Loss
 from xpnet.minimize.dense import require_dense_fits
 from xpnet.minimize.method import Method
 from xpnet.training.callbacks import Callback, Run, check_functions
+from xpnet.training.fit import Metric, Trainable, any_stops, finish, measure
 from xpnet.training.history import History
-from xpnet.training.loop import Metric, Trainable, any_stops, finish, measure
 from xpnet.training.objective import NetworkObjective, require_statistics
 from xpnet.training.progress import printer
-from xpnet.training.rows import Rows
 
 if TYPE_CHECKING:
     from xpnet.minimize.result import Iterate

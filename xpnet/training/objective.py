@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from xpnet.backend import Array, copied, namespace_of
+from xpnet.data.batching import Rows, spans
+from xpnet.engine.value_and_grad import Model
 from xpnet.errors import Phrase, require, require_count, require_type
 from xpnet.layers import BatchNorm
 from xpnet.layers.base import Views
 from xpnet.losses import Loss
 from xpnet.optimizers import Penalty
-from xpnet.training.rows import Rows, spans
-from xpnet.training.step import Model
 
 CHUNK = 1024
 """Rows of a chunk: its features stay in the cache from the forward to the backward pass."""

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 
 from xpnet.backend import Array, to_numpy
+from xpnet.data.prepare import checked_features
+from xpnet.data.targets import encode_targets
 from xpnet.errors import require, require_type
 from xpnet.losses import CrossEntropy, Distillation
 from xpnet.model import Sequential
-from xpnet.training.raw import checked_features
-from xpnet.training.targets import encode_targets
 
 
 def distillation_targets(teacher: Sequential, X: Array, y: Array) -> np.ndarray[Any, Any]:

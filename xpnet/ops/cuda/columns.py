@@ -18,7 +18,7 @@ from xpnet.ops.cuda import sources
 from xpnet.ops.cuda.arrays import are_numbers, fit, in_type, shaped
 from xpnet.ops.cuda.launch import Launch
 from xpnet.ops.cuda.sources import ROWS
-from xpnet.ops.reference import Rule
+from xpnet.ops.operations import Rule
 from xpnet.ops.rules.activations import identity
 
 SHARE = 512

@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 from xpnet.backend import Array, Namespace
-from xpnet.ops.reference import Rule
+from xpnet.ops.operations import Rule
 
 MOST_RULES = 512
 """The rules of which something is kept: a program may make new ones as long as it runs."""

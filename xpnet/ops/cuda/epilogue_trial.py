@@ -10,8 +10,8 @@ from functools import cache
 from xpnet.backend import Array, Namespace
 from xpnet.errors import FallbackWarning
 from xpnet.ops.cuda.epilogues import RELU_BIAS, Epilogues
-from xpnet.ops.cuda.gemm import Product
-from xpnet.ops.reference import Operations
+from xpnet.ops.cuda.matmul import Product
+from xpnet.ops.operations import Operations
 from xpnet.ops.rules import activations
 
 SIZES = (5, 7, 3), (32, 64, 16), (256, 512, 128)

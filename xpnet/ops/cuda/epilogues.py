@@ -20,8 +20,8 @@ import numpy as np
 from xpnet.backend import Array
 from xpnet.errors import FallbackWarning
 from xpnet.ops.cuda.arrays import fit, shaped
-from xpnet.ops.cuda.gemm import WORKSPACE, Cublas, Factor, Product, as_columns
-from xpnet.ops.reference import Rule
+from xpnet.ops.cuda.matmul import WORKSPACE, Cublas, Factor, Product, as_columns
+from xpnet.ops.operations import Rule
 from xpnet.ops.rules.activations import identity, relu
 
 # cublasLtEpilogue_t, cublasLtMatmulDescAttributes_t and cublasLtMatmulPreferenceAttributes_t, in

@@ -18,11 +18,11 @@ from xpnet.ops.cuda.arrays import are_numbers, fit, in_type, on_device, shaped
 from xpnet.ops.cuda.composed import shifted, unless
 from xpnet.ops.cuda.epilogue_trial import proven_epilogues
 from xpnet.ops.cuda.epilogues import Epilogues
-from xpnet.ops.cuda.gemm import Product, product_of_own
 from xpnet.ops.cuda.launch import Launch, launch, launch_linear
-from xpnet.ops.cuda.proof import prove, why_not
+from xpnet.ops.cuda.matmul import Product, product_of_own
+from xpnet.ops.cuda.self_check import prove, why_not
 from xpnet.ops.cuda.sources import ROWS, Kernel
-from xpnet.ops.reference import Operations, Precision, Rule
+from xpnet.ops.operations import Operations, Precision, Rule
 from xpnet.ops.rules.activations import identity
 from xpnet.ops.rules.layers import multiply, normalize
 

@@ -16,7 +16,7 @@ from xpnet.errors import dtype_name
 from xpnet.ops.cuda.arrays import FLOATS, on_device
 from xpnet.ops.cuda.composed import MOST_RULES
 from xpnet.ops.cuda.translate import translate
-from xpnet.ops.reference import Rule
+from xpnet.ops.operations import Rule
 
 ROWS = 32
 """How many rows of threads the blocks of the kernels over columns have; 32 threads a row."""

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
-from xpnet.ops.reference import Rule
+from xpnet.ops.operations import Rule
 
 Operand: TypeAlias = "Symbol | float | int"
 

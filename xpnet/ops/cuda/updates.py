@@ -12,7 +12,7 @@ from xpnet.ops.cuda import sources
 from xpnet.ops.cuda.arrays import are_numbers, fit, in_type, is_one, shaped
 from xpnet.ops.cuda.composed import unless
 from xpnet.ops.cuda.launch import Launch, launch_linear
-from xpnet.ops.reference import Rule
+from xpnet.ops.operations import Rule
 
 
 def update(

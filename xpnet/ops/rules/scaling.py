@@ -1,4 +1,4 @@
-"""What becomes of the scale of a loss after a step; see `xpnet.training.scaling`."""
+"""What becomes of the scale of a loss after a step; see `xpnet.engine.loss_scaling`."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The loops that are not elementwise, over the rows of a matrix.
 
-As in `xpnet.ops.compiled.loops` each is made for one floating type, takes C-contiguous arrays of it
-and refuses anything else, and shapes that do not fit, with a `TypeError` before it begins.
+As in `xpnet.ops.cpu.elementwise` each is made for one floating type, takes C-contiguous arrays of
+it and refuses anything else, and shapes that do not fit, with a `TypeError` before it begins.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.ops.compiled.source import (
+from xpnet.ops.cpu.jit.source import (
     FLAT,
     INDICES,
     INTEGER,

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from xpnet.backend import HostArray
-from xpnet.ops.reference import Operations
+from xpnet.ops.operations import Operations
 
 RECORDED = frozenset(
     {

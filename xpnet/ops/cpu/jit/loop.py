@@ -10,16 +10,16 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.ops.compiled import store
-from xpnet.ops.compiled.packing import Block, Packer, place_of
-from xpnet.ops.compiled.source import FLAT, Entry, Kind, Which
+from xpnet.ops.cpu.jit import code_cache
+from xpnet.ops.cpu.jit.arguments import Block, Packer, place_of
+from xpnet.ops.cpu.jit.source import FLAT, Entry, Kind, Which
 from xpnet.ops.rules.activations import gelu, gelu_slope
 
 FORM = ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_void_p] * 3)
 """How the compiler's functions are called: where the result and the error go, and a block. What
 they return is 0 if all is well."""
 
-COMPILER = "xpnet.ops.compiled.compile"
+COMPILER = "xpnet.ops.cpu.jit.compile"
 
 FASTER_ON_NUMPY = (gelu, gelu_slope)
 """Rules that ``python -m benchmarks.ops`` found slower compiled: the loop inside `erfc` is."""
@@ -110,12 +110,12 @@ def new_loop(which: Which) -> Loop:
         TypeError: if the compiler cannot take it.
         ImportError: if the compiler is needed, and cannot be loaded.
     """
-    path = store.path_of(which)
-    code = None if path is None else store.read(path)
+    path = code_cache.path_of(which)
+    code = None if path is None else code_cache.read(path)
     if code is not None:
-        return Loop(store.linked(code), code.kinds)
+        return Loop(code_cache.linked(code), code.kinds)
     # By name, for it loads the compiler.
     entry, kinds, code = import_module(COMPILER).compiled(which)
     if path is not None and code is not None:
-        store.write(path, code)
+        code_cache.write(path, code)
     return Loop(entry, kinds)

@@ -18,10 +18,10 @@ from weakref import finalize
 import numpy as np
 
 from xpnet.backend import Array, HostArray, Saved, to_numpy
+from xpnet.data.batching import Rows, spans
+from xpnet.engine.eager import How, Steppable, update_gradient
 from xpnet.ops import operations_for
 from xpnet.optimizers import OptimizerState
-from xpnet.training.rows import Rows, spans
-from xpnet.training.stepping import How, Steppable, update_gradient
 
 WARM_UP = 2
 """The steps before a capture: kernels are compiled, and the memory of a step is in the pool."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.backend import Array
-from xpnet.ops.reference import Operations, Rule
+from xpnet.ops.operations import Operations, Rule
 
 BLOCK = 1 << 14
 """How many elements a rule is given at a time: what it makes on the way then stays in the cache."""

@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from xpnet.backend import Array, as_array
+from xpnet.data.batching import Rows, spans
 from xpnet.data.checks import check_features
+from xpnet.engine.value_and_grad import CHUNK_ROWS, Model
 from xpnet.errors import require
 from xpnet.layers import BatchNorm
-from xpnet.training.rows import Rows, spans
-from xpnet.training.step import CHUNK_ROWS, Model
 
 
 def recompute_statistics(model: Any, X: Array) -> None:

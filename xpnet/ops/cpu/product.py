@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xpnet.backend import Array
-from xpnet.ops.compiled.entries import loop_of
-from xpnet.ops.compiled.packing import place_of
-from xpnet.ops.compiled.source import Entry, Kind, Kit, Source
+from xpnet.ops.cpu.jit.arguments import place_of
+from xpnet.ops.cpu.jit.loop import loop_of
+from xpnet.ops.cpu.jit.source import Entry, Kind, Kit, Source
 
 NAMES = (
     ("scipy_cblas_{}gemm64_", "int64"),

@@ -24,8 +24,8 @@ import numpy as np
 from xpnet import random
 from xpnet._version import __version__
 from xpnet.ops import rules
-from xpnet.ops.compiled.content import content_of
-from xpnet.ops.compiled.source import Entry, Kind, Which
+from xpnet.ops.cpu.jit.fingerprint import content_of
+from xpnet.ops.cpu.jit.source import Entry, Kind, Which
 
 OWN = "NUMBA_CACHE_DIR", "NUMBA_NUM_THREADS"
 """Variables of the compiler's that do not change what it makes."""
@@ -158,7 +158,8 @@ def _caches() -> Path:
 
 def _sources() -> bytes:
     """All that goes into a loop."""
-    folders = Path(__file__).parent, Path(rules.__file__).parent
+    own = Path(__file__).parent
+    folders = own, own.parent, Path(rules.__file__).parent
     paths = [Path(random.__file__), *(path for f in folders for path in sorted(f.glob("*.py")))]
     try:
         return b"".join([__version__.encode(), *(path.read_bytes() for path in paths)])

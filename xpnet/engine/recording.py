@@ -15,17 +15,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xpnet.backend import HostArray
+from xpnet.engine.traced import Traced, fill, memory_of
 from xpnet.errors import describe
-from xpnet.ops.compiled import rows
-from xpnet.ops.compiled.entries import loop_of
-from xpnet.ops.compiled.operations import CompiledOperations
-from xpnet.ops.compiled.packing import Block, place_of
-from xpnet.ops.compiled.product import PLACES, packed_product, product_of
-from xpnet.ops.compiled.runner import Arguments, Runner
-from xpnet.ops.compiled.source import Entry, Kind, Kit, Source, Which
-from xpnet.ops.compiled.threads import at_once
-from xpnet.ops.compiled.traced import Traced, fill, memory_of
-from xpnet.ops.reference import Operations
+from xpnet.ops.cpu import rowwise
+from xpnet.ops.cpu.call_list import replay
+from xpnet.ops.cpu.jit.arguments import Block, place_of
+from xpnet.ops.cpu.jit.loop import loop_of
+from xpnet.ops.cpu.jit.source import Entry, Which
+from xpnet.ops.cpu.operations import CompiledOperations
+from xpnet.ops.cpu.product import PLACES, packed_product, product_of
+from xpnet.ops.cpu.runner import Arguments, Runner
+from xpnet.ops.cpu.threads import at_once
+from xpnet.ops.operations import Operations
 
 
 class Call(NamedTuple):
@@ -157,7 +158,7 @@ class Recorder(Runner):
     def number(self, dtype: Any, sums: Any) -> Any:
         """See `Runner.number`."""
         value = self.traced(np.empty((), dtype))
-        self.alone((rows.converted, dtype), sums, value)
+        self.alone((rowwise.converted, dtype), sums, value)
         return value
 
     def product(self, a: HostArray, b: HostArray, out: HostArray) -> None:
@@ -191,32 +192,6 @@ def _arrays(values: Sequence[Any]) -> list[HostArray]:
         elif isinstance(inside, np.ndarray):
             found.append(inside)
     return found
-
-
-FLUSH = 0x8040
-"""The bits of an x86 processor's control word by which numbers below the normal ones are 0.
-
-It computes with them many times slower, and they are not rare: the momentum of a unit that is never
-active again shrinks to such a number, and stays at one, since less than half of the least is lost.
-"""
-
-
-def replay(kit: Kit) -> Source:
-    """Call the compiled functions of a table, one after another."""
-    called, mode, set_mode = kit.called, kit.mode, kit.set_mode
-
-    def loop(table: Any) -> None:
-        before, status = mode(), 0
-        set_mode(before | FLUSH)
-        for i in range(table.shape[0]):
-            status = called(table[i, 0], table[i, 1])
-            if status != 0:
-                break
-        set_mode(before)
-        if status != 0:
-            raise TypeError
-
-    return Source(loop, (Kind("int64", 2),))
 
 
 def _run(replay: Callable[[], None], call: Call) -> None:

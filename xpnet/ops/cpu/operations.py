@@ -1,4 +1,4 @@
-"""Operations on NumPy arrays in compiled loops."""
+"""Operations on NumPy arrays in compiled elementwise."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from xpnet.backend import Array
-from xpnet.ops.compiled import loops, rows
-from xpnet.ops.compiled.entries import FASTER_ON_NUMPY, new_loop
-from xpnet.ops.compiled.runner import Direct, Runner
-from xpnet.ops.host import HostOperations
-from xpnet.ops.reference import Operations, Rule
+from xpnet.ops.cpu import elementwise, rowwise
+from xpnet.ops.cpu.jit.loop import FASTER_ON_NUMPY, new_loop
+from xpnet.ops.cpu.runner import Direct, Runner
+from xpnet.ops.numpy import HostOperations
+from xpnet.ops.operations import Operations, Rule
 from xpnet.ops.rules.activations import identity
 
 
@@ -24,7 +24,7 @@ def compiled_operations() -> CompiledOperations:
         ImportError: if the compiler cannot be used, as one that does not go with this NumPy.
     """
     try:
-        new_loop((rows.converted, np.dtype("float32")))
+        new_loop((rowwise.converted, np.dtype("float32")))
     except TypeError as error:
         raise ImportError(f"it does not compile: {error.__cause__ or error}") from error
     return CompiledOperations(np)
@@ -59,7 +59,7 @@ class CompiledOperations(Operations):
             return out
         if out is None:
             out = np.empty_like(x)
-        make = loops.apply_to_one if len(arrays) == 1 else loops.apply_to_two
+        make = elementwise.apply_to_one if len(arrays) == 1 else elementwise.apply_to_two
         which = make, rule, out.dtype, len(scalars)
         try:
             self.runner.run(which, (*arrays, out), scalars)
@@ -79,7 +79,7 @@ class CompiledOperations(Operations):
         """See `Operations.chain`."""
         if out is None:
             out = np.empty_like(dy)
-        which = loops.chain, rule, out.dtype, len(scalars)
+        which = elementwise.chain, rule, out.dtype, len(scalars)
         try:
             self.runner.run(which, (dy, *arrays, out), scalars)
         except TypeError:
@@ -96,7 +96,7 @@ class CompiledOperations(Operations):
     ) -> None:
         """See `Operations.update`."""
         counts = len(targets), len(inputs), len(scalars)
-        which = loops.update, rule, targets[0].dtype, *counts
+        which = elementwise.update, rule, targets[0].dtype, *counts
         try:
             self.runner.run(which, (*targets, *inputs), scalars)
         except TypeError:
@@ -106,7 +106,7 @@ class CompiledOperations(Operations):
         self, rule: Rule, z: Array, bias: Array, scalars: tuple[float, ...] = ()
     ) -> Array:
         """See `Operations.shift_and_apply`."""
-        which = loops.shift_and_apply, rule, z.dtype, len(scalars)
+        which = elementwise.shift_and_apply, rule, z.dtype, len(scalars)
         try:
             self.runner.run(which, (z,), bias, scalars)
         except TypeError:
@@ -125,7 +125,7 @@ class CompiledOperations(Operations):
         """See `Operations.chain_and_sum`."""
         if out is None:
             out = np.empty_like(dy)
-        which = loops.chain_and_sum, rule, out.dtype, len(scalars)
+        which = elementwise.chain_and_sum, rule, out.dtype, len(scalars)
         try:
             self.runner.sums(which, (dy, saved, out), sums, scalars)
         except TypeError:
@@ -141,7 +141,7 @@ class CompiledOperations(Operations):
         """See `Operations.total`."""
         sums = np.empty_like(x, shape=1, dtype=np.float64)
         try:
-            self.runner.sums((rows.total, x.dtype), (x,), sums, factor)
+            self.runner.sums((rowwise.total, x.dtype), (x,), sums, factor)
         except TypeError:
             return self.plain.total(x, factor)
         return self.runner.number(x.dtype, sums)
@@ -151,7 +151,7 @@ class CompiledOperations(Operations):
         if out is None:
             out = np.empty_like(x, shape=x.shape[1:])
         try:
-            self.runner.sums((rows.column_sum, x.dtype), (x,), out)
+            self.runner.sums((rowwise.column_sum, x.dtype), (x,), out)
         except TypeError:
             return self.plain.column_sum(x, out)
         return out
@@ -161,7 +161,7 @@ class CompiledOperations(Operations):
         if out is None or x.ndim != 2:
             return self.plain.take_rows(x, indices, out)
         try:
-            self.runner.run((rows.take_rows, out.dtype), (indices, out), x)
+            self.runner.run((rowwise.take_rows, out.dtype), (indices, out), x)
         except TypeError:
             return self.plain.take_rows(x, indices, out)
         return out
@@ -177,7 +177,7 @@ class CompiledOperations(Operations):
         y = np.empty_like(x) if out is None else out
         x_hat = np.empty_like(x) if x_hat is None else x_hat
         try:
-            self.runner.run((rows.normalize, x.dtype), (x, y, x_hat), *columns)
+            self.runner.run((rowwise.normalize, x.dtype), (x, y, x_hat), *columns)
         except TypeError:
             return self.plain.normalize(x, columns, y, x_hat)
         return y, x_hat
@@ -195,7 +195,7 @@ class CompiledOperations(Operations):
         y = np.empty_like(x) if out is None else out
         x_hat = np.empty_like(x) if x_hat is None else x_hat
         mean, var, factor = (np.empty_like(scale) for _ in range(3))
-        which = rows.batch_norm, x.dtype
+        which = rowwise.batch_norm, x.dtype
         try:
             self.runner.alone(which, x, scale, shift, eps, y, x_hat, mean, var, factor)
         except TypeError:
@@ -215,7 +215,7 @@ class CompiledOperations(Operations):
     ) -> Array:
         """See `Operations.batch_norm_backward`."""
         dx = np.empty_like(dy) if out is None else out
-        factor, which = np.empty_like(scale), (rows.batch_norm_backward, dy.dtype)
+        factor, which = np.empty_like(scale), (rowwise.batch_norm_backward, dy.dtype)
         try:
             self.runner.alone(which, dy, x_hat, scale, var, eps, d_scale, d_shift, dx, factor)
         except TypeError:
@@ -226,7 +226,7 @@ class CompiledOperations(Operations):
     def keep_mask(self, like: Array, key: Any, p: float, out: Array | None = None) -> Array:
         """See `Operations.keep_mask`."""
         mask = np.empty_like(like) if out is None else out
-        which, threshold, kept = (rows.keep_mask, like.dtype), int(p * 2**32), 1.0 / (1.0 - p)
+        which, threshold, kept = (rowwise.keep_mask, like.dtype), int(p * 2**32), 1.0 / (1.0 - p)
         try:
             self.runner.alone(which, mask, key, threshold, kept)
         except TypeError:
@@ -242,13 +242,13 @@ class CompiledOperations(Operations):
         try:
             if target.ndim == 1 and isinstance(scale, float):
                 indices = target if target.dtype == np.int64 else np.astype(target, np.int64)
-                which = rows.cross_entropy_of_indices, z.dtype
+                which = rowwise.cross_entropy_of_indices, z.dtype
                 self.runner.sums(which, (grad, z, indices, grad), loss, scale)
             else:
                 each = self.one_hot(target, z) if target.ndim == 1 else target
                 column = np.empty_like(z, shape=z.shape[:1])
                 column[...] = scale if isinstance(scale, float) else scale[:, 0]
-                which = rows.cross_entropy_of_rows, z.dtype
+                which = rowwise.cross_entropy_of_rows, z.dtype
                 self.runner.sums(which, (grad, z, each, column, grad), loss)
         except TypeError:
             return self.plain.softmax_cross_entropy(z, target, scale, out)

@@ -9,17 +9,17 @@ from typing import Protocol
 import numpy as np
 
 from xpnet.backend import Array, Backend, HostArray, copied
+from xpnet.data.batching import spans
 from xpnet.data.mapped import forget_pages
+from xpnet.engine.loss_scaling import LossScaling
 from xpnet.layers.base import Views
 from xpnet.layers.context import Memory
 from xpnet.losses import Loss
 from xpnet.network import Network
 from xpnet.ops import operations_for
-from xpnet.ops.reference import Precision
+from xpnet.ops.operations import Precision
 from xpnet.optimizers import OptimizerState
 from xpnet.random import stream_key
-from xpnet.training.rows import spans
-from xpnet.training.scaling import LossScaling
 
 CHUNK_ROWS = 4096
 """How many rows are evaluated at a time: large enough for the matrix units, small in memory."""

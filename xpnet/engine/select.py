@@ -7,14 +7,13 @@ import warnings
 from typing import TypeAlias
 
 from xpnet.backend import Backend
+from xpnet.data.batching import Rows
+from xpnet.engine.cuda_graph import CapturedSteps, CudaCapture, Stepping
+from xpnet.engine.eager import How, PlainStep, Steppable, no_graph
+from xpnet.engine.recorded import RecordedStep, why_not_recorded
+from xpnet.engine.user_defined import strangers
 from xpnet.errors import FallbackWarning
-from xpnet.ops import why_not_recorded
 from xpnet.optimizers import OptimizerState
-from xpnet.training.graph import CapturedSteps, CudaCapture, Stepping
-from xpnet.training.parts import strangers
-from xpnet.training.recorded import RecordedStep
-from xpnet.training.rows import Rows
-from xpnet.training.stepping import How, PlainStep, Steppable, no_graph
 
 OneByOne: TypeAlias = RecordedStep | PlainStep
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from importlib import import_module
 from threading import Lock
 from typing import Any
 
 import numpy as np
 
 from xpnet.backend import Array, HostArray, Saved
+from xpnet.engine.eager import How, PlainStep, Steppable, no_graph, update_gradient
+from xpnet.engine.value_and_grad import Gradient
 from xpnet.memory import Arena
-from xpnet.ops import new_recorder
+from xpnet.ops import operations_for
 from xpnet.optimizers import OptimizerState
-from xpnet.training.step import Gradient
-from xpnet.training.stepping import How, PlainStep, Steppable, no_graph, update_gradient
 
 MOST_KINDS = 32
 """How many kinds of batches are written down; where their size is ever another, it never pays."""
@@ -290,3 +291,25 @@ class Room:
 def _each(trace: Callable[[HostArray], Any], array: HostArray) -> list[Any]:
     """Every number of a flat array as a traced array of one."""
     return [trace(array[i : i + 1]) for i in range(len(array))]
+
+
+def new_recorder() -> Any:
+    """What writes down the work on NumPy arrays; see `xpnet.engine.recording.Recorder`."""
+    return _program().Recorder()
+
+
+def why_not_recorded() -> str:
+    """Why work on NumPy arrays cannot be written down and replayed; empty if it can."""
+    reason: str = getattr(operations_for(np.empty(0)), "reason", "")
+    if reason:
+        return reason
+    try:
+        _program().prove()
+    except Exception as error:  # it rests on how a compiler calls, and each may fail in its own way
+        return f"recorded steps do not work here ({error})"
+    return ""
+
+
+def _program() -> Any:
+    # By name: it is for those who have Numba.
+    return import_module("xpnet.engine.recording")

@@ -8,9 +8,9 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from xpnet.backend import Array, HostArray
-from xpnet.ops.compiled.entries import loop_of
-from xpnet.ops.compiled.source import Which
-from xpnet.ops.compiled.threads import LARGE, at_once, pieces_of
+from xpnet.ops.cpu.jit.loop import loop_of
+from xpnet.ops.cpu.jit.source import Which
+from xpnet.ops.cpu.threads import LARGE, at_once, pieces_of
 
 Arguments: TypeAlias = tuple[Any, ...]
 

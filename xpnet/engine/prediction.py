@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 
 from xpnet.backend import Array, Backend
+from xpnet.engine.recorded import Input, Room, new_recorder, why_not_recorded
+from xpnet.engine.user_defined import strangers
+from xpnet.engine.value_and_grad import Evaluation
 from xpnet.layers.base import Views
 from xpnet.network import Network
-from xpnet.ops import new_recorder, why_not_recorded
-from xpnet.training.parts import strangers
-from xpnet.training.recorded import Input, Room
-from xpnet.training.step import Evaluation
 
 OFTEN = 16
 """After how many passes over as many rows one is written down: it takes as long as some hundred."""

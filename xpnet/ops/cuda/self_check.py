@@ -8,7 +8,7 @@ from typing import TypeAlias
 
 from xpnet.backend import Array, Namespace
 from xpnet.ops.cuda.columns import SHARE
-from xpnet.ops.reference import Operations
+from xpnet.ops.operations import Operations
 from xpnet.ops.rules import activations, optimizers, scaling
 
 Proof: TypeAlias = Callable[[Operations, Namespace], dict[str, Array]]

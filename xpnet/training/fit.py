@@ -11,22 +11,22 @@ from typing import Any, Protocol, get_args
 import numpy as np
 
 from xpnet.backend import Array, HostArray, Saved, namespace_of, to_numpy
+from xpnet.data.batching import Rows, refuse_single_row
 from xpnet.data.checks import first_not_finite
+from xpnet.engine.cuda_graph import CapturedSteps
+from xpnet.engine.eager import ENGINES, Clip, Engine
+from xpnet.engine.select import OneByOne, steps_for
+from xpnet.engine.value_and_grad import Gradient, Model
 from xpnet.errors import NonFiniteError, require, require_count, require_type, unknown_name
 from xpnet.layers import BatchNorm
 from xpnet.losses import Loss
 from xpnet.network import Network
-from xpnet.ops.reference import Precision
+from xpnet.ops.operations import Precision
 from xpnet.optimizers import Optimizer, Penalty
 from xpnet.optimizers.schedules import Schedule
 from xpnet.training.callbacks import Callback, Run, check_functions
-from xpnet.training.engines import OneByOne, steps_for
-from xpnet.training.graph import CapturedSteps
 from xpnet.training.history import History
 from xpnet.training.progress import printer
-from xpnet.training.rows import Rows, refuse_single_row
-from xpnet.training.step import Gradient, Model
-from xpnet.training.stepping import ENGINES, Clip, Engine
 
 PRECISIONS = get_args(Precision)
 Metric = Callable[[Array, Array], Any]

@@ -10,7 +10,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from xpnet.ops.compiled.packing import words_of
+from xpnet.ops.cpu.jit.arguments import words_of
 
 WORD = ir.IntType(64)
 ROW_MAJOR = 101  # CBLAS_ORDER

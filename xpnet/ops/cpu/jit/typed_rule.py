@@ -13,7 +13,7 @@ from typing import Any
 
 from numba.extending import register_jitable
 
-from xpnet.ops.reference import Rule
+from xpnet.ops.operations import Rule
 
 
 def typed_rule(rule: Rule, number: Any) -> Rule:

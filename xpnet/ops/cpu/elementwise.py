@@ -1,7 +1,7 @@
 """Elementwise loops, made of a rule: one pass over memory each.
 
 Each function here makes the source of one rule's loop for one floating type; see
-`xpnet.ops.compiled.compile`. A loop refuses shapes that do not fit, since inside it looks at no
+`xpnet.ops.cpu.jit.compile`. A loop refuses shapes that do not fit, since inside it looks at no
 bounds.
 """
 
@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.ops.compiled.source import FLAT, Given, Kit, Numbers, Source, loop_on
-from xpnet.ops.reference import Rule
+from xpnet.ops.cpu.jit.source import FLAT, Given, Kit, Numbers, Source, loop_on
+from xpnet.ops.operations import Rule
 
 
 def apply_to_one(kit: Kit, rule: Rule, dtype: Any, n_scalars: int) -> Source:

@@ -75,7 +75,7 @@ class Kit(NamedTuple):
         typed: a rule and a floating type ↦ the rule, known to the compiler.
         known: a function ↦ the same, known to the compiler.
         called: an address and a block of arguments ↦ the status of the function there.
-        multiplied: the same for the product of a BLAS; see `xpnet.ops.compiled.product`.
+        multiplied: the same for the product of a BLAS; see `xpnet.ops.cpu.product`.
         mode: how the thread computes with floating numbers, as a word.
         set_mode: lets it compute so.
         fetched: lets the processor fetch what lies at an address.

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Literal, Protocol, TypeAlias
 
 from xpnet.backend import Array, Backend
+from xpnet.engine.value_and_grad import Gradient
 from xpnet.errors import ArgumentError
 from xpnet.losses import Loss
 from xpnet.network import Network
 from xpnet.optimizers import Optimizer, OptimizerState, Penalty
-from xpnet.training.step import Gradient
 
 Engine: TypeAlias = Literal["graph", "eager"]
 ENGINES = ("graph", "eager")

@@ -21,7 +21,7 @@ from xpnet.backend import Array
 from xpnet.errors import FallbackWarning, dtype_name
 from xpnet.ops.cuda import sources
 from xpnet.ops.cuda.launch import Launch, launch, launch_linear
-from xpnet.ops.reference import Precision
+from xpnet.ops.operations import Precision
 
 WORKSPACE = 32 << 20
 """Bytes that cuBLAS may use for itself; NVIDIA recommends 32 MiB from Hopper on."""

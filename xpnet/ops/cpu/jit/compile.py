@@ -12,10 +12,11 @@ from numba import types
 from numba.core.errors import NumbaError
 from numba.extending import register_jitable
 
-from xpnet.ops.compiled import intrinsics, scalar_math
-from xpnet.ops.compiled.source import FLAT, Entry, Kind, Kit, Source, Which
-from xpnet.ops.compiled.store import Code, stands_alone
-from xpnet.ops.compiled.typed_rule import typed_rule
+from xpnet.ops.cpu import vector_math
+from xpnet.ops.cpu.jit import intrinsics
+from xpnet.ops.cpu.jit.code_cache import Code, stands_alone
+from xpnet.ops.cpu.jit.source import FLAT, Entry, Kind, Kit, Source, Which
+from xpnet.ops.cpu.jit.typed_rule import typed_rule
 
 LIKE_THE_RULE = {"contract", "nsz"}
 """Liberties of rounding that leave NaN, infinity and the order of a rule's sums as they are.
@@ -26,7 +27,7 @@ CALLED = re.compile(r'^declare [^@]*@"?(?!llvm\.)([^"(]+)', re.MULTILINE)
 """A function that LLVM's text declares and does not have, other than those that LLVM itself has."""
 
 KIT = Kit(
-    math=scalar_math,
+    math=vector_math,
     typed=typed_rule,
     known=register_jitable,
     called=intrinsics.called,

@@ -6,14 +6,14 @@ import math
 from typing import Protocol
 
 from xpnet.backend import Array
+from xpnet.data.prepare import batch_of
 from xpnet.data.preprocessing import MinMax, Standardize
+from xpnet.engine.eager import Clip, Engine, Steppable
+from xpnet.engine.select import step_for
 from xpnet.errors import require_number
 from xpnet.losses import Loss
 from xpnet.optimizers import Optimizer, OptimizerState, Penalty
-from xpnet.training.engines import step_for
-from xpnet.training.loop import Settings
-from xpnet.training.raw import batch_of
-from xpnet.training.stepping import Clip, Engine, Steppable
+from xpnet.training.fit import Settings
 
 
 class Trained(Steppable, Protocol):

@@ -8,15 +8,15 @@ from typing import Any, Protocol
 import numpy as np
 
 from xpnet.backend import Array, Backend, as_array
+from xpnet.data.batching import Rows, is_bytes
 from xpnet.data.checks import are_finite, check_features, check_table, first_not_finite
 from xpnet.data.preprocessing import MinMax, Standardize, columns_of
+from xpnet.data.streaming import stays_on_host
+from xpnet.data.targets import encode_targets
 from xpnet.errors import Phrase, require
 from xpnet.losses import Loss
 from xpnet.losses.base import check_weight, is_kind
 from xpnet.parameters import Layout
-from xpnet.training.rows import Rows, is_bytes
-from xpnet.training.streaming import stays_on_host
-from xpnet.training.targets import encode_targets
 
 REAL = ("bool", "integral", "real floating")
 """The kinds of dtypes that directions and parameters may come in."""
