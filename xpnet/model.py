@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.activations import Activation as ActivationFunction
-from xpnet.activations import ReLU
+from xpnet.activations import ActivationFunction, ReLU
 from xpnet.backend import Array, Backend, BackendName, copied, get_backend, to_numpy
 from xpnet.data.preprocessing import MinMax, Standardize
 from xpnet.errors import ArgumentError, require, require_count, require_type

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from xpnet import activations, minimize
 from xpnet import optimizers as opt
-from xpnet.activations import Activation
+from xpnet.activations import ActivationFunction
 from xpnet.data import Dataset, load_fashion_mnist, load_mnist
 from xpnet.errors import ArgumentError, Phrase, require, unknown_name
 from xpnet.minimize import functions
@@ -23,7 +23,7 @@ from xpnet.optimizers import Optimizer, Schedule
 
 T = TypeVar("T")
 
-ACTIVATIONS: dict[str, type[Activation]] = {
+ACTIVATIONS: dict[str, type[ActivationFunction]] = {
     "elu": activations.ELU,
     "exponential": activations.Exponential,
     "gelu": activations.GELU,
@@ -93,7 +93,7 @@ FUNCTIONS: dict[str, type[functions.TestFunction]] = {
 }
 
 
-def activation(text: str) -> Activation:
+def activation(text: str) -> ActivationFunction:
     """The activation that ``text`` names, such as ``relu`` or ``leaky-relu:alpha=0.2``."""
     return _make("--activation", ACTIVATIONS, text)
 
