@@ -1,7 +1,7 @@
 """From what a person types to values: closed tables of names, and settings as KEY=VALUE.
 
->>> optimizer("adam", ["rho1=0.8"], lr=0.01)
-Adam(lr=0.01, rho1=0.8, rho2=0.999, eps=1e-08)
+>>> optimizer("adam", ["beta1=0.8"], lr=0.01)
+Adam(lr=0.01, beta1=0.8, beta2=0.999, eps=1e-08)
 >>> activation("leaky-relu:alpha=0.2")
 LeakyReLU(alpha=0.2)
 """
@@ -55,9 +55,9 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {
     "sgd": opt.SGD,
 }
 SCHEDULES: dict[str, type[Schedule]] = {
-    "constant": opt.Constant,
+    "constant": opt.ConstantRate,
     "cosine": opt.Cosine,
-    "exponential": opt.Exponential,
+    "exponential": opt.ExponentialDecay,
     "linear-warmup": opt.LinearWarmup,
     "one-cycle": opt.OneCycle,
     "reduce-on-plateau": opt.ReduceOnPlateau,

@@ -70,13 +70,13 @@ class AdaGrad(Optimizer):
 
 @dataclass(frozen=True)
 class RMSProp(Optimizer):
-    """Rates from recent gradients: ``r ← ρr + (1−ρ)g²``, ``θ ← θ − lr·g/(√r + eps)``.
+    """Rates from recent gradients: ``v ← ρv + (1−ρ)g²``, ``θ ← θ − lr·g/(√v + eps)``.
 
     Args:
         lr: the learning rate, above 0.
         rho: the share of the mean square that is kept, in ``[0, 1)``.
         eps: keeps the division finite, above 0.
-        centered: divide by the root of the variance, ``r − s²`` with ``s ← ρs + (1−ρ)g``.
+        centered: divide by the root of the variance, ``v − m²`` with ``m ← ρm + (1−ρ)g``.
         norm: accumulate the number ``‖g‖²`` in place of the vector ``g²``: one rate for all
             parameters, and one number of state, which stays on the device.
 
@@ -141,9 +141,9 @@ class RMSProp(Optimizer):
 
 @dataclass(frozen=True)
 class AdaDelta(Optimizer):
-    """Steps of the size of recent steps: ``Δ = g·√(d + eps)/√(r + eps)``, ``θ ← θ − lr·Δ``.
+    """Steps of the size of recent steps: ``Δ = g·√(d + eps)/√(v + eps)``, ``θ ← θ − lr·Δ``.
 
-    ``r ← ρr + (1−ρ)g²`` comes before, ``d ← ρd + (1−ρ)Δ²`` after. The steps have the units of θ,
+    ``v ← ρv + (1−ρ)g²`` comes before, ``d ← ρd + (1−ρ)Δ²`` after. The steps have the units of θ,
     so the method has no rate to tune; it starts slowly, from ``√eps``.
 
     Args:
