@@ -361,7 +361,7 @@ def test_an_update_of_which_a_part_decays_is_one_kernel(optimizer, n, flag, ops)
 
     theta, grad = rng.normal(size=(2, 700)).astype(dtype)
     state = optimizer.init(theta, layout)
-    state.step, state.skip = 1, skip
+    state.step = 1
     for slot in state.slots:
         slot[...] = rng.uniform(0.1, 1, 700)
     scalars = optimizer.scalars(state, 0.1)

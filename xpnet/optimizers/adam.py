@@ -107,10 +107,15 @@ class AdamW(Optimizer):
         return decayed_count(theta, layout)
 
     def update(
-        self, theta: Array, grad: Array, state: OptimizerState, scalars: tuple[Any, ...]
+        self,
+        theta: Array,
+        grad: Array,
+        state: OptimizerState,
+        scalars: tuple[Any, ...],
+        skip: Array | None = None,
     ) -> None:
         """See `Optimizer.update`."""
-        update_decaying(self, theta, grad, state, scalars)
+        update_decaying(self, theta, grad, state, scalars, skip)
 
 
 @dataclass(frozen=True)
