@@ -5,9 +5,9 @@ With the gradient g of a batch, learning rate ε and slots that start at 0 (all 
     SGD        θ ← θ − ε g
     Momentum   v ← α v − ε g                        θ ← θ + v
     AdaGrad    r ← r + g²                           θ ← θ − ε g / (δ + √r)
-    RMSProp    r ← ρ r + (1 − ρ) g²                 θ ← θ − ε g / (√r + δ)
-    AdaDelta   the same r, and ε replaced by √(d + δ), d the mean square of the past steps
-    Adam       s ← ρ₁ s + (1 − ρ₁) g, r as RMSProp  θ ← θ − ε ŝ / (√r̂ + δ), bias-corrected
+    RMSProp    v ← ρ v + (1 − ρ) g²                 θ ← θ − ε g / (√v + δ)
+    AdaDelta   the same v, and ε replaced by √(d + δ), d the mean square of the past steps
+    Adam       m ← β₁ m + (1 − β₁) g, v as RMSProp  θ ← θ − ε m̂ / (√v̂ + δ), bias-corrected
 
 (I. Goodfellow, Y. Bengio, A. Courville, "Deep Learning", 2016, section 8.5, lists them.) The loss
 of SGD falls slowest at so small a rate; momentum adds up to 1/(1 − α) = 20 steps into one, and the

@@ -27,7 +27,7 @@ from xpnet.data import Dataset, MinMax, load_fashion_mnist, load_mnist
 
 OPTIMIZERS = {
     "SGD": SGD(lr=0.01),
-    "Momentum": Momentum(lr=0.01, alpha=0.95),
+    "Momentum": Momentum(lr=0.01, momentum=0.95),
     "AdaGrad": AdaGrad(lr=0.01),
     "RMSProp": RMSProp(lr=0.001, rho=0.95),
     "AdaDelta": AdaDelta(rho=0.95),

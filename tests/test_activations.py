@@ -13,7 +13,7 @@ from xpnet.activations import (
     ELU,
     GELU,
     SELU,
-    Activation,
+    ActivationFunction,
     Affine,
     Exponential,
     GELUTanh,
@@ -76,7 +76,7 @@ def dy(rng: np.random.Generator) -> np.ndarray:
     return rng.normal(size=(6, 5))
 
 
-def forward_and_saved(phi: Activation, z):
+def forward_and_saved(phi: ActivationFunction, z):
     a = phi.forward(operations_for(z), z)
     return a, z if phi.saves == "input" else a
 
@@ -102,7 +102,7 @@ def test_backward_and_tangent_agree_with_central_differences(name, z, dy):
     _, saved = forward_and_saved(phi, z)
     h = 1e-5
     slope = (phi.forward(ops, z + h * dy) - phi.forward(ops, z - h * dy)) / (2 * h)
-    np.testing.assert_allclose(phi.tangent(ops, saved, dy), slope, rtol=1e-6, atol=1e-8)
+    np.testing.assert_allclose(phi.jvp(ops, saved, dy), slope, rtol=1e-6, atol=1e-8)
     v = np.cos(np.arange(30.0)).reshape(6, 5)
     assert np.sum(phi.backward(ops, saved, v) * dy) == pytest.approx(np.sum(v * slope), rel=1e-6)
 
@@ -116,14 +116,14 @@ def test_second_derivative_agrees_with_differences_of_the_first(name, z, dy, pla
     x, v = place.array(z), place.array(dy)
     there = operations_for(x)
     _, saved = forward_and_saved(phi, x)
-    dsaved = phi.tangent(there, saved, place.array(dz))
+    dsaved = phi.jvp(there, saved, place.array(dz))
     dsaved = place.array(dz) if phi.saves == "input" else dsaved
-    back, tangent = phi.backward_tangent(there, saved, dsaved, v, place.array(ddy))
+    back, tangent = phi.backward_jvp(there, saved, dsaved, v, place.array(ddy))
     expected = (ends[0] - ends[1]) / (2 * h)
     np.testing.assert_allclose(place.host(tangent), expected, rtol=1e-6, atol=1e-8)
     right = phi.backward(ops, forward_and_saved(phi, z)[1], dy)
     np.testing.assert_allclose(place.host(back), right, rtol=1e-12, atol=1e-12)
-    _, still = phi.backward_tangent(there, saved, None, v, place.array(ddy))
+    _, still = phi.backward_jvp(there, saved, None, v, place.array(ddy))
     right = phi.backward(ops, forward_and_saved(phi, z)[1], ddy)
     np.testing.assert_allclose(place.host(still), right, rtol=1e-12, atol=1e-12)
 
@@ -137,15 +137,15 @@ def test_second_derivatives_overflow_nowhere(name, size, dtype):
     z = np.minimum(z, 0) if name == "exponential" else z
     one = np.ones_like(z)
     _, saved = forward_and_saved(phi, z)
-    dsaved = one if phi.saves == "input" else phi.tangent(operations_for(z), saved, one)
-    _, tangent = phi.backward_tangent(operations_for(z), saved, dsaved, one, 0 * one)
+    dsaved = one if phi.saves == "input" else phi.jvp(operations_for(z), saved, one)
+    _, tangent = phi.backward_jvp(operations_for(z), saved, dsaved, one, 0 * one)
     assert tangent.dtype == z.dtype
     expected = [[0.0, 1.0]] if name == "exponential" else 0.0
     np.testing.assert_allclose(tangent, expected, atol=1e-6)
 
 
 def test_an_activation_without_a_second_derivative_says_so(z, dy):
-    class Cube(Activation):
+    class Cube(ActivationFunction):
         value = staticmethod(lambda xp, z: z**3)
         derivative = staticmethod(lambda xp, z: 3 * z * z)
         saves = "input"
@@ -154,7 +154,7 @@ def test_an_activation_without_a_second_derivative_says_so(z, dy):
         r"must have a rule curvature for second derivatives, None if φ'' is 0; got Cube\(\)\.$"
     )
     with pytest.raises(ArgumentError, match=message):
-        Cube().backward_tangent(operations_for(z), z, z, dy, dy)
+        Cube().backward_jvp(operations_for(z), z, z, dy, dy)
 
 
 def test_erfc_has_the_digits_of_the_c_library():
@@ -206,7 +206,7 @@ def check_place(phi, z, dy, place, tolerance):
     pairs = [(a, expected)]
     if phi != Step():
         dz = phi.backward(operations_for(z), expected_saved, dy)
-        pairs += [(phi.backward(ops, saved, v), dz), (phi.tangent(ops, saved, v), dz)]
+        pairs += [(phi.backward(ops, saved, v), dz), (phi.jvp(ops, saved, v), dz)]
     for got, right in pairs:
         assert got.dtype == place.backend.dtype
         np.testing.assert_allclose(place.host(got), right, rtol=tolerance, atol=tolerance)
@@ -320,7 +320,7 @@ def test_equal_settings_are_equal_values():
     assert len({ReLU(), ReLU(), SiLU()}) == 2
 
 
-@pytest.mark.parametrize("method", ["backward", "tangent"])
+@pytest.mark.parametrize("method", ["backward", "jvp"])
 def test_step_cannot_be_trained(method, z):
     with pytest.raises(ArgumentError, match=r"got Step\(\), whose derivative is 0 almost every"):
         getattr(Step(), method)(operations_for(z), z, z)

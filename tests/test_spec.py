@@ -228,7 +228,7 @@ def test_l2_pulls_weights_by_lambda_and_nothing_else(rng):
 
 def test_adam_corrects_each_mean_by_its_own_rate():
     """Of a constant gradient both corrected means are exact, so that every step is lr long."""
-    theta, optimizer = np.zeros(2), Adam(lr=0.1, rho1=0.5, rho2=0.999, eps=1e-12)
+    theta, optimizer = np.zeros(2), Adam(lr=0.1, beta1=0.5, beta2=0.999, eps=1e-12)
     state = optimizer.init(theta)
     for step in range(1, 6):
         optimizer.step(theta, np.array([3.0, -0.02]), state)
@@ -339,7 +339,7 @@ def test_the_classical_experiment(monkeypatch):
 def test_the_optimizers_of_the_reference_experiment(experiment):
     expected = {
         "SGD": SGD(lr=0.01),
-        "Momentum": Momentum(lr=0.01, alpha=0.95),
+        "Momentum": Momentum(lr=0.01, momentum=0.95),
         "AdaGrad": AdaGrad(lr=0.01),
         "RMSProp": RMSProp(lr=0.001, rho=0.95),
         "AdaDelta": AdaDelta(rho=0.95),

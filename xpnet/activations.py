@@ -17,7 +17,7 @@ from xpnet.ops.rules import curvatures
 
 
 @dataclass(frozen=True)
-class Activation:
+class ActivationFunction:
     """A function φ of ``z: (m, n)`` with its derivative; elementwise unless overridden.
 
     A subclass is a frozen dataclass whose fields are the scalars of its rules; without fields it
@@ -102,11 +102,11 @@ class Activation:
         """`backward`, which also fills ``sums: (n,)`` with the sum of ``∂L/∂z`` over the rows."""
         return ops.chain_and_sum(self.derivative, dy, saved, sums, self.scalars(), out)
 
-    def tangent(self, ops: Operations, saved: Array, dz: Array, out: Array | None = None) -> Array:
+    def jvp(self, ops: Operations, saved: Array, dz: Array, out: Array | None = None) -> Array:
         """``ȧ = φ' ⊙ ż``, forward mode: `backward` again, for every Jacobian here is symmetric."""
         return self.backward(ops, saved, dz, out)
 
-    def backward_tangent(
+    def backward_jvp(
         self, ops: Operations, saved: Array, dsaved: Array | None, dy: Array, ddy: Array
     ) -> tuple[Array, Array]:
         """`backward` and its tangent: ``φ' ⊙ dy`` and ``φ' ⊙ ḋy + (∂φ'/∂s ⊙ ṡ) ⊙ dy``.
@@ -136,7 +136,7 @@ class Activation:
         return dz, ddz + ops.chain(self.curvature, dsaved * dy, saved, scalars=self.scalars())
 
 
-class Identity(Activation):
+class Identity(ActivationFunction):
     """``φ(z) = z``; ``φ' = 1``. Nothing is copied.
 
     >>> Identity().forward(None, 3.0)
@@ -171,7 +171,7 @@ class Identity(Activation):
 
 
 @dataclass(frozen=True)
-class Affine(Activation):
+class Affine(ActivationFunction):
     """``φ(z) = slope·z + intercept``; ``φ' = slope``.
 
     Args:
@@ -190,7 +190,7 @@ class Affine(Activation):
     intercept: float = 0.0
 
     value = staticmethod(rules.affine)
-    derivative = staticmethod(rules.affine_slope)
+    derivative = staticmethod(rules.affine_derivative)
     curvature = None
 
     def __post_init__(self) -> None:
@@ -198,7 +198,7 @@ class Affine(Activation):
         require_number(self.intercept, "intercept")
 
 
-class Step(Activation):
+class Step(ActivationFunction):
     """``φ(z) = [z > 0]``: forward only, for threshold units built by hand.
 
     Reference: W. McCulloch, W. Pitts, "A logical calculus of the ideas immanent in nervous
@@ -214,7 +214,7 @@ class Step(Activation):
     value = staticmethod(rules.step)
 
     def backward(self, ops: Operations, saved: Array, dy: Array, out: Array | None = None) -> Array:
-        """Refused, and so is `tangent`: with a derivative of 0 nothing would be learned.
+        """Refused, and so is `jvp`: with a derivative of 0 nothing would be learned.
 
         Raises:
             ArgumentError: always.
@@ -231,7 +231,7 @@ class Step(Activation):
         return self.backward(ops, saved, dy, out)
 
 
-class Sigmoid(Activation):
+class Sigmoid(ActivationFunction):
     """``φ(z) = 1/(1 + e^(-z))``; ``φ' = a(1 - a)``. No input overflows.
 
     >>> import numpy as np
@@ -242,11 +242,11 @@ class Sigmoid(Activation):
     """
 
     value = staticmethod(rules.sigmoid)
-    derivative = staticmethod(rules.sigmoid_slope)
+    derivative = staticmethod(rules.sigmoid_derivative)
     curvature = staticmethod(curvatures.sigmoid_curvature)
 
 
-class Tanh(Activation):
+class Tanh(ActivationFunction):
     """``φ(z) = tanh z``; ``φ' = 1 - a²``.
 
     >>> import numpy as np
@@ -257,11 +257,11 @@ class Tanh(Activation):
     """
 
     value = staticmethod(rules.tanh)
-    derivative = staticmethod(rules.tanh_slope)
+    derivative = staticmethod(rules.tanh_derivative)
     curvature = staticmethod(curvatures.tanh_curvature)
 
 
-class ReLU(Activation):
+class ReLU(ActivationFunction):
     """``φ(z) = max(0, z)``; ``φ' = [z > 0]``, 0 at the kink.
 
     Reference: V. Nair, G. Hinton, "Rectified Linear Units Improve Restricted Boltzmann Machines",
@@ -275,12 +275,12 @@ class ReLU(Activation):
     """
 
     value = staticmethod(rules.relu)
-    derivative = staticmethod(rules.relu_slope)
+    derivative = staticmethod(rules.relu_derivative)
     curvature = None
 
 
 @dataclass(frozen=True)
-class LeakyReLU(Activation):
+class LeakyReLU(ActivationFunction):
     """``φ(z) = z`` where positive, else ``αz``; ``φ' = 1`` or ``α``, α at the kink.
 
     Args:
@@ -301,7 +301,7 @@ class LeakyReLU(Activation):
     alpha: float = 0.01
 
     value = staticmethod(rules.leaky_relu)
-    derivative = staticmethod(rules.leaky_relu_slope)
+    derivative = staticmethod(rules.leaky_relu_derivative)
     curvature = None
 
     def __post_init__(self) -> None:
@@ -309,7 +309,7 @@ class LeakyReLU(Activation):
 
 
 @dataclass(frozen=True)
-class ELU(Activation):
+class ELU(ActivationFunction):
     """``φ(z) = z`` where positive, else ``α(eᶻ - 1)``; ``φ' = 1`` or ``αeᶻ = a + α``.
 
     Args:
@@ -331,14 +331,14 @@ class ELU(Activation):
     alpha: float = 1.0
 
     value = staticmethod(rules.elu)
-    derivative = staticmethod(rules.elu_slope)
+    derivative = staticmethod(rules.elu_derivative)
     curvature = staticmethod(curvatures.elu_curvature)
 
     def __post_init__(self) -> None:
         require_number(self.alpha, "alpha", above=0)
 
 
-class SELU(Activation):
+class SELU(ActivationFunction):
     """``φ(z) = λz`` where positive, else ``λα(eᶻ - 1)``; ``φ' = λ`` or ``a + λα``.
 
     α = 1.6733 and λ = 1.0507 make mean 0 and variance 1 a fixed point, if the weights are drawn by
@@ -354,11 +354,11 @@ class SELU(Activation):
     """
 
     value = staticmethod(rules.selu)
-    derivative = staticmethod(rules.selu_slope)
+    derivative = staticmethod(rules.selu_derivative)
     curvature = staticmethod(curvatures.selu_curvature)
 
 
-class Softplus(Activation):
+class Softplus(ActivationFunction):
     """``φ(z) = log(1 + eᶻ)`` without overflow; ``φ' = σ(z) = 1 - e^(-a)``.
 
     Reference: C. Dugas et al., "Incorporating Second-Order Functional Knowledge for Better Option
@@ -372,11 +372,11 @@ class Softplus(Activation):
     """
 
     value = staticmethod(rules.softplus)
-    derivative = staticmethod(rules.softplus_slope)
+    derivative = staticmethod(rules.softplus_derivative)
     curvature = staticmethod(curvatures.softplus_curvature)
 
 
-class GELU(Activation):
+class GELU(ActivationFunction):
     """``φ(z) = zΦ(z)`` with the normal distribution Φ, exact; ``φ' = Φ(z) + z e^(-z²/2)/√(2π)``.
 
     Reference: D. Hendrycks, K. Gimpel, "Gaussian Error Linear Units", 2016.
@@ -389,12 +389,12 @@ class GELU(Activation):
     """
 
     value = staticmethod(rules.gelu)
-    derivative = staticmethod(rules.gelu_slope)
+    derivative = staticmethod(rules.gelu_derivative)
     curvature = staticmethod(curvatures.gelu_curvature)
     saves = "input"
 
 
-class GELUTanh(Activation):
+class GELUTanh(ActivationFunction):
     """``φ(z) = ½z(1 + tanh(√(2/π)(z + 0.044715z³)))``, within 5e-4 of `GELU` and cheaper.
 
     Reference: D. Hendrycks, K. Gimpel, "Gaussian Error Linear Units", 2016, section 2.
@@ -407,12 +407,12 @@ class GELUTanh(Activation):
     """
 
     value = staticmethod(rules.gelu_tanh)
-    derivative = staticmethod(rules.gelu_tanh_slope)
+    derivative = staticmethod(rules.gelu_tanh_derivative)
     curvature = staticmethod(curvatures.gelu_tanh_curvature)
     saves = "input"
 
 
-class SiLU(Activation):
+class SiLU(ActivationFunction):
     """``φ(z) = zσ(z)``, also called swish; ``φ' = s + z s(1 - s)`` with ``s = σ(z)``.
 
     Reference: S. Elfwing et al., "Sigmoid-Weighted Linear Units for Neural Network Function
@@ -426,12 +426,12 @@ class SiLU(Activation):
     """
 
     value = staticmethod(rules.silu)
-    derivative = staticmethod(rules.silu_slope)
+    derivative = staticmethod(rules.silu_derivative)
     curvature = staticmethod(curvatures.silu_curvature)
     saves = "input"
 
 
-class HardSigmoid(Activation):
+class HardSigmoid(ActivationFunction):
     """``φ(z) = min(max(0.2z + 0.5, 0), 1)``; ``φ' = 0.2`` strictly inside, else 0.
 
     Theano's form; PyTorch's has the slope 1/6.
@@ -444,11 +444,11 @@ class HardSigmoid(Activation):
     """
 
     value = staticmethod(rules.hard_sigmoid)
-    derivative = staticmethod(rules.hard_sigmoid_slope)
+    derivative = staticmethod(rules.hard_sigmoid_derivative)
     curvature = None
 
 
-class Exponential(Activation):
+class Exponential(ActivationFunction):
     """``φ(z) = eᶻ``; ``φ' = a``. It overflows where eᶻ does: above 709, in float32 above 88.
 
     >>> import numpy as np
@@ -463,7 +463,7 @@ class Exponential(Activation):
     curvature = staticmethod(curvatures.exponential_curvature)
 
 
-class Softmax(Activation):
+class Softmax(ActivationFunction):
     """``φ(z)_k = e^(z_k - max z)/Σ_j e^(z_j - max z)`` along each row; ``∂φ/∂z = diag a - a aᵀ``.
 
     For classification leave the last layer linear and take `CrossEntropy`, which is written on
@@ -499,7 +499,7 @@ class Softmax(Activation):
         ops.column_sum(dz, out=sums)
         return dz
 
-    def backward_tangent(
+    def backward_jvp(
         self, ops: Operations, saved: Array, dsaved: Array | None, dy: Array, ddy: Array
     ) -> tuple[Array, Array]:
         """``a ⊙ (dy - Σ_k a_k dy_k)`` and its derivative along ``ȧ`` and ``ḋy``."""

@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.activations import Activation as ActivationFunction
-from xpnet.activations import ReLU
+from xpnet.activations import ActivationFunction, ReLU
 from xpnet.backend import Array, Backend, BackendName, copied, get_backend, to_numpy
 from xpnet.data.prepare import (
     batch_of,

@@ -24,7 +24,7 @@ from xpnet.parameters import Layout
 VERSION = 1
 _MODULES = (activations, initializers, losses)
 _LAYERS = (layers.Activation, layers.BatchNorm, layers.Dense, layers.Dropout)
-_BASES = (activations.Activation, initializers.Initializer, losses.Loss)
+_BASES = (activations.ActivationFunction, initializers.Initializer, losses.Loss)
 TYPES: dict[str, type[Any]] = {cls.__name__: cls for cls in _LAYERS} | {
     cls.__name__: cls
     for module in _MODULES

@@ -112,7 +112,7 @@ class Adam:
     """Kingma and Ba, 2015."""
 
     def __init__(self, layers: list[dict[str, Array]], lr: float = 1e-3) -> None:
-        self.lr, self.rho1, self.rho2, self.eps = lr, 0.9, 0.999, 1e-8
+        self.lr, self.beta1, self.beta2, self.eps = lr, 0.9, 0.999, 1e-8
         self.s = [{name: np.zeros_like(p) for name, p in layer.items()} for layer in layers]
         self.r = [{name: np.zeros_like(p) for name, p in layer.items()} for layer in layers]
         self.t = 0
@@ -123,8 +123,8 @@ class Adam:
         for i, layer in enumerate(layers):
             for name in layer:
                 g = grads[i][name]
-                self.s[i][name] = self.rho1 * self.s[i][name] + (1 - self.rho1) * g
-                self.r[i][name] = self.rho2 * self.r[i][name] + (1 - self.rho2) * g**2
-                s_hat = self.s[i][name] / (1 - self.rho1**self.t)
-                r_hat = self.r[i][name] / (1 - self.rho2**self.t)
+                self.s[i][name] = self.beta1 * self.s[i][name] + (1 - self.beta1) * g
+                self.r[i][name] = self.beta2 * self.r[i][name] + (1 - self.beta2) * g**2
+                s_hat = self.s[i][name] / (1 - self.beta1**self.t)
+                r_hat = self.r[i][name] / (1 - self.beta2**self.t)
                 layer[name] = layer[name] - self.lr * s_hat / (np.sqrt(r_hat) + self.eps)

@@ -382,7 +382,7 @@ def test_buffers_are_used_again(place):
     [
         (lambda: Dense(0), "n_out must be an integer of at least 1; got 0."),
         (lambda: Dense(2.0), "n_out must be an integer of at least 1; got 2.0."),
-        (lambda: Dense(2, "relu"), "activation must be an Activation; got 'relu'."),
+        (lambda: Dense(2, "relu"), "activation must be an ActivationFunction; got 'relu'."),
         (lambda: Dense(2, ReLU), "Write ReLU() to make one."),
         (lambda: Dense(2, weight_init=0.1), "weight_init must be an Initializer; got 0.1."),
         (lambda: Dense(2, bias=None), "bias must be a bool; got None."),

@@ -164,7 +164,7 @@ def test_hessian_product_agrees_with_differences_of_the_gradient(name, weight, p
 def test_a_loss_without_a_second_derivative_says_so():
     class Cube(Loss):
         rule = staticmethod(lambda xp, z, t: (z - t) ** 3)
-        slope = staticmethod(lambda xp, z, t: 3 * (z - t) ** 2)
+        derivative = staticmethod(lambda xp, z, t: 3 * (z - t) ** 2)
 
     message = r"loss must have a rule curvature for second derivatives, None if it is 0; got .*Cube"
     with pytest.raises(ArgumentError, match=message):

@@ -229,8 +229,8 @@ def test_sums_of_tall_and_odd_shapes(shape, dtype, ops):
     rng = np.random.default_rng(0)
     dy, a = (rng.uniform(-1, 1, shape).astype(dtype) for _ in range(2))
     sums, expected_sums = np.empty(shape[1], dtype), np.empty(shape[1], dtype)
-    dz = ops.chain_and_sum(activations.tanh_slope, dy, a, sums)
-    expected = REFERENCE.chain_and_sum(activations.tanh_slope, dy, a, expected_sums)
+    dz = ops.chain_and_sum(activations.tanh_derivative, dy, a, sums)
+    expected = REFERENCE.chain_and_sum(activations.tanh_derivative, dy, a, expected_sums)
     close = {"rtol": 2e-5, "atol": 2e-5} if dtype == "float32" else {"rtol": 1e-12, "atol": 1e-13}
     np.testing.assert_allclose(dz, expected, **close)
     np.testing.assert_allclose(sums, expected_sums, **close)
@@ -361,7 +361,7 @@ def test_an_update_of_which_a_part_decays_is_one_kernel(optimizer, n, flag, ops)
 
     theta, grad = rng.normal(size=(2, 700)).astype(dtype)
     state = optimizer.init(theta, layout)
-    state.step, state.skip = 1, skip
+    state.step = 1
     for slot in state.slots:
         slot[...] = rng.uniform(0.1, 1, 700)
     scalars = optimizer.scalars(state, 0.1)
@@ -488,7 +488,7 @@ X, FEW, INDEX = np.ones((6, 4)), np.ones(3), np.zeros(1, np.int64)
 COLUMN, SIX, SIX32 = np.ones(4), np.arange(6), np.zeros(6, np.int32)
 MISFITS = {
     "a rule of two shapes": lambda ops: ops.apply(losses.square, X, X[:1].copy()),
-    "a slope of two shapes": lambda ops: ops.chain(activations.relu_slope, X, X[:1].copy()),
+    "a slope of two shapes": lambda ops: ops.chain(activations.relu_derivative, X, X[:1].copy()),
     "an update of two shapes": lambda ops: ops.update(optimizers.sgd, (COLUMN,), (FEW,), (0.1,)),
     "a bias for others": lambda ops: ops.shift(X.copy(), FEW),
     "a bias for one": lambda ops: ops.shift(X.copy(), FEW[:1]),
@@ -616,7 +616,7 @@ def test_scalars_of_numpy_are_values(ops):
     losses_of = [ops.softmax_cross_entropy(X, SIX % 4, scale)[0] for scale in (number, 0.5)]
     assert losses_of[0] == losses_of[1]
     sums = np.empty(4)
-    ops.chain_and_sum(activations.leaky_relu_slope, X, -X, sums, (number,))
+    ops.chain_and_sum(activations.leaky_relu_derivative, X, -X, sums, (number,))
     np.testing.assert_array_equal(sums, 3)
     key = np.int64(stream_key(1))
     np.testing.assert_array_equal(ops.keep_mask(X, key, 0.5), ops.keep_mask(X, int(key), 0.5))

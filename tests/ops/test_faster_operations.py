@@ -41,7 +41,7 @@ VALUES = [rule for rule in rules_of(activations) if rule not in SLOPES]
 LOSSES = rules_of(losses)
 CURVATURES = [rule for rule in rules_of(curvatures) if counts_of(rule)[0] == 1]
 CURVATURES_OF_LOSSES = [rule for rule in rules_of(curvatures) if rule not in CURVATURES]
-OF_POSITIVE = activations.softplus_slope, curvatures.softplus_curvature
+OF_POSITIVE = activations.softplus_derivative, curvatures.softplus_curvature
 UPDATES = rules_of(optimizers) + rules_of(minimizers)
 
 
@@ -354,14 +354,14 @@ def test_large_arrays_are_shared_out_and_give_the_same(monkeypatch, ops):
 
     x, dy = matrix("float32", 1, shape=(301, 40)), matrix("float32", 2, shape=(301, 40))
     sums, shared_sums = np.empty(40, "float32"), np.empty(40, "float32")
-    alone = ops.chain_and_sum(activations.tanh_slope, dy, x, sums)
+    alone = ops.chain_and_sum(activations.tanh_derivative, dy, x, sums)
     theta, state, grad = x.ravel().copy(), np.abs(dy).ravel().copy(), dy.ravel().copy()
     other, other_state = theta.copy(), state.copy()
     ops.update(optimizers.adagrad, (theta, state), (grad,), (0.1, 1e-7))
     monkeypatch.setattr(runner, "LARGE", 100)
     monkeypatch.setattr(threads, "n_threads", lambda: 3)
     threads._pool.cache_clear()
-    together = ops.chain_and_sum(activations.tanh_slope, dy, x, shared_sums)
+    together = ops.chain_and_sum(activations.tanh_derivative, dy, x, shared_sums)
     ops.update(optimizers.adagrad, (other, other_state), (grad,), (0.1, 1e-7))
     threads._pool.cache_clear()
     np.testing.assert_array_equal(together, alone)
@@ -376,8 +376,8 @@ def test_shapes_that_do_not_fit_are_refused_or_broadcast_as_numpy_does(ops):
     few = b[:3].copy()
     for call in (
         lambda: ops.apply(losses.square, x, short),
-        lambda: ops.chain(activations.tanh_slope, x, short),
-        lambda: ops.chain_and_sum(activations.tanh_slope, x, short, b.copy()),
+        lambda: ops.chain(activations.tanh_derivative, x, short),
+        lambda: ops.chain_and_sum(activations.tanh_derivative, x, short, b.copy()),
         lambda: ops.shift_and_apply(activations.relu, x.copy(), few),
         lambda: ops.shift(x.copy(), few),
         lambda: ops.update(optimizers.sgd, (b.copy(),), (few,), (0.1,)),
@@ -423,8 +423,8 @@ def test_ordinary_arrays_are_not_left_to_numpy(monkeypatch, ops):
     ops.apply(activations.elu, x, scalars=(0.5,), out=out)
     ops.apply(activations.relu, dy, out=dy)
     ops.apply(losses.square, x, dy)
-    ops.chain(activations.tanh_slope, dy, x)
-    ops.chain_and_sum(activations.tanh_slope, dy, x, sums)
+    ops.chain(activations.tanh_derivative, dy, x)
+    ops.chain_and_sum(activations.tanh_derivative, dy, x, sums)
     ops.shift_and_apply(activations.relu, x, b)
     ops.shift(x, b)
     ops.column_sum(x)

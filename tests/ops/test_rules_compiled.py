@@ -25,13 +25,13 @@ OUTPUTS = np.linspace(-0.4, 1.0, 29)[None, :]
 # The scalars of the rules that have some.
 SCALARS = {
     "affine": (2.0, -0.5),
-    "affine_slope": (2.0, -0.5),
+    "affine_derivative": (2.0, -0.5),
     "leaky_relu": (0.1,),
-    "leaky_relu_slope": (0.1,),
+    "leaky_relu_derivative": (0.1,),
     "elu": (0.7,),
-    "elu_slope": (0.7,),
+    "elu_derivative": (0.7,),
     "huber": (1.5,),
-    "huber_slope": (1.5,),
+    "huber_derivative": (1.5,),
     "elu_curvature": (0.7,),
     "huber_curvature": (1.5,),
 }

@@ -34,13 +34,28 @@ BAD = {
     "lr-0": (lambda: Adam(lr=0), "lr must be a finite number, above 0; got 0."),
     "lr-nan": (lambda: AdaGrad(lr=math.nan), "lr must be a finite number, above 0; got nan."),
     "lr-text": (lambda: RMSProp(lr="fast"), "lr must be a finite number, above 0; got 'fast'."),
-    "alpha": (lambda: Momentum(alpha=1), "alpha must be a finite number, at least 0 and below 1"),
-    "alpha-2": (lambda: Nesterov(alpha=-1), "alpha must be a finite number, at least 0 and below"),
+    "momentum": (
+        lambda: Momentum(momentum=1),
+        "momentum must be a finite number, at least 0 and below 1",
+    ),
+    "momentum-2": (
+        lambda: Nesterov(momentum=-1),
+        "momentum must be a finite number, at least 0 and below",
+    ),
     "rho": (lambda: RMSProp(rho=1.0), "rho must be a finite number, at least 0 and below 1; got 1"),
     "rho-2": (lambda: AdaDelta(rho=2), "rho must be a finite number, at least 0 and below 1; got"),
-    "rho1": (lambda: Adam(rho1=1), "rho1 must be a finite number, at least 0 and below 1; got 1."),
-    "rho2": (lambda: RAdam(rho2=-1), "rho2 must be a finite number, at least 0 and below 1; got"),
-    "rho2-2": (lambda: Lion(rho2=1), "rho2 must be a finite number, at least 0 and below 1; got"),
+    "beta1": (
+        lambda: Adam(beta1=1),
+        "beta1 must be a finite number, at least 0 and below 1; got 1.",
+    ),
+    "beta2": (
+        lambda: RAdam(beta2=-1),
+        "beta2 must be a finite number, at least 0 and below 1; got",
+    ),
+    "beta2-2": (
+        lambda: Lion(beta2=1),
+        "beta2 must be a finite number, at least 0 and below 1; got",
+    ),
     "eps": (lambda: Adamax(eps=0), "eps must be a finite number, above 0; got 0."),
     "eps-2": (lambda: AMSGrad(eps=math.inf), "eps must be a finite number, above 0; got inf."),
     "eps-3": (lambda: AdaGrad(eps=None), "eps must be a finite number, above 0; got None."),

@@ -63,7 +63,7 @@ TORCH = {
     ),
     "nadam-defaults": (Nadam(), "NAdam", {}),
     "radam": (RAdam(0.1, eps=1e-3), "RAdam", {"lr": 0.1, "eps": 1e-3}),
-    "radam-never-rectified": (RAdam(0.1, rho2=0.6), "RAdam", {"lr": 0.1, "betas": (0.9, 0.6)}),
+    "radam-never-rectified": (RAdam(0.1, beta2=0.6), "RAdam", {"lr": 0.1, "betas": (0.9, 0.6)}),
 }
 OTHERS = {
     "lion": Lion(0.1, 0.8, 0.9, weight_decay=0.3),
@@ -164,7 +164,7 @@ def test_ten_steps_agree_with_the_paper(name, textbook, theta, grads):
 def test_nesterov_reads_back_the_classical_iterates(theta):
     curvature = np.linspace(0.1, 3.0, SIZE)
     classical, v = theta.copy(), np.zeros(SIZE)
-    nesterov = Nesterov(lr=0.1, alpha=0.8)
+    nesterov = Nesterov(lr=0.1, momentum=0.8)
     state = nesterov.init(theta)
     for _ in range(N_STEPS):
         v = 0.8 * v - 0.1 * curvature * (classical + 0.8 * v)

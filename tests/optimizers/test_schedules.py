@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from xpnet.errors import ArgumentError
 from xpnet.optimizers import (
     SGD,
-    Constant,
+    ConstantRate,
     Cosine,
-    Exponential,
+    ExponentialDecay,
     LinearWarmup,
     OneCycle,
     ReduceOnPlateau,
@@ -22,10 +22,10 @@ from xpnet.optimizers import (
 )
 
 ALL = [
-    Constant(),
+    ConstantRate(),
     StepDecay(every=2),
     StepDecay(every=0.3, rate=0.9),
-    Exponential(rate=0.7),
+    ExponentialDecay(rate=0.7),
     Cosine(),
     Cosine(final=1.0),
     OneCycle(),
@@ -42,9 +42,13 @@ ALL = [
 @pytest.mark.parametrize(
     ("schedule", "n_epochs", "expected"),
     [
-        (Constant(), 3, {0: 1, 1.7: 1, 3: 1, 9: 1}),
+        (ConstantRate(), 3, {0: 1, 1.7: 1, 3: 1, 9: 1}),
         (StepDecay(every=2, rate=0.1), 6, {0: 1, 1.99: 1, 2: 0.1, 4.5: 0.01, 6: 1e-3, 9: 1e-3}),
-        (Exponential(rate=0.25), 4, {0: 1, 0.5: 0.5, 1: 0.25, 2: 0.0625, 4: 0.25**4, 9: 0.25**4}),
+        (
+            ExponentialDecay(rate=0.25),
+            4,
+            {0: 1, 0.5: 0.5, 1: 0.25, 2: 0.0625, 4: 0.25**4, 9: 0.25**4},
+        ),
         (Cosine(), 4, {0: 1, 1: (1 + math.sqrt(0.5)) / 2, 2: 0.5, 4: 0, 9: 0}),
         (Cosine(final=0.5), 4, {0: 1, 2: 0.75, 4: 0.5, 9: 0.5}),
         (LinearWarmup(2), 4, {0: 0, 0.5: 0.25, 2: 1, 4: 1, 9: 1}),
@@ -148,7 +152,10 @@ def test_by_hand_in_three_lines(schedule):
 BAD = {
     "every": (lambda: StepDecay(0), "every must be a finite number, above 0; got 0."),
     "step-rate": (lambda: StepDecay(1, 2), "rate must be a finite number, above 0 and at most 1;"),
-    "rate": (lambda: Exponential(0), "rate must be a finite number, above 0 and at most 1; got 0."),
+    "rate": (
+        lambda: ExponentialDecay(0),
+        "rate must be a finite number, above 0 and at most 1; got 0.",
+    ),
     "final": (lambda: Cosine(-1), "final must be a finite number, at least 0 and at most 1; got"),
     "epochs": (lambda: LinearWarmup(-1), "epochs must be a finite number, above 0; got -1."),
     "then": (lambda: LinearWarmup(1, then=0.5), "then must be a Schedule; got 0.5."),

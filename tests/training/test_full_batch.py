@@ -197,7 +197,7 @@ def test_progress_prints_a_line_an_iteration(task, capsys):
 
 NOT_FOR_METHODS = {
     "batch_size": 32,
-    "schedule": schedules.Constant(),
+    "schedule": schedules.ConstantRate(),
     "clip": ClipByNorm(1.0),
     "shuffle": True,
     "drop_last": True,

@@ -78,7 +78,7 @@ OPTIMIZERS = [
         *(xpnet.Lion(0.01, weight_decay=0.1), xpnet.Averaged(xpnet.Nadam(0.01))),
         xpnet.Averaged(xpnet.AdamW(0.01), xpnet.ExponentialAverage(0.9)),
     ),
-    xpnet.RAdam(0.01, rho2=0.9),
+    xpnet.RAdam(0.01, beta2=0.9),
 ]
 
 

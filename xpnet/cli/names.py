@@ -1,7 +1,7 @@
 """From what a person types to values: closed tables of names, and settings as KEY=VALUE.
 
->>> optimizer("adam", ["rho1=0.8"], lr=0.01)
-Adam(lr=0.01, rho1=0.8, rho2=0.999, eps=1e-08)
+>>> optimizer("adam", ["beta1=0.8"], lr=0.01)
+Adam(lr=0.01, beta1=0.8, beta2=0.999, eps=1e-08)
 >>> activation("leaky-relu:alpha=0.2")
 LeakyReLU(alpha=0.2)
 """
@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from xpnet import activations, minimize
 from xpnet import optimizers as opt
-from xpnet.activations import Activation
+from xpnet.activations import ActivationFunction
 from xpnet.data import Dataset, load_fashion_mnist, load_mnist
 from xpnet.errors import ArgumentError, Phrase, require, unknown_name
 from xpnet.minimize import functions
@@ -23,7 +23,7 @@ from xpnet.optimizers import Optimizer, Schedule
 
 T = TypeVar("T")
 
-ACTIVATIONS: dict[str, type[Activation]] = {
+ACTIVATIONS: dict[str, type[ActivationFunction]] = {
     "elu": activations.ELU,
     "exponential": activations.Exponential,
     "gelu": activations.GELU,
@@ -55,9 +55,9 @@ OPTIMIZERS: dict[str, type[Optimizer]] = {
     "sgd": opt.SGD,
 }
 SCHEDULES: dict[str, type[Schedule]] = {
-    "constant": opt.Constant,
+    "constant": opt.ConstantRate,
     "cosine": opt.Cosine,
-    "exponential": opt.Exponential,
+    "exponential": opt.ExponentialDecay,
     "linear-warmup": opt.LinearWarmup,
     "one-cycle": opt.OneCycle,
     "reduce-on-plateau": opt.ReduceOnPlateau,
@@ -93,7 +93,7 @@ FUNCTIONS: dict[str, type[functions.TestFunction]] = {
 }
 
 
-def activation(text: str) -> Activation:
+def activation(text: str) -> ActivationFunction:
     """The activation that ``text`` names, such as ``relu`` or ``leaky-relu:alpha=0.2``."""
     return _make("--activation", ACTIVATIONS, text)
 

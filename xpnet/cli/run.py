@@ -15,7 +15,7 @@ import numpy as np
 
 from xpnet import metrics
 from xpnet._version import __version__
-from xpnet.activations import Activation
+from xpnet.activations import ActivationFunction
 from xpnet.backend import Backend, BackendName, HostArray, to_numpy
 from xpnet.cli.problem import Problem, Source, require_exists
 from xpnet.data import read_table, train_test_split
@@ -34,7 +34,7 @@ class Plan:
     """What network to train, and how; names are objects already."""
 
     hidden: list[int]
-    activation: Activation
+    activation: ActivationFunction
     batch_norm: bool
     dropout: float
     optimizer: Optimizer

@@ -233,8 +233,8 @@ class CapturedSteps:
             ops.record(self._counts, self._cursor, ops.xp.sum(weight))
         update_gradient(how, model.theta, model.grad, model.network.layout.weights)
         scalars = tuple(self._now[1][i : i + 1] for i in range(self._now[1].shape[0]))
-        with model.gradient.guarding(self._state):
-            how.optimizer.update(model.theta, model.grad, self._state, scalars)
+        skip = model.gradient.skip
+        how.optimizer.update_unless(skip, model.theta, model.grad, self._state, scalars)
 
     def _scalars(self, lrs: Sequence[float]) -> HostArray:
         """The optimizer's scalars of every step, by the code of the plain path."""

@@ -90,8 +90,8 @@ class PlainStep:
         """Move θ by the gradient."""
         model, how = self._model, self._how
         update_gradient(how, model.theta, model.grad, model.network.layout.weights)
-        with model.gradient.guarding(self._state):
-            how.optimizer.step(model.theta, model.grad, self._state, lr)
+        skip = model.gradient.skip
+        how.optimizer.step(model.theta, model.grad, self._state, lr, skip=skip)
 
     def both(self, X: Array, y: Array, weight: Array | None, lr: float) -> Array:
         """`gradient`, then `update`."""

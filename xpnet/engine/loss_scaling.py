@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 from xpnet.backend import Array
 from xpnet.ops import operations_for
 from xpnet.ops.rules.optimizers import times
 from xpnet.ops.rules.scaling import next_scale
-from xpnet.optimizers import OptimizerState
 
 START = 2.0**15
 """The scale before the first step: the largest power of two that is a number of 16 bits."""
@@ -43,6 +39,7 @@ class LossScaling:
     Attributes:
         state: ``S``, the good steps in a row, whether the step found overflow, and whether the
             last one is skipped; four numbers on the device.
+        skip: the last of them, an array of one number: above 0 if the next step is to be skipped.
 
     Reference: P. Micikevicius et al., "Mixed precision training", ICLR 2018, section 3.2; the
     halving and doubling as in NVIDIA's guide "Train with mixed precision".
@@ -52,8 +49,7 @@ class LossScaling:
     >>> theta, grad = np.ones(2), np.array([np.inf, 16.0])
     >>> scaling, state = LossScaling(grad, start=8.0), SGD().init(theta)
     >>> scaling.down(grad)
-    >>> with scaling.guarding(state):
-    ...     SGD().step(theta, grad, state)
+    >>> SGD().step(theta, grad, state, skip=scaling.skip)
     >>> theta, float(scaling.state[0])
     (array([1., 1.]), 4.0)
     """
@@ -61,7 +57,7 @@ class LossScaling:
     def __init__(self, like: Array, start: float = START, interval: int = INTERVAL) -> None:
         self._ops, self._interval = operations_for(like), float(interval)
         self.state = self._ops.xp.zeros(4, dtype=like.dtype, device=like.device)
-        self._scale, self._good, self._found, self._skip = (self.state[i : i + 1] for i in range(4))
+        self._scale, self._good, self._found, self.skip = (self.state[i : i + 1] for i in range(4))
         self._scale[...] = start
 
     def up(self, d_output: Array, out: Array | None = None) -> Array:
@@ -71,14 +67,5 @@ class LossScaling:
     def down(self, grad: Array) -> None:
         """``g ← g/S``, in place; then the next ``S``, by whether ``g`` was finite."""
         self._ops.unscale(grad, self._scale, self._found)
-        targets = self._scale, self._good, self._found, self._skip
+        targets = self._scale, self._good, self._found, self.skip
         self._ops.update(next_scale, targets, (), (self._interval, LARGEST))
-
-    @contextmanager
-    def guarding(self, state: OptimizerState) -> Iterator[None]:
-        """Let a step of the optimizer meanwhile move nothing if it is one to skip."""
-        state.skip = self._skip
-        try:
-            yield
-        finally:
-            state.skip = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import Protocol
 
 import numpy as np
@@ -18,7 +17,6 @@ from xpnet.losses import Loss
 from xpnet.network import Network
 from xpnet.ops import operations_for
 from xpnet.ops.operations import Precision
-from xpnet.optimizers import OptimizerState
 from xpnet.random import stream_key
 
 CHUNK_ROWS = 4096
@@ -93,9 +91,10 @@ class Gradient:
         for context in self._contexts:
             context.ops = ops
 
-    def guarding(self, state: OptimizerState) -> AbstractContextManager[None]:
-        """See `LossScaling.guarding`: the optimizer's step may be one to skip."""
-        return nullcontext() if self.scaling is None else self.scaling.guarding(state)
+    @property
+    def skip(self) -> Array | None:
+        """`LossScaling.skip`, for the optimizer's next step; ``None`` without loss scaling."""
+        return None if self.scaling is None else self.scaling.skip
 
     @property
     def blocks(self) -> list[Array]:

@@ -12,7 +12,7 @@ from xpnet.ops import operations_for
 from xpnet.ops.operations import Operations
 
 
-def function_of(layer: Layer) -> activations.Activation | None:
+def function_of(layer: Layer) -> activations.ActivationFunction | None:
     """The activation in a layer; ``None`` if it has none, as batch norm.
 
     >>> function_of(Dense(3, activations.Tanh()))
@@ -49,7 +49,7 @@ def saturated(
     return slope <= share * _steepest(function)
 
 
-def _derivative(function: activations.Activation, ops: Operations, saved: Array) -> Array:
+def _derivative(function: activations.ActivationFunction, ops: Operations, saved: Array) -> Array:
     """``φ'``; of softmax ``∂a_k/∂z_k``, of the step 0."""
     if isinstance(function, activations.Step):
         return ops.xp.zeros_like(saved)
@@ -58,7 +58,7 @@ def _derivative(function: activations.Activation, ops: Operations, saved: Array)
     return function.backward(ops, saved, ops.xp.ones_like(saved))
 
 
-def _steepest(function: activations.Activation) -> float:
+def _steepest(function: activations.ActivationFunction) -> float:
     """The largest ``|φ'|`` near 0, at most 1."""
     if isinstance(function, activations.Softmax):
         return 0.25

@@ -26,10 +26,10 @@ class Activation:
     3
     """
 
-    function: activations.Activation
+    function: activations.ActivationFunction
 
     def __post_init__(self) -> None:
-        require_type(self.function, activations.Activation, "function")
+        require_type(self.function, activations.ActivationFunction, "function")
 
     def specs(self, n_in: int) -> LayerSpec:
         """No parameters; the width stays."""
@@ -50,7 +50,7 @@ class Activation:
         """``φ' ⊙ ẋ``."""
         if dx is None:
             return None, None
-        dy = self.function.tangent(ctx.ops, tape, dx)
+        dy = self.function.jvp(ctx.ops, tape, dx)
         return dy, dx if self.function.saves == "input" else dy
 
     def backward_jvp(
@@ -65,4 +65,4 @@ class Activation:
         ctx: Context,
     ) -> tuple[Array | None, Array | None]:
         """``dY ⊙ φ'`` and its tangent ``ḋY ⊙ φ' + dY ⊙ φ'' ⊙ ẋ``."""
-        return self.function.backward_tangent(ctx.ops, tape, dtape, dy, ddy)
+        return self.function.backward_jvp(ctx.ops, tape, dtape, dy, ddy)

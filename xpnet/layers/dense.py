@@ -5,7 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from xpnet.activations import ELU, GELU, SELU, Activation, GELUTanh, Identity, LeakyReLU, ReLU, SiLU
+from xpnet.activations import (
+    ELU,
+    GELU,
+    SELU,
+    ActivationFunction,
+    GELUTanh,
+    Identity,
+    LeakyReLU,
+    ReLU,
+    SiLU,
+)
 from xpnet.backend import Array
 from xpnet.errors import require_count, require_type
 from xpnet.initializers import GlorotUniform, HeNormal, Initializer, LecunNormal, Zeros
@@ -19,7 +29,7 @@ IN_PRODUCTS = Identity, ReLU
 """Activations that a product may end with: of just these types, for heirs may do something else."""
 
 
-def default_init(activation: Activation) -> Initializer:
+def default_init(activation: ActivationFunction) -> Initializer:
     """The usual weight initializer before an activation: He, LeCun for SELU, else Glorot.
 
     >>> default_init(ReLU())
@@ -52,14 +62,14 @@ class Dense:
     """
 
     n_out: int
-    activation: Activation = Identity()
+    activation: ActivationFunction = Identity()
     weight_init: Initializer | None = None
     bias_init: Initializer = Zeros()
     bias: bool = True
 
     def __post_init__(self) -> None:
         require_count(self.n_out, "n_out")
-        require_type(self.activation, Activation, "activation")
+        require_type(self.activation, ActivationFunction, "activation")
         if self.weight_init is not None:
             require_type(self.weight_init, Initializer, "weight_init")
         require_type(self.bias_init, Initializer, "bias_init")
@@ -122,7 +132,7 @@ class Dense:
             dz = ctx.ops.matmul(dx, p["weight"])
         else:
             return None, None
-        dy = self.activation.tangent(ctx.ops, saved, dz)
+        dy = self.activation.jvp(ctx.ops, saved, dz)
         return dy, (dx, dz if self.activation.saves == "input" else dy)
 
     def backward_jvp(
@@ -138,7 +148,7 @@ class Dense:
     ) -> tuple[Array | None, Array | None]:
         """``Xᵀ δ̇ + Ẋᵀ δ`` and ``Σ_rows δ̇`` into ``dg``; ``δ Wᵀ`` and ``δ̇ Wᵀ + δ Ẇᵀ``."""
         (x, saved), (dx, dsaved), ops = tape, dtape, ctx.ops
-        dz, ddz = self.activation.backward_tangent(ops, saved, dsaved, dy, ddy)
+        dz, ddz = self.activation.backward_jvp(ops, saved, dsaved, dy, ddy)
         ops.matmul(x.T, ddz, out=dg["weight"])
         if dx is not None:
             dg["weight"][...] += ops.matmul(dx.T, dz)

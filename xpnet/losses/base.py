@@ -23,7 +23,7 @@ class Loss:
 
     Attributes:
         rule: ``ℓ(xp, z, t, *scalars)`` of one output.
-        slope: its derivative by ``z``.
+        derivative: the rule of its derivative with respect to ``z``.
         mean: whether the outputs are averaged instead of summed.
         curvature: its second derivative; ``None`` where that is 0 almost everywhere.
         is_likelihood: whether ``ℓ_i`` is ``-log p(t | z)`` up to a constant, and its second
@@ -39,7 +39,7 @@ class Loss:
     """
 
     rule: ClassVar[Rule]
-    slope: ClassVar[Rule]
+    derivative: ClassVar[Rule]
     curvature: ClassVar[Rule | None]
     mean: ClassVar[bool] = False
     is_likelihood: ClassVar[bool] = False
@@ -65,7 +65,7 @@ class Loss:
         ops, scalars, scale = operations_for(output), self._scalars(), self._scale(output, weight)
         target = as_rows(target, output, output.shape[1])
         losses = ops.apply(self.rule, output, target, scalars=scalars)
-        slopes = ops.apply(self.slope, output, target, scalars=scalars, out=out)
+        slopes = ops.apply(self.derivative, output, target, scalars=scalars, out=out)
         if weight is None:
             return ops.total(losses, scale), ops.apply(times, slopes, scalars=(scale,), out=out)
         return ops.xp.sum(losses * scale), slopes * scale

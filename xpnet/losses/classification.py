@@ -109,7 +109,7 @@ class CrossEntropy(Loss):
         """``w_i/Σw (p ⊙ ẏ - p pᵀẏ)`` of each row, with ``p = softmax(z)``; see `Loss`."""
         ops = operations_for(output)
         p = ops.softmax(output)
-        return Softmax().tangent(ops, p, d_output) * row_scale(output, weight)
+        return Softmax().jvp(ops, p, d_output) * row_scale(output, weight)
 
 
 class BinaryCrossEntropy(Loss):
@@ -126,7 +126,7 @@ class BinaryCrossEntropy(Loss):
 
     target_kind = "binary"
     rule = staticmethod(rules.logistic)
-    slope = staticmethod(rules.logistic_slope)
+    derivative = staticmethod(rules.logistic_derivative)
     curvature = staticmethod(curvatures.logistic_curvature)
     is_likelihood = True
 
@@ -164,7 +164,7 @@ class Hinge(Loss):
 
     target_kind = "signs"
     rule = staticmethod(rules.hinge)
-    slope = staticmethod(rules.hinge_slope)
+    derivative = staticmethod(rules.hinge_derivative)
     curvature = None
 
     def check(self, target: Any, n_out: int, n_rows: int) -> None:
@@ -192,7 +192,7 @@ class PerceptronLoss(Loss):
 
     target_kind = "signs"
     rule = staticmethod(rules.perceptron)
-    slope = staticmethod(rules.perceptron_slope)
+    derivative = staticmethod(rules.perceptron_derivative)
     curvature = None
 
     def check(self, target: Any, n_out: int, n_rows: int) -> None:

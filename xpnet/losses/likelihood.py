@@ -24,7 +24,7 @@ class PoissonNLL(Loss):
     """
 
     rule = staticmethod(rules.poisson)
-    slope = staticmethod(rules.poisson_slope)
+    derivative = staticmethod(rules.poisson_derivative)
     curvature = staticmethod(curvatures.poisson_curvature)
     is_likelihood = True
 

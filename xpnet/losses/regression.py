@@ -22,7 +22,7 @@ class HalfMSE(Loss):
     """
 
     rule = staticmethod(rules.half_square)
-    slope = staticmethod(rules.half_square_slope)
+    derivative = staticmethod(rules.half_square_derivative)
     curvature = staticmethod(curvatures.half_square_curvature)
     is_likelihood = True
 
@@ -39,7 +39,7 @@ class MSE(Loss):
     """
 
     rule = staticmethod(rules.square)
-    slope = staticmethod(rules.square_slope)
+    derivative = staticmethod(rules.square_derivative)
     curvature = staticmethod(curvatures.square_curvature)
     is_likelihood = True
     mean = True
@@ -57,7 +57,7 @@ class MAE(Loss):
     """
 
     rule = staticmethod(rules.absolute)
-    slope = staticmethod(rules.absolute_slope)
+    derivative = staticmethod(rules.absolute_derivative)
     curvature = None
     mean = True
 
@@ -85,7 +85,7 @@ class Huber(Loss):
     delta: float = 1.0
 
     rule = staticmethod(rules.huber)
-    slope = staticmethod(rules.huber_slope)
+    derivative = staticmethod(rules.huber_derivative)
     curvature = staticmethod(curvatures.huber_curvature)
     mean = True
 

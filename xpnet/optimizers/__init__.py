@@ -10,9 +10,9 @@ from xpnet.optimizers.momentum import SGD, Lion, Momentum, Nesterov
 from xpnet.optimizers.penalty import Penalty
 from xpnet.optimizers.resuming import Resumed
 from xpnet.optimizers.schedules import (
-    Constant,
+    ConstantRate,
     Cosine,
-    Exponential,
+    ExponentialDecay,
     LinearWarmup,
     OneCycle,
     ReduceOnPlateau,
@@ -31,10 +31,10 @@ __all__ = [
     "Averaged",
     "ClipByNorm",
     "ClipByValue",
-    "Constant",
+    "ConstantRate",
     "Cosine",
-    "Exponential",
     "ExponentialAverage",
+    "ExponentialDecay",
     "Frozen",
     "LinearWarmup",
     "Lion",

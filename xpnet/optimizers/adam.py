@@ -16,15 +16,15 @@ from xpnet.parameters import Layout
 
 @dataclass(frozen=True)
 class Adam(Optimizer):
-    """Adaptive moments: ``θ ← θ − lr·ŝ/(√r̂ + eps)``.
+    """Adaptive moments: ``θ ← θ − lr·m̂/(√v̂ + eps)``.
 
-    ``s ← ρ₁s + (1−ρ₁)g`` and ``r ← ρ₂r + (1−ρ₂)g²`` start at 0; ``ŝ = s/(1−ρ₁ᵗ)`` and
-    ``r̂ = r/(1−ρ₂ᵗ)`` correct the bias of that start at step ``t = 1, 2, …``.
+    ``m ← β₁m + (1−β₁)g`` and ``v ← β₂v + (1−β₂)g²`` start at 0; ``m̂ = m/(1−β₁ᵗ)`` and
+    ``v̂ = v/(1−β₂ᵗ)`` correct the bias of that start at step ``t = 1, 2, …``.
 
     Args:
         lr: the learning rate, above 0; about the largest step of any parameter.
-        rho1: the share of the mean gradient that is kept, in ``[0, 1)``.
-        rho2: the share of the mean squared gradient that is kept, in ``[0, 1)``.
+        beta1: the share of the mean gradient that is kept, in ``[0, 1)``.
+        beta2: the share of the mean squared gradient that is kept, in ``[0, 1)``.
         eps: keeps the division finite, above 0.
 
     Raises:
@@ -40,8 +40,8 @@ class Adam(Optimizer):
     """
 
     lr: float = 1e-3
-    rho1: float = 0.9
-    rho2: float = 0.999
+    beta1: float = 0.9
+    beta2: float = 0.999
     eps: float = 1e-8
 
     rule: ClassVar[Rule] = staticmethod(rules.adam)
@@ -49,24 +49,24 @@ class Adam(Optimizer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require_moments(self.rho1, self.rho2, self.eps)
+        _require_moments(self.beta1, self.beta2, self.eps)
 
     def scalars(self, state: OptimizerState, lr: float) -> tuple[float, ...]:
-        """``(lr/(1−ρ₁ᵗ), ρ₁, 1−ρ₁, ρ₂, 1−ρ₂, 1/√(1−ρ₂ᵗ), eps)``."""
-        return _scalars(state.step, lr, self.rho1, self.rho2, self.eps)
+        """``(lr/(1−β₁ᵗ), β₁, 1−β₁, β₂, 1−β₂, 1/√(1−β₂ᵗ), eps)``."""
+        return _scalars(state.step, lr, self.beta1, self.beta2, self.eps)
 
 
 @dataclass(frozen=True)
 class AdamW(Optimizer):
-    """Adam with decoupled weight decay: ``θ ← (1 − lr·λ)θ − lr·ŝ/(√r̂ + eps)``.
+    """Adam with decoupled weight decay: ``θ ← (1 − lr·λ)θ − lr·m̂/(√v̂ + eps)``.
 
     The decay does not pass through the moments, unlike the gradient of an L2 penalty. With a layout
     given to `init` only weights decay; without one everything does, as in PyTorch.
 
     Args:
         lr: the learning rate, above 0.
-        rho1: the share of the mean gradient that is kept, in ``[0, 1)``.
-        rho2: the share of the mean squared gradient that is kept, in ``[0, 1)``.
+        beta1: the share of the mean gradient that is kept, in ``[0, 1)``.
+        beta2: the share of the mean squared gradient that is kept, in ``[0, 1)``.
         eps: keeps the division finite, above 0.
         weight_decay: λ, at least 0.
 
@@ -84,8 +84,8 @@ class AdamW(Optimizer):
     """
 
     lr: float = 1e-3
-    rho1: float = 0.9
-    rho2: float = 0.999
+    beta1: float = 0.9
+    beta2: float = 0.999
     eps: float = 1e-8
     weight_decay: float = 0.01
 
@@ -95,32 +95,37 @@ class AdamW(Optimizer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require_moments(self.rho1, self.rho2, self.eps)
+        _require_moments(self.beta1, self.beta2, self.eps)
         require_number(self.weight_decay, "weight_decay", low=0)
 
     def scalars(self, state: OptimizerState, lr: float) -> tuple[float, ...]:
         """Those of `Adam`, then ``1 − lr·λ``."""
-        moments = _scalars(state.step, lr, self.rho1, self.rho2, self.eps)
+        moments = _scalars(state.step, lr, self.beta1, self.beta2, self.eps)
         return (*moments, 1 - lr * self.weight_decay)
 
     def _first_scalars(self, theta: Array, layout: Layout | None) -> tuple[float, ...]:
         return decayed_count(theta, layout)
 
     def update(
-        self, theta: Array, grad: Array, state: OptimizerState, scalars: tuple[Any, ...]
+        self,
+        theta: Array,
+        grad: Array,
+        state: OptimizerState,
+        scalars: tuple[Any, ...],
+        skip: Array | None = None,
     ) -> None:
         """See `Optimizer.update`."""
-        update_decaying(self, theta, grad, state, scalars)
+        update_decaying(self, theta, grad, state, scalars, skip)
 
 
 @dataclass(frozen=True)
 class AMSGrad(Optimizer):
-    """Adam whose rates never rise: ``θ ← θ − lr·ŝ/(√r̂_max + eps)``, ``r_max ← max(r_max, r)``.
+    """Adam whose rates never rise: ``θ ← θ − lr·m̂/(√v̂_max + eps)``, ``v_max ← max(v_max, v)``.
 
     Args:
         lr: the learning rate, above 0.
-        rho1: the share of the mean gradient that is kept, in ``[0, 1)``.
-        rho2: the share of the mean squared gradient that is kept, in ``[0, 1)``.
+        beta1: the share of the mean gradient that is kept, in ``[0, 1)``.
+        beta2: the share of the mean squared gradient that is kept, in ``[0, 1)``.
         eps: keeps the division finite, above 0.
 
     Raises:
@@ -128,10 +133,10 @@ class AMSGrad(Optimizer):
 
     Reference: Reddi et al., "On the convergence of Adam and beyond", 2018, algorithm 2 (there
     without eps and without bias correction; here, as in PyTorch, the maximum is taken of the
-    uncorrected ``r`` and then corrected).
+    uncorrected ``v`` and then corrected).
 
     >>> import numpy as np
-    >>> theta, amsgrad = np.zeros(1), AMSGrad(lr=0.1, rho1=0.0, rho2=0.5)
+    >>> theta, amsgrad = np.zeros(1), AMSGrad(lr=0.1, beta1=0.0, beta2=0.5)
     >>> state = amsgrad.init(theta)
     >>> for grad in (3.0, 0.0):
     ...     amsgrad.step(theta, np.array([grad]), state)
@@ -140,8 +145,8 @@ class AMSGrad(Optimizer):
     """
 
     lr: float = 1e-3
-    rho1: float = 0.9
-    rho2: float = 0.999
+    beta1: float = 0.9
+    beta2: float = 0.999
     eps: float = 1e-8
 
     rule: ClassVar[Rule] = staticmethod(rules.amsgrad)
@@ -149,21 +154,21 @@ class AMSGrad(Optimizer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require_moments(self.rho1, self.rho2, self.eps)
+        _require_moments(self.beta1, self.beta2, self.eps)
 
     def scalars(self, state: OptimizerState, lr: float) -> tuple[float, ...]:
         """Those of `Adam`."""
-        return _scalars(state.step, lr, self.rho1, self.rho2, self.eps)
+        return _scalars(state.step, lr, self.beta1, self.beta2, self.eps)
 
 
 @dataclass(frozen=True)
 class Adamax(Optimizer):
-    """Adam with the maximum norm: ``u ← max(ρ₂u, |g| + eps)``, ``θ ← θ − lr·ŝ/u``.
+    """Adam with the maximum norm: ``u ← max(β₂u, |g| + eps)``, ``θ ← θ − lr·m̂/u``.
 
     Args:
         lr: the learning rate, above 0.
-        rho1: the share of the mean gradient that is kept, in ``[0, 1)``.
-        rho2: the decay of the largest gradient, in ``[0, 1)``.
+        beta1: the share of the mean gradient that is kept, in ``[0, 1)``.
+        beta2: the decay of the largest gradient, in ``[0, 1)``.
         eps: keeps the division finite, above 0; it is not in the paper.
 
     Raises:
@@ -179,8 +184,8 @@ class Adamax(Optimizer):
     """
 
     lr: float = 2e-3
-    rho1: float = 0.9
-    rho2: float = 0.999
+    beta1: float = 0.9
+    beta2: float = 0.999
     eps: float = 1e-8
 
     rule: ClassVar[Rule] = staticmethod(rules.adamax)
@@ -188,34 +193,34 @@ class Adamax(Optimizer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require_moments(self.rho1, self.rho2, self.eps)
+        _require_moments(self.beta1, self.beta2, self.eps)
 
     def scalars(self, state: OptimizerState, lr: float) -> tuple[float, ...]:
-        """``(lr/(1−ρ₁ᵗ), ρ₁, 1−ρ₁, ρ₂, eps)``."""
-        rho1 = self.rho1
-        return lr / (1 - rho1**state.step), rho1, 1 - rho1, self.rho2, self.eps
+        """``(lr/(1−β₁ᵗ), β₁, 1−β₁, β₂, eps)``."""
+        beta1 = self.beta1
+        return lr / (1 - beta1**state.step), beta1, 1 - beta1, self.beta2, self.eps
 
 
 @dataclass(frozen=True)
 class Nadam(Optimizer):
     """Adam with Nesterov's momentum: the step looks ahead by the momentum of the step to come.
 
-    ``θ ← θ − lr·(μ′s/(1 − Πμ·μ′) + (1−μ)g/(1 − Πμ))/(√r̂ + eps)``, with the moments of `Adam`, the
-    momentum ``μ = ρ₁(1 − ½·0.96^(tψ))`` of step ``t``, ``μ′`` of step ``t + 1`` and the product
+    ``θ ← θ − lr·(μ′m/(1 − Πμ·μ′) + (1−μ)g/(1 − Πμ))/(√v̂ + eps)``, with the moments of `Adam`, the
+    momentum ``μ = β₁(1 − ½·0.96^(tψ))`` of step ``t``, ``μ′`` of step ``t + 1`` and the product
     ``Πμ`` of all steps so far, which the state keeps as a float.
 
     Args:
         lr: the learning rate, above 0.
-        rho1: the limit of the momentum, in ``[0, 1)``.
-        rho2: the share of the mean squared gradient that is kept, in ``[0, 1)``.
+        beta1: the limit of the momentum, in ``[0, 1)``.
+        beta2: the share of the mean squared gradient that is kept, in ``[0, 1)``.
         eps: keeps the division finite, above 0.
         momentum_decay: ψ, how fast the momentum nears its limit, at least 0.
 
     Raises:
         ArgumentError: if an argument is out of its range.
 
-    Reference: Dozat, "Incorporating Nesterov momentum into Adam", 2016, algorithm 8 (there s is
-    weighed by μ, here, as in PyTorch, by ρ₁).
+    Reference: Dozat, "Incorporating Nesterov momentum into Adam", 2016, algorithm 8 (there m is
+    weighed by μ, here, as in PyTorch, by β₁).
 
     >>> import numpy as np
     >>> theta, nadam = np.zeros(2), Nadam(lr=0.1)
@@ -225,8 +230,8 @@ class Nadam(Optimizer):
     """
 
     lr: float = 2e-3
-    rho1: float = 0.9
-    rho2: float = 0.999
+    beta1: float = 0.9
+    beta2: float = 0.999
     eps: float = 1e-8
     momentum_decay: float = 0.004
 
@@ -236,37 +241,37 @@ class Nadam(Optimizer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require_moments(self.rho1, self.rho2, self.eps)
+        _require_moments(self.beta1, self.beta2, self.eps)
         require_number(self.momentum_decay, "momentum_decay", low=0)
 
     def scalars(self, state: OptimizerState, lr: float) -> tuple[float, ...]:
-        """``(lr(1−μ)/(1−Πμ), lr·μ′/(1−Πμ·μ′), ρ₁, 1−ρ₁, …)``; the product moves on by one step."""
+        """``(lr(1−μ)/(1−Πμ), lr·μ′/(1−Πμ·μ′), β₁, 1−β₁, …)``; the product moves on by one step."""
         now, ahead = self._momentum(state.step), self._momentum(state.step + 1)
         product = state.scalars[0] * now
         state.scalars = (product,)
         rates = lr * (1 - now) / (1 - product), lr * ahead / (1 - product * ahead)
-        return (*rates, *_scalars(state.step, lr, self.rho1, self.rho2, self.eps)[1:])
+        return (*rates, *_scalars(state.step, lr, self.beta1, self.beta2, self.eps)[1:])
 
     def _first_scalars(self, theta: Array, layout: Layout | None) -> tuple[float, ...]:
         return (1.0,)  # an empty product
 
     def _momentum(self, t: int) -> float:
-        """``μ_t = ρ₁(1 − ½·0.96^(tψ))``."""
-        return self.rho1 * (1 - 0.5 * math.pow(0.96, t * self.momentum_decay))
+        """``μ_t = β₁(1 − ½·0.96^(tψ))``."""
+        return self.beta1 * (1 - 0.5 * math.pow(0.96, t * self.momentum_decay))
 
 
 @dataclass(frozen=True)
 class RAdam(Optimizer):
     """Adam that waits for its variance: plain momentum first, then Adam with a rectified rate.
 
-    With ``κ = 2/(1−ρ₂) − 1`` and ``κ_t = κ − 2tρ₂ᵗ/(1−ρ₂ᵗ)``: while ``κ_t ≤ 5`` the step is
-    ``θ ← θ − lr·ŝ``, afterwards ``θ ← θ − lr·l·ŝ·√(1−ρ₂ᵗ)/(√r + eps)`` with
+    With ``κ = 2/(1−β₂) − 1`` and ``κ_t = κ − 2tβ₂ᵗ/(1−β₂ᵗ)``: while ``κ_t ≤ 5`` the step is
+    ``θ ← θ − lr·m̂``, afterwards ``θ ← θ − lr·l·m̂·√(1−β₂ᵗ)/(√v + eps)`` with
     ``l² = (κ_t−4)(κ_t−2)κ / ((κ−4)(κ−2)κ_t)``. The moments are those of `Adam`.
 
     Args:
         lr: the learning rate, above 0.
-        rho1: the share of the mean gradient that is kept, in ``[0, 1)``.
-        rho2: the share of the mean squared gradient that is kept, in ``[0, 1)``.
+        beta1: the share of the mean gradient that is kept, in ``[0, 1)``.
+        beta2: the share of the mean squared gradient that is kept, in ``[0, 1)``.
         eps: keeps the division finite, above 0.
 
     Raises:
@@ -283,8 +288,8 @@ class RAdam(Optimizer):
     """
 
     lr: float = 1e-3
-    rho1: float = 0.9
-    rho2: float = 0.999
+    beta1: float = 0.9
+    beta2: float = 0.999
     eps: float = 1e-8
 
     rule: ClassVar[Rule] = staticmethod(rules.radam)
@@ -292,30 +297,30 @@ class RAdam(Optimizer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require_moments(self.rho1, self.rho2, self.eps)
+        _require_moments(self.beta1, self.beta2, self.eps)
 
     def scalars(self, state: OptimizerState, lr: float) -> tuple[float, ...]:
-        """``(lr of plain momentum, lr of the rectified step, ρ₁, 1−ρ₁, ρ₂, 1−ρ₂, eps)``."""
-        t, rho1, rho2 = state.step, self.rho1, self.rho2
-        corrected_lr = lr / (1 - rho1**t)
-        shares = rho1, 1 - rho1, rho2, 1 - rho2, self.eps
-        limit = 2 / (1 - rho2) - 1
-        length = limit - 2 * t * rho2**t / (1 - rho2**t)
+        """``(lr of plain momentum, lr of the rectified step, β₁, 1−β₁, β₂, 1−β₂, eps)``."""
+        t, beta1, beta2 = state.step, self.beta1, self.beta2
+        corrected_lr = lr / (1 - beta1**t)
+        shares = beta1, 1 - beta1, beta2, 1 - beta2, self.eps
+        limit = 2 / (1 - beta2) - 1
+        length = limit - 2 * t * beta2**t / (1 - beta2**t)
         if length <= 5:
             return corrected_lr, 0.0, *shares
         rectified = (length - 4) * (length - 2) * limit
         rectified /= (limit - 4) * (limit - 2) * length
-        return 0.0, corrected_lr * math.sqrt(rectified * (1 - rho2**t)), *shares
+        return 0.0, corrected_lr * math.sqrt(rectified * (1 - beta2**t)), *shares
 
 
-def _require_moments(rho1: float, rho2: float, eps: float) -> None:
+def _require_moments(beta1: float, beta2: float, eps: float) -> None:
     """Refuse what no optimizer of the family takes."""
-    require_number(rho1, "rho1", low=0, below=1)
-    require_number(rho2, "rho2", low=0, below=1)
+    require_number(beta1, "beta1", low=0, below=1)
+    require_number(beta2, "beta2", low=0, below=1)
     require_number(eps, "eps", above=0)
 
 
-def _scalars(t: int, lr: float, rho1: float, rho2: float, eps: float) -> tuple[float, ...]:
-    """``(lr/(1−ρ₁ᵗ), ρ₁, 1−ρ₁, ρ₂, 1−ρ₂, 1/√(1−ρ₂ᵗ), eps)``."""
-    root_correction = 1 / math.sqrt(1 - rho2**t)
-    return lr / (1 - rho1**t), rho1, 1 - rho1, rho2, 1 - rho2, root_correction, eps
+def _scalars(t: int, lr: float, beta1: float, beta2: float, eps: float) -> tuple[float, ...]:
+    """``(lr/(1−β₁ᵗ), β₁, 1−β₁, β₂, 1−β₂, 1/√(1−β₂ᵗ), eps)``."""
+    root_correction = 1 / math.sqrt(1 - beta2**t)
+    return lr / (1 - beta1**t), beta1, 1 - beta1, beta2, 1 - beta2, root_correction, eps

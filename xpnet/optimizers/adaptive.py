@@ -59,24 +59,29 @@ class AdaGrad(Optimizer):
         return [1] if self.norm else [n]
 
     def update(
-        self, theta: Array, grad: Array, state: OptimizerState, scalars: tuple[Any, ...]
+        self,
+        theta: Array,
+        grad: Array,
+        state: OptimizerState,
+        scalars: tuple[Any, ...],
+        skip: Array | None = None,
     ) -> None:
         """See `Optimizer.update`."""
         if self.norm:
-            _step_by_norm(theta, grad, state, (1.0, 1.0), scalars)
+            _step_by_norm(theta, grad, state, (1.0, 1.0), scalars, skip)
         else:
-            super().update(theta, grad, state, scalars)
+            super().update(theta, grad, state, scalars, skip)
 
 
 @dataclass(frozen=True)
 class RMSProp(Optimizer):
-    """Rates from recent gradients: ``r ← ρr + (1−ρ)g²``, ``θ ← θ − lr·g/(√r + eps)``.
+    """Rates from recent gradients: ``v ← ρv + (1−ρ)g²``, ``θ ← θ − lr·g/(√v + eps)``.
 
     Args:
         lr: the learning rate, above 0.
         rho: the share of the mean square that is kept, in ``[0, 1)``.
         eps: keeps the division finite, above 0.
-        centered: divide by the root of the variance, ``r − s²`` with ``s ← ρs + (1−ρ)g``.
+        centered: divide by the root of the variance, ``v − m²`` with ``m ← ρm + (1−ρ)g``.
         norm: accumulate the number ``‖g‖²`` in place of the vector ``g²``: one rate for all
             parameters, and one number of state, which stays on the device.
 
@@ -124,26 +129,31 @@ class RMSProp(Optimizer):
         return [n, n] if self.centered else [n]
 
     def update(
-        self, theta: Array, grad: Array, state: OptimizerState, scalars: tuple[Any, ...]
+        self,
+        theta: Array,
+        grad: Array,
+        state: OptimizerState,
+        scalars: tuple[Any, ...],
+        skip: Array | None = None,
     ) -> None:
         """See `Optimizer.update`."""
         if self.norm:
             shares = (self.rho, 1 - self.rho)
-            _step_by_norm(theta, grad, state, shares, (scalars[0], scalars[-1]))
+            _step_by_norm(theta, grad, state, shares, (scalars[0], scalars[-1]), skip)
         elif self.centered:
             targets = theta, *state.slots
             operations_for(theta).update_unless(
-                state.skip, rules.rmsprop_centered, targets, (grad,), scalars
+                skip, rules.rmsprop_centered, targets, (grad,), scalars
             )
         else:
-            super().update(theta, grad, state, scalars)
+            super().update(theta, grad, state, scalars, skip)
 
 
 @dataclass(frozen=True)
 class AdaDelta(Optimizer):
-    """Steps of the size of recent steps: ``Δ = g·√(d + eps)/√(r + eps)``, ``θ ← θ − lr·Δ``.
+    """Steps of the size of recent steps: ``Δ = g·√(d + eps)/√(v + eps)``, ``θ ← θ − lr·Δ``.
 
-    ``r ← ρr + (1−ρ)g²`` comes before, ``d ← ρd + (1−ρ)Δ²`` after. The steps have the units of θ,
+    ``v ← ρv + (1−ρ)g²`` comes before, ``d ← ρd + (1−ρ)Δ²`` after. The steps have the units of θ,
     so the method has no rate to tune; it starts slowly, from ``√eps``.
 
     Args:
@@ -186,11 +196,12 @@ def _step_by_norm(
     state: OptimizerState,
     shares: tuple[float, float],
     scalars: tuple[Any, ...],
+    skip: Array | None,
 ) -> None:
     """``r ← keep·r + add·‖g‖²`` with ``(keep, add) = shares``; then a step at one rate."""
     ops, r = operations_for(theta), state.slots[0]
     squares = ops.xp.reshape(ops.xp.sum(grad * grad), (1,))
-    ops.update_unless(state.skip, rules.average, (r,), (squares,), shares)
+    ops.update_unless(skip, rules.average, (r,), (squares,), shares)
     # A view of theta's shape: every implementation of an update takes equal shapes.
     spread = ops.xp.broadcast_to(r, theta.shape)
-    ops.update_unless(state.skip, rules.norm_scaled, (theta,), (grad, spread), scalars)
+    ops.update_unless(skip, rules.norm_scaled, (theta,), (grad, spread), scalars)

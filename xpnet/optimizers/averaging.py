@@ -133,12 +133,17 @@ class Averaged(Optimizer):
         return (*scalars, 1.0 - new, new)
 
     def update(
-        self, theta: Array, grad: Array, state: OptimizerState, scalars: tuple[Any, ...]
+        self,
+        theta: Array,
+        grad: Array,
+        state: OptimizerState,
+        scalars: tuple[Any, ...],
+        skip: Array | None = None,
     ) -> None:
         """See `Optimizer.update`."""
-        self.optimizer.update(theta, grad, self._inner(state), scalars[:-2])
+        self.optimizer.update_unless(skip, theta, grad, self._inner(state), scalars[:-2])
         operations_for(theta).update_unless(
-            state.skip, rules.average, state.slots[-1:], (theta,), scalars[-2:]
+            skip, rules.average, state.slots[-1:], (theta,), scalars[-2:]
         )
 
     def _inner(self, state: OptimizerState) -> OptimizerState:

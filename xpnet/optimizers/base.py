@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from xpnet.backend import Array, copied, namespace_of, zeros_like
@@ -23,8 +23,6 @@ class OptimizerState:
         slots: flat arrays on θ's device, each of θ's size (of one number where ``norm=True``).
         step: the steps taken so far.
         scalars: what else the optimizer keeps, as floats on the host.
-        skip: an array of one number on θ's device, above 0 if the next step moves nothing but the
-            count; ``None``: it moves. It is no part of what is remembered.
 
     >>> import numpy as np
     >>> from xpnet.optimizers import Momentum
@@ -35,7 +33,6 @@ class OptimizerState:
     slots: tuple[Array, ...] = ()
     step: int = 0
     scalars: tuple[float, ...] = ()
-    skip: Array | None = field(default=None, repr=False)
 
     def copy(self) -> OptimizerState:
         """A state of its own, whose arrays no step on this one changes."""
@@ -90,7 +87,13 @@ class Optimizer:
         return OptimizerState(slots, 0, self._first_scalars(theta, layout))
 
     def step(
-        self, theta: Array, grad: Array, state: OptimizerState, lr: float | None = None
+        self,
+        theta: Array,
+        grad: Array,
+        state: OptimizerState,
+        lr: float | None = None,
+        *,
+        skip: Array | None = None,
     ) -> None:
         """One step, in place on ``theta`` and ``state``. It reads no number from the device.
 
@@ -99,6 +102,9 @@ class Optimizer:
             grad: the gradient of the loss at ``theta``, shape ``(n,)``; kept.
             state: what `init` made for a vector of this size; overwritten.
             lr: the learning rate of this step alone, at least 0; ``None``: ``self.lr``.
+            skip: an array of one number on θ's device; where it is above 0, ``theta`` and the
+                slots keep every bit and only the count advances. Loss scaling passes it;
+                ``None``: the step is taken.
 
         Raises:
             ArgumentError: if ``grad`` or ``state`` does not fit ``theta``, or ``lr`` is negative
@@ -114,7 +120,7 @@ class Optimizer:
         elif not 0 <= lr < math.inf:
             require_number(lr, "lr", low=0)
         state.step += 1
-        self.update(theta, grad, state, self.scalars(state, lr))
+        self.update_unless(skip, theta, grad, state, self.scalars(state, lr))
 
     def scalars(self, state: OptimizerState, lr: float) -> tuple[float, ...]:
         """The scalars of the rule at step ``state.step``, counted from 1, as Python floats.
@@ -138,15 +144,40 @@ class Optimizer:
         return [n] * self.n_slots
 
     def update(
-        self, theta: Array, grad: Array, state: OptimizerState, scalars: tuple[Any, ...]
+        self,
+        theta: Array,
+        grad: Array,
+        state: OptimizerState,
+        scalars: tuple[Any, ...],
+        skip: Array | None = None,
     ) -> None:
         """Run the rule once over everything, in place, with the `scalars` of the step.
 
-        They may also be arrays of one number on θ's device. Nothing is checked or counted. Who
-        overrides it hands ``state.skip`` on, as here.
+        Nothing is checked or counted. An override that has no ``skip`` cannot be trained in fp16.
+
+        Args:
+            theta: see `step`.
+            grad: see `step`.
+            state: see `step`.
+            scalars: floats, or arrays of one number on θ's device.
+            skip: see `step`.
         """
         targets = theta, *state.slots
-        operations_for(theta).update_unless(state.skip, self.rule, targets, (grad,), scalars)
+        operations_for(theta).update_unless(skip, self.rule, targets, (grad,), scalars)
+
+    def update_unless(
+        self,
+        skip: Array | None,
+        theta: Array,
+        grad: Array,
+        state: OptimizerState,
+        scalars: tuple[Any, ...],
+    ) -> None:
+        """`update` with ``skip``, or without it where it is ``None``: an override may lack it."""
+        if skip is None:
+            self.update(theta, grad, state, scalars)
+        else:
+            self.update(theta, grad, state, scalars, skip)
 
     def _first_scalars(self, theta: Array, layout: Layout | None) -> tuple[float, ...]:
         """The scalars of a state before the first step, `n_scalars` of them."""
@@ -176,13 +207,14 @@ def update_decaying(
     grad: Array,
     state: OptimizerState,
     scalars: tuple[Any, ...],
+    skip: Array | None,
 ) -> None:
     """Run the rule on all; its last scalar, the decay, is 1 for what does not decay."""
     ops, n, targets = operations_for(theta), int(state.scalars[0]), (theta, *state.slots)
     if n == theta.shape[0]:
-        ops.update_unless(state.skip, optimizer.rule, targets, (grad,), scalars)
+        ops.update_unless(skip, optimizer.rule, targets, (grad,), scalars)
     else:
-        ops.update_decaying(state.skip, optimizer.rule, targets, (grad,), scalars, n)
+        ops.update_decaying(skip, optimizer.rule, targets, (grad,), scalars, n)
 
 
 def take_after(wrapper: Optimizer, inner: Optimizer) -> None:

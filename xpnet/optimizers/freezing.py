@@ -76,14 +76,19 @@ class Frozen(Optimizer):
         return self.optimizer.scalars(state, lr)
 
     def update(
-        self, theta: Array, grad: Array, state: OptimizerState, scalars: tuple[Any, ...]
+        self,
+        theta: Array,
+        grad: Array,
+        state: OptimizerState,
+        scalars: tuple[Any, ...],
+        skip: Array | None = None,
     ) -> None:
         """See `Optimizer.update`."""
         rule = f"have the layout's size {self.layout.size}"
         require(theta.shape[0] == self.layout.size, "theta", rule, theta)
         if len(self._spans) == 1:
             part = self._spans[0]
-            self.optimizer.update(theta[part], grad[part], state, scalars)
+            self.optimizer.update_unless(skip, theta[part], grad[part], state, scalars)
             return
         xp, n = operations_for(theta).xp, self._free.size
         packed, packed_grad = (xp.empty_like(vector[:n]) for vector in (theta, grad))
@@ -93,7 +98,7 @@ class Frozen(Optimizer):
         for part, place in zip(self._spans, places, strict=True):
             packed[place] = theta[part]
             packed_grad[place] = grad[part]
-        self.optimizer.update(packed, packed_grad, state, scalars)
+        self.optimizer.update_unless(skip, packed, packed_grad, state, scalars)
         for part, place in zip(self._spans, places, strict=True):
             theta[part] = packed[place]
 

@@ -43,14 +43,14 @@ class SGD(Optimizer):
 
 @dataclass(frozen=True)
 class Momentum(Optimizer):
-    """Gradient descent with momentum: ``v ← αv − lr·g``, ``θ ← θ + v``.
+    """Gradient descent with momentum: ``v ← μv − lr·g``, ``θ ← θ + v``.
 
-    Under a steady gradient the speed grows to ``lr/(1 − α)``. PyTorch keeps ``v/lr`` in place of
+    Under a steady gradient the speed grows to ``lr/(1 − μ)``. PyTorch keeps ``v/lr`` in place of
     ``v``; the two agree as long as ``lr`` is the same in every step.
 
     Args:
         lr: the learning rate, above 0.
-        alpha: the share of the velocity that is kept, in ``[0, 1)``.
+        momentum: μ, the share of the velocity that is kept, in ``[0, 1)``.
 
     Raises:
         ArgumentError: if an argument is out of its range.
@@ -58,7 +58,7 @@ class Momentum(Optimizer):
     Reference: Goodfellow et al., Deep Learning, eq. (8.15) and (8.16).
 
     >>> import numpy as np
-    >>> theta, momentum = np.array([1.0]), Momentum(lr=0.1, alpha=0.5)
+    >>> theta, momentum = np.array([1.0]), Momentum(lr=0.1, momentum=0.5)
     >>> state = momentum.init(theta)
     >>> for _ in range(2):
     ...     momentum.step(theta, np.array([1.0]), state)
@@ -67,31 +67,31 @@ class Momentum(Optimizer):
     """
 
     lr: float = 0.01
-    alpha: float = 0.9
+    momentum: float = 0.9
 
     rule: ClassVar[Rule] = staticmethod(rules.momentum)
     n_slots: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_number(self.alpha, "alpha", low=0, below=1)
+        require_number(self.momentum, "momentum", low=0, below=1)
 
     def scalars(self, state: OptimizerState, lr: float) -> tuple[float, ...]:
-        """``(lr, α)``."""
-        return lr, self.alpha
+        """``(lr, μ)``."""
+        return lr, self.momentum
 
 
 @dataclass(frozen=True)
 class Nesterov(Optimizer):
-    """Nesterov's momentum, ``v ← αv − lr·g(θ + αv)``, ``θ ← θ + v``, in look-ahead form.
+    """Nesterov's momentum, ``v ← μv − lr·g(θ + μv)``, ``θ ← θ + v``, in look-ahead form.
 
-    The vector that is stored and stepped is the look-ahead point ``φ = θ + αv``, so an ordinary
-    gradient at what is stored suffices: ``v ← αv − lr·g(φ)``, ``φ ← φ + αv − lr·g(φ)``. At a
+    The vector that is stored and stepped is the look-ahead point ``φ = θ + μv``, so an ordinary
+    gradient at what is stored suffices: ``v ← μv − lr·g(φ)``, ``φ ← φ + μv − lr·g(φ)``. At a
     minimum φ and θ are the same; `read_back` gives θ anywhere.
 
     Args:
         lr: the learning rate, above 0.
-        alpha: the share of the velocity that is kept, in ``[0, 1)``.
+        momentum: μ, the share of the velocity that is kept, in ``[0, 1)``.
 
     Raises:
         ArgumentError: if an argument is out of its range.
@@ -100,7 +100,7 @@ class Nesterov(Optimizer):
     that of Bengio et al., "Advances in optimizing recurrent networks", 2013, eq. (7).
 
     >>> import numpy as np
-    >>> phi, nesterov = np.array([1.0]), Nesterov(lr=0.1, alpha=0.5)
+    >>> phi, nesterov = np.array([1.0]), Nesterov(lr=0.1, momentum=0.5)
     >>> state = nesterov.init(phi)
     >>> nesterov.step(phi, np.array([1.0]), state)
     >>> phi, nesterov.read_back(phi, state)
@@ -108,36 +108,36 @@ class Nesterov(Optimizer):
     """
 
     lr: float = 0.01
-    alpha: float = 0.9
+    momentum: float = 0.9
 
     rule: ClassVar[Rule] = staticmethod(rules.nesterov)
     n_slots: ClassVar[int] = 1
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_number(self.alpha, "alpha", low=0, below=1)
+        require_number(self.momentum, "momentum", low=0, below=1)
 
     def scalars(self, state: OptimizerState, lr: float) -> tuple[float, ...]:
-        """``(lr, α)``."""
-        return lr, self.alpha
+        """``(lr, μ)``."""
+        return lr, self.momentum
 
     def read_back(self, theta: Array, state: OptimizerState) -> Array:
-        """``θ = φ − αv``, a new array, where ``theta`` is the stored look-ahead point φ."""
-        return theta - self.alpha * state.slots[0]
+        """``θ = φ − μv``, a new array, where ``theta`` is the stored look-ahead point φ."""
+        return theta - self.momentum * state.slots[0]
 
 
 @dataclass(frozen=True)
 class Lion(Optimizer):
-    """Steps of one size along a sign: ``θ ← θ − lr·(sign(ρ₁v + (1−ρ₁)g) + λθ)``.
+    """Steps of one size along a sign: ``θ ← θ − lr·(sign(β₁m + (1−β₁)g) + λθ)``.
 
-    Then ``v ← ρ₂v + (1−ρ₂)g``. Every parameter moves by ``lr``, so the rate wants to be three to
+    Then ``m ← β₂m + (1−β₂)g``. Every parameter moves by ``lr``, so the rate wants to be three to
     ten times smaller than Adam's and λ, the ``weight_decay``, as much larger. With a layout given
     to `init` only weights decay.
 
     Args:
         lr: the learning rate, above 0.
-        rho1: the share of the mean gradient in the step's direction, in ``[0, 1)``.
-        rho2: the share of the mean gradient that is kept, in ``[0, 1)``.
+        beta1: the share of the mean gradient in the step's direction, in ``[0, 1)``.
+        beta2: the share of the mean gradient that is kept, in ``[0, 1)``.
         weight_decay: λ, decoupled from the gradient, at least 0.
 
     Raises:
@@ -153,8 +153,8 @@ class Lion(Optimizer):
     """
 
     lr: float = 1e-4
-    rho1: float = 0.9
-    rho2: float = 0.99
+    beta1: float = 0.9
+    beta2: float = 0.99
     weight_decay: float = 0.0
 
     rule: ClassVar[Rule] = staticmethod(rules.lion)
@@ -163,20 +163,25 @@ class Lion(Optimizer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_number(self.rho1, "rho1", low=0, below=1)
-        require_number(self.rho2, "rho2", low=0, below=1)
+        require_number(self.beta1, "beta1", low=0, below=1)
+        require_number(self.beta2, "beta2", low=0, below=1)
         require_number(self.weight_decay, "weight_decay", low=0)
 
     def scalars(self, state: OptimizerState, lr: float) -> tuple[float, ...]:
-        """``(lr, ρ₁, 1−ρ₁, ρ₂, 1−ρ₂, 1 − lr·λ)``."""
+        """``(lr, β₁, 1−β₁, β₂, 1−β₂, 1 − lr·λ)``."""
         keep = 1 - lr * self.weight_decay
-        return lr, self.rho1, 1 - self.rho1, self.rho2, 1 - self.rho2, keep
+        return lr, self.beta1, 1 - self.beta1, self.beta2, 1 - self.beta2, keep
 
     def _first_scalars(self, theta: Array, layout: Layout | None) -> tuple[float, ...]:
         return decayed_count(theta, layout)
 
     def update(
-        self, theta: Array, grad: Array, state: OptimizerState, scalars: tuple[Any, ...]
+        self,
+        theta: Array,
+        grad: Array,
+        state: OptimizerState,
+        scalars: tuple[Any, ...],
+        skip: Array | None = None,
     ) -> None:
         """See `Optimizer.update`."""
-        update_decaying(self, theta, grad, state, scalars)
+        update_decaying(self, theta, grad, state, scalars, skip)

@@ -65,10 +65,15 @@ class Resumed(Optimizer):
         return self.optimizer.scalars(state, lr)
 
     def update(
-        self, theta: Array, grad: Array, state: OptimizerState, scalars: tuple[Any, ...]
+        self,
+        theta: Array,
+        grad: Array,
+        state: OptimizerState,
+        scalars: tuple[Any, ...],
+        skip: Array | None = None,
     ) -> None:
         """See `Optimizer.update`."""
-        self.optimizer.update(theta, grad, state, scalars)
+        self.optimizer.update_unless(skip, theta, grad, state, scalars)
 
 
 def refuse_resumed(inner: Optimizer, wrapper: str) -> None:

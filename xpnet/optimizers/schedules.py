@@ -33,10 +33,10 @@ class Schedule:
 
 
 @dataclass(frozen=True)
-class Constant(Schedule):
+class ConstantRate(Schedule):
     """Always 1.
 
-    >>> Constant().factor(3.0, 10)
+    >>> ConstantRate().factor(3.0, 10)
     1.0
     """
 
@@ -73,7 +73,7 @@ class StepDecay(Schedule):
 
 
 @dataclass(frozen=True)
-class Exponential(Schedule):
+class ExponentialDecay(Schedule):
     """``rate^epoch``: the same share lost in every epoch.
 
     Args:
@@ -82,7 +82,7 @@ class Exponential(Schedule):
     Raises:
         ArgumentError: if ``rate`` is out of its range.
 
-    >>> [Exponential(rate=0.5).factor(epoch, 2) for epoch in range(3)]
+    >>> [ExponentialDecay(rate=0.5).factor(epoch, 2) for epoch in range(3)]
     [1.0, 0.5, 0.25]
     """
 
@@ -132,7 +132,7 @@ class LinearWarmup(Schedule):
 
     Args:
         epochs: how long the rise takes, above 0.
-        then: the schedule that follows; default `Constant`.
+        then: the schedule that follows; default `ConstantRate`.
 
     Raises:
         ArgumentError: if an argument is out of its range or of the wrong type.
@@ -145,7 +145,7 @@ class LinearWarmup(Schedule):
     """
 
     epochs: float
-    then: Schedule = Constant()
+    then: Schedule = ConstantRate()
 
     def __post_init__(self) -> None:
         require_number(self.epochs, "epochs", above=0)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.activations import Activation, Softmax, Step
+from xpnet.activations import ActivationFunction, Softmax, Step
 from xpnet.errors import require, require_number, require_type
 from xpnet.figure import new_figure
 from xpnet.ops import operations_for
@@ -17,7 +17,7 @@ STYLES = ("-", "--", "-.", ":")
 
 
 def activation_curves(
-    functions: Activation | Sequence[Activation],
+    functions: ActivationFunction | Sequence[ActivationFunction],
     *,
     low: float = -4.0,
     high: float = 4.0,
@@ -64,8 +64,8 @@ def activation_curves(
         left.plot(z[0], value[0], label=name, **style)
         if not isinstance(function, Step):
             saved = z if function.saves == "input" else value
-            slope = function.backward(ops, saved, np.ones_like(z))
-            right.plot(z[0], slope[0], label=name, **style)
+            derivative = function.backward(ops, saved, np.ones_like(z))
+            right.plot(z[0], derivative[0], label=name, **style)
     for ax, title in ((left, r"$\varphi(z)$"), (right, r"$\varphi'(z)$")):
         ax.set(title=title, xlabel="$z$", xlim=(low, high))
         tidy(ax)
@@ -73,13 +73,13 @@ def activation_curves(
     return axes
 
 
-def _several(functions: Any) -> list[Activation]:
+def _several(functions: Any) -> list[ActivationFunction]:
     """The activations, checked."""
     if not isinstance(functions, Sequence):
-        require_type(functions, Activation, "functions")
+        require_type(functions, ActivationFunction, "functions")
         functions = [functions]
     require(functions, "functions", "hold at least one activation", functions)
     for function in functions:
-        require_type(function, Activation, "a function")
+        require_type(function, ActivationFunction, "a function")
         require(not isinstance(function, Softmax), "a function", "be elementwise", function)
     return list(functions)

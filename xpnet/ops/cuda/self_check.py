@@ -61,7 +61,7 @@ def _rules(ops: Operations, xp: Namespace) -> dict[str, Array]:
     z, bias = _rows(xp), xp.ones(3, dtype=xp.float32)
     sums, theta = xp.zeros(3, dtype=xp.float32), z[0, ...] + 3.0
     a = ops.shift_and_apply(activations.sigmoid, z + 0.0, bias)
-    dz = ops.chain_and_sum(activations.sigmoid_slope, z + 1.0, a, sums)
+    dz = ops.chain_and_sum(activations.sigmoid_derivative, z + 1.0, a, sums)
     ops.update(optimizers.sgd, (theta,), (bias,), (0.5,))
     # Whole numbers: they are the same in whatever format CuPy multiplies.
     whole = xp.reshape(xp.arange(12, dtype=xp.float32), (4, 3))
@@ -86,7 +86,7 @@ def _cross_entropy(ops: Operations, xp: Namespace) -> dict[str, Array]:
 def _tall_sums(ops: Operations, xp: Namespace) -> dict[str, Array]:
     """Of rows that several blocks share."""
     a, sums = _rows(xp, SHARE + 1), xp.zeros(3, dtype=xp.float32)
-    dz = ops.chain_and_sum(activations.sigmoid_slope, a * a, a, sums)
+    dz = ops.chain_and_sum(activations.sigmoid_derivative, a * a, a, sums)
     return {"the sum of a tall chain_and_sum": sums, "a tall column_sum": ops.column_sum(dz)}
 
 

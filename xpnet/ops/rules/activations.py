@@ -31,7 +31,7 @@ def affine(xp: Namespace, z: Array, slope: float, intercept: float) -> Array:
     return slope * z + intercept
 
 
-def affine_slope(xp: Namespace, a: Array, slope: float, intercept: float) -> float:
+def affine_derivative(xp: Namespace, a: Array, slope: float, intercept: float) -> float:
     """``slope``, one number for all."""
     return slope
 
@@ -47,7 +47,7 @@ def sigmoid(xp: Namespace, z: Array) -> Array:
     return xp.where(z > 0.0, 1.0, e) / (1.0 + e)
 
 
-def sigmoid_slope(xp: Namespace, a: Array) -> Array:
+def sigmoid_derivative(xp: Namespace, a: Array) -> Array:
     """``a(1 - a)``."""
     return a * (1.0 - a)
 
@@ -57,7 +57,7 @@ def tanh(xp: Namespace, z: Array) -> Array:
     return xp.tanh(z)
 
 
-def tanh_slope(xp: Namespace, a: Array) -> Array:
+def tanh_derivative(xp: Namespace, a: Array) -> Array:
     """``1 - a²``."""
     return 1.0 - a * a
 
@@ -67,7 +67,7 @@ def relu(xp: Namespace, z: Array) -> Array:
     return xp.maximum(z, 0.0)
 
 
-def relu_slope(xp: Namespace, a: Array) -> Array:
+def relu_derivative(xp: Namespace, a: Array) -> Array:
     """``[a > 0]``, which is the sign of ``a``."""
     return xp.sign(a)
 
@@ -77,7 +77,7 @@ def leaky_relu(xp: Namespace, z: Array, alpha: float) -> Array:
     return xp.where(z > 0.0, z, alpha * z)
 
 
-def leaky_relu_slope(xp: Namespace, a: Array, alpha: float) -> Array:
+def leaky_relu_derivative(xp: Namespace, a: Array, alpha: float) -> Array:
     """1 where ``a`` is positive, else ``α``."""
     # The sign is the 1, in the dtype of a: two plain numbers would make a float64 array.
     return xp.where(a > 0.0, xp.sign(a), alpha)
@@ -88,7 +88,7 @@ def elu(xp: Namespace, z: Array, alpha: float) -> Array:
     return xp.where(z > 0.0, z, alpha * xp.expm1(xp.minimum(z, 0.0)))
 
 
-def elu_slope(xp: Namespace, a: Array, alpha: float) -> Array:
+def elu_derivative(xp: Namespace, a: Array, alpha: float) -> Array:
     """1 where ``a`` is positive, else ``αeᶻ = a + α``."""
     return xp.where(a > 0.0, xp.sign(a), a + alpha)
 
@@ -98,7 +98,7 @@ def selu(xp: Namespace, z: Array) -> Array:
     return SELU_SCALE * xp.where(z > 0.0, z, SELU_ALPHA * xp.expm1(xp.minimum(z, 0.0)))
 
 
-def selu_slope(xp: Namespace, a: Array) -> Array:
+def selu_derivative(xp: Namespace, a: Array) -> Array:
     """``λ`` where ``a`` is positive, else ``λαeᶻ = a + λα``."""
     return xp.where(a > 0.0, SELU_SCALE * xp.sign(a), a + SELU_SCALE * SELU_ALPHA)
 
@@ -108,7 +108,7 @@ def softplus(xp: Namespace, z: Array) -> Array:
     return xp.maximum(z, 0.0) + xp.log1p(xp.exp(-xp.abs(z)))
 
 
-def softplus_slope(xp: Namespace, a: Array) -> Array:
+def softplus_derivative(xp: Namespace, a: Array) -> Array:
     """``σ(z) = 1 - e^(-a)``."""
     return -xp.expm1(-a)
 
@@ -118,7 +118,7 @@ def gelu(xp: Namespace, z: Array) -> Array:
     return 0.5 * xp.maximum(z, -FAR) * erfc(xp, -math.sqrt(0.5) * z)
 
 
-def gelu_slope(xp: Namespace, z: Array) -> Array:
+def gelu_derivative(xp: Namespace, z: Array) -> Array:
     """``Φ(z) + z e^(-z²/2)/√(2π)``."""
     near = xp.maximum(xp.minimum(z, FAR), -FAR)
     density = math.sqrt(0.5 / math.pi) * xp.exp(-0.5 * near * near)
@@ -132,7 +132,7 @@ def gelu_tanh(xp: Namespace, z: Array) -> Array:
     return xp.maximum(z, -FAR) * sigmoid(xp, twice_u)
 
 
-def gelu_tanh_slope(xp: Namespace, z: Array) -> Array:
+def gelu_tanh_derivative(xp: Namespace, z: Array) -> Array:
     """``s + z s(1 - s)·2u'`` with ``s = σ(2u)``, ``2u' = √(8/π)(1 + 3·0.044715z²)``."""
     near = xp.maximum(xp.minimum(z, FAR), -FAR)
     square = near * near
@@ -146,7 +146,7 @@ def silu(xp: Namespace, z: Array) -> Array:
     return xp.maximum(z, -800.0) * sigmoid(xp, z)
 
 
-def silu_slope(xp: Namespace, z: Array) -> Array:
+def silu_derivative(xp: Namespace, z: Array) -> Array:
     """``s + z s(1 - s)`` with ``s = σ(z)``."""
     near = xp.maximum(xp.minimum(z, 800.0), -800.0)
     s = sigmoid(xp, near)
@@ -158,7 +158,7 @@ def hard_sigmoid(xp: Namespace, z: Array) -> Array:
     return xp.minimum(xp.maximum(0.2 * z + 0.5, 0.0), 1.0)
 
 
-def hard_sigmoid_slope(xp: Namespace, a: Array) -> Array:
+def hard_sigmoid_derivative(xp: Namespace, a: Array) -> Array:
     """0.2 where ``0 < a < 1``, else 0."""
     return 0.2 * xp.sign(a * (1.0 - a))
 

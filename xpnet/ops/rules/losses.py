@@ -11,7 +11,7 @@ def half_square(xp: Namespace, z: Array, t: Array) -> Array:
     return 0.5 * (z - t) * (z - t)
 
 
-def half_square_slope(xp: Namespace, z: Array, t: Array) -> Array:
+def half_square_derivative(xp: Namespace, z: Array, t: Array) -> Array:
     """``z - t``."""
     return z - t
 
@@ -21,7 +21,7 @@ def square(xp: Namespace, z: Array, t: Array) -> Array:
     return (z - t) * (z - t)
 
 
-def square_slope(xp: Namespace, z: Array, t: Array) -> Array:
+def square_derivative(xp: Namespace, z: Array, t: Array) -> Array:
     """``2(z - t)``."""
     return 2.0 * (z - t)
 
@@ -31,7 +31,7 @@ def absolute(xp: Namespace, z: Array, t: Array) -> Array:
     return xp.abs(z - t)
 
 
-def absolute_slope(xp: Namespace, z: Array, t: Array) -> Array:
+def absolute_derivative(xp: Namespace, z: Array, t: Array) -> Array:
     """``sign(z - t)``, 0 at the kink."""
     return xp.sign(z - t)
 
@@ -43,7 +43,7 @@ def huber(xp: Namespace, z: Array, t: Array, delta: float) -> Array:
     return inside * (d - 0.5 * inside)
 
 
-def huber_slope(xp: Namespace, z: Array, t: Array, delta: float) -> Array:
+def huber_derivative(xp: Namespace, z: Array, t: Array, delta: float) -> Array:
     """``d`` held within ``[-δ, δ]``."""
     return xp.maximum(xp.minimum(z - t, delta), -delta)
 
@@ -54,7 +54,7 @@ def logistic(xp: Namespace, z: Array, t: Array) -> Array:
     return xp.maximum(z, 0.0) - t * z + xp.log1p(xp.exp(-xp.abs(z)))
 
 
-def logistic_slope(xp: Namespace, z: Array, t: Array) -> Array:
+def logistic_derivative(xp: Namespace, z: Array, t: Array) -> Array:
     """``σ(z) - t``."""
     return sigmoid(xp, z) - t
 
@@ -64,7 +64,7 @@ def hinge(xp: Namespace, z: Array, t: Array) -> Array:
     return xp.maximum(1.0 - t * z, 0.0)
 
 
-def hinge_slope(xp: Namespace, z: Array, t: Array) -> Array:
+def hinge_derivative(xp: Namespace, z: Array, t: Array) -> Array:
     """``-t`` where ``tz < 1``, else 0."""
     return xp.where(t * z < 1.0, -t, 0.0)
 
@@ -74,7 +74,7 @@ def perceptron(xp: Namespace, z: Array, t: Array) -> Array:
     return xp.maximum(-t * z, 0.0)
 
 
-def perceptron_slope(xp: Namespace, z: Array, t: Array) -> Array:
+def perceptron_derivative(xp: Namespace, z: Array, t: Array) -> Array:
     """``-t`` where ``tz ≤ 0``, else 0: at 0 it pushes, or training could not start there."""
     return xp.where(t * z <= 0.0, -t, 0.0)
 
@@ -84,6 +84,6 @@ def poisson(xp: Namespace, z: Array, t: Array) -> Array:
     return xp.exp(z) - t * z
 
 
-def poisson_slope(xp: Namespace, z: Array, t: Array) -> Array:
+def poisson_derivative(xp: Namespace, z: Array, t: Array) -> Array:
     """``eᶻ - t``."""
     return xp.exp(z) - t

@@ -17,36 +17,36 @@ def sgd(xp: Namespace, theta: Array, grad: Array, lr: float) -> Array:
 
 
 def momentum(
-    xp: Namespace, theta: Array, v: Array, grad: Array, lr: float, alpha: float
+    xp: Namespace, theta: Array, v: Array, grad: Array, lr: float, momentum: float
 ) -> tuple[Array, Array]:
-    """``v ← αv − lr·g``, ``θ ← θ + v``."""
-    v = alpha * v - lr * grad
+    """``v ← μv − lr·g``, ``θ ← θ + v``."""
+    v = momentum * v - lr * grad
     return theta + v, v
 
 
 def nesterov(
-    xp: Namespace, theta: Array, v: Array, grad: Array, lr: float, alpha: float
+    xp: Namespace, theta: Array, v: Array, grad: Array, lr: float, momentum: float
 ) -> tuple[Array, Array]:
-    """``v ← αv − lr·g``, ``φ ← φ + αv − lr·g``; ``theta`` is the look-ahead point φ."""
-    v = alpha * v - lr * grad
-    return theta + alpha * v - lr * grad, v
+    """``v ← μv − lr·g``, ``φ ← φ + μv − lr·g``; ``theta`` is the look-ahead point φ."""
+    v = momentum * v - lr * grad
+    return theta + momentum * v - lr * grad, v
 
 
 def lion(
     xp: Namespace,
     theta: Array,
-    v: Array,
+    m: Array,
     grad: Array,
     lr: float,
-    rho1: float,
-    one_minus_rho1: float,
-    rho2: float,
-    one_minus_rho2: float,
+    beta1: float,
+    one_minus_beta1: float,
+    beta2: float,
+    one_minus_beta2: float,
     keep: float,
 ) -> tuple[Array, Array]:
-    """``θ ← keep·θ − lr·sign(ρ₁v + (1−ρ₁)g)``, ``v ← ρ₂v + (1−ρ₂)g``."""
-    direction = xp.sign(rho1 * v + one_minus_rho1 * grad)
-    return keep * theta - lr * direction, rho2 * v + one_minus_rho2 * grad
+    """``θ ← keep·θ − lr·sign(β₁m + (1−β₁)g)``, ``m ← β₂m + (1−β₂)g``."""
+    direction = xp.sign(beta1 * m + one_minus_beta1 * grad)
+    return keep * theta - lr * direction, beta2 * m + one_minus_beta2 * grad
 
 
 def adagrad(
@@ -60,35 +60,35 @@ def adagrad(
 def rmsprop(
     xp: Namespace,
     theta: Array,
-    r: Array,
+    v: Array,
     grad: Array,
     lr: float,
     rho: float,
     one_minus_rho: float,
     eps: float,
 ) -> tuple[Array, Array]:
-    """``r ← ρr + (1−ρ)g²``, ``θ ← θ − lr·g/(√r + eps)``."""
-    r = rho * r + one_minus_rho * grad * grad
-    return theta - lr * grad / (xp.sqrt(r) + eps), r
+    """``v ← ρv + (1−ρ)g²``, ``θ ← θ − lr·g/(√v + eps)``."""
+    v = rho * v + one_minus_rho * grad * grad
+    return theta - lr * grad / (xp.sqrt(v) + eps), v
 
 
 def rmsprop_centered(
     xp: Namespace,
     theta: Array,
-    s: Array,
-    r: Array,
+    m: Array,
+    v: Array,
     grad: Array,
     lr: float,
     rho: float,
     one_minus_rho: float,
     eps: float,
 ) -> tuple[Array, Array, Array]:
-    """``s ← ρs + (1−ρ)g``, ``r ← ρr + (1−ρ)g²``, ``θ ← θ − lr·g/(√(r − s²) + eps)``."""
-    s = rho * s + one_minus_rho * grad
-    r = rho * r + one_minus_rho * grad * grad
-    # r ≥ s² but for rounding, which would make a NaN of a constant gradient.
-    variance = xp.abs(r - s * s)
-    return theta - lr * grad / (xp.sqrt(variance) + eps), s, r
+    """``m ← ρm + (1−ρ)g``, ``v ← ρv + (1−ρ)g²``, ``θ ← θ − lr·g/(√(v − m²) + eps)``."""
+    m = rho * m + one_minus_rho * grad
+    v = rho * v + one_minus_rho * grad * grad
+    # v ≥ m² but for rounding, which would make a NaN of a constant gradient.
+    variance = xp.abs(v - m * m)
+    return theta - lr * grad / (xp.sqrt(variance) + eps), m, v
 
 
 def norm_scaled(xp: Namespace, theta: Array, grad: Array, r: Array, lr: float, eps: float) -> Array:
@@ -99,7 +99,7 @@ def norm_scaled(xp: Namespace, theta: Array, grad: Array, r: Array, lr: float, e
 def adadelta(
     xp: Namespace,
     theta: Array,
-    r: Array,
+    v: Array,
     d: Array,
     grad: Array,
     lr: float,
@@ -107,139 +107,139 @@ def adadelta(
     one_minus_rho: float,
     eps: float,
 ) -> tuple[Array, Array, Array]:
-    """``r ← ρr + (1−ρ)g²``, ``Δ = g·√((d+eps)/(r+eps))``, ``θ ← θ − lr·Δ``, ``d ← ρd + (1−ρ)Δ²``.
+    """``v ← ρv + (1−ρ)g²``, ``Δ = g·√((d+eps)/(v+eps))``, ``θ ← θ − lr·Δ``, ``d ← ρd + (1−ρ)Δ²``.
 
     One root of the quotient is faster than the quotient of two.
     """
-    r = rho * r + one_minus_rho * grad * grad
-    delta = xp.sqrt((d + eps) / (r + eps)) * grad
-    return theta - lr * delta, r, rho * d + one_minus_rho * delta * delta
+    v = rho * v + one_minus_rho * grad * grad
+    delta = xp.sqrt((d + eps) / (v + eps)) * grad
+    return theta - lr * delta, v, rho * d + one_minus_rho * delta * delta
 
 
 def adam(
     xp: Namespace,
     theta: Array,
-    s: Array,
-    r: Array,
+    m: Array,
+    v: Array,
     grad: Array,
     corrected_lr: float,
-    rho1: float,
-    one_minus_rho1: float,
-    rho2: float,
-    one_minus_rho2: float,
+    beta1: float,
+    one_minus_beta1: float,
+    beta2: float,
+    one_minus_beta2: float,
     root_correction: float,
     eps: float,
 ) -> tuple[Array, Array, Array]:
-    """``θ ← θ − lr·ŝ/(√r̂ + eps)`` with ``corrected_lr = lr/(1−ρ₁ᵗ)``.
+    """``θ ← θ − lr·m̂/(√v̂ + eps)`` with ``corrected_lr = lr/(1−β₁ᵗ)``.
 
-    ``root_correction = 1/√(1−ρ₂ᵗ)`` makes ``√r̂`` of ``√r``.
+    ``root_correction = 1/√(1−β₂ᵗ)`` makes ``√v̂`` of ``√v``.
     """
-    s = rho1 * s + one_minus_rho1 * grad
-    r = rho2 * r + one_minus_rho2 * grad * grad
-    return theta - corrected_lr * s / (root_correction * xp.sqrt(r) + eps), s, r
+    m = beta1 * m + one_minus_beta1 * grad
+    v = beta2 * v + one_minus_beta2 * grad * grad
+    return theta - corrected_lr * m / (root_correction * xp.sqrt(v) + eps), m, v
 
 
 def adamw(
     xp: Namespace,
     theta: Array,
-    s: Array,
-    r: Array,
+    m: Array,
+    v: Array,
     grad: Array,
     corrected_lr: float,
-    rho1: float,
-    one_minus_rho1: float,
-    rho2: float,
-    one_minus_rho2: float,
+    beta1: float,
+    one_minus_beta1: float,
+    beta2: float,
+    one_minus_beta2: float,
     root_correction: float,
     eps: float,
     keep: float,
 ) -> tuple[Array, Array, Array]:
-    """``θ ← keep·θ − lr·ŝ/(√r̂ + eps)``; the scalars are those of `adam`."""
-    s = rho1 * s + one_minus_rho1 * grad
-    r = rho2 * r + one_minus_rho2 * grad * grad
-    return keep * theta - corrected_lr * s / (root_correction * xp.sqrt(r) + eps), s, r
+    """``θ ← keep·θ − lr·m̂/(√v̂ + eps)``; the scalars are those of `adam`."""
+    m = beta1 * m + one_minus_beta1 * grad
+    v = beta2 * v + one_minus_beta2 * grad * grad
+    return keep * theta - corrected_lr * m / (root_correction * xp.sqrt(v) + eps), m, v
 
 
 def amsgrad(
     xp: Namespace,
     theta: Array,
-    s: Array,
-    r: Array,
-    r_max: Array,
+    m: Array,
+    v: Array,
+    v_max: Array,
     grad: Array,
     corrected_lr: float,
-    rho1: float,
-    one_minus_rho1: float,
-    rho2: float,
-    one_minus_rho2: float,
+    beta1: float,
+    one_minus_beta1: float,
+    beta2: float,
+    one_minus_beta2: float,
     root_correction: float,
     eps: float,
 ) -> tuple[Array, Array, Array, Array]:
-    """`adam` with ``r_max ← max(r_max, r)`` in the place of ``r`` under the root."""
-    s = rho1 * s + one_minus_rho1 * grad
-    r = rho2 * r + one_minus_rho2 * grad * grad
-    r_max = xp.maximum(r_max, r)
-    return theta - corrected_lr * s / (root_correction * xp.sqrt(r_max) + eps), s, r, r_max
+    """`adam` with ``v_max ← max(v_max, v)`` in the place of ``v`` under the root."""
+    m = beta1 * m + one_minus_beta1 * grad
+    v = beta2 * v + one_minus_beta2 * grad * grad
+    v_max = xp.maximum(v_max, v)
+    return theta - corrected_lr * m / (root_correction * xp.sqrt(v_max) + eps), m, v, v_max
 
 
 def adamax(
     xp: Namespace,
     theta: Array,
-    s: Array,
+    m: Array,
     u: Array,
     grad: Array,
     corrected_lr: float,
-    rho1: float,
-    one_minus_rho1: float,
-    rho2: float,
+    beta1: float,
+    one_minus_beta1: float,
+    beta2: float,
     eps: float,
 ) -> tuple[Array, Array, Array]:
-    """``s ← ρ₁s + (1−ρ₁)g``, ``u ← max(ρ₂u, |g| + eps)``, ``θ ← θ − corrected_lr·s/u``."""
-    s = rho1 * s + one_minus_rho1 * grad
-    u = xp.maximum(rho2 * u, xp.abs(grad) + eps)
-    return theta - corrected_lr * s / u, s, u
+    """``m ← β₁m + (1−β₁)g``, ``u ← max(β₂u, |g| + eps)``, ``θ ← θ − corrected_lr·m/u``."""
+    m = beta1 * m + one_minus_beta1 * grad
+    u = xp.maximum(beta2 * u, xp.abs(grad) + eps)
+    return theta - corrected_lr * m / u, m, u
 
 
 def nadam(
     xp: Namespace,
     theta: Array,
-    s: Array,
-    r: Array,
+    m: Array,
+    v: Array,
     grad: Array,
     lr_grad: float,
     lr_mean: float,
-    rho1: float,
-    one_minus_rho1: float,
-    rho2: float,
-    one_minus_rho2: float,
+    beta1: float,
+    one_minus_beta1: float,
+    beta2: float,
+    one_minus_beta2: float,
     root_correction: float,
     eps: float,
 ) -> tuple[Array, Array, Array]:
-    """``θ ← θ − (lr_grad·g + lr_mean·s)/(√r̂ + eps)``; the moments are those of `adam`."""
-    s = rho1 * s + one_minus_rho1 * grad
-    r = rho2 * r + one_minus_rho2 * grad * grad
-    step = (lr_grad * grad + lr_mean * s) / (root_correction * xp.sqrt(r) + eps)
-    return theta - step, s, r
+    """``θ ← θ − (lr_grad·g + lr_mean·m)/(√v̂ + eps)``; the moments are those of `adam`."""
+    m = beta1 * m + one_minus_beta1 * grad
+    v = beta2 * v + one_minus_beta2 * grad * grad
+    step = (lr_grad * grad + lr_mean * m) / (root_correction * xp.sqrt(v) + eps)
+    return theta - step, m, v
 
 
 def radam(
     xp: Namespace,
     theta: Array,
-    s: Array,
-    r: Array,
+    m: Array,
+    v: Array,
     grad: Array,
     lr_plain: float,
     lr_rectified: float,
-    rho1: float,
-    one_minus_rho1: float,
-    rho2: float,
-    one_minus_rho2: float,
+    beta1: float,
+    one_minus_beta1: float,
+    beta2: float,
+    one_minus_beta2: float,
     eps: float,
 ) -> tuple[Array, Array, Array]:
-    """``θ ← θ − s·(lr_plain + lr_rectified/(√r + eps))``: one of the two rates is zero."""
-    s = rho1 * s + one_minus_rho1 * grad
-    r = rho2 * r + one_minus_rho2 * grad * grad
-    return theta - s * (lr_plain + lr_rectified / (xp.sqrt(r) + eps)), s, r
+    """``θ ← θ − m·(lr_plain + lr_rectified/(√v + eps))``: one of the two rates is zero."""
+    m = beta1 * m + one_minus_beta1 * grad
+    v = beta2 * v + one_minus_beta2 * grad * grad
+    return theta - m * (lr_plain + lr_rectified / (xp.sqrt(v) + eps)), m, v
 
 
 def clip_by_value(xp: Namespace, grad: Array, low: float, high: float) -> Array:

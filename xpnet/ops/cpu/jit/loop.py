@@ -13,7 +13,7 @@ import numpy as np
 from xpnet.ops.cpu.jit import code_cache
 from xpnet.ops.cpu.jit.arguments import Block, Packer, place_of
 from xpnet.ops.cpu.jit.source import FLAT, Entry, Kind, Which
-from xpnet.ops.rules.activations import gelu, gelu_slope
+from xpnet.ops.rules.activations import gelu, gelu_derivative
 
 FORM = ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_void_p] * 3)
 """How the compiler's functions are called: where the result and the error go, and a block. What
@@ -21,7 +21,7 @@ they return is 0 if all is well."""
 
 COMPILER = "xpnet.ops.cpu.jit.compile"
 
-FASTER_ON_NUMPY = (gelu, gelu_slope)
+FASTER_ON_NUMPY = (gelu, gelu_derivative)
 """Rules that ``python -m benchmarks.ops`` found slower compiled: the loop inside `erfc` is."""
 
 OFTEN = 10_000
