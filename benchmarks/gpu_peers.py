@@ -22,14 +22,14 @@ from benchmarks.cases import Case, initial_parameters
 from benchmarks.gpu_cases import n_steps
 from benchmarks.gpu_device import Contestant, clock_of_host
 from xpnet import Adam, CrossEntropy
-from xpnet.backend import Saved
+from xpnet.backend import Snapshot
 from xpnet.data.checks import first_not_finite
 from xpnet.data.prepare import rows_of
 from xpnet.engine.cuda_graph import CapturedSteps
+from xpnet.engine.eager import StepSettings
 from xpnet.engine.select import step_for, steps_for
 from xpnet.ops.cuda import operations
 from xpnet.ops.operations import Precision
-from xpnet.training.fit import Settings
 
 Maker = Callable[[Case, Precision], Contestant]
 
@@ -57,12 +57,12 @@ def xpnet_graph(case: Case, precision: Precision, epilogues: bool = True) -> Con
     """
     model, (X, y) = device.model_of(case), _rows(case)
     device.fill_normal(X, 0)
-    how = Settings(CrossEntropy(), Adam(), batch_size=case.batch, engine="graph")
+    how = StepSettings(CrossEntropy(), Adam(), engine="replay", precision=precision)
     state = how.optimizer.init(model.theta, model.layout)
     without = patch.object(operations, "proven_epilogues", lambda product, xp: None)
+    rows = rows_of(model, X, y, None)
     with nullcontext() if epilogues else without:
-        model.gradient.multiply_in(precision)
-    captured = steps_for(model, rows_of(model, X, y, None), how, state)
+        captured = steps_for(model.state, rows, how, state, batch_size=case.batch, drop_last=False)
     assert isinstance(captured, CapturedSteps)
     rng, lrs = np.random.default_rng(0), [how.optimizer.lr] * captured.n_steps
 
@@ -76,7 +76,7 @@ def xpnet_graph(case: Case, precision: Precision, epilogues: bool = True) -> Con
 def beside_steps(case: Case, precision: Precision) -> Contestant:
     """What `fit` does once an epoch beside its steps: θ is copied to the host and looked at."""
     model = device.model_of(case)
-    good = Saved([model.theta, model.statistics])
+    good = Snapshot([model.theta, model.statistics])
 
     def queue(times: int) -> None:
         for _ in range(times):
@@ -89,13 +89,12 @@ def beside_steps(case: Case, precision: Precision) -> Contestant:
 def xpnet_eager(case: Case, precision: Precision) -> Contestant:
     """The steps of the plain path."""
     model, (X, y) = device.model_of(case), _rows(case)
-    how = Settings(CrossEntropy(), Adam(), batch_size=case.batch, engine="eager")
+    how = StepSettings(CrossEntropy(), Adam(), engine="eager", precision=precision)
     state = how.optimizer.init(model.theta, model.layout)
-    model.gradient.multiply_in(precision)
-    plain = step_for(model, how, state)
+    eager = step_for(model.state, how, state)
 
     def step(X: Any, y: Any) -> None:
-        plain.both(X, y, None, how.optimizer.lr)
+        eager(X, y, None, how.optimizer.lr)
 
     return Contestant(
         partial(_rotate, step, _parts(case, X, y)),

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from xpnet import backend as backends
-from xpnet.backend import Saved, backend_of, get_backend, namespace_of, to_numpy, unavailable
+from xpnet.backend import Snapshot, backend_of, get_backend, namespace_of, to_numpy, unavailable
 from xpnet.errors import ArgumentError, BackendUnavailableError, FallbackWarning
 
 
@@ -195,7 +195,7 @@ def test_a_backend_says_where_it_is(place):
 
 def test_numbers_are_taken_and_put_back(place32):
     arrays = [place32.writable([1.0, 2.0, 3.0]), place32.writable([])]
-    saved = Saved(arrays)
+    saved = Snapshot(arrays)
     arrays[0][...] = 7.0
     saved.restore()
     assert place32.host(arrays[0]).tolist() == [1.0, 2.0, 3.0]
@@ -234,7 +234,7 @@ def test_of_a_cuda_device_numbers_are_copied_once_each_way(monkeypatch):
             self.back.append(host.tolist())
 
     array = Array()
-    saved = Saved([array])
+    saved = Snapshot([array])
     saved.restore()
     array.number = 2.0
     saved.take()

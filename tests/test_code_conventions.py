@@ -34,6 +34,7 @@ ROOMS = [
     "losses",
     "layers",
     "network",
+    "state",
     "optimizers",
     "minimize",
     "metrics",
@@ -127,7 +128,7 @@ def test_functions_import_nothing_but_optional_dependencies(name):
 
 @every_file
 def test_files_are_short(name):
-    assert len(code_lines(name)) < 300
+    assert len(code_lines(name)) <= 500
 
 
 @every_file

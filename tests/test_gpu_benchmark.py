@@ -50,10 +50,11 @@ from xpnet.data.prepare import rows_of
 from xpnet.engine import select as engines
 from xpnet.engine.cuda_graph import CudaCapture
 from xpnet.engine.select import steps_for
-from xpnet.engine.value_and_grad import Gradient
+from xpnet.engine.value_and_grad import ValueAndGrad
 from xpnet.ops import select
 from xpnet.ops.cuda import operations
-from xpnet.training.fit import Settings
+from xpnet.ops.operations import Operations
+from xpnet.training.settings import Settings
 
 
 def base(array):
@@ -412,9 +413,10 @@ def test_a_step_takes_no_more_than_is_allowed(batch_norm, host):
     case = wide(batch_norm)
     model = gpu_device.model_of(case)
     X, y = np.ones((case.batch, case.widths[0]), "f"), np.zeros(case.batch, "int64")
-    model.value_and_grad(X, y, gpu_peers.CrossEntropy())
+    step = ValueAndGrad(model.state)
+    step(gpu_peers.CrossEntropy(), X, y)
     vectors = 4 * 4 * n_parameters(case)  # Adam's states among them
-    buffers = sum(block.nbytes for block in model.gradient.blocks)
+    buffers = sum(block.nbytes for block in step.blocks)
     assert buffers > 4 * case.batch * sum(case.widths[1:])
     assert vectors + X.nbytes + buffers <= allowed_memory(case)
 
@@ -447,8 +449,9 @@ def test_a_captured_step_takes_no_more_than_is_allowed(batch_norm, fake, monkeyp
     model = gpu_device.model_of(case)
     how = Settings(gpu_peers.CrossEntropy(), gpu_peers.Adam(), batch_size=case.batch)
     state = how.optimizer.init(model.theta, model.layout)
-    steps = steps_for(model, rows_of(model, X, y, None), how, state)
-    assert steps.engine == "graph"
+    rows = rows_of(model, X, y, None)
+    steps = steps_for(model.state, rows, how, state, batch_size=case.batch, drop_last=False)
+    assert steps.engine == "replay: a CUDA graph"
     gc.collect()
     alive = [array for array in (reference() for reference in made) if array is not None]
     whole = {id(array): array for array in (*alive, *map(base, state.slots))}
@@ -671,10 +674,11 @@ def test_steps_with_and_without_epilogues(fake, monkeypatch):
     found = []
     monkeypatch.setattr(operations, "proven_epilogues", lambda product, xp: "epilogues")
 
-    def multiply_in(self, precision):
+    def at_precision(self, precision):
         found.append((precision, operations.proven_epilogues(None, np)))
+        return self
 
-    monkeypatch.setattr(Gradient, "multiply_in", multiply_in)
+    monkeypatch.setattr(Operations, "at_precision", at_precision)
     for name in ("xpnet, graph", "xpnet, graph, no epilogues"):
         gpu_peers.OURS[name][0](SMALL, "tf32")
     assert found == [("tf32", "epilogues"), ("tf32", None)]

@@ -30,6 +30,9 @@ class ActivationFunction:
         curvature: the rule of the derivative of ``derivative`` by ``saved``, for second
             derivatives; ``None`` where it is 0 almost everywhere.
 
+    A class may also set ``is_identity``, and ``fuses_with_product`` if a matrix product may apply
+    its rule; both hold for the class itself, not for its subclasses.
+
     >>> import numpy as np
     >>> from xpnet.ops import operations_for
     >>> z = np.array([[-2.0, 3.0]])
@@ -146,6 +149,7 @@ class Identity(ActivationFunction):
     value = staticmethod(rules.identity)
     derivative = staticmethod(rules.one)
     curvature = None
+    fuses_with_product = is_identity = True
 
     def forward(self, ops: Operations, z: Array, out: Array | None = None) -> Array:
         """``z`` itself."""
@@ -277,6 +281,7 @@ class ReLU(ActivationFunction):
     value = staticmethod(rules.relu)
     derivative = staticmethod(rules.relu_derivative)
     curvature = None
+    fuses_with_product = True
 
 
 @dataclass(frozen=True)

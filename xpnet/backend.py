@@ -125,7 +125,7 @@ class Backend:
         return self.xp.zeros(shape, dtype=dtype or self.dtype, device=self.device)
 
     @property
-    def reads_are_free(self) -> bool:
+    def is_host(self) -> bool:
         """Whether reading a number costs nothing: on a GPU it waits for all queued work."""
         return self.name != "cupy"
 
@@ -356,11 +356,11 @@ def write(host: HostArray, target: Array) -> None:
         target[...] = namespace_of(target).asarray(host, device=target.device)
 
 
-class Saved:
+class Snapshot:
     """Copies of flat arrays in host memory, which is larger than a device's.
 
     >>> x = np.zeros(2)
-    >>> saved = Saved([x])
+    >>> saved = Snapshot([x])
     >>> x += 1
     >>> saved.restore()
     >>> x

@@ -22,11 +22,12 @@ from xpnet.data.prepare import (
 from xpnet.data.preprocessing import MinMax, Standardize
 from xpnet.data.targets import encode_targets, row_weights
 from xpnet.engine.eager import Clip, Engine
-from xpnet.engine.prediction import evaluation_of
-from xpnet.engine.value_and_grad import Gradient
+from xpnet.engine.prediction import prediction_of
+from xpnet.engine.value_and_grad import ValueAndGrad
 from xpnet.errors import ArgumentError, require, require_count, require_type
 from xpnet.initializers import Initializer
 from xpnet.layers import Activation, BatchNorm, Dense, Dropout, Layer
+from xpnet.layers.base import is_any
 from xpnet.layers.dense import default_init
 from xpnet.losses import Loss
 from xpnet.minimize.method import Method
@@ -37,19 +38,21 @@ from xpnet.optimizers.schedules import Schedule
 from xpnet.parameters import Layout
 from xpnet.random import Rng, as_generator
 from xpnet.serialization import read_model, write_model
+from xpnet.state import ModelState
 from xpnet.training.callbacks import Callback, check_functions
-from xpnet.training.fit import Metric, Settings, check_batches, evaluate, train
+from xpnet.training.fit import evaluate, train
 from xpnet.training.full_batch import (
-    FullBatch,
+    FullBatchSettings,
     check_method,
     refuse_mini_batch_arguments,
     train_full_batch,
 )
 from xpnet.training.history import History
 from xpnet.training.objective import CHUNK, NetworkObjective
+from xpnet.training.settings import Metric, Settings, check_batches
 
-VECTORS = ("_theta", "_grad", "_statistics")
-"""The arrays that a model owns; all others of its are views of these, and buffers."""
+VECTORS = "theta", "grad", "statistics"
+"""The arrays that a model owns; all its other arrays are views of these, and buffers."""
 
 
 class Sequential:
@@ -73,8 +76,8 @@ class Sequential:
             order; `fit` sets it where the targets are words.
 
     Attributes:
-        layout: where each parameter lies in ``theta``.
-        history: of the last training.
+        state: the network and its vectors, an `xpnet.state.ModelState`.
+        history: the `History` of the last training.
 
     Raises:
         ArgumentError: if an argument is not what it must be.
@@ -98,8 +101,7 @@ class Sequential:
         preprocessing: Standardize | MinMax | None = None,
         classes: Sequence[Any] | None = None,
     ) -> None:
-        self.network = Network(layers, n_in)
-        self.backend = get_backend(backend, dtype=dtype)
+        network, place = Network(layers, n_in), get_backend(backend, dtype=dtype)
         if loss is not None:
             require_type(loss, Loss, "loss")
         if preprocessing is not None:
@@ -108,33 +110,46 @@ class Sequential:
             require(ok, "preprocessing", rule, preprocessing, do)
         self.loss, self.preprocessing = loss, preprocessing
         self.classes = None if classes is None else tuple(classes)
-        names = max(self.n_out, 2)
+        names = max(network.n_out, 2)
         ok = self.classes is None or len({*self.classes}) == len(self.classes) == names
         require(ok, "classes", f"be {names} distinct names", self.classes)
         self.history = History()
-        # NaN everywhere, so that a number that no view covers could not pass unnoticed.
-        self._theta = self.backend.empty(self.layout.size)
-        self._statistics = self.backend.empty(self.network.statistics_layout.size)
-        self._theta[...] = self._statistics[...] = float("nan")
-        self._grad = self.backend.zeros(self.layout.size)
-        self.network.init(self._theta, self._statistics, as_generator(rng))
-        self._make_views()
+        # NaN everywhere, so that a number that no view covers cannot pass unnoticed.
+        theta = place.empty(network.layout.size)
+        statistics = place.empty(network.statistics_layout.size)
+        theta[...] = statistics[...] = float("nan")
+        network.init(theta, statistics, as_generator(rng))
+        grad = place.zeros(network.layout.size)
+        self._set_state(ModelState(network, place, theta, grad, statistics))
+
+    def _set_state(self, state: ModelState) -> None:
+        self.state = state
+        self._value_and_grad = ValueAndGrad(state)
+        self._predict = prediction_of(state)
 
     def __getstate__(self) -> dict[str, Any]:
-        """What a copy is made of: values, and the vectors on the host."""
-        state = {k: v for k, v in vars(self).items() if k not in ("gradient", "evaluation")}
-        return state | {name: to_numpy(state[name]) for name in VECTORS}
+        """The values of a copy, with the vectors on the host."""
+        made = "state", "_value_and_grad", "_predict"
+        values = {k: v for k, v in vars(self).items() if k not in made}
+        vectors = {name: to_numpy(getattr(self.state, name)) for name in VECTORS}
+        return values | {"_copied": (self.network, self.backend, vectors)}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Take vectors of one's own, and make the views of them."""
-        backend = state["backend"]
-        vars(self).update(state | {k: copied(backend.asarray(state[k])) for k in VECTORS})
-        self._make_views()
+    def __setstate__(self, values: dict[str, Any]) -> None:
+        """Allocate vectors of this copy, and make the views of them."""
+        network, backend, vectors = values.pop("_copied")
+        vars(self).update(values)
+        own = {name: copied(backend.asarray(vector)) for name, vector in vectors.items()}
+        self._set_state(ModelState(network, backend, **own))
 
-    def _make_views(self) -> None:
-        vectors = self._theta, self._grad, self._statistics
-        self.gradient = Gradient(self.network, self.backend, *vectors)
-        self.evaluation = evaluation_of(self.network, self.backend, self._theta, self._statistics)
+    @property
+    def network(self) -> Network:
+        """The layers as a function of θ and X, which holds no array."""
+        return self.state.network
+
+    @property
+    def backend(self) -> Backend:
+        """The array library, device and dtype of the vectors."""
+        return self.state.backend
 
     @property
     def layers(self) -> tuple[Layer, ...]:
@@ -153,7 +168,7 @@ class Sequential:
 
     @property
     def layout(self) -> Layout:
-        """Where each parameter lies in ``theta``."""
+        """The position of each parameter in ``theta``: names, shapes and offsets."""
         return self.network.layout
 
     @property
@@ -162,31 +177,61 @@ class Sequential:
 
         What is assigned must be a finite number for each parameter, of any real dtype.
         """
-        return self._theta
+        return self.state.theta
 
     @theta.setter
     def theta(self, value: Array) -> None:
-        self._theta[...] = finite_vector(self.backend, self.layout, value, "theta")
+        self.state.theta[...] = finite_vector(self.backend, self.layout, value, "theta")
 
     @property
     def grad(self) -> Array:
         """The gradient that the last `value_and_grad` left, in the order of ``theta``."""
-        return self._grad
+        return self.state.grad
 
     @property
     def statistics(self) -> Array:
-        """All running statistics of batch norm, one flat vector."""
-        return self._statistics
+        """All running statistics of batch norm, one flat vector; see `statistics_layout`."""
+        return self.state.statistics
 
-    def forward(self, X: Array, *, theta: Array | None = None) -> Array:
-        """The output for network inputs ``X: (m, n_in)`` in evaluation mode, ``(m, n_out)``.
+    @property
+    def statistics_layout(self) -> Layout:
+        """The position of each running statistic in ``statistics``.
 
-        ``X`` is not preprocessed; ``theta`` may be any vector of parameters, ``(P,)``, which is
-        taken in the model's dtype: differences finer than that need a model in float64.
+        >>> model = MLP(3, [2], 1, batch_norm=True)
+        >>> sorted(model.statistics_layout.views(model.statistics))
+        ['layers.1.count', 'layers.1.mean', 'layers.1.var']
+        """
+        return self.network.statistics_layout
+
+    def forward(
+        self, X: Array, *, theta: Array | None = None, training: bool = False, seed: int = 0
+    ) -> Array:
+        """The output for network inputs ``X: (m, n_in)``, ``(m, n_out)``; no preprocessing.
+
+        Args:
+            X: network inputs.
+            theta: any vector of parameters, ``(P,)``, converted to the model's dtype: differences
+                finer than that need a model in float64. ``None``: the model's own.
+            training: whether dropout drops and batch norm normalizes by these rows, in one pass
+                over all of them; the running statistics stay as they are. Default false.
+            seed: of the dropout masks, an integer of at least 0, if ``training``.
+
+        Monte-Carlo dropout is the distribution of the outputs over seeds::
+
+            outputs = [model.forward(X, training=True, seed=s) for s in range(100)]
+
+        Raises:
+            ArgumentError: if an argument is not what it must be.
         """
         if theta is not None:
             theta = vector(self.backend, self.layout, theta, "theta")
-        return self.evaluation(*checked_by_part(self, X, self._moved), theta)
+        if not training:
+            return self._predict(*checked_by_part(self, X, self._moved), theta)
+        require_count(seed, "seed", low=0)
+        X = self._moved(checked_features(self, X))
+        if any(is_any(layer, "batch_statistics") for layer in self.layers):
+            require(X.shape[0] > 1, "X", "have at least 2 rows under batch norm in training", X)
+        return self._predict.in_training_mode(X, int(seed), theta)
 
     def value_and_grad(
         self, X: Array, y: Array, loss: Loss, *, weight: Array | None = None, check: bool = True
@@ -217,7 +262,7 @@ class Sequential:
         if check:
             require_type(loss, Loss, "loss")
         batch = batch_of(self, loss, X, y, weight, check)
-        return self.gradient(loss, *batch), self._grad
+        return self._value_and_grad(loss, *batch), self.grad
 
     def fit(  # long: every setting of a training call is an argument of its own
         self,
@@ -275,10 +320,10 @@ class Sequential:
             shuffle: whether each epoch has a new random order; default true.
             drop_last: whether a shorter last batch is left out.
             progress: whether to print a line an epoch.
-            engine: ``"graph"`` replays a step that was recorded (a CUDA graph; on NumPy a list of
-                compiled calls, in which what a layer of yours draws or counts itself would be
-                frozen), ``"eager"`` takes each by itself; ``None``: graph where it can and every
-                part is xpnet's own, and ``history.engine`` says why not.
+            engine: ``"replay"`` records a step and replays it (a CUDA graph; on NumPy a list of
+                compiled calls), which freezes numbers that a user-defined layer draws or counts
+                itself; ``"eager"`` runs each step call by call; ``None`` replays where that is
+                possible and no component is user-defined. ``history.engine`` says which, and why.
             precision: what float32 numbers are multiplied in, on a GPU: ``"float32"``, ``"tf32"``,
                 ``"bf16"`` or ``"fp16"`` (with a scaled loss); all else stays float32.
             rng: seed or generator of the order, the hold-out and the dropout masks.
@@ -293,7 +338,7 @@ class Sequential:
         penalty = Penalty(l1, l2)
         do = "Take one such as Adam(lr=1e-3), or a method of xpnet.minimize, such as LBFGS()."
         require_type(optimizer, (Optimizer, Method), "optimizer", do)
-        how: Settings | FullBatch
+        settings: Settings | FullBatchSettings
         if isinstance(optimizer, Method):
             refuse_mini_batch_arguments(
                 optimizer,
@@ -305,10 +350,10 @@ class Sequential:
                 drop_last=drop_last,
                 engine=engine,
             )
-            how = FullBatch(loss, optimizer, epochs, metrics, l2, callbacks, progress)
-            check_method(self, optimizer)
+            settings = FullBatchSettings(loss, optimizer, epochs, metrics, l2, callbacks, progress)
+            check_method(self.state, optimizer)
         else:
-            how = Settings(
+            settings = Settings(
                 loss=loss,
                 optimizer=optimizer,
                 epochs=epochs,
@@ -329,12 +374,12 @@ class Sequential:
         y, classes = encode_targets(y, loss, self.n_out, X.shape[0], self.classes)
         weight = row_weights(self.backend, y, loss, sample_weight, class_weight, classes)
         rows, held_out = split_rows(self, X, y, weight, validation, loss, classes, stream)
-        if isinstance(how, Settings):
-            check_batches(self.network, rows.n_rows, how)
+        if isinstance(settings, Settings):
+            check_batches(self.network, rows.n_rows, settings)
         self.loss, self.classes = loss, classes
-        if isinstance(how, FullBatch):
-            return train_full_batch(self, rows, held_out, how)
-        return train(self, rows, held_out, how, stream)
+        if isinstance(settings, FullBatchSettings):
+            return train_full_batch(self, self.state, rows, held_out, settings)
+        return train(self, self.state, rows, held_out, settings, stream)
 
     def objective(
         self,
@@ -378,7 +423,7 @@ class Sequential:
         y, classes = encode_targets(y, loss, self.n_out, X.shape[0], self.classes)
         weight = row_weights(self.backend, y, loss, sample_weight, class_weight, classes)
         rows = rows_of(self, X, y, weight)
-        return NetworkObjective(self, rows, loss, l2=l2, chunk_rows=chunk_rows)
+        return NetworkObjective(self.state, rows, loss, l2=l2, chunk_rows=chunk_rows)
 
     def evaluate(self, X: Array, y: Array, *, metrics: Sequence[Metric] = ()) -> dict[str, float]:
         """The loss and metrics on ``(X, y)`` in evaluation mode, by name.
@@ -390,7 +435,7 @@ class Sequential:
         check_functions(metrics, "metrics")
         X = checked_features(self, X)
         y, _ = encode_targets(y, loss, self.n_out, X.shape[0], self.classes)
-        return evaluate(self, rows_of(self, X, y, None), loss, metrics)
+        return evaluate(self._predict, rows_of(self, X, y, None), loss, metrics)
 
     def predict(self, X: Array) -> Array:
         """What the loss decides from the output, for features ``X: (m, n_in)``.
@@ -399,7 +444,7 @@ class Sequential:
             Class names (a NumPy array) if the model has them; else an array of the backend: class
             indices ``(m,)``, 0/1, ±1, or values ``(m, n_out)``. Without a loss, the output.
         """
-        output = self.evaluation(*checked_by_part(self, X, self.inputs))
+        output = self._predict(*checked_by_part(self, X, self.inputs))
         if self.loss is None:
             return output
         decision = self.loss.decide(output)
@@ -414,7 +459,7 @@ class Sequential:
             ArgumentError: if the loss has no probabilities, or the model has no loss yet.
         """
         loss = self._trained_loss("predict_proba")
-        return loss.probabilities(self.evaluation(*checked_by_part(self, X, self.inputs)))
+        return loss.probabilities(self._predict(*checked_by_part(self, X, self.inputs)))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write architecture, parameters, statistics, preprocessing and class names to a file.

@@ -9,19 +9,16 @@ import numpy as np
 
 from xpnet.backend import Array, write
 from xpnet.errors import require, require_count
-from xpnet.layers.activation import Activation
 from xpnet.layers.base import Layer, LayerSpec, ParameterSpec, Views
-from xpnet.layers.batch_norm import BatchNorm
-from xpnet.layers.context import Buffers, Context, Memory, NoBuffers
+from xpnet.layers.context import Context
 from xpnet.layers.dense import Dense
-from xpnet.layers.dropout import Dropout
 from xpnet.ops import operations_for
+from xpnet.ops.buffers import Buffers, Memory, NoBuffers, Scratch
+from xpnet.ops.operations import Operations, declares
 from xpnet.parameters import Layout
+from xpnet.random import MaskStream
 
 Contexts: TypeAlias = tuple[Context, ...]
-
-SHARING = (Activation, BatchNorm, Dense, Dropout)
-"""The layers that put what they make on the way back where another has had its own."""
 
 
 class Network:
@@ -46,6 +43,7 @@ class Network:
             do = f"Write {layer.__name__}(...)." if isinstance(layer, type) else ""
             require(ok, f"layers[{index}]", "be a layer such as Dense(10)", layer, do)
             specs.append(layer.specs(width))
+            _check_names(specs[-1], index)
             width = specs[-1].n_out
         self.layers = tuple(layers)
         self.n_in, self.n_out = n_in, width
@@ -82,78 +80,98 @@ class Network:
         *,
         training: bool = False,
         update_statistics: bool = True,
-        seed: int = 0,
+        masks: MaskStream | None = None,
         reuse: bool = False,
+        ops: Operations | None = None,
     ) -> Contexts:
-        """One `Context` a layer for a pass, or, with ``reuse``, for many with the same buffers."""
+        """One `Context` for each layer, for any number of passes one after another.
+
+        Args:
+            memory: where buffers are allocated.
+            statistics: the vector of running statistics.
+            training: whether batch norm normalizes by the batch and dropout drops.
+            update_statistics: whether a training pass updates the running statistics.
+            masks: the stream of random masks; ``None``: that of seed 0.
+            reuse: whether passes reuse buffers, so that a pass overwrites the results of the last.
+            ops: the operations; ``None``: those for the library of ``statistics``.
+        """
         views = _group(self.statistics_layout, statistics, len(self.layers))
-        scratch, *own = [Buffers(memory) if reuse else NoBuffers() for _ in range(1 + len(views))]
-        return tuple(
+        scratch = Scratch(Buffers(memory) if reuse else NoBuffers(), n_arrays=2)
+        contexts = tuple(
             Context(
-                ops=operations_for(statistics),
+                ops=operations_for(statistics) if ops is None else ops,
                 training=training,
                 statistics=views[index],
                 update_statistics=update_statistics,
-                seed=seed,
-                layer=index,
-                need_dx=index > 0,
-                buffers=own[index],
-                # A layer around one of ours may still need its dy when that has done its part.
-                scratch=scratch if type(layer) in SHARING else own[index],
-                last=index == len(self.layers) - 1,
+                masks=masks or MaskStream(),
+                index=index,
+                memory=memory if reuse else None,
+                # A user-defined layer may read dy after the backward pass of a layer inside it.
+                shared_scratch=scratch if declares(layer, "releases_dy") else None,
             )
             for index, layer in enumerate(self.layers)
         )
+        self.request_dx(contexts, False)
+        return contexts
+
+    def request_dx(self, contexts: Contexts, need_dx: bool) -> None:
+        """Set whether `backward` returns ∂L/∂X.
+
+        A user-defined first layer computes it in any case, because it may hand its context on to
+        layers inside it, which need the gradient of each other's input.
+        """
+        contexts[0].need_dx = need_dx or not declares(self.layers[0], "releases_dy")
 
     def forward(self, p: Sequence[Views], X: Array, contexts: Contexts) -> tuple[Array, list[Any]]:
-        """The output for ``X: (m, n_in)`` and the tape of every layer."""
-        tapes = []
+        """The output for ``X: (m, n_in)``, and what each layer saves for the other passes."""
+        saved = []
         for layer, views, context in zip(self.layers, p, contexts, strict=True):
-            X, tape = layer.forward(views, X, context)
-            tapes.append(tape)
-        return X, tapes
+            context.begin_pass()
+            X, kept = layer.forward(views, X, context)
+            saved.append(kept)
+        return X, saved
 
     def backward(
         self,
         p: Sequence[Views],
         g: Sequence[Views],
-        tapes: Sequence[Any],
+        saved: Sequence[Any],
         dy: Array,
         contexts: Contexts,
     ) -> Array | None:
         """Write ∂L/∂θ into ``g``'s views; return ∂L/∂X if the first context needs it."""
         dx: Array | None = dy
         for index in reversed(range(len(self.layers))):
-            dx = self.layers[index].backward(p[index], g[index], tapes[index], dx, contexts[index])
+            dx = self.layers[index].backward(p[index], g[index], saved[index], dx, contexts[index])
         return dx
 
     def jvp(
         self,
         p: Sequence[Views],
         dp: Sequence[Views],
-        tapes: Sequence[Any],
+        saved: Sequence[Any],
         dx: Array | None,
         contexts: Contexts,
     ) -> tuple[Array | None, list[Any]]:
-        """The tangents of the output and of every tape, for tangents of the input and of θ.
+        """The tangents of the output and of ``saved``, for tangents of the input and of θ.
 
-        ``dx = None`` and empty views stand for 0, and so does ``None`` in what is returned.
+        ``dx = None`` and empty views stand for 0, and so does ``None`` in the result.
         """
-        dtapes = []
-        for layer, views, tangents, tape, context in zip(
-            self.layers, p, dp, tapes, contexts, strict=True
+        dsaved = []
+        for layer, views, tangents, kept, context in zip(
+            self.layers, p, dp, saved, contexts, strict=True
         ):
-            dx, dtape = layer.jvp(views, tangents, tape, dx, context)
-            dtapes.append(dtape)
-        return dx, dtapes
+            dx, dkept = layer.jvp(views, tangents, kept, dx, context)
+            dsaved.append(dkept)
+        return dx, dsaved
 
     def backward_jvp(
         self,
         p: Sequence[Views],
         dp: Sequence[Views],
         dg: Sequence[Views],
-        tapes: Sequence[Any],
-        dtapes: Sequence[Any],
+        saved: Sequence[Any],
+        dsaved: Sequence[Any],
         dy: Array,
         ddy: Array,
         contexts: Contexts,
@@ -162,7 +180,7 @@ class Network:
         grad: tuple[Array | None, Array | None] = dy, ddy
         for i in reversed(range(len(self.layers))):
             grad = self.layers[i].backward_jvp(
-                p[i], dp[i], dg[i], tapes[i], dtapes[i], *grad, contexts[i]
+                p[i], dp[i], dg[i], saved[i], dsaved[i], *grad, contexts[i]
             )
 
     def summary(self) -> str:
@@ -179,6 +197,7 @@ class Network:
     def first_not_finite(self, p: Sequence[Views], X: Array, contexts: Contexts) -> str:
         """The first layer whose output for ``X`` is not finite; ``"loss"`` if all are."""
         for index, (layer, views, context) in enumerate(zip(self.layers, p, contexts, strict=True)):
+            context.begin_pass()
             X, _ = layer.forward(views, X, context)
             if not bool(context.ops.xp.all(context.ops.xp.isfinite(X))):
                 return f"layers.{index} ({type(layer).__name__})"
@@ -192,6 +211,14 @@ def brief(layer: Layer) -> str:
         act = "" if name == "Identity" else f", {layer.activation!r}"
         return f"Dense({layer.n_out}{act})"
     return repr(layer)
+
+
+def _check_names(spec: LayerSpec, index: int) -> None:
+    """Refuse names that would not be found again in a path such as ``layers.0.weight``."""
+    for parameter in (*spec.parameters, *spec.statistics):
+        ok, do = "." not in parameter.name, "Write an underscore."
+        argument = f"the name of a parameter of layers[{index}]"
+        require(ok, argument, "have no dot", parameter.name, do)
 
 
 def _named(specs: list[tuple[ParameterSpec, ...]]) -> list[tuple[str, ParameterSpec]]:

@@ -7,6 +7,7 @@ mask on every backend and a mask can be drawn again from its key.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -62,3 +63,35 @@ def stream_key(*path: Any) -> Any:
     for number in path:
         key = hash32(key ^ hash32((number + 0x85EBCA6B) & MASK))
     return key
+
+
+@dataclass
+class MaskStream:
+    """The stream of a network's random masks: one mask a layer and training pass.
+
+    Attributes:
+        seed: of the stream.
+        step: how many training passes have drawn their masks.
+
+    >>> masks = MaskStream(seed=3)
+    >>> keys = masks.next_keys(2, n_layers=3)
+    >>> keys.shape, masks.step, int(keys[1, 0]) == masks.key(0)
+    ((2, 3), 2, True)
+    """
+
+    seed: int = 0
+    step: int = 0
+
+    def restart(self, seed: int) -> None:
+        """Begin the stream of ``seed``."""
+        self.seed, self.step = seed, 0
+
+    def key(self, layer: int) -> Any:
+        """The key of a layer's mask in the current pass."""
+        return stream_key(self.seed, layer, self.step)
+
+    def next_keys(self, n: int, n_layers: int) -> np.ndarray[Any, Any]:
+        """The keys of the next ``n`` passes, ``(n, n_layers)``, which count as drawn."""
+        steps = np.arange(self.step + 1, self.step + n + 1)
+        self.step += n
+        return np.stack([stream_key(self.seed, layer, steps) for layer in range(n_layers)], axis=1)

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -15,7 +15,6 @@ from safetensors.numpy import save
 from xpnet import activations, initializers, layers, losses
 from xpnet.backend import Array, Backend, BackendName, get_backend, to_numpy
 from xpnet.data.preprocessing import MinMax, Standardize
-from xpnet.engine.value_and_grad import Model
 from xpnet.errors import ArgumentError, FileFormatError, require_type
 from xpnet.network import Network
 from xpnet.optimizers import OptimizerState
@@ -37,14 +36,6 @@ SCALINGS: dict[str, type[Standardize] | type[MinMax]] = {
     "Standardize": Standardize,
     "MinMax": MinMax,
 }
-
-
-class Saved(Model, Protocol):
-    """What a model must have to be written."""
-
-    loss: Any
-    preprocessing: Any
-    classes: tuple[Any, ...] | None
 
 
 @dataclass(frozen=True)
@@ -70,7 +61,7 @@ class Contents:
     statistics: np.ndarray[Any, Any]
 
 
-def write_model(model: Saved, path: str | os.PathLike[str]) -> None:
+def write_model(model: Any, path: str | os.PathLike[str]) -> None:
     """Write ``model`` to ``path`` as a whole: a temporary file beside it, synced, renamed.
 
     Parameters are tensors by their path (``layers.0.weight``), so other programs can read them.

@@ -180,7 +180,7 @@ class FakeBackend(Backend):
         return isinstance(x, DeviceArray)
 
     @property
-    def reads_are_free(self):
+    def is_host(self):
         return False
 
 

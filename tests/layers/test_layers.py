@@ -9,9 +9,11 @@ from xpnet.activations import ELU, GELU, ReLU, Sigmoid, Softmax, Tanh
 from xpnet.backend import get_backend
 from xpnet.derivatives import check_gradients
 from xpnet.errors import ArgumentError
-from xpnet.layers import Activation, BatchNorm, Buffers, Context, Dense, Dropout, NoBuffers
+from xpnet.layers import Activation, BatchNorm, Context, Dense, Dropout
 from xpnet.ops import operations_for
+from xpnet.ops.buffers import Buffers
 from xpnet.parameters import Layout
+from xpnet.random import MaskStream
 
 M, N = 7, 5
 
@@ -44,7 +46,7 @@ class Case:
         self.layer, self.training = TABLE[name]
         self.make = (lambda x: np.array(x, dtype=np.float64)) if place is None else place.writable
         backend = get_backend("numpy", dtype="float64") if place is None else place.backend
-        self.buffers = Buffers(backend) if buffers else NoBuffers()
+        self.memory = backend if buffers else None
         rng = np.random.default_rng(5)
         spec = self.layer.specs(N)
         self.p = {s.name: rng.normal(size=s.shape) for s in spec.parameters}
@@ -59,8 +61,8 @@ class Case:
             operations_for(like),
             training=self.training,
             statistics=statistics,
-            seed=3,
-            buffers=self.buffers,
+            masks=MaskStream(3),
+            memory=self.memory,
             **settings,
         )
 
@@ -329,7 +331,7 @@ def test_a_training_batch_of_one_row_is_refused(place):
 
 def mask_of(seed, layer, step, shape=(200, 50), p=0.3, make=np.asarray):
     x = make(np.ones(shape))
-    ctx = Context(operations_for(x), training=True, seed=seed, layer=layer, step=step)
+    ctx = Context(operations_for(x), training=True, masks=MaskStream(seed, step), index=layer)
     return Dropout(p).forward({}, x, ctx)[0]
 
 

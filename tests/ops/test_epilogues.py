@@ -580,11 +580,11 @@ def test_a_captured_step_is_that_of_numpy(widths, dtype, device, rng):
     for backend, engine in (
         (get_backend("numpy", dtype=dtype), "eager"),
         (fake_backend(dtype), "eager"),
-        (fake_backend(dtype), "graph"),
+        (fake_backend(dtype), "replay"),
     ):
         model = MLP(8, widths, 3, activation=ReLU(), backend=backend)
         history = model.fit(X, y, epochs=3, batch_size=16, rng=5, engine=engine, **how)
-        assert history.engine == engine
+        assert history.engine.partition(":")[0] == engine
         thetas.append(np.asarray(model.theta))
     near = {"float32": 1e-5, "float64": 1e-13}[dtype]
     for theta in thetas[1:]:

@@ -446,6 +446,6 @@ def test_every_faster_operation_is_tested_here(ops):
         *("column_sum", "multiply", "normalize", "batch_norm", "batch_norm_backward"),
         *("keep_mask", "take_rows", "take_batch", "advance", "record", "softmax_cross_entropy"),
         *("unscale", "total", "affine_and_apply", "matmul_and_sum"),
-        *("update_unless", "update_decaying", "dense_backward"),
+        *("update_unless", "update_decaying", "affine_backward"),
     }
     assert set(vars(type(ops))) & set(OPERATIONS) <= covered

@@ -226,7 +226,7 @@ def test_loss_that_explodes_stops_training(rng, place):
 
 def test_a_loss_that_is_read_after_the_epoch_names_its_step_and_layer(rng, monkeypatch):
     """As on a GPU, where reading a number waits for all queued work."""
-    monkeypatch.setattr(xpnet.Backend, "reads_are_free", False)
+    monkeypatch.setattr(xpnet.Backend, "is_host", False)
     X, y = rng.normal(size=(64, 4)), rng.normal(size=(64, 2))
     model = MLP(4, [8], 2)
     with pytest.raises(NonFiniteError) as caught:

@@ -25,6 +25,7 @@ from xpnet import (
     activations,
 )
 from xpnet.derivatives import gradient
+from xpnet.engine.value_and_grad import ValueAndGrad
 from xpnet.ops.operations import Operations
 from xpnet.ops.select import why_not_compiled
 
@@ -51,9 +52,10 @@ def test_a_step_makes_no_array_of_the_size_of_a_layer(name):
     X, y = data()
     loss, optimizer = CrossEntropy(), Adam()
     state = optimizer.init(model.theta)
+    value_and_grad = ValueAndGrad(model.state)
 
     def step():
-        model.gradient(loss, X, y)
+        value_and_grad(loss, X, y)
         optimizer.step(model.theta, model.grad, state)
 
     step()
@@ -92,7 +94,7 @@ def test_the_number_of_threads_changes_rounding_alone(monkeypatch):
         monkeypatch.setattr(threads, "n_threads", lambda count=count: count)
         threads._pool.cache_clear()
         model = MLP(300, [200], 10)
-        found.append((float(model.gradient(CrossEntropy(), X, y)), model.grad.copy()))
+        found.append((float(ValueAndGrad(model.state)(CrossEntropy(), X, y)), model.grad.copy()))
     threads._pool.cache_clear()
     for loss, grad in found[1:]:
         assert loss == pytest.approx(found[0][0], rel=1e-6)
@@ -174,7 +176,7 @@ class Watched:
     def __init__(self, ops):
         self.ops = ops
 
-    dense_backward = Operations.dense_backward
+    affine_backward = Operations.affine_backward
 
     def __getattr__(self, name):
         return getattr(self.ops, name)
@@ -214,8 +216,9 @@ def test_the_way_back_takes_the_memory_of_two_layers():
     """Of each layer the output is kept; dz and dx are those of one layer at a time."""
     model = MLP(7, [6, 5, 5], 3)
     X, y = np.ones((4, 7), np.float32), np.zeros(4, int)
-    model.gradient(CrossEntropy(), X, y)
-    numbers = sum(block.shape[0] for block in model.gradient.blocks)
+    value_and_grad = ValueAndGrad(model.state)
+    value_and_grad(CrossEntropy(), X, y)
+    numbers = sum(block.shape[0] for block in value_and_grad.blocks)
     assert numbers == 4 * ((6 + 5 + 5 + 3) + 3 + 6 + 6)
 
 
@@ -223,8 +226,9 @@ def test_nor_does_it_take_more_with_layers_between():
     """Of batch norm x̂ is kept too, and the mask of a dropout."""
     model = MLP(7, [6, 5, 5], 3, batch_norm=True, dropout=0.3)
     X, y = np.ones((4, 7), np.float32), np.zeros(4, int)
-    model.gradient(CrossEntropy(), X, y)
-    numbers = sum(block.shape[0] for block in model.gradient.blocks)
+    value_and_grad = ValueAndGrad(model.state)
+    value_and_grad(CrossEntropy(), X, y)
+    numbers = sum(block.shape[0] for block in value_and_grad.blocks)
     kept = {"z": 1, "x̂, y": 2, "φ": 1, "mask, y": 2}
     assert numbers == 4 * (sum(kept.values()) * (6 + 5 + 5) + 3 + 3 + 6 + 6)
 
@@ -253,7 +257,8 @@ def test_a_layer_around_a_layer_keeps_its_dy(activation, rng):
 
 def test_the_blocks_are_all_wherever_the_first_dense_layer_stands():
     model = xpnet.Sequential([xpnet.Dropout(0.5), Dense(6, xpnet.Tanh()), Dense(3)], 4)
-    model.gradient(CrossEntropy(), np.ones((5, 4), np.float32), np.zeros(5, int))
-    shared = model.gradient._contexts[1].scratch
+    value_and_grad = ValueAndGrad(model.state)
+    value_and_grad(CrossEntropy(), np.ones((5, 4), np.float32), np.zeros(5, int))
+    shared = value_and_grad._contexts[1].scratch
     assert shared.blocks
-    assert {id(b) for b in shared.blocks} <= {id(b) for b in model.gradient.blocks}
+    assert {id(b) for b in shared.blocks} <= {id(b) for b in value_and_grad.blocks}

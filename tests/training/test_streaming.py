@@ -219,7 +219,7 @@ def assert_streams_the_same(device, source, engine, path, monkeypatch, rng, **se
     assert actual[2:] == expected[2:]
 
 
-@pytest.mark.parametrize("engine", ["eager", "graph"])
+@pytest.mark.parametrize("engine", ["eager", "replay"])
 @pytest.mark.parametrize("source", SOURCES)
 def test_the_numbers_are_those_of_rows_on_the_device(
     source, engine, device, tmp_path, monkeypatch, rng
@@ -227,20 +227,20 @@ def test_the_numbers_are_those_of_rows_on_the_device(
     assert_streams_the_same(device, source, engine, tmp_path / "X", monkeypatch, rng)
 
 
-@pytest.mark.parametrize("engine", ["eager", "graph"])
+@pytest.mark.parametrize("engine", ["eager", "replay"])
 @pytest.mark.parametrize("name", SETTINGS)
 def test_with_what_composes_around_a_step(name, engine, device, tmp_path, monkeypatch, rng):
     how = SETTINGS[name]
     assert_streams_the_same(device, "mapped bytes", engine, tmp_path / "X", monkeypatch, rng, **how)
 
 
-@pytest.mark.parametrize("engine", ["eager", "graph"])
+@pytest.mark.parametrize("engine", ["eager", "replay"])
 def test_with_a_share_to_validate_on(engine, device, tmp_path, monkeypatch, rng):
     how = {"validation": 0.2, "metrics": [xpnet.metrics.accuracy]}
     assert_streams_the_same(device, "too large", engine, tmp_path / "X", monkeypatch, rng, **how)
 
 
-@pytest.mark.parametrize("engine", ["eager", "graph"])
+@pytest.mark.parametrize("engine", ["eager", "replay"])
 def test_with_other_rows_to_validate_on(engine, device, tmp_path, monkeypatch, rng):
     X = mapped(rng.normal(size=(20, 4)).astype("float32"), tmp_path / "V")
     how = {"validation": (X, rng.integers(0, 3, 20))}
@@ -249,7 +249,7 @@ def test_with_other_rows_to_validate_on(engine, device, tmp_path, monkeypatch, r
     )
 
 
-@pytest.mark.parametrize("engine", ["eager", "graph"])
+@pytest.mark.parametrize("engine", ["eager", "replay"])
 def test_an_interrupted_training_ends_its_thread(engine, device, tmp_path, monkeypatch, rng):
     steps = []
 
@@ -271,7 +271,7 @@ def test_an_interrupted_training_ends_its_thread(engine, device, tmp_path, monke
     assert len(device[0].sources) <= 3 + SLOTS
 
 
-@pytest.mark.parametrize("engine", ["eager", "graph"])
+@pytest.mark.parametrize("engine", ["eager", "replay"])
 def test_a_file_that_becomes_shorter_is_told(engine, device, tmp_path, monkeypatch, rng):
     path = tmp_path / "X"
     X = SOURCES["mapped floats"](rng.normal(size=(70, 4)), path)

@@ -16,8 +16,8 @@ from xpnet.data.checks import check_same_length
 from xpnet.data.mapped import RowReader, forget_pages
 from xpnet.data.streaming import CudaCopies, Feed, Part, streams
 from xpnet.errors import dtype_name, require, require_count
-from xpnet.layers.context import Buffers
 from xpnet.ops import operations_for
+from xpnet.ops.buffers import Buffers
 from xpnet.random import Rng, as_generator
 
 

@@ -25,8 +25,12 @@ REAL = ("bool", "integral", "real floating")
 class Prepares(Protocol):
     """What the way to a network needs of a model."""
 
-    backend: Backend
     preprocessing: Standardize | MinMax | None
+
+    @property
+    def backend(self) -> Backend:
+        """Where the arrays go."""
+        ...
 
     @property
     def n_in(self) -> int:
@@ -132,7 +136,7 @@ def rows_of(model: Prepares, X: Array, y: Array, weight: Array | None) -> Rows:
     On a device bytes stay bytes, a quarter of the memory: each batch is scaled on its way.
     """
     backend, columns = model.backend, None
-    keep = not backend.reads_are_free and backend.dtype_name == "float32" and is_bytes(X)
+    keep = not backend.is_host and backend.dtype_name == "float32" and is_bytes(X)
     if not stays_on_host(backend, X, X.dtype if keep else backend.dtype_name):
         if keep and model.preprocessing is not None:
             columns = columns_of(model.preprocessing, model.n_in).astype(np.float32)

@@ -210,7 +210,7 @@ def stays_on_host(backend: Backend, X: Array, dtype: Any) -> bool:
 
 def streams(backend: Backend, X: Array) -> bool:
     """Whether X has to be copied to a device batch by batch."""
-    return not backend.reads_are_free and isinstance(X, np.ndarray) and not backend.owns(X)
+    return not backend.is_host and isinstance(X, np.ndarray) and not backend.owns(X)
 
 
 def _length(part: Part) -> int:

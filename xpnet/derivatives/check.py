@@ -11,7 +11,6 @@ import numpy as np
 from xpnet.backend import Array, as_array, backend_of, to_numpy
 from xpnet.derivatives.point import point_of, targets
 from xpnet.derivatives.report import GradientReport, ParameterCheck
-from xpnet.engine.value_and_grad import Model
 from xpnet.errors import require, require_count, require_number
 from xpnet.losses import Loss
 from xpnet.minimize.differences import agreement, central_slope, relative_step, side_slopes
@@ -49,7 +48,7 @@ class _Compared(NamedTuple):
 
 @overload
 def check_gradients(
-    subject: Model,
+    subject: Any,
     at: Array,
     y: Array,
     loss: Loss,
@@ -155,7 +154,7 @@ def check_gradients(
 
 
 def _of_network(
-    model: Model,
+    model: Any,
     X: Array,
     y: Any,
     loss: Loss,

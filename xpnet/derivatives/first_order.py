@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from xpnet.backend import Array
 from xpnet.data.prepare import vector
 from xpnet.derivatives.point import matrix, point_of, targets
-from xpnet.engine.value_and_grad import Model
 from xpnet.losses import Loss
 
 
 def gradient(
-    model: Model,
+    model: Any,
     X: Array,
     y: Array,
     loss: Loss,
@@ -58,7 +59,7 @@ def gradient(
 
 
 def jvp(
-    model: Model,
+    model: Any,
     X: Array,
     dX: Array | None = None,
     dtheta: Array | None = None,
@@ -104,7 +105,7 @@ def jvp(
 
 
 def vjp(
-    model: Model,
+    model: Any,
     X: Array,
     dy: Array,
     *,

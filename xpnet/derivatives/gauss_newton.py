@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from xpnet.backend import Array
 from xpnet.data.prepare import vector
 from xpnet.derivatives.point import point_of, row_weights, targets
-from xpnet.engine.value_and_grad import Model
 from xpnet.errors import require_type
 from xpnet.losses import Loss
 from xpnet.losses.base import row_scale
 
 
 def gauss_newton_vp(
-    model: Model,
+    model: Any,
     X: Array,
     y: Array,
     loss: Loss,
@@ -61,7 +62,7 @@ def gauss_newton_vp(
 
 
 def fisher_vp(
-    model: Model,
+    model: Any,
     X: Array,
     loss: Loss,
     v: Array,
@@ -111,7 +112,7 @@ def fisher_vp(
 
 
 def empirical_fisher_vp(
-    model: Model,
+    model: Any,
     X: Array,
     y: Array,
     loss: Loss,

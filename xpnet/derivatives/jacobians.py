@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias, get_args
 
 from xpnet.backend import Array, namespace_of
 from xpnet.derivatives.point import LARGEST, filled, point_of, require_room
-from xpnet.engine.value_and_grad import Model
 from xpnet.errors import unknown_name
 from xpnet.minimize.differences import nudged, relative_step
 
@@ -17,7 +16,7 @@ _ELSE = "Take fewer rows, or products with jvp and vjp."
 
 
 def input_jacobian(
-    model: Model,
+    model: Any,
     X: Array,
     mode: Mode = "reverse",
     *,
@@ -72,7 +71,7 @@ def input_jacobian(
 
 
 def parameter_jacobian(
-    model: Model,
+    model: Any,
     X: Array,
     mode: Mode = "reverse",
     *,

@@ -11,11 +11,11 @@ import numpy as np
 from xpnet.backend import Array, Backend, as_array, copied
 from xpnet.data.checks import check_features
 from xpnet.data.prepare import real_numbers, vector
-from xpnet.engine.value_and_grad import Model
 from xpnet.errors import Phrase, require, require_count, require_type
 from xpnet.losses import Loss
 from xpnet.losses.base import check_weight
 from xpnet.network import Network
+from xpnet.random import MaskStream
 
 LARGEST = 1 << 30
 """How many bytes a matrix of derivatives may take unless a caller allows more: 1 GiB."""
@@ -54,7 +54,7 @@ class Point:
         self._statistics, self._how = statistics, (training, seed)
         self._p = network.by_layer(theta)
         self._contexts = network.contexts(
-            backend, statistics, training=training, update_statistics=False, seed=seed
+            backend, statistics, training=training, update_statistics=False, masks=MaskStream(seed)
         )
         self.output, self._tapes = network.forward(self._p, X, self._contexts)
 
@@ -73,7 +73,7 @@ class Point:
     def pull(self, dy: Array, *, need_dx: bool = False) -> tuple[Array | None, Array]:
         """``Jᵀ dy``: the part of X, where it is needed, and that of θ."""
         g = self.backend.zeros(self.network.layout.size)
-        self._contexts[0].need_dx = need_dx
+        self.network.request_dx(self._contexts, need_dx)
         dX = self.network.backward(
             self._p, self.network.by_layer(g), self._tapes, dy, self._contexts
         )
@@ -82,14 +82,14 @@ class Point:
     def pull_tangent(self, dtheta: Array, dtapes: list[Any], dy: Array, ddy: Array) -> Array:
         """The derivative of ``Jᵀ dy`` by θ along ``θ̇``, where ``dy`` itself moves by ``ḋy``."""
         dg = self.backend.zeros(self.network.layout.size)
-        self._contexts[0].need_dx = False
+        self.network.request_dx(self._contexts, False)
         dp, views = self.network.by_layer(dtheta), self.network.by_layer(dg)
         self.network.backward_jvp(self._p, dp, views, self._tapes, dtapes, dy, ddy, self._contexts)
         return dg
 
 
 def point_of(
-    model: Model,
+    model: Any,
     X: Array,
     theta: Array | None = None,
     *,

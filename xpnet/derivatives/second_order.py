@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from xpnet.backend import Array
 from xpnet.data.prepare import vector
@@ -14,12 +15,11 @@ from xpnet.derivatives.point import (
     require_room,
     targets,
 )
-from xpnet.engine.value_and_grad import Model
 from xpnet.losses import Loss
 
 
 def hvp(
-    model: Model,
+    model: Any,
     X: Array,
     y: Array,
     loss: Loss,
@@ -72,7 +72,7 @@ def hvp(
 
 
 def hessian(
-    model: Model,
+    model: Any,
     X: Array,
     y: Array,
     loss: Loss,

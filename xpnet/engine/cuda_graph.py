@@ -1,10 +1,10 @@
-"""The whole training step as one CUDA graph, replayed with nothing read or decided by the host.
+"""A whole training step as one CUDA graph, replayed without any decision of the host.
 
-A graph repeats what was done while it was captured: the same kernels on the same memory, with the
-numbers that the host gave them then. So whatever changes from step to step lies on the device. Once
-an epoch the host writes tables with a row for each step, made by the code of the plain path: where
-the batch begins, the keys of the masks, the scalars of the optimizer. The first kernel of a step
-takes the next row.
+A graph repeats what was captured: the same kernels on the same memory, with the same arguments from
+the host. So everything that changes from step to step is in device memory. Once an epoch the host
+writes tables with one row for each step, computed by the code of the eager step: the offset of the
+batch, the keys of the masks, the scalars of the optimizer. The first kernel of a step copies the
+next row.
 """
 
 from __future__ import annotations
@@ -17,25 +17,21 @@ from weakref import finalize
 
 import numpy as np
 
-from xpnet.backend import Array, HostArray, Saved, to_numpy
+from xpnet.backend import Array, HostArray, Snapshot, to_numpy
 from xpnet.data.batching import Rows, spans
-from xpnet.engine.eager import How, Steppable, update_gradient
+from xpnet.engine.eager import StepSettings, finish_gradient
+from xpnet.engine.value_and_grad import ValueAndGrad
 from xpnet.ops import operations_for
 from xpnet.optimizers import OptimizerState
+from xpnet.state import ModelState
 
 WARM_UP = 2
-"""The steps before a capture: kernels are compiled, and the memory of a step is in the pool."""
+"""Steps before a capture, which compile the kernels and fill the memory pool."""
 
 Replay: TypeAlias = Callable[[], None]
 
 
-class Stepping(How, Protocol):
-    """What the steps of an epoch need of the settings."""
-
-    @property
-    def batch_size(self) -> int: ...  # noqa: D102
-    @property
-    def drop_last(self) -> bool: ...  # noqa: D102
+ENGINE = "replay: a CUDA graph"
 
 
 class Capture(Protocol):
@@ -117,26 +113,38 @@ class CapturedSteps:
     Args:
         model: what is trained.
         rows: the training data, on the device.
-        how: loss, optimizer and what composes around it.
-        state: the optimizer's.
+        settings: loss, optimizer, clip and penalty.
+        batch_size: rows of a step.
+        drop_last: whether a shorter last batch is left out.
+        state: the optimizer's state.
         device: where steps are captured.
+
+    Attributes:
+        engine: the text for ``history.engine``.
+        value_and_grad: computes the loss and its gradient; captured.
     """
 
     def __init__(
-        self, model: Steppable, rows: Rows, how: Stepping, state: OptimizerState, device: Capture
+        self,
+        model: ModelState,
+        rows: Rows,
+        settings: StepSettings,
+        batch_size: int,
+        drop_last: bool,
+        state: OptimizerState,
+        device: Capture,
     ) -> None:
-        self.engine = "graph"
-        self._model, self._rows, self._how, self._state = model, rows, how, state
+        self.engine = ENGINE
+        self._model, self._rows, self._settings, self._state = model, rows, settings, state
+        self.value_and_grad = ValueAndGrad(model, precision=settings.precision)
         self._device, self._ops = device, operations_for(model.theta)
-        self._parts = list(spans(rows.n_rows, how.batch_size, how.drop_last))
+        self._parts = list(spans(rows.n_rows, batch_size, drop_last))
         self._sizes = [part.stop - part.start for part in self._parts]
         first = OptimizerState(state.slots, state.step + 1, state.scalars)
-        scalars = how.optimizer.scalars(first, how.optimizer.lr)
+        scalars = settings.optimizer.scalars(first, settings.optimizer.lr)
         self._allocate(len(scalars), len(model.network.layers))
         self._tables[1][...] = model.backend.asarray(np.asarray(scalars, model.backend.dtype_name))
         self._replays = self._capture()
-        # A graph knows addresses alone, and a larger batch of somebody else's takes new buffers.
-        self._kept = model.gradient.blocks
 
     @property
     def n_steps(self) -> int:
@@ -156,7 +164,7 @@ class CapturedSteps:
             The loss and the weight of each step, and the features of the last batch.
         """
         with self._device.running():
-            keys = self._model.gradient.next_keys(self.n_steps)
+            keys = self._model.masks.next_keys(self.n_steps, len(self._model.network.layers))
             starts = [[part.start] for part in self._parts]
             self._write(order, np.concatenate([starts, keys], axis=1), self._scalars(lrs))
             with closing(self._rows.arriving(order, self._parts)) as arriving:
@@ -191,9 +199,9 @@ class CapturedSteps:
         """
         model = self._model
         changed = [model.theta, model.statistics, *self._state.slots]
-        if model.gradient.scaling is not None:
-            changed.append(model.gradient.scaling.state)
-        before, replays = Saved(changed), {}
+        if self.value_and_grad.scaling is not None:
+            changed.append(self.value_and_grad.scaling.state)
+        before, replays = Snapshot(changed), {}
         sizes = sorted(set(self._sizes), reverse=True)
         try:
             with self._device.running():
@@ -205,7 +213,7 @@ class CapturedSteps:
                     self._cursor[...] = -1
                     replays[size] = self._device.capture(partial(self._step, size))
         finally:
-            model.gradient.read_keys(None)
+            self.value_and_grad.read_keys(None)
             before.restore()
         return replays
 
@@ -216,10 +224,10 @@ class CapturedSteps:
 
     def _step(self, size: int) -> None:
         """One step on ``size`` rows, by what lies on the device alone."""
-        model, how, ops = self._model, self._how, self._ops
+        model, settings, ops = self._model, self._settings, self._ops
         ops.advance(self._cursor, self._tables, self._now)
         start, *keys = (self._now[0][i : i + 1] for i in range(self._now[0].shape[0]))
-        model.gradient.read_keys(keys)
+        self.value_and_grad.read_keys(keys)
         rows, at = self._rows, (self._order, start)
         X = self._X[:size, ...]
         if not rows.streamed:
@@ -228,20 +236,21 @@ class CapturedSteps:
         weight = None
         if self._weight is not None:
             weight = ops.take_batch(rows.weight, *at, self._weight[:size])
-        ops.record(self._losses, self._cursor, model.gradient(how.loss, X, y, weight))
+        loss = self.value_and_grad(settings.loss, X, y, weight)
+        ops.record(self._losses, self._cursor, loss)
         if weight is not None:
             ops.record(self._counts, self._cursor, ops.xp.sum(weight))
-        update_gradient(how, model.theta, model.grad, model.network.layout.weights)
+        finish_gradient(settings, model.theta, model.grad, model.network.layout.weights)
         scalars = tuple(self._now[1][i : i + 1] for i in range(self._now[1].shape[0]))
-        skip = model.gradient.skip
-        how.optimizer.update_unless(skip, model.theta, model.grad, self._state, scalars)
+        skip = self.value_and_grad.skip
+        settings.optimizer.update_unless(skip, model.theta, model.grad, self._state, scalars)
 
     def _scalars(self, lrs: Sequence[float]) -> HostArray:
         """The optimizer's scalars of every step, by the code of the plain path."""
         rows = []
         for lr in lrs:
             self._state.step += 1
-            rows.append(self._how.optimizer.scalars(self._state, lr))
+            rows.append(self._settings.optimizer.scalars(self._state, lr))
         return np.asarray(rows, dtype=np.float64)
 
     def _write(self, order: HostArray | None, places: HostArray, scalars: HostArray) -> None:

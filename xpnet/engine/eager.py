@@ -1,100 +1,116 @@
-"""One training step: the loss and its gradient on a batch, then the update of θ."""
+"""A training step run call by call: the loss and its gradient on a batch, then the update of θ."""
 
 from __future__ import annotations
 
-from typing import Literal, Protocol, TypeAlias
+from dataclasses import dataclass
+from typing import Literal, Protocol, TypeAlias, get_args
 
-from xpnet.backend import Array, Backend
-from xpnet.engine.value_and_grad import Gradient
-from xpnet.errors import ArgumentError
+from xpnet.backend import Array
+from xpnet.engine.value_and_grad import ValueAndGrad
+from xpnet.errors import ArgumentError, require, require_type, unknown_name
 from xpnet.losses import Loss
-from xpnet.network import Network
+from xpnet.ops.operations import Precision
 from xpnet.optimizers import Optimizer, OptimizerState, Penalty
+from xpnet.state import ModelState
 
-Engine: TypeAlias = Literal["graph", "eager"]
-ENGINES = ("graph", "eager")
+Engine: TypeAlias = Literal["replay", "eager"]
+ENGINES, PRECISIONS = get_args(Engine), get_args(Precision)
 
 
 class Clip(Protocol):
-    """What cuts a gradient down in place: `ClipByValue`, `ClipByNorm`."""
+    """A limit on the gradient: `ClipByValue`, `ClipByNorm`."""
 
     def apply(self, grad: Array) -> None:
         """Change ``grad`` in place."""
         ...
 
 
-class How(Protocol):
-    """What a step needs of the settings."""
+@dataclass(frozen=True)
+class StepSettings:
+    """What a training step computes and on which engine; checked.
 
-    @property
-    def engine(self) -> Engine | None: ...  # noqa: D102
-    @property
-    def loss(self) -> Loss: ...  # noqa: D102
-    @property
-    def optimizer(self) -> Optimizer: ...  # noqa: D102
-    @property
-    def clip(self) -> Clip | None: ...  # noqa: D102
-    @property
-    def penalty(self) -> Penalty | None: ...  # noqa: D102
+    Attributes:
+        loss: the loss.
+        optimizer: the optimizer.
+        clip: the limit on the gradient, or ``None``.
+        penalty: the penalty on the weights, or ``None``.
+        engine: ``"replay"``, ``"eager"``, or ``None`` for the fastest that can run the step.
+        precision: the format in which float32 numbers are multiplied.
 
+    Raises:
+        ArgumentError: naming the argument, its rule and the value received.
+    """
 
-class Steppable(Protocol):
-    """What a step needs of a model."""
+    loss: Loss
+    optimizer: Optimizer
+    clip: Clip | None = None
+    penalty: Penalty | None = None
+    engine: Engine | None = None
+    precision: Precision = "float32"
 
-    network: Network
-    backend: Backend
-
-    @property
-    def theta(self) -> Array: ...  # noqa: D102
-    @property
-    def statistics(self) -> Array: ...  # noqa: D102
-    @property
-    def grad(self) -> Array: ...  # noqa: D102
-    @property
-    def gradient(self) -> Gradient: ...  # noqa: D102
-
-
-def no_graph(reason: str) -> ArgumentError:
-    """The error of ``engine="graph"`` where it cannot be."""
-    return ArgumentError(f"engine must be 'eager' here; got 'graph'. {reason}.")
-
-
-def update_gradient(how: How, theta: Array, grad: Array, weights: slice) -> None:
-    """Add the penalty's gradient, then clip: what comes between backward and the update."""
-    if how.penalty is not None:
-        how.penalty.add_grad(theta[weights], grad[weights])
-    if how.clip is not None:
-        how.clip.apply(grad)
+    def __post_init__(self) -> None:
+        require_type(self.loss, Loss, "loss", "Take one of xpnet.losses, such as CrossEntropy().")
+        do = "Take one of xpnet.optimizers, such as Adam(lr=1e-3)."
+        require_type(self.optimizer, Optimizer, "optimizer", do)
+        if self.clip is not None:
+            do = f"Write {self.clip.__name__}(...)." if isinstance(self.clip, type) else ""
+            ok = hasattr(self.clip, "apply") and not do
+            require(ok, "clip", "be a ClipByNorm or ClipByValue", self.clip, do)
+        if self.engine is not None and self.engine not in ENGINES:
+            raise unknown_name("engine", self.engine, ENGINES)
+        if self.precision not in PRECISIONS:
+            raise unknown_name("precision", self.precision, PRECISIONS)
 
 
-class PlainStep:
-    """A step as the layers, the loss and the optimizer take it, one call after another.
+def no_replay(reason: str) -> ArgumentError:
+    """The error for ``engine="replay"`` where a step cannot be replayed."""
+    return ArgumentError(f"engine must be 'eager' here; got 'replay'. {reason}.")
+
+
+def finish_gradient(settings: StepSettings, theta: Array, grad: Array, weights: slice) -> None:
+    """Add the penalty's gradient, then clip: the work between backward pass and update."""
+    if settings.penalty is not None:
+        settings.penalty.add_grad(theta[weights], grad[weights])
+    if settings.clip is not None:
+        settings.clip.apply(grad)
+
+
+class EagerStep:
+    """A step as layers, loss and optimizer compute it, one call after another.
 
     Args:
-        model: what is trained.
-        how: loss, optimizer and what composes around it.
-        state: the optimizer's.
-        engine: a word for the history: ``"eager"``, and why.
+        model: the model that is trained.
+        settings: loss, optimizer, clip and penalty.
+        state: the optimizer's state.
+        engine: the text for ``history.engine``: ``"eager"``, and why.
+
+    Attributes:
+        value_and_grad: computes the loss and its gradient.
     """
 
     def __init__(
-        self, model: Steppable, how: How, state: OptimizerState, engine: str = "eager"
+        self,
+        model: ModelState,
+        settings: StepSettings,
+        state: OptimizerState,
+        engine: str = "eager",
     ) -> None:
-        self._model, self._how, self._state, self.engine = model, how, state, engine
+        self._model, self._settings, self._state, self.engine = model, settings, state, engine
+        self.value_and_grad = ValueAndGrad(model, precision=settings.precision)
 
     def gradient(self, X: Array, y: Array, weight: Array | None) -> Array:
         """Fill the model's gradient and return the loss."""
-        return self._model.gradient(self._how.loss, X, y, weight)
+        return self.value_and_grad(self._settings.loss, X, y, weight)
 
     def update(self, lr: float) -> None:
         """Move θ by the gradient."""
-        model, how = self._model, self._how
-        update_gradient(how, model.theta, model.grad, model.network.layout.weights)
-        skip = model.gradient.skip
-        how.optimizer.step(model.theta, model.grad, self._state, lr, skip=skip)
+        model, settings = self._model, self._settings
+        finish_gradient(settings, model.theta, model.grad, model.network.layout.weights)
+        skip = self.value_and_grad.skip
+        settings.optimizer.step(model.theta, model.grad, self._state, lr, skip=skip)
 
-    def both(self, X: Array, y: Array, weight: Array | None, lr: float) -> Array:
-        """`gradient`, then `update`."""
+    def __call__(self, X: Array, y: Array, weight: Array | None, lr: float) -> Array:
+        """Compute `gradient`, then `update`; return the loss before the update."""
         value = self.gradient(X, y, weight)
         self.update(lr)
         return value

@@ -1,70 +1,144 @@
-"""The output on few rows as a recorded list of compiled calls: there Python takes the longest."""
+"""The output of a network on any number of rows, in evaluation mode."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from threading import local
 from typing import Any
 
 import numpy as np
 
-from xpnet.backend import Array, Backend
-from xpnet.engine.recorded import Input, Room, new_recorder, why_not_recorded
-from xpnet.engine.user_defined import strangers
-from xpnet.engine.value_and_grad import Evaluation
+from xpnet.backend import Array, copied
+from xpnet.data.batching import spans
+from xpnet.data.mapped import forget_pages
+from xpnet.engine.recorded import RecordedInput, TracedMemory, new_recorder, why_not_recorded
+from xpnet.engine.user_defined import user_defined
 from xpnet.layers.base import Views
-from xpnet.network import Network
+from xpnet.random import MaskStream
+from xpnet.state import ModelState
 
-OFTEN = 16
-"""After how many passes over as many rows one is written down: it takes as long as some hundred."""
+CHUNK_ROWS = 4096
+"""Rows evaluated at a time on a device: enough to occupy its matrix units, small in memory."""
+
+HOST_ROWS = 1024
+"""Rows evaluated at a time on the host, so that activations stay in the cache between layers."""
+
+FEW_ROWS = 64
+"""The most rows for which new arrays cost less than buffers."""
+
+CALLS_BEFORE_RECORDING = 16
+"""Record after this many calls with the same row count: recording costs about 100 calls."""
 
 NEVER = -(1 << 62)
-"""A count of passes that will not come to `OFTEN`."""
+"""A count of calls that does not reach `CALLS_BEFORE_RECORDING`."""
 
 
-def evaluation_of(
-    network: Network, backend: Backend, theta: Array, statistics: Array
-) -> Evaluation:
-    """The evaluation of a network, replayed where it may be."""
-    kind = ReplayedEvaluation if type(theta) is np.ndarray else Evaluation
-    return kind(network, backend, theta, statistics)
+def prediction_of(model: ModelState) -> Prediction:
+    """The fastest `Prediction` for the model's arrays."""
+    kind = ReplayedPrediction if type(model.theta) is np.ndarray else Prediction
+    return kind(model)
 
 
-class ReplayedEvaluation(Evaluation):
-    """`Evaluation` on NumPy; what is asked for often and has few rows is replayed.
+class Prediction:
+    """``X ↦ f(θ, X)`` in evaluation mode, with views made once.
 
-    Each thread has programs and buffers of its own, so that several may ask at once.
+    Args:
+        model: the network and its vectors; θ and the statistics are read at every call.
     """
 
-    def __init__(self, network: Network, backend: Backend, theta: Array, statistics: Array) -> None:
-        super().__init__(network, backend, theta, statistics)
-        self._theta, self._own = theta, local()
+    def __init__(self, model: ModelState) -> None:
+        self._model = model
+        self._p = model.network.by_layer(model.theta)
+        self._contexts = model.network.contexts(model.backend, model.statistics)
+
+    def __call__(
+        self, X: Array, prepare: Callable[[Array], Array], theta: Array | None = None
+    ) -> Array:
+        """The network's output for all rows of ``X``, ``(m, n_out)``.
+
+        Rows are evaluated `CHUNK_ROWS` or `HOST_ROWS` at a time in buffers that belong to this
+        call, so memory beyond the result does not grow with ``m`` and several threads may call at
+        once. Up to `FEW_ROWS` rows use no buffers.
+
+        Args:
+            X: the rows.
+            prepare: makes network inputs of a part of them.
+            theta: parameters to use instead of the model's; ``None``: the model's.
+        """
+        network, m = self._model.network, X.shape[0]
+        p = self._p if theta is None else network.by_layer(theta)
+        if m <= FEW_ROWS and not isinstance(X, np.memmap):
+            return self.few(p, prepare(X))
+        backend = self._model.backend
+        contexts = network.contexts(backend, self._model.statistics, reuse=True)
+        result = backend.empty(m, network.n_out)
+        for part in spans(m, HOST_ROWS if backend.is_host else CHUNK_ROWS):
+            result[part, ...] = network.forward(p, prepare(X[part, ...]), contexts)[0]
+            forget_pages(X)
+        return result
 
     def few(self, p: Sequence[Views], inputs: Array) -> Array:
-        """See `Evaluation.few`."""
+        """The output for few rows, a new array."""
+        contexts = self._contexts
+        output = self._model.network.forward(p, inputs, contexts)[0]
+        return copied(output) if output is inputs else output
+
+    def in_training_mode(self, inputs: Array, seed: int, theta: Array | None = None) -> Array:
+        """One training-mode pass over all rows at once, with the dropout masks of ``seed``.
+
+        The running statistics are not updated.
+        """
+        model = self._model
+        p = self._p if theta is None else model.network.by_layer(theta)
+        contexts = model.network.contexts(
+            model.backend,
+            model.statistics,
+            training=True,
+            update_statistics=False,
+            masks=MaskStream(seed, step=1),
+        )
+        output = model.network.forward(p, inputs, contexts)[0]
+        return copied(output) if output is inputs else output
+
+
+class ReplayedPrediction(Prediction):
+    """`Prediction` on NumPy that records passes over few rows which are requested often.
+
+    For few rows most of the time goes to Python between the compiled loops, which a replay saves.
+    Each thread has programs and buffers of its own, so several threads may call at once.
+    """
+
+    def __init__(self, model: ModelState) -> None:
+        super().__init__(model)
+        self._own = local()
+
+    def few(self, p: Sequence[Views], inputs: Array) -> Array:
+        """See `Prediction.few`."""
         if p is not self._p:
             return super().few(p, inputs)
         passes = self._own.__dict__
         known = passes.get(inputs.shape[0], 0)
         if isinstance(known, int):
-            passes[inputs.shape[0]] = known + 1 if known < OFTEN else self._written(inputs)
+            often = known >= CALLS_BEFORE_RECORDING
+            passes[inputs.shape[0]] = self._recorded(inputs) if often else known + 1
             return super().few(p, inputs)
-        program, taken = known
-        taken.take(inputs)
+        program, batch = known
+        batch.take(inputs)
         program.replay()
         return program.result.copy()
 
-    def _written(self, inputs: Array) -> Any:
-        """The pass over as many rows, and what takes them; `NEVER` if it cannot be written down."""
-        if strangers(self._network.layers) or why_not_recorded():
+    def _recorded(self, inputs: Array) -> Any:
+        """The recorded pass and its input; `NEVER` if it cannot be recorded."""
+        model = self._model
+        if user_defined(model.network.layers) or why_not_recorded():
             return NEVER
         recorder = new_recorder()
         trace, own = recorder.traced, np.array(inputs, order="C")
-        views = self._network.by_layer(trace(self._theta))
-        room = Room(trace, self._theta.dtype)
-        contexts = self._network.contexts(room, trace(self._statistics), reuse=True)
+        p = model.network.by_layer(trace(model.theta))
+        memory = TracedMemory(trace, model.theta.dtype)
+        contexts = model.network.contexts(memory, trace(model.statistics), reuse=True)
         try:
-            program = recorder.record(lambda: self._network.forward(views, trace(own), contexts)[0])
-        except Exception:  # as of a layer that looks at a number: it is never written down
+            program = recorder.record(lambda: model.network.forward(p, trace(own), contexts)[0])
+        except Exception:  # such as control flow on array values in a layer
             return NEVER
-        return program, Input(program, own)
+        return program, RecordedInput(program, own)

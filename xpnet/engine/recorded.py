@@ -1,8 +1,9 @@
-"""The training step on a CPU as a list of compiled calls: written down once, then replayed."""
+"""A training step on a CPU, recorded once as a list of compiled calls and then replayed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from importlib import import_module
 from threading import Lock
@@ -10,52 +11,65 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.backend import Array, HostArray, Saved
-from xpnet.engine.eager import How, PlainStep, Steppable, no_graph, update_gradient
-from xpnet.engine.value_and_grad import Gradient
+from xpnet.backend import Array, HostArray, Snapshot
+from xpnet.engine.eager import EagerStep, StepSettings, finish_gradient, no_replay
+from xpnet.engine.value_and_grad import ValueAndGrad
 from xpnet.memory import Arena
 from xpnet.ops import operations_for
 from xpnet.optimizers import OptimizerState
+from xpnet.state import ModelState
 
-MOST_KINDS = 32
-"""How many kinds of batches are written down; where their size is ever another, it never pays."""
+ENGINE = "replay: a list of compiled calls"
+
+MAX_RECORDED_KINDS = 32
+"""The most kinds of batches that are recorded: with ever new sizes recording never pays."""
 
 
 class RecordedStep:
-    """`PlainStep`, written down when it is first taken and replayed from then on.
+    """`EagerStep`, recorded when it is first taken and replayed from then on.
 
-    It gives the same numbers up to rounding, and spares the time that Python takes between the
-    loops. A step that cannot be written down, because something in it looks at a number to decide
-    what to do, is taken plainly, and so are all that follow. Of more than `MOST_KINDS` kinds of
-    batches the later ones are taken plainly. Threads that take steps wait for each other.
+    The numbers are those of the eager step up to rounding; a replay saves the time that Python
+    takes between the loops. A step that cannot be recorded, because control flow depends on array
+    values, runs eagerly, and so do all that follow. At most `MAX_RECORDED_KINDS` kinds of batches
+    (shapes and dtypes) are recorded; further kinds run eagerly. Steps of several threads wait for
+    each other.
 
     Args:
-        model: what is trained, on NumPy.
-        how: loss, optimizer and what composes around it.
-        state: the optimizer's.
+        model: the model that is trained, on NumPy.
+        settings: loss, optimizer, clip and penalty.
+        state: the optimizer's state.
+
+    Attributes:
+        engine: the text for ``history.engine``.
     """
 
-    def __init__(self, model: Steppable, how: How, state: OptimizerState) -> None:
-        self._model, self._how, self._state = model, how, state
-        self._plain, self._only_plain = PlainStep(model, how, state), False
+    def __init__(self, model: ModelState, settings: StepSettings, state: OptimizerState) -> None:
+        self._model, self._settings, self._state = model, settings, state
+        self._eager, self._only_eager = EagerStep(model, settings, state), False
         self._lock = Lock()
         self._recorder = new_recorder()
         self._passes: dict[Any, _Pass] = {}
         self._update: Any = None
         self._slots, self._scalars = state.slots, np.empty(0)
-        self._before_pass: _Before | None = None  # until the update is written down
-        self.engine = "graph"
+        self._before_pass: _StepSnapshot | None = None  # until the update is recorded
+        self.engine = ENGINE
         trace = self._recorder.traced
-        vectors = [trace(vector) for vector in (model.theta, model.grad, model.statistics)]
-        self._theta, self._grad, _ = vectors
-        self._gradient = Gradient(model.network, Room(trace, model.theta.dtype), *vectors)
+        names = "theta", "grad", "statistics"
+        traced = replace(model, **{name: trace(getattr(model, name)) for name in names})
+        self._theta, self._grad = traced.theta, traced.grad
+        self._traced_gradient = ValueAndGrad(traced, TracedMemory(trace, model.theta.dtype))
         self._keys = np.zeros(len(model.network.layers), np.int64)
-        self._gradient.read_keys(_each(trace, self._keys))
+        self._traced_gradient.read_keys(_each(trace, self._keys))
+
+    @property
+    def value_and_grad(self) -> ValueAndGrad:
+        """The eager step's: it computes the same function of the same vectors."""
+        return self._eager.value_and_grad
 
     def __reduce__(self) -> Any:
         raise TypeError(
-            "a recorded step cannot be copied, for it belongs to the memory of its model; copy the "
-            "model and make a new TrainingStep"
+            "a recorded step cannot be copied, because it is bound to the memory of its model; "
+            "copy the model and make a new TrainingStep"
         )
 
     def gradient(self, X: Array, y: Array, weight: Array | None) -> Array:
@@ -68,8 +82,8 @@ class RecordedStep:
         with self._lock:
             self._move(lr)
 
-    def both(self, X: Array, y: Array, weight: Array | None, lr: float) -> Array:
-        """`gradient` and `update` in one replay, where both are written down."""
+    def __call__(self, X: Array, y: Array, weight: Array | None, lr: float) -> Array:
+        """`gradient` and `update`, in one replay where both are recorded."""
         with self._lock:
             known = self._passes.get(_kind(X, y, weight))
             if known is None or not self._knows_update():
@@ -84,8 +98,8 @@ class RecordedStep:
         known = self._passes.get(_kind(X, y, weight))
         if known is not None:
             return self._replayed(known, known.program, X, y, weight)
-        if self._only_plain or len(self._passes) == MOST_KINDS:
-            return self._plain.gradient(X, y, weight)
+        if self._only_eager or len(self._passes) == MAX_RECORDED_KINDS:
+            return self._eager.gradient(X, y, weight)
         return self._first(X, y, weight)
 
     def _replayed(
@@ -97,7 +111,7 @@ class RecordedStep:
         weight: Array | None,
         lr: float | None = None,
     ) -> Array:
-        """Replay a program on a batch, with an update if there is ``lr``, and return the loss."""
+        """Replay a program on a batch, with the update if ``lr`` is given; return the loss."""
         known.take(X, y, weight)
         if known.masks:
             self._next_masks()
@@ -107,8 +121,8 @@ class RecordedStep:
         return known.program.result[()]
 
     def _move(self, lr: float) -> None:
-        if self._only_plain:
-            self._plain.update(lr)
+        if self._only_eager:
+            self._eager.update(lr)
         elif self._knows_update():
             self._next_scalars(lr)
             self._update.replay()
@@ -116,70 +130,70 @@ class RecordedStep:
             self._first_update(lr)
 
     def _first(self, X: Array, y: Array, weight: Array | None) -> Array:
-        """Compute on a batch of a new kind, and write it down."""
+        """Compute on a batch of a new kind, and record the pass."""
         model = self._model
         inputs = [np.array(array, order="C") for array in (X, y, weight) if array is not None]
-        before = _Before(model, self._state, [model.statistics])
+        before = _StepSnapshot(model, self._state, [model.statistics])
         if self._update is None:
             self._before_pass = before
 
         def passed() -> Any:
             self._next_masks()
-            return self._gradient(self._how.loss, *map(self._recorder.traced, inputs))
+            return self._traced_gradient(self._settings.loss, *map(self._recorder.traced, inputs))
 
-        plain = partial(self._plain.gradient, X, y, weight)
-        program, value = self._written(passed, before, plain)
+        eager = partial(self._eager.gradient, X, y, weight)
+        program, value = self._record(passed, before, eager)
         if program is None:
             return value
         self._passes[_kind(X, y, weight)] = _Pass(program, inputs, program.reads(self._keys))
         return program.result[()]
 
     def _first_update(self, lr: float) -> None:
-        """Move θ, and write down how."""
-        how, state, model = self._how, self._state, self._model
+        """Move θ, and record the update."""
+        settings, state, model = self._settings, self._state, self._model
         trace = self._recorder.traced
 
         def updated() -> None:
             state.step += 1
-            self._scalars = np.array(how.optimizer.scalars(state, lr), self._theta.dtype)
-            update_gradient(how, self._theta, self._grad, model.network.layout.weights)
+            self._scalars = np.array(settings.optimizer.scalars(state, lr), self._theta.dtype)
+            finish_gradient(settings, self._theta, self._grad, model.network.layout.weights)
             traced = OptimizerState(tuple(map(trace, state.slots)), state.step, state.scalars)
             scalars = tuple(_each(trace, self._scalars))
-            how.optimizer.update(self._theta, self._grad, traced, scalars)
+            settings.optimizer.update(self._theta, self._grad, traced, scalars)
 
-        before = _Before(model, state, [model.theta, model.grad, *state.slots])
-        self._update, _ = self._written(updated, before, partial(self._plain.update, lr))
+        before = _StepSnapshot(model, state, [model.theta, model.grad, *state.slots])
+        self._update, _ = self._record(updated, before, partial(self._eager.update, lr))
         self._slots, self._before_pass = state.slots, None
 
-    def _written(
-        self, function: Callable[[], Any], before: _Before, plainly: Callable[[], Any]
+    def _record(
+        self, function: Callable[[], Any], before: _StepSnapshot, eagerly: Callable[[], Any]
     ) -> tuple[Any, Any]:
-        """The program of ``function``; or ``None`` and what ``plainly`` gives in its place.
+        """The program of ``function``; or ``None`` and the result of ``eagerly``.
 
         Raises:
-            ArgumentError: with ``engine="graph"`` where there can be none; nothing has moved.
+            ArgumentError: with ``engine="replay"``, if it cannot be recorded; nothing has moved.
         """
         try:
             return self._recorder.record(function), None
         except Exception as error:
             before.restore()
-            value = plainly()  # if it is the batch that is wrong, this says so
+            value = eagerly()  # if the batch is at fault, this raises
             reason = f"a step could not be recorded: {error}"
-            if self._how.engine == "graph":
+            if self._settings.engine == "replay":
                 before.restore()
                 if self._before_pass is not None:
                     self._before_pass.restore()
                 self._passes, self._before_pass = {}, None
-                raise no_graph(reason) from error
+                raise no_replay(reason) from error
         except BaseException:
             before.restore()
             raise
-        self.engine, self._only_plain = f"eager: {reason}", True
+        self.engine, self._only_eager = f"eager: {reason}", True
         self._passes, self._update, self._before_pass = {}, None, None
         return None, value
 
     def _knows_update(self) -> bool:
-        """Whether the update is written down, for the state's slots as they are."""
+        """Whether the update is recorded for the current slots of the optimizer's state."""
         if self._slots is not self._state.slots:
             self._update = None
             for known in self._passes.values():
@@ -187,28 +201,28 @@ class RecordedStep:
         return self._update is not None
 
     def _next_masks(self) -> None:
-        self._keys[:] = self._model.gradient.next_keys(1)[0]
+        self._keys[:] = self._model.masks.next_keys(1, len(self._keys))[0]
 
     def _next_scalars(self, lr: float) -> None:
         self._state.step += 1
-        self._scalars[:] = self._how.optimizer.scalars(self._state, lr)
+        self._scalars[:] = self._settings.optimizer.scalars(self._state, lr)
 
 
-class _Before:
-    """What a part of a step changes, as it is before it."""
+class _StepSnapshot:
+    """A copy of everything that a part of a step changes, to restore it."""
 
-    def __init__(self, model: Steppable, state: OptimizerState, arrays: list[Array]) -> None:
-        self._gradient, self._state, self._arrays = model.gradient, state, Saved(arrays)
-        self._counts = model.gradient.steps, state.step, state.scalars
+    def __init__(self, model: ModelState, state: OptimizerState, arrays: list[Array]) -> None:
+        self._masks, self._state, self._arrays = model.masks, state, Snapshot(arrays)
+        self._counts = model.masks.step, state.step, state.scalars
 
     def restore(self) -> None:
-        """Put it back."""
+        """Undo the changes."""
         self._arrays.restore()
-        self._gradient.steps, self._state.step, self._state.scalars = self._counts
+        self._masks.step, self._state.step, self._state.scalars = self._counts
 
 
 def _kind(X: Array, y: Array, weight: Array | None) -> Any:
-    """What batches have in common that one program can compute."""
+    """The shapes and dtypes of a batch, which one program is made for."""
     first = X.shape, X.dtype, y.shape, y.dtype
     return first if weight is None else (*first, weight.shape, weight.dtype)
 
@@ -218,17 +232,17 @@ class _Pass:
 
     Attributes:
         program: the pass.
-        whole: the pass and the update after it; ``None`` as long as nobody has asked for it.
+        whole: the pass and the update after it; ``None`` until it is first needed.
         masks: whether it draws random masks.
     """
 
     def __init__(self, program: Any, inputs: Sequence[HostArray], masks: bool) -> None:
         self.program, self.masks = program, masks
         self.whole: Any = None
-        self._inputs = [Input(program, own) for own in inputs]
+        self._inputs = [RecordedInput(program, own) for own in inputs]
 
     def take(self, X: Array, y: Array, weight: Array | None) -> None:
-        """Let the program read a batch."""
+        """Let the program read this batch."""
         inputs = self._inputs
         if X is not inputs[0].now:
             inputs[0].take(X)
@@ -238,15 +252,15 @@ class _Pass:
             inputs[2].take(weight)
 
 
-class Input:
-    """A batch's array in a program: another may take its place, or is copied into it.
+class RecordedInput:
+    """An array of a batch in a program: the program reads another one, or a copy of it.
 
     Args:
-        program: what reads it.
-        recorded: the array with which it was recorded, nobody else's.
+        program: the program that reads it.
+        recorded: the array with which it was recorded, which has no other user.
 
     Attributes:
-        now: the array that the program reads, which so lives as long as it may be read.
+        now: the array that the program reads, kept alive as long as it may be read.
     """
 
     def __init__(self, program: Any, recorded: HostArray) -> None:
@@ -257,7 +271,7 @@ class Input:
             program.release(recorded)
 
     def take(self, array: Array) -> None:
-        """Let the program read ``array``, of its shape and type, from now on."""
+        """Let the program read ``array``, of its shape and dtype, from now on."""
         flags = array.flags
         if not (self._places and flags.c_contiguous and flags.aligned):
             if self._own is None:
@@ -266,7 +280,7 @@ class Input:
             array = self._own
         elif type(array) is not np.ndarray:
             array = np.asarray(array)
-        last, self.now = self.now, None  # the last one lives until none of it is read
+        last, self.now = self.now, None  # the last one must live until no address of it is left
         if self._places:
             start = self._place_of(array)
             for block, word, offset in self._places:
@@ -275,8 +289,8 @@ class Input:
         self.now = array
 
 
-class Room:
-    """Where the buffers of a recorded pass come from."""
+class TracedMemory:
+    """The allocator of the buffers of a recorded pass."""
 
     xp = np
 
@@ -294,22 +308,22 @@ def _each(trace: Callable[[HostArray], Any], array: HostArray) -> list[Any]:
 
 
 def new_recorder() -> Any:
-    """What writes down the work on NumPy arrays; see `xpnet.engine.recording.Recorder`."""
+    """A recorder of the work on NumPy arrays, an `xpnet.engine.recording.Recorder`."""
     return _program().Recorder()
 
 
 def why_not_recorded() -> str:
-    """Why work on NumPy arrays cannot be written down and replayed; empty if it can."""
+    """Why work on NumPy arrays cannot be recorded and replayed; empty if it can."""
     reason: str = getattr(operations_for(np.empty(0)), "reason", "")
     if reason:
         return reason
     try:
         _program().prove()
-    except Exception as error:  # it rests on how a compiler calls, and each may fail in its own way
+    except Exception as error:  # it depends on the compiler, which may fail in any way
         return f"recorded steps do not work here ({error})"
     return ""
 
 
 def _program() -> Any:
-    # By name: it is for those who have Numba.
+    # By name, because it needs Numba.
     return import_module("xpnet.engine.recording")

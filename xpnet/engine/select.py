@@ -1,66 +1,70 @@
-"""What takes the steps of a training: the fastest that can, and why it is not a faster one."""
+"""Select the fastest execution engine available, and record why a faster one was rejected."""
 
 from __future__ import annotations
 
 import importlib.util
 import warnings
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from xpnet.backend import Backend
 from xpnet.data.batching import Rows
-from xpnet.engine.cuda_graph import CapturedSteps, CudaCapture, Stepping
-from xpnet.engine.eager import How, PlainStep, Steppable, no_graph
+from xpnet.engine.cuda_graph import CapturedSteps, CudaCapture
+from xpnet.engine.eager import EagerStep, StepSettings, no_replay
 from xpnet.engine.recorded import RecordedStep, why_not_recorded
-from xpnet.engine.user_defined import strangers
+from xpnet.engine.user_defined import user_defined
 from xpnet.errors import FallbackWarning
 from xpnet.optimizers import OptimizerState
+from xpnet.state import ModelState
 
-OneByOne: TypeAlias = RecordedStep | PlainStep
+OneByOne: TypeAlias = RecordedStep | EagerStep
 
 
 def steps_for(
-    model: Steppable, rows: Rows, how: Stepping, state: OptimizerState
+    model: ModelState,
+    rows: Rows,
+    settings: StepSettings,
+    state: OptimizerState,
+    *,
+    batch_size: int,
+    drop_last: bool,
 ) -> CapturedSteps | OneByOne:
-    """What takes the steps of epochs over ``rows``.
+    """The engine for the steps of epochs over ``rows``.
 
     Raises:
-        ArgumentError: if ``engine="graph"`` is asked for where it cannot be.
+        ArgumentError: if ``engine="replay"`` is requested where steps cannot be replayed.
     """
     reason = why_not_captured(model.backend)
-    if how.engine == "eager" or (reason and model.backend.name == "numpy"):
-        return step_for(model, how, state)
-    reason = reason or _strange(model, how)
+    if settings.engine == "eager" or (reason and model.backend.name == "numpy"):
+        return step_for(model, settings, state)
+    reason = reason or _why_user_defined(model, settings)
     if not reason:
         try:
-            return CapturedSteps(model, rows, how, state, CudaCapture())
-        except Exception as error:  # if it is no matter of graphs, the plain path says so again
+            device = CudaCapture()
+            return CapturedSteps(model, rows, settings, batch_size, drop_last, state, device)
+        except Exception as error:  # an error that has another cause is raised by the eager step
             reason = f"a step could not be captured: {error}"
-            if how.engine is None:
+            if settings.engine is None:
                 message = f"{reason}; training goes on with engine='eager'"
                 warnings.warn(message, FallbackWarning, stacklevel=4)
-    return _plain(model, how, state, reason)
+    return _eager(model, settings, state, reason)
 
 
-def step_for(model: Steppable, how: How, state: OptimizerState) -> OneByOne:
-    """What takes steps on one batch after another.
+def step_for(model: ModelState, settings: StepSettings, state: OptimizerState) -> OneByOne:
+    """The engine for steps on one batch after another.
 
     Raises:
-        ArgumentError: if ``engine="graph"`` is asked for where it cannot be.
+        ArgumentError: if ``engine="replay"`` is requested where steps cannot be replayed.
     """
-    if how.engine == "eager":
-        return PlainStep(model, how, state)
-    reason = why_plain(model, how)
-    return _plain(model, how, state, reason) if reason else RecordedStep(model, how, state)
-
-
-def _plain(model: Steppable, how: How, state: OptimizerState, reason: str) -> PlainStep:
-    if how.engine == "graph":
-        raise no_graph(reason)
-    return PlainStep(model, how, state, f"eager: {reason}")
+    if settings.engine == "eager":
+        return EagerStep(model, settings, state)
+    reason = _why_eager(model, settings)
+    if reason:
+        return _eager(model, settings, state, reason)
+    return RecordedStep(model, settings, state)
 
 
 def why_not_captured(backend: Backend) -> str:
-    """Why steps cannot be captured into CUDA graphs; empty if they can."""
+    """Why steps cannot be captured as CUDA graphs; empty if they can."""
     if backend.name != "cupy":
         return f"CUDA graphs are for the backend 'cupy', and this is {backend.name!r}"
     if importlib.util.find_spec("nvmath") is None:
@@ -68,24 +72,32 @@ def why_not_captured(backend: Backend) -> str:
     return ""
 
 
-def why_plain(model: Steppable, how: How) -> str:
-    """Why the steps of a training are not recorded; empty if they are."""
+def _eager(
+    model: ModelState, settings: StepSettings, state: OptimizerState, reason: str
+) -> EagerStep:
+    if settings.engine == "replay":
+        raise no_replay(reason)
+    return EagerStep(model, settings, state, f"eager: {reason}")
+
+
+def _why_eager(model: ModelState, settings: StepSettings) -> str:
+    """Why steps are not recorded; empty if they are."""
     if model.backend.name != "numpy":
-        return "steps are recorded on NumPy alone"
-    return _strange(model, how) or why_not_recorded()
+        return "steps are recorded on NumPy only"
+    return _why_user_defined(model, settings) or why_not_recorded()
 
 
-def _strange(model: Steppable, how: How) -> str:
-    """Why a part of a user's own may not be replayed; empty if none is, or a graph is asked for."""
-    if how.engine == "graph":
+def _why_user_defined(model: ModelState, settings: StepSettings) -> str:
+    """Why a user-defined component forbids replays; empty if none does, or one is requested."""
+    if settings.engine == "replay":
         return ""
-    layers = {f"layers.{i}": layer for i, layer in enumerate(model.network.layers)}
-    parts = layers | {"the loss": how.loss, "the optimizer": how.optimizer, "clip": how.clip}
-    for name, part in parts.items():
-        foreign = strangers(part)
-        if foreign:
+    parts: dict[str, Any] = {f"layers.{i}": layer for i, layer in enumerate(model.network.layers)}
+    parts |= {"the loss": settings.loss, "the optimizer": settings.optimizer}
+    for name, part in (parts | {"clip": settings.clip}).items():
+        found = user_defined(part)
+        if found:
             return (
-                f"{name} is or has a {foreign[0]}, which is not xpnet's: numbers that it draws "
-                "or counts itself would stay what they are at the first step"
+                f"{name} contains {found[0]}, which is user-defined: a replay would freeze numbers "
+                "that it draws or counts itself. engine='replay' replays it nevertheless"
             )
     return ""

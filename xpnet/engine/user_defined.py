@@ -1,27 +1,27 @@
-"""Whose the parts of a training are: what xpnet did not write may draw or count numbers itself."""
+"""Detect user-defined components, which may hold hidden state that a replay would freeze."""
 
 from __future__ import annotations
 
 import sys
-from dataclasses import fields, is_dataclass
 from typing import Any
 
 from xpnet.initializers import Initializer
+from xpnet.layers.base import components
 
 
-def strangers(part: Any) -> list[str]:
-    """What is not xpnet's in a layer, loss or optimizer, and in what it is put together of.
+def user_defined(*parts: Any) -> list[str]:
+    """The names of the user-defined classes and functions in layers, losses or optimizers.
+
+    Initializers do not count, because they have run before training.
 
     >>> from xpnet import Dense, Tanh
-    >>> strangers([Dense(3, Tanh()), Dense(2)])
+    >>> user_defined(Dense(3, Tanh()), Dense(2))
     []
     """
-    if isinstance(part, Initializer):  # it has done its work
-        return []
-    origin = getattr(part, "__module__", "builtins").partition(".")[0]
-    known = origin in ("xpnet", "numpy", "cupy") or origin in sys.stdlib_module_names
-    inner: list[Any] = list(part) if isinstance(part, (tuple, list)) else []
-    if is_dataclass(part) and not isinstance(part, type):
-        inner = [getattr(part, field.name) for field in fields(part)]
-    own = [] if known else [getattr(part, "__name__", type(part).__name__)]
-    return own + [name for x in inner for name in strangers(x)]
+    found = []
+    for part in components(parts, leave_out=Initializer):
+        origin = getattr(part, "__module__", "builtins").partition(".")[0]
+        known = origin in ("xpnet", "numpy", "cupy") or origin in sys.stdlib_module_names
+        if not known:
+            found.append(getattr(part, "__name__", type(part).__name__))
+    return found

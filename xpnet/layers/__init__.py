@@ -1,21 +1,21 @@
-"""Layers: frozen values that name their parameters and say forward, backward and jvp."""
+"""Layers: frozen values that name their parameters and compute forward, backward and jvp."""
 
 from xpnet.layers.activation import Activation
-from xpnet.layers.base import Layer, LayerSpec, ParameterSpec
+from xpnet.layers.base import Layer, LayerSpec, ParameterSpec, nested_specs
 from xpnet.layers.batch_norm import BatchNorm
-from xpnet.layers.context import Buffers, Context, NoBuffers
+from xpnet.layers.context import Context, child_views
 from xpnet.layers.dense import Dense
 from xpnet.layers.dropout import Dropout
 
 __all__ = [
     "Activation",
     "BatchNorm",
-    "Buffers",
     "Context",
     "Dense",
     "Dropout",
     "Layer",
     "LayerSpec",
-    "NoBuffers",
     "ParameterSpec",
+    "child_views",
+    "nested_specs",
 ]

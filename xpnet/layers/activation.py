@@ -1,8 +1,9 @@
-"""An activation as a layer of its own, for use after batch norm and the like."""
+"""An activation function as a separate layer, for use after batch norm."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from xpnet import activations
 from xpnet.backend import Array
@@ -28,6 +29,8 @@ class Activation:
 
     function: activations.ActivationFunction
 
+    releases_dy: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
         require_type(self.function, activations.ActivationFunction, "function")
 
@@ -36,21 +39,22 @@ class Activation:
         return LayerSpec(n_in)
 
     def forward(self, p: Views, x: Array, ctx: Context) -> tuple[Array, Array]:
-        """``φ(x)``; the tape is ``x`` or ``φ(x)``, whichever the derivative is written in."""
-        y = self.function.forward(ctx.ops, x, out=ctx.buffers["a", *x.shape])
+        """``φ(x)``; saves ``x`` or ``φ(x)``, whichever the derivative is written in."""
+        y = self.function.forward(ctx.ops, x, out=ctx.claim()["a", *x.shape])
         return y, x if self.function.saves == "input" else y
 
-    def backward(self, p: Views, g: Views, tape: Array, dy: Array, ctx: Context) -> Array:
+    def backward(self, p: Views, g: Views, saved: Array, dy: Array, ctx: Context) -> Array:
         """``dY ⊙ φ'``."""
-        return self.function.backward(ctx.ops, tape, dy, out=ctx.room(dy, *dy.shape))
+        out = ctx.scratch.next(*dy.shape)
+        return ctx.scratch.settle(self.function.backward(ctx.ops, saved, dy, out), out)
 
     def jvp(
-        self, p: Views, dp: Views, tape: Array, dx: Array | None, ctx: Context
+        self, p: Views, dp: Views, saved: Array, dx: Array | None, ctx: Context
     ) -> tuple[Array | None, Array | None]:
         """``φ' ⊙ ẋ``."""
         if dx is None:
             return None, None
-        dy = self.function.jvp(ctx.ops, tape, dx)
+        dy = self.function.jvp(ctx.ops, saved, dx)
         return dy, dx if self.function.saves == "input" else dy
 
     def backward_jvp(
@@ -58,11 +62,11 @@ class Activation:
         p: Views,
         dp: Views,
         dg: Views,
-        tape: Array,
-        dtape: Array | None,
+        saved: Array,
+        dsaved: Array | None,
         dy: Array,
         ddy: Array,
         ctx: Context,
     ) -> tuple[Array | None, Array | None]:
         """``dY ⊙ φ'`` and its tangent ``ḋY ⊙ φ' + dY ⊙ φ'' ⊙ ẋ``."""
-        return self.function.backward_jvp(ctx.ops, tape, dtape, dy, ddy)
+        return self.function.backward_jvp(ctx.ops, saved, dsaved, dy, ddy)

@@ -1,9 +1,9 @@
-"""What every layer is: a value that names its parameters and maps rows to rows and back."""
+"""The interface of layers: values that name their parameters and map rows to rows and back."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, Protocol, TypeAlias
 
 from xpnet.backend import Array
@@ -43,8 +43,16 @@ class LayerSpec:
 class Layer(Protocol):
     """A frozen dataclass of hyperparameters with these methods; it stores no array.
 
-    ``x`` and ``dy`` are rows, ``(m, n_in)`` and ``(m, n_out)``. ``tape`` is whatever ``forward``
-    leaves for the others. Dotted letters are tangents, derivatives along one direction.
+    ``x`` and ``dy`` are rows, ``(m, n_in)`` and ``(m, n_out)``. ``saved`` is what ``forward`` keeps
+    for the other methods. Dotted letters are tangents, derivatives along one direction.
+
+    A layer may also have these attributes, which are false where they are missing:
+
+    - ``batch_statistics``: in training it computes with statistics of the batch, so that a batch of
+      one row is refused; it keeps running statistics named ``mean``, ``var`` and ``count``.
+    - ``stochastic``: in training its output is random.
+    - ``releases_dy``: ``backward`` does not read ``dy`` again once an inner layer has run, so
+      layers in a row may share two arrays. The class itself must set it; it is not inherited.
     """
 
     def specs(self, n_in: int) -> LayerSpec:
@@ -52,22 +60,22 @@ class Layer(Protocol):
         ...
 
     def forward(self, p: Views, x: Array, ctx: Context) -> tuple[Array, Any]:
-        """The output ``y`` for the input ``x``, and the tape."""
+        """The output ``y`` for the input ``x``, and what the other methods need of the pass."""
         ...
 
-    def backward(self, p: Views, g: Views, tape: Any, dy: Array, ctx: Context) -> Array | None:
+    def backward(self, p: Views, g: Views, saved: Any, dy: Array, ctx: Context) -> Array | None:
         """Write ∂L/∂p into ``g`` and return ∂L/∂x (``None`` if ``ctx.need_dx`` is false).
 
-        The memory of ``dy`` is used again by layers before: nobody may read it later.
+        Earlier layers reuse the memory of ``dy``: keep no reference to it.
         """
         ...
 
     def jvp(
-        self, p: Views, dp: Views, tape: Any, dx: Array | None, ctx: Context
+        self, p: Views, dp: Views, saved: Any, dx: Array | None, ctx: Context
     ) -> tuple[Array | None, Any]:
-        """The tangent ``ẏ`` of the output and that of the tape, for tangents ``ẋ`` and ``ṗ``.
+        """The tangents of the output and of ``saved``, for tangents ``ẋ`` and ``ṗ``.
 
-        ``dx = None`` and empty ``dp`` stand for 0, and so does ``None`` in what is returned.
+        ``dx = None`` and empty ``dp`` stand for 0, and so does ``None`` in the result.
         """
         ...
 
@@ -76,15 +84,65 @@ class Layer(Protocol):
         p: Views,
         dp: Views,
         dg: Views,
-        tape: Any,
-        dtape: Any,
+        saved: Any,
+        dsaved: Any,
         dy: Array,
         ddy: Array,
         ctx: Context,
     ) -> tuple[Array | None, Array | None]:
-        """The derivative of `backward` along ``ṗ``, the tape's tangent and ``ḋy``.
+        """The derivative of `backward` along ``ṗ``, the tangent of ``saved`` and ``ḋy``.
 
-        It writes the tangent of ∂L/∂p into ``dg``, and returns ∂L/∂x and its tangent (``None``
+        It writes the tangent of ∂L/∂p into ``dg`` and returns ∂L/∂x and its tangent (``None``
         twice if ``ctx.need_dx`` is false).
         """
         ...
+
+
+def nested_specs(layers: Sequence[Layer], n_in: int) -> LayerSpec:
+    """The specification of layers in a row inside one layer.
+
+    Parameter ``name`` of layer ``i`` is named ``f"{i}_{name}"``; `child_views` and
+    `Context.child` find it again.
+
+    >>> from xpnet import Dense
+    >>> spec = nested_specs([Dense(3), Dense(2)], n_in=4)
+    >>> [(p.name, p.shape) for p in spec.parameters], spec.n_out
+    ([('0_weight', (4, 3)), ('0_bias', (3,)), ('1_weight', (3, 2)), ('1_bias', (2,))], 2)
+    """
+    parameters: list[ParameterSpec] = []
+    statistics: list[ParameterSpec] = []
+    for i, layer in enumerate(layers):
+        spec = layer.specs(n_in)
+        n_in = spec.n_out
+        parameters += [replace(p, name=f"{i}_{p.name}") for p in spec.parameters]
+        statistics += [replace(s, name=f"{i}_{s.name}") for s in spec.statistics]
+    return LayerSpec(n_in, tuple(parameters), tuple(statistics))
+
+
+def components(value: Any, leave_out: type | tuple[type, ...] = ()) -> Iterator[Any]:
+    """A layer, loss or optimizer and everything in its dataclass fields, tuples and lists.
+
+    Args:
+        value: where to begin.
+        leave_out: types that are skipped, with everything in them.
+
+    >>> from xpnet import Dense, Tanh
+    >>> [type(part).__name__ for part in components(Dense(3, Tanh()))]
+    ['Dense', 'int', 'Tanh', 'NoneType', 'Zeros', 'bool']
+    """
+    if isinstance(value, leave_out):
+        return
+    inner: list[Any] = []
+    if isinstance(value, (tuple, list)):
+        inner = list(value)
+    else:
+        yield value
+    if is_dataclass(value) and not isinstance(value, type):
+        inner = [getattr(value, field.name) for field in fields(value)]
+    for part in inner:
+        yield from components(part, leave_out)
+
+
+def is_any(layer: Layer, flag: str) -> bool:
+    """Whether a layer, or one inside it, has a true attribute ``flag``, such as ``stochastic``."""
+    return any(getattr(part, flag, False) for part in components(layer))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 from xpnet.backend import Array
 from xpnet.errors import Phrase, require, require_number
@@ -13,8 +13,8 @@ from xpnet.layers.context import Context
 from xpnet.ops.rules.activations import affine
 from xpnet.ops.rules.optimizers import average
 
-Tape: TypeAlias = tuple[Array, Array, bool]
-TapeTangent: TypeAlias = tuple[Array, Array | None]
+Saved: TypeAlias = tuple[Array, Array, bool]
+SavedTangent: TypeAlias = tuple[Array, Array | None]
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,9 @@ class BatchNorm:
     momentum: float | None = 0.9
     eps: float = 1e-5
 
+    batch_statistics: ClassVar[bool] = True
+    releases_dy: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
         if self.momentum is not None:
             require_number(self.momentum, "momentum", low=0, below=1)
@@ -64,51 +67,43 @@ class BatchNorm:
             ),
         )
 
-    def forward(self, p: Views, x: Array, ctx: Context) -> tuple[Array, Tape]:
-        """Normalize; the tape is ``x̂``, the variance used, and whether it is the batch's."""
-        scale, shift = p["scale"], p["shift"]
+    def forward(self, p: Views, x: Array, ctx: Context) -> tuple[Array, Saved]:
+        """``y``; saves ``x̂``, the variance used, and whether it is that of the batch."""
+        scale, shift, buffers = p["scale"], p["shift"], ctx.claim()
+        out, x_hat = buffers["y", *x.shape], buffers["x_hat", *x.shape]
         if not ctx.training:
             mean, var = ctx.statistics["mean"], ctx.statistics["var"]
             factor = 1.0 / ctx.ops.xp.sqrt(var + self.eps)
-            y, x_hat = ctx.ops.normalize(
-                x,
-                (mean, factor, scale, shift),
-                out=ctx.buffers["y", *x.shape],
-                x_hat=ctx.buffers["x_hat", *x.shape],
-            )
+            columns = mean, factor, scale, shift
+            y, x_hat = ctx.ops.normalize(x, columns, out=out, x_hat=x_hat)
             return y, (x_hat, var, False)
         rule = "have at least 2 rows under batch norm, whose statistics are the batch's"
         do = "Use larger batches, or drop the last short one (drop_last=True)."
         require(x.shape[0] > 1, "a training batch", rule, Phrase("1 row"), do)
-        y, x_hat, mean, var = ctx.ops.batch_norm(
-            x,
-            scale,
-            shift,
-            self.eps,
-            out=ctx.buffers["y", *x.shape],
-            x_hat=ctx.buffers["x_hat", *x.shape],
-        )
+        y, x_hat, mean, var = ctx.ops.batch_norm(x, scale, shift, self.eps, out=out, x_hat=x_hat)
         if ctx.update_statistics:
             self._update(ctx, mean, var, x.shape[0])
         return y, (x_hat, var, True)
 
-    def backward(self, p: Views, g: Views, tape: Tape, dy: Array, ctx: Context) -> Array:
+    def backward(self, p: Views, g: Views, saved: Saved, dy: Array, ctx: Context) -> Array:
         """Fill dγ and dβ; return dx, through the batch's statistics if they were used."""
-        x_hat, var, by_batch = tape
-        scale, out = p["scale"], ctx.room(dy, *dy.shape)
+        x_hat, var, by_batch = saved
+        scale = p["scale"]
         if by_batch:
-            return ctx.ops.batch_norm_backward(
+            out = ctx.scratch.next(*dy.shape)
+            dx = ctx.ops.batch_norm_backward(
                 dy, x_hat, scale, var, self.eps, g["scale"], g["shift"], out=out
             )
+            return ctx.scratch.settle(dx, out)
         g["shift"][...] = ctx.ops.xp.sum(dy, axis=0)
         g["scale"][...] = ctx.ops.xp.sum(dy * x_hat, axis=0)
         return dy * (scale / ctx.ops.xp.sqrt(var + self.eps))
 
     def jvp(
-        self, p: Views, dp: Views, tape: Tape, dx: Array | None, ctx: Context
-    ) -> tuple[Array | None, TapeTangent | None]:
+        self, p: Views, dp: Views, saved: Saved, dx: Array | None, ctx: Context
+    ) -> tuple[Array | None, SavedTangent | None]:
         """``ẏ = γ x̂̇ + γ̇ x̂ + β̇``, ``x̂̇ = (ẋ − mean ẋ − x̂ mean(x̂ ẋ))/√(σ² + ε)``."""
-        x_hat, var, by_batch = tape
+        x_hat, var, by_batch = saved
         xp = ctx.ops.xp
         dy = dp["scale"] * x_hat + dp["shift"] if dp else None
         if dx is None:
@@ -127,8 +122,8 @@ class BatchNorm:
         p: Views,
         dp: Views,
         dg: Views,
-        tape: Tape,
-        dtape: TapeTangent | None,
+        saved: Saved,
+        dsaved: SavedTangent | None,
         dy: Array,
         ddy: Array,
         ctx: Context,
@@ -138,8 +133,8 @@ class BatchNorm:
         With ``r = 1/√(σ² + ε)``, ``dx = γ r u`` and ``u = dy − dβ/m − x̂ dγ/m``; each factor has
         its tangent, ``ṙ = −r² mean(x̂ ẋ)``. In evaluation ``u = dy`` and ``r`` is a constant.
         """
-        (x_hat, var, by_batch), m, xp = tape, dy.shape[0], ctx.ops.xp
-        dx_hat, stretch = (None, None) if dtape is None else dtape
+        (x_hat, var, by_batch), m, xp = saved, dy.shape[0], ctx.ops.xp
+        dx_hat, stretch = (None, None) if dsaved is None else dsaved
         twice = ddy * x_hat if dx_hat is None else ddy * x_hat + dy * dx_hat
         dg["shift"][...], dg["scale"][...] = xp.sum(ddy, axis=0), xp.sum(twice, axis=0)
         u, du = dy, ddy

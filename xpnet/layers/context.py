@@ -1,128 +1,133 @@
-"""What a layer is told during a pass, besides its parameters and its input."""
+"""The surroundings of a layer in a pass: operations, mode, statistics, masks and memory."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from math import prod
-from typing import Any, Protocol
+from collections.abc import Iterator, Mapping
+from dataclasses import InitVar, dataclass, field
+from typing import Any
 
-from xpnet.backend import Array, Namespace
+from xpnet.backend import Array
+from xpnet.ops.buffers import Buffers, Memory, NoBuffers, Scratch
 from xpnet.ops.operations import Operations
-from xpnet.random import stream_key
+from xpnet.random import MaskStream, stream_key
 
 
-class Memory(Protocol):
-    """Where buffers come from: a `Backend`, or what has the use of them recorded."""
-
-    @property
-    def xp(self) -> Namespace: ...  # noqa: D102
-
-    def empty(self, size: int, /) -> Array:
-        """A new flat array of ``size`` floating numbers, whatever they are."""
-        ...
-
-
-class Buffers(dict[Any, Array]):
-    """Arrays by name and shape that are allocated once and used again at every step.
-
-    One block a name, as large as the largest shape asked for; a smaller batch uses its beginning.
-    What an array holds is left from its last use.
-
-    >>> from xpnet.backend import get_backend
-    >>> buffers = Buffers(get_backend("numpy"))
-    >>> buffers["z", 4, 3] is buffers["z", 4, 3]
-    True
-    """
-
-    def __init__(self, memory: Memory) -> None:
-        super().__init__()
-        self._memory = memory
-        self._blocks: dict[str, Array] = {}
-
-    def __missing__(self, key: tuple[Any, ...]) -> Array:
-        name, *shape = key
-        size = prod(shape)
-        if name not in self._blocks or self._blocks[name].shape[0] < size:
-            self._blocks[name] = self._memory.empty(size)
-            for old in [other for other in self if other[0] == name]:
-                del self[old]
-        view = self[key] = self._memory.xp.reshape(self._blocks[name][:size], tuple(shape))
-        return view
-
-    @property
-    def blocks(self) -> list[Array]:
-        """The memory that the arrays lie in."""
-        return list(self._blocks.values())
-
-
-class NoBuffers:
-    """No array under any name, so that every result is a new one.
-
-    >>> NoBuffers()["z", 4, 3]
-    """
-
-    def __getitem__(self, key: object) -> None:
-        return None
-
-    def get(self, key: object) -> None:
-        """No array either."""
-
-    @property
-    def blocks(self) -> list[Array]:
-        """None at all."""
-        return []
-
-
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Context:
-    """One layer's surroundings in a pass.
+    """What one layer needs in a pass besides its parameters and its input.
+
+    A layer that contains layers gives each of them a context from `child`, with memory, statistics,
+    `need_dx` and random masks of its own.
 
     Attributes:
         ops: the operations of the backend.
         training: whether batch norm normalizes by the batch and dropout drops.
         statistics: the layer's views of the running statistics (batch norm).
         update_statistics: whether a training pass updates them.
-        seed: of the random masks.
-        layer: the index of the layer, part of its masks' key.
-        step: the number of the training pass, part of its masks' key.
-        need_dx: whether ``backward`` must return the gradient of the layer's input.
-        buffers: by name and shape an array to pass as ``out=``, or ``None`` to have a new one
-            made: ``ctx.buffers["z", m, n]``.
-        scratch: buffers that the layers of a network share on the way back, ``dx`` and ``dz``: what
-            one of them leaves there is the dy of the layer before, and done with after that.
-        last: whether dy comes from the loss, and so is no part of the scratch.
-        device_key: the key of the random masks where it lies on the device, an array of one int64;
-            ``None`` if it is what seed, layer and step make.
+        masks: the stream of random masks, common to all layers of a network.
+        index: the position of the layer among its siblings; it is part of its masks' key.
+        parent: the context of the layer that contains this one, or ``None``.
+        need_dx: whether ``backward`` must return the gradient with respect to the input.
+        memory: the allocator of buffers, which passes reuse; ``None``: every result is a new array.
+        shared_scratch: the `Scratch` that layers in a row share; ``None`` for one of its own, which
+            gives every array once in a pass.
+        scratch: the memory of gradients in the backward pass.
+        device_key: the key of the random masks as an array of one int64 on the device; ``None`` to
+            compute it from ``masks`` and ``index``.
     """
 
     ops: Operations
     training: bool = False
     statistics: Mapping[str, Array] = field(default_factory=dict)
     update_statistics: bool = True
-    seed: int = 0
-    layer: int = 0
-    step: int = 0
+    masks: MaskStream = field(default_factory=MaskStream)
+    index: int = 0
+    parent: Context | None = None
     need_dx: bool = True
-    buffers: Buffers | NoBuffers = field(default_factory=NoBuffers)
-    scratch: Buffers | NoBuffers = field(default_factory=NoBuffers)
-    last: bool = False
+    memory: Memory | None = None
+    shared_scratch: InitVar[Scratch | None] = None
     device_key: Array | None = None
+    scratch: Scratch = field(init=False, repr=False)
+    _buffers: list[Buffers | NoBuffers] = field(init=False, repr=False, default_factory=list)
+    _children: dict[int, Context] = field(init=False, repr=False, default_factory=dict)
+    _claims: int = field(init=False, repr=False, default=0)
 
-    def room(self, dy: Array, *shape: int, name: str = "dx") -> Array | None:
-        """An array for what is made of ``dy`` on the way back, elsewhere than ``dy`` itself.
+    def __post_init__(self, shared_scratch: Scratch | None) -> None:
+        self.scratch = shared_scratch or Scratch(self._new_buffers(), n_arrays=None)
 
-        In the scratch, if it is known where in it ``dy`` lies; a layer of somebody else's may have
-        made a view of it. Two arrays under different names are apart in any case.
+    def _new_buffers(self) -> Buffers | NoBuffers:
+        return NoBuffers() if self.memory is None else Buffers(self.memory)
+
+    def begin_pass(self) -> None:
+        """Start a forward pass: buffers are handed out from the first one again."""
+        self._claims = 0
+        self.scratch.restart()
+        for child in self._children.values():
+            child.begin_pass()
+
+    def claim(self) -> Buffers | NoBuffers:
+        """The buffers of the next layer that uses this context in a forward pass.
+
+        ``buffers["z", m, n]`` is an array to pass as ``out=``, or ``None`` to have a new one made.
+        A layer claims its context once in each forward pass. If a layer hands its context on to
+        layers inside it, each of them gets buffers and a mask key of its own.
         """
-        for here, other in (("dx", "dz"), ("dz", "dx")):
-            if self.scratch.get((here, *dy.shape)) is dy:
-                return self.scratch[other, *shape]
-        return (self.scratch if self.last else self.buffers)[name, *shape]
+        self._claims += 1
+        if self._claims > len(self._buffers):
+            self._buffers.append(self._new_buffers())
+        return self._buffers[self._claims - 1]
+
+    def child(self, i: int, *, need_dx: bool | None = None) -> Context:
+        """The context of the layer at position ``i`` inside this one, the same at every call.
+
+        Its statistics are those of this context that `nested_specs` has named for layer ``i``, and
+        its masks have a key of their own.
+
+        Args:
+            i: the position, at least 0.
+            need_dx: whether the inner ``backward`` must return the gradient with respect to its
+                input; ``None`` for layers in a row: all but the first must, and the first if this
+                layer must.
+        """
+        known = self._children.get(i)
+        if known is None:
+            known = self._children[i] = Context(
+                self.ops,
+                self.training,
+                child_views(self.statistics, i),
+                self.update_statistics,
+                index=i,
+                parent=self,
+                memory=self.memory,
+            )
+        known.need_dx = (i > 0 or self.need_dx) if need_dx is None else need_dx
+        return known
 
     @property
     def key(self) -> Any:
         """The key of this layer's random masks in this pass."""
-        if self.device_key is not None:
-            return self.device_key
-        return stream_key(self.seed, self.layer, self.step)
+        if self.parent is not None:
+            key = stream_key(self.parent.key, 1 << 16 | self.index)
+        elif self.device_key is not None:
+            key = self.device_key
+        else:
+            key = self.masks.key(self.index)
+        return key if self._claims < 2 else stream_key(key, self._claims)
+
+    @property
+    def blocks(self) -> Iterator[Array]:
+        """The memory of the buffers of this context and its children."""
+        for buffers in (*self._buffers, self.scratch):
+            yield from buffers.blocks
+        for child in self._children.values():
+            yield from child.blocks
+
+
+def child_views(views: Mapping[str, Array], i: int) -> dict[str, Array]:
+    """The views of layer ``i`` inside a layer, as `nested_specs` names them.
+
+    >>> child_views({"0_weight": 1, "1_weight": 2, "10_weight": 3}, 1)
+    {'weight': 2}
+    """
+    prefix = f"{i}_"
+    return {k.removeprefix(prefix): view for k, view in views.items() if k.startswith(prefix)}

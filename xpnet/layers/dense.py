@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 from xpnet.activations import (
     ELU,
@@ -22,11 +22,8 @@ from xpnet.initializers import GlorotUniform, HeNormal, Initializer, LecunNormal
 from xpnet.layers.base import LayerSpec, ParameterSpec, Views
 from xpnet.layers.context import Context
 
-Tape: TypeAlias = tuple[Array, Array]
-TapeTangent: TypeAlias = tuple[Array | None, Array]
-
-IN_PRODUCTS = Identity, ReLU
-"""Activations that a product may end with: of just these types, for heirs may do something else."""
+Saved: TypeAlias = tuple[Array, Array]
+SavedTangent: TypeAlias = tuple[Array | None, Array]
 
 
 def default_init(activation: ActivationFunction) -> Initializer:
@@ -67,6 +64,8 @@ class Dense:
     bias_init: Initializer = Zeros()
     bias: bool = True
 
+    releases_dy: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
         require_count(self.n_out, "n_out")
         require_type(self.activation, ActivationFunction, "activation")
@@ -82,48 +81,25 @@ class Dense:
         bias = ParameterSpec("bias", (self.n_out,), "bias", self.bias_init)
         return LayerSpec(self.n_out, (weight, bias) if self.bias else (weight,))
 
-    def forward(self, p: Views, x: Array, ctx: Context) -> tuple[Array, Tape]:
-        """``φ(x W + b)``; the tape keeps ``x`` and what φ's backward needs."""
-        m, n, keeps_input = x.shape[0], self.n_out, self.activation.saves == "input"
-        room = ctx.buffers["z", m, n]
-        if self.bias and type(self.activation) in IN_PRODUCTS:
-            rule = self.activation.value
-            y = ctx.ops.affine_and_apply(rule, x, p["weight"], p["bias"], room)
-            return y, (x, y)
-        z = ctx.ops.matmul(x, p["weight"], room)
-        out = ctx.buffers["a", m, n] if keeps_input else None
-        if self.bias:
-            saved, y = self.activation.shifted(ctx.ops, z, p["bias"], out)
-            return y, (x, saved)
-        y = self.activation.forward(ctx.ops, z, out)
-        return y, (x, z if keeps_input else y)
+    def forward(self, p: Views, x: Array, ctx: Context) -> tuple[Array, Saved]:
+        """``φ(x W + b)``; saves ``x`` and what the backward pass of φ needs."""
+        weight, bias, buffers = p["weight"], p.get("bias"), ctx.claim()
+        y, saved = ctx.ops.dense(x, weight, bias, self.activation, buffers)
+        return y, (x, saved)
 
-    def backward(self, p: Views, g: Views, tape: Tape, dy: Array, ctx: Context) -> Array | None:
-        """Fill ``g``'s weight and bias; return ``δ Wᵀ``."""
-        x, saved = tape
-        m, n_in = x.shape
-        plain = isinstance(self.activation, Identity)  # whose dZ is dY
-        if self.bias and type(self.activation) is Identity:
-            ctx.ops.matmul_and_sum(x.T, dy, g["weight"], g["bias"])
-            if not ctx.need_dx:
-                return None
-            return ctx.ops.matmul(dy, p["weight"].T, ctx.room(dy, m, n_in))
-        out = None if plain else ctx.room(dy, m, self.n_out, name="dz")
-        if self.bias:
-            dz = self.activation.backward_and_sum(ctx.ops, saved, dy, g["bias"], out)
-        else:
-            dz = self.activation.backward(ctx.ops, saved, dy, out)
-        if not ctx.need_dx:
-            ctx.ops.matmul(x.T, dz, g["weight"])
-            return None
-        room = ctx.room(dz, m, n_in)
-        return ctx.ops.dense_backward(x, p["weight"], dz, g["weight"], room)
+    def backward(self, p: Views, g: Views, saved: Saved, dy: Array, ctx: Context) -> Array | None:
+        """Fill dW and db in ``g``; return ``δ Wᵀ``."""
+        x, activated = saved
+        parameters = p["weight"], g["weight"], g.get("bias")
+        return ctx.ops.dense_backward(
+            dy, x, activated, self.activation, *parameters, ctx.scratch, need_dx=ctx.need_dx
+        )
 
     def jvp(
-        self, p: Views, dp: Views, tape: Tape, dx: Array | None, ctx: Context
-    ) -> tuple[Array | None, TapeTangent | None]:
+        self, p: Views, dp: Views, saved: Saved, dx: Array | None, ctx: Context
+    ) -> tuple[Array | None, SavedTangent | None]:
         """``φ'(z) ⊙ ż`` with ``ż = ẋ W + x Ẇ + ḃ``; what is 0 is not multiplied."""
-        x, saved = tape
+        x, activated = saved
         if dp:
             dz = ctx.ops.affine(x, dp["weight"], dp.get("bias"))
             if dx is not None:
@@ -132,7 +108,7 @@ class Dense:
             dz = ctx.ops.matmul(dx, p["weight"])
         else:
             return None, None
-        dy = self.activation.jvp(ctx.ops, saved, dz)
+        dy = self.activation.jvp(ctx.ops, activated, dz)
         return dy, (dx, dz if self.activation.saves == "input" else dy)
 
     def backward_jvp(
@@ -140,15 +116,15 @@ class Dense:
         p: Views,
         dp: Views,
         dg: Views,
-        tape: Tape,
-        dtape: TapeTangent,
+        saved: Saved,
+        dsaved: SavedTangent,
         dy: Array,
         ddy: Array,
         ctx: Context,
     ) -> tuple[Array | None, Array | None]:
         """``Xᵀ δ̇ + Ẋᵀ δ`` and ``Σ_rows δ̇`` into ``dg``; ``δ Wᵀ`` and ``δ̇ Wᵀ + δ Ẇᵀ``."""
-        (x, saved), (dx, dsaved), ops = tape, dtape, ctx.ops
-        dz, ddz = self.activation.backward_jvp(ops, saved, dsaved, dy, ddy)
+        (x, activated), (dx, dactivated), ops = saved, dsaved, ctx.ops
+        dz, ddz = self.activation.backward_jvp(ops, activated, dactivated, dy, ddy)
         ops.matmul(x.T, ddz, out=dg["weight"])
         if dx is not None:
             dg["weight"][...] += ops.matmul(dx.T, dz)

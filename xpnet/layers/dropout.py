@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from xpnet.backend import Array
 from xpnet.errors import require_number
@@ -33,46 +34,55 @@ class Dropout:
 
     p: float = 0.5
 
+    releases_dy: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
         require_number(self.p, "p", low=0, below=1)
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether training passes are random."""
+        return self.p > 0
 
     def specs(self, n_in: int) -> LayerSpec:
         """No parameters; the width stays."""
         return LayerSpec(n_in)
 
     def forward(self, p: Views, x: Array, ctx: Context) -> tuple[Array, Array | None]:
-        """Mask and scale while training; the tape is the mask."""
+        """Mask and scale in training; saves the mask."""
+        buffers = ctx.claim()
         if not ctx.training or self.p == 0:
             return x, None
-        mask = ctx.ops.keep_mask(x, ctx.key, self.p, out=ctx.buffers["mask", *x.shape])
-        return ctx.ops.multiply(x, mask, out=ctx.buffers["y", *x.shape]), mask
+        mask = ctx.ops.keep_mask(x, ctx.key, self.p, out=buffers["mask", *x.shape])
+        return ctx.ops.multiply(x, mask, out=buffers["y", *x.shape]), mask
 
-    def backward(self, p: Views, g: Views, tape: Array | None, dy: Array, ctx: Context) -> Array:
+    def backward(self, p: Views, g: Views, saved: Array | None, dy: Array, ctx: Context) -> Array:
         """``dY ⊙ mask``."""
-        if tape is None:
+        if saved is None:
             return dy
-        return ctx.ops.multiply(dy, tape, out=ctx.room(dy, *dy.shape))
+        out = ctx.scratch.next(*dy.shape)
+        return ctx.scratch.settle(ctx.ops.multiply(dy, saved, out=out), out)
 
     def jvp(
-        self, p: Views, dp: Views, tape: Array | None, dx: Array | None, ctx: Context
+        self, p: Views, dp: Views, saved: Array | None, dx: Array | None, ctx: Context
     ) -> tuple[Array | None, None]:
         """``ẋ ⊙ mask``."""
-        if tape is None or dx is None:
+        if saved is None or dx is None:
             return dx, None
-        return ctx.ops.multiply(dx, tape), None
+        return ctx.ops.multiply(dx, saved), None
 
     def backward_jvp(
         self,
         p: Views,
         dp: Views,
         dg: Views,
-        tape: Array | None,
-        dtape: None,
+        saved: Array | None,
+        dsaved: None,
         dy: Array,
         ddy: Array,
         ctx: Context,
     ) -> tuple[Array | None, Array | None]:
         """``dY ⊙ mask`` and ``ḋY ⊙ mask``: the mask is a constant of the pass."""
-        if tape is None:
+        if saved is None:
             return dy, ddy
-        return ctx.ops.multiply(dy, tape), ctx.ops.multiply(ddy, tape)
+        return ctx.ops.multiply(dy, saved), ctx.ops.multiply(ddy, saved)

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal, TypeAlias
 
 from xpnet.backend import Array, Namespace, copied
 from xpnet.errors import require
+from xpnet.ops.buffers import Buffers, NoBuffers, Scratch
 from xpnet.ops.rules.activations import identity
 from xpnet.ops.rules.layers import normalize
 from xpnet.random import hash32
@@ -115,11 +116,82 @@ class Operations:
             mine, given = ([array[part] for array in arrays] for arrays in (targets, inputs))
             self.update_unless(flag, rule, mine, given, (*scalars[:-1], keep))
 
+    def dense(
+        self,
+        x: Array,
+        weight: Array,
+        bias: Array | None,
+        activation: Any,
+        buffers: Buffers | NoBuffers,
+    ) -> tuple[Array, Array]:
+        """``φ(x W + b)``, and what the backward pass of φ needs: ``x W + b`` or ``φ(x W + b)``.
+
+        Args:
+            x: rows, ``(m, n_in)``.
+            weight: ``W``, ``(n_in, n_out)``.
+            bias: ``b``, ``(n_out,)``, or ``None``.
+            activation: φ, an `xpnet.activations.ActivationFunction`.
+            buffers: the memory of the results.
+        """
+        shape = x.shape[0], weight.shape[1]
+        z = buffers["z", *shape]
+        if bias is not None and declares(activation, "fuses_with_product"):
+            y = self.affine_and_apply(activation.value, x, weight, bias, z)
+            return y, y
+        z = self.matmul(x, weight, z)
+        keeps_input = activation.saves == "input"
+        out = buffers["a", *shape] if keeps_input else None
+        if bias is not None:
+            saved, y = activation.shifted(self, z, bias, out)
+            return y, saved
+        y = activation.forward(self, z, out)
+        return y, z if keeps_input else y
+
+    def dense_backward(
+        self,
+        dy: Array,
+        x: Array,
+        saved: Array,
+        activation: Any,
+        weight: Array,
+        d_weight: Array,
+        d_bias: Array | None,
+        scratch: Scratch,
+        *,
+        need_dx: bool = True,
+    ) -> Array | None:
+        """With ``δ = dy ⊙ φ'``: fill ``dW = xᵀ δ`` and ``db = Σ_rows δ``; return ``δ Wᵀ``.
+
+        Args:
+            dy: ``∂L/∂y``, ``(m, n_out)``.
+            x: the input, ``(m, n_in)``.
+            saved: what `dense` returned beside ``y``.
+            activation: φ.
+            weight: ``W``, ``(n_in, n_out)``.
+            d_weight: takes ``dW``.
+            d_bias: takes ``db``; ``None`` without a bias.
+            scratch: the memory of ``δ`` and of the result.
+            need_dx: whether ``δ Wᵀ`` is needed; if not, ``None`` is returned.
+        """
+        if d_bias is not None and declares(activation, "is_identity"):
+            self.matmul_and_sum(x.T, dy, d_weight, d_bias)
+            return self.matmul(dy, weight.T, scratch.next(*x.shape)) if need_dx else None
+        out = scratch.next(*dy.shape)
+        if d_bias is None:
+            dz = activation.backward(self, saved, dy, out)
+        else:
+            dz = activation.backward_and_sum(self, saved, dy, d_bias, out)
+        scratch.settle(dz, out)
+        if not need_dx:
+            self.matmul(x.T, dz, d_weight)
+            return None
+        return self.affine_backward(x, weight, dz, d_weight, scratch.next(*x.shape))
+
     def matmul(self, a: Array, b: Array, out: Array | None = None) -> Array:
         """The matrix product ``a b``."""
         return _into(out, a @ b)
 
-    def dense_backward(
+    def affine_backward(
         self, x: Array, weight: Array, dz: Array, d_weight: Array, out: Array | None = None
     ) -> Array:
         """Fill ``d_weight`` with ``xᵀ ∂z`` and return ``∂z Wᵀ``, which ``out`` may take."""
@@ -326,6 +398,14 @@ class Operations:
         broken = xp.sum(xp.astype(~xp.isfinite(x), x.dtype))
         found[...] = xp.minimum(found + broken, 1.0)
         x[...] = x / scale
+
+
+def declares(value: object, flag: str) -> bool:
+    """Whether the class of ``value`` itself sets ``flag``, which subclasses do not inherit.
+
+    A subclass may override the methods that the flag describes.
+    """
+    return bool(vars(type(value)).get(flag, False))
 
 
 def _into(out: Array | None, value: Array) -> Array:

@@ -70,7 +70,7 @@ class UseAverage:
         kept = [copied(vector) for vector in (model.theta, model.statistics)]
         model.theta[...] = mean
         try:
-            recompute_on_rows(model, rows)
+            recompute_on_rows(model.state, rows)
             measured = model.evaluate(*self.validation, metrics=self.metrics)
         finally:
             model.theta[...], model.statistics[...] = kept
@@ -83,7 +83,7 @@ class UseAverage:
         mean = _average_of(run)
         self.theta, self.state = copied(run.model.theta), run.state
         run.model.theta[...] = mean
-        recompute_on_rows(run.model, run.rows)
+        recompute_on_rows(run.model.state, run.rows)
 
 
 class StochasticWeightAveraging:
@@ -145,7 +145,7 @@ class StochasticWeightAveraging:
         """Put the mean and its statistics into the model."""
         if self.n_averaged:
             run.model.theta[...] = self._mean
-            recompute_on_rows(run.model, run.rows)
+            recompute_on_rows(run.model.state, run.rows)
 
 
 def _average_of(run: Run) -> Array:

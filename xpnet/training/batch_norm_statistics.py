@@ -8,9 +8,9 @@ from typing import Any
 from xpnet.backend import Array, as_array
 from xpnet.data.batching import Rows, spans
 from xpnet.data.checks import check_features
-from xpnet.engine.value_and_grad import CHUNK_ROWS, Model
+from xpnet.engine.prediction import CHUNK_ROWS
 from xpnet.errors import require
-from xpnet.layers import BatchNorm
+from xpnet.state import ModelState
 
 
 def recompute_statistics(model: Any, X: Array) -> None:
@@ -43,23 +43,24 @@ def recompute_statistics(model: Any, X: Array) -> None:
     X = as_array(X)
     check_features(X, model.n_in)
     require(X.shape[0] > 1, "X", "have at least 2 rows, which have a variance", X)
-    for index in _norms(model):
+    for index in _norms(model.state):
         parts = (model.inputs(X[part, ...]) for part in spans(X.shape[0], CHUNK_ROWS))
-        _measure(model, index, parts)
+        _measure(model.state, index, parts)
 
 
-def recompute_on_rows(model: Model, rows: Rows) -> None:
-    """`recompute_statistics` on rows that are already on their way into batches."""
+def recompute_on_rows(model: ModelState, rows: Rows) -> None:
+    """`recompute_statistics` on prepared training data."""
     for index in _norms(model):
         parts = (X for X, _, _ in rows.batches(None, CHUNK_ROWS))
         _measure(model, index, parts)
 
 
-def _norms(model: Model) -> list[int]:
-    return [i for i, layer in enumerate(model.network.layers) if isinstance(layer, BatchNorm)]
+def _norms(model: ModelState) -> list[int]:
+    layers = enumerate(model.network.layers)
+    return [i for i, layer in layers if getattr(layer, "batch_statistics", False)]
 
 
-def _measure(model: Model, index: int, parts: Iterable[Array]) -> None:
+def _measure(model: ModelState, index: int, parts: Iterable[Array]) -> None:
     """Write the statistics of layer ``index``, whose predecessors have theirs already."""
     layers, xp = model.network.layers, model.backend.xp
     p = model.network.by_layer(model.theta)
@@ -68,6 +69,7 @@ def _measure(model: Model, index: int, parts: Iterable[Array]) -> None:
     for part in parts:
         x = part
         for layer, views, context in zip(layers[:index], p, contexts, strict=False):
+            context.begin_pass()
             x, _ = layer.forward(views, x, context)
         m, part_mean = x.shape[0], xp.mean(x, axis=0)
         delta = part_mean - mean

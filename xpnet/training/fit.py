@@ -1,148 +1,75 @@
-"""The training loop: epochs of mini-batch steps, what is measured after each, and when to stop."""
+"""Mini-batch training: epochs of steps, measurements after each, and when to stop."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol, get_args
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
-from xpnet.backend import Array, HostArray, Saved, namespace_of, to_numpy
-from xpnet.data.batching import Rows, refuse_single_row
+from xpnet.backend import Array, HostArray, Snapshot, to_numpy
+from xpnet.data.batching import Rows
 from xpnet.data.checks import first_not_finite
 from xpnet.engine.cuda_graph import CapturedSteps
-from xpnet.engine.eager import ENGINES, Clip, Engine
+from xpnet.engine.prediction import Prediction, prediction_of
 from xpnet.engine.select import OneByOne, steps_for
-from xpnet.engine.value_and_grad import Gradient, Model
-from xpnet.errors import NonFiniteError, require, require_count, require_type, unknown_name
-from xpnet.layers import BatchNorm
+from xpnet.errors import NonFiniteError
 from xpnet.losses import Loss
-from xpnet.network import Network
-from xpnet.ops.operations import Precision
-from xpnet.optimizers import Optimizer, Penalty
-from xpnet.optimizers.schedules import Schedule
-from xpnet.training.callbacks import Callback, Run, check_functions
+from xpnet.ops import operations_for
+from xpnet.state import ModelState
+from xpnet.training.callbacks import Callback, Run
 from xpnet.training.history import History
 from xpnet.training.progress import printer
-
-PRECISIONS = get_args(Precision)
-Metric = Callable[[Array, Array], Any]
-
-
-class Trainable(Model, Protocol):
-    """What the loop needs of a model."""
-
-    history: History
-
-    @property
-    def grad(self) -> Array:
-        """The flat gradient."""
-        ...
-
-    @property
-    def gradient(self) -> Gradient:
-        """Fills ``grad`` for a batch."""
-        ...
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How to train; the arguments of `Sequential.fit`, checked.
-
-    Raises:
-        ArgumentError: naming the argument, its rule and what was received.
-    """
-
-    loss: Loss
-    optimizer: Optimizer
-    epochs: int = 20
-    batch_size: int = 64
-    metrics: Sequence[Metric] = ()
-    schedule: Schedule | None = None
-    clip: Clip | None = None
-    penalty: Penalty | None = None
-    callbacks: Sequence[Callback] = ()
-    shuffle: bool = True
-    drop_last: bool = False
-    progress: bool = True
-    engine: Engine | None = None
-    precision: Precision = "float32"
-
-    def __post_init__(self) -> None:
-        require_type(self.loss, Loss, "loss", "Take one of xpnet.losses, such as CrossEntropy().")
-        do = "Take one of xpnet.optimizers, such as Adam(lr=1e-3)."
-        require_type(self.optimizer, Optimizer, "optimizer", do)
-        require_count(self.epochs, "epochs")
-        require_count(self.batch_size, "batch_size")
-        if self.schedule is not None:
-            require_type(self.schedule, Schedule, "schedule")
-        if self.clip is not None:
-            do = f"Write {self.clip.__name__}(...)." if isinstance(self.clip, type) else ""
-            ok = hasattr(self.clip, "apply") and not do
-            require(ok, "clip", "be a ClipByNorm or ClipByValue", self.clip, do)
-        check_functions(self.metrics, "metrics")
-        check_functions(self.callbacks, "callbacks")
-        if self.engine is not None and self.engine not in ENGINES:
-            raise unknown_name("engine", self.engine, ENGINES)
-        if self.precision not in PRECISIONS:
-            raise unknown_name("precision", self.precision, PRECISIONS)
-
-
-def check_batches(network: Network, n_rows: int, how: Settings) -> None:
-    """Refuse a division into batches that leaves none, or one of one row under batch norm."""
-    keeps_one = not how.drop_last or n_rows >= how.batch_size
-    require(keeps_one, "batch_size", f"be at most the {n_rows} rows", how.batch_size)
-    if any(isinstance(layer, BatchNorm) for layer in network.layers):
-        refuse_single_row(n_rows, how.batch_size, how.drop_last)
+from xpnet.training.settings import Metric, Settings
 
 
 def train(
-    model: Trainable, rows: Rows, validation: Rows | None, how: Settings, rng: np.random.Generator
+    model: Any,
+    state: ModelState,
+    rows: Rows,
+    validation: Rows | None,
+    settings: Settings,
+    rng: np.random.Generator,
 ) -> History:
-    """Train ``model`` in place and return the history, which is ``model.history`` meanwhile too.
+    """Train in place and return the history, which is ``model.history`` during training too.
+
+    Args:
+        model: the model as callbacks see it.
+        state: its network and vectors.
+        rows: the training data.
+        validation: the validation data, or ``None``.
+        settings: how to train.
+        rng: the stream of the row order and of the seed of the dropout masks.
 
     Raises:
-        NonFiniteError: if a loss or a parameter becomes NaN or infinite; the model is put back to
+        NonFiniteError: if a loss or a parameter becomes NaN or infinite; the model is restored to
             the beginning of that epoch.
     """
-    model.gradient.multiply_in(how.precision)
-    try:
-        return _train(model, rows, validation, how, rng)
-    finally:
-        model.gradient.multiply_in("float32")  # whoever steps by hand later skips no step
-
-
-def _train(
-    model: Trainable, rows: Rows, validation: Rows | None, how: Settings, rng: np.random.Generator
-) -> History:
+    optimizer = settings.optimizer
+    optimizer_state = optimizer.init(state.theta, state.network.layout)
+    state.masks.restart(int(rng.integers(2**32)))
+    batch_size, drop_last = settings.batch_size, settings.drop_last
+    steps = steps_for(
+        state, rows, settings, optimizer_state, batch_size=batch_size, drop_last=drop_last
+    )
     history = model.history = History()
-    state = how.optimizer.init(model.theta, model.network.layout)
-    model.gradient.reseed(int(rng.integers(2**32)))
-    steps = steps_for(model, rows, how, state)
     history.engine = steps.engine
-    report = printer() if how.progress else None
-    run = Run(model, 0, how.epochs, {}, history, how.optimizer, state, rows)
-    good = Saved([model.theta, model.statistics])
-    for epoch in range(1, how.epochs + 1):
-        start = time.perf_counter()
-        if epoch > 1:
-            good.take()
-        with np.errstate(all="ignore"):  # a loss that is not finite is reported below
-            row, lr = _Epoch(model, rows, how, steps, epoch, good).run(rng)
-        history.engine = steps.engine  # the first step may have changed it
-        row |= measure(model, rows, validation, how.loss, how.metrics) | {"lr": lr}
-        row["seconds"] = time.perf_counter() - start
+    report = printer() if settings.progress else None
+    run = Run(model, 0, settings.epochs, {}, history, optimizer, optimizer_state, rows)
+    epochs = _Epochs(state, rows, validation, settings, steps, history)
+    for epoch in range(1, settings.epochs + 1):
+        row = epochs.run(epoch, rng)
         history.append(row)
-        run = Run(model, epoch, how.epochs, row, history, how.optimizer, state, rows)
+        run = replace(run, epoch=epoch, row=row)
         if report is not None:
             report(run)
-        if any_stops(how.callbacks, run):
+        if any_stops(settings.callbacks, run):
             history.stopped = history.stopped or f"a callback stopped training in epoch {epoch}"
             break
-    finish(how.callbacks, run)
+    finish(settings.callbacks, run)
     return history
 
 
@@ -152,30 +79,47 @@ def any_stops(callbacks: Sequence[Callback], run: Run) -> bool:
 
 
 def finish(callbacks: Sequence[Callback], run: Run) -> None:
-    """Let every callback that has something to do at the end do it."""
+    """Call the method ``finish`` of every callback that has one."""
     for callback in callbacks:
         if hasattr(callback, "finish"):
             callback.finish(run)
 
 
-class _Epoch:
-    """One pass over the training rows."""
+class _Epochs:
+    """The passes over the training rows, one after another."""
 
     def __init__(
         self,
-        model: Trainable,
+        model: ModelState,
         rows: Rows,
-        how: Settings,
+        validation: Rows | None,
+        settings: Settings,
         steps: CapturedSteps | OneByOne,
-        epoch: int,
-        good: Saved,
+        history: History,
     ) -> None:
-        self.model, self.rows, self.how, self.steps, self.epoch = model, rows, how, steps, epoch
-        self.xp, self.good = namespace_of(model.theta), good
+        self.model, self.rows, self.validation = model, rows, validation
+        self.settings, self.steps, self.history = settings, steps, history
+        self.epoch, self.xp = 0, operations_for(model.theta).xp
+        self.good = Snapshot([model.theta, model.statistics])
+        self.predict = prediction_of(model)
 
-    def run(self, rng: np.random.Generator) -> tuple[dict[str, float], float]:
+    def run(self, epoch: int, rng: np.random.Generator) -> dict[str, float]:
+        """Take every step of an epoch and measure; return the row of the history."""
+        start, settings = time.perf_counter(), self.settings
+        self.epoch = epoch
+        if epoch > 1:
+            self.good.take()
+        with np.errstate(all="ignore"):  # a loss that is not finite is reported by _check
+            row, lr = self._steps(rng)
+        self.history.engine = self.steps.engine  # the first step may have changed it
+        data = self.rows, self.validation
+        row |= measure(self.predict, *data, settings.loss, settings.metrics) | {"lr": lr}
+        row["seconds"] = time.perf_counter() - start
+        return row
+
+    def _steps(self, rng: np.random.Generator) -> tuple[dict[str, float], float]:
         """Take every step; return the epoch's number, mean loss and penalty, and the last lr."""
-        order = rng.permutation(self.rows.n_rows) if self.how.shuffle else None
+        order = rng.permutation(self.rows.n_rows) if self.settings.shuffle else None
         if isinstance(self.steps, CapturedSteps):
             lrs = [self._lr(step) for step in range(self.steps.n_steps)]
             values, counts, X = self.steps.epoch(order, lrs)
@@ -184,52 +128,49 @@ class _Epoch:
             values, counts, lr, X = self._one_by_one(self.steps, order)
         self._check(values, X)
         row = {"epoch": float(self.epoch), "loss": _mean(values, counts)}
-        penalty = self.how.penalty
+        penalty = self.settings.penalty
         if penalty is not None:
-            row["penalty"] = float(penalty.value(self.model.theta[self._weights]))
+            weights = self.model.network.layout.weights
+            row["penalty"] = float(penalty.value(self.model.theta[weights]))
         return row, lr
 
     def _one_by_one(
-        self, take: OneByOne, order: HostArray | None
+        self, step: OneByOne, order: HostArray | None
     ) -> tuple[list[float], list[float], float, Array]:
         """Take the steps one by one: their losses and weights, the last lr and the last batch."""
-        how, model = self.how, self.model
+        settings, model = self.settings, self.model
         losses, counts = [], []
-        lr = how.optimizer.lr
-        for step, (X, y, weight) in enumerate(
-            self.rows.batches(order, how.batch_size, how.drop_last), start=1
+        lr = settings.optimizer.lr
+        for number, (X, y, weight) in enumerate(
+            self.rows.batches(order, settings.batch_size, settings.drop_last), start=1
         ):
-            value = take.gradient(X, y, weight)
-            if model.backend.reads_are_free:
+            value = step.gradient(X, y, weight)
+            if model.backend.is_host:
                 value = float(value)
                 if not math.isfinite(value):
-                    self._fail(step, model.gradient.first_not_finite(X))
-            lr = self._lr(step - 1)
-            take.update(lr)
+                    self._fail(number, step.value_and_grad.first_not_finite(X))
+            lr = self._lr(number - 1)
+            step.update(lr)
             losses.append(value)
             counts.append(X.shape[0] if weight is None else self.xp.sum(weight))
         return self._read(losses), self._read(counts), lr, X
 
     def _read(self, numbers: list[Any]) -> list[float]:
-        """Numbers as the host's; those of a device all at once, for each reading waits for it."""
-        if self.model.backend.reads_are_free or isinstance(numbers[0], int):
+        """Numbers as floats; those of a device in one transfer, because each one synchronizes."""
+        if self.model.backend.is_host or isinstance(numbers[0], int):
             return list(map(float, numbers))
         found: list[float] = to_numpy(self.xp.stack(numbers)).tolist()
         return found
 
-    @property
-    def _weights(self) -> slice:
-        return self.model.network.layout.weights
-
     def _lr(self, step: int) -> float:
         """The learning rate of a step of this epoch, counted from 0."""
-        how = self.how
-        if how.schedule is None:
-            return how.optimizer.lr
-        columns = self.model.history.columns
+        settings = self.settings
+        if settings.schedule is None:
+            return settings.optimizer.lr
+        columns = self.history.columns
         values = columns.get("val_loss", columns.get("loss", []))
-        fraction = step / math.ceil(self.rows.n_rows / how.batch_size)
-        return how.optimizer.lr * how.schedule.factor(self.epoch - 1 + fraction, how.epochs, values)
+        time = self.epoch - 1 + step / math.ceil(self.rows.n_rows / settings.batch_size)
+        return settings.optimizer.lr * settings.schedule.factor(time, settings.epochs, values)
 
     def _check(self, losses: list[float], X: Array) -> None:
         """Find a loss or a parameter that is not finite, after the epoch.
@@ -238,13 +179,13 @@ class _Epoch:
         """
         for step, value in enumerate(losses, start=1):
             if not math.isfinite(value):
-                self._fail(step, self.model.gradient.first_not_finite(X))
+                self._fail(step, self.steps.value_and_grad.first_not_finite(X))
         index = first_not_finite(self.model.theta)
         if index is not None:
             self._fail(len(losses), f"the parameter {self.model.network.layout.where(index)}")
 
     def _fail(self, step: int, layer: str) -> None:
-        """Put the last good parameters back and raise."""
+        """Restore the last good parameters and raise."""
         self.good.restore()
         what = "every layer's output is finite" if layer == "loss" else f"first not finite: {layer}"
         raise NonFiniteError(
@@ -254,36 +195,36 @@ class _Epoch:
             epoch=self.epoch,
             step=step,
             layer=layer,
-            history=self.model.history,
+            history=self.history,
         )
 
 
 def _mean(values: list[float], counts: list[float]) -> float:
-    """The mean of the batches' losses, each by its rows or by the sum of their weights."""
+    """The mean of the batches' losses, each weighted by its rows or its sum of weights."""
     total = sum(v * c for v, c in zip(values, counts, strict=True))
-    return total / (sum(counts) or 1.0)  # no weight at all: no loss
+    return total / (sum(counts) or 1.0)  # without any weight there is no loss
 
 
 def measure(
-    model: Trainable, rows: Rows, validation: Rows | None, loss: Loss, metrics: Sequence[Metric]
+    predict: Prediction, rows: Rows, validation: Rows | None, loss: Loss, metrics: Sequence[Metric]
 ) -> dict[str, float]:
     """The columns that evaluation adds to an epoch's row."""
     if validation is not None:
-        measured = evaluate(model, validation, loss, metrics)
+        measured = evaluate(predict, validation, loss, metrics)
         return {f"val_{name}": value for name, value in measured.items()}
     if metrics:
-        measured = evaluate(model, rows, loss, metrics)
+        measured = evaluate(predict, rows, loss, metrics)
         del measured["loss"]
         return measured
     return {}
 
 
 def evaluate(
-    model: Trainable, rows: Rows, loss: Loss, metrics: Sequence[Metric]
+    predict: Prediction, rows: Rows, loss: Loss, metrics: Sequence[Metric]
 ) -> dict[str, float]:
     """The loss and the metrics on ``rows`` in evaluation mode, by name."""
     prepare = rows.prepare if rows.raw else (lambda part: part)
-    output = model.evaluation(rows.X, prepare)
+    output = predict(rows.X, prepare)
     row = {"loss": float(loss.value(output, rows.y, rows.weight))}
     predicted = loss.decide(output)
     for metric in metrics:

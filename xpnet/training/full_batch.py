@@ -5,27 +5,31 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from xpnet import minimize as minimization  # which loads its parts when they are first used
 from xpnet.data.batching import Rows
+from xpnet.engine.prediction import prediction_of
 from xpnet.errors import require, require_count, require_type
-from xpnet.layers import Dropout
+from xpnet.layers.base import is_any
 from xpnet.losses import Loss
 from xpnet.minimize.dense import require_dense_fits
 from xpnet.minimize.method import Method
+from xpnet.optimizers import Penalty
+from xpnet.state import ModelState
 from xpnet.training.callbacks import Callback, Run, check_functions
-from xpnet.training.fit import Metric, Trainable, any_stops, finish, measure
+from xpnet.training.fit import any_stops, finish, measure
 from xpnet.training.history import History
 from xpnet.training.objective import NetworkObjective, require_statistics
 from xpnet.training.progress import printer
+from xpnet.training.settings import Metric
 
 if TYPE_CHECKING:
     from xpnet.minimize.result import Iterate
 
 
 @dataclass(frozen=True)
-class FullBatch:
+class FullBatchSettings:
     """How to train by a method of `xpnet.minimize`; the arguments of `Sequential.fit`, checked.
 
     Raises:
@@ -66,7 +70,7 @@ def refuse_mini_batch_arguments(method: Method, l1: float, **given: object) -> N
     require(l1 == 0, "l1", rule, l1, "Take l2, or a first-order optimizer such as Adam(lr=1e-3).")
 
 
-def check_method(model: Trainable, method: Method) -> None:
+def check_method(model: ModelState, method: Method) -> None:
     """Refuse networks that a method cannot train: too large for it, random, or not prepared.
 
     Raises:
@@ -77,71 +81,82 @@ def check_method(model: Trainable, method: Method) -> None:
         size = model.network.layout.size
         require_dense_fits(size, method, model.backend, argument="optimizer")
     for index, layer in enumerate(model.network.layers):
-        drops = isinstance(layer, Dropout) and layer.p > 0
         rule = f"be a first-order one, such as Adam(lr=1e-3), for {layer!r} in layer {index}"
         do = "Dropout is random, and a line search needs a function that is not."
-        require(not drops, "optimizer", rule, method, do)
+        require(not is_any(layer, "stochastic"), "optimizer", rule, method, do)
 
 
 def train_full_batch(
-    model: Trainable, rows: Rows, validation: Rows | None, how: FullBatch
+    model: Any,
+    state: ModelState,
+    rows: Rows,
+    validation: Rows | None,
+    settings: FullBatchSettings,
 ) -> History:
     """Minimize the loss over all rows in θ, in place, and return the history.
 
-    The model ends with the best θ that was met, unless a callback puts back another. Ctrl-C ends
-    the training with that too.
+    The model ends with the best θ found, unless a callback restores another. Ctrl-C ends the
+    training in the same way.
+
+    Args:
+        model: the model as callbacks see it.
+        state: its network and vectors.
+        rows: the training data.
+        validation: the validation data, or ``None``.
+        settings: how to train.
     """
-    objective = NetworkObjective(model, rows, how.loss, l2=how.l2)
+    objective = NetworkObjective(state, rows, settings.loss, l2=settings.l2)
     history = model.history = History()
-    watch = _Watch(model, rows, validation, how, objective)
+    watch = _Monitor(model, state, rows, validation, settings, objective.penalty)
     result = minimization.minimize(
-        objective, model.theta, how.method, max_iter=how.iterations, callback=watch.see
+        objective, state.theta, settings.method, max_iter=settings.iterations, callback=watch.see
     )
-    model.theta[...] = result.x
+    state.theta[...] = result.x
     history.stopped = history.stopped or result.reason.value
     if len(history):
-        finish(how.callbacks, watch.run)
+        finish(settings.callbacks, watch.run)
     return history
 
 
-class _Watch:
-    """Writes the history's row of every iterate, and shows it to the callbacks."""
+class _Monitor:
+    """Appends a row of the history for every iterate, and calls the callbacks."""
 
     def __init__(
         self,
-        model: Trainable,
+        model: Any,
+        state: ModelState,
         rows: Rows,
         validation: Rows | None,
-        how: FullBatch,
-        objective: NetworkObjective,
+        settings: FullBatchSettings,
+        penalty: Penalty,
     ) -> None:
-        self.model, self.rows, self.validation, self.how = model, rows, validation, how
-        self.penalty = objective.penalty
-        self._rest = how.method, None, rows
-        self.run = Run(model, 0, how.iterations, {}, model.history, *self._rest)
-        self._report = printer() if how.progress else None
+        self._model, self._state, self._settings = model, state, settings
+        self._penalty, self._data = penalty, (rows, validation)
+        self._rest = model.history, settings.method, None, rows
+        self.run = Run(model, 0, settings.iterations, {}, *self._rest)
+        self._predict = prediction_of(state)
+        self._report = printer() if settings.progress else None
         self._start = time.perf_counter()
 
     def see(self, iterate: Iterate) -> bool:
-        """Take one iterate; whether a callback asks to stop."""
-        model, how = self.model, self.how
-        model.theta[...] = iterate.x
+        """Append the row of an iterate; whether a callback asks to stop."""
+        state, settings, history = self._state, self._settings, self._model.history
+        state.theta[...] = iterate.x
         row = {"epoch": float(iterate.iteration), "loss": iterate.value}
-        if self.penalty.l2:
-            weights = model.theta[model.network.layout.weights]
-            row["penalty"] = float(self.penalty.value(weights))
+        if self._penalty.l2:
+            weights = state.theta[state.network.layout.weights]
+            row["penalty"] = float(self._penalty.value(weights))
             row["loss"] -= row["penalty"]
-        row |= measure(model, self.rows, self.validation, how.loss, how.metrics)
+        row |= measure(self._predict, *self._data, settings.loss, settings.metrics)
         row |= {"step": iterate.step, "grad_norm": iterate.grad_norm}
         now = time.perf_counter()
         row["seconds"], self._start = now - self._start, now
-        model.history.append(row)
-        number = iterate.iteration
-        self.run = Run(model, number, how.iterations, row, model.history, *self._rest)
+        history.append(row)
+        self.run = Run(self._model, iterate.iteration, settings.iterations, row, *self._rest)
         if self._report is not None:
             self._report(self.run)
-        if not any_stops(how.callbacks, self.run):
+        if not any_stops(settings.callbacks, self.run):
             return False
         sentence = f"a callback stopped training in epoch {iterate.iteration}"
-        model.history.stopped = model.history.stopped or sentence
+        history.stopped = history.stopped or sentence
         return True

@@ -22,7 +22,7 @@ class History:
             ``step``, its step length, and ``grad_norm``, ``max_i |∂f/∂θ_i|``.
         stopped: why training ended before its last epoch, a sentence; empty if it did not. Of a
             method always the reason, also that the epochs were used up.
-        engine: how the steps ran: ``"graph"``, or ``"eager"`` with the reason why not otherwise.
+        engine: how the steps ran: ``"replay"`` and its kind, or ``"eager"`` and why not replayed.
 
     >>> history = History()
     >>> history.append({"epoch": 1, "loss": 0.5})

@@ -8,12 +8,12 @@ import numpy as np
 
 from xpnet.backend import Array, copied, namespace_of
 from xpnet.data.batching import Rows, spans
-from xpnet.engine.value_and_grad import Model
 from xpnet.errors import Phrase, require, require_count, require_type
-from xpnet.layers import BatchNorm
 from xpnet.layers.base import Views
 from xpnet.losses import Loss
+from xpnet.ops.buffers import Buffers
 from xpnet.optimizers import Penalty
+from xpnet.state import ModelState
 
 CHUNK = 1024
 """Rows of a chunk: its features stay in the cache from the forward to the backward pass."""
@@ -44,7 +44,7 @@ class NetworkObjective:
 
     def __init__(
         self,
-        model: Model,
+        model: ModelState,
         rows: Rows,
         loss: Loss,
         *,
@@ -59,6 +59,7 @@ class NetworkObjective:
         require_statistics(model)
         self._network, self._rows, self._loss = network, rows, loss
         self._contexts = network.contexts(self._backend, statistics, reuse=True)
+        self._buffers = Buffers(self._backend)
         self._size, self._weights = network.layout.size, network.layout.weights
         # θ and both gradients have their views made once: a point is copied in, which costs less.
         self._theta, self._grad, self._part = (self._backend.zeros(self._size) for _ in range(3))
@@ -105,12 +106,12 @@ class NetworkObjective:
         self, g: Sequence[Views], share: float, X: Array, y: Array, weight: Array | None
     ) -> Array:
         """A chunk's share of the loss; its share of the gradient goes into the views ``g``."""
-        output, tapes = self._network.forward(self._p, X, self._contexts)
-        out = self._contexts[-1].buffers["d_output", *output.shape]
+        output, saved = self._network.forward(self._p, X, self._contexts)
+        out = self._buffers["d_output", *output.shape]
         value, d_output = self._loss.value_and_grad(output, y, weight, out=out)
         if share != 1.0:
             d_output *= share
-        self._network.backward(self._p, g, tapes, d_output, self._contexts)
+        self._network.backward(self._p, g, saved, d_output, self._contexts)
         return share * value
 
     def _chunks(self) -> Iterator[tuple[float, Array, Array, Array | None]]:
@@ -143,18 +144,18 @@ def _shares(rows: Rows, chunk: int) -> list[float]:
     return [part / total for part in sums]
 
 
-def require_statistics(model: Model) -> None:
+def require_statistics(model: ModelState) -> None:
     """Refuse batch norm that has seen no batch: in evaluation it would normalize nothing.
 
     Raises:
         ArgumentError: naming the layer.
     """
     views = model.network.statistics_layout.views(model.statistics)
-    for index, layer in enumerate(model.network.layers):
-        if isinstance(layer, BatchNorm):
-            seen = float(views[f"layers.{index}.count"][0])
+    for path, count in views.items():
+        if path.rpartition(".")[2].lstrip("0123456789_") == "count":  # also of nested layers
+            index = path.split(".")[1]
             require(
-                seen > 0,
+                float(count[0]) > 0,
                 "the model",
                 "have running statistics of batch norm, which a function of θ holds fixed",
                 Phrase(f"a BatchNorm in layer {index} that has seen no rows"),

@@ -1,50 +1,36 @@
-"""The step of `fit` for a loop of one's own."""
+"""The training step of `fit` for hand-written loops."""
 
 from __future__ import annotations
 
 import math
-from typing import Protocol
+from typing import Any
 
 from xpnet.backend import Array
 from xpnet.data.prepare import batch_of
-from xpnet.data.preprocessing import MinMax, Standardize
-from xpnet.engine.eager import Clip, Engine, Steppable
+from xpnet.engine.eager import Clip, Engine, StepSettings
 from xpnet.engine.select import step_for
 from xpnet.errors import require_number
 from xpnet.losses import Loss
 from xpnet.optimizers import Optimizer, OptimizerState, Penalty
-from xpnet.training.fit import Settings
-
-
-class Trained(Steppable, Protocol):
-    """What a step by hand needs of a model: what every step does, and `Prepares`."""
-
-    preprocessing: Standardize | MinMax | None
-
-    @property
-    def n_in(self) -> int: ...  # noqa: D102
-    @property
-    def n_out(self) -> int: ...  # noqa: D102
-    def inputs(self, X: Array) -> Array: ...  # noqa: D102
 
 
 class TrainingStep:
-    """``θ ← optimizer(θ, ∂L/∂θ)`` on a batch: the step of ``fit`` for a loop of one's own.
+    """``θ ← optimizer(θ, ∂L/∂θ)`` on a batch: the step of ``fit`` for hand-written loops.
 
-    On NumPy with Numba the step is written down when it is first taken and replayed from then on,
-    which spares the time that Python takes between its loops; the numbers are those of
-    ``value_and_grad`` and ``optimizer.step``.
+    On NumPy with Numba the step is recorded when it is first taken and replayed from then on, which
+    saves the time that Python takes between the loops; the numbers are those of ``value_and_grad``
+    and ``optimizer.step``.
 
     Args:
-        model: what is trained, in place.
+        model: the `Sequential` to train, in place.
         loss: the loss.
         optimizer: the optimizer; its state is made here, see `state`.
         clip: `ClipByValue` or `ClipByNorm`, or ``None``.
         l1: the rate of ``Σ|w|`` over the weights, at least 0.
         l2: the rate of ``½Σw²`` over the weights, at least 0.
-        engine: ``"graph"`` replays, ``"eager"`` takes each step by itself; ``None``: graph where it
-            can be and every part is xpnet's own. What a layer or a loss of yours draws or counts
-            itself, besides its arguments, would be the same in every replay.
+        engine: ``"replay"`` or ``"eager"``; ``None`` replays where that is possible and no
+            component is user-defined. A replay freezes numbers that a user-defined layer or loss
+            draws or counts itself.
 
     Raises:
         ArgumentError: if an argument is not what it must be.
@@ -60,7 +46,7 @@ class TrainingStep:
 
     def __init__(
         self,
-        model: Trained,
+        model: Any,
         loss: Loss,
         optimizer: Optimizer,
         *,
@@ -70,7 +56,7 @@ class TrainingStep:
         engine: Engine | None = None,
     ) -> None:
         penalty = Penalty(l1, l2)
-        self._how = Settings(
+        self._settings = StepSettings(
             loss=loss,
             optimizer=optimizer,
             clip=clip,
@@ -79,7 +65,7 @@ class TrainingStep:
         )
         self._model = model
         self._state = optimizer.init(model.theta, model.network.layout)
-        self._step = step_for(model, self._how, self._state)
+        self._step = step_for(model.state, self._settings, self._state)
 
     @property
     def state(self) -> OptimizerState:
@@ -88,7 +74,7 @@ class TrainingStep:
 
     @property
     def engine(self) -> str:
-        """How steps are taken: ``"graph"``, or ``"eager"`` with the reason why not otherwise."""
+        """How steps run: ``"replay"`` and its kind, or ``"eager"`` and why not replayed."""
         return self._step.engine
 
     def __call__(
@@ -115,9 +101,9 @@ class TrainingStep:
         Raises:
             ArgumentError: if an argument is not what the network and the loss take.
         """
-        model, how = self._model, self._how
-        lr = how.optimizer.lr if lr is None else lr
+        model, settings = self._model, self._settings
+        lr = settings.optimizer.lr if lr is None else lr
         if not 0 <= lr < math.inf:
             require_number(lr, "lr", low=0)
-        batch = batch_of(model, how.loss, X, y, weight, check)
-        return self._step.both(*batch, lr)
+        batch = batch_of(model, settings.loss, X, y, weight, check)
+        return self._step(*batch, lr)

@@ -197,14 +197,14 @@ class CudaOperations(Operations):
             return out
         return super().matmul_and_sum(a, b, out, sums)
 
-    def dense_backward(
+    def affine_backward(
         self, x: Array, weight: Array, dz: Array, d_weight: Array, out: Array | None = None
     ) -> Array:
-        """See `Operations.dense_backward`; where factors are rounded, ``dz`` is so once."""
+        """See `Operations.affine_backward`; where factors are rounded, ``dz`` is so once."""
         ops, product = self, self.product
         if isinstance(product, Product) and product.rounds:
             ops = replace(self, product=product.sharing(dz))
-        return Operations.dense_backward(ops, x, weight, dz, d_weight, out)
+        return Operations.affine_backward(ops, x, weight, dz, d_weight, out)
 
     def batch_norm(
         self,

@@ -162,8 +162,8 @@ def _products(ops: Operations, xp: Namespace) -> dict[str, Array]:
     """Of whole numbers, which are the same in every format, and of views as they lie."""
     whole = xp.reshape(xp.arange(12, dtype=xp.float32), (4, 3))
     x, weight, d_weight = whole[:, :2], whole[:2, :], xp.zeros((2, 3), dtype=xp.float32)
-    dx = ops.dense_backward(x, weight, whole, d_weight)
-    return {"dx of dense_backward": dx, "dW of dense_backward": d_weight}
+    dx = ops.affine_backward(x, weight, whole, d_weight)
+    return {"dx of affine_backward": dx, "dW of affine_backward": d_weight}
 
 
 def _rows(xp: Namespace, m: int = 4) -> Array:

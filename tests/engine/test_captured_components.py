@@ -33,11 +33,11 @@ def targets(rng, kind, n_out):
 def assert_captured(y, loss, n_out, rng, **network):
     """Train by captured steps and on the plain path, with weights, and compare."""
     X, weight, ends = rng.normal(size=(30, 4)), rng.uniform(0.5, 2, 30), []
-    for backend, engine in ((fake_backend("float64"), "graph"), ("numpy", "eager")):
+    for backend, engine in ((fake_backend("float64"), "replay"), ("numpy", "eager")):
         model = MLP(4, [5], n_out, backend=backend, dtype="float64", **network)
         how = {"optimizer": xpnet.SGD(0.01), "sample_weight": weight, "batch_size": 8}
         history = model.fit(X, y, loss=loss, epochs=2, engine=engine, progress=False, **how)
-        assert history.engine == engine
+        assert history.engine.partition(":")[0] == engine
         ends.append([*np.array(model.theta), *history["loss"]])
     assert not np.array_equal(ends[0][:5], MLP(4, [5], n_out, dtype="float64", **network).theta[:5])
     np.testing.assert_allclose(*ends, rtol=1e-11, atol=1e-12)

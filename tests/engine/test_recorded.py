@@ -9,8 +9,8 @@ from functools import partial
 
 import numpy as np
 import pytest
-from test_graph import AROUND, NETWORKS, OPTIMIZERS
-from test_graph_parts import ACTIVATIONS, LOSSES, targets
+from test_captured_components import ACTIVATIONS, LOSSES, targets
+from test_cuda_graph import AROUND, NETWORKS, OPTIMIZERS
 
 import xpnet
 from xpnet import MLP, Adam, ArgumentError, ClipByNorm, CrossEntropy, Dense, TrainingStep
@@ -48,8 +48,8 @@ def train(engine, task, network=None, dtype="float64", n_out=3, **settings):
 def assert_same(task, network=None, **settings):
     """Train both ways and compare everything: a compiler may round a loop in two ways."""
     eager, expected = train("eager", task, network, **settings)
-    model, actual = train("graph", task, network, **settings)
-    assert (expected.engine, actual.engine) == ("eager", "graph")
+    model, actual = train("replay", task, network, **settings)
+    assert (expected.engine, actual.engine) == ("eager", "replay: a list of compiled calls")
     near = NEAR[settings.get("dtype", "float64")]
     np.testing.assert_allclose(model.theta, eager.theta, **near)
     np.testing.assert_allclose(model.statistics, eager.statistics, **near)
@@ -98,7 +98,7 @@ def test_tall_and_narrow_products(m, rng):
     """The batch sizes at which a product is cut in pieces, and at which it is not."""
     X, y = rng.normal(size=(m, 8)), rng.integers(0, 3, m)
     ends = []
-    for engine in ("graph", "eager"):
+    for engine in ("replay", "eager"):
         model = MLP(8, [64, 96, 64], 3, dtype="float64")
         step = TrainingStep(model, CrossEntropy(), xpnet.SGD(0.1), engine=engine)
         ends.append([float(step(X, y)) for _ in range(3)])
@@ -173,8 +173,8 @@ def test_a_compiler_that_does_not_do_as_expected_leaves_steps_plain(monkeypatch,
     monkeypatch.setattr(program, "prove", fails)
     _, history = train(None, task)
     assert history.engine == "eager: recorded steps do not work here (no code)"
-    with pytest.raises(ArgumentError, match=r"got 'graph'\. recorded steps do not work here"):
-        train("graph", task)
+    with pytest.raises(ArgumentError, match=r"got 'replay'\. recorded steps do not work here"):
+        train("replay", task)
 
 
 def test_a_large_batch_is_not_kept(rng):
@@ -210,7 +210,7 @@ def test_wide_layers_agree(blas, monkeypatch, rng):
     product.blas_of.cache_clear()
     X, y = rng.normal(size=(64, 48)), rng.integers(0, 3, 64)
     models = [MLP(48, [64, 96], 3, dtype="float64") for _ in range(2)]
-    for model, engine in zip(models, ("graph", "eager"), strict=True):
+    for model, engine in zip(models, ("replay", "eager"), strict=True):
         step = TrainingStep(model, CrossEntropy(), Adam(), engine=engine)
         for start in (0, 32, 16):
             step(X[start : start + 32], y[start : start + 32])
@@ -223,9 +223,9 @@ def test_large_layers_are_shared_out(monkeypatch, task):
     monkeypatch.setattr(threads, "n_threads", lambda: 3)
     threads._pool.cache_clear()
     eager, _ = train("eager", task, dtype="float64")
-    model, history = train("graph", task, dtype="float64")
+    model, history = train("replay", task, dtype="float64")
     threads._pool.cache_clear()
-    assert history.engine == "graph"
+    assert history.engine == "replay: a list of compiled calls"
     np.testing.assert_allclose(model.theta, eager.theta, rtol=1e-12, atol=1e-14)
 
 
@@ -281,8 +281,8 @@ def test_what_cannot_be_recorded_is_taken_plainly(layer, optimizer, task, monkey
     assert histories[1].engine.startswith("eager: a step could not be recorded: ")
     np.testing.assert_array_equal(models[1].theta, models[0].theta)
     assert histories[1]["loss"] == histories[0]["loss"]
-    with pytest.raises(ArgumentError, match=r"here; got 'graph'\. a step could not be recorded"):
-        built(layer).fit(*task, optimizer=optimizer, engine="graph", **settings)
+    with pytest.raises(ArgumentError, match=r"here; got 'replay'\. a step could not be recorded"):
+        built(layer).fit(*task, optimizer=optimizer, engine="replay", **settings)
 
 
 class Noisy(Dense):
@@ -302,10 +302,10 @@ class OwnLoss(CrossEntropy):
 
 DRAWS = np.random.default_rng(0)
 OWN = {
-    "layers.1 is or has a Noisy": {"layer": Noisy},
-    "layers.1 is or has a Bent": {"layer": lambda n, _: Dense(n, Bent())},
-    "the loss is or has a OwnLoss": {"loss": OwnLoss()},
-    "the optimizer is or has a SometimesLooks": {"optimizer": xpnet.Averaged(SometimesLooks())},
+    "layers.1 contains Noisy": {"layer": Noisy},
+    "layers.1 contains Bent": {"layer": lambda n, _: Dense(n, Bent())},
+    "the loss contains OwnLoss": {"loss": OwnLoss()},
+    "the optimizer contains SometimesLooks": {"optimizer": xpnet.Averaged(SometimesLooks())},
 }
 
 
@@ -314,9 +314,7 @@ def test_what_a_user_wrote_is_recorded_only_if_asked_for(reason, task):
     settings = {"layer": Dense, "loss": CrossEntropy(), "optimizer": Adam()} | OWN[reason]
     model = built(settings.pop("layer"))
     history = model.fit(*task, epochs=1, progress=False, **settings)
-    assert history.engine.startswith(
-        f"eager: {reason}, which is not xpnet's: numbers that it draws"
-    )
+    assert history.engine.startswith(f"eager: {reason}, which is user-defined: a replay it draws")
     assert TrainingStep(model, settings["loss"], settings["optimizer"]).engine == history.engine
 
 
@@ -330,7 +328,7 @@ def test_programs_are_not_copied(task):
 
 def test_loss_that_is_not_finite_names_what_the_plain_step_names(task):
     messages = []
-    for engine in ("eager", "graph"):
+    for engine in ("eager", "replay"):
         with pytest.raises(xpnet.NonFiniteError) as caught:
             train(engine, task, optimizer=xpnet.SGD(1e30), dtype="float32")
         messages.append(str(caught.value))
@@ -362,7 +360,7 @@ def test_a_step_by_hand(task):
         Adam(0.01).step(models[1].theta, grad, state, lr)
         np.testing.assert_allclose(value, expected, **NEAR["float64"])
         np.testing.assert_allclose(models[0].theta, models[1].theta, **NEAR["float64"])
-    assert (step.engine, step.state.step) == ("graph", 8)
+    assert (step.engine, step.state.step) == ("replay: a list of compiled calls", 8)
     X[:16] += 1.0
     expected = models[1].value_and_grad(X[:16], y[:16], CrossEntropy())[0]
     np.testing.assert_allclose(step(X[:16], y[:16]), expected, **NEAR["float64"])
@@ -390,11 +388,11 @@ def test_compiled_code_lives_as_long_as_a_program(kept, task, monkeypatch):
 
 
 def test_batches_of_ever_other_sizes_are_not_all_written_down(monkeypatch, task):
-    monkeypatch.setattr(recorded, "MOST_KINDS", 3)
+    monkeypatch.setattr(recorded, "MAX_RECORDED_KINDS", 3)
     models = [MLP(N_IN, [6], 3, dropout=0.5, dtype="float64") for _ in range(2)]
     steps = [
         TrainingStep(model, CrossEntropy(), Adam(), engine=engine)
-        for model, engine in zip(models, ("graph", "eager"), strict=True)
+        for model, engine in zip(models, ("replay", "eager"), strict=True)
     ]
     for n in (3, 4, 5, 6, 7, 3, 6):
         value, expected = (step(task[0][:n], task[1][:n]) for step in steps)
@@ -433,8 +431,8 @@ def test_settings_of_a_step_are_checked():
     with pytest.raises(ArgumentError, match="Did you mean 'graph'"):
         TrainingStep(model, CrossEntropy(), Adam(), engine="grap")
     strict = MLP(N_IN, [6], 3, backend="array_api_strict")
-    with pytest.raises(ArgumentError, match=r"got 'graph'\. steps are recorded on NumPy alone"):
-        TrainingStep(strict, CrossEntropy(), Adam(), engine="graph")
+    with pytest.raises(ArgumentError, match=r"got 'replay'\. steps are recorded on NumPy alone"):
+        TrainingStep(strict, CrossEntropy(), Adam(), engine="replay")
     assert TrainingStep(strict, CrossEntropy(), Adam()).engine.startswith("eager: steps")
 
 

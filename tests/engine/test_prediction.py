@@ -6,13 +6,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from test_graph import NETWORKS
-from test_graph_parts import ACTIVATIONS
+from test_captured_components import ACTIVATIONS
+from test_cuda_graph import NETWORKS
 
 import xpnet
 from xpnet import MLP, Dense
-from xpnet.engine.prediction import NEVER, OFTEN
-from xpnet.engine.value_and_grad import Evaluation
+from xpnet.engine.prediction import CALLS_BEFORE_RECORDING, NEVER, Prediction
 from xpnet.ops.select import why_not_compiled
 
 if why_not_compiled():
@@ -23,14 +22,13 @@ X = np.random.default_rng(0).normal(size=(40, 4))
 
 def plain(model, rows):
     """The output without replays."""
-    vectors = model.backend, model.theta, model.statistics
-    return Evaluation(model.network, *vectors)(rows, model.inputs)
+    return Prediction(model.state)(rows, model.inputs)
 
 
 def asked_often(model, rows):
-    for _ in range(OFTEN + 1):
+    for _ in range(CALLS_BEFORE_RECORDING + 1):
         model.forward(rows)
-    assert isinstance(model.evaluation._own.__dict__[len(rows)], tuple)
+    assert isinstance(model._predict._own.__dict__[len(rows)], tuple)
 
 
 @pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
@@ -100,13 +98,13 @@ RNG = np.random.default_rng(1)
 def test_a_layer_that_looks_is_not_replayed(monkeypatch):
     monkeypatch.setattr(Looks, "__module__", "xpnet.layers")  # as if it were not a user's own
     model = xpnet.Sequential([Looks(5), Dense(3)], 4, dtype="float64")
-    for _ in range(OFTEN + 3):
+    for _ in range(CALLS_BEFORE_RECORDING + 3):
         for rows in (X[:1], -X[:1]):
             np.testing.assert_allclose(model.forward(rows), plain(model, rows), rtol=1e-12)
-    assert model.evaluation._own.__dict__[1] < NEVER + 100
+    assert model._predict._own.__dict__[1] < NEVER + 100
 
 
 def test_a_layer_of_a_users_is_not_replayed():
     model = xpnet.Sequential([Draws(5), Dense(3)], 4)
-    found = {model.forward(X[:1]).tobytes() for _ in range(OFTEN + 5)}
-    assert len(found) == OFTEN + 5
+    found = {model.forward(X[:1]).tobytes() for _ in range(CALLS_BEFORE_RECORDING + 5)}
+    assert len(found) == CALLS_BEFORE_RECORDING + 5

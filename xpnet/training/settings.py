@@ -1,0 +1,64 @@
+"""The settings of mini-batch training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from xpnet.backend import Array
+from xpnet.data.batching import refuse_single_row
+from xpnet.engine.eager import StepSettings
+from xpnet.errors import require, require_count, require_type
+from xpnet.layers.base import is_any
+from xpnet.network import Network
+from xpnet.optimizers.schedules import Schedule
+from xpnet.training.callbacks import Callback, check_functions
+
+Metric: TypeAlias = Callable[[Array, Array], Any]
+"""A function of predictions and targets."""
+
+
+@dataclass(frozen=True)
+class Settings(StepSettings):
+    """How to train: the arguments of `Sequential.fit`, checked.
+
+    Attributes:
+        epochs: passes over the data.
+        batch_size: rows a step.
+        metrics: functions of predictions and targets.
+        schedule: of the learning rate, or ``None``.
+        callbacks: called after each epoch.
+        shuffle: whether each epoch has a new random order.
+        drop_last: whether a shorter last batch is left out.
+        progress: whether to print a line an epoch.
+
+    Raises:
+        ArgumentError: naming the argument, its rule and the value received.
+    """
+
+    epochs: int = 20
+    batch_size: int = 64
+    metrics: Sequence[Metric] = ()
+    schedule: Schedule | None = None
+    callbacks: Sequence[Callback] = ()
+    shuffle: bool = True
+    drop_last: bool = False
+    progress: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_count(self.epochs, "epochs")
+        require_count(self.batch_size, "batch_size")
+        if self.schedule is not None:
+            require_type(self.schedule, Schedule, "schedule")
+        check_functions(self.metrics, "metrics")
+        check_functions(self.callbacks, "callbacks")
+
+
+def check_batches(network: Network, n_rows: int, settings: Settings) -> None:
+    """Refuse a division into batches that leaves none, or one of one row under batch norm."""
+    keeps_one = not settings.drop_last or n_rows >= settings.batch_size
+    require(keeps_one, "batch_size", f"be at most the {n_rows} rows", settings.batch_size)
+    if any(is_any(layer, "batch_statistics") for layer in network.layers):
+        refuse_single_row(n_rows, settings.batch_size, settings.drop_last)
