@@ -166,6 +166,14 @@ REFUSED = {
     ),
     "optimizer": (["train", "digits", "--optimizer", "adm"], "Did you mean 'adam'?"),
     "setting": (["train", "digits", "--set", "rho=0.9"], "must be one of beta1, beta2, eps, lr"),
+    "renamed setting": (
+        ["train", "digits", "--set", "rho1=0.8"],
+        "rho1 is named beta1 here; got rho1=0.8. Write beta1=0.8.",
+    ),
+    "renamed setting of a method": (
+        ["compare", "bowl", "momentum:alpha=0.8"],
+        "alpha is named momentum here; got alpha=0.8. Write momentum=0.8.",
+    ),
     "no value": (["train", "digits", "--set", "beta1"], "be written KEY=VALUE"),
     "no number": (["train", "digits", "--set", "beta1=a"], "must be a number; got 'a'"),
     "lr": (["train", "digits", "--lr", "-1"], "lr must be a finite number, above 0; got -1.0"),

@@ -16,7 +16,7 @@ from xpnet import activations, minimize
 from xpnet import optimizers as opt
 from xpnet.activations import ActivationFunction
 from xpnet.data import Dataset, load_fashion_mnist, load_mnist
-from xpnet.errors import ArgumentError, Phrase, require, unknown_name
+from xpnet.errors import ArgumentError, Phrase, refuse_renamed, require, unknown_name
 from xpnet.minimize import functions
 from xpnet.minimize.method import Method
 from xpnet.optimizers import Optimizer, Schedule
@@ -163,6 +163,7 @@ def _arguments(owner: str, cls: type[Any], settings: Iterable[str]) -> dict[str,
         if key not in known:
             if not known:
                 raise ArgumentError(f"{owner} has no settings; got {text!r}.")
+            refuse_renamed({key: Phrase(value)}, known)
             raise unknown_name(f"a setting of {owner}", key, known)
         require(key not in arguments, key, f"be given once for {owner}", Phrase("two values"))
         arguments[key] = _READERS[str(known[key].type)](f"{key} of {owner}", value)
