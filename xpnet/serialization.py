@@ -280,13 +280,18 @@ def _is_readable(config: Mapping[str, Any], name: str) -> bool:
     if type(version) is not int:
         return False
     if version > FORMAT:
-        known = isinstance(writer, str) and re.fullmatch(r"[0-9][0-9a-z.+]{0,30}", writer)
-        needed = f"xpnet {writer} or newer" if known else "a newer xpnet"
-        raise FileFormatError(
-            f"{name!r} must be of format 1 or {FORMAT}, which xpnet {__version__} reads; "
-            f"got format {version}. Install {needed}."
-        )
+        raise newer_format(name, version, writer)
     return version >= 1
+
+
+def newer_format(name: str, version: int, writer: Any) -> FileFormatError:
+    """Return the error for a file of a newer format, which the xpnet ``writer`` wrote."""
+    known = isinstance(writer, str) and re.fullmatch(r"[0-9][0-9a-z.+]{0,30}", writer)
+    needed = f"xpnet {writer} or newer" if known else "a newer xpnet"
+    return FileFormatError(
+        f"{name!r} must be of format 1 or {FORMAT}, which xpnet {__version__} reads; "
+        f"got format {version}. Install {needed}."
+    )
 
 
 def _in_this_format(config: dict[str, Any]) -> dict[str, Any]:
