@@ -22,6 +22,7 @@ TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in FIL
 # A room imports from the rooms before it, and from itself.
 ROOMS = [
     "_version",
+    "renamed",
     "errors",
     "figure",
     "memory",

@@ -32,7 +32,7 @@ INITIALIZERS = [
     *(initializers.Uniform(0.2), initializers.Normal(0.1), initializers.Normal(0.1, True)),
     *(initializers.LecunUniform(), initializers.LecunNormal(), initializers.GlorotUniform()),
     *(initializers.GlorotNormal(), initializers.HeUniform(), initializers.HeNormal()),
-    initializers.Orthogonal(),
+    *(initializers.FanInUniform(), initializers.Orthogonal()),
 ]
 NEAR = {"rtol": 1e-5, "atol": 1e-6}
 

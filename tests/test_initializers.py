@@ -11,6 +11,7 @@ from xpnet.errors import ArgumentError
 from xpnet.initializers import (
     TRUNCATED_STD,
     Constant,
+    FanInUniform,
     GlorotNormal,
     GlorotUniform,
     HeNormal,
@@ -35,7 +36,8 @@ TABLE = {
     "normal": (Normal(), 1.0, None),
     "normal-std": (Normal(0.01), 1e-4, None),
     "normal-truncated": (Normal(0.01, truncated=True), 1e-4, CUT),
-    "lecun_uniform": (LecunUniform(), 1 / (3 * N_IN), UNIFORM),
+    "fan_in_uniform": (FanInUniform(), 1 / (3 * N_IN), UNIFORM),
+    "lecun_uniform": (LecunUniform(), 1 / N_IN, UNIFORM),
     "lecun_normal": (LecunNormal(), 1 / N_IN, None),
     "lecun_normal-truncated": (LecunNormal(truncated=True), 1 / N_IN, CUT),
     "glorot_uniform": (GlorotUniform(), 2 / (N_IN + N_OUT), UNIFORM),

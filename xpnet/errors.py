@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import MISSING, fields, is_dataclass
 from numbers import Integral, Real
 from typing import Any
+
+from xpnet.renamed import VALUES, current_keywords
 
 
 class ArgumentError(ValueError):
@@ -148,15 +151,23 @@ def require_count(value: object, argument: str, *, low: int = 1) -> None:
 def require_type(
     value: object, kinds: type | tuple[type, ...], argument: str, do: str = ""
 ) -> None:
-    """Refuse ``value`` unless it is an instance of ``kinds``; a class is told to be called.
+    """Refuse ``value`` unless it is an instance of ``kinds``.
+
+    The message for a class, or for the name of one, says how to make an instance of it.
 
     >>> require_type("adam", int, "seed")
     Traceback (most recent call last):
     xpnet.errors.ArgumentError: seed must be an int; got 'adam'.
+    >>> from xpnet import Dense
+    >>> Dense(2, activation="relu")
+    Traceback (most recent call last):
+    xpnet.errors.ArgumentError: activation must be an ActivationFunction; got 'relu'. Write ReLU().
     """
     kinds = kinds if isinstance(kinds, tuple) else (kinds,)
     if isinstance(value, type) and issubclass(value, kinds):
         do = f"Write {value.__name__}() to make one."
+    elif isinstance(value, str) and not isinstance(value, kinds):
+        do = _instead_of_name(value, kinds) or do
     names = " or ".join(kind.__name__ for kind in kinds)
     article = "an" if names[0].lower() in "aeio" else "a"
     require(isinstance(value, kinds), argument, f"be {article} {names}", value, do)
@@ -170,7 +181,78 @@ def unknown_name(argument: str, name: object, known: Iterable[str]) -> ArgumentE
     xpnet.errors.ArgumentError: mode must be one of cupy, numpy; got 'numpi'. Did you mean 'numpy'?
     """
     names = sorted(known)
+    current = VALUES.get(argument, {}).get(str(name))
+    if current in names:
+        return ArgumentError(
+            f"{argument} {name!r} is named {current!r} here; got {name!r}. "
+            f"Write {argument}={current!r}."
+        )
     near = difflib.get_close_matches(str(name).lower(), [n.lower() for n in names], n=1, cutoff=0.5)
     right = next((n for n in names if near and n.lower() == near[0]), None)
     hint = f" Did you mean {right!r}?" if right else ""
     return ArgumentError(f"{argument} must be one of {', '.join(names)}; got {name!r}.{hint}")
+
+
+def refuse_renamed(
+    keywords: Mapping[str, object], known: Collection[str], call: str = "{}"
+) -> None:
+    """Refuse a keyword that has another name here, which the message says.
+
+    Args:
+        keywords: the keyword arguments of a call.
+        known: the parameters of what is called.
+        call: how the call is written, with ``{}`` for its arguments.
+
+    >>> refuse_renamed({"rho1": 0.8}, ["lr", "beta1"], "Adam({})")
+    Traceback (most recent call last):
+    xpnet.errors.ArgumentError: rho1 is named beta1 here; got rho1=0.8. Write Adam(beta1=0.8).
+    """
+    for old, value in keywords.items():
+        new = current_keywords(old, known)
+        if new:
+            got = value if isinstance(value, Phrase) else describe(value)
+            arguments = ", ".join(f"{name}={got if len(new) == 1 else '...'}" for name in new)
+            raise ArgumentError(
+                f"{old} is named {' and '.join(new)} here; got {old}={got}. "
+                f"Write {call.format(arguments)}."
+            )
+
+
+def _instead_of_name(name: str, kinds: tuple[type, ...]) -> str:
+    """Return what to write instead of the name of a subclass of ``kinds``, if they are xpnet's."""
+    ours = [kind for kind in kinds if kind.__module__.partition(".")[0] == "xpnet"]
+    found: dict[str, type] = {
+        _letters(cls.__name__): cls for kind in ours for cls in _subclasses(kind)
+    }
+    near = difflib.get_close_matches(_letters(name), found, n=1, cutoff=0.8)
+    if near:
+        return f"Write {_call(found[near[0]])}."
+    return "Write an object, not a name." if found else ""
+
+
+def _subclasses(kind: type) -> Iterator[type]:
+    """Yield every class below ``kind`` that has been imported."""
+    below: list[type] = kind.__subclasses__()
+    for cls in below:
+        yield cls
+        yield from _subclasses(cls)
+
+
+def _letters(name: str) -> str:
+    """Return ``name`` in lower case, without hyphens, underscores and spaces."""
+    return name.lower().replace("-", "").replace("_", "").replace(" ", "")
+
+
+def _call(cls: type) -> str:
+    """Return the expression that makes an instance of ``cls``, with its required arguments.
+
+    >>> from xpnet.initializers import Constant, Zeros
+    >>> _call(Constant), _call(Zeros)
+    ('Constant(value=...)', 'Zeros()')
+    """
+    required = [
+        f"{field.name}=..."
+        for field in (fields(cls) if is_dataclass(cls) else ())
+        if field.init and field.default is MISSING and field.default_factory is MISSING
+    ]
+    return f"{cls.__name__}({', '.join(required)})"

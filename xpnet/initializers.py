@@ -1,4 +1,7 @@
-"""Initial values of weights, drawn on the host so that a seed gives the same on every backend."""
+"""Initializers of parameters.
+
+Values are drawn on the host in float64, so that a seed gives the same weights on every backend.
+"""
 
 from __future__ import annotations
 
@@ -15,23 +18,23 @@ Host: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 TRUNCATED_STD = math.sqrt(
     1.0 - 4.0 * math.exp(-2.0) / math.sqrt(2.0 * math.pi) / math.erf(math.sqrt(2.0))
 )
-"""0.8796, the deviation of a standard normal cut at ±2: ``√(1 - 4φ(2)/(Φ(2) - Φ(-2)))``."""
+"""0.8796, the standard deviation of N(0, 1) on [-2, 2]: ``√(1 - 4φ(2)/(Φ(2) - Φ(-2)))``."""
 
 
 @dataclass(frozen=True)
 class Initializer:
-    """The base of all initializers, which are frozen dataclasses of their settings."""
+    """Base class of the initializers, frozen dataclasses of their hyperparameters."""
 
     def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Host:
-        """The initial values of one parameter; the caller casts and moves them.
+        """Draw the initial values of one parameter; the caller casts and moves them.
 
         Args:
-            rng: the stream to draw from, which goes on.
-            shape: the parameter's shape. ``fan_in, fan_out`` are the two numbers of
-                ``(n_in, n_out)``, and ``n`` twice of ``(n,)``.
+            rng: the generator to draw from; its state advances.
+            shape: the shape of the parameter. ``fan_in, fan_out`` are the two entries of
+                ``(n_in, n_out)``; both are ``n`` for ``(n,)``.
 
         Returns:
-            A new float64 array on the host.
+            A new float64 NumPy array.
 
         Raises:
             ArgumentError: if the initializer is not defined for ``shape``.
@@ -44,32 +47,32 @@ class Initializer:
 
 
 class Zeros(Initializer):
-    """Every number is 0: for biases. As weights it leaves all units of a layer alike.
+    """All zeros, for biases. Weights of zeros keep all units of a layer identical.
 
     >>> Zeros().draw(np.random.default_rng(0), (2,))
     array([0., 0.])
     """
 
     def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Host:
-        """Zeros; the stream is not used."""
+        """Return zeros; ``rng`` is not used."""
         return np.zeros(shape)
 
 
 class Ones(Initializer):
-    """Every number is 1: for the scale of batch norm.
+    """All ones, for the scale of batch norm.
 
     >>> Ones().draw(np.random.default_rng(0), (2,))
     array([1., 1.])
     """
 
     def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Host:
-        """Ones; the stream is not used."""
+        """Return ones; ``rng`` is not used."""
         return np.ones(shape)
 
 
 @dataclass(frozen=True)
 class Constant(Initializer):
-    """Every number is ``value``.
+    """All entries equal to ``value``.
 
     Args:
         value: any finite number.
@@ -87,16 +90,16 @@ class Constant(Initializer):
         require_number(self.value, "value")
 
     def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Host:
-        """``value`` everywhere; the stream is not used."""
+        """Return an array filled with ``value``; ``rng`` is not used."""
         return np.full(shape, float(self.value))
 
 
 @dataclass(frozen=True)
 class Uniform(Initializer):
-    """``U(-b, b)``, of variance ``b²/3``.
+    """The uniform distribution ``U(-b, b)``, which has variance ``b²/3``.
 
     Args:
-        b: the bound, above 0; default 1.
+        b: the bound, above 0. Default 1.
 
     Raises:
         ArgumentError: if ``b`` is not above 0.
@@ -111,19 +114,20 @@ class Uniform(Initializer):
         require_number(self.b, "b", above=0)
 
     def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Host:
-        """Numbers of ``[-b, b)``, all alike likely."""
+        """Draw from the uniform distribution on ``[-b, b)``."""
         return rng.uniform(-self.b, self.b, shape)
 
 
 @dataclass(frozen=True)
 class Normal(Initializer):
-    """``N(0, std²)``.
+    """The normal distribution ``N(0, std²)``.
 
     Args:
-        std: the standard deviation, above 0; default 1.
-        truncated: draw again what lies beyond two deviations. The cut shrinks the deviation to
-            0.8796, so the normal that is cut is wider by that factor: the variance stays ``std²``
-            and no number lies beyond ``2.274 std``.
+        std: the standard deviation, above 0. Default 1.
+        truncated: draw again every value beyond two standard deviations. Truncation reduces the
+            standard deviation by the factor 0.8796, so the underlying normal distribution is
+            widened by its inverse: the variance remains ``std²`` and the values lie within
+            ``±2.274 std``. Default False.
 
     Raises:
         ArgumentError: if ``std`` is not above 0, or ``truncated`` is not True or False.
@@ -140,33 +144,53 @@ class Normal(Initializer):
         require_type(self.truncated, bool, "truncated")
 
     def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Host:
-        """Normal numbers of variance ``std²``."""
+        """Draw normal values with variance ``std²``."""
         return _normal(rng, shape, self.std, self.truncated)
 
 
-class LecunUniform(Initializer):
-    """``U(-1/√fan_in, 1/√fan_in)``, the "1/√n rule".
+class FanInUniform(Initializer):
+    """``U(-b, b)`` with ``b = 1/√fan_in``, which has variance ``1/(3 fan_in)``.
 
-    Its variance is ``1/(3 fan_in)``, not ``1/fan_in``.
+    The distribution of the weights of PyTorch's ``torch.nn.Linear`` and the heuristic "1/√n" that
+    Glorot and Bengio compare with theirs. In format 1 of xpnet's files it is named LecunUniform.
 
-    Reference: Y. LeCun et al., "Efficient BackProp", 1998, section 4.6 (there for the variance).
+    Reference: X. Glorot, Y. Bengio, "Understanding the difficulty of training deep feedforward
+    neural networks", AISTATS 2010, equation 1.
 
-    >>> LecunUniform().draw(np.random.default_rng(0), (4, 2)).max() < 0.5
+    >>> FanInUniform().draw(np.random.default_rng(0), (4, 2)).max() < 0.5
     np.True_
     """
 
     def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Host:
-        """Uniform numbers within ``1/√fan_in``."""
+        """Draw uniform values with variance ``1/(3 fan_in)``."""
         b = 1.0 / math.sqrt(_fans(shape)[0])
+        return rng.uniform(-b, b, shape)
+
+
+class LecunUniform(Initializer):
+    """``U(-b, b)`` with ``b = √(3/fan_in)``, which has variance ``1/fan_in``.
+
+    The same distribution as Keras's and JAX's ``lecun_uniform``. `FanInUniform` is the one with
+    ``b = 1/√fan_in``.
+
+    Reference: Y. LeCun et al., "Efficient BackProp", 1998, equation 16.
+
+    >>> LecunUniform().draw(np.random.default_rng(0), (3, 2)).max() < 1
+    np.True_
+    """
+
+    def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Host:
+        """Draw uniform values with variance ``1/fan_in``."""
+        b = math.sqrt(3.0 / _fans(shape)[0])
         return rng.uniform(-b, b, shape)
 
 
 @dataclass(frozen=True)
 class LecunNormal(Initializer):
-    """``N(0, 1/fan_in)``: the one for `SELU`.
+    """The normal distribution ``N(0, 1/fan_in)``, for `SELU`.
 
     Args:
-        truncated: as in `Normal`.
+        truncated: see `Normal`. Default False.
 
     Raises:
         ArgumentError: if ``truncated`` is not True or False.
@@ -183,7 +207,7 @@ class LecunNormal(Initializer):
         require_type(self.truncated, bool, "truncated")
 
     def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Host:
-        """Normal numbers of variance ``1/fan_in``."""
+        """Draw normal values with variance ``1/fan_in``."""
         return _normal(rng, shape, math.sqrt(1.0 / _fans(shape)[0]), self.truncated)
 
 
@@ -192,7 +216,7 @@ class GlorotUniform(Initializer):
     """``U(-b, b)`` with ``b = gain·√(6/(fan_in + fan_out))``, for tanh and sigmoid.
 
     Args:
-        gain: a factor above 0; default 1.
+        gain: a factor, above 0. Default 1.
 
     Raises:
         ArgumentError: if ``gain`` is not above 0.
@@ -210,18 +234,18 @@ class GlorotUniform(Initializer):
         require_number(self.gain, "gain", above=0)
 
     def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Host:
-        """Uniform numbers of variance ``2 gain²/(fan_in + fan_out)``."""
+        """Draw uniform values with variance ``2 gain²/(fan_in + fan_out)``."""
         b = self.gain * math.sqrt(6.0 / sum(_fans(shape)))
         return rng.uniform(-b, b, shape)
 
 
 @dataclass(frozen=True)
 class GlorotNormal(Initializer):
-    """``N(0, 2 gain²/(fan_in + fan_out))``.
+    """The normal distribution ``N(0, 2 gain²/(fan_in + fan_out))``, for tanh and sigmoid.
 
     Args:
-        gain: a factor above 0; default 1.
-        truncated: as in `Normal`.
+        gain: a factor, above 0. Default 1.
+        truncated: see `Normal`. Default False.
 
     Raises:
         ArgumentError: if ``gain`` is not above 0, or ``truncated`` is not True or False.
@@ -241,13 +265,13 @@ class GlorotNormal(Initializer):
         require_type(self.truncated, bool, "truncated")
 
     def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Host:
-        """Normal numbers of variance ``2 gain²/(fan_in + fan_out)``."""
+        """Draw normal values with variance ``2 gain²/(fan_in + fan_out)``."""
         std = self.gain * math.sqrt(2.0 / sum(_fans(shape)))
         return _normal(rng, shape, std, self.truncated)
 
 
 class HeUniform(Initializer):
-    """``U(-b, b)`` with ``b = √(6/fan_in)``, for ReLU; of variance ``2/fan_in``.
+    """``U(-b, b)`` with ``b = √(6/fan_in)``, which has variance ``2/fan_in``, for ReLU.
 
     Reference: K. He et al., "Delving Deep into Rectifiers", ICCV 2015, equation 10.
 
@@ -256,17 +280,17 @@ class HeUniform(Initializer):
     """
 
     def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Host:
-        """Uniform numbers of variance ``2/fan_in``."""
+        """Draw uniform values with variance ``2/fan_in``."""
         b = math.sqrt(6.0 / _fans(shape)[0])
         return rng.uniform(-b, b, shape)
 
 
 @dataclass(frozen=True)
 class HeNormal(Initializer):
-    """``N(0, 2/fan_in)``, for ReLU.
+    """The normal distribution ``N(0, 2/fan_in)``, for ReLU.
 
     Args:
-        truncated: as in `Normal`.
+        truncated: see `Normal`. Default False.
 
     Raises:
         ArgumentError: if ``truncated`` is not True or False.
@@ -284,18 +308,19 @@ class HeNormal(Initializer):
         require_type(self.truncated, bool, "truncated")
 
     def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Host:
-        """Normal numbers of variance ``2/fan_in``."""
+        """Draw normal values with variance ``2/fan_in``."""
         return _normal(rng, shape, math.sqrt(2.0 / _fans(shape)[0]), self.truncated)
 
 
 @dataclass(frozen=True)
 class Orthogonal(Initializer):
-    """``gain·Q`` with orthonormal columns, or rows where these are fewer, uniformly distributed.
+    """``gain·Q`` with a random matrix Q of orthonormal columns, or rows if there are fewer rows.
 
-    Q is that of the QR decomposition of a Gaussian matrix, its signs fixed by ``R_ii > 0``.
+    Q is uniformly distributed: it is the factor of the QR decomposition of a Gaussian matrix, with
+    the signs fixed by ``R_ii > 0``.
 
     Args:
-        gain: a factor above 0; default 1.
+        gain: a factor, above 0. Default 1.
 
     Raises:
         ArgumentError: if ``gain`` is not above 0.
@@ -315,7 +340,7 @@ class Orthogonal(Initializer):
         require_number(self.gain, "gain", above=0)
 
     def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Host:
-        """A matrix with ``WᵀW = gain² I`` or ``WWᵀ = gain² I``; ``shape`` has two axes."""
+        """Draw a matrix with ``WᵀW = gain² I`` or ``WWᵀ = gain² I``; ``shape`` has two axes."""
         require(len(shape) == 2, "shape", "have two axes for an orthogonal matrix", shape)
         q, r = np.linalg.qr(rng.standard_normal((max(shape), min(shape))))
         weight = self.gain * q * np.where(np.diag(r) < 0, -1.0, 1.0)
@@ -323,14 +348,14 @@ class Orthogonal(Initializer):
 
 
 def _fans(shape: tuple[int, ...]) -> tuple[int, int]:
-    """``fan_in, fan_out``."""
+    """Return ``fan_in, fan_out``."""
     ok = len(shape) in (1, 2) and min(shape) >= 1
     require(ok, "shape", "have one or two axes, none of them empty", shape)
     return shape[0], shape[-1]
 
 
 def _normal(rng: np.random.Generator, shape: tuple[int, ...], std: float, truncated: bool) -> Host:
-    """``N(0, std²)``, if ``truncated`` without tails but with the same variance."""
+    """Draw from ``N(0, std²)``, or from a truncated normal distribution of the same variance."""
     draw = rng.standard_normal(shape)
     if not truncated:
         return std * draw

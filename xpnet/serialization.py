@@ -1,9 +1,14 @@
-"""Models and states in safetensors files: values by name in a closed table, numbers as tensors."""
+"""Model and optimizer-state files, in the safetensors format.
+
+Parameters are tensors, named by their path. Everything else is JSON in the metadata: layers, losses
+and initializers by the names of a closed table, so that no file runs code.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -13,14 +18,18 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from xpnet import activations, initializers, layers, losses
+from xpnet._version import __version__
 from xpnet.backend import Array, Backend, BackendName, get_backend, to_numpy
 from xpnet.data.preprocessing import MinMax, Standardize
 from xpnet.errors import ArgumentError, FileFormatError, require_type
 from xpnet.network import Network
 from xpnet.optimizers import OptimizerState
 from xpnet.parameters import Layout
+from xpnet.renamed import FORMAT_1, current_keywords
 
-VERSION = 1
+FORMAT = 2
+"""The format that is written. Format 1 has the names of `xpnet.renamed.FORMAT_1`."""
+
 _MODULES = (activations, initializers, losses)
 _LAYERS = (layers.Activation, layers.BatchNorm, layers.Dense, layers.Dropout)
 _BASES = (activations.ActivationFunction, initializers.Initializer, losses.Loss)
@@ -30,26 +39,28 @@ TYPES: dict[str, type[Any]] = {cls.__name__: cls for cls in _LAYERS} | {
     for cls in vars(module).values()
     if isinstance(cls, type) and issubclass(cls, _BASES) and cls not in _BASES
 }
-"""The closed table: every value that a file may name, and nothing else."""
+"""The closed table: the types that a file may name."""
 
 SCALINGS: dict[str, type[Standardize] | type[MinMax]] = {
     "Standardize": Standardize,
     "MinMax": MinMax,
 }
 
+Tensors = dict[str, np.ndarray[Any, Any]]
+
 
 @dataclass(frozen=True)
-class Contents:
-    """What a file holds: values, and NumPy arrays by name.
+class ModelContents:
+    """The contents of a model file, with the arrays on the host.
 
     Attributes:
         network: the layers.
         dtype: ``"float32"`` or ``"float64"``.
         loss: the loss, or ``None``.
-        preprocessing: the scaling, or ``None``.
+        preprocessing: the scaling of the inputs, or ``None``.
         classes: the class names, or ``None``.
         theta: the flat parameters.
-        statistics: the flat running statistics.
+        statistics: the flat running statistics of batch norm.
     """
 
     network: Network
@@ -62,17 +73,19 @@ class Contents:
 
 
 def write_model(model: Any, path: str | os.PathLike[str]) -> None:
-    """Write ``model`` to ``path`` as a whole: a temporary file beside it, synced, renamed.
+    """Write ``model`` to the file ``path``, which appears completely or not at all.
 
-    Parameters are tensors by their path (``layers.0.weight``), so other programs can read them.
+    Parameters are tensors named by their path, such as ``layers.0.weight``, which any program that
+    reads safetensors finds.
 
     Raises:
-        ArgumentError: if the model holds a layer or value that is not xpnet's own.
-        OSError: if the file cannot be written; nothing is left behind.
+        ArgumentError: if the model has a user-defined layer, activation, initializer or loss.
+        OSError: if the file cannot be written; no partial file remains.
     """
     scaling = model.preprocessing
     config = {
-        "version": VERSION,
+        "version": FORMAT,
+        "xpnet": __version__,
         "n_in": model.network.n_in,
         "layers": [to_config(layer) for layer in model.network.layers],
         "dtype": model.backend.dtype_name,
@@ -80,37 +93,45 @@ def write_model(model: Any, path: str | os.PathLike[str]) -> None:
         "preprocessing": None if scaling is None else type(scaling).__name__,
         "classes": None if model.classes is None else list(model.classes),
     }
-    tensors = _by_name(model.network.layout, model.theta)
-    tensors |= _by_name(model.network.statistics_layout, model.statistics)
+    tensors = _by_path(model.network.layout, model.theta)
+    tensors |= _by_path(model.network.statistics_layout, model.statistics)
     if scaling is not None:
         arrays = scaling.arrays()
         tensors |= {f"preprocessing.{k}": np.array(v, order="C") for k, v in arrays.items()}
-    _replace(os.fspath(path), save(tensors, metadata={"xpnet": json.dumps(config)}))
+    _write_atomically(os.fspath(path), save(tensors, metadata={"xpnet": json.dumps(config)}))
 
 
-def read_model(path: str | os.PathLike[str]) -> Contents:
-    """Read and check what `write_model` wrote; sizes are compared before anything is allocated.
+def read_model(path: str | os.PathLike[str]) -> ModelContents:
+    """Read and validate a file that `write_model` wrote, of this format or of format 1.
+
+    The shape of every tensor is compared with the configuration before anything is allocated.
 
     Raises:
-        FileFormatError: if the file is truncated, hostile or not a model of xpnet's.
+        FileFormatError: if the file is truncated, hostile, of a newer format or not a model of
+            xpnet.
         FileNotFoundError: if there is no such file.
     """
+    name = os.fspath(path)
     if not os.path.isfile(path):
-        raise FileNotFoundError(f"path must be a model file; there is no file {os.fspath(path)!r}.")
+        raise FileNotFoundError(f"path must be a model file; there is no file {name!r}.")
+    metadata, tensors = _read_safetensors(name)
+    config = _parse(metadata, "xpnet")
+    if config is None or not _is_readable(config, name):
+        raise FileFormatError(
+            f"{name!r} must be a model saved by xpnet (format 1 or {FORMAT}); "
+            "its metadata say otherwise."
+        )
     try:
-        with safe_open(path, framework="numpy") as file:
-            config = _parse(file.metadata(), path)
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise FileFormatError(f"{os.fspath(path)!r} is not a safetensors file ({error}).") from None
-    try:
-        return _contents(config, tensors)
-    except (ArgumentError, KeyError, TypeError, ValueError) as error:
-        raise FileFormatError(f"{os.fspath(path)!r} does not hold a model: {error}") from None
+        return _contents(_in_this_format(config), tensors)
+    except (ArgumentError, KeyError, TypeError, ValueError, RecursionError) as error:
+        raise FileFormatError(f"{name!r} does not hold a model: {error}") from None
 
 
 def to_config(value: Any) -> Any:
-    """A value as JSON: dataclasses of the closed table by name and fields.
+    """Return ``value`` as JSON: a dataclass of `TYPES` as its name and fields.
+
+    Raises:
+        ArgumentError: if ``value`` is not of one of `TYPES`.
 
     >>> to_config(activations.LeakyReLU(alpha=0.2))
     {'type': 'LeakyReLU', 'alpha': 0.2}
@@ -124,10 +145,10 @@ def to_config(value: Any) -> Any:
 
 
 def from_config(config: Any) -> Any:
-    """The value that `to_config` described; every constructor checks its own arguments.
+    """Return the value that `to_config` described; its constructor validates the fields.
 
     Raises:
-        FileFormatError: if a name is not in the closed table, or the fields do not fit.
+        FileFormatError: if a type is not one of `TYPES`, or has no such field.
 
     >>> from_config({'type': 'LeakyReLU', 'alpha': 0.2})
     LeakyReLU(alpha=0.2)
@@ -140,25 +161,150 @@ def from_config(config: Any) -> Any:
     cls = TYPES[name]
     arguments = {key: from_config(item) for key, item in config.items() if key != "type"}
     known = {f.name for f in fields(cls)}
-    if set(arguments) - known:
-        raise FileFormatError(f"{name} has no field {sorted(set(arguments) - known)[0]!r}.")
+    for key in sorted(set(arguments) - known):
+        current = current_keywords(key, known)
+        hint = f" It is named {current[0]} here." if current else ""
+        raise FileFormatError(f"{name} has no field {key!r}.{hint}")
     return cls(**arguments)
 
 
-def _parse(metadata: Mapping[str, str] | None, path: str | os.PathLike[str]) -> dict[str, Any]:
+def save_state(state: OptimizerState, path: str | os.PathLike[str]) -> None:
+    """Write an optimizer's state to a file, with which training can be resumed.
+
+    The file holds slots, step and scalars, hence also the average of `Averaged`. Together with the
+    model's file it is the complete state of a training run. It is in the safetensors format and
+    appears completely or not at all; `load_state` reads it.
+
+    Args:
+        state: the state that `Optimizer.init` made, on any backend.
+        path: the file; an existing one is replaced.
+
+    Raises:
+        ArgumentError: if ``state`` is not an `OptimizerState`.
+        OSError: if the file cannot be written; no partial file remains.
+
+    >>> import tempfile
+    >>> from xpnet.optimizers import Momentum
+    >>> state = Momentum().init(np.ones(2))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_state(state, f"{folder}/state.safetensors")
+    ...     load_state(f"{folder}/state.safetensors")
+    OptimizerState(slots=(array([0., 0.]),), step=0, scalars=())
+    """
+    require_type(state, OptimizerState, "state")
+    config = {
+        "version": FORMAT,
+        "xpnet": __version__,
+        "step": state.step,
+        "scalars": list(state.scalars),
+    }
+    slots = {f"slots.{i}": to_numpy(slot).copy() for i, slot in enumerate(state.slots)}
+    _write_atomically(os.fspath(path), save(slots, metadata={"xpnet-state": json.dumps(config)}))
+
+
+def load_state(
+    path: str | os.PathLike[str], *, backend: BackendName | Backend = "numpy"
+) -> OptimizerState:
+    """Read a state that `save_state` wrote, of this format or of format 1.
+
+    Pass it to `Optimizer.step` of the optimizer that made it, or to `Resumed`.
+
+    Args:
+        path: the file.
+        backend: the backend of the arrays, such as ``model.backend``. Default NumPy.
+
+    Returns:
+        The state, with new arrays.
+
+    Raises:
+        FileFormatError: if the file is truncated, hostile, of a newer format or not a state of
+            xpnet.
+        FileNotFoundError: if there is no such file.
+        BackendUnavailableError: if the backend does not work on this machine.
+    """
+    target = get_backend(backend)
+    name = os.fspath(path)
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"path must be a state file; there is no file {name!r}.")
+    metadata, tensors = _read_safetensors(name)
+    config = _parse(metadata, "xpnet-state")
     try:
-        config = json.loads((metadata or {})["xpnet"])
+        valid = config is not None and _is_readable(config, name)
+        step, scalars = (config or {})["step"], (config or {})["scalars"]
+        slots = tuple(tensors.pop(f"slots.{i}") for i in range(len(tensors)))
+        valid = valid and type(step) is int and step >= 0
+        valid = valid and all(type(scalar) is float for scalar in scalars)
+        valid = valid and all(slot.ndim == 1 and slot.dtype.kind == "f" for slot in slots)
+    except (KeyError, TypeError):
+        valid = False
+    if not valid:
+        raise FileFormatError(f"{name!r} must be an optimizer's state saved by xpnet; it is not.")
+    return OptimizerState(tuple(target.asarray(slot) for slot in slots), step, tuple(scalars))
+
+
+def _read_safetensors(name: str) -> tuple[Mapping[str, str], Tensors]:
+    """Return the metadata and the tensors of a file."""
+    try:
+        with safe_open(name, framework="numpy") as file:
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+            return file.metadata() or {}, tensors
+    except SafetensorError as error:
+        raise FileFormatError(f"{name!r} is not a safetensors file ({error}).") from None
+
+
+def _parse(metadata: Mapping[str, str], key: str) -> dict[str, Any] | None:
+    """Return the JSON object under ``key``, or ``None`` if there is none."""
+    try:
+        config = json.loads(metadata[key])
     except (KeyError, ValueError, RecursionError):
-        config = None
-    if not isinstance(config, dict) or config.get("version") != VERSION:
-        raise FileFormatError(
-            f"{os.fspath(path)!r} must be a model saved by xpnet (format {VERSION}); "
-            "its metadata say otherwise."
-        )
-    return config
+        return None
+    return config if isinstance(config, dict) else None
 
 
-def _contents(config: dict[str, Any], tensors: dict[str, np.ndarray[Any, Any]]) -> Contents:
+def _is_readable(config: Mapping[str, Any], name: str) -> bool:
+    """Return whether ``config`` is of a format that is read here.
+
+    Raises:
+        FileFormatError: if it is of a newer one; the message names the xpnet that reads it.
+    """
+    version, writer = config.get("version"), config.get("xpnet")
+    if type(version) is not int:
+        return False
+    if version > FORMAT:
+        raise newer_format(name, version, writer)
+    return version >= 1
+
+
+def newer_format(name: str, version: int, writer: Any) -> FileFormatError:
+    """Return the error for a file of a newer format, which the xpnet ``writer`` wrote."""
+    known = isinstance(writer, str) and re.fullmatch(r"[0-9][0-9a-z.+]{0,30}", writer)
+    needed = f"xpnet {writer} or newer" if known else "a newer xpnet"
+    return FileFormatError(
+        f"{name!r} must be of format 1 or {FORMAT}, which xpnet {__version__} reads; "
+        f"got format {version}. Install {needed}."
+    )
+
+
+def _in_this_format(config: dict[str, Any]) -> dict[str, Any]:
+    """Return the configuration of a model with the names of this format."""
+    return config if config["version"] == FORMAT else _renamed_types(config)
+
+
+def _renamed_types(value: Any) -> Any:
+    """Return JSON in which every type of format 1 has its present name."""
+    if isinstance(value, list):
+        return [_renamed_types(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    renamed = {key: _renamed_types(item) for key, item in value.items()}
+    name = renamed.get("type")
+    if isinstance(name, str):
+        renamed["type"] = FORMAT_1["types"].get(name, name)
+    return renamed
+
+
+def _contents(config: dict[str, Any], tensors: Tensors) -> ModelContents:
+    """Return the contents of a file, after comparing the tensors with the configuration."""
     network = Network([from_config(layer) for layer in config["layers"]], config["n_in"])
     prefix = "preprocessing."
     scaling = config["preprocessing"]
@@ -170,7 +316,7 @@ def _contents(config: dict[str, Any], tensors: dict[str, np.ndarray[Any, Any]]) 
     classes, loss = config["classes"], from_config(config["loss"])
     if loss is not None:
         require_type(loss, losses.Loss, "loss")
-    return Contents(
+    return ModelContents(
         network,
         config["dtype"],
         loss,
@@ -181,14 +327,13 @@ def _contents(config: dict[str, Any], tensors: dict[str, np.ndarray[Any, Any]]) 
     )
 
 
-def _by_name(layout: Layout, vector: Array) -> dict[str, np.ndarray[Any, Any]]:
+def _by_path(layout: Layout, vector: Array) -> Tensors:
+    """Return a copy of each part of ``vector`` on the host, by its path."""
     return {path: to_numpy(view).copy() for path, view in layout.views(vector).items()}
 
 
-def _flat(
-    layout: Layout, tensors: dict[str, np.ndarray[Any, Any]], dtype: str
-) -> np.ndarray[Any, Any]:
-    """Take the layout's tensors out of ``tensors`` into one vector, after comparing them."""
+def _flat(layout: Layout, tensors: Tensors, dtype: str) -> np.ndarray[Any, Any]:
+    """Move the tensors of ``layout`` from ``tensors`` into one vector, after validating them."""
     parts = [np.zeros(0, dtype)]
     for entry in layout.entries:
         tensor = tensors.pop(entry.path, None)
@@ -201,11 +346,11 @@ def _flat(
     return np.concatenate(parts)
 
 
-def _replace(path: str, content: bytes) -> None:
-    """Put ``content`` at ``path`` whole: written beside it, synced, renamed."""
+def _write_atomically(path: str, content: bytes) -> None:
+    """Write ``content`` to a temporary file beside ``path``, sync it and rename it to ``path``."""
     folder = os.path.dirname(path) or "."
     if not os.path.isdir(folder):
-        raise FileNotFoundError(f"path must lie in a folder; there is no folder {folder!r}.")
+        raise FileNotFoundError(f"path must be in an existing folder; there is none at {folder!r}.")
     temporary = f"{path}.{os.getpid()}.tmp"
     try:
         with open(temporary, "xb") as file:
@@ -217,68 +362,3 @@ def _replace(path: str, content: bytes) -> None:
         if os.path.exists(temporary):
             os.unlink(temporary)
         raise
-
-
-def save_state(state: OptimizerState, path: str | os.PathLike[str]) -> None:
-    """Write an optimizer's state, so that training can go on: slots, step and scalars.
-
-    Beside the model's own file it is all of a training run, an average θ̂ included. The file is in
-    the safetensors format and appears whole or not at all; `load_state` reads it.
-
-    Args:
-        state: what `Optimizer.init` made, on any backend.
-        path: the file, replaced if there is one.
-
-    Raises:
-        ArgumentError: if ``state`` is not an `OptimizerState`.
-        OSError: if the file cannot be written; nothing is left behind.
-
-    >>> import tempfile
-    >>> from xpnet.optimizers import Momentum
-    >>> state = Momentum().init(np.ones(2))
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     save_state(state, f"{folder}/state.safetensors")
-    ...     load_state(f"{folder}/state.safetensors")
-    OptimizerState(slots=(array([0., 0.]),), step=0, scalars=())
-    """
-    require_type(state, OptimizerState, "state")
-    config = {"version": VERSION, "step": state.step, "scalars": list(state.scalars)}
-    slots = {f"slots.{i}": to_numpy(slot).copy() for i, slot in enumerate(state.slots)}
-    _replace(os.fspath(path), save(slots, metadata={"xpnet-state": json.dumps(config)}))
-
-
-def load_state(
-    path: str | os.PathLike[str], *, backend: BackendName | Backend = "numpy"
-) -> OptimizerState:
-    """The state that `save_state` wrote, for `Optimizer.step` with the optimizer that made it.
-
-    Args:
-        path: the file.
-        backend: where its arrays shall live, such as ``model.backend``; default NumPy.
-
-    Raises:
-        FileFormatError: if the file is truncated, hostile or not a state of xpnet's.
-        FileNotFoundError: if there is no such file.
-        BackendUnavailableError: if the backend does not work here.
-    """
-    place = get_backend(backend)
-    name = os.fspath(path)
-    if not os.path.isfile(path):
-        raise FileNotFoundError(f"path must be a state file; there is no file {name!r}.")
-    try:
-        with safe_open(path, framework="numpy") as file:
-            metadata, tensors = file.metadata(), {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise FileFormatError(f"{name!r} is not a safetensors file ({error}).") from None
-    try:
-        config = json.loads((metadata or {})["xpnet-state"])
-        version, step, scalars = config["version"], config["step"], config["scalars"]
-        slots = tuple(tensors.pop(f"slots.{i}") for i in range(len(tensors)))
-        right = version == VERSION and type(step) is int and step >= 0
-        right = right and all(type(scalar) is float for scalar in scalars)
-        right = right and all(slot.ndim == 1 and slot.dtype.kind == "f" for slot in slots)
-    except (KeyError, TypeError, ValueError, RecursionError):
-        right = False
-    if not right:
-        raise FileFormatError(f"{name!r} must be an optimizer's state saved by xpnet; it is not.")
-    return OptimizerState(tuple(place.asarray(slot) for slot in slots), step, tuple(scalars))

@@ -1,4 +1,4 @@
-"""The command, run in this process: what it prints, what it leaves, and what it refuses."""
+"""The command, in this process: its output, its files and its errors."""
 
 import csv
 import json
@@ -48,7 +48,7 @@ def done(*words):
 
 
 def refused(*words):
-    """The message of a command that must be refused: one, on stderr, with exit code 2."""
+    """Return the only line on stderr of a command that must fail with exit code 2."""
     result = xpnet_(*words)
     assert result.exit_code == 2, result.output
     assert "Traceback" not in result.output
@@ -62,7 +62,7 @@ def number(text, label):
     return float(line.removeprefix(label).split()[0].replace(",", ""))
 
 
-def test_digits_are_learned_and_the_run_folder_is_complete(here):
+def test_train_writes_a_complete_run_folder(here):
     text = done("train", "digits", "--hidden", "128,64", "--out", "run").stdout
     assert number(text, "test accuracy") >= 0.97
     assert "Dense(128, ReLU())" in text
@@ -78,7 +78,7 @@ def test_digits_are_learned_and_the_run_folder_is_complete(here):
     assert number(again, "accuracy") == number(text, "test accuracy")
 
 
-def test_words_come_back_as_class_names(here):
+def test_predict_returns_class_names(here):
     done("train", "flowers.csv", "--target", "species", "--out", "run", "--quiet")
     table = list(csv.reader(done("predict", "run", "flowers.csv").stdout.splitlines()))
     truth = read_table("flowers.csv", "species")
@@ -87,7 +87,7 @@ def test_words_come_back_as_class_names(here):
     assert number(done("evaluate", "run", "flowers.csv").stdout, "accuracy") == 1.0
 
 
-def test_columns_are_matched_by_name_with_or_without_the_target(here):
+def test_predict_matches_columns_by_name(here):
     done("train", "flowers.csv", "--target", "species", "--out", "run", "--quiet")
     X = read_table("flowers.csv", "species").X
     np.savetxt("other.csv", X[:, ::-1], "%.6g", ",", header="width,length", comments="")
@@ -100,7 +100,7 @@ def test_columns_are_matched_by_name_with_or_without_the_target(here):
     assert [FLOWERS[i] for i in p.argmax(axis=1)] == [row[0] for row in rows]
 
 
-def test_a_regression_predicts_in_the_units_of_its_target(here):
+def test_regression_predicts_in_units_of_its_target(here):
     text = done("train", "houses.csv", "--target", "price", "--out", "run").stdout
     assert "regression by 2 features" in text
     assert number(text, "test R²") > 0.98
@@ -110,11 +110,13 @@ def test_a_regression_predicts_in_the_units_of_its_target(here):
     rmse = float(np.sqrt(np.mean((z - y) ** 2)))
     assert number(done("evaluate", "run", "houses.csv").stdout, "RMSE") == pytest.approx(rmse, 1e-3)
     assert rmse < 0.15 * y.std()
-    assert "--proba must be asked of classes" in refused("predict", "run", "houses.csv", "--proba")
-    assert "in a folder that exists" in refused("predict", "run", "houses.csv", "--out", "a/b.csv")
+    assert "--proba must be used with a classifier; got a regression model." in refused(
+        "predict", "run", "houses.csv", "--proba"
+    )
+    assert "in an existing folder" in refused("predict", "run", "houses.csv", "--out", "a/b.csv")
 
 
-def test_predictions_go_to_a_file_and_integers_stay_integers(here):
+def test_predict_writes_integers_to_a_file(here):
     X = np.random.default_rng(1).normal(size=(60, 2))
     np.savez("sides.npz", X=X, y=np.where(X[:, 0] > 0, 7, 3))
     done("train", "sides.npz", "--out", "run", "--quiet")
@@ -124,7 +126,7 @@ def test_predictions_go_to_a_file_and_integers_stay_integers(here):
     assert (here / "out.csv").read_text().splitlines()[1] in ("3", "7")
 
 
-def test_every_option_reaches_the_network(here):
+def test_options_reach_the_network(here):
     words = "--hidden 16 --hidden 8 --activation leaky-relu:alpha=0.2 --batch-norm --dropout 0.1"
     words += " --optimizer rmsprop --set rho=0.8 --set centered=true --lr 0.002 --l2 0.001"
     words += " --schedule linear-warmup:epochs=1,then=cosine --epochs 2 --batch-size 16"
@@ -143,7 +145,7 @@ def test_every_option_reaches_the_network(here):
     assert "penalty" in (here / "run/history.csv").read_text()
 
 
-def test_compare_prints_a_row_a_method_and_draws(here):
+def test_compare_prints_a_table_and_a_figure(here):
     pytest.importorskip("matplotlib", reason="the extra 'plots' is not installed")
     text = done("compare", "rosenbrock", "bfgs", "newton", "sgd:lr=0.001", "--plot", "p.png").stdout
     assert [line.split()[0] for line in text.splitlines()[3:6]] == ["BFGS", "Newton", "SGD"]
@@ -162,10 +164,18 @@ REFUSED = {
     ),
     "task of fractions": (
         ["train", "houses.csv", "--target", "price", "--task", "classification"],
-        "Numbers with fractions want --task regression.",
+        "Numbers with fractions need --task regression.",
     ),
     "optimizer": (["train", "digits", "--optimizer", "adm"], "Did you mean 'adam'?"),
     "setting": (["train", "digits", "--set", "rho=0.9"], "must be one of beta1, beta2, eps, lr"),
+    "renamed setting": (
+        ["train", "digits", "--set", "rho1=0.8"],
+        "rho1 is named beta1 here; got rho1=0.8. Write beta1=0.8.",
+    ),
+    "renamed setting of a method": (
+        ["compare", "bowl", "momentum:alpha=0.8"],
+        "alpha is named momentum here; got alpha=0.8. Write momentum=0.8.",
+    ),
     "no value": (["train", "digits", "--set", "beta1"], "be written KEY=VALUE"),
     "no number": (["train", "digits", "--set", "beta1=a"], "must be a number; got 'a'"),
     "lr": (["train", "digits", "--lr", "-1"], "lr must be a finite number, above 0; got -1.0"),
@@ -193,13 +203,13 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("words", "message"), REFUSED.values(), ids=REFUSED)
-def test_what_is_wrong_is_told_in_one_line_and_nothing_is_left(here, words, message):
+def test_error_is_one_line_and_leaves_no_file(here, words, message):
     before = sorted(here.rglob("*"))
     assert message in refused(*words)
     assert sorted(here.rglob("*")) == before
 
 
-def test_a_run_refuses_data_that_do_not_fit(here):
+def test_run_folder_refuses_data_that_do_not_fit(here):
     done("train", "flowers.csv", "--target", "species", "--out", "run", "--epochs", 1, "--quiet")
     (here / "short.csv").write_text("length\n1\n")
     (here / "more.csv").write_text("length,width,height\n1,2,3\n")
@@ -215,7 +225,7 @@ def test_a_run_refuses_data_that_do_not_fit(here):
     assert "it is damaged" in refused("predict", "run", "flowers.csv")
 
 
-def test_without_the_extra_the_command_says_so(monkeypatch, capsys):
+def test_command_without_its_extra_names_it(monkeypatch, capsys):
     monkeypatch.setattr(entry.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(SystemExit) as caught:
         entry.main()
@@ -224,7 +234,7 @@ def test_without_the_extra_the_command_says_so(monkeypatch, capsys):
     assert capsys.readouterr().err == expected
 
 
-def test_the_entry_point_runs_the_command(monkeypatch, capsys):
+def test_entry_point_runs_the_command(monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["xpnet", "--version"])
     monkeypatch.setattr(entry.warnings, "showwarning", entry.warnings.showwarning)
     with pytest.raises(SystemExit) as caught:
@@ -236,7 +246,7 @@ def test_the_entry_point_runs_the_command(monkeypatch, capsys):
 # --- run ------------------------------------------------------------------------------------------
 
 
-def test_run_gives_a_script_its_arguments_and_its_own_folder(here):
+def test_run_passes_arguments_and_folder_to_a_script(here):
     (here / "helper.py").write_text("WORD = 'found'")
     script = here / "script.py"
     script.write_text("import sys, helper; print(__name__, helper.WORD, sys.argv[1:])")
@@ -247,7 +257,7 @@ def test_run_gives_a_script_its_arguments_and_its_own_folder(here):
         sys.path[:], sys.argv = known
 
 
-def test_run_shows_an_error_from_the_script_on(here, capsys):
+def test_run_shows_the_traceback_of_a_script(here, capsys):
     script = here / "script.py"
     script.write_text("def f():\n    raise ValueError('mine')\n\nf()")
     known = list(sys.path), sys.argv
@@ -261,5 +271,5 @@ def test_run_shows_an_error_from_the_script_on(here, capsys):
     assert "script.py" in shown
 
 
-def test_run_refuses_what_is_no_file(here):
+def test_run_refuses_a_missing_script(here):
     assert refused("run", "nothing.py") == "SCRIPT must be a file; got 'nothing.py'."

@@ -119,7 +119,7 @@ def good_file(tmp_path):
 def changed(tmp_path, change, tensors=None):
     """The good file with its configuration changed."""
     config = {
-        "version": 1,
+        "version": 2,
         "n_in": 3,
         "layers": [to_config(Dense(2))],
         "dtype": "float32",
@@ -141,8 +141,14 @@ def test_the_file_that_the_changes_start_from_is_good(tmp_path):
     assert xpnet.load(changed(tmp_path, {})).layers == (Dense(2),)
 
 
+DEEP: dict[str, object] = {}
+for _ in range(900):
+    DEEP = {"type": "ReLU", "alpha": DEEP}
+
 HOSTILE = {
-    "version": {"version": 99},
+    "version": {"version": 0},
+    "a version that is true": {"version": True},
+    "a version of another kind": {"version": "2"},
     "a type that is not ours": {"layers": [{"type": "os.system", "command": "true"}]},
     "a type without a name": {"layers": [{"type": ["Dense"]}]},
     "a field that is not ours": {"layers": [to_config(Dense(2)) | {"evil": 1}]},
@@ -160,6 +166,8 @@ HOSTILE = {
     "unknown scaling": {"preprocessing": "Pickle"},
     "scaling without arrays": {"preprocessing": "Standardize"},
     "classes that are no list": {"classes": 3},
+    "a configuration that is very deep": {"loss": DEEP},
+    "the same in format 1": {"loss": DEEP, "version": 1},
 }
 
 
@@ -167,6 +175,27 @@ HOSTILE = {
 def test_hostile_configurations_are_refused(tmp_path, case):
     with pytest.raises(FileFormatError, match=r"bad\.safetensors"):
         xpnet.load(changed(tmp_path, HOSTILE[case]))
+
+
+NEWER = {
+    "0.9.1": "Install xpnet 0.9.1 or newer.",
+    "1.0rc1": "Install xpnet 1.0rc1 or newer.",
+    "1; rm": "Install a newer xpnet.",
+    None: "Install a newer xpnet.",
+}
+
+
+@pytest.mark.parametrize("writer", NEWER)
+def test_newer_format_names_the_version_to_install(tmp_path, writer):
+    with pytest.raises(FileFormatError, match="got format 3") as error:
+        xpnet.load(changed(tmp_path, {"version": 3, "xpnet": writer}))
+    assert str(error.value).endswith(NEWER[writer])
+
+
+def test_renamed_field_names_ours(tmp_path):
+    layer = {"type": "BatchNorm", "alpha": 0.9}
+    with pytest.raises(FileFormatError, match=r"no field 'alpha'\. It is named momentum here\."):
+        xpnet.load(changed(tmp_path, {"layers": [layer]}))
 
 
 TENSORS = {
@@ -203,7 +232,9 @@ def test_files_of_other_programs_are_refused(tmp_path):
 
 
 def test_no_folder(tmp_path):
-    with pytest.raises(FileNotFoundError, match="path must lie in a folder; there is no folder"):
+    with pytest.raises(
+        FileNotFoundError, match="path must be in an existing folder; there is none at"
+    ):
         MLP(2, [3], 2).save(tmp_path / "none" / "model.safetensors")
 
 

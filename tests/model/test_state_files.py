@@ -45,12 +45,14 @@ def test_float32_stays_float32(tmp_path):
 
 
 SLOT = {"slots.0": np.zeros(2)}
-GOOD = {"version": 1, "step": 1, "scalars": []}
+GOOD = {"version": 2, "step": 1, "scalars": []}
 HOSTILE = {
     "no metadata": (SLOT, None),
     "no JSON": (SLOT, "{"),
     "a list": (SLOT, "[]"),
-    "another version": (SLOT, json.dumps(GOOD | {"version": 2})),
+    "a version of 0": (SLOT, json.dumps(GOOD | {"version": 0})),
+    "a version that is true": (SLOT, json.dumps(GOOD | {"version": True})),
+    "no version": (SLOT, json.dumps({"step": 1, "scalars": []})),
     "a negative step": (SLOT, json.dumps(GOOD | {"step": -1})),
     "a step that is true": (SLOT, json.dumps(GOOD | {"step": True})),
     "a scalar that is text": (SLOT, json.dumps(GOOD | {"scalars": ["1"]})),
@@ -68,6 +70,18 @@ def test_a_hostile_file_is_refused(name, tmp_path):
     save_file(tensors, path, metadata=None if config is None else {"xpnet-state": config})
     with pytest.raises(FileFormatError, match="must be an optimizer's state saved by xpnet"):
         load_state(path)
+
+
+def test_newer_format_names_the_version_to_install(tmp_path):
+    path = tmp_path / "state.safetensors"
+    save_file(SLOT, path, metadata={"xpnet-state": json.dumps(GOOD | {"version": 3})})
+    with pytest.raises(FileFormatError, match=r"got format 3\. Install a newer xpnet\.$"):
+        load_state(path)
+
+
+def test_the_file_that_the_changes_start_from_loads(tmp_path):
+    save_file(SLOT, tmp_path / "s", metadata={"xpnet-state": json.dumps(GOOD)})
+    assert load_state(tmp_path / "s").step == 1
 
 
 def test_other_files_are_refused(tmp_path):

@@ -912,7 +912,7 @@ def test_what_fails_on_a_device_leaves_cupys_own_operations(fails, monkeypatch):
 
 
 KERNELS_OF_A_STEP = [
-    *("rule_sigmoid_of_sum", "rule_sigmoid_slope", "rule_sgd", "cross_entropy", "total"),
+    *("rule_sigmoid_of_sum", "rule_sigmoid_derivative", "rule_sgd", "cross_entropy", "total"),
     *("batch_norm", "batch_norm_backward", "take_batch", "advance", "record", "rule_identity"),
     *("batch_norm_parts", "batch_norm_backward_parts"),
 ]

@@ -1,3 +1,3 @@
-"""The command ``xpnet``: the only place where a typed name becomes an object."""
+"""The command ``xpnet``, the only part of the package that turns names into objects."""
 
 __all__: list[str] = []

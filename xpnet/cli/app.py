@@ -1,9 +1,10 @@
-"""The commands of ``xpnet``."""
+"""The commands of ``xpnet``: their options, and what they print."""
 
 from __future__ import annotations
 
 import csv
 import sys
+import time
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -14,9 +15,9 @@ from xpnet import doctor as checkup
 from xpnet import minimize
 from xpnet._version import __version__
 from xpnet.backend import BackendName, get_backend
-from xpnet.cli import names, run
-from xpnet.cli.folder import default_folder, whole_file, whole_folder
-from xpnet.cli.problem import Problem, Source, load_problem, read_source
+from xpnet.cli import names, run_folder, training
+from xpnet.cli.atomic import atomic_file, atomic_folder, default_folder
+from xpnet.cli.data import DataSource, SplitData, load_data, read_source
 from xpnet.cli.script import run_script
 from xpnet.cli.show import show_table
 from xpnet.data import MinMax
@@ -37,15 +38,15 @@ PICTURES = (".png", ".svg", ".pdf")
 
 
 class _Commands(TyperGroup):
-    """All commands; what a user can put right is told in one line, without a traceback."""
+    """All commands; an error that the user can correct is one line, without a traceback."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except BrokenPipeError:  # the reader of a pipe has seen enough
+        except BrokenPipeError:  # the reader closed the pipe
             raise
         except (ValueError, BackendUnavailableError, MissingExtraError, NonFiniteError) as error:
-            # FileFormatError and ArgumentError are ValueErrors; any other is a bug and is shown.
+            # FileFormatError and ArgumentError are ValueErrors; any other is a bug.
             if type(error).__module__ != "xpnet.errors":
                 raise
             message = str(error)
@@ -67,11 +68,12 @@ app = typer.Typer(
 Backend = Annotated[str, typer.Option(help="numpy, cupy, torch, array_api_strict or auto.")]
 Target = Annotated[str | None, typer.Option(help="The column of a file to predict.")]
 DataDir = Annotated[str | None, typer.Option(help="The folder with the files of (fashion-)mnist.")]
-RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A folder that train has made.")]
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A folder that xpnet train made.")]
 
 
-def _version(asked: bool) -> None:
-    if asked:
+def _version(requested: bool) -> None:
+    """Print the version and exit, if ``--version`` is given."""
+    if requested:
         print(f"xpnet {__version__}")
         raise typer.Exit
 
@@ -79,10 +81,13 @@ def _version(asked: bool) -> None:
 @app.callback()
 def root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Say the version.")
+        bool,
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="Print the version and exit."
+        ),
     ] = False,
 ) -> None:
-    """Train neural networks on NumPy or CuPy, and use them."""
+    """Train neural networks and apply them."""
 
 
 @app.command()
@@ -95,14 +100,20 @@ def train(  # long: the signature is the list of the options and their help
     ],
     target: Target = None,
     task: Annotated[
-        str | None, typer.Option(help="classification or regression; else told from the target.")
+        str | None,
+        typer.Option(help="classification or regression; default: inferred from the target."),
     ] = None,
     data_dir: DataDir = None,
-    hidden: Annotated[list[str] | None, typer.Option(help="Widths, such as 64,64; none.")] = None,
+    hidden: Annotated[
+        list[str] | None, typer.Option(help="Hidden widths, such as 64,64; none. Default 256,128.")
+    ] = None,
     activation: Annotated[str, typer.Option(help="Such as tanh or leaky-relu:alpha=0.1.")] = "relu",
-    batch_norm: Annotated[bool, typer.Option("--batch-norm", help="Normalize batches.")] = False,
+    batch_norm: Annotated[
+        bool, typer.Option("--batch-norm", help="Add batch normalization.")
+    ] = False,
     dropout: Annotated[
-        float | None, typer.Option(help="Of hidden units; default 0.3 for images, 0 for files.")
+        float | None,
+        typer.Option(help="Probability for hidden units; default 0.3 for images, 0 for files."),
     ] = None,
     optimizer: Annotated[str, typer.Option(help="Such as sgd, rmsprop or adam.")] = "adam",
     lr: Annotated[
@@ -110,28 +121,34 @@ def train(  # long: the signature is the list of the options and their help
     ] = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="A setting of the optimizer; repeatable."),
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="A hyperparameter of the optimizer, such as beta1=0.8; repeatable.",
+        ),
     ] = None,
     schedule: Annotated[
         str, typer.Option(help="Such as constant, cosine or step-decay:every=5,rate=0.5.")
     ] = "cosine",
     epochs: Annotated[
-        int | None, typer.Option(help="Default: some 2000 steps, but 20 to 200 epochs.")
+        int | None, typer.Option(help="Default: about 2000 steps, within 20 to 200 epochs.")
     ] = None,
-    batch_size: Annotated[int, typer.Option(help="Rows a step.")] = 32,
-    l2: Annotated[float, typer.Option(help="The rate λ of ½λΣW².")] = 0.0,
+    batch_size: Annotated[int, typer.Option(help="Rows per step.")] = 32,
+    l2: Annotated[float, typer.Option(help="The coefficient λ of the penalty ½λΣW².")] = 0.0,
     backend: Backend = "numpy",
     dtype: Annotated[str, typer.Option(help="float32 or float64.")] = "float32",
-    seed: Annotated[int, typer.Option(help="Of weights, split, order and dropout.")] = 0,
-    test_fraction: Annotated[float, typer.Option(help="Share held out for the test.")] = 0.2,
+    seed: Annotated[int, typer.Option(help="Seed of weights, split, batches and dropout.")] = 0,
+    test_fraction: Annotated[float, typer.Option(help="Fraction of the rows to test on.")] = 0.2,
     validation: Annotated[
-        float, typer.Option(help="Share of the training rows to validate on; 0 for none.")
+        float, typer.Option(help="Fraction of the training rows to validate on; 0 for none.")
     ] = 0.1,
-    limit: Annotated[int | None, typer.Option(help="At most so many training rows.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Folder; default runs/<data>-<time>.")] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print only the result.")] = False,
+    limit: Annotated[int | None, typer.Option(help="The largest number of training rows.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The run folder; default runs/<data>-<time>.")
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print the result only.")] = False,
 ) -> None:
-    """Train a network on DATA and keep it in a run folder."""
+    """Train a network on DATA and save it in a run folder."""
     require_count(seed, "--seed", low=0)
     require_count(batch_size, "--batch-size")
     if epochs is not None:
@@ -139,11 +156,11 @@ def train(  # long: the signature is the list of the options and their help
     require_number(validation, "--validation", low=0, below=1)
     if limit is not None:
         require_count(limit, "--limit", low=2)
-    source = Source(data, target, data_dir, test_fraction, seed)
+    source = DataSource(data, target, data_dir, test_fraction, seed)
     where = get_backend(backend, dtype=dtype)
     if dropout is None:
         dropout = 0.3 if source.is_named else 0.0
-    plan = run.Plan(
+    plan = training.TrainingPlan(
         names.widths(hidden or ["256,128"]),
         names.activation(activation),
         batch_norm,
@@ -157,26 +174,28 @@ def train(  # long: the signature is the list of the options and their help
         validation,
         where,
     )
-    problem = load_problem(source, task, limit)
-    model = run.build(plan, problem)
+    split = load_data(source, task, limit)
+    model = training.build(plan, split)
     folder = out if out is not None else default_folder(source.name)
-    with whole_folder(folder) as temporary:
+    with atomic_folder(folder) as temporary:
         if not quiet:
-            _introduce(source, plan, problem, model)
-        _, seconds = run.timed(lambda: run.fit(model, plan, problem, progress=not quiet))
-        measured = run.score(model, problem.X_test, problem.y_test)
+            _print_task(source, plan, split, model)
+        start = time.perf_counter()
+        training.fit(model, plan, split, progress=not quiet)
+        seconds = time.perf_counter() - start
+        measured = training.score(model, split.X_test, split.y_test)
         facts = {
-            "task": "regression" if problem.classes is None else "classification",
-            "target": problem.target,
-            "feature_names": list(problem.feature_names),
-            "rows": {"training": len(problem.X_train), "test": len(problem.X_test)},
+            "task": "regression" if split.classes is None else "classification",
+            "target": split.target,
+            "feature_names": list(split.feature_names),
+            "rows": {"training": len(split.X_train), "test": len(split.X_test)},
             "test": measured,
             "seconds": seconds,
         }
-        files = run.write_run(temporary, model, plan, source, facts)
+        files = run_folder.write_run(temporary, model, plan, source, facts)
     if not quiet:
         print()
-    _tell_score("test", measured, len(problem.X_test))
+    _print_score("test", measured, len(split.X_test))
     print(f"time           {seconds:.1f} s")
     print(f"run folder     {folder} ({', '.join(files)})")
 
@@ -184,53 +203,59 @@ def train(  # long: the signature is the list of the options and their help
 @app.command()
 def evaluate(
     folder: RunFolder,
-    data: Annotated[str, typer.Argument(metavar="DATA", help="As of train.")],
+    data: Annotated[
+        str, typer.Argument(metavar="DATA", help="A data set or a file, as for train.")
+    ],
     target: Target = None,
     data_dir: DataDir = None,
     backend: Backend = "numpy",
 ) -> None:
-    """Measure a trained network on DATA: a file, or the test part of a data set."""
-    model, config = run.open_run(folder, _known(backend))
-    source = run.source_of(config, data, target=target, data_dir=data_dir)
+    """Evaluate a trained network on DATA: a file, or the test part of a data set."""
+    model, config = run_folder.open_run(folder, _working(backend))
+    source = run_folder.source_of(config, data, target=target, data_dir=data_dir)
     if source.is_named:
-        problem = load_problem(source, None, None)
-        X, y = problem.X_test, problem.y_test
+        split = load_data(source, None, None)
+        X, y = split.X_test, split.y_test
     else:
         table = read_source(source)
         assert table.y is not None
-        X, y = run.in_order(table.X, table.feature_names, config, data), table.y
+        X, y = run_folder.in_order(table.X, table.feature_names, config, data), table.y
         whole = model.classes is not None and y.dtype.kind == "f" and (y == y.round()).all()
         y = y.astype("int64") if whole else y
-    measured = run.score(model, X, y)
-    _tell_score("", measured, len(X))
+    measured = training.score(model, X, y)
+    _print_score("", measured, len(X))
 
 
 @app.command()
 def predict(
     folder: RunFolder,
-    file: Annotated[str, typer.Argument(metavar="FILE", help="Features; or a data set's name.")],
-    out: Annotated[Path | None, typer.Option(help="A CSV file; default standard output.")] = None,
-    proba: Annotated[bool, typer.Option("--proba", help="Add a column for each class.")] = False,
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help="A file with features, or the name of a data set.")
+    ],
+    out: Annotated[Path | None, typer.Option(help="A CSV file; default: standard output.")] = None,
+    proba: Annotated[
+        bool, typer.Option("--proba", help="Add the probability of each class.")
+    ] = False,
     data_dir: DataDir = None,
     backend: Backend = "numpy",
 ) -> None:
-    """Predict for the rows of FILE; a CSV table of class names or values comes out."""
-    model, config = run.open_run(folder, _known(backend))
-    source = run.source_of(config, file, data_dir=data_dir)
+    """Predict class names or values for the rows of FILE, as a CSV table."""
+    model, config = run_folder.open_run(folder, _working(backend))
+    source = run_folder.source_of(config, file, data_dir=data_dir)
     if source.is_named:
-        X = load_problem(source, None, None).X_test
+        X = load_data(source, None, None).X_test
     else:
-        X = run.features_of(source, config)
-    got = Phrase("a model of values")
-    require(not proba or model.classes is not None, "--proba", "be asked of classes", got)
+        X = run_folder.features_of(source, config)
+    got = Phrase("a regression model")
+    require(not proba or model.classes is not None, "--proba", "be used with a classifier", got)
     target = config.get("target")
-    head, rows = run.predictions(
+    head, rows = run_folder.predictions(
         model, X, target if isinstance(target, str) else "prediction", proba
     )
     if out is None:
         csv.writer(sys.stdout, lineterminator="\n").writerows([head, *rows])
         return
-    with whole_file(out, "--out") as path, path.open("w", newline="", encoding="utf-8") as stream:
+    with atomic_file(out, "--out") as path, path.open("w", newline="", encoding="utf-8") as stream:
         csv.writer(stream, lineterminator="\n").writerows([head, *rows])
     print(f"{len(rows)} rows in {out}", file=sys.stderr)
 
@@ -238,10 +263,10 @@ def predict(
 @app.command()
 def doctor(
     timing: Annotated[
-        bool, typer.Option("--timing", help="Measure what import xpnet costs.")
+        bool, typer.Option("--timing", help="Measure the time of import xpnet.")
     ] = False,
 ) -> None:
-    """Say what is installed, which backends work and why not, and how BLAS computes."""
+    """Report what is installed, which backends work, and the BLAS of NumPy."""
     for title, rows in checkup.report(timing=timing):
         show_table(("", ""), rows, title)
         print()
@@ -251,10 +276,10 @@ def doctor(
 def run_(
     script: Annotated[Path, typer.Argument(metavar="SCRIPT", help="A Python file.")],
     arguments: Annotated[
-        list[str] | None, typer.Argument(metavar="[ARGS]...", help="What the script is given.")
+        list[str] | None, typer.Argument(metavar="[ARGS]...", help="The arguments of the script.")
     ] = None,
 ) -> None:
-    """Run a Python SCRIPT as python would, with NumPy's BLAS set to what the CPU offers."""
+    """Run a Python SCRIPT like python, with the fastest BLAS kernels that the CPU has."""
     raise typer.Exit(run_script(script, arguments or []))
 
 
@@ -264,47 +289,52 @@ def compare(
     methods: Annotated[
         list[str], typer.Argument(metavar="METHOD...", help="Such as bfgs newton adam:lr=0.1.")
     ],
-    max_iter: Annotated[int, typer.Option(help="The most iterations of each.")] = 10_000,
+    max_iter: Annotated[
+        int, typer.Option(help="The largest number of iterations of each.")
+    ] = 10_000,
     plot: Annotated[Path | None, typer.Option(help="A picture: .png, .svg or .pdf.")] = None,
 ) -> None:
-    """Minimize a test FUNCTION by several METHODs from the same start."""
+    """Minimize a test FUNCTION by several METHODs from the same starting point."""
     if plot is not None:
         ok = plot.suffix.lower() in PICTURES
         require(ok, "--plot", f"end in {', '.join(PICTURES)}", str(plot))
-        require(plot.parent.is_dir(), "--plot", "be in a folder that exists", str(plot))
+        require(plot.parent.is_dir(), "--plot", "be in an existing folder", str(plot))
     chosen = names.function(function)
     results = minimize.compare(chosen, [names.method(m) for m in methods], max_iter=max_iter)
     print(f"{chosen!r} from {_point(chosen.starts[0])}\n\n{result_table(results)}")
     if plot is not None:
-        with whole_file(plot, "--plot") as path:
+        with atomic_file(plot, "--plot") as path:
             _draw(chosen, results).savefig(path, dpi=150)
         print(f"\npicture in {plot}")
 
 
-def _known(backend: str) -> BackendName:
-    """A backend's name, after it is known to work."""
+def _working(backend: str) -> BackendName:
+    """Return the name of a backend, after validating that it works on this machine."""
     get_backend(backend)
     return cast(BackendName, backend)
 
 
-def _introduce(source: Source, plan: run.Plan, problem: Problem, model: Any) -> None:
-    """Say what is about to be trained on what, and where."""
-    n_held = round(plan.validation * len(problem.X_train))
-    n_classes = 0 if problem.classes is None else len(problem.classes)
+def _print_task(
+    source: DataSource, plan: training.TrainingPlan, split: SplitData, model: Any
+) -> None:
+    """Print the data, the network and the settings of a training."""
+    n_held = round(plan.validation * len(split.X_train))
+    n_classes = 0 if split.classes is None else len(split.classes)
     task = f"classification of {n_classes} classes" if n_classes else "regression"
     held = f" ({n_held:,} of them to validate on)" if n_held else ""
     print(
         f"{source.name}: {task} by {model.n_in} features; "
-        f"{len(problem.X_train):,} training rows{held}, {len(problem.X_test):,} test rows"
+        f"{len(split.X_train):,} training rows{held}, {len(split.X_test):,} test rows"
     )
-    scaling = "MinMax" if isinstance(problem.scaling, MinMax) else "Standardize"
+    scaling = "MinMax" if isinstance(split.scaling, MinMax) else "Standardize"
     print(f"\n{model.summary()}\n")
     print(f"backend        {plan.backend}")
     print(f"optimizer      {plan.optimizer}, {plan.schedule}")
-    print(f"scaling        {scaling}{'' if n_classes else '; losses in units of the variance'}\n")
+    print(f"scaling        {scaling}{'' if n_classes else '; losses relative to the variance'}\n")
 
 
-def _tell_score(part: str, measured: dict[str, float], n_rows: int) -> None:
+def _print_score(part: str, measured: dict[str, float], n_rows: int) -> None:
+    """Print the metrics that were measured on ``n_rows`` rows."""
     words = {"accuracy": "accuracy", "rmse": "RMSE", "r2": "R²", "loss": "loss"}
     for key in ("accuracy", "rmse", "r2", "loss"):
         if key in measured:
@@ -314,7 +344,7 @@ def _tell_score(part: str, measured: dict[str, float], n_rows: int) -> None:
 
 
 def _draw(function: Any, results: list[minimize.Result]) -> Any:
-    """Paths beside convergence; for more than two variables convergence alone."""
+    """Return a figure of the convergence, and of the paths for two variables."""
     plane = int(results[0].x.shape[0]) == 2
     figure = new_figure(figsize=(11 if plane else 6, 4.5))
     axes = figure.subplots(1, 2 if plane else 1, squeeze=False)[0]
@@ -325,5 +355,6 @@ def _draw(function: Any, results: list[minimize.Result]) -> Any:
 
 
 def _point(x: Any) -> str:
+    """Return the first coordinates of ``x`` as text."""
     shown = ", ".join(f"{value:g}" for value in x[:6])
     return Phrase(f"({shown}{', …' if len(x) > 6 else ''})")

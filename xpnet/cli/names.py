@@ -1,4 +1,4 @@
-"""From what a person types to values: closed tables of names, and settings as KEY=VALUE.
+"""Turn names and KEY=VALUE settings into objects, by closed tables of names.
 
 >>> optimizer("adam", ["beta1=0.8"], lr=0.01)
 Adam(lr=0.01, beta1=0.8, beta2=0.999, eps=1e-08)
@@ -16,7 +16,7 @@ from xpnet import activations, minimize
 from xpnet import optimizers as opt
 from xpnet.activations import ActivationFunction
 from xpnet.data import Dataset, load_fashion_mnist, load_mnist
-from xpnet.errors import ArgumentError, Phrase, require, unknown_name
+from xpnet.errors import ArgumentError, Phrase, refuse_renamed, require, unknown_name
 from xpnet.minimize import functions
 from xpnet.minimize.method import Method
 from xpnet.optimizers import Optimizer, Schedule
@@ -94,33 +94,33 @@ FUNCTIONS: dict[str, type[functions.TestFunction]] = {
 
 
 def activation(text: str) -> ActivationFunction:
-    """The activation that ``text`` names, such as ``relu`` or ``leaky-relu:alpha=0.2``."""
+    """Return the activation that ``text`` names, such as ``relu`` or ``leaky-relu:alpha=0.2``."""
     return _make("--activation", ACTIVATIONS, text)
 
 
 def optimizer(text: str, settings: Iterable[str] = (), lr: float | None = None) -> Optimizer:
-    """The optimizer that ``text`` names, with ``KEY=VALUE`` settings and its learning rate."""
+    """Return the optimizer that ``text`` names, with KEY=VALUE settings and its learning rate."""
     more = [] if lr is None else [f"lr={lr!r}"]
     return _make("--optimizer", OPTIMIZERS, text, [*settings, *more])
 
 
 def schedule(text: str) -> Schedule:
-    """The schedule that ``text`` names, such as ``linear-warmup:epochs=2,then=cosine``."""
+    """Return the schedule that ``text`` names, such as ``linear-warmup:epochs=2,then=cosine``."""
     return _make("--schedule", SCHEDULES, text)
 
 
 def method(text: str) -> Method | Optimizer:
-    """The method of minimization that ``text`` names, such as ``lbfgs`` or ``adam:lr=0.1``."""
+    """Return the minimization method that ``text`` names, such as ``lbfgs`` or ``adam:lr=0.1``."""
     return _make("METHOD", METHODS, text)
 
 
 def function(text: str) -> functions.TestFunction:
-    """The test function that ``text`` names, such as ``bowl`` or ``rosenbrock:n=10``."""
+    """Return the test function that ``text`` names, such as ``bowl`` or ``rosenbrock:n=10``."""
     return _make("FUNCTION", FUNCTIONS, text)
 
 
 def widths(texts: Iterable[str]) -> list[int]:
-    """Hidden widths from ``--hidden 64,64``, or the option repeated; ``0`` or ``none`` for none.
+    """Return the hidden widths of ``--hidden 64,64`` or of a repeated option; 0 or none for none.
 
     >>> widths(["64,32"]), widths(["64", "32"]), widths(["none"])
     ([64, 32], [64, 32], [])
@@ -135,7 +135,7 @@ def widths(texts: Iterable[str]) -> list[int]:
 
 
 def _make(argument: str, table: Mapping[str, type[T]], text: str, more: Iterable[str] = ()) -> T:
-    """``name:key=value,key=value`` as an object of ``table``."""
+    """Return the object of ``table`` that ``name:key=value,key=value`` describes."""
     name, _, inline = text.partition(":")
     key = name.strip().lower().replace("_", "-")
     plain = {known.replace("-", ""): known for known in table}
@@ -148,8 +148,8 @@ def _make(argument: str, table: Mapping[str, type[T]], text: str, more: Iterable
 
 
 def _arguments(owner: str, cls: type[Any], settings: Iterable[str]) -> dict[str, Any]:
-    """The arguments of ``cls`` from KEY=VALUE texts, each of its field's type."""
-    # A few values without fields inherit what makes their base a dataclass.
+    """Return the arguments of ``cls`` from KEY=VALUE texts, converted to the type of the field."""
+    # Classes without fields inherit the dataclass methods of their base.
     known = {
         field.name: field
         for field in (fields(cls) if is_dataclass(cls) else ())
@@ -163,6 +163,7 @@ def _arguments(owner: str, cls: type[Any], settings: Iterable[str]) -> dict[str,
         if key not in known:
             if not known:
                 raise ArgumentError(f"{owner} has no settings; got {text!r}.")
+            refuse_renamed({key: Phrase(value)}, known)
             raise unknown_name(f"a setting of {owner}", key, known)
         require(key not in arguments, key, f"be given once for {owner}", Phrase("two values"))
         arguments[key] = _READERS[str(known[key].type)](f"{key} of {owner}", value)
@@ -174,7 +175,7 @@ def _arguments(owner: str, cls: type[Any], settings: Iterable[str]) -> dict[str,
 
 
 def _reader(kind: type[float], noun: str) -> Callable[[str, str], float]:
-    """Reads a text as ``kind``, or says that the argument must be ``noun``."""
+    """Return a function that converts a text to ``kind``, or raises that it must be ``noun``."""
 
     def read(argument: str, text: str) -> float:
         try:
@@ -186,6 +187,7 @@ def _reader(kind: type[float], noun: str) -> Callable[[str, str], float]:
 
 
 def _boolean(argument: str, text: str) -> bool:
+    """Convert a text such as ``true`` or ``no``."""
     words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
     require(text.lower() in words, argument, "be true or false", text)
     return words[text.lower()]
@@ -198,4 +200,4 @@ _READERS: dict[Any, Callable[[str, str], Any]] = {
     "bool": _boolean,
     "Schedule": lambda argument, text: _make(argument, SCHEDULES, text),
 }
-"""How a field of a value is read, by its annotation; other fields cannot be typed."""
+"""The converter of a field, by its annotation; fields of other types have no setting."""

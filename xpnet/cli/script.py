@@ -1,4 +1,4 @@
-"""A user's own script, run as Python would, after the command has set the BLAS right."""
+"""Run a user's script as Python does, after the command has configured the BLAS."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from xpnet.errors import require
 
 
 def run_script(path: Path, arguments: Sequence[str]) -> int:
-    """Run the script at ``path`` as ``python path arguments...`` would.
+    """Run the script at ``path`` like ``python path arguments...``.
 
     Returns:
-        The exit code: 1 after an error, of which the traceback is printed from the script on.
+        The exit code: 1 after an exception, for which a traceback is printed that begins at the
+        script.
 
     Raises:
         ArgumentError: if there is no such file.
@@ -34,7 +35,7 @@ def run_script(path: Path, arguments: Sequence[str]) -> int:
 
 
 def _from_script(trace: TracebackType | None, path: Path) -> TracebackType | None:
-    """The traceback without the frames above the script's own."""
+    """Return the traceback without the frames that precede those of the script."""
     at = trace
     while at is not None and at.tb_frame.f_code.co_filename != str(path):
         at = at.tb_next

@@ -1,4 +1,4 @@
-"""What the command prints: tables with rich on a terminal, plain columns when piped."""
+"""Print tables: with rich on a terminal, else as plain columns."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 
 def show_table(head: Sequence[str], rows: Sequence[Sequence[str]], title: str = "") -> None:
-    """Print rows below a head; plain text where standard output is not a terminal."""
+    """Print ``rows`` below ``head``; as plain text if standard output is not a terminal."""
     if sys.stdout.isatty():
-        from rich.console import Console  # noqa: PLC0415  only a terminal needs it
+        from rich.console import Console  # noqa: PLC0415  optional
         from rich.markup import escape  # noqa: PLC0415
         from rich.table import Table  # noqa: PLC0415
 
@@ -24,7 +24,7 @@ def show_table(head: Sequence[str], rows: Sequence[Sequence[str]], title: str = 
 
 
 def plain_table(rows: Sequence[Sequence[str]]) -> str:
-    """Rows as lines of equally wide columns.
+    """Return the rows as lines, with columns padded to the same width.
 
     >>> print(plain_table([("metric", "value"), ("accuracy", "0.97")]))
     metric    value

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from xpnet.backend import Array, copied, namespace_of, zeros_like
-from xpnet.errors import Phrase, dtype_name, require, require_number
+from xpnet.errors import Phrase, dtype_name, refuse_renamed, require, require_number
 from xpnet.ops import operations_for
 from xpnet.ops.operations import Rule
 from xpnet.parameters import Layout
@@ -57,6 +57,15 @@ class Optimizer:
     rule: ClassVar[Rule]
     n_slots: ClassVar[int] = 0
     n_scalars: ClassVar[int] = 0
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Refuse keywords of other versions and libraries by naming ours.
+
+        The signature is that of the dataclass: ``__init__`` takes the arguments.
+        """
+        known = getattr(cls, "__dataclass_fields__", {})
+        refuse_renamed(kwargs, known, f"{cls.__name__}({{}})")
+        return super().__new__(cls)
 
     def __post_init__(self) -> None:
         require_number(self.lr, "lr", above=0)

@@ -1,4 +1,4 @@
-"""What there is to learn: data by name or from a file, the task, and a split."""
+"""Load the data of a command: a data set or a file, its task, and a split into two parts."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from xpnet.data.tables import SUFFIXES, Table
 from xpnet.errors import ArgumentError, Phrase, require, unknown_name
 
 MAX_CLASSES = 20
-"""Integers of more distinct values than this are quantities, unless ``--task`` says otherwise."""
+"""Integer targets with more distinct values are a regression, unless ``--task`` says otherwise."""
 
 TASKS = ("classification", "regression")
 PIXELS = {"digits": MinMax(0, 16, to=(-1, 1)), "mnist": MinMax(0, 255, to=(-1, 1))}
 
 
 @dataclass(frozen=True)
-class Source:
-    """Where data come from.
+class DataSource:
+    """The origin of data, as the command's arguments name it.
 
     Attributes:
-        data: a name of `DATASETS` or the path of a file.
-        target: the target's column or array, or ``None``.
-        data_dir: the folder of a data set's files, or ``None``.
-        test_fraction: the share of the test part of data that bring none.
-        seed: of the split.
+        data: a name of `DATASETS`, or the path of a file.
+        target: the column or array of the target, or ``None``.
+        data_dir: the folder with the files of a data set, or ``None``.
+        test_fraction: the fraction of the rows to test on, for data without a test part.
+        seed: the seed of the split.
     """
 
     data: str
@@ -42,27 +42,27 @@ class Source:
 
     @property
     def is_named(self) -> bool:
-        """Whether ``data`` is a data set's name."""
+        """Whether ``data`` is the name of a data set."""
         return self.data.lower() in DATASETS
 
     @property
     def name(self) -> str:
-        """A short name."""
+        """The name of the data set, or of the file without its folder and suffix."""
         return self.data.lower() if self.is_named else Path(self.data).stem
 
 
 @dataclass(frozen=True, eq=False)
-class Problem:
-    """Data divided in two, and what is asked of them.
+class SplitData:
+    """Data split into a training and a test part.
 
     Attributes:
-        X_train: features, one row a sample.
-        y_train: class names, or values.
-        X_test: the features of the test part.
-        y_test: its targets.
-        classes: the class names in order; ``None`` in a regression.
-        scaling: of the features, fitted to the training part.
-        feature_names: the columns of a CSV file; else empty.
+        X_train: the features to train on, one row per sample.
+        y_train: their class names or values.
+        X_test: the features to test on.
+        y_test: their class names or values.
+        classes: the class names in order; ``None`` for a regression.
+        scaling: the scaling of the features, fitted to the training part.
+        feature_names: the columns of a CSV file; empty for other data.
         target: the name of the target, ``"y"`` if it has none.
     """
 
@@ -76,13 +76,18 @@ class Problem:
     target: str = "y"
 
 
-def load_problem(source: Source, task: str | None, limit: int | None) -> Problem:
-    """Read, tell the task, split, and fit the scaling to the training part.
+def load_data(source: DataSource, task: str | None, limit: int | None) -> SplitData:
+    """Read ``source``, infer the task, split the rows and fit the scaling to the training part.
+
+    Args:
+        source: the origin of the data.
+        task: one of `TASKS`; ``None`` infers it from the target.
+        limit: the largest number of training rows, drawn at random; ``None`` keeps all.
 
     Raises:
-        ArgumentError: if a name or number is not what it must be.
+        ArgumentError: if an argument is out of its range, or the target does not fit the task.
         FileFormatError: if a file is damaged.
-        OSError: if it cannot be read.
+        OSError: if a file cannot be read.
     """
     if task is not None and task not in TASKS:
         raise unknown_name("--task", task, TASKS)
@@ -98,11 +103,11 @@ def load_problem(source: Source, task: str | None, limit: int | None) -> Problem
     X_train, y_train = _limited(X_train, y_train, limit, source.seed)
     scaling = Standardize.fit(X_train)
     names, target = table.feature_names, table.target_name or "y"
-    return Problem(X_train, y_train, X_test, y_test, classes, scaling, names, target)
+    return SplitData(X_train, y_train, X_test, y_test, classes, scaling, names, target)
 
 
-def read_source(source: Source) -> Table:
-    """The table of a file with a target."""
+def read_source(source: DataSource) -> Table:
+    """Return the table of a file that has a target."""
     path = source.data
     if not path.lower().endswith(SUFFIXES):
         raise ArgumentError(
@@ -111,7 +116,7 @@ def read_source(source: Source) -> Table:
     require_exists(path, "DATA")
     if path.lower().endswith(".csv") and source.target is None:
         try:
-            return read_table(path, "")  # refused, with the names of the columns
+            return read_table(path, "")  # raises an error that names the columns
         except ArgumentError as error:
             known = str(error).partition("one of ")[2].partition("; got")[0]
             raise ArgumentError(
@@ -124,11 +129,12 @@ def read_source(source: Source) -> Table:
 
 
 def require_exists(path: str | os.PathLike[str], argument: str) -> None:
-    """Refuse a path where no file is."""
+    """Refuse a path at which there is no file."""
     require(os.path.isfile(path), argument, "be a file", Phrase(f"{path}, which does not exist"))
 
 
-def _named(source: Source, limit: int | None) -> Problem:
+def _named(source: DataSource, limit: int | None) -> SplitData:
+    """Return the data set that ``source`` names."""
     name = source.name
     if name == "digits":
         data = load_digits(source.test_fraction, source.seed)
@@ -138,32 +144,32 @@ def _named(source: Source, limit: int | None) -> Problem:
     names = np.asarray(data.classes)
     X, y = _limited(data.X_train, names[data.y_train], limit, source.seed)
     scaling = PIXELS.get(name, PIXELS["mnist"])
-    return Problem(X, y, data.X_test, names[data.y_test], data.classes, scaling, target="class")
+    return SplitData(X, y, data.X_test, names[data.y_test], data.classes, scaling, target="class")
 
 
 def _targets(table: Table, task: str | None) -> tuple[HostArray, tuple[Any, ...] | None]:
-    """The targets and the class names, ``None`` in a regression."""
+    """Return the targets and the class names, which are ``None`` for a regression."""
     y = np.asarray(table.y)
     y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
-    if (task or told_task(y)) == "regression":
-        hint = "Words are classes: take --task classification."
+    if (task or infer_task(y)) == "regression":
+        hint = "Words are classes: use --task classification."
         require(y.dtype.kind in "iufb", "the target", "hold numbers for a regression", y, hint)
         require(np.isfinite(y).all(), "the target", "be finite", Phrase("NaN or infinity"))
         return y.astype(np.float64), None
-    require(y.ndim == 1, "the target", "be one class a row", y)
+    require(y.ndim == 1, "the target", "be one class per row", y)
     if y.dtype.kind == "f" and np.all(y == np.floor(y)):
         y = y.astype(np.int64)
-    hint = "Numbers with fractions want --task regression."
+    hint = "Numbers with fractions need --task regression."
     require(y.dtype.kind in "iuUb", "the target", "hold words or integers for classes", y, hint)
     classes = tuple(np.unique(y).tolist())
     require(len(classes) >= 2, "the target", "have two classes or more", Phrase(repr(classes[0])))
     return y, classes
 
 
-def told_task(y: HostArray) -> str:
-    """Words and a few distinct integers are classes; other numbers are quantities.
+def infer_task(y: HostArray) -> str:
+    """Return ``"classification"`` for words and few distinct integers, else ``"regression"``.
 
-    >>> told_task(np.array([0, 1, 0, 1])), told_task(np.array([0.5, 1.0]))
+    >>> infer_task(np.array([0, 1, 0, 1])), infer_task(np.array([0.5, 1.0]))
     ('classification', 'regression')
     """
     if y.ndim == 2 or y.dtype.kind not in "iuUb":
@@ -176,7 +182,7 @@ def told_task(y: HostArray) -> str:
 def _limited(
     X: HostArray, y: HostArray, limit: int | None, seed: int
 ) -> tuple[HostArray, HostArray]:
-    """At most ``limit`` rows, drawn at random."""
+    """Return at most ``limit`` rows, drawn at random, in their order."""
     if limit is None or limit >= len(X):
         return X, y
     rows = np.sort(np.random.default_rng(seed).permutation(len(X))[:limit])

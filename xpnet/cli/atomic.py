@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all."""
+"""Write files and folders atomically: they appear completely or not at all."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from xpnet.errors import Phrase, require
 
 
 def default_folder(name: str) -> Path:
-    """``runs/<name>-<time>``, with a number behind it where that is taken."""
+    """Return ``runs/<name>-<time>``, followed by a number if that exists."""
     stem = f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
     folder, count = Path("runs") / stem, 1
     while folder.exists():
@@ -23,12 +23,12 @@ def default_folder(name: str) -> Path:
 
 
 @contextmanager
-def whole_folder(folder: Path) -> Iterator[Path]:
-    """A temporary folder beside ``folder`` that takes its name at the end, or vanishes.
+def atomic_folder(folder: Path) -> Iterator[Path]:
+    """Yield a temporary folder, renamed to ``folder`` at the end or deleted after an error.
 
     Raises:
         ArgumentError: if ``folder`` exists and is not an empty folder.
-        OSError: if it cannot be written.
+        OSError: if the folder cannot be written.
     """
     if os.path.lexists(folder):
         empty = folder.is_dir() and not any(folder.iterdir())
@@ -44,7 +44,7 @@ def whole_folder(folder: Path) -> Iterator[Path]:
             require(False, "--out", "be a folder that can be written", got)
         yield temporary
         if folder.is_dir():
-            folder.rmdir()  # empty: a rename onto a folder works on some systems only
+            folder.rmdir()  # not every system renames onto an empty folder
         temporary.rename(folder)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -55,9 +55,9 @@ def whole_folder(folder: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def whole_file(path: Path, argument: str) -> Iterator[Path]:
-    """A temporary path beside ``path`` that replaces it at the end, or vanishes."""
-    require(path.parent.is_dir(), argument, "be in a folder that exists", str(path))
+def atomic_file(path: Path, argument: str) -> Iterator[Path]:
+    """Yield a temporary path, renamed to ``path`` at the end or deleted after an error."""
+    require(path.parent.is_dir(), argument, "be in an existing folder", str(path))
     require(not path.is_dir(), argument, "be a file", str(path))
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
     try:

@@ -1,0 +1,147 @@
+"""Run folders of format 1 and of newer formats, and the names in their ``config.json``."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+import xpnet
+from xpnet.errors import FileFormatError
+
+pytest.importorskip("typer", reason="the extra 'cli' is not installed")
+testing = pytest.importorskip("typer.testing")
+
+from xpnet.cli.app import app  # noqa: E402
+from xpnet.cli.run_folder import read_config  # noqa: E402
+
+DATA = Path(__file__).parents[1] / "model" / "data" / "format1"
+RUNS = json.loads((DATA / "expected.json").read_text(encoding="utf-8"))["commands"]
+
+
+def output_of(*words):
+    result = testing.CliRunner().invoke(app, [str(word) for word in words])
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def number(text, label):
+    line = next(line for line in text.splitlines() if line.startswith(label))
+    return float(line.removeprefix(label).split()[0])
+
+
+@pytest.mark.parametrize("name", ["digits", "digits_momentum"])
+def test_run_of_format_1_scores_as_recorded(name):
+    folder = DATA / "commands" / name
+    recorded = json.loads((folder / "config.json").read_text())["test"]["accuracy"]
+    assert number(output_of("evaluate", folder, "digits"), "accuracy") == pytest.approx(
+        recorded, abs=1e-4
+    )
+
+
+@pytest.mark.parametrize(("name", "file"), [("table", "table.csv"), ("regression", "numbers.csv")])
+def test_run_of_format_1_predicts_for_a_file(name, file):
+    folder = DATA / "commands" / name
+    text = output_of("predict", folder, DATA / file)
+    rows = list(csv.reader(text.splitlines()))
+    assert rows[0] == [json.loads((folder / "config.json").read_text())["target"]]
+    model = xpnet.load(folder / "model.safetensors")
+    with (DATA / file).open() as stream:
+        records = list(csv.DictReader(stream))
+    inputs = [[float(record[key]) for key in list(record)[: model.n_in]] for record in records]
+    predicted = model.predict(inputs)
+    found = [row[0] for row in rows[1:]]
+    assert len(found) == len(records) == 40
+    if model.classes is None:
+        assert [float(word) for word in found] == pytest.approx(predicted[:, 0].tolist(), rel=1e-5)
+    else:
+        assert found == predicted.tolist()
+
+
+PLANS = {
+    "digits": {
+        "optimizer": "Adam(lr=0.001, beta1=0.8, beta2=0.99, eps=1e-08)",
+        "schedule": "ExponentialDecay(rate=0.9)",
+        "activation": "LeakyReLU(alpha=0.1)",
+    },
+    "digits_momentum": {
+        "optimizer": "Momentum(lr=0.01, momentum=0.8)",
+        "schedule": "ConstantRate()",
+        "hidden": [3],
+    },
+    "table": {"schedule": "LinearWarmup(epochs=0.5, then=ConstantRate())", "dropout": 0.2},
+    "regression": {"optimizer": "Adam(lr=0.001, beta1=0.9, beta2=0.999, eps=1e-08)", "l2": 0.001},
+}
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_config_of_format_1_has_the_present_names(name):
+    plan = read_config(DATA / "commands" / name / "config.json")["plan"]
+    assert plan | PLANS[name] == plan
+
+
+@pytest.fixture
+def config(tmp_path):
+    """Write the configuration of a run with changed entries, and return its path."""
+
+    def write(**changes):
+        old = json.loads((DATA / "commands" / "digits" / "config.json").read_text())
+        path = tmp_path / "config.json"
+        path.write_text(json.dumps(old | changes))
+        return path
+
+    return write
+
+
+REFUSED = {
+    "rho1": ({"optimizer": "Adam(rho1=0.8)"}, "names rho1 in optimizer: rho1 is named beta1 here."),
+    "alpha": ({"optimizer": "Momentum(lr=0.1, alpha=0.8)"}, "alpha is named momentum here."),
+    "schedule": ({"schedule": "Constant()"}, "Constant is named ConstantRate here."),
+}
+
+
+@pytest.mark.parametrize(("plan", "message"), REFUSED.values(), ids=REFUSED)
+def test_config_of_format_2_refuses_old_names(config, plan, message):
+    with pytest.raises(FileFormatError) as error:
+        read_config(config(format=2, plan=plan))
+    assert str(error.value).endswith(message)
+
+
+def test_config_of_format_2_keeps_its_names(config):
+    plan = {"optimizer": "Adam(beta1=0.8)", "schedule": "ExponentialDecay(rate=0.9)"}
+    assert read_config(config(format=2, plan=plan))["plan"] == plan
+
+
+DAMAGED = {
+    "a format of 0": {"format": 0},
+    "a format that is text": {"format": "2"},
+    "a format that is true": {"format": True},
+    "a plan that is a list": {"plan": []},
+    "a source that is text": {"source": "digits"},
+    "feature names of numbers": {"feature_names": [1]},
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED)
+def test_damaged_config_is_refused(config, name):
+    with pytest.raises(FileFormatError, match=r"config\.json of a run; it is damaged\.$"):
+        read_config(config(**DAMAGED[name]))
+
+
+def test_newer_config_asks_for_a_newer_version(config):
+    with pytest.raises(FileFormatError, match=r"got format 3\. Install xpnet 0\.9 or newer\.$"):
+        read_config(config(format=3, xpnet="0.9"))
+
+
+def test_new_run_is_of_format_2(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(DATA / "table.csv", tmp_path)
+    words = "train table.csv --target name --epochs 1 --hidden 3 --out run --quiet --set beta1=0.8"
+    output_of(*words.split())
+    written = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert written["format"] == 2
+    assert written["plan"]["optimizer"] == "Adam(lr=0.001, beta1=0.8, beta2=0.999, eps=1e-08)"
+    assert read_config(tmp_path / "run" / "config.json") == written
