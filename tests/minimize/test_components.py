@@ -5,16 +5,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xpnet.minimize.bfgs import bfgs_update
 from xpnet.minimize.bounds import box_of
-from xpnet.minimize.cholesky import modified_cholesky, solve_positive
 from xpnet.minimize.differences import central_gradient, central_product
 from xpnet.minimize.functions import Beale, IllConditioned, Rosenbrock
+from xpnet.minimize.lbfgs import Face
 from xpnet.minimize.line_search import Ray
-from xpnet.minimize.line_search.first_step import ExpectedStep
-from xpnet.minimize.point import Point
-from xpnet.minimize.problem import Problem
-from xpnet.minimize.projected import Face
+from xpnet.minimize.line_search.base import ExpectedStep
+from xpnet.minimize.newton import modified_cholesky, solve_positive
+from xpnet.minimize.quasi_newton import bfgs_update
+from xpnet.minimize.scalar_function import Point, Problem
 from xpnet.minimize.trust_region import _Model
 
 modest = settings(derandomize=True, deadline=None, max_examples=50)

@@ -21,8 +21,8 @@ from xpnet.minimize import (
     TrustRegion,
     minimize,
 )
-from xpnet.minimize.dense import memory_of, require_dense_fits
 from xpnet.minimize.functions import IllConditioned, Powell, Rosenbrock
+from xpnet.minimize.method import memory_of, require_dense_fits
 
 F = Rosenbrock()
 X = (-1.2, 1.0)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from xpnet.errors import ArgumentError
 from xpnet.minimize import Armijo, Exact, StrongWolfe
 from xpnet.minimize.line_search import LineSearchError, Ray
-from xpnet.minimize.problem import Problem
+from xpnet.minimize.scalar_function import Problem
 
 
 def ray_of(phi, slope):

@@ -15,11 +15,10 @@ from xpnet.minimize import (
     minimize,
     polak_ribiere,
 )
-from xpnet.minimize.bfgs import bfgs_update
-from xpnet.minimize.dfp import dfp_update
 from xpnet.minimize.functions import Rosenbrock
 from xpnet.minimize.pairs import Pairs
-from xpnet.minimize.problem import Problem
+from xpnet.minimize.quasi_newton import bfgs_update, dfp_update
+from xpnet.minimize.scalar_function import Problem
 
 modest = settings(derandomize=True, deadline=None, max_examples=50)
 

@@ -30,7 +30,7 @@ from xpnet.minimize import (
     Reason,
     minimize,
 )
-from xpnet.minimize.dense import memory_of
+from xpnet.minimize.method import memory_of
 from xpnet.optimizers import schedules
 
 QUIET = {"loss": CrossEntropy(), "optimizer": LBFGS(), "progress": False}

@@ -8,20 +8,15 @@ from typing import TYPE_CHECKING, Any
 from xpnet.minimize.method import Method
 
 if TYPE_CHECKING:
-    from xpnet.minimize.bfgs import BFGS
-    from xpnet.minimize.comparison import compare
     from xpnet.minimize.conjugate_gradient import NonlinearCG, hager_zhang, polak_ribiere
-    from xpnet.minimize.coordinate_descent import CoordinateDescent
-    from xpnet.minimize.dfp import DFP
-    from xpnet.minimize.driver import minimize
-    from xpnet.minimize.elastic_net import ElasticNet
-    from xpnet.minimize.first_order import FirstOrder
-    from xpnet.minimize.gradient_descent import GradientDescent
+    from xpnet.minimize.coordinate_descent import CoordinateDescent, ElasticNet
+    from xpnet.minimize.driver import compare, minimize
+    from xpnet.minimize.first_order import FirstOrder, GradientDescent
     from xpnet.minimize.lbfgs import LBFGS
     from xpnet.minimize.line_search import Armijo, Exact, LineSearch, StrongWolfe
-    from xpnet.minimize.newton import Newton
-    from xpnet.minimize.newton_cg import NewtonCG
+    from xpnet.minimize.newton import Newton, NewtonCG
     from xpnet.minimize.objective import Objective
+    from xpnet.minimize.quasi_newton import BFGS, DFP
     from xpnet.minimize.result import Iterate, Result, table
     from xpnet.minimize.stopping import Reason, Tolerances
     from xpnet.minimize.trust_region import TrustRegion
@@ -56,19 +51,19 @@ __all__ = [
 ]
 
 _HOME = {
-    "BFGS": "bfgs",
-    "DFP": "dfp",
+    "BFGS": "quasi_newton",
+    "DFP": "quasi_newton",
     "LBFGS": "lbfgs",
     "Armijo": "line_search",
     "CoordinateDescent": "coordinate_descent",
-    "ElasticNet": "elastic_net",
+    "ElasticNet": "coordinate_descent",
     "Exact": "line_search",
     "FirstOrder": "first_order",
-    "GradientDescent": "gradient_descent",
+    "GradientDescent": "first_order",
     "Iterate": "result",
     "LineSearch": "line_search",
     "Newton": "newton",
-    "NewtonCG": "newton_cg",
+    "NewtonCG": "newton",
     "NonlinearCG": "conjugate_gradient",
     "Objective": "objective",
     "Reason": "stopping",
@@ -76,7 +71,7 @@ _HOME = {
     "StrongWolfe": "line_search",
     "Tolerances": "stopping",
     "TrustRegion": "trust_region",
-    "compare": "comparison",
+    "compare": "driver",
     "hager_zhang": "conjugate_gradient",
     "minimize": "driver",
     "polak_ribiere": "conjugate_gradient",

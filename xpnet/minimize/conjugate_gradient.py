@@ -9,10 +9,9 @@ from dataclasses import dataclass, field
 from xpnet.backend import Array
 from xpnet.errors import require, require_type
 from xpnet.minimize.line_search import LineSearch, Ray, StrongWolfe
-from xpnet.minimize.line_search.first_step import ExpectedStep
+from xpnet.minimize.line_search.base import ExpectedStep
 from xpnet.minimize.method import Method
-from xpnet.minimize.point import Point
-from xpnet.minimize.problem import Problem
+from xpnet.minimize.scalar_function import Point, Problem
 
 Beta = Callable[[Array, Array, Array], float]
 """``(∇f_(k+1), ∇f_k, d_k) → β_(k+1)``."""

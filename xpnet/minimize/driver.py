@@ -1,26 +1,24 @@
-"""The one call: every method on any function, from a plain one to a whole network's."""
+"""minimize: one method on one function; compare: several methods on one function."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
 from xpnet.backend import Array, backend_of
-from xpnet.errors import Phrase, require, require_type
+from xpnet.errors import ArgumentError, Phrase, require, require_type
 from xpnet.minimize.bounds import box_of
-from xpnet.minimize.dense import require_dense_fits
 from xpnet.minimize.first_order import FirstOrder
-from xpnet.minimize.gradient_check import require_gradient
 from xpnet.minimize.lbfgs import LBFGS
-from xpnet.minimize.method import Method
+from xpnet.minimize.line_search.base import LineSearchError
+from xpnet.minimize.method import Method, require_dense_fits
 from xpnet.minimize.objective import Function, Objective, objective_of
-from xpnet.minimize.problem import Problem
 from xpnet.minimize.result import Iterate, Result
-from xpnet.minimize.run import Run
-from xpnet.minimize.stopping import Stopping, Tolerances
+from xpnet.minimize.scalar_function import Point, Problem, require_gradient
+from xpnet.minimize.stopping import Reason, Stopping, Tolerances, Verdict
 from xpnet.optimizers.base import Optimizer
 
 
@@ -108,3 +106,115 @@ def _start(x0: Any) -> Array:
     finite = bool(backend.xp.all(backend.xp.isfinite(x0)))
     require(finite, "x0", "be finite", Phrase("an array with NaN or infinity"))
     return backend.xp.asarray(x0, copy=True)
+
+
+class Run:
+    """One minimization on its way.
+
+    Args:
+        problem: what is minimized.
+        method: how.
+        start: the evaluated start.
+        stopping: when to stop.
+        callback: called with every iterate after the start; True stops.
+        keep: whether to keep the trajectory.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        method: Method,
+        start: Point,
+        stopping: Stopping,
+        *,
+        callback: Callable[[Iterate], Any] | None,
+        keep: bool,
+    ) -> None:
+        self._problem, self._method, self._stopping = problem, method, stopping
+        self._callback, self._keep = callback, keep
+        self._best = self._now = start
+        self._iteration = 0
+        self._trajectory: list[Iterate] = []
+
+    def result(self, method: Any) -> Result:
+        """Run to the end; ``method`` is what the caller gave, for the record."""
+        try:
+            verdict = self._loop()
+        except LineSearchError as error:
+            rounded = error.hopeless and math.isfinite(self._now.value)
+            reason = Reason.ROUNDING if rounded else Reason.LINE_SEARCH
+            verdict = Verdict(reason, str(error))
+        except KeyboardInterrupt:
+            verdict = Verdict(Reason.INTERRUPTED, f"in iteration {self._iteration + 1}")
+        final = self._now if verdict.reason.success else self._best
+        return Result(
+            x=final.x,
+            value=final.value,
+            grad_norm=self._problem.grad_norm(final),
+            reason=verdict.reason,
+            detail=verdict.detail,
+            iterations=self._iteration,
+            evaluations=self._problem.evaluations,
+            seconds=self._stopping.seconds,
+            method=method,
+            trajectory=tuple(self._trajectory),
+        )
+
+    def _loop(self) -> Verdict:
+        """Step until there is a reason to stop."""
+        state = self._method.start(self._problem, self._now)
+        before: Point | None = None
+        while True:
+            now = self._now
+            grad_norm = self._problem.grad_norm(now)
+            asked = self._observe(now, grad_norm)
+            verdict = self._stopping.verdict(self._iteration, before, now, grad_norm)
+            if verdict is not None:
+                return verdict
+            if asked:
+                return Verdict(Reason.CALLBACK, f"in iteration {self._iteration}")
+            before = now
+            self._now = self._method.step(self._problem, now, state)
+            self._iteration += 1
+            if self._now.value <= self._best.value:
+                self._best = self._now
+
+    def _observe(self, now: Point, grad_norm: float) -> bool:
+        """Record the iterate and show it to the callback; whether the callback asks to stop."""
+        if not (self._keep or self._callback):
+            return False
+        iterate = Iterate(self._iteration, now.x, now.value, grad_norm, now.step)
+        if self._keep:
+            self._trajectory.append(iterate)
+        return self._callback is not None and self._iteration > 0 and bool(self._callback(iterate))
+
+
+def compare(
+    function: Any, methods: Iterable[Method | Optimizer], x0: Any = None, **settings: Any
+) -> list[Result]:
+    """Minimize ``function`` by each of ``methods`` from the same start.
+
+    Args:
+        function: what `minimize` takes as ``fun``.
+        methods: methods and first-order optimizers.
+        x0: the start, shape ``(n,)``; default the first of a test function's ``starts``.
+        settings: keyword arguments of `minimize`; the trajectory is kept unless said otherwise.
+
+    Returns:
+        One result a method, in order; `table` prints them, `plots` draws them.
+
+    Raises:
+        ArgumentError: if there is no start, or what `minimize` raises.
+
+    >>> from xpnet.minimize import BFGS, LBFGS
+    >>> from xpnet.minimize.functions import Bowl
+    >>> [result.success for result in compare(Bowl(), [BFGS(), LBFGS()])]
+    [True, True]
+    """
+    if x0 is None:
+        starts = getattr(function, "starts", ())
+        if not starts:
+            raise ArgumentError("x0 must be given for a function without starts of its own.")
+        x0 = starts[0]
+    settings = {"keep_trajectory": True, **settings}
+    return [minimize(function, x0, method, **settings) for method in methods]

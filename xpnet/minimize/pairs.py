@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xpnet.backend import Array, to_numpy
-from xpnet.minimize.problem import Problem
+from xpnet.minimize.scalar_function import Problem
 from xpnet.ops import operations_for
 from xpnet.ops.rules.minimizers import secant_pair
 

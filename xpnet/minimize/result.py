@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from xpnet.backend import Array
-from xpnet.minimize.problem import Evaluations
+from xpnet.minimize.scalar_function import Evaluations
 from xpnet.minimize.stopping import Reason
 
 

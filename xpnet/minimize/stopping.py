@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from xpnet.errors import require_count, require_number
-from xpnet.minimize.point import Point
-from xpnet.minimize.problem import Problem
+from xpnet.minimize.scalar_function import Point, Problem
 
 
 class Reason(enum.Enum):

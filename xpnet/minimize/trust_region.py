@@ -8,10 +8,9 @@ from typing import ClassVar
 
 from xpnet.backend import Array
 from xpnet.errors import require_number
-from xpnet.minimize.line_search.ray import LineSearchError
+from xpnet.minimize.line_search.base import LineSearchError
 from xpnet.minimize.method import Method
-from xpnet.minimize.point import Point
-from xpnet.minimize.problem import Problem
+from xpnet.minimize.scalar_function import Point, Problem
 
 
 @dataclass(frozen=True)

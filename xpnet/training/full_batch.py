@@ -12,8 +12,7 @@ from xpnet.data.batching import Rows
 from xpnet.errors import require, require_count, require_type
 from xpnet.layers import Dropout
 from xpnet.losses import Loss
-from xpnet.minimize.dense import require_dense_fits
-from xpnet.minimize.method import Method
+from xpnet.minimize.method import Method, require_dense_fits
 from xpnet.training.callbacks import Callback, Run, check_functions
 from xpnet.training.fit import Metric, Trainable, any_stops, finish, measure
 from xpnet.training.history import History

@@ -10,8 +10,7 @@ import numpy as np
 
 from xpnet.backend import Array, backend_of, namespace_of
 from xpnet.errors import require, require_count, require_number
-from xpnet.minimize.functions.base import Coordinates, TestFunction
-from xpnet.minimize.functions.matrix import diagonal
+from xpnet.minimize.functions.base import Coordinates, TestFunction, diagonal
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,10 @@
-"""What every test function is: its value, gradient and Hessian, its minima and where to start."""
+"""The base of the test functions."""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
-from xpnet.backend import Array
+from xpnet.backend import Array, backend_of
 
 Coordinates = tuple[float, ...]
 
@@ -55,3 +55,16 @@ class TestFunction:
     def __call__(self, x: Array) -> Array:
         """f(x), a 0-d array."""
         return self.value(x)
+
+
+def symmetric(a: Array, b: Array, c: Array) -> Array:
+    """The matrix ``[[a, b], [b, c]]`` of three 0-d arrays."""
+    xp = backend_of(a).xp
+    return xp.reshape(xp.stack([a, b, b, c]), (2, 2))
+
+
+def diagonal(entries: Array) -> Array:
+    """The matrix with ``entries``, shape ``(n,)``, on its diagonal."""
+    backend = backend_of(entries)
+    n = int(entries.shape[0])
+    return entries[:, None] * backend.xp.eye(n, dtype=entries.dtype, device=backend.device)

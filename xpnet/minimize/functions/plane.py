@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from xpnet.backend import Array, namespace_of
-from xpnet.minimize.functions.base import Coordinates, TestFunction
-from xpnet.minimize.functions.matrix import symmetric
+from xpnet.minimize.functions.base import Coordinates, TestFunction, symmetric
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,9 @@ import math
 from dataclasses import dataclass
 
 from xpnet.errors import require_count, require_number
-from xpnet.minimize.line_search.base import LineSearch
+from xpnet.minimize.line_search.base import LineSearch, Ray, Trial
 from xpnet.minimize.line_search.interpolation import secant_root
-from xpnet.minimize.line_search.ray import Ray, Trial
-from xpnet.minimize.point import Point
+from xpnet.minimize.scalar_function import Point
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from xpnet.minimize.line_search.ray import Trial
+from xpnet.minimize.line_search.base import Trial
 
 
 def cubic_minimum(a: Trial, b: Trial) -> float | None:

@@ -1,18 +1,33 @@
-"""An objective as the methods see it: counted, checked, and with differences where it is silent."""
+"""The objective as the methods evaluate it: counted, validated, differentiated numerically."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from xpnet.backend import Array, backend_of
+from xpnet.backend import Array, backend_of, to_numpy
 from xpnet.errors import Phrase, describe, require
 from xpnet.minimize.bounds import Box
-from xpnet.minimize.differences import central_gradient, central_product
+from xpnet.minimize.differences import agreement, central_gradient, central_product
 from xpnet.minimize.objective import Function
-from xpnet.minimize.point import Point
+
+
+class Point(NamedTuple):
+    """An evaluated point.
+
+    Attributes:
+        x: the variables, shape ``(n,)``.
+        value: f(x), on the host.
+        grad: ∇f(x), shape ``(n,)``.
+        step: the step length α that led here; 0 at the start.
+    """
+
+    x: Array
+    value: float
+    grad: Array
+    step: float = 0.0
 
 
 @dataclass
@@ -155,3 +170,23 @@ class Problem:
         array = self.backend.asarray(array)
         require(tuple(array.shape) == (self.n,), name, f"be of shape ({self.n},)", array)
         return self.xp.asarray(array, dtype=self.dtype, copy=True)
+
+
+def require_gradient(problem: Problem, x: Array) -> None:
+    """Refuse an objective whose gradient disagrees with central differences of its value.
+
+    Args:
+        problem: what is minimized; its value is evaluated 2n times.
+        x: where, shape ``(n,)``.
+
+    Raises:
+        ArgumentError: naming the worst component, if it is off by more than ``30 √eps`` relative to
+            the largest, or absolutely if that is below 1.
+    """
+    given = to_numpy(problem.evaluate(x).grad)
+    numerical = to_numpy(central_gradient(problem.value, x, problem.box))
+    gap = np.abs(given - numerical)
+    i = int(np.argmax(gap))
+    limit = agreement(problem.eps) * max(1.0, float(np.abs(numerical).max()))
+    got = Phrase(f"{given[i]:.8g} in component {i}, where differences give {numerical[i]:.8g}")
+    require(gap[i] <= limit, "the gradient", "be that of the function", got)
