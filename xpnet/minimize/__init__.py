@@ -1,4 +1,11 @@
-"""Minimize any function of a vector: Newton, quasi-Newton, conjugate gradients, first order."""
+"""Minimization of functions of a vector: Newton, quasi-Newton, conjugate gradients, first order.
+
+`minimize` runs one method on one function, `compare` several. Methods are loaded on first access.
+
+>>> from xpnet.minimize import BFGS, minimize
+>>> minimize(lambda x: ((x - 1) ** 2).sum(), [0.0, 3.0], BFGS()).x.round(6)
+array([1., 1.])
+"""
 
 from __future__ import annotations
 
@@ -50,7 +57,7 @@ __all__ = [
     "table",
 ]
 
-_HOME = {
+_MODULES = {
     "BFGS": "quasi_newton",
     "DFP": "quasi_newton",
     "LBFGS": "lbfgs",
@@ -80,10 +87,10 @@ _HOME = {
 
 
 def __getattr__(name: str) -> Any:
-    """Load a method when it is first used: ``import xpnet`` does without them."""
-    if name not in _HOME:
+    """Import the module of ``name`` on first access, which keeps ``import xpnet`` fast."""
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
 
 
 def __dir__() -> list[str]:

@@ -1,4 +1,4 @@
-"""First-order methods: steepest descent, and the optimizers of xpnet.optimizers."""
+"""First-order methods: gradient descent with a line search, and xpnet's optimizers."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 
 from xpnet.errors import require, require_type
 from xpnet.minimize.line_search import Armijo, LineSearch, Ray
-from xpnet.minimize.line_search.base import ExpectedStep
+from xpnet.minimize.line_search.base import InitialStep
 from xpnet.minimize.method import Method
-from xpnet.minimize.scalar_function import Point, Problem
+from xpnet.minimize.scalar_function import EvaluatedPoint, ScalarFunction
 from xpnet.optimizers.base import Optimizer
 
 
@@ -17,12 +17,12 @@ from xpnet.optimizers.base import Optimizer
 class GradientDescent(Method):
     """Steepest descent, ``x ← x - α∇f(x)``, with α from a line search.
 
-    In a box it walks on the projected path ``P(x - α∇f)``, for which the search must be `Armijo`.
-    It converges linearly, at the rate ``((κ-1)/(κ+1))²`` for a Hessian of condition number κ with
-    the exact search: use it to learn, not to solve.
+    Within bounds it follows the projected path ``P(x - α∇f)``, for which the search must be
+    `Armijo`. With the exact search it converges linearly at the rate ``((κ-1)/(κ+1))²``, where κ is
+    the condition number of the Hessian. It is included for teaching; the other methods are faster.
 
     Args:
-        search: the line search: an `Armijo`, `StrongWolfe` or `Exact`.
+        search: the line search, `Armijo` (default), `StrongWolfe` or `Exact`.
 
     Raises:
         ArgumentError: if ``search`` is not a line search.
@@ -42,33 +42,35 @@ class GradientDescent(Method):
     def __post_init__(self) -> None:
         require_type(self.search, LineSearch, "search")
 
-    def start(self, problem: Problem, point: Point) -> ExpectedStep:
-        """It remembers the last value: the last decrease says how far to look next."""
-        ok = problem.box is None or isinstance(self.search, Armijo)
+    def start(self, function: ScalarFunction, point: EvaluatedPoint) -> InitialStep:
+        """Return the rule for the initial step, which keeps the last value."""
+        ok = function.box is None or isinstance(self.search, Armijo)
         require(ok, "search", "be Armijo() for a problem with bounds", self.search)
-        return ExpectedStep()
+        return InitialStep()
 
-    def step(self, problem: Problem, point: Point, state: ExpectedStep) -> Point:
-        """One line search along ``-∇f``, in a box without the components that lead out of it."""
-        box, direction = problem.box, -point.grad
+    def step(
+        self, function: ScalarFunction, point: EvaluatedPoint, state: InitialStep
+    ) -> EvaluatedPoint:
+        """Search along ``-∇f``; within bounds, without the components that point beyond a bound."""
+        box, direction = function.box, -point.grad
         if box is not None:
             direction = direction * box.free(point.x, point.grad, 0.0)
-        ray = Ray(problem, point, direction)
+        ray = Ray(function, point, direction)
         return self.search.search(ray, state.length(ray))
 
 
 @dataclass(frozen=True)
 class FirstOrder(Method):
-    """A first-order optimizer, such as ``Adam(lr=0.1)``, as a method: one gradient a step.
+    """A first-order optimizer, such as ``Adam(lr=0.1)``, as a method: one gradient per step.
 
-    `minimize` makes one of any optimizer that it is given. There is no line search: the value may
-    rise, and the result is then the best point met, unless it stopped at a solution.
+    `minimize` wraps any optimizer that it is given. There is no line search, so the value may
+    increase; the result is the best point of the run, unless it converged.
 
     Args:
-        optimizer: any of `xpnet.optimizers`.
+        optimizer: any optimizer of `xpnet.optimizers`.
 
     Raises:
-        ArgumentError: if ``optimizer`` is not one.
+        ArgumentError: if ``optimizer`` is not an optimizer.
 
     >>> from xpnet.minimize import minimize
     >>> from xpnet.minimize.functions import Bowl
@@ -82,12 +84,12 @@ class FirstOrder(Method):
     def __post_init__(self) -> None:
         require_type(self.optimizer, Optimizer, "optimizer")
 
-    def start(self, problem: Problem, point: Point) -> Any:
-        """The optimizer's state: its slots, like x, and the count of steps."""
+    def start(self, function: ScalarFunction, point: EvaluatedPoint) -> Any:
+        """Return the optimizer's state."""
         return self.optimizer.init(point.x)
 
-    def step(self, problem: Problem, point: Point, state: Any) -> Point:
-        """One update on a copy of x, and the gradient there."""
-        x = problem.xp.asarray(point.x, copy=True)
+    def step(self, function: ScalarFunction, point: EvaluatedPoint, state: Any) -> EvaluatedPoint:
+        """Update a copy of x, and evaluate it."""
+        x = function.xp.asarray(point.x, copy=True)
         self.optimizer.step(x, point.grad, state)
-        return problem.evaluate(x, problem.largest(x - point.x))
+        return function.evaluate(x, function.max_norm(x - point.x))

@@ -1,4 +1,4 @@
-"""Newton's method with a line search: by factorization, or by conjugate gradients."""
+"""Newton's method with a line search, by a modified Cholesky factorization or by CG."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from xpnet.backend import Array, backend_of
 from xpnet.errors import require_count, require_type
 from xpnet.minimize.line_search import LineSearch, Ray, StrongWolfe
 from xpnet.minimize.method import Method
-from xpnet.minimize.scalar_function import Point, Problem
+from xpnet.minimize.scalar_function import EvaluatedPoint, ScalarFunction
 
 
 @dataclass(frozen=True)
 class Newton(Method):
     """Newton's method, ``x ← x - α(∇²f + E)⁻¹∇f``, with a line search that tries α = 1 first.
 
-    Where the Hessian is not positive definite, a modified Cholesky factorization adds the diagonal
-    E that makes it so, and the direction descends. Near a minimum E = 0 and α = 1, and it converges
-    quadratically. The Hessian is ``hess``, or n products of ``hessp``, or n differences of
-    gradients.
+    If the Hessian is not positive definite, a modified Cholesky factorization adds a diagonal E
+    that makes it so, and the direction is a descent direction. Near a minimum E = 0 and α = 1, and
+    convergence is quadratic. The Hessian is ``hess``, or n products of ``hessp``, or n differences
+    of gradients.
 
     Args:
-        search: the line search.
+        search: the line search; default ``StrongWolfe()``.
 
     Raises:
         ArgumentError: if ``search`` is not a line search.
@@ -45,29 +45,30 @@ class Newton(Method):
     def __post_init__(self) -> None:
         require_type(self.search, LineSearch, "search")
 
-    def start(self, problem: Problem, point: Point) -> None:
-        """It remembers nothing."""
+    def start(self, function: ScalarFunction, point: EvaluatedPoint) -> None:
+        """Return None: the method keeps no state."""
 
-    def step(self, problem: Problem, point: Point, state: None) -> Point:
-        """One factorization and one line search."""
-        direction = -solve_positive(problem.hess(point.x), point.grad)
-        return self.search.search(Ray(problem, point, direction), 1.0)
+    def step(self, function: ScalarFunction, point: EvaluatedPoint, state: None) -> EvaluatedPoint:
+        """Factorize the Hessian, and search along the Newton direction."""
+        direction = -solve_positive(function.hess(point.x), point.grad)
+        return self.search.search(Ray(function, point, direction), 1.0)
 
 
 @dataclass(frozen=True)
 class NewtonCG(Method):
-    """Truncated Newton: ``∇²f d = -∇f`` solved roughly by linear CG, then a line search along d.
+    """Truncated Newton: ``∇²f d = -∇f`` solved approximately by linear CG, then a line search.
 
     CG stops at a residual of ``min(½, √‖∇f‖) ‖∇f‖``, which gives superlinear convergence, or at a
-    direction of negative curvature, with what it has. It needs Hessian-vector products only
+    direction of negative curvature with the current d. It needs only Hessian-vector products
     (``hessp``, or ``hess``, or differences of gradients) and holds no matrix.
 
     Args:
-        search: the line search.
-        max_products: the most Hessian-vector products an iteration; default 2n.
+        search: the line search; default ``StrongWolfe()``.
+        max_products: the maximum number of Hessian-vector products per iteration, at least 1;
+            default 2n.
 
     Raises:
-        ArgumentError: if an argument is of a wrong type or range.
+        ArgumentError: if an argument has the wrong type or range.
 
     Reference: Nocedal and Wright, Numerical Optimization, 2nd ed., algorithm 7.1.
 
@@ -85,25 +86,25 @@ class NewtonCG(Method):
         if self.max_products is not None:
             require_count(self.max_products, "max_products")
 
-    def start(self, problem: Problem, point: Point) -> None:
-        """It remembers nothing."""
+    def start(self, function: ScalarFunction, point: EvaluatedPoint) -> None:
+        """Return None: the method keeps no state."""
 
-    def step(self, problem: Problem, point: Point, state: None) -> Point:
-        """One truncated solve and one line search."""
-        direction = self._direction(problem, point)
-        return self.search.search(Ray(problem, point, direction), 1.0)
+    def step(self, function: ScalarFunction, point: EvaluatedPoint, state: None) -> EvaluatedPoint:
+        """Solve for the direction by CG, and search along it."""
+        direction = self._direction(function, point)
+        return self.search.search(Ray(function, point, direction), 1.0)
 
-    def _direction(self, problem: Problem, point: Point) -> Array:
-        """Linear CG on ``∇²f d = -∇f``, from d = 0."""
+    def _direction(self, function: ScalarFunction, point: EvaluatedPoint) -> Array:
+        """Solve ``∇²f d = -∇f`` by linear CG from d = 0."""
         residual, direction = point.grad, -point.grad
         d = 0.0 * direction
         square = float(residual @ residual)
         norm = math.sqrt(square)
         small = min(0.5, math.sqrt(norm)) * norm
-        for i in range(self.max_products or 2 * problem.n):
-            product = problem.hessp(point.x, direction)
+        for i in range(self.max_products or 2 * function.n):
+            product = function.hessp(point.x, direction)
             curvature = float(direction @ product)
-            if not curvature > problem.eps * float(direction @ direction):
+            if not curvature > function.eps * float(direction @ direction):
                 return direction if i == 0 else d
             alpha = square / curvature
             d = d + alpha * direction
@@ -116,10 +117,11 @@ class NewtonCG(Method):
 
 
 def modified_cholesky(a: Array) -> tuple[Array, Array]:
-    """``L, d`` with ``L diag(d) Lᵀ = A + E``, E ≥ 0 diagonal and zero where A is safely definite.
+    """Return ``L, d`` with ``L diag(d) Lᵀ = A + E``, positive definite, E ≥ 0 diagonal.
 
-    Column by column ``d_j = max(|c_jj|, (θ_j/β)², δ)``, where c is what is left of the column and
-    ``θ_j = max_(i>j) |c_ij|``; so ``|l_ij| √d_j ≤ β``, and E stays bounded.
+    E is zero if A is safely positive definite. Column by column,
+    ``d_j = max(|c_jj|, (θ_j/β)², δ)``, where c is the remainder of the column and
+    ``θ_j = max_(i>j) |c_ij|``; so ``|l_ij| √d_j ≤ β``, and E is bounded.
 
     Args:
         a: A, shape ``(n, n)``, symmetric, finite.
@@ -127,7 +129,7 @@ def modified_cholesky(a: Array) -> tuple[Array, Array]:
     Returns:
         L of shape ``(n, n)``, unit lower triangular, and d of shape ``(n,)``, positive.
 
-    Deviation from the paper: no symmetric interchanges of rows.
+    Deviation from the paper: rows are not interchanged.
 
     Reference: Gill and Murray, Math. Prog. 7 (1974) 311; Nocedal and Wright, Numerical
     Optimization, 2nd ed., algorithm 3.4 and p. 53.
@@ -158,7 +160,7 @@ def modified_cholesky(a: Array) -> tuple[Array, Array]:
 
 
 def solve_positive(a: Array, b: Array) -> Array:
-    """``(A + E)⁻¹ b`` with E = 0 where A is positive definite, else from `modified_cholesky`.
+    """Return ``(A + E)⁻¹ b``, E = 0 if A is positive definite, else from `modified_cholesky`.
 
     Args:
         a: A, shape ``(n, n)``, symmetric, finite.
@@ -166,6 +168,9 @@ def solve_positive(a: Array, b: Array) -> Array:
 
     Returns:
         x of shape ``(n,)``, with ``bᵀx > 0`` for b ≠ 0.
+
+    >>> solve_positive(np.asarray([[2.0, 0.0], [0.0, -4.0]]), np.asarray([2.0, 4.0]))
+    array([1., 1.])
     """
     xp = backend_of(a).xp
     if is_positive_definite(a):
@@ -176,11 +181,11 @@ def solve_positive(a: Array, b: Array) -> Array:
 
 
 def is_positive_definite(a: Array) -> bool:
-    """Whether a plain Cholesky factorization of the symmetric matrix ``a`` goes through."""
+    """Return whether the Cholesky factorization of the symmetric matrix ``a`` succeeds."""
     xp = backend_of(a).xp
     try:
         factor = xp.linalg.cholesky(a)
-    except (np.linalg.LinAlgError, RuntimeError):  # PyTorch's own error is a RuntimeError
+    except (np.linalg.LinAlgError, RuntimeError):  # PyTorch raises a RuntimeError
         return False
-    # CuPy does not raise: it returns a factor with NaN.
+    # CuPy raises nothing and returns a factor with NaN.
     return bool(xp.all(xp.isfinite(factor)))

@@ -1,4 +1,4 @@
-"""Line searches: Armijo backtracking, the strong Wolfe conditions, and the exact minimizer."""
+"""Line searches: Armijo backtracking, the strong Wolfe conditions, and exact minimization."""
 
 from xpnet.minimize.line_search.armijo import Armijo
 from xpnet.minimize.line_search.base import LineSearch, LineSearchError, Ray, Trial
