@@ -1,4 +1,4 @@
-"""Minima in a box: the bounds are kept, and what is found is the minimum there."""
+"""Minimization with bounds: iterates stay within them, and the result is optimal."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ BOTH = [GradientDescent(), LBFGS()]
         (Rosenbrock(), (0.0, 0.0), (-0.5, 0.5), (0.5, 0.25)),
     ],
 )
-def test_the_minimum_in_a_box(method, function, start, bounds, solution):
+def test_bounded_minimum(method, function, start, bounds, solution):
     result = minimize(function, start, method, bounds=bounds, tol=1e-9, keep_trajectory=True)
     assert result.success, result
     for iterate in result.trajectory:
@@ -36,7 +36,7 @@ def test_the_minimum_in_a_box(method, function, start, bounds, solution):
 
 @given(st.integers(0, 2**32 - 1), st.integers(2, 12))
 @settings(derandomize=True, deadline=None, max_examples=50)
-def test_lbfgs_solves_convex_quadratics_in_a_box(seed, n):
+def test_lbfgs_solves_bounded_convex_quadratics(seed, n):
     rng = np.random.default_rng(seed)
     root = rng.normal(size=(n, n))
     a, b = root @ root.T + 0.1 * np.eye(n), 3.0 * rng.normal(size=n)
@@ -48,21 +48,21 @@ def test_lbfgs_solves_convex_quadratics_in_a_box(seed, n):
     x = minimize(fun, np.zeros(n), LBFGS(), bounds=(lower, upper), tol=1e-8).x
     grad = a @ x - b
     assert ((lower <= x) & (x <= upper)).all()
-    # Karush, Kuhn, Tucker: the gradient is 0 inside, points out of the box at its walls.
+    # Karush-Kuhn-Tucker: the gradient is 0 inside, and -∇f points outwards at a bound.
     inside = (lower < x) & (x < upper)
     assert np.abs(grad[inside]).max(initial=0.0) < 1e-7
     assert grad[x == lower].min(initial=0.0) >= -1e-7
     assert grad[x == upper].max(initial=0.0) <= 1e-7
 
 
-def test_bounds_that_do_not_bind_change_nothing_at_the_end():
+def test_inactive_bounds_keep_the_minimum():
     result = minimize(Rosenbrock(8), (0.0,) * 8, LBFGS(), bounds=(-9.0, 9.0), tol=1e-9)
     assert result.success
     np.testing.assert_allclose(result.x, 1.0, atol=1e-8)
     assert result.evaluations.functions < 300
 
 
-def test_many_bounds_cost_few_iterations():
+def test_many_active_bounds_need_few_iterations():
     function = Rosenbrock(20)
     result = minimize(function, (0.0,) * 20, LBFGS(), bounds=(-1.0, 0.7), tol=1e-8)
     assert result.success
@@ -70,7 +70,7 @@ def test_many_bounds_cost_few_iterations():
     assert result.x.max() <= 0.7
 
 
-def test_differences_stay_in_the_box():
+def test_differences_stay_within_bounds():
     def fun(x):
         assert x[0] >= 0.0
         return float(np.sqrt(x[0]) + x[0] + (x[1] - 1.0) ** 2)

@@ -1,40 +1,39 @@
-"""The parts under the methods: differences, modified Cholesky, the model in a ball, the face."""
+"""Components of the methods: differences, modified Cholesky, trust-region model, face, step."""
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from xpnet.minimize.bfgs import bfgs_update
 from xpnet.minimize.bounds import box_of
-from xpnet.minimize.cholesky import modified_cholesky, solve_positive
 from xpnet.minimize.differences import central_gradient, central_product
 from xpnet.minimize.functions import Beale, IllConditioned, Rosenbrock
+from xpnet.minimize.lbfgs import Face
 from xpnet.minimize.line_search import Ray
-from xpnet.minimize.line_search.first_step import ExpectedStep
-from xpnet.minimize.point import Point
-from xpnet.minimize.problem import Problem
-from xpnet.minimize.projected import Face
-from xpnet.minimize.trust_region import _Model
+from xpnet.minimize.line_search.base import InitialStep
+from xpnet.minimize.newton import modified_cholesky, solve_positive
+from xpnet.minimize.quasi_newton import bfgs_update
+from xpnet.minimize.scalar_function import EvaluatedPoint, ScalarFunction
+from xpnet.minimize.trust_region import QuadraticModel
 
 modest = settings(derandomize=True, deadline=None, max_examples=50)
 seeds = st.integers(0, 2**32 - 1)
 
 
 @pytest.mark.parametrize("function", [Beale(), Rosenbrock(5)], ids=str)
-def test_central_differences(place, function, rng):
+def test_central_differences_are_accurate(place, function, rng):
     n = len(function.starts[0])
     host, v = rng.normal(size=n), rng.normal(size=n)
     x = place.array(host)
     grad = central_gradient(lambda at: float(function(at)), x)
     np.testing.assert_allclose(place.host(grad), function.grad(host), rtol=1e-7, atol=1e-6)
-    largest = Problem(function, x).largest
-    product = central_product(function.grad, x, place.array(v), largest)
+    max_norm = ScalarFunction(function, x).max_norm
+    product = central_product(function.grad, x, place.array(v), max_norm)
     np.testing.assert_allclose(place.host(product), function.hess(host) @ v, rtol=1e-6, atol=1e-5)
 
 
 @pytest.mark.parametrize("bounds", [(0.0, None), (None, 0.0), (0.0, 0.5), (-1e-7, 1e-7 + 1.0)])
-def test_differences_at_a_bound_look_inwards(bounds, place):
+def test_differences_at_a_bound_point_inwards(bounds, place):
     x = place.array(np.zeros(3))
     box = box_of(bounds, x, place.backend)
     low, high = place.host(box.lower), place.host(box.upper)
@@ -48,7 +47,7 @@ def test_differences_at_a_bound_look_inwards(bounds, place):
     np.testing.assert_allclose(found, [1.0, 2.0, 3.0], rtol=1e-7)
 
 
-def test_differences_leave_a_fixed_variable_alone(place):
+def test_difference_of_fixed_variable_is_zero(place):
     x = place.array(np.ones(2))
     box = box_of((place.array([1.0, 0.0]), place.array([1.0, 2.0])), x, place.backend)
     grad = central_gradient(lambda at: float(place.host(at) @ [5.0, 7.0]), x, box)
@@ -57,7 +56,7 @@ def test_differences_leave_a_fixed_variable_alone(place):
 
 @given(seeds, st.integers(1, 8))
 @modest
-def test_modified_cholesky_adds_a_diagonal_and_no_more(seed, n):
+def test_modified_cholesky_adds_only_a_diagonal(seed, n):
     rng = np.random.default_rng(seed)
     a = rng.normal(size=(n, n))
     a = a + a.T
@@ -75,7 +74,7 @@ def test_modified_cholesky_adds_a_diagonal_and_no_more(seed, n):
 
 @given(seeds, st.integers(1, 8))
 @modest
-def test_a_definite_matrix_is_not_modified(seed, n):
+def test_cholesky_of_definite_matrix_is_unmodified(seed, n):
     rng = np.random.default_rng(seed)
     root = rng.normal(size=(n, n))
     a, b = root @ root.T + n * np.eye(n), rng.normal(size=n)
@@ -86,20 +85,21 @@ def test_a_definite_matrix_is_not_modified(seed, n):
 
 @given(seeds, st.integers(1, 6), st.floats(0.01, 100.0), st.booleans())
 @modest
-def test_the_model_in_a_ball_is_minimized(seed, n, radius, hard):
+def test_trust_region_model_is_minimized(seed, n, radius, hard):
     rng = np.random.default_rng(seed)
     h = rng.normal(size=(n, n))
     h = h + h.T
     values, axes = np.linalg.eigh(h)
     grad = rng.normal(size=n)
-    if hard:  # no gradient along the most negative axis
+    if hard:  # g orthogonal to the first eigenvector
         grad = grad - axes[:, 0] * (axes[:, 0] @ grad)
-    problem = Problem(IllConditioned(max(n, 2)), np.zeros(n), hess=lambda x: h)
-    p, promised = _Model(problem, Point(np.zeros(n), 0.0, grad)).minimizer(radius)
+    model = ScalarFunction(IllConditioned(max(n, 2)), np.zeros(n), hess=lambda x: h)
+    point = EvaluatedPoint(np.zeros(n), 0.0, grad)
+    p, predicted = QuadraticModel(model, point).minimize(radius)
     length = np.linalg.norm(p)
     assert length <= 1.002 * radius
-    assert promised == pytest.approx(-(grad @ p + 0.5 * p @ h @ p), rel=1e-6, abs=1e-9)
-    # Optimal: (H + λ)p = -g with λ ≥ 0, H + λ semidefinite, and λ = 0 unless on the border.
+    assert predicted == pytest.approx(-(grad @ p + 0.5 * p @ h @ p), rel=1e-6, abs=1e-9)
+    # Optimal: (H + λ)p = -g with λ ≥ 0, H + λ semidefinite, and λ = 0 unless on the boundary.
     shift = -(p @ (h @ p + grad)) / (p @ p) if length > 0 else 0.0
     scale = np.abs(values).max() + np.abs(grad).max()
     np.testing.assert_allclose(h @ p + shift * p, -grad, atol=1e-6 * scale * max(1.0, radius))
@@ -108,34 +108,34 @@ def test_the_model_in_a_ball_is_minimized(seed, n, radius, hard):
     assert shift <= 1e-6 * scale or length >= 0.998 * radius
 
 
-def test_a_face_remembers_only_its_free_variables(rng):
+def test_face_keeps_only_free_variables(rng):
     n = 5
     root = rng.normal(size=(n, n))
     a, b = root @ root.T + np.eye(n), np.asarray([0.0, 0.0, -300.0, 0.0, 0.0])
 
     def at(x):
-        return Point(x, float(0.5 * x @ a @ x - b @ x), a @ x - b)
+        return EvaluatedPoint(x, float(0.5 * x @ a @ x - b @ x), a @ x - b)
 
     class Quadratic:
         def value_and_grad(self, x):
             return at(x).value, at(x).grad
 
     start = at(np.asarray([0.5, 0.6, 0.7, 0.8, 0.9]))
-    box = box_of((-9.0, 9.0), start.x, Problem(Quadratic(), start.x).backend)
-    problem = Problem(Quadratic(), start.x, box=box)
-    face, now = Face(4, problem, start), start
+    box = box_of((-9.0, 9.0), start.x, ScalarFunction(Quadratic(), start.x).backend)
+    function = ScalarFunction(Quadratic(), start.x, box=box)
+    face, now = Face(4, function, start), start
     assert face.free.tolist() == [1.0] * n
     steps = []
     for _ in range(3):
         after = at(now.x + 0.1 * rng.normal(size=n))
-        face.move(problem, now, after)
+        face.update(function, now, after)
         steps.append((after.x - now.x, after.grad - now.grad))
         now = after
-    # The last step reaches a wall that the gradient pushes against.
-    wall = now.x + 0.05 * rng.normal(size=n)
-    wall[2] = -9.0
-    after = at(wall)
-    face.move(problem, now, after)
+    # The last step reaches a bound that -∇f points beyond.
+    at_bound = now.x + 0.05 * rng.normal(size=n)
+    at_bound[2] = -9.0
+    after = at(at_bound)
+    face.update(function, now, after)
     steps.append((after.x - now.x, after.grad - now.grad))
     free = face.free > 0
     assert free.tolist() == [True, True, False, True, True]
@@ -149,13 +149,13 @@ def test_a_face_remembers_only_its_free_variables(rng):
     np.testing.assert_allclose(direction[free], -h @ after.grad[free], rtol=1e-8)
 
 
-def test_the_first_step_expects_the_last_decrease():
-    problem = Problem(IllConditioned(2, 1.0), np.zeros(2))
-    first = ExpectedStep(longest=1.0)
+def test_initial_step_repeats_last_decrease():
+    function = ScalarFunction(IllConditioned(2, 1.0), np.zeros(2))
+    initial = InitialStep(longest=1.0)
 
     def length(x, value, step):
-        point = problem.evaluate(np.asarray(x))._replace(value=value, step=step)
-        return first.length(Ray(problem, point, -point.grad))
+        point = function.evaluate(np.asarray(x))._replace(value=value, step=step)
+        return initial.length(Ray(function, point, -point.grad))
 
     assert length([4.0, 5.0], 9.0, 0.0) == pytest.approx(1 / 5)  # 1/‖∇f‖
     assert length([3.0, 1.0], 8.9, 0.2) == pytest.approx(2.02 * 0.1 / 4)

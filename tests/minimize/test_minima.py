@@ -1,4 +1,4 @@
-"""Every method reaches the known minima, at the order that theory promises."""
+"""Every method reaches the known minima, at the theoretical order of convergence."""
 
 import itertools
 import math
@@ -89,11 +89,11 @@ def distance(x, function):
 @pytest.mark.parametrize(
     ("method", "function", "start"), cases(FAST, EASY + CURVED + STIFF) + cases(SLOW, EASY)
 )
-def test_reaches_a_minimum(method, function, start):
+def test_method_reaches_a_minimum(method, function, start):
     result = minimize(function, start, method, tol=1e-10)
     assert result.success, result
     if isinstance(function, Rosenbrock) and function.n > 2 and result.value > 1:
-        # Its other minimum, near (-1, 1, ..., 1): f is 3.97 to 3.99 there.
+        # The local minimum near (-1, 1, ..., 1), where f is 3.97 to 3.99.
         assert result.value < 4
         assert result.grad_norm <= 1e-10
         return
@@ -102,7 +102,7 @@ def test_reaches_a_minimum(method, function, start):
 
 
 @pytest.mark.parametrize("method", [BFGS(), LBFGS(), Newton(), TrustRegion(), NewtonCG()], ids=str)
-def test_a_singular_hessian_slows_but_does_not_stop(method):
+def test_singular_hessian_still_converges(method):
     function = Powell(8)
     result = minimize(function, function.starts[0], method, tol=1e-12)
     assert result.success
@@ -126,7 +126,7 @@ FIRST_ORDER = [
 
 
 @pytest.mark.parametrize("optimizer", FIRST_ORDER, ids=lambda o: type(o).__name__)
-def test_first_order_optimizers_are_methods(optimizer):
+def test_first_order_optimizers_are_accepted(optimizer):
     result = minimize(Bowl(), (-7.0, 2.0), optimizer, max_iter=1500)
     assert result.iterations == result.evaluations.gradients - 1
     assert result.method is optimizer
@@ -134,7 +134,7 @@ def test_first_order_optimizers_are_methods(optimizer):
     assert result.value < (4.0 if isinstance(optimizer, AdaDelta) else 1e-3)
 
 
-def test_a_first_order_method_takes_the_optimizers_steps():
+def test_first_order_takes_the_optimizers_steps():
     function, optimizer = Bowl(), Momentum(lr=0.1)
     theta = np.asarray([-7.0, 2.0])
     state = optimizer.init(theta)
@@ -150,7 +150,7 @@ def errors(method, function, start, tol=1e-14, **hessian):
 
 
 def orders(gaps):
-    """The order p of ``e_(k+1) ≈ C e_k^p`` from three successive errors, above rounding."""
+    """Estimate the order p of ``e_(k+1) ≈ C e_k^p`` from three successive errors."""
     gaps = [gap for gap in gaps if gap > 1e-13]
     steps = zip(gaps, gaps[1:], gaps[2:], strict=False)
     return [math.log(c / b) / math.log(b / a) for a, b, c in steps if b < 1e-1 * a < 1e-2]
@@ -172,8 +172,8 @@ def test_quasi_newton_converges_superlinearly(method):
     assert ratios[-1] < 0.2 * max(ratios[-5:])
 
 
-def test_gradient_descent_converges_at_its_linear_rate():
-    # From (κ, 1) on ½(x² + κy²) the exact search zigzags at exactly ((κ-1)/(κ+1))² a step.
+def test_gradient_descent_converges_linearly():
+    # From (κ, 1) on ½(x² + κy²) the exact search converges by exactly ((κ-1)/(κ+1))² per step.
     kappa = 9.0
     gaps = minimize(
         lambda x: (0.5 * (x[0] ** 2 + kappa * x[1] ** 2), np.asarray([x[0], kappa * x[1]])),
@@ -188,7 +188,7 @@ def test_gradient_descent_converges_at_its_linear_rate():
 
 @pytest.mark.parametrize("method", [Newton(), TrustRegion(), NewtonCG()], ids=str)
 @pytest.mark.parametrize("given", ["hess", "hessp", "neither"])
-def test_second_order_methods_take_what_there_is(method, given):
+def test_second_order_derivatives_are_optional(method, given):
     function = Rosenbrock()
     extra = {given: getattr(function, given)} if given != "neither" else {}
 
@@ -202,7 +202,7 @@ def test_second_order_methods_take_what_there_is(method, given):
     assert (result.evaluations.products > 0) == (given != "hess")
 
 
-def test_newton_leaves_a_saddle():
+def test_newton_escapes_a_saddle():
     # x⁴/4 - x²/2 + y²/2 has a saddle at the origin, and minima at (±1, 0).
     def fun(x):
         return x[0] ** 4 / 4 - x[0] ** 2 / 2 + x[1] ** 2 / 2, np.asarray([x[0] ** 3 - x[0], x[1]])
@@ -213,21 +213,21 @@ def test_newton_leaves_a_saddle():
     for method in (Newton(), NewtonCG(), TrustRegion()):
         result = minimize(fun, [1e-3, 1.0], method, hess=hess)
         np.testing.assert_allclose(np.abs(result.x), [1.0, 0.0], atol=1e-8)
-    # On the stable axis the gradient has no part along the falling one: the hard case.
+    # From the stable axis the gradient is orthogonal to negative curvature: the hard case.
     result = minimize(fun, [0.0, 0.5], TrustRegion(), hess=hess)
     np.testing.assert_allclose(np.abs(result.x), [1.0, 0.0], atol=1e-8)
 
 
 @pytest.mark.parametrize("method", [BFGS(), LBFGS(), NonlinearCG()], ids=str)
 @pytest.mark.parametrize("function", [Bowl(), Beale(), Rosenbrock()], ids=str)
-def test_differences_stand_for_a_gradient(method, function):
+def test_differences_replace_a_gradient(method, function):
     result = minimize(function.value, function.starts[0], method, tol=1e-6)
     assert result.success
     assert distance(result.x, function) < 1e-4
     assert result.evaluations.functions > 4 * result.evaluations.gradients
 
 
-def test_evaluations_are_counted_as_they_are_made():
+def test_evaluation_counts_equal_calls():
     calls = []
 
     def fun(x):
@@ -240,7 +240,7 @@ def test_evaluations_are_counted_as_they_are_made():
         assert result.evaluations.functions == len(calls)
 
 
-def test_a_seed_draws_the_order_of_each_sweep():
+def test_seed_determines_sweep_order():
     def path(seed):
         method = CoordinateDescent(seed=seed)
         result = minimize(Rosenbrock(5), (0.0,) * 5, method, max_iter=3, keep_trajectory=True)

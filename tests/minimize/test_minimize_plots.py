@@ -1,4 +1,4 @@
-"""The pictures hold what they should, and refuse what they cannot draw."""
+"""Plots of minimizations contain the data, and invalid results raise an error."""
 
 import sys
 
@@ -17,7 +17,7 @@ def axes():
     return figure.Figure().add_subplot()
 
 
-def test_trajectories_show_paths_start_and_minimum(axes):
+def test_plot_shows_trajectories_start_and_minimum(axes):
     results = compare(Bowl(), [BFGS(), LBFGS()])
     assert plot_trajectories(Bowl(), results, ax=axes) is axes
     lines = {line.get_label(): line.get_xydata() for line in axes.get_lines()}
@@ -30,7 +30,7 @@ def test_trajectories_show_paths_start_and_minimum(axes):
     assert axes.collections  # the contours
 
 
-def test_a_plain_function_gets_a_window_around_its_paths(axes):
+def test_default_window_contains_trajectory(axes):
     result = minimize(lambda x: (x @ x, 2 * x), [1.0, 2.0], BFGS(), keep_trajectory=True)
     plot_trajectories(lambda x: (x @ x, 2 * x), [result], ax=axes)
     (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
@@ -39,7 +39,7 @@ def test_a_plain_function_gets_a_window_around_its_paths(axes):
         assert bottom < iterate.x[1] < top
 
 
-def test_convergence_is_drawn_on_a_logarithmic_axis(axes):
+def test_convergence_axis_is_logarithmic(axes):
     results = compare(Rosenbrock(), [BFGS(), Newton()])
     assert plot_convergence(results, least=0.0, ax=axes) is axes
     assert axes.get_yscale() == "log"
@@ -49,17 +49,17 @@ def test_convergence_is_drawn_on_a_logarithmic_axis(axes):
     assert "gradient" in plot_convergence(results).get_ylabel()
 
 
-def test_results_without_a_picture_are_refused(axes):
+def test_results_without_trajectory_raise(axes):
     bare = minimize(Bowl(), (1.0, 1.0))
     big = compare(Rosenbrock(3), [BFGS()])
     for draw in (lambda: plot_convergence([bare]), lambda: plot_trajectories(Bowl(), [])):
         with pytest.raises(ArgumentError, match="Minimize with keep_trajectory=True"):
             draw()
-    with pytest.raises(ArgumentError, match="results must be over two variables; got 3 var"):
+    with pytest.raises(ArgumentError, match="results must have two variables; got 3 var"):
         plot_trajectories(Rosenbrock(3), big, ax=axes)
 
 
-def test_the_extra_is_named_where_matplotlib_is_missing(monkeypatch):
+def test_missing_matplotlib_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'xpnet\[plots\]'"):
         plot_convergence(compare(Bowl(), [BFGS()]))

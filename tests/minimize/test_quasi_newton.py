@@ -1,4 +1,4 @@
-"""The matrices of the quasi-Newton methods, and what they become on a quadratic."""
+"""Properties of the quasi-Newton matrices, and of the methods on a quadratic."""
 
 import numpy as np
 import pytest
@@ -15,18 +15,17 @@ from xpnet.minimize import (
     minimize,
     polak_ribiere,
 )
-from xpnet.minimize.bfgs import bfgs_update
-from xpnet.minimize.dfp import dfp_update
 from xpnet.minimize.functions import Rosenbrock
 from xpnet.minimize.pairs import Pairs
-from xpnet.minimize.problem import Problem
+from xpnet.minimize.quasi_newton import bfgs_update, dfp_update
+from xpnet.minimize.scalar_function import ScalarFunction
 
 modest = settings(derandomize=True, deadline=None, max_examples=50)
 
 
 @st.composite
 def curved_pairs(draw):
-    """n, and up to eight pairs (s, y) with yᵀs well above 0, from a random definite matrix."""
+    """Draw n and up to eight pairs (s, y) of a random positive definite matrix."""
     n = draw(st.integers(2, 6))
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     root = rng.normal(size=(n, n))
@@ -36,12 +35,12 @@ def curved_pairs(draw):
 
 
 def memory_of(pairs, m, n):
-    """A memory that has seen the pairs as a path of gradients."""
+    """Return a memory with the given pairs appended."""
     grad = np.zeros(n)
-    memory = Pairs(m, Problem(Rosenbrock(n), np.ones(n)), grad)
+    memory = Pairs(m, ScalarFunction(Rosenbrock(n), np.ones(n)), grad)
     for s, y in pairs:
         grad = grad + y
-        memory.push(s, grad)
+        memory.append(s, grad)
     return memory
 
 
@@ -52,7 +51,7 @@ def matrix_of(memory, n):
 @pytest.mark.parametrize("update", [bfgs_update, dfp_update])
 @given(curved_pairs())
 @modest
-def test_an_update_keeps_secant_symmetry_and_definiteness(update, case):
+def test_update_is_secant_symmetric_and_definite(update, case):
     n, pairs = case
     h = np.eye(n)
     for s, y in pairs:
@@ -64,7 +63,7 @@ def test_an_update_keeps_secant_symmetry_and_definiteness(update, case):
 
 @given(curved_pairs(), st.integers(1, 9))
 @modest
-def test_the_memory_keeps_secant_symmetry_and_definiteness(case, m):
+def test_memory_is_secant_symmetric_and_definite(case, m):
     n, pairs = case
     memory = memory_of(pairs, m, n)
     h = matrix_of(memory, n)
@@ -76,7 +75,7 @@ def test_the_memory_keeps_secant_symmetry_and_definiteness(case, m):
 
 @given(curved_pairs(), st.integers(1, 9))
 @modest
-def test_the_memory_is_the_bfgs_matrix_of_its_pairs(case, m):
+def test_memory_equals_bfgs_matrix_of_its_pairs(case, m):
     n, pairs = case
     s, y = pairs[-1]
     h = (s @ y) / (y @ y) * np.eye(n)
@@ -85,18 +84,18 @@ def test_the_memory_is_the_bfgs_matrix_of_its_pairs(case, m):
     np.testing.assert_allclose(matrix_of(memory_of(pairs, m, n), n), h, rtol=1e-6, atol=1e-7)
 
 
-def test_the_memory_skips_a_pair_without_curvature():
+def test_memory_skips_pair_without_curvature():
     memory = memory_of([(np.asarray([1.0, 0.0]), np.asarray([2.0, 1.0]))], 3, 2)
     before = matrix_of(memory, 2)
     grad = np.asarray([2.0, 1.0])
-    assert not memory.push(np.asarray([0.0, 1.0]), grad - np.asarray([0.0, 1.0]))
+    assert not memory.append(np.asarray([0.0, 1.0]), grad - np.asarray([0.0, 1.0]))
     assert len(memory) == 1
     np.testing.assert_allclose(matrix_of(memory, 2), before)
 
 
 @pytest.mark.parametrize("method", [BFGS(), DFP(), LBFGS(m=1), LBFGS(m=50)], ids=str)
-def test_a_direction_always_descends(method):
-    # Every ray refuses a direction that does not descend, so success is the proof.
+def test_directions_always_descend(method):
+    # `Ray` raises an error for a direction that does not descend.
     assert minimize(Rosenbrock(6), Rosenbrock(6).starts[0], method).success
 
 
@@ -116,22 +115,22 @@ class Quadratic:
         return self.value(x), self.a @ x - self.b
 
 
-def path(method, function, n, steps):
+def trajectory_of(method, function, n, steps):
     result = minimize(function, np.zeros(n), method, tol=0.0, max_iter=steps, keep_trajectory=True)
     return np.stack([iterate.x for iterate in result.trajectory])
 
 
 @pytest.mark.parametrize("method", [LBFGS(m=20, search=Exact(1e-12)), DFP(search=Exact(1e-12))])
-def test_exact_quasi_newton_methods_walk_one_path_on_a_quadratic(method):
+def test_exact_quasi_newton_trajectories_agree(method):
     n = 8
     function = Quadratic(n)
-    bfgs = path(BFGS(search=Exact(1e-12)), function, n, n)
-    np.testing.assert_allclose(path(method, function, n, n), bfgs, rtol=1e-6, atol=1e-7)
+    bfgs = trajectory_of(BFGS(search=Exact(1e-12)), function, n, n)
+    np.testing.assert_allclose(trajectory_of(method, function, n, n), bfgs, rtol=1e-6, atol=1e-7)
     np.testing.assert_allclose(bfgs[-1], np.linalg.solve(function.a, function.b), atol=1e-7)
 
 
 @pytest.mark.parametrize("beta", [polak_ribiere, hager_zhang])
-def test_nonlinear_cg_is_linear_cg_on_a_quadratic(beta):
+def test_nonlinear_cg_equals_linear_cg(beta):
     n = 8
     function = Quadratic(n)
     x, r = np.zeros(n), -function.b
@@ -141,5 +140,5 @@ def test_nonlinear_cg_is_linear_cg_on_a_quadratic(beta):
         x, before, r = x + alpha * d, r, r + alpha * function.a @ d
         d = (r @ r) / (before @ before) * d - r
         linear.append(x)
-    found = path(NonlinearCG(beta, search=Exact(1e-12)), function, n, n)
+    found = trajectory_of(NonlinearCG(beta, search=Exact(1e-12)), function, n, n)
     np.testing.assert_allclose(found, np.stack(linear), rtol=1e-6, atol=1e-7)

@@ -1,4 +1,4 @@
-"""Every reason to stop can be reached and read; the result says what happened and what it cost."""
+"""Every stopping reason is reachable, and the result reports the point and the counts."""
 
 import math
 import re
@@ -31,12 +31,12 @@ def wrong_gradient(x):
     return x @ x + 1.0, -2.0 * x
 
 
-def walled(x):
+def not_finite_far_away(x):
     return (x @ x if x @ x < 1e6 else np.nan), 2.0 * x
 
 
 def interrupting(at):
-    """Rosenbrock's function with Ctrl-C at the call of that number."""
+    """Return Rosenbrock's function with Ctrl-C at call number ``at``."""
     calls = []
 
     def fun(x):
@@ -61,7 +61,7 @@ REASONS = {
     ),
     Reason.ITERATIONS: lambda: minimize(Rosenbrock(), START, max_iter=3),
     Reason.TIME: lambda: minimize(Rosenbrock(), START, max_seconds=0.0),
-    Reason.NON_FINITE: lambda: minimize(walled, [1.0, 1.0], SGD(lr=5.0)),
+    Reason.NON_FINITE: lambda: minimize(not_finite_far_away, [1.0, 1.0], SGD(lr=5.0)),
     Reason.LINE_SEARCH: lambda: minimize(wrong_gradient, [1.0, 2.0]),
     Reason.CALLBACK: lambda: minimize(Rosenbrock(), START, callback=lambda i: i.iteration == 2),
     Reason.INTERRUPTED: lambda: minimize(interrupting(at=9), START),
@@ -69,7 +69,7 @@ REASONS = {
 
 
 @pytest.mark.parametrize("reason", Reason, ids=lambda reason: reason.name)
-def test_every_reason_can_be_reached_and_read(reason):
+def test_every_reason_is_reachable(reason):
     result = REASONS[reason]()
     assert result.reason is reason
     assert result.success == reason.success
@@ -79,7 +79,7 @@ def test_every_reason_can_be_reached_and_read(reason):
     assert re.match(r"[A-Z].*\.$", reason.value)
 
 
-def test_success_means_a_solution():
+def test_success_marks_solutions():
     assert {r for r in Reason if r.success} == {
         Reason.GRADIENT,
         Reason.DECREASE,
@@ -89,20 +89,20 @@ def test_success_means_a_solution():
 
 
 @pytest.mark.parametrize("method", [LBFGS(), GradientDescent(), BFGS(search=Exact())], ids=str)
-def test_a_failed_line_search_says_what_it_tried(method):
+def test_failed_line_search_lists_trials(method):
     result = minimize(wrong_gradient, [1.0, 2.0], method)
     assert result.reason is Reason.LINE_SEARCH
     assert re.search(r"after \d+ trials from f\(0\) = 6, .* the last: f\(", result.detail)
     np.testing.assert_array_equal(result.x, [1.0, 2.0])
 
 
-def test_a_trust_region_that_shrinks_to_nothing_says_so():
+def test_vanishing_trust_region_is_reported():
     result = minimize(wrong_gradient, [1.0, 2.0], TrustRegion(), hess=lambda x: 2.0 * np.eye(2))
     assert result.reason is Reason.LINE_SEARCH
-    assert "shrank to nothing" in result.detail
+    assert "shrank to a point" in result.detail
 
 
-def test_an_interrupted_run_returns_the_best_so_far():
+def test_interrupted_run_returns_best_point():
     whole = minimize(Rosenbrock(), START, keep_trajectory=True)
     result = minimize(interrupting(at=9), START)
     assert result.value == min(i.value for i in whole.trajectory[: result.iterations + 1])
@@ -110,7 +110,7 @@ def test_an_interrupted_run_returns_the_best_so_far():
     assert result.detail == f"in iteration {result.iterations + 1}"
 
 
-def test_a_method_that_may_rise_returns_the_best():
+def test_nonmonotone_method_returns_best_point():
     result = minimize(Bowl(), (-7.0, 2.0), SGD(lr=1.05), max_iter=50, keep_trajectory=True)
     best = min(result.trajectory, key=lambda i: i.value)
     assert result.trajectory[-1].value > best.value
@@ -118,7 +118,7 @@ def test_a_method_that_may_rise_returns_the_best():
     np.testing.assert_array_equal(result.x, best.x)
 
 
-def test_the_trajectory_holds_every_iterate():
+def test_trajectory_contains_every_iterate():
     function = Rosenbrock()
     result = minimize(function, START, BFGS(), keep_trajectory=True)
     path = result.trajectory
@@ -134,7 +134,7 @@ def test_the_trajectory_holds_every_iterate():
     assert minimize(function, START).trajectory == ()
 
 
-def test_the_callback_sees_every_iterate_but_the_start():
+def test_callback_receives_every_later_iterate():
     seen = []
     result = minimize(Rosenbrock(), START, callback=seen.append, keep_trajectory=True)
     assert [i.iteration for i in seen] == list(range(1, result.iterations + 1))
@@ -142,21 +142,21 @@ def test_the_callback_sees_every_iterate_but_the_start():
         np.testing.assert_array_equal(a.x, b.x)
 
 
-def test_the_start_may_be_the_solution():
+def test_start_at_solution_stops_at_once():
     result = minimize(Rosenbrock(), (1.0, 1.0))
     assert result.reason is Reason.GRADIENT
     assert result.iterations == 0
     assert result.evaluations.functions == 1
 
 
-def test_the_start_is_not_written_to():
+def test_start_is_not_modified():
     x0 = np.asarray(START)
     for method in (LBFGS(), Adam(lr=0.1), Newton()):
         minimize(Rosenbrock(), x0, method, max_iter=5)
         np.testing.assert_array_equal(x0, START)
 
 
-def test_an_objective_may_reuse_its_gradient():
+def test_objective_may_reuse_gradient_array():
     out = np.empty(2)
 
     def fun(x):
@@ -167,7 +167,7 @@ def test_an_objective_may_reuse_its_gradient():
     assert minimize(fun, START, LBFGS()).success
 
 
-def test_print_is_a_table():
+def test_result_prints_as_table():
     lines = str(minimize(Rosenbrock(), START, Newton())).splitlines()
     assert lines[0] == (
         "method         Newton(search=StrongWolfe(c1=0.0001, c2=0.9, max_evaluations=30, "
@@ -180,7 +180,7 @@ def test_print_is_a_table():
     assert "Hessians" in lines[7]
 
 
-def test_compare_runs_all_from_one_start():
+def test_compare_uses_one_start():
     results = compare(Rosenbrock(), [BFGS(), Newton(), Adam(lr=0.1)], max_iter=200)
     assert [r.name for r in results] == ["BFGS", "Newton", "Adam"]
     for result in results:

@@ -30,7 +30,7 @@ from xpnet.minimize import (
     Reason,
     minimize,
 )
-from xpnet.minimize.dense import memory_of
+from xpnet.minimize.method import memory_of
 from xpnet.optimizers import schedules
 
 QUIET = {"loss": CrossEntropy(), "optimizer": LBFGS(), "progress": False}
@@ -254,7 +254,7 @@ def test_dense_methods_refuse_large_networks(method):
     memory = memory_of(model.backend)
     if memory is None:
         pytest.skip("this machine does not say how much memory it has")
-    message = r"whose 4 matrices of 1000203 × 1000203 take 16,006 GB in float32\. Use LBFGS\(\)"
+    message = r"which needs 4 matrices of 1000203 × 1000203, 16,006 GB in float32\. Use LBFGS\(\)"
     X = np.zeros((2, 20_000), "float32")
     with pytest.raises(ArgumentError, match=rf"optimizer must fit .*{message}"):
         model.fit(X, [0, 1], **QUIET | {"optimizer": method})

@@ -13,7 +13,12 @@ from xpnet.derivatives.point import point_of, targets
 from xpnet.derivatives.report import GradientReport, ParameterCheck
 from xpnet.errors import require, require_count, require_number
 from xpnet.losses import Loss
-from xpnet.minimize.differences import agreement, central_slope, relative_step, side_slopes
+from xpnet.minimize.differences import (
+    agreement,
+    backward_forward_differences,
+    central_difference,
+    relative_step,
+)
 from xpnet.minimize.objective import Function, Objective, objective_of
 from xpnet.parameters import Entry, Layout
 from xpnet.random import Rng, as_generator
@@ -225,7 +230,7 @@ def _compare(task: _Task, i: int) -> _Compared:
     """One entry beside its central difference, and beside both sides of it where they disagree."""
     given = float(task.grad[i])
     h = task.step * max(1.0, abs(float(task.x[i])))
-    numerical = central_slope(task.value, task.x, i, h)
+    numerical = central_difference(task.value, task.x, i, h)
     noise = NOISE * task.eps * abs(task.here) / h
     gap = abs(given - numerical)
     size = max(abs(given), abs(numerical), noise / task.tolerance)
@@ -234,8 +239,8 @@ def _compare(task: _Task, i: int) -> _Compared:
         error = math.inf
     if error <= task.tolerance:
         return _Compared(i, numerical, error, kink=False)
-    below, above = side_slopes(task.value, task.x, i, h)
-    near = sorted(side_slopes(task.value, task.x, i, h / ZOOM))
+    below, above = backward_forward_differences(task.value, task.x, i, h)
+    near = sorted(backward_forward_differences(task.value, task.x, i, h / ZOOM))
     slack = task.tolerance * size + ZOOM * noise
     kink = abs(above - below) >= gap and near[0] - slack <= given <= near[1] + slack
     return _Compared(i, numerical, error, kink)

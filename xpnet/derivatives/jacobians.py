@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeAlias, get_args
 from xpnet.backend import Array, namespace_of
 from xpnet.derivatives.point import LARGEST, filled, point_of, require_room
 from xpnet.errors import unknown_name
-from xpnet.minimize.differences import nudged, relative_step
+from xpnet.minimize.differences import displaced, relative_step
 
 Mode: TypeAlias = Literal["reverse", "forward", "numerical"]
 """How a Jacobian is found: by rows, by columns, or by central differences."""
@@ -112,11 +112,11 @@ def parameter_jacobian(
         return filled(shape[1:], 0, lambda k: one.pull(_column(one.output, k))[1], one.backend)
 
     def column(j: int) -> Array:
-        return point.push(None, nudged(zero, j, 1.0)[0])[0]
+        return point.push(None, displaced(zero, j, 1.0)[0])[0]
 
     def slope(j: int) -> Array:
         h = relative_step(point.backend.dtype_name) * max(1.0, abs(float(point.theta[j])))
-        (above, up), (below, down) = (nudged(point.theta, j, step) for step in (h, -h))
+        (above, up), (below, down) = (displaced(point.theta, j, step) for step in (h, -h))
         return (point.at(theta=above).output - point.at(theta=below).output) / (up - down)
 
     if mode == "reverse":

@@ -1,4 +1,11 @@
-"""Minimize any function of a vector: Newton, quasi-Newton, conjugate gradients, first order."""
+"""Minimization of functions of a vector: Newton, quasi-Newton, conjugate gradients, first order.
+
+`minimize` runs one method on one function, `compare` several. Methods are loaded on first access.
+
+>>> from xpnet.minimize import BFGS, minimize
+>>> minimize(lambda x: ((x - 1) ** 2).sum(), [0.0, 3.0], BFGS()).x.round(6)
+array([1., 1.])
+"""
 
 from __future__ import annotations
 
@@ -8,20 +15,15 @@ from typing import TYPE_CHECKING, Any
 from xpnet.minimize.method import Method
 
 if TYPE_CHECKING:
-    from xpnet.minimize.bfgs import BFGS
-    from xpnet.minimize.comparison import compare
     from xpnet.minimize.conjugate_gradient import NonlinearCG, hager_zhang, polak_ribiere
-    from xpnet.minimize.coordinate_descent import CoordinateDescent
-    from xpnet.minimize.dfp import DFP
-    from xpnet.minimize.driver import minimize
-    from xpnet.minimize.elastic_net import ElasticNet
-    from xpnet.minimize.first_order import FirstOrder
-    from xpnet.minimize.gradient_descent import GradientDescent
+    from xpnet.minimize.coordinate_descent import CoordinateDescent, ElasticNet
+    from xpnet.minimize.driver import compare, minimize
+    from xpnet.minimize.first_order import FirstOrder, GradientDescent
     from xpnet.minimize.lbfgs import LBFGS
     from xpnet.minimize.line_search import Armijo, Exact, LineSearch, StrongWolfe
-    from xpnet.minimize.newton import Newton
-    from xpnet.minimize.newton_cg import NewtonCG
+    from xpnet.minimize.newton import Newton, NewtonCG
     from xpnet.minimize.objective import Objective
+    from xpnet.minimize.quasi_newton import BFGS, DFP
     from xpnet.minimize.result import Iterate, Result, table
     from xpnet.minimize.stopping import Reason, Tolerances
     from xpnet.minimize.trust_region import TrustRegion
@@ -55,20 +57,20 @@ __all__ = [
     "table",
 ]
 
-_HOME = {
-    "BFGS": "bfgs",
-    "DFP": "dfp",
+_MODULES = {
+    "BFGS": "quasi_newton",
+    "DFP": "quasi_newton",
     "LBFGS": "lbfgs",
     "Armijo": "line_search",
     "CoordinateDescent": "coordinate_descent",
-    "ElasticNet": "elastic_net",
+    "ElasticNet": "coordinate_descent",
     "Exact": "line_search",
     "FirstOrder": "first_order",
-    "GradientDescent": "gradient_descent",
+    "GradientDescent": "first_order",
     "Iterate": "result",
     "LineSearch": "line_search",
     "Newton": "newton",
-    "NewtonCG": "newton_cg",
+    "NewtonCG": "newton",
     "NonlinearCG": "conjugate_gradient",
     "Objective": "objective",
     "Reason": "stopping",
@@ -76,7 +78,7 @@ _HOME = {
     "StrongWolfe": "line_search",
     "Tolerances": "stopping",
     "TrustRegion": "trust_region",
-    "compare": "comparison",
+    "compare": "driver",
     "hager_zhang": "conjugate_gradient",
     "minimize": "driver",
     "polak_ribiere": "conjugate_gradient",
@@ -85,10 +87,10 @@ _HOME = {
 
 
 def __getattr__(name: str) -> Any:
-    """Load a method when it is first used: ``import xpnet`` does without them."""
-    if name not in _HOME:
+    """Import the module of ``name`` on first access, which keeps ``import xpnet`` fast."""
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
 
 
 def __dir__() -> list[str]:

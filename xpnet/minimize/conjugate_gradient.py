@@ -9,32 +9,36 @@ from dataclasses import dataclass, field
 from xpnet.backend import Array
 from xpnet.errors import require, require_type
 from xpnet.minimize.line_search import LineSearch, Ray, StrongWolfe
-from xpnet.minimize.line_search.first_step import ExpectedStep
+from xpnet.minimize.line_search.base import InitialStep
 from xpnet.minimize.method import Method
-from xpnet.minimize.point import Point
-from xpnet.minimize.problem import Problem
+from xpnet.minimize.scalar_function import EvaluatedPoint, ScalarFunction
 
 Beta = Callable[[Array, Array, Array], float]
 """``(∇f_(k+1), ∇f_k, d_k) → β_(k+1)``."""
 
 
 def polak_ribiere(grad: Array, before: Array, direction: Array) -> float:
-    """``β = max(0, g_(k+1)ᵀ(g_(k+1) - g_k) / ‖g_k‖²)``, "PR+".
+    """Return ``β = max(0, g_(k+1)ᵀ(g_(k+1) - g_k) / ‖g_k‖²)``, "PR+".
 
     Args:
         grad: g_(k+1), shape ``(n,)``.
         before: g_k, shape ``(n,)``.
         direction: d_k, shape ``(n,)``; not used.
 
-    Reference: Gilbert and Nocedal, SIAM J. Optim. 2 (1992) 21; Nocedal and Wright, eq. (5.45).
+    Reference: Gilbert and Nocedal, SIAM J. Optim. 2 (1992) 21; Nocedal and Wright, Numerical
+    Optimization, 2nd ed., eq. (5.45).
+
+    >>> import numpy as np
+    >>> polak_ribiere(np.asarray([1.0, 2.0]), np.asarray([0.0, 2.0]), np.asarray([0.0, -2.0]))
+    0.25
     """
     return max(0.0, float(grad @ (grad - before)) / float(before @ before))
 
 
 def hager_zhang(grad: Array, before: Array, direction: Array) -> float:
-    """``β = (y - 2d ‖y‖²/dᵀy)ᵀ g_(k+1) / dᵀy``, at least ``-1/(‖d‖ min(0.01, ‖g_k‖))``.
+    """Return ``β = (y - 2d ‖y‖²/dᵀy)ᵀ g_(k+1) / dᵀy``, at least ``-1/(‖d‖ min(0.01, ‖g_k‖))``.
 
-    With any line search it gives directions of descent: ``gᵀd ≤ -⅞ ‖g‖²``.
+    With any line search the directions satisfy ``gᵀd ≤ -⅞ ‖g‖²``, so they are descent directions.
 
     Args:
         grad: g_(k+1), shape ``(n,)``.
@@ -42,31 +46,36 @@ def hager_zhang(grad: Array, before: Array, direction: Array) -> float:
         direction: d_k, shape ``(n,)``.
 
     Reference: Hager and Zhang, SIAM J. Optim. 16 (2005) 170, eqs. (1.5) to (1.8).
+
+    >>> import numpy as np
+    >>> hager_zhang(np.asarray([1.0, 1.0]), np.asarray([0.0, 2.0]), np.asarray([0.0, -2.0]))
+    2.0
     """
     y = grad - before
     curvature = float(direction @ y)
     if curvature == 0.0:
         return 0.0
-    slope = float(direction @ grad)
-    beta = (float(y @ grad) - 2.0 * float(y @ y) * slope / curvature) / curvature
-    norm, size = math.sqrt(float(direction @ direction)), math.sqrt(float(before @ before))
-    return max(beta, -1.0 / (norm * min(0.01, size)))
+    derivative = float(direction @ grad)
+    beta = (float(y @ grad) - 2.0 * float(y @ y) * derivative / curvature) / curvature
+    norm, grad_norm = math.sqrt(float(direction @ direction)), math.sqrt(float(before @ before))
+    return max(beta, -1.0 / (norm * min(0.01, grad_norm)))
 
 
 @dataclass(frozen=True)
 class NonlinearCG(Method):
     """Nonlinear conjugate gradients, ``d_(k+1) = -∇f_(k+1) + β d_k``.
 
-    On a quadratic with the `Exact` search it is linear CG and ends in n steps. It starts anew with
-    ``-∇f`` where d would not descend. It holds three vectors, no matrix.
+    On a quadratic with the `Exact` search it is linear CG and terminates in n steps. It restarts
+    with ``-∇f`` where d is not a descent direction. It holds three vectors and no matrix.
 
     Args:
-        beta: the rule for β, a function ``(g_new, g, d) → float``: `polak_ribiere` or
+        beta: the formula for β, a function ``(g_new, g, d) → float``: `polak_ribiere` (default) or
             `hager_zhang`.
-        search: the line search; nearly exact, because β assumes it.
+        search: the line search; default ``StrongWolfe(c2=0.1)``, since β assumes a nearly exact
+            one.
 
     Raises:
-        ArgumentError: if ``beta`` is not callable or ``search`` not a line search.
+        ArgumentError: if ``beta`` is not callable or ``search`` is not a line search.
 
     Reference: Nocedal and Wright, Numerical Optimization, 2nd ed., algorithm 5.4.
 
@@ -80,20 +89,22 @@ class NonlinearCG(Method):
     search: LineSearch = field(default=StrongWolfe(c2=0.1))
 
     def __post_init__(self) -> None:
-        require(callable(self.beta), "beta", "be a rule such as hager_zhang", self.beta)
+        require(callable(self.beta), "beta", "be a function such as hager_zhang", self.beta)
         require_type(self.search, LineSearch, "search")
 
     def __repr__(self) -> str:
         return f"NonlinearCG(beta={getattr(self.beta, '__name__', self.beta)}, {self.search})"
 
-    def start(self, problem: Problem, point: Point) -> _State:
-        """The first direction is ``-∇f``."""
-        return _State(-point.grad)
+    def start(self, function: ScalarFunction, point: EvaluatedPoint) -> SearchDirection:
+        """Return the first direction, ``-∇f``."""
+        return SearchDirection(-point.grad)
 
-    def step(self, problem: Problem, point: Point, state: _State) -> Point:
-        """One line search, and the direction for the next."""
-        ray = Ray(problem, point, state.direction)
-        new = self.search.search(ray, state.first.length(ray))
+    def step(
+        self, function: ScalarFunction, point: EvaluatedPoint, state: SearchDirection
+    ) -> EvaluatedPoint:
+        """Search along d, and compute the next direction."""
+        ray = Ray(function, point, state.direction)
+        new = self.search.search(ray, state.initial_step.length(ray))
         beta = self.beta(new.grad, point.grad, state.direction)
         state.direction = beta * state.direction - new.grad
         if not float(state.direction @ new.grad) < 0.0:
@@ -101,9 +112,9 @@ class NonlinearCG(Method):
         return new
 
 
-class _State:
-    """The direction to search next, and how far to look along it."""
+class SearchDirection:
+    """The direction of the next line search, and the rule for its initial step."""
 
     def __init__(self, direction: Array) -> None:
         self.direction = direction
-        self.first = ExpectedStep()
+        self.initial_step = InitialStep()

@@ -1,26 +1,24 @@
-"""The one call: every method on any function, from a plain one to a whole network's."""
+"""`minimize` and `compare`, and the loop that runs a method until a stopping test holds."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
 from xpnet.backend import Array, backend_of
-from xpnet.errors import Phrase, require, require_type
+from xpnet.errors import ArgumentError, Phrase, require, require_type
 from xpnet.minimize.bounds import box_of
-from xpnet.minimize.dense import require_dense_fits
 from xpnet.minimize.first_order import FirstOrder
-from xpnet.minimize.gradient_check import require_gradient
 from xpnet.minimize.lbfgs import LBFGS
-from xpnet.minimize.method import Method
+from xpnet.minimize.line_search.base import LineSearchError
+from xpnet.minimize.method import Method, require_dense_fits
 from xpnet.minimize.objective import Function, Objective, objective_of
-from xpnet.minimize.problem import Problem
 from xpnet.minimize.result import Iterate, Result
-from xpnet.minimize.run import Run
-from xpnet.minimize.stopping import Stopping, Tolerances
+from xpnet.minimize.scalar_function import EvaluatedPoint, ScalarFunction
+from xpnet.minimize.stopping import Reason, StoppingTest, Termination, Tolerances
 from xpnet.optimizers.base import Optimizer
 
 
@@ -40,33 +38,37 @@ def minimize(
     keep_trajectory: bool = False,
     check_gradient: bool = False,
 ) -> Result:
-    """Minimize a function of a vector, ``min f(x)``, if asked within ``lower ≤ x ≤ upper``.
+    """Minimize a function of a vector, ``min f(x)``, optionally subject to ``lower ≤ x ≤ upper``.
 
-    Arrays stay on the backend of ``x0``; the host reads single numbers to decide.
+    Arrays stay on the backend of ``x0``; only scalars are transferred to the host.
 
     Args:
         fun: ``x → f(x)`` or ``x → (f(x), ∇f(x))``, or an `Objective`, such as a test function of
             `xpnet.minimize.functions`. Without a gradient, central differences are used.
-        x0: the start, shape ``(n,)``, finite; not written to. Lists are NumPy float64.
-        method: a method of `xpnet.minimize` or a first-order optimizer of `xpnet.optimizers`.
+        x0: the start, shape ``(n,)``, finite; it is not modified. Lists become float64 NumPy
+            arrays.
+        method: a method of `xpnet.minimize`, default ``LBFGS()``, or a first-order optimizer of
+            `xpnet.optimizers`.
         jac: ``x → ∇f(x)``, shape ``(n,)``.
         hess: ``x → ∇²f(x)``, shape ``(n, n)``, symmetric, for `Newton`, `TrustRegion`, `NewtonCG`.
-        hessp: ``(x, v) → ∇²f(x) v``, shape ``(n,)``, for the same.
+        hessp: ``(x, v) → ∇²f(x) v``, shape ``(n,)``, for the same methods.
         bounds: ``(lower, upper)``, each a number, an array of shape ``(n,)`` or None, for
             `GradientDescent` and `LBFGS`.
-        tol: a tolerance on ``max_i |∂f/∂x_i|``, or `Tolerances` for more.
-        max_iter: the most iterations, at least 0.
-        max_seconds: the most seconds, looked at after each iteration.
-        callback: called with every `Iterate` after the start; True stops the run.
-        keep_trajectory: whether the result carries every iterate.
-        check_gradient: compare the gradient at x0 with central differences first, by 2n values.
+        tol: the tolerance on ``max_i |∂f/∂x_i|``, or `Tolerances`.
+        max_iter: the maximum number of iterations, at least 0; default 10 000.
+        max_seconds: the maximum number of seconds, tested after each iteration; default None.
+        callback: called with every `Iterate` after the start; it returns True to stop.
+        keep_trajectory: whether the result contains every iterate; default False.
+        check_gradient: whether to compare the gradient at x0 with central differences first, at the
+            cost of 2n values; default False.
 
     Returns:
-        The result: x, value, counts, and why it stopped. Ctrl-C gives the best point so far.
+        The result: x, its value, the counts, and the reason for stopping. After Ctrl-C it is the
+        best point so far.
 
     Raises:
-        ArgumentError: if an argument breaks its rule; x0, the first value, gradient and Hessian are
-            checked before the first step.
+        ArgumentError: if an argument is invalid. x0 and the first value, gradient and Hessian are
+            validated before the first step.
 
     >>> result = minimize(lambda x: ((x - 3.0) ** 2).sum(), [0.0, 1.0])
     >>> result.success, result.x.round(6)
@@ -78,26 +80,138 @@ def minimize(
     require(callback is None or callable(callback), "callback", "be a function", callback)
     box = box_of(bounds, start, backend_of(start))
     if box is not None and not rule.bounded:
-        require(False, "method", "keep bounds", method, "Use LBFGS() or GradientDescent().")
+        require(False, "method", "support bounds", method, "Use LBFGS() or GradientDescent().")
     if rule.dense:
         require_dense_fits(int(start.shape[0]), method, backend_of(start))
     for given, name in ((hess, "hess"), (hessp, "hessp")):
         require(given is None or callable(given), name, "be a function", given)
-    problem = Problem(objective_of(fun, jac, start), start, hess, hessp, box)
+    function = ScalarFunction(objective_of(fun, jac, start), start, hess, hessp, box)
     limits = tol if isinstance(tol, Tolerances) else Tolerances(grad=tol)
-    stopping = Stopping(limits, max_iter, max_seconds, problem)
-    first = problem.evaluate(start)
-    finite = math.isfinite(first.value) and math.isfinite(problem.largest(first.grad))
-    got = Phrase(f"the value {first.value:g}, gradient norm {problem.largest(first.grad):g}")
+    stopping = StoppingTest(limits, max_iter, max_seconds, function)
+    first = function.evaluate(start)
+    finite = math.isfinite(first.value) and math.isfinite(function.max_norm(first.grad))
+    got = Phrase(f"the value {first.value:g}, gradient norm {function.max_norm(first.grad):g}")
     require(finite, "x0", "be where the function and its gradient are finite", got)
     if check_gradient:
-        require_gradient(problem, start)
-    run = Run(problem, rule, first, stopping, callback=callback, keep=keep_trajectory)
-    return run.result(method)
+        function.require_gradient(start)
+    loop = MinimizationLoop(function, rule, first, stopping, callback, keep_trajectory)
+    return loop.run(method)
+
+
+def compare(
+    function: Any, methods: Iterable[Method | Optimizer], x0: Any = None, **settings: Any
+) -> list[Result]:
+    """Minimize ``function`` by each of ``methods`` from the same start.
+
+    Args:
+        function: the argument ``fun`` of `minimize`.
+        methods: methods and first-order optimizers.
+        x0: the start, shape ``(n,)``; default the first of a test function's ``starts``.
+        settings: keyword arguments of `minimize`; ``keep_trajectory`` defaults to True.
+
+    Returns:
+        One result per method, in order; `table` formats them, and `xpnet.minimize.plots` draws
+        them.
+
+    Raises:
+        ArgumentError: if there is no start, or `minimize` raises it.
+
+    >>> from xpnet.minimize import BFGS, LBFGS
+    >>> from xpnet.minimize.functions import Bowl
+    >>> [result.success for result in compare(Bowl(), [BFGS(), LBFGS()])]
+    [True, True]
+    """
+    if x0 is None:
+        starts = getattr(function, "starts", ())
+        if not starts:
+            raise ArgumentError("x0 must be given for a function without starts of its own.")
+        x0 = starts[0]
+    settings = {"keep_trajectory": True, **settings}
+    return [minimize(function, x0, method, **settings) for method in methods]
+
+
+class MinimizationLoop:
+    """The loop of one minimization: it steps, keeps the best point, and tests for stopping.
+
+    Args:
+        function: the function to minimize.
+        method: the method.
+        start: the evaluated start.
+        stopping: the stopping test.
+        callback: called with every iterate after the start; it returns True to stop.
+        keep: whether to keep the trajectory.
+    """
+
+    def __init__(
+        self,
+        function: ScalarFunction,
+        method: Method,
+        start: EvaluatedPoint,
+        stopping: StoppingTest,
+        callback: Callable[[Iterate], Any] | None,
+        keep: bool,
+    ) -> None:
+        self._function, self._method, self._stopping = function, method, stopping
+        self._callback, self._keep = callback, keep
+        self._best = self._now = start
+        self._iteration = 0
+        self._trajectory: list[Iterate] = []
+
+    def run(self, method: Any) -> Result:
+        """Run until a stopping test holds; ``method`` is the caller's argument, for the result."""
+        try:
+            termination = self._iterate()
+        except LineSearchError as error:
+            rounded = error.below_rounding and math.isfinite(self._now.value)
+            reason = Reason.ROUNDING if rounded else Reason.LINE_SEARCH
+            termination = Termination(reason, str(error))
+        except KeyboardInterrupt:
+            termination = Termination(Reason.INTERRUPTED, f"in iteration {self._iteration + 1}")
+        final = self._now if termination.reason.success else self._best
+        return Result(
+            x=final.x,
+            value=final.value,
+            grad_norm=self._function.grad_norm(final),
+            reason=termination.reason,
+            detail=termination.detail,
+            iterations=self._iteration,
+            evaluations=self._function.evaluations,
+            seconds=self._stopping.seconds,
+            method=method,
+            trajectory=tuple(self._trajectory),
+        )
+
+    def _iterate(self) -> Termination:
+        """Step until there is a reason to stop."""
+        state = self._method.start(self._function, self._now)
+        before: EvaluatedPoint | None = None
+        while True:
+            now = self._now
+            grad_norm = self._function.grad_norm(now)
+            stop_requested = self._record(now, grad_norm)
+            termination = self._stopping.check(self._iteration, before, now, grad_norm)
+            if termination is not None:
+                return termination
+            if stop_requested:
+                return Termination(Reason.CALLBACK, f"in iteration {self._iteration}")
+            before = now
+            self._now = self._method.step(self._function, now, state)
+            self._iteration += 1
+            if self._now.value <= self._best.value:
+                self._best = self._now
+
+    def _record(self, now: EvaluatedPoint, grad_norm: float) -> bool:
+        """Record the iterate and pass it to the callback; return whether that asks to stop."""
+        if not (self._keep or self._callback):
+            return False
+        iterate = Iterate(self._iteration, now.x, now.value, grad_norm, now.step)
+        if self._keep:
+            self._trajectory.append(iterate)
+        return self._callback is not None and self._iteration > 0 and bool(self._callback(iterate))
 
 
 def _start(x0: Any) -> Array:
-    """A floating copy of the start; an array keeps its backend and dtype."""
+    """Return a floating-point copy of the start; an array keeps its backend and dtype."""
     if not hasattr(x0, "dtype") or getattr(x0.dtype, "kind", "f") in "iub":
         try:
             x0 = np.asarray(x0, dtype=np.float64)

@@ -1,34 +1,37 @@
-"""L-BFGS, with bounds by projection."""
+"""L-BFGS, with bounds by a projected two-metric step."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from xpnet.backend import Array
 from xpnet.errors import require_count, require_type
-from xpnet.minimize.line_search import LineSearch, Ray, StrongWolfe
-from xpnet.minimize.line_search.first_step import unit_step
+from xpnet.minimize.bounds import Box
+from xpnet.minimize.line_search import Armijo, LineSearch, Ray, StrongWolfe
+from xpnet.minimize.line_search.base import LineSearchError, unit_length_step
 from xpnet.minimize.method import Method
 from xpnet.minimize.pairs import Pairs
-from xpnet.minimize.point import Point
-from xpnet.minimize.problem import Problem
-from xpnet.minimize.projected import Face, projected_step
+from xpnet.minimize.scalar_function import EvaluatedPoint, ScalarFunction
+
+MARGIN = 1e-3
+"""A variable is at a bound if it is nearer than this and nearer than the optimality error."""
 
 
 @dataclass(frozen=True)
 class LBFGS(Method):
-    """Limited-memory BFGS: ``x ← x - αH∇f``, H made of the last m pairs and never formed.
+    """Limited-memory BFGS: ``x ← x - αH∇f``, H represented by the last m pairs, never formed.
 
-    Each iteration costs about 4mn multiplications and holds 2mn numbers; see
-    `xpnet.minimize.pairs.Pairs` for how. A pair that fails ``yᵀs > 0`` is skipped.
+    Each iteration takes about 4mn multiplications, and the pairs hold 2mn numbers; see
+    `xpnet.minimize.pairs.Pairs`. A pair with ``yᵀs ≤ 0`` is skipped.
 
-    With bounds, it is a projected two-metric method: the variables at a bound that the gradient
-    pushes out are set apart, on the others H is made of the pairs' free components, and the search
-    is Armijo's along the projected path ``P(x + αd)``.
+    Within bounds it is a projected two-metric method. The variables at a bound that -∇f points
+    beyond are separated, H is represented by the pairs' components along the other variables, and
+    Armijo's search follows the projected path ``P(x + αd)``.
 
     Args:
-        m: the pairs that it remembers, at least 1; 5 to 20 are usual.
-        search: the line search; with bounds, `Armijo` is used.
+        m: the number of pairs, at least 1; default 10, usually 5 to 20.
+        search: the line search, default ``StrongWolfe()``; within bounds, `Armijo` is used.
 
     Raises:
         ArgumentError: if ``m`` is not a count or ``search`` is not a line search.
@@ -52,17 +55,70 @@ class LBFGS(Method):
         require_count(self.m, "m")
         require_type(self.search, LineSearch, "search")
 
-    def start(self, problem: Problem, point: Point) -> Pairs | Face:
-        """An empty memory; in a box, that of the face on which ``point`` lies."""
-        if problem.box is not None:
-            return Face(self.m, problem, point)
-        return Pairs(self.m, problem, point.grad)
+    def start(self, function: ScalarFunction, point: EvaluatedPoint) -> Pairs | Face:
+        """Return an empty memory; within bounds, the face of the box that contains ``point``."""
+        if function.box is not None:
+            return Face(self.m, function, point)
+        return Pairs(self.m, function, point.grad)
 
-    def step(self, problem: Problem, point: Point, state: Pairs | Face) -> Point:
-        """One line search along ``-H∇f``, first with α = 1, and the new pair."""
+    def step(
+        self, function: ScalarFunction, point: EvaluatedPoint, state: Pairs | Face
+    ) -> EvaluatedPoint:
+        """Search along ``-H∇f``, α = 1 first, and append the new pair."""
         if isinstance(state, Face):
-            return projected_step(problem, point, state)
-        ray = Ray(problem, point, state.direction())
-        new = self.search.search(ray, 1.0 if len(state) else unit_step(ray))
-        state.push(ray.direction, new.grad, new.step)
+            return projected_step(function, point, state)
+        ray = Ray(function, point, state.direction())
+        new = self.search.search(ray, 1.0 if len(state) else unit_length_step(ray))
+        state.append(ray.direction, new.grad, new.step)
         return new
+
+
+class Face:
+    """The face of the box that contains a point, and the L-BFGS pairs of its free variables.
+
+    Args:
+        m: the number of pairs.
+        function: the function to minimize, with a box.
+        point: the start.
+
+    Attributes:
+        free: 1 for a free variable, 0 for one at a bound that -∇f points beyond.
+        pairs: the memory; its rows are zero where ``free`` is.
+    """
+
+    def __init__(self, m: int, function: ScalarFunction, point: EvaluatedPoint) -> None:
+        self.free = free_variables(function, point)
+        self.pairs = Pairs(m, function, point.grad * self.free)
+
+    def update(self, function: ScalarFunction, before: EvaluatedPoint, now: EvaluatedPoint) -> None:
+        """Append the step from ``before`` to ``now``, which may lie on another face."""
+        self.pairs.append((now.x - before.x) * self.free, now.grad * self.free)
+        free = free_variables(function, now)
+        if bool(function.xp.any(free != self.free)):
+            self.free = free
+            self.pairs.restrict(free, now.grad * free)
+
+
+def free_variables(function: ScalarFunction, point: EvaluatedPoint) -> Array:
+    """Return 1 for the free variables, by Bertsekas's margin ``min(ε, |P(x - ∇f) - x|)``."""
+    box: Box = function.box  # type: ignore[assignment]  # `Face` requires a box
+    return box.free(point.x, point.grad, min(MARGIN, function.grad_norm(point)))
+
+
+def projected_step(function: ScalarFunction, point: EvaluatedPoint, face: Face) -> EvaluatedPoint:
+    """Return ``P(x + αd)``, ``d = -H∇f`` on the free variables and ``-γ∇f`` on the others.
+
+    With the margin and the second metric the projected path descends for small α, which a full
+    matrix H does not ensure. If the search fails, ``P(x - α∇f)`` is searched.
+
+    Reference: Bertsekas, SIAM J. Control Optim. 20 (1982) 221, propositions 1 and 2.
+    """
+    pairs = face.pairs
+    direction = pairs.direction() - pairs.gamma * (1.0 - face.free) * point.grad
+    first = 1.0 if len(pairs) else min(1.0, 1.0 / float(point.grad @ point.grad) ** 0.5)
+    try:
+        new = Armijo().search(Ray(function, point, direction), first)
+    except LineSearchError:
+        new = Armijo().search(Ray(function, point, -point.grad), first)
+    face.update(function, point, new)
+    return new

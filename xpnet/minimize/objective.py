@@ -1,4 +1,4 @@
-"""What can be minimized: anything with ``value`` and ``value_and_grad``; functions become that."""
+"""The objective of a minimization, and the wrappers that make one of plain functions."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ Function = Callable[[Array], Any]
 
 @runtime_checkable
 class Objective(Protocol):
-    """A function of a vector that knows its gradient: a test function, or a network over its data.
+    """A function of a vector with its gradient, such as a test function or a network's loss.
 
-    It may also have ``hess(x) → (n, n)`` and ``hessp(x, v) → (n,)``, the Hessian and its product
-    with a vector, and ``sweep(x, order) → x``, an exact minimization along coordinates.
+    Optional methods are ``hess(x) → (n, n)`` and ``hessp(x, v) → (n,)``, the Hessian and its
+    product with a vector, and ``sweep(x, order) → x``, an exact minimization along each coordinate.
     """
 
     def value(self, x: Array) -> Any:
-        """f(x), a number or a 0-d array."""
+        """Return f(x), a number or a 0-d array."""
 
     def value_and_grad(self, x: Array) -> tuple[Any, Array]:
-        """f(x) and ∇f(x), shape ``(n,)``. The array may be reused by the next call."""
+        """Return f(x) and ∇f(x), shape ``(n,)``. The next call may overwrite the array."""
 
 
-class WithGradient:
+class SeparateGradient:
     """The objective of two functions, the value and the gradient.
 
     Args:
@@ -40,12 +40,12 @@ class WithGradient:
         self._jac = jac
 
     def value_and_grad(self, x: Array) -> tuple[Any, Array]:
-        """f(x) and ∇f(x), by one call of each function."""
+        """Return f(x) and ∇f(x), by one call of each function."""
         return self.value(x), self._jac(x)
 
 
-class Together:
-    """The objective of one function that returns the value and the gradient together.
+class JointGradient:
+    """The objective of one function that returns the value and the gradient.
 
     Args:
         fun: ``x → (f(x), ∇f(x))``.
@@ -55,7 +55,7 @@ class Together:
         self.value_and_grad = fun
 
 
-class ValueOnly:
+class NoGradient:
     """The objective of a function without a gradient.
 
     Args:
@@ -66,36 +66,37 @@ class ValueOnly:
         self.value = fun
 
 
-class Known:
-    """A function that was called once already, not to call it twice for the same array.
+class FirstCallCached:
+    """A function that was already called at ``x``; the next call at the same array reuses it.
 
     Args:
         fun: a function of a vector.
-        x: where it was called.
-        out: what it gave.
+        x: the argument of the first call.
+        out: the result of the first call.
     """
 
     def __init__(self, fun: Function, x: Array, out: Any) -> None:
         self._fun = fun
-        self._known: tuple[Array, Any] | None = (x, out)
+        self._cached: tuple[Array, Any] | None = (x, out)
 
     def __call__(self, x: Array) -> Any:
-        """What the function gives for ``x``."""
-        known, self._known = self._known, None
-        return known[1] if known is not None and x is known[0] else self._fun(x)
+        """Return ``fun(x)``."""
+        cached, self._cached = self._cached, None
+        return cached[1] if cached is not None and x is cached[0] else self._fun(x)
 
 
 def objective_of(fun: Any, jac: Function | None, x0: Array) -> Any:
-    """The objective that a caller's ``fun`` and ``jac`` mean.
+    """Return the objective for the arguments ``fun`` and ``jac`` of a caller.
 
     Args:
-        fun: an `Objective`, or a function that returns a value, or one that returns a pair of value
-            and gradient.
-        jac: the gradient, where ``fun`` returns the value only.
-        x0: a start, shape ``(n,)``: a plain function is called there once to see what it returns.
+        fun: an `Objective`, or a function that returns a value, or a function that returns the pair
+            of value and gradient.
+        jac: the gradient, if ``fun`` returns the value only.
+        x0: the start, shape ``(n,)``. A function without ``jac`` is called there once to determine
+            what it returns.
 
     Raises:
-        ArgumentError: if ``fun`` is not callable, or gives a gradient and ``jac`` does too.
+        ArgumentError: if ``fun`` is not callable, or both it and ``jac`` give a gradient.
     """
     if isinstance(fun, Objective):
         require(jac is None, "jac", "be left out for an objective with value_and_grad", jac)
@@ -104,9 +105,9 @@ def objective_of(fun: Any, jac: Function | None, x0: Array) -> Any:
     require(callable(fun), "fun", "be a function of a vector or an Objective", fun, do)
     if jac is not None:
         require(callable(jac), "jac", "be a function of a vector", jac)
-        return WithGradient(fun, jac)
+        return SeparateGradient(fun, jac)
     out = fun(x0)
     if isinstance(out, tuple):
         require(len(out) == 2, "fun", "return a value or (value, gradient)", describe(out))
-        return Together(Known(fun, x0, out))
-    return ValueOnly(Known(fun, x0, out))
+        return JointGradient(FirstCallCached(fun, x0, out))
+    return NoGradient(FirstCallCached(fun, x0, out))

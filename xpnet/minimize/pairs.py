@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from xpnet.backend import Array, to_numpy
-from xpnet.minimize.problem import Problem
+from xpnet.minimize.scalar_function import ScalarFunction
 from xpnet.ops import operations_for
 from xpnet.ops.rules.minimizers import secant_pair
 
@@ -14,21 +14,21 @@ Vector = NDArray[np.float64]
 
 
 class Pairs:
-    """The last m steps s and gradient changes y, as the inverse Hessian H that they make.
+    """The last m steps s and gradient changes y, as a representation of the inverse Hessian H.
 
-    They lie in one array of shape ``(2m + 1, n)``, allocated once: the gradient first, then s and y
-    in alternating rows. The direction is a combination of these rows, and all inner products of the
-    two-loop recursion are products of them with gradients. So an iteration reads the array twice:
-    to multiply it with the new gradient, which as a difference also gives the products of the new
-    y, and to combine its rows. What is left of the two loops are two
-    triangular solves of size m on the host, with ``R_ij = s_iᵀy_j`` for i ≤ j, ``D = diag R`` and
+    One array of shape ``(2m + 1, n)`` holds them: the gradient in row 0, then s and y in
+    alternating rows. The direction is a linear combination of these rows, and all inner products of
+    the two-loop recursion are products of rows with gradients. An iteration therefore reads the
+    array twice: once to multiply it by the new gradient, from which the products with the new y
+    follow as differences, and once to combine its rows. The rest of the recursion is two triangular
+    solves of size m on the host, with ``R_ij = s_iᵀy_j`` for i ≤ j, ``D = diag R`` and
     ``γ = sᵀy/yᵀy`` of the last pair::
 
         a = R⁻¹ Sᵀg,    b = R⁻ᵀ (D a + γ (YᵀY a - Yᵀg)),    Hg = γg + Sb - γYa
 
     Args:
         m: the number of pairs, at least 1.
-        problem: fixes n, the backend and the dtype.
+        function: the function to minimize, which determines n, the backend and the dtype.
         grad: the gradient at the start, shape ``(n,)``.
 
     Reference: Byrd, Nocedal and Schnabel, Representations of quasi-Newton matrices and their use in
@@ -36,9 +36,9 @@ class Pairs:
     Nocedal and Wright, Numerical Optimization, 2nd ed., algorithm 7.4.
     """
 
-    def __init__(self, m: int, problem: Problem, grad: Array) -> None:
-        self._problem, self._m = problem, m
-        memory = problem.backend.zeros(2 * m + 1, problem.n)
+    def __init__(self, m: int, function: ScalarFunction, grad: Array) -> None:
+        self._function, self._m = function, m
+        memory = function.backend.zeros(2 * m + 1, function.n)
         self._all, self._grad, self._rows = memory, memory[0, ...], memory[1:, :]
         self._grad[...] = grad
         self._sy, self._yy = np.zeros((m, m)), np.zeros((m, m))
@@ -50,14 +50,14 @@ class Pairs:
 
     @property
     def gamma(self) -> float:
-        """``sᵀy / yᵀy`` of the last pair, the scale of the inverse Hessian; 1 without a pair."""
+        """``sᵀy / yᵀy`` of the last pair, the scale of the inverse Hessian; 1 without pairs."""
         if not self._slots:
             return 1.0
         last = self._slots[-1]
         return float(self._sy[last, last] / self._yy[last, last])
 
-    def push(self, direction: Array, grad: Array, alpha: float = 1.0) -> bool:
-        """Take the step ``s = αd`` to a point of gradient ``grad``; the oldest makes room for it.
+    def append(self, direction: Array, grad: Array, alpha: float = 1.0) -> bool:
+        """Append the step ``s = αd`` to a point with gradient ``grad``; replace the oldest pair.
 
         Returns:
             Whether the pair was kept: it is skipped unless ``yᵀs > eps |sᵀ∇f_before|``.
@@ -69,9 +69,9 @@ class Pairs:
         self._write(new, direction, grad, alpha)
         products = self._times(grad)
         sy = self._sy[new, new]
-        kept = bool(sy > self._problem.eps * abs(products[new, 0] - sy))
+        kept = bool(sy > self._function.eps * abs(products[new, 0] - sy))
         if kept:
-            # yᵀ(row) = ∇f_newᵀ(row) - ∇f_oldᵀ(row): both factors are at hand.
+            # yᵀ(row) = ∇f_newᵀ(row) - ∇f_oldᵀ(row): both products are known.
             change = products[old] - self._products[old]
             self._sy[old, new] = change[:, 0]
             self._yy[old, new] = self._yy[new, old] = change[:, 1]
@@ -81,32 +81,32 @@ class Pairs:
         return kept
 
     def restrict(self, free: Array, grad: Array) -> None:
-        """Keep only the components where ``free`` is 1, and the pairs that stay curved there."""
+        """Set the components to zero where ``free`` is, and drop pairs without curvature there."""
         self._rows *= free[None, :]
-        gram = to_numpy(self._rows @ self._problem.xp.matrix_transpose(self._rows)).astype(float)
+        gram = to_numpy(self._rows @ self._function.xp.matrix_transpose(self._rows)).astype(float)
         self._sy, self._yy = gram[0::2, 1::2], gram[1::2, 1::2]
         sizes = np.sqrt(np.diag(gram))
-        flat = self._problem.eps * sizes[0::2] * sizes[1::2]
+        flat = self._function.eps * sizes[0::2] * sizes[1::2]
         self._slots = [i for i in self._slots if self._sy[i, i] > flat[i]]
         self._grad[...] = grad
         self._products = self._times(grad)
 
     def direction(self) -> Array:
-        """``-H∇f`` at the gradient of the last `push`."""
+        """Return ``-H∇f`` for the gradient of the last `append`."""
         return self._combine(-self.gamma, -self._weights(self._products))
 
     def apply(self, vector: Array) -> Array:
-        """``H v`` for any vector v, shape ``(n,)``."""
+        """Return ``H v`` for any vector v, shape ``(n,)``."""
         weights = self._weights(self._times(vector))
         return self.gamma * vector + self._combine(0.0, weights)
 
     def _free_slot(self) -> int:
-        """A slot that holds no pair, or that of the oldest pair."""
+        """Return the first unused slot, or that of the oldest pair."""
         unused = set(range(self._m)) - set(self._slots)
         return min(unused) if unused else self._slots[0]
 
     def _write(self, slot: int, direction: Array, grad: Array, alpha: float) -> None:
-        """Put a pair into ``slot`` and keep the gradient, in one pass over all of them."""
+        """Write the pair into ``slot`` and store the gradient, in one fused pass."""
         pair = self._rows[2 * slot : 2 * slot + 2, :]
         targets, ops = (pair[0, ...], pair[1, ...], self._grad), operations_for(grad)
         ops.update(secant_pair, targets, (direction, grad), (alpha,))
@@ -114,21 +114,21 @@ class Pairs:
         self._sy[slot, slot], self._yy[slot, slot] = to_numpy(pair @ y)
 
     def _times(self, vector: Array) -> Vector:
-        """``(sᵀv, yᵀv)`` for every slot, on the host, shape ``(m, 2)``: the first pass."""
+        """Return ``(sᵀv, yᵀv)`` of every slot on the host, shape ``(m, 2)``: the first pass."""
         products = np.zeros((self._m, 2))
         used = max(self._slots, default=-1) + 1
         products[:used] = to_numpy(self._rows[: 2 * used, :] @ vector).reshape(used, 2)
         return products
 
     def _combine(self, of_grad: float, weights: Vector) -> Array:
-        """The sum of the gradient and the rows by their weights: the second pass."""
+        """Return the weighted sum of the gradient and the rows: the second pass."""
         used = max(self._slots, default=-1) + 1
         row = np.append(of_grad, weights[:used])
-        device = self._problem.backend.asarray(row, dtype=self._grad.dtype)
+        device = self._function.backend.asarray(row, dtype=self._grad.dtype)
         return device @ self._all[: 2 * used + 1, :]
 
     def _weights(self, products: Vector) -> Vector:
-        """The weights of s and y in ``Hv``, shape ``(m, 2)``: two loops, two triangular solves."""
+        """Return the weights of s and y in ``Hv``, shape ``(m, 2)``, by two triangular solves."""
         weights = np.zeros((self._m, 2))
         if not self._slots:
             return weights
@@ -137,7 +137,7 @@ class Pairs:
         r, (sv, yv) = np.triu(self._sy[square]), products[order].T
         a = np.linalg.solve(r, sv)
         inner = np.diag(r) * a + self.gamma * (self._yy[square] @ a - yv)
-        # Turned round, Rᵀ is upper triangular too: the solver then only substitutes backwards.
+        # Reversed, Rᵀ is upper triangular, so that the LU solver reduces to back substitution.
         b = np.linalg.solve(r.T[::-1, ::-1], inner[::-1])[::-1]
         weights[order, 0], weights[order, 1] = b, -self.gamma * a
         return weights

@@ -1,6 +1,6 @@
-"""Pictures of minimizations: paths over contours, and how fast they converge.
+"""Plots of minimizations: trajectories over contours, and convergence curves.
 
-Each takes ``ax=`` and returns it. Matplotlib is imported when one is drawn.
+Each function takes ``ax=`` and returns it. Matplotlib is imported on the first call.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from xpnet.minimize.objective import Objective
 from xpnet.minimize.result import Result
 
 GRID = 81
-"""Points along each side of the grid under the contours."""
+"""The number of grid points along each axis for the contours."""
 
 LEVELS = 20
-"""Contours drawn, equally spaced in the logarithm of the height above the lowest."""
+"""The number of contours, equally spaced in the logarithm of ``f - min f``."""
 
 Window = tuple[tuple[float, float], tuple[float, float]]
 
@@ -28,22 +28,22 @@ Window = tuple[tuple[float, float], tuple[float, float]]
 def plot_trajectories(
     function: Any, results: Sequence[Result], *, window: Window | None = None, ax: Any = None
 ) -> Any:
-    """Draw the paths of several methods over the contours of a function of two variables.
+    """Draw the trajectories of several methods over the contours of a function of two variables.
 
     A cross marks the start, a star each known minimum of a test function.
 
     Args:
-        function: what was minimized: a function of a vector or an `Objective`.
-        results: results with trajectories, of ``keep_trajectory=True``, over two variables.
-        window: ``((x_low, x_high), (y_low, y_high))``; default a test function's own, or what
-            holds every path.
+        function: the minimized function: a function of a vector or an `Objective`.
+        results: results with trajectories (``keep_trajectory=True``) of two variables.
+        window: ``((x_low, x_high), (y_low, y_high))``; default a test function's window, or
+            one that contains every trajectory.
         ax: Matplotlib axes; default new ones.
 
     Returns:
         The axes.
 
     Raises:
-        ArgumentError: if there is no result, none has a trajectory, or there are not two variables.
+        ArgumentError: if there is no result, one has no trajectory, or there are not two variables.
         MissingExtraError: if Matplotlib is not installed.
 
     >>> from xpnet.minimize import BFGS, GradientDescent, compare
@@ -54,7 +54,7 @@ def plot_trajectories(
     """
     _require_trajectories(results)
     n = int(results[0].x.shape[0])
-    require(n == 2, "results", "be over two variables", Phrase(f"{n} variables"))
+    require(n == 2, "results", "have two variables", Phrase(f"{n} variables"))
     ax = new_figure().add_subplot() if ax is None else ax
     paths = [np.stack([to_numpy(i.x) for i in result.trajectory]) for result in results]
     if window is None:
@@ -74,18 +74,18 @@ def plot_trajectories(
 def plot_convergence(
     results: Sequence[Result], *, least: float | None = None, ax: Any = None
 ) -> Any:
-    """Draw how fast several methods converge, on a logarithmic axis, against iterations.
+    """Draw the convergence of several methods over iterations, on a logarithmic axis.
 
     Args:
-        results: results with trajectories, of ``keep_trajectory=True``.
-        least: the known least value, to draw ``f(x_k) - least``; default the gradient norm.
+        results: results with trajectories (``keep_trajectory=True``).
+        least: the known minimum value, to draw ``f(x_k) - least``; default the gradient norm.
         ax: Matplotlib axes; default new ones.
 
     Returns:
         The axes.
 
     Raises:
-        ArgumentError: if there is no result or none has a trajectory.
+        ArgumentError: if there is no result, or one has no trajectory.
         MissingExtraError: if Matplotlib is not installed.
 
     >>> from xpnet.minimize import BFGS, compare
@@ -100,26 +100,26 @@ def plot_convergence(
             heights = [iterate.grad_norm for iterate in result.trajectory]
         else:
             heights = [iterate.value - least for iterate in result.trajectory]
-        # A logarithmic axis has no place for 0, and a value may fall below a rounded least one.
+        # NaN hides what a logarithmic axis cannot show: 0, and values below a rounded ``least``.
         shown = [height if height > 0 else np.nan for height in heights]
         ax.plot([iterate.iteration for iterate in result.trajectory], shown, label=result.name)
-    label = "largest component of the gradient" if least is None else "value above the least"
+    label = "max-norm of the gradient" if least is None else "value minus minimum"
     ax.set(yscale="log", xlabel="iteration", ylabel=label)
     ax.legend(fontsize="small")
     return ax
 
 
 def _require_trajectories(results: Sequence[Result]) -> None:
-    """Refuse results without anything to draw."""
+    """Raise an error if a result has no trajectory."""
     if not results or not all(result.trajectory for result in results):
         raise ArgumentError(
-            "results must be results with a trajectory, one at least. "
+            "results must contain at least one result, each with a trajectory. "
             "Minimize with keep_trajectory=True."
         )
 
 
 def _around(points: np.ndarray[Any, Any]) -> Window:
-    """A window that holds all points, with a margin of a tenth."""
+    """Return a window that contains all points, with a margin of a tenth."""
     low, high = points.min(axis=0), points.max(axis=0)
     margin = np.maximum(0.1 * (high - low), 1e-3)
     (left, bottom), (right, top) = (low - margin).tolist(), (high + margin).tolist()
@@ -127,7 +127,7 @@ def _around(points: np.ndarray[Any, Any]) -> Window:
 
 
 def _draw_contours(function: Any, like: Any, window: Window, ax: Any) -> None:
-    """Contours, dense where the function is low."""
+    """Draw contours, dense where the function is low."""
     call = function.value if isinstance(function, Objective) else function
     x, y = (np.linspace(*side, GRID) for side in window)
     backend = backend_of(like)

@@ -1,4 +1,4 @@
-"""What a minimization returns: the point, what it cost, and why it stopped."""
+"""The result of a minimization: the point, the evaluation counts, and the reason for stopping."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from xpnet.backend import Array
-from xpnet.minimize.problem import Evaluations
+from xpnet.minimize.scalar_function import Evaluations
 from xpnet.minimize.stopping import Reason
 
 
 class Iterate(NamedTuple):
-    """One iterate, as a trajectory keeps it and a callback sees it.
+    """One iterate of a trajectory, which is also the argument of a callback.
 
     Attributes:
         iteration: 0 at the start.
-        x: the variables, shape ``(n,)``; not to be written to.
+        x: the variables, shape ``(n,)``; read-only by convention.
         value: f(x).
-        grad_norm: ``max_i |∂f/∂x_i|``, with bounds of the projected gradient.
+        grad_norm: ``max_i |∂f/∂x_i|``; with bounds, ``max_i |P(x - ∇f) - x|_i``.
         step: the step length α that led here.
     """
 
@@ -30,19 +30,19 @@ class Iterate(NamedTuple):
 
 @dataclass(frozen=True)
 class Result:
-    """The outcome of `minimize`; ``print(result)`` shows it as a table.
+    """The result of `minimize`; ``print(result)`` shows it as a table.
 
     Attributes:
-        x: the solution, or the best point if there is none, shape ``(n,)``, on the backend of x0.
+        x: the solution, or else the best point, shape ``(n,)``, on the backend of x0.
         value: f(x).
-        grad_norm: ``max_i |∂f/∂x_i|``, with bounds of ``P(x - ∇f) - x``.
-        reason: why it stopped.
-        detail: the numbers behind the reason, such as the steps that a line search tried.
-        iterations: steps taken.
-        evaluations: how often the function, its gradient and its Hessian were evaluated.
+        grad_norm: ``max_i |∂f/∂x_i|``; with bounds, ``max_i |P(x - ∇f) - x|_i``.
+        reason: why the method stopped.
+        detail: the numbers behind the reason, such as the trials of a line search.
+        iterations: the number of steps.
+        evaluations: the number of evaluations of the function, its gradient and its Hessian.
         seconds: wall-clock time.
-        method: the method, a value.
-        trajectory: every iterate with the start, if asked for; else empty.
+        method: the method.
+        trajectory: every iterate including the start, if ``keep_trajectory`` was set; else empty.
     """
 
     x: Array
@@ -58,7 +58,7 @@ class Result:
 
     @property
     def success(self) -> bool:
-        """Whether x solves the problem as far as it was asked; see `Reason`."""
+        """Whether x is a solution within the tolerances; see `Reason`."""
         return self.reason.success
 
     @property
@@ -82,13 +82,13 @@ class Result:
 
 
 def table(results: list[Result]) -> str:
-    """Several results below each other, one a row, as text for a terminal.
+    """Format several results as a text table, one row per result.
 
     Args:
-        results: what `compare` returned, or any results.
+        results: the results of `compare`, or any others.
 
     Returns:
-        Lines of equal columns: method, value, gradient norm, iterations, evaluations, reason.
+        The table with the columns method, value, gradient norm, iterations, evaluations, reason.
 
     >>> from xpnet.minimize import BFGS, Newton, compare
     >>> from xpnet.minimize.functions import Booth

@@ -8,30 +8,30 @@ from typing import ClassVar
 
 from xpnet.backend import Array
 from xpnet.errors import require_number
-from xpnet.minimize.line_search.ray import LineSearchError
+from xpnet.minimize.line_search.base import LineSearchError
 from xpnet.minimize.method import Method
-from xpnet.minimize.point import Point
-from xpnet.minimize.problem import Problem
+from xpnet.minimize.scalar_function import EvaluatedPoint, ScalarFunction
 
 
 @dataclass(frozen=True)
 class TrustRegion(Method):
-    """Newton's method whose steps minimize its model in a ball: ``min gᵀp + ½pᵀHp, ‖p‖ ≤ Δ``.
+    """Newton's method with steps that minimize a quadratic model in a ball.
 
-    A step that keeps less than ``accept`` of the decrease that the model promised is refused; Δ
-    shrinks to a quarter below a share of ¼, and doubles above ¾ at the border. It follows negative
-    curvature away from saddle points, and converges quadratically.
+    ``min gᵀp + ½pᵀHp`` subject to ``‖p‖ ≤ Δ``. A step is rejected if the ratio of actual to
+    predicted decrease is below ``accept``. Δ is reduced to ¼‖p‖ if the ratio is below ¼, and
+    doubled if it is above ¾ and p lies on the boundary. The method follows negative curvature away
+    from saddle points, and converges quadratically.
 
     Args:
-        radius: the first Δ, above 0.
-        max_radius: the largest, at least ``radius``.
-        accept: the least share of the promised decrease, in [0, 1/4).
+        radius: the initial Δ, above 0; default 1.
+        max_radius: the largest Δ, at least ``radius``; default 1e6.
+        accept: the smallest ratio of an accepted step, in [0, 1/4); default 0.1.
 
     Raises:
-        ArgumentError: if an argument is out of its range.
+        ArgumentError: if an argument is outside its range.
 
     Reference: Nocedal and Wright, Numerical Optimization, 2nd ed., algorithm 4.1; the model is
-    solved as in section 4.3, from the eigenvalues of H.
+    minimized as in section 4.3, from the eigenvalues of H.
 
     >>> from xpnet.minimize import minimize
     >>> from xpnet.minimize.functions import Rosenbrock
@@ -50,81 +50,83 @@ class TrustRegion(Method):
         require_number(self.max_radius, "max_radius", low=self.radius)
         require_number(self.accept, "accept", low=0, below=0.25)
 
-    def start(self, problem: Problem, point: Point) -> _Ball:
-        """The first radius."""
-        return _Ball(self.radius)
+    def start(self, function: ScalarFunction, point: EvaluatedPoint) -> TrustRadius:
+        """Return the initial radius."""
+        return TrustRadius(self.radius)
 
-    def step(self, problem: Problem, point: Point, state: _Ball) -> Point:
-        """One factorization, and as many radii as it takes to find a step that is accepted."""
-        model = _Model(problem, point)
-        tried: list[str] = []
+    def step(
+        self, function: ScalarFunction, point: EvaluatedPoint, state: TrustRadius
+    ) -> EvaluatedPoint:
+        """Factorize the Hessian once, and adapt the radius until a step is accepted."""
+        model = QuadraticModel(function, point)
+        trials: list[str] = []
         noise: float | None = None
-        while state.radius > problem.eps * max(1.0, problem.largest(point.x)):
-            p, promised = model.minimizer(state.radius)
+        while state.radius > function.eps * max(1.0, function.max_norm(point.x)):
+            p, predicted = model.minimize(state.radius)
             if noise is None:
-                noise = _noise(problem, point, promised)
+                noise = _noise(function, point, predicted)
             length = math.sqrt(float(p @ p))
             x = point.x + p
-            value = problem.value(x)
-            tried.append(f"f at distance {length:.3g} = {value:.10g}")
-            share = (point.value - value + noise) / (promised + noise)
-            if not share >= 0.25:  # also where the value is NaN
+            value = function.value(x)
+            trials.append(f"f at distance {length:.3g} = {value:.10g}")
+            ratio = (point.value - value + noise) / (predicted + noise)
+            if not ratio >= 0.25:  # also true where the value is NaN
                 state.radius = 0.25 * length
-            elif share > 0.75 and length > 0.99 * state.radius:
+            elif ratio > 0.75 and length > 0.99 * state.radius:
                 state.radius = min(2.0 * state.radius, self.max_radius)
-            if share >= self.accept and math.isfinite(value):
-                return problem.evaluate(x, length)
-        why = f"the trust region shrank to nothing; the last: {', '.join(tried[-5:])}"
-        raise LineSearchError(why, hopeless=bool(noise))
+            if ratio >= self.accept and math.isfinite(value):
+                return function.evaluate(x, length)
+        reason = f"the trust region shrank to a point; the last: {', '.join(trials[-5:])}"
+        raise LineSearchError(reason, below_rounding=bool(noise))
 
 
-def _noise(problem: Problem, point: Point, promised: float) -> float:
-    """The rounding error to forgive: none where the first, longest step promised far more."""
-    noise = 10 * problem.eps * abs(point.value)
-    return noise if promised <= 100 * noise else 0.0
+def _noise(function: ScalarFunction, point: EvaluatedPoint, predicted: float) -> float:
+    """Return the rounding error of f, or 0 if the first step predicts a far larger decrease."""
+    noise = 10 * function.eps * abs(point.value)
+    return noise if predicted <= 100 * noise else 0.0
 
 
-class _Ball:
+class TrustRadius:
     """The radius Δ."""
 
     def __init__(self, radius: float) -> None:
         self.radius = radius
 
 
-class _Model:
-    """``m(p) = gᵀp + ½pᵀHp`` in the eigenvectors of H, where it falls apart into n parabolas.
+class QuadraticModel:
+    """The model ``m(p) = gᵀp + ½pᵀHp`` in the eigenbasis of H, where it separates.
 
-    Shifts of H are counted from minus its least eigenvalue: so the smallest of them, which decide
-    when the gradient has next to no part along the first axis, keep all their digits.
+    Shifts of H are relative to minus its smallest eigenvalue. The smallest shifts, which matter
+    when the gradient is nearly orthogonal to the first eigenvector, therefore keep full precision.
     """
 
-    def __init__(self, problem: Problem, point: Point) -> None:
-        self._curvatures, self._axes = problem.xp.linalg.eigh(problem.hess(point.x))
-        self._grad = problem.xp.matrix_transpose(self._axes) @ point.grad
-        self._least = float(self._curvatures[0])
-        self._gaps = self._curvatures - self._least
-        self._small = problem.eps * max(problem.largest(self._curvatures), problem.eps)
+    def __init__(self, function: ScalarFunction, point: EvaluatedPoint) -> None:
+        self._eigenvalues, self._basis = function.xp.linalg.eigh(function.hess(point.x))
+        self._grad = function.xp.matrix_transpose(self._basis) @ point.grad
+        self._least = float(self._eigenvalues[0])
+        self._gaps = self._eigenvalues - self._least
+        self._small = function.eps * max(function.max_norm(self._eigenvalues), function.eps)
 
-    def minimizer(self, radius: float) -> tuple[Array, float]:
-        """The minimizer p with ``‖p‖ ≤ radius``, and the decrease ``-m(p)`` that it promises."""
+    def minimize(self, radius: float) -> tuple[Array, float]:
+        """Return the minimizer p with ``‖p‖ ≤ radius``, and the predicted decrease ``-m(p)``."""
         floor = max(self._least, self._small)
         q = self._shifted(floor)
         length = _norm(q)
         if length > radius:
-            q = self._on_border(floor, radius)
+            q = self._on_boundary(floor, radius)
         elif self._least < -self._small:
-            # The hard case: no gradient along the first axis, so go along it to the border.
+            # The hard case: g is orthogonal to the first eigenvector, so follow it to the boundary.
             first = float(q[0])
             q[0] = math.copysign(math.sqrt(radius**2 - length**2 + first**2), first)
-        decrease = -float(self._grad @ q) - 0.5 * float(q @ (self._curvatures * q))
-        return self._axes @ q, decrease
+        decrease = -float(self._grad @ q) - 0.5 * float(q @ (self._eigenvalues * q))
+        return self._basis @ q, decrease
 
     def _shifted(self, shift: float) -> Array:
-        """``-(Λ - λ₁ + shift)⁻¹ ĝ``."""
+        """Return ``-(Λ - λ₁ + shift)⁻¹ ĝ``."""
         return -self._grad / (self._gaps + shift)
 
-    def _on_border(self, floor: float, radius: float) -> Array:
-        """The shift with ``‖q‖ = Δ``: Newton on ``1/Δ - 1/‖q‖`` rises to it from any lower one."""
+    def _on_boundary(self, floor: float, radius: float) -> Array:
+        """Find the shift with ``‖q‖ = Δ``, by Newton's method on ``1/Δ - 1/‖q‖`` from below."""
         shift, q = floor, self._shifted(floor)
         for _ in range(50):
             length = _norm(q)

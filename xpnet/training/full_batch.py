@@ -13,8 +13,7 @@ from xpnet.engine.prediction import prediction_of
 from xpnet.errors import require, require_count, require_type
 from xpnet.layers.base import is_any
 from xpnet.losses import Loss
-from xpnet.minimize.dense import require_dense_fits
-from xpnet.minimize.method import Method
+from xpnet.minimize.method import Method, require_dense_fits
 from xpnet.optimizers import Penalty
 from xpnet.state import ModelState
 from xpnet.training.callbacks import Callback, Run, check_functions

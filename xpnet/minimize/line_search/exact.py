@@ -1,4 +1,4 @@
-"""The exact minimizer along a ray, in two looks where the function is quadratic."""
+"""Exact line search: the root of the directional derivative."""
 
 from __future__ import annotations
 
@@ -6,27 +6,26 @@ import math
 from dataclasses import dataclass
 
 from xpnet.errors import require_count, require_number
-from xpnet.minimize.line_search.base import LineSearch
+from xpnet.minimize.line_search.base import LineSearch, Ray, Trial
 from xpnet.minimize.line_search.interpolation import secant_root
-from xpnet.minimize.line_search.ray import Ray, Trial
-from xpnet.minimize.point import Point
+from xpnet.minimize.scalar_function import EvaluatedPoint
 
 
 @dataclass(frozen=True)
 class Exact(LineSearch):
     """The exact line search: the root of ``φ'(α) = ∇f(x + αd)ᵀd``, by secants in a bracket.
 
-    On a quadratic φ' is a line, so the second look is at the exact minimizer. Elsewhere the secant
-    is repeated inside a bracket (regula falsi with the Illinois rule, halved where that is slow)
-    until ``|φ'(α)| ≤ tol · |φ'(0)|``. On a function with several minima along the ray it finds one
-    of them.
+    On a quadratic φ' is linear, so the second trial is the exact minimizer. Otherwise the secant
+    step is repeated within a bracket (regula falsi with the Illinois rule, bisected where that is
+    slow) until ``|φ'(α)| ≤ tol · |φ'(0)|``. If the function has several minima along the ray, it
+    finds one of them.
 
     Args:
-        tol: how small the slope must become relative to that at the start, in (0, 1).
-        max_evaluations: looks before it gives up, at least 2.
+        tol: the derivative to reach, relative to that at the start, in (0, 1); default 1e-8.
+        max_evaluations: the maximum number of trials, at least 2; default 60.
 
     Raises:
-        ArgumentError: if an argument is out of its range.
+        ArgumentError: if an argument is outside its range.
 
     Reference: Dowell and Jarratt, A modified regula falsi method, BIT 11 (1971) 168.
 
@@ -41,48 +40,53 @@ class Exact(LineSearch):
         require_number(self.tol, "tol", above=0, below=1)
         require_count(self.max_evaluations, "max_evaluations", low=2)
 
-    def search(self, ray: Ray, first: float) -> Point:
-        """The point where the slope along ``ray`` vanishes."""
-        ends, alpha = _Ends(ray.origin), first
-        small = max(self.tol, 10 * ray.problem.eps) * abs(ray.origin.slope)
+    def search(self, ray: Ray, first: float) -> EvaluatedPoint:
+        """Return the point where the directional derivative vanishes."""
+        bracket, alpha = RootBracket(ray.origin), first
+        small = max(self.tol, 10 * ray.function.eps) * abs(ray.origin.derivative)
         for _ in range(self.max_evaluations):
             trial = ray.trial(alpha)
-            if not (math.isfinite(trial.rise) and math.isfinite(trial.slope)):
-                alpha = 0.5 * (ends.low.alpha + alpha)
+            if not (math.isfinite(trial.increase) and math.isfinite(trial.derivative)):
+                alpha = 0.5 * (bracket.low.alpha + alpha)
                 continue
-            if abs(trial.slope) <= small and trial.rise <= 0.0:
+            if abs(trial.derivative) <= small and trial.increase <= 0.0:
                 return trial.point
-            # A value above the start's is beyond a minimum even where the slope has turned again.
-            alpha = ends.take(trial, rises=trial.slope >= 0.0 or trial.rise > 0.0)
-            if ends.high is not None and ends.width <= ray.problem.eps * ends.high.alpha:
+            # A value above φ(0) is beyond a minimum even if the derivative is negative again.
+            beyond = trial.derivative >= 0.0 or trial.increase > 0.0
+            alpha = bracket.update(trial, beyond=beyond)
+            if bracket.high is not None and bracket.width <= ray.function.eps * bracket.high.alpha:
                 break
-        if ends.high is not None and ends.low.rise < 0.0:
-            return ends.low.point
-        falls = ends.high is None
-        raise ray.failure("the ray seems to fall for ever" if falls else "no minimum on the ray")
+        if bracket.high is not None and bracket.low.increase < 0.0:
+            return bracket.low.point
+        if bracket.high is None:
+            raise ray.error("the function seems unbounded below along the ray")
+        raise ray.error("no minimum was found along the ray")
 
 
-class _Ends:
-    """The bracket of a root of φ': ``low`` where φ falls, ``high`` where it rises."""
+class RootBracket:
+    """The bracket of a root of φ': φ decreases at ``low`` and increases at ``high``."""
 
     def __init__(self, origin: Trial) -> None:
         self.low = origin
         self.high: Trial | None = None
-        self._rose: bool | None = None
+        self._was_beyond: bool | None = None
         self._widths = (math.inf, math.inf, math.inf)
 
     @property
     def width(self) -> float:
+        """The width of the bracket, ∞ until both endpoints are known."""
         return math.inf if self.high is None else self.high.alpha - self.low.alpha
 
-    def take(self, trial: Trial, *, rises: bool) -> float:
-        """Replace one end by ``trial``; returns the next α.
+    def update(self, trial: Trial, *, beyond: bool) -> float:
+        """Replace one endpoint by ``trial``, ``high`` if it is ``beyond`` the root.
 
-        It is the secant's root, or the middle where the bracket has not halved in three takes.
+        Returns:
+            The next α: the root of the secant, or the midpoint if the bracket has not been halved
+            in three updates.
         """
-        again, self._rose = rises == self._rose, rises
+        again, self._was_beyond = beyond == self._was_beyond, beyond
         before = self.low
-        if rises:
+        if beyond:
             self.high = trial
             self.low = _halved(self.low) if again else self.low
         else:
@@ -99,5 +103,5 @@ class _Ends:
 
 
 def _halved(end: Trial) -> Trial:
-    """An end that stays a second time counts half, so that both ends move (Illinois rule)."""
-    return end._replace(slope=0.5 * end.slope)
+    """Halve the derivative of an endpoint that is retained twice (Illinois rule)."""
+    return end._replace(derivative=0.5 * end.derivative)

@@ -1,27 +1,42 @@
-"""An objective as the methods see it: counted, checked, and with differences where it is silent."""
+"""The objective as the methods evaluate it: counted, validated, and differenced where necessary."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from xpnet.backend import Array, backend_of
+from xpnet.backend import Array, backend_of, to_numpy
 from xpnet.errors import Phrase, describe, require
 from xpnet.minimize.bounds import Box
-from xpnet.minimize.differences import central_gradient, central_product
+from xpnet.minimize.differences import agreement, central_gradient, central_product
 from xpnet.minimize.objective import Function
-from xpnet.minimize.point import Point
+
+
+class EvaluatedPoint(NamedTuple):
+    """A point, with the value and the gradient of the function there.
+
+    Attributes:
+        x: the variables, shape ``(n,)``.
+        value: f(x), on the host.
+        grad: ∇f(x), shape ``(n,)``.
+        step: the step length α that led here; 0 at the start.
+    """
+
+    x: Array
+    value: float
+    grad: Array
+    step: float = 0.0
 
 
 @dataclass
 class Evaluations:
-    """How often each part of an objective was evaluated.
+    """The number of evaluations of each part of an objective.
 
     Attributes:
-        functions: values, alone or with the gradient, and those of numerical differences.
-        gradients: gradients that the objective gave, and those of numerical differences.
+        functions: values, with or without the gradient, including those of finite differences.
+        gradients: gradients, given or from finite differences.
         hessians: Hessian matrices.
         products: Hessian-vector products.
     """
@@ -40,18 +55,20 @@ class Evaluations:
         return ", ".join(counts)
 
 
-class Problem:
-    """An objective on one backend, in a box if there is one; counts every evaluation.
+class ScalarFunction:
+    """An objective on one backend, optionally within bounds; it counts every evaluation.
 
     Args:
-        objective: anything with ``value`` or ``value_and_grad``; see `Objective`.
-        x0: a start, shape ``(n,)``: fixes the backend, the device, the dtype and n.
-        hess: ``x → ∇²f(x)``, shape ``(n, n)``; default the objective's own.
-        hessp: ``(x, v) → ∇²f(x) v``, shape ``(n,)``; default the objective's own.
+        objective: an object with ``value`` or ``value_and_grad``; see `Objective`.
+        x0: the start, shape ``(n,)``; it determines the backend, the device, the dtype and n.
+        hess: ``x → ∇²f(x)``, shape ``(n, n)``; default the objective's ``hess``.
+        hessp: ``(x, v) → ∇²f(x) v``, shape ``(n,)``; default the objective's ``hessp``.
         box: the bounds, or None.
 
     Attributes:
-        backend, xp, dtype, n, eps: where and in what it computes, of what size, how precisely.
+        backend, xp, dtype: the backend, its namespace and the dtype of ``x0``.
+        n: the number of variables.
+        eps: the machine precision of the dtype.
         evaluations: the counts so far.
     """
 
@@ -70,22 +87,22 @@ class Problem:
         self.evaluations = Evaluations()
         self._value = getattr(objective, "value", None)
         self._pair = getattr(objective, "value_and_grad", None)
-        # A caller's own hessp wins over the objective's hess: it was given to be used.
+        # An explicit hessp takes precedence over the objective's own hess.
         self._hess = hess or (getattr(objective, "hess", None) if hessp is None else None)
         self._hessp = hessp or (getattr(objective, "hessp", None) if hess is None else None)
-        self._last: Point | None = None
+        self._last: EvaluatedPoint | None = None
 
     def value(self, x: Array) -> float:
-        """f(x), read to the host; from the pair where the objective gives no value alone."""
+        """Return f(x) on the host, from ``value_and_grad`` if the objective has no ``value``."""
         if self._value is None:
             return self.evaluate(x).value
         self.evaluations.functions += 1
         return self._scalar(self._value(x))
 
-    def evaluate(self, x: Array, step: float = 0.0) -> Point:
-        """f(x) and ∇f(x), by central differences if the objective has no gradient.
+    def evaluate(self, x: Array, step: float = 0.0) -> EvaluatedPoint:
+        """Return f(x) and ∇f(x), by central differences if the objective has no gradient.
 
-        The same array as in the call before is not evaluated again.
+        The point of the previous call is not evaluated again if ``x`` is the same array.
         """
         if self._last is not None and self._last.x is x:
             return self._last._replace(step=step)
@@ -97,14 +114,14 @@ class Problem:
             value, grad = self._pair(x)
             value, grad = self._scalar(value), self._vector(grad, "the gradient")
         self.evaluations.gradients += 1
-        self._last = Point(x, value, grad, step)
+        self._last = EvaluatedPoint(x, value, grad, step)
         return self._last
 
     def hess(self, x: Array) -> Array:
-        """∇²f(x), shape ``(n, n)``: given, or its columns from n Hessian-vector products.
+        """Return ∇²f(x), shape ``(n, n)``: as given, or from n Hessian-vector products.
 
         Raises:
-            ArgumentError: if a given Hessian has another shape or is not symmetric.
+            ArgumentError: if a given Hessian has the wrong shape or is not symmetric.
         """
         if self._hess is None:
             identity = self.xp.eye(self.n, dtype=self.dtype, device=self.backend.device)
@@ -115,31 +132,50 @@ class Problem:
         matrix = self.backend.asarray(self._hess(x), dtype=self.dtype)
         shape = (self.n, self.n)
         require(tuple(matrix.shape) == shape, "the Hessian", f"be of shape {shape}", matrix)
-        gap = self.largest(matrix - matrix.T)
-        limit = 10 * self.eps**0.5 * self.largest(matrix)
-        got = Phrase(f"entries that differ by {gap:.3g} from their mirror images")
+        gap = self.max_norm(matrix - matrix.T)
+        limit = 10 * self.eps**0.5 * self.max_norm(matrix)
+        got = Phrase(f"entries that differ by {gap:.3g} from those of its transpose")
         require(not gap > limit, "the Hessian", "be symmetric", got)
         return matrix
 
     def hessp(self, x: Array, v: Array) -> Array:
-        """∇²f(x) v: given, from the Hessian, or by central differences of the gradient."""
+        """Return ∇²f(x) v: as given, from the Hessian, or by central differences of ∇f."""
         if self._hessp is not None:
             self.evaluations.products += 1
             return self._vector(self._hessp(x, v), "the Hessian-vector product")
         if self._hess is not None:
             return self.hess(x) @ v
         self.evaluations.products += 1
-        return central_product(lambda at: self.evaluate(at).grad, x, v, self.largest)
+        return central_product(lambda at: self.evaluate(at).grad, x, v, self.max_norm)
 
-    def largest(self, x: Array) -> float:
-        """``max_i |x_i|`` on the host, without a temporary array; NaN if there is one."""
+    def max_norm(self, x: Array) -> float:
+        """Return ``max_i |x_i|`` on the host, without a temporary array; NaN if x contains NaN."""
         return max(float(self.xp.max(x)), -float(self.xp.min(x)))
 
-    def grad_norm(self, point: Point) -> float:
-        """``max_i |∂f/∂x_i|``; in a box, of ``P(x - ∇f) - x``, zero at a stationary point."""
+    def grad_norm(self, point: EvaluatedPoint) -> float:
+        """Return ``max_i |∂f/∂x_i|``; within bounds, ``max_i |P(x - ∇f) - x|_i``."""
         if self.box is None:
-            return self.largest(point.grad)
-        return self.largest(self.box.residual(point.x, point.grad))
+            return self.max_norm(point.grad)
+        return self.max_norm(self.box.residual(point.x, point.grad))
+
+    def require_gradient(self, x: Array) -> None:
+        """Raise an error if the gradient at ``x`` disagrees with central differences.
+
+        The value is evaluated 2n times.
+
+        Raises:
+            ArgumentError: if a component differs by more than ``30 √eps``, relative to the largest
+                component, or absolutely if that is below 1. The message names the worst component.
+        """
+        given = to_numpy(self.evaluate(x).grad)
+        numerical = to_numpy(central_gradient(self.value, x, self.box))
+        gap = np.abs(given - numerical)
+        i = int(np.argmax(gap))
+        limit = agreement(self.eps) * max(1.0, float(np.abs(numerical).max()))
+        got = Phrase(
+            f"{given[i]:.8g} in component {i}, where central differences give {numerical[i]:.8g}"
+        )
+        require(gap[i] <= limit, "the gradient", "be that of the function", got)
 
     def _scalar(self, value: Any) -> float:
         shape = getattr(value, "shape", ())
@@ -151,7 +187,7 @@ class Problem:
             raise
 
     def _vector(self, array: Any, name: str) -> Array:
-        """A fresh copy on the backend: an objective may write the next gradient into the same."""
+        """Return a copy on the backend, since the objective may overwrite ``array`` later."""
         array = self.backend.asarray(array)
         require(tuple(array.shape) == (self.n,), name, f"be of shape ({self.n},)", array)
         return self.xp.asarray(array, dtype=self.dtype, copy=True)
