@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from xpnet.ops.cpu.jit.source import Kind, Kit, Source
+from xpnet.ops.cpu.jit.definition import Kind, Kit, Source
 
 FLUSH = 0x8040
 """The bits of an x86 processor's control word by which numbers below the normal ones are 0.

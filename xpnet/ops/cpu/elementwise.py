@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.ops.cpu.jit.source import FLAT, Given, Kit, Numbers, Source, loop_on
+from xpnet.ops.cpu.jit.definition import FLAT, Given, Kit, Numbers, Source, loop_on
 from xpnet.ops.operations import Rule
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.ops.cpu.jit.source import (
+from xpnet.ops.cpu.jit.definition import (
     FLAT,
     INDICES,
     INTEGER,

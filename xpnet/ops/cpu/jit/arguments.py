@@ -15,7 +15,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from xpnet.backend import Array, HostArray
-from xpnet.ops.cpu.jit.source import FLAT, Kind
+from xpnet.ops.cpu.jit.definition import FLAT, Kind
 
 PLACE = 4
 """Which of the words of an array says where its numbers are."""

@@ -15,7 +15,7 @@ from numba.extending import register_jitable
 from xpnet.ops.cpu import vector_math
 from xpnet.ops.cpu.jit import intrinsics
 from xpnet.ops.cpu.jit.code_cache import Code, stands_alone
-from xpnet.ops.cpu.jit.source import FLAT, Entry, Kind, Kit, Source, Which
+from xpnet.ops.cpu.jit.definition import FLAT, Entry, Kind, Kit, Source, Which
 from xpnet.ops.cpu.jit.typed_rule import typed_rule
 
 LIKE_THE_RULE = {"contract", "nsz"}

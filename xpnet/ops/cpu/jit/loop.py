@@ -12,7 +12,7 @@ import numpy as np
 
 from xpnet.ops.cpu.jit import code_cache
 from xpnet.ops.cpu.jit.arguments import Block, Packer, place_of
-from xpnet.ops.cpu.jit.source import FLAT, Entry, Kind, Which
+from xpnet.ops.cpu.jit.definition import FLAT, Entry, Kind, Which
 from xpnet.ops.rules.activations import gelu, gelu_derivative
 
 FORM = ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_void_p] * 3)
