@@ -95,14 +95,14 @@ def fails(error):
 
 @pytest.mark.parametrize("name", ["cupy", "torch", "array_api_strict"])
 def test_a_missing_package_is_told_with_its_installation(name, monkeypatch):
-    monkeypatch.setattr(backends, "_namespace", fails(ImportError("No module")))
+    monkeypatch.setattr(backends.ArrayLibrary, "namespace", fails(ImportError("No module")))
     reason = unavailable(name)
     assert reason.startswith("it cannot be imported (No module). Install it")
     assert "pip install" in reason
 
 
 def test_a_failing_driver_is_told(monkeypatch):
-    monkeypatch.setattr(backends, "_namespace", fails(RuntimeError("driver too old")))
+    monkeypatch.setattr(backends.ArrayLibrary, "namespace", fails(RuntimeError("driver too old")))
     assert unavailable("cupy") == (
         "an operation on its device failed (RuntimeError: driver too old). Is there a CUDA GPU?"
     )

@@ -1,7 +1,8 @@
-"""Where arrays live and computing happens: one namespace, one device, one float dtype.
+"""Backends: one array namespace, one device and one floating dtype, chosen once.
 
-`get_backend` turns a name into a `Backend` once; nothing below asks again. Whether a backend is
-available is found out by doing an operation on it, not by importing its package.
+`get_backend` turns a name into a `Backend`. What else differs between array libraries is in one
+small class for each, an `ArrayLibrary`; this module is the only one that compares their names.
+Whether a backend is available is found out by an operation on it, not by importing its package.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal, TypeAlias
+from typing import Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
 
@@ -38,19 +39,199 @@ Namespace: TypeAlias = Any
 """A module of array functions: ``numpy``, ``cupy``, ``torch``, ``array_api_strict``."""
 
 BackendName: TypeAlias = Literal["numpy", "cupy", "torch", "array_api_strict", "auto"]
-NAMES = ("numpy", "cupy", "torch", "array_api_strict")
 DTYPES = ("float32", "float64")
 
-_INSTALL = {
-    "cupy": "Install it for your CUDA version: pip install 'xpnet[cuda12]' or 'xpnet[cuda13]'.",
-    "torch": "Install it: pip install torch.",
-    "array_api_strict": "Install it: pip install array-api-strict.",
+
+class ArrayLibrary:
+    """An array library that follows the array API standard, such as PyTorch.
+
+    A subclass says what differs from arrays of the host that NumPy reads without a copy.
+
+    Attributes:
+        name: the name of its package, which is also that of the backend.
+        compat: the module that is its namespace.
+        install: how to install it.
+        is_host: whether reading a number needs no synchronization with a device.
+        records_steps: whether training steps can be recorded as lists of compiled calls.
+        is_cuda: whether it runs on CUDA devices, for which xpnet has kernels and captures graphs.
+    """
+
+    name: ClassVar[str]
+    compat: ClassVar[str]
+    install: ClassVar[str] = ""
+    is_host: ClassVar[bool] = True
+    records_steps: ClassVar[bool] = False
+    is_cuda: ClassVar[bool] = False
+
+    def namespace(self) -> Namespace:
+        """The array namespace."""
+        return importlib.import_module(self.compat)
+
+    def array_type(self) -> type:
+        """The class of its arrays."""
+        return type(self.namespace().empty(0))
+
+    def check_device(self, device: Any) -> Any:
+        """The argument ``device=`` of its creation functions for the device of that name."""
+        return device
+
+    def device_name(self, device: Any) -> str:
+        """The device in words."""
+        return str(device or "default device")
+
+    def free_bytes(self) -> float:
+        """The bytes that new arrays may take on a device; infinite in host memory."""
+        return math.inf
+
+    def synchronize(self) -> None:
+        """Wait for all work queued on the device; no wait on a CPU."""
+
+    def from_host(self, host: HostArray, dtype: Any, device: Any) -> Array:
+        """An array with the numbers of ``host``."""
+        return self.namespace().asarray(host, dtype=dtype, device=device)
+
+    def to_host(self, x: Array) -> HostArray:
+        """The numbers of ``x`` as a NumPy array, without a copy where that is possible."""
+        return np.asarray(x)
+
+    def copy_to_host(self, x: Array, host: HostArray) -> None:
+        """Copy the numbers of ``x`` into ``host``."""
+        host[...] = self.to_host(x)
+
+    def copy_from_host(self, host: HostArray, x: Array) -> None:
+        """Copy the numbers of ``host`` into ``x``."""
+        x[...] = namespace_of(x).asarray(host, device=x.device)
+
+
+class NumPyLibrary(ArrayLibrary):
+    """NumPy, which follows the standard itself since version 2.1."""
+
+    name = compat = "numpy"
+    records_steps = True
+
+    def array_type(self) -> type:
+        """See `ArrayLibrary.array_type`."""
+        return np.ndarray
+
+    def check_device(self, device: Any) -> Any:
+        """See `ArrayLibrary.check_device`."""
+        require(device in (None, "cpu"), "device", "be 'cpu' for NumPy", device)
+
+    def device_name(self, device: Any) -> str:
+        """See `ArrayLibrary.device_name`."""
+        return "CPU"
+
+
+class CuPyLibrary(ArrayLibrary):
+    """CuPy, on NVIDIA GPUs. Its creation functions allocate on the current device."""
+
+    name = "cupy"
+    compat = "array_api_compat.cupy"
+    install = "Install it for your CUDA version: pip install 'xpnet[cuda12]' or 'xpnet[cuda13]'."
+    is_host = False
+    is_cuda = True
+
+    def array_type(self) -> type:
+        """See `ArrayLibrary.array_type`."""
+        return importlib.import_module("cupy").ndarray  # type: ignore[no-any-return]
+
+    def check_device(self, device: Any) -> Any:
+        """See `ArrayLibrary.check_device`."""
+
+    def device_name(self, device: Any) -> str:
+        """See `ArrayLibrary.device_name`."""
+        import cupy  # noqa: PLC0415
+
+        properties = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)
+        return properties["name"].decode()  # type: ignore[no-any-return]
+
+    def free_bytes(self) -> float:
+        """See `ArrayLibrary.free_bytes`."""
+        import cupy  # noqa: PLC0415
+
+        return float(cupy.cuda.Device().mem_info[0] + cupy.get_default_memory_pool().free_bytes())
+
+    def synchronize(self) -> None:
+        """See `ArrayLibrary.synchronize`."""
+        import cupy  # noqa: PLC0415
+
+        cupy.cuda.get_current_stream().synchronize()
+
+    def to_host(self, x: Array) -> HostArray:
+        """See `ArrayLibrary.to_host`."""
+        return x.get()  # type: ignore[no-any-return]
+
+    def copy_to_host(self, x: Array, host: HostArray) -> None:
+        """See `ArrayLibrary.copy_to_host`; no further memory is needed."""
+        x.get(out=host)
+
+    def copy_from_host(self, host: HostArray, x: Array) -> None:
+        """See `ArrayLibrary.copy_from_host`; no further device memory is needed."""
+        import cupy  # noqa: PLC0415
+
+        stream = cupy.cuda.get_current_stream()
+        x.set(np.broadcast_to(host, x.shape), stream)
+        stream.synchronize()  # until then the copy may read the host's memory
+
+
+class TorchLibrary(ArrayLibrary):
+    """PyTorch tensors, without its automatic differentiation."""
+
+    name = "torch"
+    compat = "array_api_compat.torch"
+    install = "Install it: pip install torch."
+
+    def array_type(self) -> type:
+        """See `ArrayLibrary.array_type`."""
+        return importlib.import_module("torch").Tensor  # type: ignore[no-any-return]
+
+    def from_host(self, host: HostArray, dtype: Any, device: Any) -> Array:
+        """See `ArrayLibrary.from_host`."""
+        if not host.flags.writeable:
+            host = host.copy()  # PyTorch warns of undefined behaviour on read-only memory
+        return super().from_host(host, dtype, device)
+
+    def to_host(self, x: Array) -> HostArray:
+        """See `ArrayLibrary.to_host`."""
+        return x.detach().cpu().numpy()  # type: ignore[no-any-return]
+
+
+class StrictLibrary(ArrayLibrary):
+    """The strict reference implementation of the array API standard, for tests."""
+
+    name = compat = "array_api_strict"
+    install = "Install it: pip install array-api-strict."
+
+    def check_device(self, device: Any) -> Any:
+        """See `ArrayLibrary.check_device`."""
+        return self.namespace().Device("CPU_DEVICE") if device is None else device
+
+    def to_host(self, x: Array) -> HostArray:
+        """See `ArrayLibrary.to_host`."""
+        return np.asarray(x.to_device(self.namespace().Device("CPU_DEVICE")))
+
+
+LIBRARIES: dict[str, ArrayLibrary] = {
+    library.name: library
+    for library in (NumPyLibrary(), CuPyLibrary(), TorchLibrary(), StrictLibrary())
 }
+"""The array libraries by the name of their backend."""
+
+NAMES = tuple(LIBRARIES)
+
+
+def library_of(x: object) -> ArrayLibrary:
+    """The library that the array ``x`` belongs to; NumPy for everything else.
+
+    >>> library_of(np.zeros(2)).name
+    'numpy'
+    """
+    return LIBRARIES.get(type(x).__module__.partition(".")[0], LIBRARIES["numpy"])
 
 
 @dataclass(frozen=True)
 class Backend:
-    """A place to compute: the array namespace, its device and the float dtype of parameters.
+    """The array namespace, its device and the floating dtype of parameters.
 
     Made by `get_backend`. Frozen and comparable; it holds no array.
 
@@ -103,14 +284,19 @@ class Backend:
             if hasattr(x, "shape")
             else "",
         )
-        host = np.asarray(x)
-        if not host.flags.writeable and self.name == "torch":
-            host = host.copy()  # PyTorch warns of undefined behaviour on read-only memory.
-        return self.xp.asarray(host, dtype=dtype, device=self.device)
+        return self._from_host(np.asarray(x), dtype)
+
+    def _from_host(self, host: HostArray, dtype: Any) -> Array:
+        return self.library.from_host(host, dtype, self.device)
 
     def owns(self, x: object) -> bool:
         """Whether ``x`` is an array of this backend's library."""
-        return isinstance(x, _array_type(self.name))
+        return isinstance(x, self.library.array_type())
+
+    @property
+    def library(self) -> ArrayLibrary:
+        """The array library."""
+        return LIBRARIES[self.name]
 
     def empty(self, *shape: int, dtype: Any = None) -> Array:
         """An uninitialized array of ``shape``, in the backend's float dtype unless said."""
@@ -126,35 +312,24 @@ class Backend:
 
     @property
     def is_host(self) -> bool:
-        """Whether reading a number costs nothing: on a GPU it waits for all queued work."""
-        return self.name != "cupy"
+        """Whether reading a number is free; on a GPU it waits for all queued work."""
+        return self.library.is_host
 
     @property
     def free_bytes(self) -> float:
         """The bytes that new arrays may take on a GPU; infinite for arrays in host memory."""
-        if self.name != "cupy":
-            return math.inf
-        import cupy  # noqa: PLC0415
-
-        return float(cupy.cuda.Device().mem_info[0] + cupy.get_default_memory_pool().free_bytes())
+        return self.library.free_bytes()
 
     def synchronize(self) -> None:
-        """Wait until the device has done all the work queued on it; at once on a CPU."""
-        if self.name == "cupy":
-            self.xp.cuda.get_current_stream().synchronize()
+        """Wait until the device has done all the work queued on it; no wait on a CPU."""
+        self.library.synchronize()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """To another process it goes by its name: a module is no value."""
+        """Pickle the name: a namespace is a module, which cannot be pickled."""
         return partial(get_backend, self.name, dtype=self.dtype_name, device=self.device), ()
 
     def __str__(self) -> str:
-        place = "CPU" if self.name == "numpy" else str(self.device or "default device")
-        if self.name == "cupy":
-            import cupy  # noqa: PLC0415
-
-            index = cupy.cuda.Device().id
-            place = cupy.cuda.runtime.getDeviceProperties(index)["name"].decode()
-        return f"{self.name}, {place}, {self.dtype_name}"
+        return f"{self.name}, {self.library.device_name(self.device)}, {self.dtype_name}"
 
 
 def get_backend(
@@ -214,10 +389,10 @@ def unavailable(name: str) -> str | None:
     True
     """
     try:
-        xp = _namespace(name)
+        xp = LIBRARIES[name].namespace()
         value = float(xp.sum(xp.ones(2) * 2.0))
     except ImportError as error:
-        return f"it cannot be imported ({error}). {_INSTALL[name]}"
+        return f"it cannot be imported ({error}). {LIBRARIES[name].install}"
     except Exception as error:  # a driver can fail in any way; the reason is what is asked for
         kind = type(error).__name__
         return f"an operation on its device failed ({kind}: {error}). Is there a CUDA GPU?"
@@ -264,12 +439,12 @@ def backend_of(array: Array) -> Backend:
     'float32'
     """
     xp = namespace_of(array)
-    library = type(array).__module__.partition(".")[0]
     name = dtype_name(array.dtype)
     if name not in DTYPES:
         raise unknown_name("the dtype of an array", name, DTYPES)
-    device = None if library in ("numpy", "cupy") else array.device
-    return Backend(library, xp, device, array.dtype, name)
+    library = library_of(array)
+    creates_there = library.name in ("numpy", "cupy")  # which take no device of an array
+    return Backend(library.name, xp, None if creates_there else array.device, array.dtype, name)
 
 
 def to_numpy(x: Any) -> np.ndarray[Any, Any]:
@@ -278,42 +453,13 @@ def to_numpy(x: Any) -> np.ndarray[Any, Any]:
     >>> to_numpy([1, 2])
     array([1, 2])
     """
-    library = type(x).__module__.partition(".")[0]
-    if library == "cupy":
-        return x.get()  # type: ignore[no-any-return]
-    if library == "torch":
-        return x.detach().cpu().numpy()  # type: ignore[no-any-return]
-    if library == "array_api_strict":
-        return np.asarray(x.to_device(_namespace(library).Device("CPU_DEVICE")))
-    return np.asarray(x)
-
-
-def _namespace(name: str) -> Namespace:
-    """Import the namespace of a backend; NumPy's own follows the standard since 2.1."""
-    if name == "numpy":
-        return np
-    compat = {"cupy": "array_api_compat.cupy", "torch": "array_api_compat.torch"}
-    return importlib.import_module(compat.get(name, name))
+    return library_of(x).to_host(x)
 
 
 def _open(name: str, dtype: str, device: Any) -> Backend:
-    xp = _namespace(name)
-    if name in ("numpy", "cupy"):
-        require(device in (None, "cpu") or name == "cupy", "device", "be 'cpu' for NumPy", device)
-        device = None  # array-api-compat's CuPy creates on the current device
-    elif name == "array_api_strict" and device is None:
-        device = xp.Device("CPU_DEVICE")
+    library = LIBRARIES[name]
+    xp, device = library.namespace(), library.check_device(device)
     return Backend(name, xp, device, getattr(xp, dtype), dtype)
-
-
-def _array_type(name: str) -> type:
-    if name == "numpy":
-        return np.ndarray
-    if name == "torch":
-        return importlib.import_module("torch").Tensor  # type: ignore[no-any-return]
-    if name == "cupy":
-        return importlib.import_module("cupy").ndarray  # type: ignore[no-any-return]
-    return type(importlib.import_module(name).empty(0))
 
 
 def zeros_like(x: Array) -> Array:
@@ -328,7 +474,7 @@ def zeros_like(x: Array) -> Array:
 
 
 def copied(x: Array) -> Array:
-    """An array of its own with the numbers of ``x``, where ``x`` lies.
+    """A copy of ``x`` on the same device.
 
     >>> x = np.zeros(2)
     >>> copied(x) is x
@@ -338,31 +484,23 @@ def copied(x: Array) -> Array:
 
 
 def write(host: HostArray, target: Array) -> None:
-    """Copy numbers of the host into an array; on a CUDA device they take no other memory.
+    """Copy numbers of the host into an array; on a CUDA device without further memory.
 
     >>> x = np.zeros(2)
     >>> write(np.ones(2), x)
     >>> x
     array([1., 1.])
     """
-    host = np.asarray(host, dtype_name(target.dtype))
-    if _is_cupy(target):
-        import cupy  # noqa: PLC0415
-
-        stream = cupy.cuda.get_current_stream()
-        target.set(np.broadcast_to(host, target.shape), stream)
-        stream.synchronize()  # until then the copy may read the host's memory
-    else:
-        target[...] = namespace_of(target).asarray(host, device=target.device)
+    library_of(target).copy_from_host(np.asarray(host, dtype_name(target.dtype)), target)
 
 
 class Snapshot:
-    """Copies of flat arrays in host memory, which is larger than a device's.
+    """Copies of flat arrays in host memory, which is larger than that of a device.
 
     >>> x = np.zeros(2)
-    >>> saved = Snapshot([x])
+    >>> before = Snapshot([x])
     >>> x += 1
-    >>> saved.restore()
+    >>> before.restore()
     >>> x
     array([0., 0.])
     """
@@ -372,21 +510,14 @@ class Snapshot:
         self.take()
 
     def take(self) -> None:
-        """Copy them as they are now, into the same memory."""
+        """Copy the current numbers, into the same memory."""
         for array, host in self._pairs:
-            if _is_cupy(array):
-                array.get(out=host)
-            else:
-                host[...] = to_numpy(array)
+            library_of(array).copy_to_host(array, host)
 
     def restore(self) -> None:
-        """Write them back."""
+        """Write the copies back."""
         for array, host in self._pairs:
             write(host, array)
-
-
-def _is_cupy(x: Array) -> bool:
-    return type(x).__module__.partition(".")[0] == "cupy"
 
 
 def _is_host(x: object) -> bool:

@@ -20,8 +20,8 @@ from xpnet.errors import describe
 from xpnet.ops.cpu import rowwise
 from xpnet.ops.cpu.call_list import replay
 from xpnet.ops.cpu.jit.arguments import Block, place_of
-from xpnet.ops.cpu.jit.loop import loop_of
 from xpnet.ops.cpu.jit.definition import Entry, Which
+from xpnet.ops.cpu.jit.loop import loop_of
 from xpnet.ops.cpu.operations import CompiledOperations
 from xpnet.ops.cpu.product import PLACES, packed_product, product_of
 from xpnet.ops.cpu.runner import Arguments, Runner

@@ -34,7 +34,7 @@ def steps_for(
         ArgumentError: if ``engine="replay"`` is requested where steps cannot be replayed.
     """
     reason = why_not_captured(model.backend)
-    if settings.engine == "eager" or (reason and model.backend.name == "numpy"):
+    if settings.engine == "eager" or (reason and model.backend.library.records_steps):
         return step_for(model, settings, state)
     reason = reason or _why_user_defined(model, settings)
     if not reason:
@@ -65,7 +65,7 @@ def step_for(model: ModelState, settings: StepSettings, state: OptimizerState) -
 
 def why_not_captured(backend: Backend) -> str:
     """Why steps cannot be captured as CUDA graphs; empty if they can."""
-    if backend.name != "cupy":
+    if not backend.library.is_cuda:
         return f"CUDA graphs are for the backend 'cupy', and this is {backend.name!r}"
     if importlib.util.find_spec("nvmath") is None:
         return "CuPy's own products cannot be captured: pip install nvmath-python"
@@ -82,7 +82,7 @@ def _eager(
 
 def _why_eager(model: ModelState, settings: StepSettings) -> str:
     """Why steps are not recorded; empty if they are."""
-    if model.backend.name != "numpy":
+    if not model.backend.library.records_steps:
         return "steps are recorded on NumPy only"
     return _why_user_defined(model, settings) or why_not_recorded()
 

@@ -84,7 +84,7 @@ def require_dense_fits(
 
 def memory_of(backend: Backend) -> int | None:
     """Return the machine's memory or a GPU's free memory, in bytes; None if it is unknown."""
-    if backend.name == "cupy":
+    if not backend.is_host:
         return int(backend.free_bytes)
     if "cuda" in str(backend.device):
         return int(backend.xp.cuda.mem_get_info()[0])

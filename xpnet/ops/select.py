@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from xpnet.backend import Array, Namespace, namespace_of
+from xpnet.backend import Array, Namespace, library_of, namespace_of
 from xpnet.errors import FallbackWarning
 from xpnet.ops.numpy import HostOperations
 from xpnet.ops.operations import Operations
@@ -50,7 +50,7 @@ def why_not_compiled() -> str:
 def _choose(array: Array) -> Operations:
     if not isinstance(array, np.ndarray):
         xp = namespace_of(array)
-        if type(array).__module__.partition(".")[0] == "cupy":
+        if library_of(array).is_cuda:
             return _cuda(xp)
         return Operations(xp)
     reason = why_not_compiled()

@@ -14,8 +14,8 @@ import numpy as np
 
 from xpnet.backend import Array
 from xpnet.ops.cpu.jit.arguments import place_of
-from xpnet.ops.cpu.jit.loop import loop_of
 from xpnet.ops.cpu.jit.definition import Entry, Kind, Kit, Source
+from xpnet.ops.cpu.jit.loop import loop_of
 
 NAMES = (
     ("scipy_cblas_{}gemm64_", "int64"),

@@ -8,8 +8,8 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from xpnet.backend import Array, HostArray
-from xpnet.ops.cpu.jit.loop import loop_of
 from xpnet.ops.cpu.jit.definition import Which
+from xpnet.ops.cpu.jit.loop import loop_of
 from xpnet.ops.cpu.threads import LARGE, at_once, pieces_of
 
 Arguments: TypeAlias = tuple[Any, ...]

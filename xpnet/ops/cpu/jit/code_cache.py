@@ -24,8 +24,8 @@ import numpy as np
 from xpnet import random
 from xpnet._version import __version__
 from xpnet.ops import rules
-from xpnet.ops.cpu.jit.fingerprint import content_of
 from xpnet.ops.cpu.jit.definition import Entry, Kind, Which
+from xpnet.ops.cpu.jit.fingerprint import content_of
 
 OWN = "NUMBA_CACHE_DIR", "NUMBA_NUM_THREADS"
 """Variables of the compiler's that do not change what it makes."""
