@@ -1,9 +1,10 @@
-"""Training: the loop, its data, what it reports, and what may happen after an epoch."""
+"""Training: mini-batch and full-batch loops, their reports and callbacks."""
 
 from xpnet.data.batching import batches
 from xpnet.training.averages import StochasticWeightAveraging, UseAverage
 from xpnet.training.batch_norm_statistics import recompute_statistics
-from xpnet.training.callbacks import Callback, Checkpoint, EarlyStopping, Run
+from xpnet.training.callbacks import Callback, EarlyStopping, Run
+from xpnet.training.checkpoint import Checkpoint
 from xpnet.training.history import History
 from xpnet.training.objective import NetworkObjective
 from xpnet.training.training_step import TrainingStep

@@ -1,9 +1,8 @@
-"""What may happen after an epoch: stop early, save the best, or anything a function does."""
+"""Callbacks: functions called after every epoch, such as early stopping."""
 
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -20,12 +19,12 @@ class Run:
     Attributes:
         model: the model in training.
         epoch: the epoch that has just ended, counted from 1.
-        epochs: how many there are to be.
+        epochs: the number of epochs requested.
         row: the epoch's numbers by column.
         history: all epochs so far, this one included.
         optimizer: the optimizer, or the method of `xpnet.minimize`.
-        state: the optimizer's state, as it is now.
-        rows: the rows that are trained on, `xpnet.data.batching.Rows`.
+        state: the optimizer's current state.
+        rows: the training data, `xpnet.data.batching.Rows`.
     """
 
     model: Any
@@ -96,39 +95,16 @@ class EarlyStopping:
         return True
 
     def finish(self, run: Run) -> None:
-        """Put the best weights and statistics back into the model."""
+        """Restore the best weights and statistics."""
         run.model.theta[...] = self._theta
         run.model.statistics[...] = self._statistics
 
 
-class Checkpoint:
-    """Save the model to a file after every epoch that is the best so far.
-
-    Args:
-        path: the file, replaced as a whole each time.
-        monitor: the column to watch; default ``"val_loss"``.
-        maximize: whether higher is better; default false.
-    """
-
-    def __init__(
-        self, path: str | os.PathLike[str], monitor: str = "val_loss", maximize: bool = False
-    ) -> None:
-        self.path, self.monitor, self.maximize = path, monitor, maximize
-        self._best = math.inf
-
-    def __call__(self, run: Run) -> None:
-        """Save if this epoch is the best so far."""
-        value = run.monitored(self.monitor) * (-1 if self.maximize else 1)
-        if run.epoch == 1 or value < self._best:
-            self._best = value
-            run.model.save(self.path)
-
-
 def check_functions(items: Sequence[Any], argument: str) -> None:
-    """Refuse what is not a function: a value, or a class that was not made an object."""
+    """Refuse what is not a function: a value, or a class that was not instantiated."""
     rule, do = "be a sequence of functions", f"Write {argument}=[...]."
     require(isinstance(items, Sequence), argument, rule, items, do)
     for item in items:
         ok = callable(item) and not isinstance(item, type)
         do = f"Write {item.__name__}(...)." if isinstance(item, type) else ""
-        require(ok, argument, "hold functions, or objects that are called", item, do)
+        require(ok, argument, "hold functions, or objects with a method __call__", item, do)
