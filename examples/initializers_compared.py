@@ -8,10 +8,11 @@ variance of the signal by about n Var(W), as long as tanh is nearly linear:
     too large (N(0, 1), U(−1, 1)): most tanh saturate at ±1, where the derivative is nearly 0;
     Var(W) of the order 1/n (LeCun, Glorot, He, orthogonal): the signal keeps its size.
 
-FanInUniform is the smallest of the last group, and fades: the variance of U(−1/√n, 1/√n) is not 1/n
-but 1/(3n). Between layers of one width LecunNormal and GlorotNormal are the same. X. Glorot, Y.
-Bengio, "Understanding the difficulty of training deep feedforward neural networks", 2010. The left
-plot shows the network before training, the right one the training. Run it with
+FanInUniform, the default of PyTorch's Linear, is the smallest of the last group, and the signal
+fades: the variance of U(−1/√n, 1/√n) is not 1/n but 1/(3n). Between layers of one width LecunNormal
+and GlorotNormal are the same. X. Glorot, Y. Bengio, "Understanding the difficulty of training deep
+feedforward neural networks", 2010. The left plot shows the network before training, the right one
+the training. Run it with
 
     python examples/initializers_compared.py [--epochs 20]
 """
@@ -46,7 +47,8 @@ SETTINGS = {
     "Normal(1)": (initializers.Normal(1.0), ORANGE, "-"),
     "Uniform(1)": (initializers.Uniform(1.0), ORANGE, "--"),
     "LecunNormal": (initializers.LecunNormal(), SKY, "-"),
-    "FanInUniform": (initializers.FanInUniform(), SKY, "--"),
+    "LecunUniform": (initializers.LecunUniform(), SKY, "--"),
+    "FanInUniform": (initializers.FanInUniform(), SKY, ":"),
     "GlorotNormal": (initializers.GlorotNormal(), BLUE, "-"),
     "GlorotUniform": (initializers.GlorotUniform(), BLUE, "--"),
     "HeNormal": (initializers.HeNormal(), GREEN, "-"),

@@ -113,7 +113,7 @@ def test_architecture_lists_every_module():
     rows = re.findall(r"^\| (`.*?) \|.*\|$", ARCHITECTURE.split("## Path")[0], re.MULTILINE)
     listed = {name for row in rows for name in re.findall(r"`(\w+)/?`", row)}
     modules = {path.stem for path in (ROOT / "xpnet").iterdir() if path.name[0] not in "_."}
-    assert modules - {"py"} <= listed
+    assert listed == modules - {"py"}
 
 
 # --- CONTRIBUTING ---------------------------------------------------------------------------------
