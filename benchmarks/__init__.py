@@ -1,1 +1,1 @@
-"""Benchmarks of xpnet: speed is measured here and never asserted in a test."""
+"""Benchmarks of xpnet: speed is measured here, never asserted in a test."""

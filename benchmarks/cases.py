@@ -1,4 +1,4 @@
-"""The networks that are measured, their initial parameters and their data, the same for all."""
+"""The networks to measure, with the initial parameters and data that all libraries share."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import numpy as np
 Array = np.ndarray[Any, Any]
 
 N_BATCHES = 16
-"""Batches in rotation: a network that has fitted the only one it sees has denormal numbers in
+"""Number of batches in rotation: a network that has fitted a single batch has subnormal numbers in
 Adam's state, which are slow in every library."""
 
 CLASS_MEANS = 0.5
-"""How far the synthetic images' classes are apart, in standard deviations of a pixel."""
+"""Distance between the classes of the synthetic images, in standard deviations of a pixel."""
 
 
 @dataclass(frozen=True)
@@ -22,10 +22,10 @@ class Case:
     """A network for classification, trained by Adam with its usual settings in float32.
 
     Attributes:
-        name: how it is called in tables.
+        name: its name in tables.
         widths: of the input, the hidden layers and the output.
         activation: of the hidden layers, ``"sigmoid"`` or ``"relu"``.
-        batch: rows a step.
+        batch: rows per step.
         batch_norm: whether each hidden layer is ``x W → batch norm → activation``.
     """
 
@@ -37,7 +37,7 @@ class Case:
 
     @property
     def n_parameters(self) -> int:
-        """How many numbers θ has."""
+        """The size of θ."""
         return sum(p.size for p in initial_parameters(self))
 
 
@@ -56,7 +56,7 @@ REFERENCE = CASES["784-200-10, batch 64"]
 
 
 def initial_parameters(case: Case) -> list[Array]:
-    """In the order of the layers: weight and bias, of normalized layers weight, scale and shift.
+    """Initial parameters by layer: weight and bias; weight, scale and shift of normalized layers.
 
     Weights are ``(n_in, n_out)``, uniform as Glorot and Bengio draw them.
     """
@@ -73,7 +73,7 @@ def initial_parameters(case: Case) -> list[Array]:
 
 
 def batches(case: Case, n_batches: int = N_BATCHES) -> list[tuple[Array, Array]]:
-    """Different batches of normally distributed features and labels that do not depend on them."""
+    """Different batches of normally distributed features, with labels independent of them."""
     rng = np.random.default_rng(2)
     shape = case.batch, case.widths[0]
     return [
@@ -83,10 +83,10 @@ def batches(case: Case, n_batches: int = N_BATCHES) -> list[tuple[Array, Array]]
 
 
 def images(rows: int, data_dir: str | None) -> tuple[Array, Array]:
-    """Bytes ``(rows, 784)`` and labels: Fashion-MNIST from a folder, else blobs of its size."""
+    """Bytes ``(rows, 784)`` and labels: Fashion-MNIST from a folder, or blobs of its size."""
     rng = np.random.default_rng(3)
     if data_dir is not None:
-        from xpnet.data import load_fashion_mnist  # noqa: PLC0415  not every peer wants xpnet
+        from xpnet.data import load_fashion_mnist  # noqa: PLC0415  not every peer needs xpnet
 
         data = load_fashion_mnist(data_dir)
         chosen = rng.permutation(len(data.X_train))[:rows]
@@ -103,7 +103,7 @@ def scaled(X: Array) -> Array:
 
 
 def accuracy(case: Case, parameters: list[Array], X: Array, y: Array) -> float:
-    """Of a network without batch norm: the share of rows that it gives their label."""
+    """The accuracy of a network without batch norm."""
     for i in range(0, len(parameters), 2):
         X = X @ parameters[i] + parameters[i + 1]
         if i < len(parameters) - 2:

@@ -1,14 +1,14 @@
-"""xpnet beside other libraries on the CPU: ``python -m benchmarks.cpu``.
+"""Compare xpnet with other libraries on the CPU: ``python -m benchmarks.cpu``.
 
-Everyone trains the same network from the same parameters on the same batches, each in a process of
-its own, in an order that is turned round in every repeat. A training step is the median over blocks
-of steps in a process; the table has the median over the repeats, and in brackets the least and the
-most. What a library compiles before its first step is not counted; it is in the JSON as ``first``.
+Every library trains the same network from the same parameters on the same batches, in a process of
+its own; the order is reversed in every second repeat. A training step is the median over blocks of
+steps in a process; the table has the median over the repeats, with minimum and maximum in brackets.
+Compilation before the first step is not counted; it is in the JSON as ``first``.
 
-    python -m benchmarks.cpu --quick                 # a minute or two, to see that all works
+    python -m benchmarks.cpu --quick                 # a minute or two, to check that it works
     python -m benchmarks.cpu --data-dir FOLDER       # with Fashion-MNIST for the whole fit
-    python -m benchmarks.cpu --only "784-200-10"     # what begins so
-    python -m benchmarks.cpu --coretype as-is        # OpenBLAS as it is
+    python -m benchmarks.cpu --only "784-200-10"     # names with this prefix
+    python -m benchmarks.cpu --coretype as-is        # OpenBLAS with the kernels it selects
     python -m benchmarks.cpu --no-numba              # xpnet without compiled loops
     python -m benchmarks.cpu --all                   # these three settings one after the other
 
@@ -40,7 +40,7 @@ DATA = Path(__file__).parents[2] / "shared" / "data" / "fashion-mnist"
 
 
 def tasks(given: argparse.Namespace) -> dict[str, Task]:
-    """What is measured, by the name of its column."""
+    """Column name → what is measured."""
     seconds = 0.2 if given.quick else 2.0
     found: dict[str, Task] = {
         name: {"kind": "step", "case": name, "seconds": seconds} for name in CASES
@@ -59,7 +59,7 @@ def tasks(given: argparse.Namespace) -> dict[str, Task]:
 
 
 def run(given: argparse.Namespace) -> dict[str, Any]:
-    """Every repeat of everything; the result is what the JSON file holds."""
+    """Run every repeat; return the contents of the JSON file."""
     times: dict[str, dict[str, list[float]]] = {}
     first: dict[str, dict[str, list[float]]] = {}
     accuracies: dict[str, list[float]] = {}
@@ -89,7 +89,7 @@ def run(given: argparse.Namespace) -> dict[str, Any]:
 
 
 def in_turns(task: Task, given: argparse.Namespace) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Everyone who can do it, in every repeat in the opposite order of the one before."""
+    """Run every library that supports the task, in alternating order."""
     case: Case = CASES[task["case"]]
     begins = tuple(given.peers.split(","))
     peers = [
@@ -103,13 +103,13 @@ def in_turns(task: Task, given: argparse.Namespace) -> Iterator[tuple[str, dict[
 
 
 def variables(peer: Peer, given: argparse.Namespace) -> dict[str, str]:
-    """The environment of a peer's process: Numba is only ever taken from xpnet."""
+    """The environment of a peer's process; only xpnet runs without Numba."""
     numba = not given.no_numba or peer != XPNET
     return environment(given.coretype, numba, peer.blas)
 
 
 def add_sum_of_steps(times: dict[str, dict[str, list[float]]], given: argparse.Namespace) -> None:
-    """What the steps of the whole fit take by the time of one step, measured in the same run."""
+    """The number of steps of the whole fit times the time of one step, measured in the same run."""
     steps = times.get(REFERENCE.name, {}).get(XPNET.label)
     if FIT in times and steps:
         task = tasks(given)[FIT]
@@ -118,13 +118,13 @@ def add_sum_of_steps(times: dict[str, dict[str, list[float]]], given: argparse.N
 
 
 def absent() -> dict[str, str]:
-    """Who does not take part, and why."""
+    """The peers that are not measured, with the reason."""
     missing = {label: peer.missing() for label, peer in PEERS.items()}
     return {label: f"{', '.join(names)} not installed" for label, names in missing.items() if names}
 
 
 def page(results: dict[str, Any], title: str) -> str:
-    """Everything in Markdown."""
+    """The results in Markdown."""
     settings = results["settings"]
     quick = " **Quick run: figures mean nothing.**" if settings["quick"] else ""
     accuracies = "; ".join(

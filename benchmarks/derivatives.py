@@ -1,11 +1,11 @@
-"""What derivatives cost: a tangent in forward passes, a Hessian product in gradients.
+"""Measure derivatives: a jvp in forward passes, a Hessian product in gradients.
 
     OPENBLAS_NUM_THREADS=1 python benchmarks/derivatives.py [--dtype float32] [--repeats 400]
 
-784-200-10 with sigmoid units and cross-entropy. The calls alternate, and each figure is the median
-of its own times: forward is ``model.forward``, gradient is ``model.value_and_grad``, both with
-their checks of the data, as the derivatives have them. Where other work fills the cores, a call
-that outlasts its slice of time waits for milliseconds, and the ratios mean nothing.
+784-200-10 with sigmoid units and cross-entropy. The calls alternate, and each result is the median
+of its times: forward is ``model.forward``, gradient is ``model.value_and_grad``, both with the
+validation of their data, as in the derivatives. On busy cores a call that exceeds its time slice
+waits for milliseconds, and the ratios are not meaningful.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ LIMITS = {"jvp": 2.5, "hvp": 5.0}
 
 
 def medians(calls: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
-    """The median seconds of each call; they take turns, so that all meet the same machine."""
+    """The median seconds of each call; the calls alternate, so that all see the same machine."""
     times: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(10):
         for call in calls.values():

@@ -1,14 +1,13 @@
-"""The GPU engine: tests on the device, then xpnet beside its peers and the floor.
+"""Test the GPU engine on a device, then compare xpnet with its peers and the lower bound.
 
-Run: ``python -m benchmarks.gpu`` on a machine with a CUDA device. It needs no network. It runs the
-GPU tests, measures every row in a process of its own, also if a test fails, and writes Markdown
-tables, dated, to a folder (``--out``), anew after every number: what fails later loses nothing.
-What could not be measured says why. ``--section`` does one alone: ``tests``, ``steps`` of xpnet and
-the floor, ``whole`` trainings and memory, or ``peers``; ``--only`` does the rows that hold a word.
-What the same machine has found earlier the same day stays in the tables; ``--missing`` measures the
-other rows alone, so that a run which was ended goes on: ``peers``, with compilers at work, may take
-longer than one likes to wait. ``--data-dir`` names a folder with Fashion-MNIST for the accuracies.
-Exit status: 0 done, 1 a test failed, 2 no device.
+Run ``python -m benchmarks.gpu`` on a machine with a CUDA device; no network is needed. It runs the
+GPU tests, measures every row in a process of its own, also if a test fails, and writes dated
+Markdown tables to a folder (``--out``) after every result, so that a later failure loses nothing.
+A cell that could not be measured has the reason. ``--section`` runs one part: ``tests``, ``steps``
+of xpnet and the lower bound, ``whole`` trainings and memory, or ``peers``; ``--only`` runs the rows
+that contain a word. Results of the same machine and day are kept; ``--missing`` measures only the
+other rows, to continue an interrupted run (``peers`` compile, and may take long). ``--data-dir`` is
+a folder with Fashion-MNIST for the accuracies. Exit status: 0 done, 1 a test failed, 2 no device.
 """
 
 from __future__ import annotations
@@ -33,27 +32,27 @@ from benchmarks.gpu_table import document
 from xpnet.backend import unavailable
 
 LIMIT = 300
-"""Seconds that a row may take."""
+"""Time limit of a row, in seconds."""
 
 TESTS_LIMIT = 1800
-"""Seconds that the tests may take; a device that hangs must not keep the rows from being tried."""
+"""Time limit of the tests, in seconds; a device that hangs must not prevent the measurements."""
 
 RESULTS = Path(__file__).parent / "results"
 COUNTED = "tests", "failures", "errors", "skipped"
 ENVIRONMENT = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
-"""JAX takes three quarters of the device's memory otherwise, also from what is measured after."""
+"""By default JAX reserves three quarters of the device's memory."""
 
 REQUIRED = {"XPNET_REQUIRE_GPU": "1"}
 
 
 def command(name: str, data_dir: str | None) -> list[str]:
-    """The process that measures a row."""
+    """The command of the process that measures a row."""
     more = [] if data_dir is None else ["--data-dir", data_dir]
     return [sys.executable, "-m", "benchmarks.gpu_job", name, *more]
 
 
 def measure(job: Job, words: list[str]) -> Iterator[Line]:
-    """What a process tells, as it comes, and a sentence for what it leaves out."""
+    """Yield the results of a process as they arrive, and a reason for each missing one."""
     late, told = threading.Event(), set()
     process = subprocess.Popen(
         words,
@@ -93,7 +92,7 @@ def measure(job: Job, words: list[str]) -> Iterator[Line]:
 
 
 def earlier(machine: dict[str, Any], folder: Path) -> Columns:
-    """What the same machine has found the same day."""
+    """The results of the same machine and day."""
     try:
         known = json.loads(results_in(folder).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -103,12 +102,12 @@ def earlier(machine: dict[str, Any], folder: Path) -> Columns:
 
 
 def results_in(folder: Path) -> Path:
-    """Where the results of today are."""
+    """The path of today's results."""
     return folder / f"gpu-{date.today().isoformat()}.json"
 
 
 def write(machine: dict[str, Any], found: Columns, folder: Path) -> Path:
-    """Write what there is so far as Markdown and as JSON; return the first's path."""
+    """Write the results so far as Markdown and JSON; return the path of the Markdown."""
     folder.mkdir(parents=True, exist_ok=True)
     results = results_in(folder)
     path = results.with_suffix(".md")
@@ -119,11 +118,11 @@ def write(machine: dict[str, Any], found: Columns, folder: Path) -> Path:
 
 
 def tested() -> tuple[bool, str]:
-    """Run the tests that need a device, one that does not find it fails: are all passed, and how.
+    """Run the tests that need a device; return whether all passed, and a summary.
 
-    The counts come from a file: what the tests print is for the eyes of who waits. Other libraries
-    run there too, in the environment that they have when they are measured; one that fails is
-    among the skipped.
+    A test that does not find the device fails. The counts are read from a file, not from the
+    output. Tests of other libraries run in the environment of the measurements and are skipped if
+    the library fails.
     """
     environment, root = os.environ | ENVIRONMENT | REQUIRED, Path(__file__).parents[1]
     with tempfile.TemporaryDirectory() as folder:
@@ -176,7 +175,7 @@ def main(words: list[str] | None = None) -> int:
 
 
 def parser() -> argparse.ArgumentParser:
-    """What the command takes."""
+    """Parse the arguments of the command."""
     made = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     made.add_argument("--section", choices=("tests", *SECTIONS), help="do this alone")
     made.add_argument("--no-tests", action="store_true", help="measure alone")

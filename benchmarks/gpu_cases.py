@@ -1,4 +1,4 @@
-"""The networks that are measured on a GPU, and the work that a step of each cannot do without."""
+"""The networks measured on a GPU, and a lower bound of the work of a step."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ CASES = (
     LARGE,
 )
 MEMORY_CASES = CASES[1], LARGE, LARGE_NORMED
-"""Those whose memory is measured."""
+"""The cases whose memory is measured."""
 
 STEPS = {64: 640, 256: 320, 8192: 8}
-"""Steps that are timed at once, by the rows of a batch."""
+"""Batch size → steps timed together."""
 
 FEW_STEPS = 8
-"""Those of other cases, and the batches of an epoch whose memory is measured."""
+"""Steps timed together in other cases, and batches of an epoch whose memory is measured."""
 
 FLOAT = 4
 """The bytes of a float32."""
 
 Columns = dict[str, dict[str, list[float] | str]]
-"""What was measured → who → the numbers, or a sentence that says why there are none."""
+"""What was measured → library → numbers, or the reason why there are none."""
 
 
 def n_steps(case: Case) -> int:
-    """The steps that are timed at once: so many batches have all, and an epoch is as long.
+    """The steps that are timed together, which is the number of batches of an epoch.
 
     >>> n_steps(LARGE)
     8
@@ -41,7 +41,7 @@ def n_steps(case: Case) -> int:
 
 
 def products(case: Case) -> list[tuple[str, int, int, int]]:
-    """The matrix products of a step: which, and ``m, n, k`` of ``(m, k) (k, n)``.
+    """The matrix products of a step: name, and ``m, n, k`` of ``(m, k) (k, n)``.
 
     >>> products(Case("small", (3, 4, 2), "relu", 8))
     [('z', 8, 4, 3), ('dW', 3, 4, 8), ('z', 8, 2, 4), ('dW', 4, 2, 8), ('dx', 8, 4, 2)]
@@ -55,7 +55,7 @@ def products(case: Case) -> list[tuple[str, int, int, int]]:
 
 
 def n_parameters(case: Case) -> int:
-    """How many numbers θ has, without drawing them.
+    """The size of θ, without drawing it.
 
     >>> n_parameters(Case("small", (3, 4, 2), "relu", 8))
     26
@@ -66,12 +66,12 @@ def n_parameters(case: Case) -> int:
 
 
 def bytes_beside_products(case: Case) -> int:
-    """The least that a step of Adam reads and writes beside its matrix products.
+    """The least bytes that a step of Adam reads and writes beside its matrix products.
 
-    The rows of the batch are read and written. Of a hidden layer z is read and φ written, and
-    backward φ and its gradient are read and ∂z written, with the column sums on the way; batch norm
-    reads z and writes x̂ more, and reads x̂ again. Of the output z is read and its gradient written.
-    Of θ, g and Adam's two states four are read and three written.
+    The rows of the batch are read and written. A hidden layer reads z and writes φ; its backward
+    pass reads φ and its gradient and writes ∂z, with the column sums in the same pass. Batch norm
+    also reads z, writes x̂, and reads x̂ again. The output layer reads z and writes its gradient. The
+    update reads θ, g and Adam's two moments and writes all but g.
 
     >>> bytes_beside_products(Case("small", (3, 4, 2), "relu", 8)) // 4
     422
@@ -83,10 +83,10 @@ def bytes_beside_products(case: Case) -> int:
 
 
 def n_activations(case: Case) -> int:
-    """The numbers of a batch, of each layer's output and of its gradient.
+    """The size of a batch, of each layer's output and of its gradient.
 
-    A hidden layer of a network with batch norm is three layers: the product, batch norm and the
-    activation; without, product and activation are one.
+    With batch norm a hidden layer is three layers (product, batch norm, activation); without it,
+    one.
 
     >>> n_activations(Case("small", (3, 4, 2), "relu", 8)) // 8
     15
@@ -99,14 +99,14 @@ def n_activations(case: Case) -> int:
 
 
 def allowed_memory(case: Case) -> float:
-    """θ, g and Adam's two states, the activations, and 5 %; cuBLAS's workspace is not in it."""
+    """θ, g, Adam's two moments, the activations, and 5 %, without cuBLAS's workspace."""
     return 1.05 * FLOAT * (4 * n_parameters(case) + n_activations(case))
 
 
 Line = dict[str, Any]
-"""One of them, as a job tells it: its row, its column and its value."""
+"""A result of a job: row, column and value."""
 
 
 def add(found: Columns, line: Line) -> None:
-    """Put what a job has told in its place."""
+    """Add a result of a job."""
     found.setdefault(line["column"], {})[line["row"]] = line["value"]

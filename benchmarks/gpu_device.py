@@ -1,4 +1,4 @@
-"""What the GPU benchmark asks of CuPy and of clocks; tests put stand-ins in the place of these."""
+"""Access to CuPy and clocks for the GPU benchmark; tests replace these functions by fakes."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ PACKAGES = "xpnet", "numpy", "cupy-cuda13x", "cupy-cuda12x", "nvmath-python", "t
 
 Work = Callable[[], None]
 Clock = Callable[[Work], float]
-"""Seconds from the beginning of some work to the end of all that it queued on the device."""
+"""Seconds from the start of some work to the end of everything that it enqueued."""
 
 
 class Contestant(NamedTuple):
-    """Somebody who takes training steps.
+    """A library that takes training steps.
 
     Attributes:
-        queue: takes so many steps; it need not wait for them.
-        refresh: fills the data with new random numbers that belong to a seed.
-        clock: what its steps are timed by.
+        queue: enqueues a number of steps; it need not wait for them.
+        refresh: fills the data with random numbers of a seed.
+        clock: times its steps.
     """
 
     queue: Callable[[int], None]
@@ -38,7 +38,7 @@ class Contestant(NamedTuple):
 
 
 def timed(it: Contestant, steps: int, repeats: int) -> list[float]:
-    """Seconds a step, a number a repeat, each on fresh data, after a warm-up."""
+    """Seconds per step, one number per repeat, each on new data, after a warm-up."""
     times = []
     for seed in range(repeats + 1):
         it.refresh(seed)
@@ -47,7 +47,7 @@ def timed(it: Contestant, steps: int, repeats: int) -> list[float]:
 
 
 def clock_of_events(new: Callable[[], Any], seconds: Callable[[Any, Any], float]) -> Clock:
-    """A clock that records an event on the device before the work and one behind it."""
+    """A clock that records events on the device before and after the work."""
 
     def clock(work: Work) -> float:
         start, stop = new(), new()
@@ -61,7 +61,7 @@ def clock_of_events(new: Callable[[], Any], seconds: Callable[[Any, Any], float]
 
 
 def clock_of_host(wait: Work) -> Clock:
-    """A clock for a library that has no events: it waits for the device before and after."""
+    """A clock for a library without events: it waits for the device before and after."""
 
     def clock(work: Work) -> float:
         wait()
@@ -74,13 +74,13 @@ def clock_of_host(wait: Work) -> Clock:
 
 
 def cupy_clock() -> Clock:
-    """By events on CuPy's current stream."""
+    """A clock with events on CuPy's current stream."""
     cuda = cupy().cuda
     return clock_of_events(cuda.Event, lambda a, b: float(cuda.get_elapsed_time(a, b)) / 1e3)
 
 
 def torch_clock(pt: Any) -> Clock:
-    """By events on PyTorch's current stream."""
+    """A clock with events on PyTorch's current stream."""
     return clock_of_events(
         lambda: pt.cuda.Event(enable_timing=True), lambda a, b: float(a.elapsed_time(b)) / 1e3
     )
@@ -94,26 +94,26 @@ def cupy() -> Any:
 
 
 def move(x: Any) -> Any:
-    """An array of the host on the device."""
+    """Copy a host array to the device."""
     return cupy().asarray(x)
 
 
 def fill_normal(array: Any, seed: int) -> None:
-    """Fill a float32 array of the device with normally distributed numbers, made there."""
+    """Fill a float32 array on the device with normally distributed numbers."""
     random = cupy().random.default_rng(seed)
     array[...] = random.standard_normal(array.shape, dtype="float32")
 
 
 def give_back() -> None:
-    """Let CuPy give back the memory that nobody uses."""
+    """Free the unused memory of CuPy's pools."""
     gc.collect()
     cupy().get_default_memory_pool().free_all_blocks()
 
 
 def taken_bytes() -> int:
-    """What CuPy has taken of the device for arrays: for captured steps, and for all others.
+    """Bytes in CuPy's pools: for captured steps, and for everything else.
 
-    The driver's own count moves in steps of 2 MiB, and holds the kernels that were loaded.
+    The driver's own count has a granularity of 2 MiB and includes loaded kernels.
     """
     captures = [x for x in gc.get_objects() if type(x) is CudaCapture]
     pools = [cupy().get_default_memory_pool(), *(capture.pool for capture in captures)]
@@ -121,7 +121,7 @@ def taken_bytes() -> int:
 
 
 def model_of(case: Case, **settings: Any) -> Sequential:
-    """The case's network on the device."""
+    """Build the network of a case on the device."""
     phi = Sigmoid() if case.activation == "sigmoid" else ReLU()
     n_in, *hidden, n_out = case.widths
     norm = case.batch_norm
@@ -129,7 +129,7 @@ def model_of(case: Case, **settings: Any) -> Sequential:
 
 
 def machine() -> dict[str, Any]:
-    """The day, GPU, driver and the libraries that are installed."""
+    """Date, GPU, driver and installed libraries."""
     query = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
     try:
         told = subprocess.run(query, capture_output=True, text=True, check=False).stdout
@@ -152,6 +152,6 @@ def machine() -> dict[str, Any]:
 
 
 def cuda_version() -> str:
-    """Of the CUDA runtime that CuPy uses."""
+    """The version of the CUDA runtime that CuPy uses."""
     version = int(cupy().cuda.runtime.runtimeGetVersion())
     return f"{version // 1000}.{version % 1000 // 10}"

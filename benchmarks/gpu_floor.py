@@ -1,4 +1,4 @@
-"""What no training can undercut: a step's products through cuBLAS, and bytes over bandwidth."""
+"""Lower bound of a step: its products through cuBLAS, and bytes over bandwidth."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from xpnet.ops.cuda.matmul import product_of_own
 from xpnet.ops.operations import Precision
 
 COPIED = 1 << 28
-"""The numbers that are copied to measure the bandwidth, 1 GiB: far more than a cache holds."""
+"""Elements copied to measure the bandwidth: 1 GiB, far more than any cache."""
 
 
 def floor(case: Case, precision: Precision) -> Contestant:
-    """The products of a step alone, into arrays made once, replayed as a graph.
+    """The matrix products of a step, into preallocated arrays, replayed as a graph.
 
-    In 16 bits their factors are rounded before, which is no part of a product, and a graph reads
-    them where they are: so they are drawn once.
+    In 16 bits the factors are rounded beforehand, which is not part of a product, and drawn once,
+    because a graph reads fixed addresses.
     """
     product = product_of_own(precision)
     if product is None:
@@ -59,7 +59,7 @@ def floor(case: Case, precision: Precision) -> Contestant:
 
 
 def bandwidth(repeats: int) -> list[float]:
-    """Bytes a second that a copy on the device reads and writes, a number a repeat."""
+    """Bytes per second that a copy on the device reads and writes, one number per repeat."""
     source, target = (device.cupy().empty(COPIED, dtype="float32") for _ in range(2))
     clock, rates = device.cupy_clock(), []
     for seed in range(repeats + 1):

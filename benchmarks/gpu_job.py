@@ -1,7 +1,7 @@
-"""One row of the GPU benchmark, measured in a process of its own: its memory ends with it.
+"""Measure one row of the GPU benchmark in a process of its own, which frees its memory.
 
-``python -m benchmarks.gpu_job NAME`` prints a line of JSON for each number as soon as it has it.
-What fails is a sentence in the place of its number, and the next is measured.
+``python -m benchmarks.gpu_job NAME`` prints a line of JSON for each number as soon as it is known.
+A number that cannot be measured is replaced by the reason, and the next one is measured.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from xpnet.ops.operations import Precision
 REPEATS = 7
 WHOLE_REPEATS = 3
 PREFIX = '{"row"'
-"""How a line begins that is a result; libraries print others."""
+"""Prefix of a line with a result; libraries print other lines."""
 
 EXPERIMENT, ACCURACY = "20 epochs of 20 000 images", "test accuracy on Fashion-MNIST"
 MEMORY, BANDWIDTH = "memory", "bandwidth"
@@ -34,11 +34,11 @@ SECTIONS = "steps", "whole", "peers"
 
 Value: TypeAlias = list[float] | str
 Numbers: TypeAlias = Callable[[str | None], dict[str, Value]]
-"""Of ``--data-dir``, what was measured by column."""
+"""A function of ``--data-dir`` that returns results by column."""
 
 
 class Job(NamedTuple):
-    """Attributes: what it measures by column, and how, each on its own; one of `SECTIONS`."""
+    """A row: the functions that measure its columns, and one of `SECTIONS`."""
 
     row: str
     parts: tuple[tuple[tuple[str, ...], Numbers], ...]
@@ -51,12 +51,12 @@ class Job(NamedTuple):
 
 
 def label(name: str, precision: Precision) -> str:
-    """How a row is called: float32 goes without saying."""
+    """The name of a row, without the precision if it is float32."""
     return name if precision == "float32" else f"{name}, {precision}"
 
 
 def of_steps(name: str, make: Maker, precision: Precision, section: str = "steps") -> Job:
-    """Seconds of a step for every case."""
+    """Seconds per step for every case."""
 
     def steps(case: Case, data_dir: str | None) -> dict[str, Value]:
         return {case.name: timed(make(case, precision), n_steps(case), REPEATS)}
@@ -76,13 +76,13 @@ def of_trainings(precision: Precision) -> Job:
 
 
 def of_memory(case: Case) -> Job:
-    """The bytes that training takes, and that it may take."""
+    """Bytes that training uses, and the limit."""
     parts = (((MEMORY,), lambda data_dir: {MEMORY: list(memory(case))}),)
     return Job(f"{MEMORY}, {case.name}", parts, "whole")
 
 
 def all_jobs() -> dict[str, Job]:
-    """In the order in which they are measured: what the targets need comes first."""
+    """All jobs in the order of measurement: those that the targets need come first."""
     copy = Job("copy", (((BANDWIDTH,), lambda data_dir: {BANDWIDTH: bandwidth(REPEATS)}),))
     jobs = [of_steps("xpnet, graph", *each) for each in _each(OURS["xpnet, graph"])]
     jobs += [of_steps(PRODUCTS, *each) for each in _each((floor, IN_BITS))]
@@ -102,14 +102,14 @@ def _each(entry: tuple[Maker, tuple[Precision, ...]]) -> Iterator[tuple[Maker, P
 
 
 def lines(job: Job, data_dir: str | None) -> Iterator[Line]:
-    """The results of a job as they come; a sentence for what cannot be measured."""
+    """Yield the results of a job as they arrive, or the reason for a missing one."""
     for columns, measure in job.parts:
         found: dict[str, Value]
         try:
             found = measure(data_dir)
         except ImportError as error:
             found = dict.fromkeys(columns, f"not installed ({error})")
-        except Exception as error:  # whatever fails is reported, and the others go on
+        except Exception as error:  # any failure is reported, and the others are measured
             found = dict.fromkeys(columns, f"failed ({type(error).__name__}: {first_line(error)})")
         for column, value in found.items():
             yield {"row": job.row, "column": column, "value": value}
@@ -117,16 +117,16 @@ def lines(job: Job, data_dir: str | None) -> Iterator[Line]:
 
 
 def first_line(error: Exception) -> str:
-    """What fits into a cell of a table."""
+    """Shorten a text to fit into a table cell."""
     text = (str(error).splitlines() or [""])[0].replace("|", "/")
     return text if len(text) <= 120 else text[:119] + "…"
 
 
 def give_back_if_possible() -> None:
-    """Free what the part before has left; a device that has failed may refuse."""
+    """Free the memory of the previous part; this may fail on a device that has failed."""
     try:
         give_back()
-    except Exception as error:  # the next part says what is wrong
+    except Exception as error:  # the next part reports the failure
         print(f"memory was not given back: {error}", file=sys.stderr)
 
 

@@ -1,9 +1,9 @@
-"""Who takes training steps on a GPU: each maker makes of a case and a precision a `Contestant`.
+"""Libraries that take training steps on a GPU: functions of a case and a precision.
 
-Everyone has its data on the device, a batch for each step that is timed, and steps of Adam with its
-usual settings. So an epoch of those who take epochs is as long: what they do once an epoch is paid
-once. ``tf32`` and ``bf16`` are what a user of the library writes for them: a setting of
-its products, or in PyTorch ``autocast``.
+Each returns a `Contestant` with its data on the device, one batch for each timed step, and Adam
+with its default settings. An epoch has as many steps, so that work done once an epoch counts once.
+``tf32`` and ``bf16`` are set as a user of the library sets them: by an option of its products, or
+by ``autocast`` in PyTorch.
 """
 
 from __future__ import annotations
@@ -36,24 +36,24 @@ Maker = Callable[[Case, Precision], Contestant]
 TORCH_DEVICE = "cuda"
 JAX_PLATFORM = "gpu"
 JAX_PRODUCTS = {"float32": "highest", "tf32": "TF32_TF32_F32", "bf16": "BF16_BF16_F32"}
-"""What `jax.default_matmul_precision` takes; its own default on a GPU is tf32."""
+"""Arguments of `jax.default_matmul_precision`; the default on a GPU is tf32."""
 
 
 def labels(case: Case) -> np.ndarray[Any, Any]:
-    """A class for each row of all batches."""
+    """A class label for each row of all batches."""
     return np.random.default_rng(2).integers(0, case.widths[-1], n_steps(case) * case.batch)
 
 
 def _rows(case: Case) -> tuple[Any, Any]:
-    """Features, which are filled later, and labels, on the device."""
+    """Uninitialized features, and labels, on the device."""
     shape = n_steps(case) * case.batch, case.widths[0]
     return device.cupy().empty(shape, dtype="float32"), device.move(labels(case))
 
 
 def xpnet_graph(case: Case, precision: Precision, epilogues: bool = True) -> Contestant:
-    """The steps of the epochs of `fit`, captured before the first; `beside_steps` is the rest.
+    """The steps of `fit`, captured before the first; `beside_steps` measures the rest of an epoch.
 
-    Without ``epilogues`` a kernel behind a product does what the product could end with.
+    Without ``epilogues`` a separate kernel computes what could be fused into a product.
     """
     model, (X, y) = device.model_of(case), _rows(case)
     device.fill_normal(X, 0)
@@ -74,7 +74,7 @@ def xpnet_graph(case: Case, precision: Precision, epilogues: bool = True) -> Con
 
 
 def beside_steps(case: Case, precision: Precision) -> Contestant:
-    """What `fit` does once an epoch beside its steps: θ is copied to the host and looked at."""
+    """The work of `fit` once an epoch: copy θ to the host and check that it is finite."""
     model = device.model_of(case)
     good = Snapshot([model.theta, model.statistics])
 
@@ -87,7 +87,7 @@ def beside_steps(case: Case, precision: Precision) -> Contestant:
 
 
 def xpnet_eager(case: Case, precision: Precision) -> Contestant:
-    """The steps of the plain path."""
+    """The steps of the eager engine."""
     model, (X, y) = device.model_of(case), _rows(case)
     how = StepSettings(CrossEntropy(), Adam(), engine="eager", precision=precision)
     state = how.optimizer.init(model.theta, model.layout)
@@ -104,7 +104,7 @@ def xpnet_eager(case: Case, precision: Precision) -> Contestant:
 
 
 def cupy_plain(case: Case, precision: Precision) -> Contestant:
-    """CuPy as a textbook writes NumPy: an array for every operation, parameters in lists."""
+    """CuPy in the style of a NumPy textbook: an array for every operation, parameters in lists."""
     if case.batch_norm:
         raise NotImplementedError("the textbook has no batch norm here")
     cupy, (X, y) = device.cupy(), _rows(case)
@@ -149,7 +149,7 @@ def _parts(case: Case, X: Any, y: Any) -> list[tuple[Any, Any]]:
 
 
 def _rotate(step: Callable[[Any, Any], None], data: list[tuple[Any, Any]], steps: int) -> None:
-    """Take steps on one batch after the other."""
+    """Take a step on each batch."""
     for i in range(steps):
         step(*data[i % len(data)])
 
@@ -162,7 +162,7 @@ def by_torch(case: Case, precision: Precision, *, variant: str) -> Contestant:
 
     pt.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
     net, graphs = network(case).to(TORCH_DEVICE), variant == "graph"
-    fused = None if variant == "eager" else True  # None: what PyTorch takes by itself
+    fused = None if variant == "eager" else True  # None: PyTorch's default
     adam = pt.optim.Adam(net.parameters(), fused=fused, capturable=graphs)
     X = pt.empty((n_steps(case) * case.batch, case.widths[0]), device=TORCH_DEVICE)
     y = pt.tensor(labels(case), device=TORCH_DEVICE)
@@ -177,7 +177,7 @@ def by_torch(case: Case, precision: Precision, *, variant: str) -> Contestant:
         forward = pt.compile(forward, mode="reduce-overhead")
 
     def step(X: Any, y: Any) -> None:
-        adam.zero_grad(set_to_none=True)  # so a graph writes its gradients and adds none
+        adam.zero_grad(set_to_none=True)  # a graph then overwrites gradients instead of adding
         forward(X, y).backward()
         adam.step()
 
@@ -205,7 +205,7 @@ def _autocast(pt: Any, precision: Precision) -> AbstractContextManager[Any]:
 
 
 def _torch_graph(pt: Any, step: Callable[[], None]) -> Callable[[], None]:
-    """A captured step, warmed up on a stream of its own as PyTorch's documentation has it."""
+    """Capture a step after a warm-up on a separate stream, as PyTorch documents it."""
     side = pt.cuda.Stream()
     side.wait_stream(pt.cuda.current_stream())
     with pt.cuda.stream(side):
@@ -220,7 +220,7 @@ def _torch_graph(pt: Any, step: Callable[[], None]) -> Callable[[], None]:
 
 
 def by_jax(case: Case, precision: Precision, *, by_scan: bool) -> Contestant:
-    """JAX: a jitted step, or ``lax.scan`` over an epoch; it has no events, so the host times it."""
+    """JAX: a jitted step, or ``lax.scan`` over an epoch; timed by the host, for lack of events."""
     import jax  # noqa: PLC0415
 
     from benchmarks.peers import jax_peer  # noqa: PLC0415

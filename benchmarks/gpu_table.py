@@ -28,7 +28,7 @@ OURS = "xpnet, graph"
 
 
 class Target(NamedTuple):
-    """What is wanted: a sentence, a number that is found or a reason, and a limit."""
+    """A target: a name, a function that returns a number or the reason for none, and a limit."""
 
     what: str
     find: Callable[[Columns], float | str]
@@ -38,7 +38,7 @@ class Target(NamedTuple):
 
 
 def value(found: Columns, column: str, who: str) -> float | str:
-    """A median, or why there is none."""
+    """A median, or the reason why there is none."""
     numbers = found.get(column, {}).get(who, WAITING)
     return numbers if isinstance(numbers, str) else statistics.median(numbers)
 
@@ -46,7 +46,7 @@ def value(found: Columns, column: str, who: str) -> float | str:
 def quotient(
     a: float | str, b: float | str, names: tuple[str, str] = ("xpnet", "peers")
 ) -> float | str:
-    """``a/b``, or why it cannot be known."""
+    """``a/b``, or the reason why it is unknown."""
     for number, name in zip((a, b), names, strict=True):
         if isinstance(number, str):
             return f"{name}: {number}"
@@ -56,7 +56,7 @@ def quotient(
 
 
 def fastest_peer(found: Columns, column: str, precision: Precision) -> tuple[float | str, str]:
-    """The least median of the other libraries at a precision, and whose it is."""
+    """The smallest median of the other libraries at a precision, and the library."""
     names = [label(name, precision) for name in PEERS]
     medians = {name: value(found, column, name) for name in names}
     numbers = {name: m for name, m in medians.items() if not isinstance(m, str)}
@@ -80,7 +80,7 @@ def products_share(found: Columns, column: str, precision: Precision) -> float |
 
 
 def memory_share(found: Columns, column: str) -> float | str:
-    """The bytes of training over those allowed."""
+    """The memory of training divided by the limit."""
     pair = found.get(MEMORY, {}).get(f"{MEMORY}, {column}", WAITING)
     return pair if isinstance(pair, str) else pair[0] / pair[1]
 
@@ -114,7 +114,7 @@ TARGETS = (
 
 
 def verdicts(found: Columns) -> str:
-    """A table of the targets: what was measured, the limit, met or not, or why not measured."""
+    """A table of the targets: result, limit, met or not, or the reason for a missing result."""
     lines = [row(["target", "measured", "wanted", ""]), row(["---", "---:", "---:", "---"])]
     for target in TARGETS:
         number, limit = target.find(found), target.limit
@@ -130,7 +130,7 @@ def verdicts(found: Columns) -> str:
 
 
 def steps(found: Columns) -> str:
-    """A row for everyone, a column a case, then floors and ratios."""
+    """A row for each library, a column for each case, then lower bounds and ratios."""
     names = [case.name for case in CASES]
     whose = [who for name in names for who in found.get(name, {})]
     lines = [row(["", *names]), row(["---", *["---:"] * len(names)])]
@@ -151,7 +151,7 @@ def steps(found: Columns) -> str:
 
 
 def bytes_time(found: Columns, name: str) -> float | str:
-    """Seconds that the bytes beside the products take at the bandwidth of a copy."""
+    """Seconds to read and write the bytes beside the products, at the bandwidth of a copy."""
     case = next(case for case in CASES if case.name == name)
     rate = value(found, BANDWIDTH, "copy")
     return rate if isinstance(rate, str) else bytes_beside_products(case) / rate
@@ -193,7 +193,7 @@ def trainings(found: Columns) -> str:
 
 
 def memories(found: Columns) -> str:
-    """The bytes of training beside those allowed."""
+    """The memory of training and its limit."""
     lines = [row(["", "taken", "allowed"]), row(["---", "---:", "---:"])]
     for who, pair in found.get(MEMORY, {}).items():
         texts = [pair, "–"] if isinstance(pair, str) else [f"{n / 2**20:.1f} MiB" for n in pair]
@@ -202,7 +202,7 @@ def memories(found: Columns) -> str:
 
 
 def document(machine: Mapping[str, Any], found: Columns) -> str:
-    """Everything, with what it was measured on and how."""
+    """The page of results, with the machine and the method."""
     packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
     told = ", ".join(map(str, found.get(TESTS, {}).values())) or "not run"
     rate = value(found, BANDWIDTH, "copy")
@@ -214,24 +214,23 @@ def document(machine: Mapping[str, Any], found: Columns) -> str:
             f"The tests that need a device: {told}.",
             verdicts(found),
             f"A training step with Adam, in float32 unless said: the median of {REPEATS} runs "
-            "after one to warm up, each on fresh random data that lie on the device, a batch for "
-            "each step; in brackets the least and the most. Events of the device time them; JAX, "
-            "which has none, is timed by the host, which waits before and after. A row is a "
-            "process of its own. An epoch of `fit` also copies θ to the host and looks whether it "
-            "is finite: once, whatever its steps, so that has a row and is not in the others. "
-            "Without epilogues, kernels of their own add the biases, apply ReLU and sum the bias "
-            "gradients of linear layers. The floor is a step's products "
-            "through cuBLAS and its other bytes at the speed of a copy. "
+            "after a warm-up, each on new random data on the device, one batch for each step; in "
+            "brackets the minimum and the maximum. Steps are timed by events on the device, those "
+            "of JAX by the host, which waits before and after. Each row is a process of its own. "
+            "An epoch of `fit` also copies θ to the host and checks that it is finite; this is "
+            "done once an epoch and has a row of its own. Without epilogues, separate kernels add "
+            "the biases, apply ReLU and sum the bias gradients of linear layers. The lower bound "
+            "is a step's products through cuBLAS and its other bytes at the speed of a copy. "
             f"{copy}",
             steps(found),
-            f"784-200-10 by `fit`, batches of 64, from bytes in the host's memory: the median of "
-            f"{WHOLE_REPEATS} after one to warm up; the accuracies are one a seed.",
+            f"784-200-10 by `fit`, batches of 64, from bytes in host memory: the median of "
+            f"{WHOLE_REPEATS} after a warm-up, and one accuracy for each seed.",
             trainings(found),
-            "Memory that training takes beside its data: what CuPy's pools hold at an epoch's end, "
-            "which is the most since the capture, for they give nothing back in between. Allowed "
-            "are θ, g, the optimizer's states, the batch, the output of each layer (batch norm and "
-            "the activation behind it are layers) and its gradient, and 5 %. The 32 MiB of "
-            "workspace that all products of a device share, for cuBLAS, are in neither.",
+            "Memory that training uses beside its data: the size of CuPy's pools at the end of an "
+            "epoch, which is the maximum since the capture, because they free nothing in between. "
+            "The limit is θ, g, the optimizer's states, the batch, the output of each layer (batch "
+            "norm and the activation after it count as layers) and its gradient, and 5 %. cuBLAS's "
+            "workspace of 32 MiB is in neither.",
             memories(found),
             "",
         ]

@@ -20,10 +20,10 @@ ROWS, EPOCHS = 20_000, 20
 def reference_experiment(
     precision: Precision, data_dir: str | None, repeats: int
 ) -> tuple[list[float], list[float] | str]:
-    """Seconds of whole trainings after one that warms up, and test accuracies, a seed each.
+    """Seconds of whole trainings after a warm-up, and test accuracies, one for each seed.
 
-    20 epochs of 20 000 images of bytes from the host's memory: their copy to the device and the
-    capture of the steps are in the time. Without Fashion-MNIST they are random and have no test.
+    20 epochs of 20 000 byte images in host memory; the time includes their copy to the device and
+    the capture of the steps. Without Fashion-MNIST the images are random, with no test accuracy.
     """
     case, test = CASES[0], None
     X, y = images(ROWS, data_dir)
@@ -45,10 +45,10 @@ def reference_experiment(
 
 
 def memory(case: Case) -> tuple[float, float]:
-    """The bytes that a training takes at most, beside its data, and what it may take.
+    """The peak memory of a training beside its data, and the limit.
 
-    cuBLAS's workspace is there before: a training of a smaller batch has made it. Pools keep what
-    they have taken, so the end of an epoch shows the most that its steps have needed.
+    cuBLAS's workspace is allocated before, by a training with a smaller batch. Pools keep their
+    memory, so their size at the end of an epoch is the peak.
     """
     rows = FEW_STEPS * case.batch
     X = device.cupy().empty((rows, case.widths[0]), dtype="float32")

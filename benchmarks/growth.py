@@ -1,10 +1,10 @@
-"""How time and memory grow: ``python -m benchmarks.growth``.
+"""Measure how time and memory grow: ``python -m benchmarks.growth``.
 
-Time per step and the most memory that a process had, against width, depth, batch and parameters;
-time per epoch against rows; and an epoch over a `numpy.memmap` that is larger than the memory the
-process may have. Each point is a process of its own. Memory is the process's resident set: of a
-point its peak (``VmHWM``), which NumPy, xpnet and compiled code begin at some 100 MB; of the file
-``VmRSS`` too, which includes mapped pages of files, seen after every step.
+Time per step and peak memory against width, depth, batch size and parameters; time per epoch
+against rows; and an epoch over a `numpy.memmap` that is larger than the memory limit of the
+process. Each point is a process of its own. Memory is the resident set: its peak (``VmHWM``), of
+which NumPy, xpnet and compiled code take about 100 MB; for the file also ``VmRSS``, which includes
+mapped pages of files.
 
     python -m benchmarks.growth --quick
     python -m benchmarks.growth --only memmap --gigabytes 6
@@ -50,7 +50,7 @@ QUICK = 3
 
 
 def point(setting: dict[str, int], seconds: float) -> dict[str, float]:
-    """Seconds of a step, or where rows are given of an epoch, the parameters and the memory."""
+    """Seconds of a step, or of an epoch if rows are given, with parameters and memory."""
     model = MLP(setting["n_in"], [setting["width"]] * setting["depth"], 10)
     if "rows" in setting:
         found = epoch_seconds(model, setting["rows"], setting["batch"])
@@ -84,7 +84,7 @@ def step_seconds(model: Any, n_in: int, batch: int, seconds: float) -> float:
 
 
 def epoch_seconds(model: Any, rows: int, batch: int) -> float:
-    """The least of two epochs after one that warms up."""
+    """The faster of two epochs after a warm-up."""
     rng = as_generator(0)
     X = rng.standard_normal((rows, model.n_in), np.float32)
     y = rng.integers(0, 10, rows)
@@ -101,7 +101,7 @@ def epoch_seconds(model: Any, rows: int, batch: int) -> float:
 
 
 def memory(key: str) -> float:
-    """A figure of /proc/self/status, in MB; NaN on other systems."""
+    """A value of /proc/self/status, in MB; NaN on other systems."""
     path = Path("/proc/self/status")
     if not path.exists():
         return float("nan")
@@ -112,13 +112,13 @@ def memory(key: str) -> float:
 
 
 class Watch:
-    """Looks at the process's memory after every tenth step."""
+    """Records the memory of the process at every tenth step."""
 
     def __init__(self) -> None:
         self.peak, self.steps = 0.0, 0
 
     def apply(self, grad: Array) -> None:
-        """Look; as `Clip` it is called in every step and changes nothing."""
+        """Record it; called in every step like `Clip`, without changing the gradient."""
         self.steps += 1
         if self.steps % 10 == 0:
             self.peak = max(self.peak, memory("VmRSS"))
@@ -145,7 +145,7 @@ def train_from_file(path: str, rows: int) -> dict[str, float]:
 
 
 def memmap(gigabytes: float, variables: dict[str, str]) -> dict[str, Any]:
-    """Make the file, train in a new process, remove the file."""
+    """Write the file, train in a new process, remove the file."""
     rows = int(gigabytes * 1e9 / 4 / COLUMNS)
     with tempfile.TemporaryDirectory() as folder:
         free = shutil.disk_usage(folder).free
@@ -193,7 +193,7 @@ def page(results: dict[str, Any]) -> str:
 
 
 def file_sentence(file: dict[str, Any]) -> str:
-    """What training from the file took."""
+    """A sentence about the training from the file."""
     if "skipped" in file:
         return f"The file larger than memory was not trained on: {file['skipped']}."
     met = "within" if file["peak_mb"] < file["limit_mb"] else "**over**"
@@ -231,12 +231,12 @@ def picture(results: dict[str, Any]) -> Any:
 
 
 def plain(value: float, _: int) -> str:
-    """Numbers below ten thousand as they are written, the others as powers."""
+    """Format numbers below ten thousand as digits, others as powers."""
     return f"{value:,g}" if 1e-3 <= value < 1e4 else f"{value:.0e}".replace("e+0", "e")
 
 
 def run(given: argparse.Namespace) -> dict[str, Any]:
-    """All points asked for."""
+    """Measure all selected points."""
     variables = environment(given.coretype, not given.no_numba, blas=True)
     results: dict[str, Any] = {"machine": description(given.coretype, not given.no_numba)}
     results["series"], seconds = {}, 0.2 if given.quick else 2.0
@@ -289,7 +289,7 @@ def main() -> None:
 
 
 def write(results: dict[str, Any], given: argparse.Namespace) -> None:
-    """JSON, Markdown and the picture."""
+    """Write JSON, Markdown and the figure."""
     date = results["machine"]["date"]
     out = given.out or RESULTS / f"growth-{'quick-' if given.quick else ''}{date}.json"
     out.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""What was measured on: the CPU, the libraries, the BLAS; and which kernel it is told to take."""
+"""Describe the machine (CPU, libraries, BLAS) and select the kernels of OpenBLAS."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from xpnet.blas import better_kernel, cpu_info
 
 PACKAGES = "xpnet", "numpy", "numba", "torch", "jax", "scikit-learn", "onnxruntime"
 INHERITED = "OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"
-"""Variables that change what OpenBLAS does."""
+"""Environment variables that OpenBLAS reads."""
 
 THREADS = "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"
-"""Variables that change how many threads a library takes."""
+"""Environment variables that set numbers of threads."""
 
 
 def environment(coretype: str, numba: bool, blas: bool) -> dict[str, str]:
-    """What a measured process finds in its environment; what is empty it does not find.
+    """The environment variables of a measured process; empty ones are removed.
 
     Args:
         coretype: a kernel of OpenBLAS, ``"best"`` for what `xpnet.blas` advises, ``"as-is"`` for
@@ -40,17 +40,17 @@ def environment(coretype: str, numba: bool, blas: bool) -> dict[str, str]:
 
 @cache
 def best_coretype() -> str:
-    """The kernel that `xpnet.blas` would take in place of this environment's, or ``as-is``."""
+    """The kernel that `xpnet.blas` advises instead of the current one, or ``as-is``."""
     return better_kernel(kernel({}), set(cpu_info("flags").split())) or "as-is"
 
 
 def merged(variables: dict[str, str]) -> dict[str, str]:
-    """This process's environment with these variables; without those that are empty."""
+    """The environment of this process with these variables, without the empty ones."""
     return {name: value for name, value in {**os.environ, **variables}.items() if value}
 
 
 def kernel(variables: dict[str, str]) -> str:
-    """The kernel that NumPy's OpenBLAS takes with these variables; empty if it cannot be known."""
+    """The kernel that NumPy's OpenBLAS selects with these variables; empty if unknown."""
     code = (
         "import numpy; from xpnet.blas import loaded_openblas; blas = loaded_openblas(); "
         "print('' if blas is None else blas.kernel)"
@@ -67,7 +67,7 @@ def kernel(variables: dict[str, str]) -> str:
 
 
 def description(coretype: str, numba: bool) -> dict[str, object]:
-    """For the top of a table and for the JSON."""
+    """The description of the machine, for tables and the JSON."""
     variables = environment(coretype, numba, blas=True)
     return {
         "date": date.today().isoformat(),
@@ -84,7 +84,7 @@ def description(coretype: str, numba: bool) -> dict[str, object]:
 
 
 def versions() -> dict[str, str]:
-    """Of the packages that are installed."""
+    """The versions of the installed packages."""
     found = {}
     for name in PACKAGES:
         try:

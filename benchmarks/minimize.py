@@ -1,21 +1,21 @@
-"""How many function evaluations minimize needs beside SciPy, and what an L-BFGS iteration costs.
+"""Compare the function evaluations of minimize with SciPy's, and time an L-BFGS iteration.
 
     python benchmarks/minimize.py evaluations     # BFGS and L-BFGS beside SciPy's
     python benchmarks/minimize.py overhead        # microseconds per L-BFGS iteration over n
     python benchmarks/minimize.py logistic        # logistic regression beside SciPy's L-BFGS-B
 
-"overhead" measures an iteration on a function that costs next to nothing and takes the time of that
-function away. Its limit is the time of 4mn multiplications, measured as two products of a
-(2m, n) matrix with vectors, plus 100 µs. Iterations and products alternate in rounds; both are
-medians over all rounds. The products read 4mn numbers. Beside its own products an iteration reads
-and writes vectors of n numbers some 27 times (the new x and its gradient's copy, s, y, two slopes,
-the largest component). So where memory is what takes the time, a ratio of about 1.7 is to be
-expected for m = 10 until these passes are fused.
+"overhead" times an iteration on a cheap function and subtracts the time of that function. The limit
+is the time of 4mn multiplications, measured as two products of a (2m, n) matrix with vectors, plus
+100 µs. Iterations and products alternate in rounds; both are medians over all rounds. The products
+read 4mn numbers. Beside its own products an iteration reads and writes vectors of n numbers about
+27 times (the new x and a copy of its gradient, s, y, two directional derivatives, the largest
+component). Where memory bandwidth is the limit, a ratio of about 1.7 is expected for m = 10 until
+these passes are fused.
 
 "logistic" minimizes ``model.objective`` of a network of one linear layer on Fashion-MNIST, 784-10,
-by both to the same gradient tolerance, in turns, on other rows in every repeat. The data are looked
-for in ``--data-dir``, default ``../shared/data/fashion-mnist``; without them blobs of the same size
-are taken.
+by both to the same gradient tolerance, alternating, on other rows in every repeat. The data are
+read from ``--data-dir``, default ``../shared/data/fashion-mnist``; without them blobs of the same
+size are used.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def evaluations(tol: float = 1e-6) -> None:
 
 
 class Slope:
-    """A long, slightly bent valley: n numbers read, so that the method is what costs."""
+    """A long, slightly curved valley that is cheap to evaluate."""
 
     def __init__(self, n: int) -> None:
         self.curvatures = np.linspace(1.0, 100.0, n)
@@ -148,14 +148,14 @@ def scipy_an_iteration(n: int, repeats: int) -> list[float]:
 
 
 class Stamps:
-    """A callback that notes the time, and how much of it the function took."""
+    """A callback that records the time, and the share of the function."""
 
     def __init__(self, function: Slope) -> None:
         self.function = function
         self.stamps: list[tuple[float, float]] = []
 
     def __call__(self, _: Any) -> None:
-        """Note them after an iteration."""
+        """Record them after an iteration."""
         self.stamps.append((time.perf_counter(), self.function.seconds))
 
     def between(self) -> list[float]:
@@ -185,7 +185,7 @@ def logistic(data_dir: Path, n_rows: int = 10_000, repeats: int = 5, l2: float =
         model = Sequential([Dense(10)], 784, dtype="float64", preprocessing=MinMax(0, 255))
         objective = model.objective(X[rows], labels[rows], CrossEntropy(), l2=l2)
         start = np.zeros(objective.size)
-        # The one that begins changes: the first of two may find the machine's caches cold.
+        # The order alternates: the first of two may find the caches cold.
         runs = [ours_logistic, scipy_logistic]
         done = {run: run(objective, start) for run in (runs if repeat % 2 else runs[::-1])}
         ours, theirs = (done[run] for run in runs)
@@ -203,7 +203,7 @@ def logistic(data_dir: Path, n_rows: int = 10_000, repeats: int = 5, l2: float =
 
 
 def images(data_dir: Path) -> tuple[Any, Any, str]:
-    """Fashion-MNIST, or where it is not there blobs with noise of its size and range."""
+    """Fashion-MNIST, or noisy blobs of the same size and range if it is missing."""
     if data_dir.is_dir():
         data = load_fashion_mnist(data_dir)
         return data.X_train, data.y_train, "Fashion-MNIST"
@@ -214,7 +214,7 @@ def images(data_dir: Path) -> tuple[Any, Any, str]:
 
 
 def ours_logistic(objective: Any, start: Any) -> tuple[float, int, float]:
-    """Seconds, evaluations and the loss reached."""
+    """Seconds, evaluations and the final loss."""
     result = minimize(objective, start, LBFGS(M), tol=1e-6)
     return result.seconds, result.evaluations.functions, result.value
 

@@ -1,7 +1,7 @@
-"""Each compiled rule and operation beside NumPy's own: a compiled one is kept only where it gains.
+"""Compare each compiled rule and operation with NumPy's, to compile only what becomes faster.
 
 Run: ``python -m benchmarks.ops``. It prints microseconds for 64 × 200 float32 numbers, medians of
-repeats that alternate, and the ratio; a ratio above 1 would be a reason to leave a rule to NumPy.
+alternating repeats, and the ratio; a rule with a ratio above 1 should run on NumPy.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def arrays_and_scalars(rule: Callable[..., object]) -> tuple[int, tuple[float, .
 
 
 def microseconds(calls: list[Callable[[], object]]) -> list[float]:
-    """The median of each call, in turns."""
+    """The median time of each call; the calls alternate."""
     times: list[list[float]] = [[] for _ in calls]
     for _ in range(REPEATS):
         for call, measured in zip(calls, times, strict=True):
@@ -60,7 +60,7 @@ def elementwise(ops: Operations, rule: Callable[..., object]) -> Callable[[], ob
 
         def step() -> None:
             for array, value in zip(flat, old, strict=True):
-                array[...] = value  # else some rules drift into denormal numbers
+                array[...] = value  # otherwise some rules produce subnormal numbers
             ops.update(rule, flat[:n_targets], flat[n_targets:], scalars)
 
         return step

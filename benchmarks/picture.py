@@ -1,4 +1,4 @@
-"""Bars of times relative to xpnet's.
+"""Plot the times of other libraries relative to xpnet.
 
 python -m benchmarks.picture results.json docs/speed.png
 """
@@ -14,12 +14,12 @@ from benchmarks.peers import FLOOR, OTHERS, XPNET
 from benchmarks.table import summary
 from xpnet.figure import new_figure
 
-# Okabe and Ito's colours, which colour-blind readers can tell apart.
+# Okabe and Ito's colours, which colour-blind readers can distinguish.
 COLOURS = "#E69F00", "#F0C987", "#D55E00", "#009E73", "#7FCFB8", "#0072B2", "#999999", "#CC79A7"
 
 
 def picture(results: dict[str, Any]) -> Any:
-    """A group of bars for each thing measured, one for each peer; xpnet is the line at 1."""
+    """Plot a group of bars for each column, one bar for each peer; xpnet is the line at 1."""
     medians = summary(results)
     columns = [c for c in medians if XPNET.label in medians[c]]
     fig = new_figure(figsize=(9, 1.1 + 1.15 * len(columns)))
@@ -51,7 +51,7 @@ def picture(results: dict[str, Any]) -> Any:
 
 
 def finish(ax: Any, columns: list[str], names: list[str], colours: dict[str, str]) -> None:
-    """Axes, legend and what the line at 1 is."""
+    """Add axes, legend and the line at 1."""
     ax.set_xscale("log")
     ax.axvline(1, color="black", lw=1.2)
     ax.set_yticks(range(len(columns)), columns)

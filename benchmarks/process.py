@@ -1,4 +1,4 @@
-"""One peer measured in a process of its own, which prints one line of JSON.
+"""Measure one peer in a process of its own, which prints one line of JSON.
 
 `measure` starts the process; ``python -m benchmarks.process`` is that process.
 """
@@ -19,8 +19,8 @@ from benchmarks.machine import merged
 from benchmarks.peers import PEERS, Contestant, Peer
 
 LONGEST_BLOCK = 320
-"""Steps from the initial parameters to the end of a timed block: few enough that no parameter's
-moments in Adam's state have decayed to denormal numbers, which are slow in every library."""
+"""Steps from the initial parameters to the end of a timed block: few enough that no moment of Adam
+has decayed to a subnormal number, which is slow in every library."""
 
 Task = dict[str, Any]
 Answer = dict[str, Any]
@@ -30,7 +30,7 @@ def measure(task: Task, environment: dict[str, str]) -> Answer:
     """Run a task of `answer` in a new process.
 
     Raises:
-        RuntimeError: with the end of what the process printed, if it failed.
+        RuntimeError: if the process failed, with the end of its output.
     """
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.process", json.dumps(task)],
@@ -78,7 +78,7 @@ def time_step(peer: Peer, case: Case, seconds: float) -> Answer:
 
 
 def time_fit(peer: Peer, case: Case, task: Task) -> Answer:
-    """A whole training from bytes, after one epoch that compiles what there is to compile."""
+    """A whole training from bytes, after one epoch that compiles."""
     X, y = images(task["rows"], task["data_dir"])
     it = peer.contestant(case, initial_parameters(case))
     first = timed(lambda: it.fit(X, y, 1, case.batch))
@@ -89,7 +89,7 @@ def time_fit(peer: Peer, case: Case, task: Task) -> Answer:
 
 
 def time_predict(peer: Peer, case: Case, task: Task) -> Answer:
-    """The median over calls for some rows."""
+    """The median over predictions of some rows."""
     X, _ = images(task["rows"], None)
     it: Contestant = peer.contestant(case, initial_parameters(case))
     predict = it.predictor(X)
@@ -98,7 +98,7 @@ def time_predict(peer: Peer, case: Case, task: Task) -> Answer:
     stop = perf_counter() + task["seconds"]
     while len(times) < 5 or perf_counter() < stop:
         times.append(timed(predict))
-    half = len(times) // 2  # the first half warms up
+    half = len(times) // 2  # the first half is the warm-up
     return {"seconds": statistics.median(times[half:]), "first": first, "blocks": len(times)}
 
 

@@ -1,9 +1,9 @@
-"""What a fresh process pays before its first epoch: ``python -m benchmarks.startup``.
+"""Measure the start of a process: ``python -m benchmarks.startup``.
 
-Import time over NumPy's, installed size with what must be installed beside it, and the time from
-the start of a process to the end of its first trained epoch (64-64-10 on the embedded digits):
-cold, with an empty cache of compiled code as after installation, and warm. Processes of their own;
-medians, in brackets the least and the most.
+Import time beyond NumPy's, installed size with dependencies, and the time from the start of a
+process to the end of its first training epoch (64-64-10 on the embedded digits): cold, with an
+empty code cache as after installation, and warm. Each is a process of its own; medians, with
+minimum and maximum in brackets.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ PEERS = {"PyTorch": ("torch",), "JAX": ("jax", "jaxlib"), "scikit-learn": ("scik
 
 
 def process_seconds(code: str, variables: dict[str, str]) -> tuple[float, str]:
-    """The whole life of a process, and what it printed."""
+    """The duration of a process, and its output."""
     start = perf_counter()
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -51,12 +51,12 @@ def process_seconds(code: str, variables: dict[str, str]) -> tuple[float, str]:
 
 
 def import_seconds(variables: dict[str, str], repeats: int) -> list[float]:
-    """Seconds of ``import xpnet`` once NumPy is there; the first process is not counted."""
+    """Seconds of ``import xpnet`` after NumPy; the first process is not counted."""
     return [float(process_seconds(CLOCK, variables)[1]) for _ in range(repeats + 1)][1:]
 
 
 def first_epochs(variables: dict[str, str], repeats: int) -> dict[str, list[float]]:
-    """Cold and warm processes in turns; each pair has an empty cache at its beginning."""
+    """Times of alternating cold and warm processes; each pair starts with an empty cache."""
     times: dict[str, list[float]] = {"cold": [], "warm": []}
     process_seconds("import xpnet", variables)
     for _ in range(repeats):
@@ -68,7 +68,7 @@ def first_epochs(variables: dict[str, str], repeats: int) -> dict[str, list[floa
 
 
 def megabytes(names: tuple[str, ...]) -> float | None:
-    """The size of the files of installed packages; ``None`` if one is not installed."""
+    """The size of installed packages; ``None`` if one is not installed."""
     total = 0
     for name in names:
         try:
@@ -81,7 +81,7 @@ def megabytes(names: tuple[str, ...]) -> float | None:
 
 
 def sizes() -> dict[str, float | None]:
-    """Of xpnet's own files, of what it needs, and of what its peers add to NumPy."""
+    """The sizes of xpnet, of its dependencies, and of its peers without NumPy."""
     own = sum(path.stat().st_size for path in (ROOT / "xpnet").rglob("*") if is_installed(path))
     found: dict[str, float | None] = {"xpnet": own / 1e6}
     found["what xpnet needs: " + ", ".join(HARD)] = megabytes(HARD)
@@ -92,7 +92,7 @@ def sizes() -> dict[str, float | None]:
 
 
 def is_installed(path: Path) -> bool:
-    """Whether a file is part of the package, and no cache of it."""
+    """Whether a file is part of the package and not a cache."""
     return path.is_file() and "__pycache__" not in path.parts
 
 

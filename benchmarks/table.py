@@ -10,7 +10,7 @@ from typing import Any
 from benchmarks.peers import FLOOR, XPNET
 
 Times = Mapping[str, Mapping[str, list[float]]]
-"""What was measured (a column) → who (a row) → seconds, one number a repeat."""
+"""What was measured (a column) → library (a row) → seconds, one number for each repeat."""
 
 
 @dataclass(frozen=True)
@@ -19,8 +19,8 @@ class Target:
 
     Attributes:
         column: what is measured.
-        other: who xpnet is compared with; ``"fastest peer"`` for the fastest of all.
-        limit: the largest ratio that is good enough.
+        other: the row to compare with; ``"fastest peer"`` is the fastest of all.
+        limit: the largest ratio that meets the target.
     """
 
     column: str
@@ -50,7 +50,7 @@ NOT_PEERS = XPNET.label, FLOOR.label, "steps × step time"
 
 
 def duration(seconds: float) -> str:
-    """Three digits and a unit.
+    """Format a duration with three digits and a unit.
 
     >>> duration(0.000175), duration(0.0452), duration(3.5)
     ('175 µs', '45.2 ms', '3.50 s')
@@ -64,7 +64,7 @@ def duration(seconds: float) -> str:
 
 
 def cell(times: list[float] | None) -> str:
-    """The median, and in brackets the least and the most."""
+    """The median, with minimum and maximum in brackets."""
     if not times:
         return "–"
     low, middle, high = min(times), statistics.median(times), max(times)
@@ -77,7 +77,7 @@ def cell(times: list[float] | None) -> str:
 
 
 def markdown(times: Times, absent: Mapping[str, str]) -> str:
-    """A row for everyone, a column for everything measured, then the ratios of xpnet's medians."""
+    """A row for each library, a column for each measurement, then the ratios of xpnet's medians."""
     columns = list(times)
     who: list[str] = []
     for column in times.values():
@@ -97,7 +97,7 @@ def row(cells: list[str]) -> str:
 
 
 def ratio(column: Mapping[str, list[float]], other: str) -> tuple[float, str] | None:
-    """The median of xpnet over another's, and who that is; ``None`` where one was not measured."""
+    """The median of xpnet divided by another, and its name; ``None`` if one was not measured."""
     medians = {name: statistics.median(values) for name, values in column.items() if values}
     mine = medians.get(XPNET.label)
     if other == FASTEST:
@@ -109,7 +109,7 @@ def ratio(column: Mapping[str, list[float]], other: str) -> tuple[float, str] | 
 
 
 def compared(column: Mapping[str, list[float]], other: str) -> str:
-    """A ratio for the table."""
+    """A ratio as a cell of the table."""
     found = ratio(column, other)
     if found is None:
         return "–"
@@ -117,7 +117,7 @@ def compared(column: Mapping[str, list[float]], other: str) -> str:
 
 
 def verdicts(times: Times) -> str:
-    """A table of the targets that could be measured: the ratio, the limit, met or not."""
+    """A table of the targets that were measured: ratio, limit, met or not."""
     lines = [row(["target", "ratio", "at most", ""]), row(["---", "---:", "---:", "---"])]
     for target in TARGETS:
         found = ratio(times.get(target.column, {}), target.other)
@@ -130,7 +130,7 @@ def verdicts(times: Times) -> str:
 
 
 def summary(results: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    """Medians by column and name, for pictures."""
+    """Medians by column and name, for plots."""
     return {
         column: {name: statistics.median(values) for name, values in whose.items() if values}
         for column, whose in results["times"].items()

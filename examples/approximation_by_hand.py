@@ -1,16 +1,17 @@
-"""Any region of the plane from threshold units whose weights we choose by hand.
+"""Represent any region of the plane by threshold units with weights chosen by hand.
 
-A unit with the step activation, [wᵀx + b > 0], says on which side of a line a point lies. The
+A unit with the step activation, [wᵀx + b > 0], computes on which side of a line a point lies. The
 rest is logic, with weights 1 and a threshold:
 
     layer 1   half-planes                    [wᵀx + b > 0]
     layer 2   AND of n: a convex polygon     [a_1 + … + a_n > n − ½]
     layer 3   OR of n: any union of these    [a_1 + … + a_n > ½]
 
-Nothing is trained here, and no gradient could find these weights: a step's derivative is 0 nearly
-everywhere, which is why trained networks have smooth units. Look at the lines, one for each unit
-of the first layer, and compare the areas: the network's, counted on a grid, and the polygon's by
-its corners. R. Lippmann, "An introduction to computing with neural nets", 1987. Run it with
+Nothing is trained here, and no gradient could find these weights: the derivative of a step is 0
+almost everywhere, which is why trained networks have smooth units. The figure shows one line for
+each unit of the first layer. The table compares the area of the network's region, counted on a
+grid, with that of the polygon, computed from its corners. R. Lippmann, "An introduction to
+computing with neural nets", 1987. Run it with
 
     python examples/approximation_by_hand.py [--points 600]
 """
@@ -25,24 +26,24 @@ from lesson import BLUE, GREY, arguments, new_figure, save
 
 from xpnet import Dense, Sequential, Step
 
-EDGE = 1.2  # of the square that is looked at
+EDGE = 1.2  # half the side of the square that is plotted
 
 
 def corners(n: int, radius: float = 1.0, turn: float = 0.0) -> np.ndarray:
-    """The corners of a regular polygon around 0, anticlockwise from the top."""
+    """Return the corners of a regular polygon around 0, anticlockwise from the top."""
     angle = np.pi / 2 + turn + 2 * np.pi * np.arange(n) / n
     return radius * np.stack([np.cos(angle), np.sin(angle)], axis=1)
 
 
 def half_planes(polygon: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """For each side of an anticlockwise polygon w and b, with wᵀx + b > 0 on its left."""
+    """Return w and b for each side of an anticlockwise polygon, with wᵀx + b > 0 on its left."""
     along = np.roll(polygon, -1, axis=0) - polygon
     weight = np.stack([-along[:, 1], along[:, 0]])
     return weight, -np.sum(weight * polygon.T, axis=0)
 
 
 def union(pieces: list[tuple[np.ndarray, np.ndarray]]) -> Sequential:
-    """The network that is 1 where all half-planes of any piece meet, and 0 elsewhere."""
+    """Return the network that is 1 in the union of the pieces and 0 elsewhere."""
     sides = [len(bias) for _, bias in pieces]
     widths = [sum(sides), len(sides), 1]
     model = Sequential([Dense(width, Step()) for width in widths], 2)
@@ -57,13 +58,13 @@ def union(pieces: list[tuple[np.ndarray, np.ndarray]]) -> Sequential:
 
 
 def area(polygon: np.ndarray) -> float:
-    """The area inside the corners of an anticlockwise polygon."""
+    """Compute the area of an anticlockwise polygon from its corners."""
     x, y = polygon.T
     return float(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2
 
 
 def draw(ax: Any, model: Sequential, grid: np.ndarray, inside: np.ndarray) -> None:
-    """The region, and the line of every unit of the first layer."""
+    """Plot the region, and the line of every unit of the first layer."""
     ax.contourf(grid, grid, inside, [0.5, 1.5], colors=[BLUE], alpha=0.75)
     part = model.layout.views(model.theta)
     for (u, v), b in zip(part["layers.0.weight"].T, part["layers.0.bias"], strict=True):
@@ -76,7 +77,7 @@ def draw(ax: Any, model: Sequential, grid: np.ndarray, inside: np.ndarray) -> No
 def main(points: int, out: Path) -> None:
     window = np.array([[-EDGE, -0.8], [EDGE, -0.8], [EDGE, EDGE], [-EDGE, EDGE]])
     tips = corners(5)
-    dents = corners(5, radius=(3 - 5**0.5) / 2, turn=np.pi / 5)  # where the star's lines cross
+    dents = corners(5, radius=(3 - 5**0.5) / 2, turn=np.pi / 5)  # the inner corners of the star
     arms = [np.stack([tips[k], dents[(k + 1) % 5], dents[(k + 3) % 5]]) for k in range(5)]
     star = np.stack([tips, dents], axis=1).reshape(-1, 2)
     weight, bias = half_planes(window)

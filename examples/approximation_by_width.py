@@ -1,15 +1,15 @@
-"""One hidden layer, wider and wider: the error on a wavy curve falls with the width.
+"""Approximate a curve with one hidden layer: the error decreases with the width.
 
-The network is a sum of n smooth steps, each with a place and a height of its own:
+The network is a sum of n smooth steps, each with its own position and height:
 
     y(x) = Σ_i v_i tanh(w_i x + b_i) + c
 
-Such sums come as close as we like to any continuous function on an interval, if n is large enough
+Such sums approximate any continuous function on an interval arbitrarily well, if n is large enough
 (G. Cybenko, "Approximation by superpositions of a sigmoidal function", 1989; K. Hornik,
 "Approximation capabilities of multilayer feedforward networks", 1991). The theorem says that good
-weights exist, not that training finds them: here the seeds of one width differ, and each doubling
-of the width lowers the error not by the same factor. Look at what two units can draw, then eight,
-then sixty-four. The error is the root of the mean square, between the training points too. Run with
+weights exist, not that training finds them: the seeds of one width differ, and doubling the width
+does not always divide the error by the same factor. The figure shows fits of 2, 8 and 64 units. The
+error is the root mean square, also between the training points. Run it with
 
     python examples/approximation_by_width.py [--epochs 3000] [--seeds 5] [--largest 64]
 """
@@ -31,7 +31,7 @@ def curve(x: np.ndarray) -> np.ndarray:
 
 
 def trained(width: int, x: np.ndarray, seed: int, epochs: int) -> Sequential:
-    # Steps of different steepness, spread over the interval: what the curve can be made of.
+    # Steps of different steepness, spread over the interval.
     spread = Uniform(6.0)
     hidden = Dense(width, Tanh(), weight_init=spread, bias_init=spread)
     model = Sequential([hidden, Dense(1)], 1, rng=seed)

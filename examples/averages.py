@@ -1,16 +1,16 @@
-"""Averages of the weights: train on θ, evaluate on a mean of where θ has been.
+"""Average the weights: train θ, evaluate a mean of its iterates.
 
-With a constant learning rate SGD does not come to rest: every mini-batch pushes θ another way, and
-most where labels are wrong (here a fifth of the training labels). The last θ is one point of a
-cloud about the minimum; the mean of many is nearer to its middle. Three ways to take it:
+With a constant learning rate SGD does not converge: each mini-batch moves θ in another direction,
+and most where labels are wrong (here a fifth of the training labels). The last θ is one point of a
+cloud around the minimum; the mean of many is nearer to its centre. Three ways to compute it:
 
-    Polyak         θ̂ = (1/t) Σ θ_i, here over the steps of the later half
+    Polyak         θ̂ = (1/t) Σ θ_i, here over the steps of the second half
     exponential    θ̂ ← α θ̂ + (1 − α) θ, about the last 1/(1 − α) steps
     SWA            the mean of θ at the ends of the later epochs
 
-The statistics of batch norm belong to θ and not to θ̂: they are recomputed at the end, and the last
-line shows what happens without that. P. Izmailov et al., "Averaging weights leads to wider optima
-and better generalization", 2018.
+The statistics of batch norm belong to θ, not to θ̂. They are recomputed at the end; the last line
+of the table shows the result without that. P. Izmailov et al., "Averaging weights leads to wider
+optima and better generalization", 2018.
 
     python examples/averages.py [--epochs 20] [--seeds 3]
 """
@@ -42,7 +42,7 @@ BATCH = 16
 
 
 def noisy_digits() -> tuple[Any, ...]:
-    """Digits of which a fifth of the training labels are wrong."""
+    """Return the digits, with a fifth of the training labels replaced by wrong ones."""
     digits, rng = load_digits(), np.random.default_rng(5)
     y = digits.y_train.copy()
     wrong = rng.random(len(y)) < 0.2
@@ -51,7 +51,7 @@ def noisy_digits() -> tuple[Any, ...]:
 
 
 def ways(epochs: int, n_rows: int, test: Any) -> dict[str, tuple[Any, list[Any]]]:
-    """The optimizer and the callbacks of each way."""
+    """Return the optimizer and the callbacks of each method."""
     sgd, half = SGD(lr=0.5), epochs // 2
     seen = UseAverage(validation=test), UseAverage(validation=test)
     polyak = PolyakAverage(start=half * -(-n_rows // BATCH))
@@ -65,7 +65,7 @@ def ways(epochs: int, n_rows: int, test: Any) -> dict[str, tuple[Any, list[Any]]
 
 
 def put_average(run: xpnet.Run) -> None:
-    """What `UseAverage` does, without the statistics of batch norm."""
+    """Do what `UseAverage` does, without recomputing the statistics of batch norm."""
     if run.epoch == run.epochs:
         run.model.theta = run.optimizer.mean(run.state)
 

@@ -1,14 +1,14 @@
-"""Batch norm lets the learning rate be ten times larger.
+"""Compare learning rates with and without batch norm, which permits ten times larger ones.
 
 A hidden unit's input z is normalized over the batch, then scaled and shifted by learned numbers:
 
     ẑ = (z − mean) / √(variance + ε),   y = γ ẑ + β
 
-A step that makes the weights twice as large leaves ẑ as it was, and the gradient with respect to
-such weights is half as large: large steps correct themselves. Without batch norm a step that is too
-large makes activations, and then gradients, larger still. Look at the learning rate at which each
-network stops learning. S. Ioffe, C. Szegedy, "Batch Normalization: Accelerating Deep Network
-Training by Reducing Internal Covariate Shift", 2015, sections 3 and 3.3.
+A step that doubles the weights does not change ẑ, and the gradient with respect to the doubled
+weights is half as large: large steps correct themselves. Without batch norm, a step that is too
+large increases the activations, and these the gradients. The figure shows the learning rate at
+which each network stops learning. S. Ioffe, C. Szegedy, "Batch Normalization: Accelerating Deep
+Network Training by Reducing Internal Covariate Shift", 2015, sections 3 and 3.3.
 
 Five hidden layers of 64 relu units on the digits, plain SGD; 0.1 is chance. Run it with
 
@@ -41,7 +41,7 @@ def final_accuracy(batch_norm: bool, lr: float, seed: int, epochs: int) -> float
             loss=CrossEntropy(),
             optimizer=SGD(lr),
             epochs=epochs,
-            drop_last=True,  # the statistics of a short last batch would be noise
+            drop_last=True,  # the statistics of a short last batch would be noisy
             progress=False,
             rng=seed,
         )

@@ -1,17 +1,18 @@
-"""The same derivative three ways, the step of a numerical one, and the Hessian of a small network.
+"""Compute one gradient in three ways, and the Hessian of a small network.
 
-Reverse mode carries ∂L/∂z backward and gives the whole gradient at the price of two passes; forward
-mode carries ȧ = φ'(z) ⊙ (ȧ_prev W + a_prev Ẇ + ḃ) forward and gives one direction; differences give
-one entry for two values. The three must agree: exactly the first two, the last up to its error.
+Reverse mode propagates ∂L/∂z backward and computes the whole gradient in two passes. Forward mode
+propagates ȧ = φ'(z) ⊙ (ȧ_prev W + a_prev Ẇ + ḃ) and computes the derivative along one direction. A
+central difference computes one entry from two values. The first two agree to rounding, the
+difference up to its error.
 
-That error is h² |f'''|/6 from the step and about eps |f|/h from rounding (left picture). A fixed
-h = 1e-8 loses half of the digits; the default h = eps^(1/3) max(1, |θ|) loses a third. The complex
-step Im f(θ + ih)/h subtracts nothing and loses none, for functions that take complex numbers.
+That error is h² |f'''|/6 from truncation and about eps |f|/h from rounding (left plot). A fixed h =
+1e-8 loses half of the digits; the default h = eps^(1/3) max(1, |θ|) loses a third. The complex step
+Im f(θ + ih)/h subtracts nothing and loses none, for functions of complex numbers.
 
-The Hessian comes from exact products ∇²L v (R-operator), a column each. Before training it is
-indefinite: it has negative eigenvalues, so Newton's method would go uphill in some directions. Its
-Gauss-Newton part Jᵀ H_L J never has one. After training the two nearly agree, for the residuals are
-small; most eigenvalues are near 0: those directions of θ hardly matter (right picture).
+The Hessian is computed column by column from exact products ∇²L v (the R-operator). Before training
+it is indefinite: it has negative eigenvalues, so Newton's method would go uphill in some
+directions. Its Gauss-Newton part Jᵀ H_L J has none. After training the two nearly agree because the
+residuals are small. Most eigenvalues are near 0: those directions of θ hardly matter (right plot).
 B. Pearlmutter, "Fast Exact Multiplication by the Hessian", Neural Computation 6, 1994.
 
     python examples/derivatives.py [--epochs 1500]
@@ -38,7 +39,7 @@ from xpnet.derivatives import (
 
 
 def three_modes(model: Sequential, X: np.ndarray, t: np.ndarray) -> None:
-    """The gradient by reverse mode, forward mode and differences."""
+    """Print the differences between reverse mode, forward mode and central differences."""
     reverse = gradient(model, X, t, HalfMSE())
     residual = (model.forward(X) - t) / len(X)  # ∂L/∂output
     unit = np.eye(model.layout.size)
@@ -60,7 +61,7 @@ def three_modes(model: Sequential, X: np.ndarray, t: np.ndarray) -> None:
 
 
 def spectra(model: Sequential, X: np.ndarray, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The eigenvalues of the Hessian and of its Gauss-Newton part, the largest first."""
+    """Return the eigenvalues of the Hessian and of its Gauss-Newton part, in descending order."""
     unit = np.eye(model.layout.size)
     H = hessian(model, X, t, HalfMSE())
     G = np.array([gauss_newton_vp(model, X, t, HalfMSE(), v) for v in unit])
@@ -68,7 +69,7 @@ def spectra(model: Sequential, X: np.ndarray, t: np.ndarray) -> tuple[np.ndarray
 
 
 def wave(x: np.ndarray) -> np.ndarray:
-    """A function with a third derivative, for the errors of steps."""
+    """Return a function of x with a non-zero third derivative."""
     return np.exp(np.sin(x[0]))
 
 

@@ -1,13 +1,13 @@
-"""Distillation: what a teacher thinks of the wrong answers teaches a student more than labels.
+"""Distill a network: the probabilities of a teacher contain more information than labels.
 
-A label says: this is a 7. A trained teacher says: a 7, perhaps a 1, surely no 0. Its logits v,
+A label names one class. A trained teacher also says how likely each other class is. Its logits v,
 softened by a temperature T, are the student's targets beside the label:
 
     loss = 0.9 T² H(softmax(v/T), softmax(z/T)) + 0.1 H(label, softmax(z))
 
-The teacher has seen all training images; the student, thin, sees few of them. At T = 1 the teacher
-is so sure of itself that it says little more than the label; the higher T, the more it tells.
-G. Hinton, O. Vinyals, J. Dean, "Distilling the knowledge in a neural network", 2015.
+The teacher was trained on all images; the student is narrow and sees few of them. At T = 1 the
+teacher's probabilities are close to 0 and 1 and add little to the label; a higher T adds more. G.
+Hinton, O. Vinyals, J. Dean, "Distilling the knowledge in a neural network", 2015.
 
     python examples/distillation.py [--epochs 150] [--seeds 3]
 """

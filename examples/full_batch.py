@@ -1,10 +1,9 @@
-"""L-BFGS on all rows at once beside Adam on mini-batches, by the same ``fit``.
+"""Compare L-BFGS on all rows with Adam on mini-batches, by the same ``fit``.
 
 Both minimize f(θ) = mean cross-entropy + ½ λ Σ W² on the digits, once for a linear model, where f
-has one minimum, and once for a network with a hidden layer. Adam sees 64 images a step, so one
-epoch is 23 steps; a method of ``xpnet.minimize`` sees every image in each evaluation of f and ∇f.
-The table says how near each came to a stationary point, and what that is worth on images never
-seen. Run it with
+has one minimum, and once for a network with a hidden layer. Adam takes 64 images a step, so one
+epoch is 23 steps; a method of ``xpnet.minimize`` uses every image in each evaluation of f and ∇f.
+The table shows how near each method came to a stationary point, and its test accuracy. Run it with
 
     python examples/full_batch.py [--passes 100]
 """
@@ -30,7 +29,7 @@ OPTIMIZERS: dict[str, Optimizer | Method] = {
 
 
 def model_of(hidden: list[int]) -> Sequential:
-    """A network on the 64 pixels of a digit; the same initial θ every time."""
+    """Return a network on the 64 pixels of a digit, always with the same initial θ."""
     return MLP(64, hidden, 10, activation=Tanh(), preprocessing=MinMax(0, 16), dtype="float64")
 
 

@@ -1,9 +1,9 @@
-"""A training loop written by hand: three lines a step, and everything else is yours.
+"""Write the training loop by hand, three lines a step.
 
-``fit`` does for you what is here in plain sight: an epoch is a pass over shuffled mini-batches, a
-step is one gradient and one call of the optimizer, and all parameters are one vector,
-``model.theta``. So whatever one thinks of can be added: here the loop keeps a mean of θ over the
-later epochs and compares it with the last θ on the test images. Run it with
+This is what ``fit`` does: an epoch is a pass over shuffled mini-batches, a step is one gradient and
+one call of the optimizer, and all parameters are one vector, ``model.theta``. Anything can be added
+to the loop. Here it computes the mean of θ over the second half of the epochs and compares it with
+the last θ on the test images. Run it with
 
     python examples/hand_written_loop.py [--epochs 20]
 """
@@ -20,7 +20,7 @@ from xpnet.data import MinMax, load_digits
 
 
 def train(epochs: int) -> tuple[list[float], float, float]:
-    """Losses of the epochs, and the test accuracy of the last θ and of the mean θ."""
+    """Return the losses of the epochs, and the test accuracy of the last θ and of the mean θ."""
     digits = load_digits()
     scaling = MinMax(0, 16, to=(-1, 1))
     X, y = scaling.apply(digits.X_train), digits.y_train

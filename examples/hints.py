@@ -1,11 +1,11 @@
-"""Hints: a thin deep student is led to a teacher's features before it sees a label.
+"""Train a thin deep student with hints: first it learns the features of a teacher.
 
-SGD teaches five layers of sixteen sigmoid units nothing: the gradient dies on its way down. (Adam,
-which divides the gradient by its size, teaches this student 0.94 from labels alone.) FitNets first
-regress a layer in the middle of the student onto a hidden layer of a shallow, wide teacher, through
-a linear layer that is thrown away, and then train the whole student on labels as before. All
-students have as many passes over the data. Hints to the first layer are too low to help: the layers
-above it still learn nothing. A. Romero et al., "FitNets: hints for thin deep nets", 2015.
+SGD alone cannot train five layers of sixteen sigmoid units, because the gradient vanishes. (Adam,
+which divides the gradient by its size, reaches 0.94 from labels alone.) FitNets first regress a
+middle layer of the student onto a hidden layer of a shallow, wide teacher, through a temporary
+linear layer, and then train the whole student on labels. All students have the same number of
+passes over the data. Hints to the first layer do not help: the layers above it still learn nothing.
+A. Romero et al., "FitNets: hints for thin deep nets", 2015.
 
     python examples/hints.py [--epochs 100]
 """

@@ -1,17 +1,18 @@
-"""Every initializer on one network: where the signal goes in five layers, and what is learned.
+"""Compare the initializers: the signal in five layers, and what the network learns.
 
 The network is 64-64-64-64-64-64-10 with tanh, on the digits. A layer of n inputs multiplies the
-variance of the signal by about n Var(W), as long as tanh stays in its straight part:
+variance of the signal by about n Var(W), as long as tanh is nearly linear:
 
-    too small (N(0, 0.01²)): nothing is left after five layers, and no gradient comes back;
-    all weights alike (zeros, ones, a constant): all units of a layer do, and learn, the same;
-    too large (N(0, 1), U(−1, 1)): most tanh saturate at ±1, where their slope is nearly 0;
-    Var(W) of the order 1/n (LeCun, Glorot, He, orthogonal): the signal goes through.
+    too small (N(0, 0.01²)): the signal vanishes within five layers, and so does the gradient;
+    all weights equal (zeros, ones, a constant): all units of a layer compute and learn the same;
+    too large (N(0, 1), U(−1, 1)): most tanh saturate at ±1, where the derivative is nearly 0;
+    Var(W) of the order 1/n (LeCun, Glorot, He, orthogonal): the signal keeps its size.
 
-FanInUniform is the smallest of the last group, and fades: the variance of U(−1/√n, 1/√n) is not 1/n
-but 1/(3n). Between layers of one width LecunNormal and GlorotNormal are the same. X. Glorot,
-Y. Bengio, "Understanding the difficulty of training deep feedforward neural networks", 2010. The
-left picture is drawn before training, the right one while it runs. Run it with
+FanInUniform, the default of PyTorch's Linear, is the smallest of the last group, and the signal
+fades: the variance of U(−1/√n, 1/√n) is not 1/n but 1/(3n). Between layers of one width LecunNormal
+and GlorotNormal are the same. X. Glorot, Y. Bengio, "Understanding the difficulty of training deep
+feedforward neural networks", 2010. The left plot shows the network before training, the right one
+the training. Run it with
 
     python examples/initializers_compared.py [--epochs 20]
 """
@@ -46,7 +47,8 @@ SETTINGS = {
     "Normal(1)": (initializers.Normal(1.0), ORANGE, "-"),
     "Uniform(1)": (initializers.Uniform(1.0), ORANGE, "--"),
     "LecunNormal": (initializers.LecunNormal(), SKY, "-"),
-    "FanInUniform": (initializers.FanInUniform(), SKY, "--"),
+    "LecunUniform": (initializers.LecunUniform(), SKY, "--"),
+    "FanInUniform": (initializers.FanInUniform(), SKY, ":"),
     "GlorotNormal": (initializers.GlorotNormal(), BLUE, "-"),
     "GlorotUniform": (initializers.GlorotUniform(), BLUE, "--"),
     "HeNormal": (initializers.HeNormal(), GREEN, "-"),

@@ -1,16 +1,16 @@
-"""The classical experiment: what five layers do to N(0, 1) before any training.
+"""Inspect five layers before training, with inputs from N(0, 1): the classical experiment.
 
-Five layers of 100 units, 1000 rows of 100 numbers from N(0, 1). With weights of variance v the
-sums z of the first layer have variance 100 v, and a layer multiplies
+Five layers of 100 units, 1000 rows of 100 numbers from N(0, 1). With weights of variance v the sums
+z of the first layer have variance 100 v, and each layer multiplies
 
-    forward   E a² by 100 v/2 (relu, of which half the units are off)
+    forward   E a² by 100 v/2 (relu, where half of the units are 0)
     backward  E δ² by 100 v E φ'(z)², where φ'² is ½ on average for relu, at most 1/16 for sigmoid
 
-So one v, 2/100, keeps both for relu (He), and none can keep the gradient for sigmoid, whose slope
-a(1 − a) is a quarter at best and 0 where it saturates: there batch norm, which divides by the
-spread of z, is the way out. Look at the spread of the units over the rows beside the histograms:
-the lumps of the fifth sigmoid layer are units, each of which says the same of every row. The
-classical figures write N(0, 0.01); both readings are here, a standard deviation of 0.1 and of
+So v = 2/100 keeps both for relu (He). No v keeps the gradient for sigmoid, because its derivative
+a(1 − a) is at most 1/4, and 0 where it saturates; batch norm, which divides by the spread of z,
+helps. The table has the standard deviation of the units over the rows beside the histograms: in the
+fifth sigmoid layer each peak of the histogram is a unit with the same output for every row. The
+classical figures write N(0, 0.01); both interpretations are shown, standard deviations of 0.1 and
 0.01. X. Glorot, Y. Bengio, "Understanding the difficulty of training deep feedforward neural
 networks", 2010; K. He et al., "Delving deep into rectifiers", 2015; S. Ioffe, C. Szegedy, "Batch
 normalization", 2015. Run it with
@@ -44,7 +44,7 @@ SETTINGS: dict[str, tuple[Initializer, bool]] = {
     "N(0, 1), batch norm": (Normal(1), True),
 }
 ALIKE = {"N(0, 0.1²)": "N(0, 0.1²),\nlecun, glorot", "lecun": "", "glorot": ""}
-"""Drawn once: in layers of 100 units, LeCun's and Glorot's variance is 1/100 too."""
+"""Plotted once: in layers of 100 units, the variance of LeCun and Glorot is 1/100 too."""
 
 
 def network(activation: Sigmoid | ReLU, weight_init: Initializer, batch_norm: bool) -> Sequential:
@@ -56,7 +56,7 @@ def network(activation: Sigmoid | ReLU, weight_init: Initializer, batch_norm: bo
 
 
 def what_happens(first: LayerReport, last: LayerReport, ratio: float) -> str:
-    """What becomes of the signal and the gradient, and why, told by the numbers."""
+    """Describe what happens to the signal and the gradient, and why."""
     back = ratio ** (1 / (DEPTH - 1))
     forth = (last.spread / first.spread) ** (1 / (DEPTH - 1)) if first.spread else 0.0
     if last.dead == 1:
@@ -74,7 +74,7 @@ def what_happens(first: LayerReport, last: LayerReport, ratio: float) -> str:
 
 
 def draw(part: Any, kind: str, reports: dict[str, InspectionReport], named: bool) -> None:
-    """The outputs of one activation: a row a setting, a column a layer."""
+    """Plot the outputs of one activation: one row for each setting, one column for each layer."""
     shown = {
         ALIKE.get(name, name): report for name, report in reports.items() if ALIKE.get(name, 1)
     }
@@ -91,7 +91,7 @@ def draw(part: Any, kind: str, reports: dict[str, InspectionReport], named: bool
 def main(rows: int, out: Path) -> None:
     rng = np.random.default_rng(0)
     X = rng.standard_normal((rows, WIDTH))
-    # Beside targets of this size no output counts: every setting gets the same gradient to pass on.
+    # Outputs are negligible beside targets of this size: all settings get the same gradient.
     y = 1e6 * rng.standard_normal((rows, WIDTH))
     figure = Figure(figsize=(12, 6), layout="constrained")
     parts = figure.subfigures(1, 2, width_ratios=[1.22, 1], wspace=0.03)

@@ -1,8 +1,8 @@
-"""One neuron, ``y = φ(wᵀx + b)``: linear regression with the identity, logistic with the sigmoid.
+"""Train one neuron, ``y = φ(wᵀx + b)``: linear and logistic regression.
 
-Linear regression: gradient descent on ½ mean (wᵀx + b − t)² has to arrive at the closed-form least
-squares solution. Logistic regression: the mean cross-entropy is convex and its minimum is where the
-gradient is 0; there the model's mean probability of class 1 equals the share of class 1, exactly.
+Linear regression, φ the identity: gradient descent on ½ mean (wᵀx + b − t)² converges to the
+closed-form least squares solution. Logistic regression, φ the sigmoid: the mean cross-entropy is
+convex, and at its minimum the mean predicted probability of class 1 equals the share of class 1.
 Both are the same ``Dense(1)``; only the loss differs. Run it with
 
     python examples/one_neuron.py [--epochs 2000]
@@ -20,7 +20,7 @@ from xpnet.losses import Loss
 
 
 def fitted(X: np.ndarray, y: np.ndarray, loss: Loss, lr: float, epochs: int) -> Sequential:
-    """One neuron trained by full-batch gradient descent."""
+    """Train one neuron by full-batch gradient descent."""
     model = Sequential([Dense(1)], X.shape[1], dtype="float64")
     model.fit(X, y, loss=loss, optimizer=SGD(lr), epochs=epochs, batch_size=len(X), progress=False)
     return model

@@ -1,13 +1,13 @@
-"""The same network on NumPy or CuPy: one word on the command line says which.
+"""Train the same network on NumPy or CuPy, selected by one word on the command line.
 
-It trains an MLP on the digits that come with the package and prints where it ran, how long it took
-and how many of the held-out images it names correctly. Run it with
+The script trains an MLP on the digits inside the package and prints the device, the time and the
+accuracy on the test images. Run it with
 
     python examples/one_word.py numpy
     python examples/one_word.py cupy
 
-One seed gives the same initial weights and the same batches on both, so the accuracies differ by
-rounding only. Where there is no usable GPU, ``cupy`` says so and stops.
+One seed gives the same initial weights and batches on both, so the accuracies differ by rounding
+only. Without a usable GPU, ``cupy`` exits with the reason.
 """
 
 from __future__ import annotations

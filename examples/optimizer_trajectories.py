@@ -1,11 +1,11 @@
-"""The classical figure: six first-order methods on x²/20 + y², from (-7, 2).
+"""Plot the paths of six first-order methods on x²/20 + y², from (-7, 2).
 
-Gradient descent zigzags across the valley, momentum rolls through it in an arc, and the adaptive
-methods rescale the axes and go straight. A cross marks the start, a star the minimum. Run it with
+Gradient descent oscillates across the valley, momentum follows an arc, and the adaptive methods
+rescale the axes and move almost straight. A cross marks the start, a star the minimum. Run it with
 
     python examples/optimizer_trajectories.py [--steps 30]
 
-It prints what each method reached.
+It prints the result of each method.
 """
 
 from __future__ import annotations

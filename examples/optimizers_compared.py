@@ -1,23 +1,23 @@
-"""Six optimizers on the same network, data, initial weights and batches.
+"""Compare six optimizers on the same network, data, initial weights and batches.
 
-With the gradient g of a batch, learning rate ε and slots that start at 0 (all elementwise):
+With the gradient g of a batch, learning rate ε and state that starts at 0 (all elementwise):
 
     SGD        θ ← θ − ε g
-    Momentum   v ← α v − ε g                        θ ← θ + v
+    Momentum   v ← μ v − ε g                        θ ← θ + v
     AdaGrad    r ← r + g²                           θ ← θ − ε g / (δ + √r)
     RMSProp    v ← ρ v + (1 − ρ) g²                 θ ← θ − ε g / (√v + δ)
     AdaDelta   the same v, and ε replaced by √(d + δ), d the mean square of the past steps
     Adam       m ← β₁ m + (1 − β₁) g, v as RMSProp  θ ← θ − ε m̂ / (√v̂ + δ), bias-corrected
 
 (I. Goodfellow, Y. Bengio, A. Courville, "Deep Learning", 2016, section 8.5, lists them.) The loss
-of SGD falls slowest at so small a rate; momentum adds up to 1/(1 − α) = 20 steps into one, and the
-adaptive methods take steps whose size hardly depends on the gradient's. It is the reference
-experiment in small, with its rates and its 200 sigmoid units, but fewer images and epochs and one
-seed, so small differences mean nothing; reference_experiment.py is the whole of it. Run it with
+of SGD decreases most slowly at this small rate; momentum increases a step up to 1/(1 − μ) = 20
+times, and the step size of the adaptive methods hardly depends on that of the gradient. This is a
+smaller reference_experiment.py, with its rates and its 200 sigmoid units, but fewer images and
+epochs and one seed, so small differences are not significant. Run it with
 
     python examples/optimizers_compared.py [--data-dir FOLDER] [--epochs 10] [--rows 6000]
 
-where FOLDER holds the files of Fashion-MNIST; without it, the digits that come with xpnet serve.
+where FOLDER holds the files of Fashion-MNIST; by default the digits inside xpnet are used.
 """
 
 from __future__ import annotations

@@ -1,15 +1,15 @@
-"""Too few units, enough, too many; and L2, which lets us have many units all the same.
+"""Underfit, fit and overfit a curve, and regularize a large network with L2.
 
-Twenty points of a curve with noise are the training data; a thousand others of the same kind are
-the test. The training error only falls as the network grows. The test error falls and then rises:
-a large network bends to each point's noise. The penalty
+The training data are twenty points of a curve with noise, the test data a thousand others. The
+training error decreases as the network grows. The test error decreases and then increases: a large
+network fits the noise of each point. The penalty
 
     E(θ) + ½ λ Σ W²        (gradient: + λ W; weights only, never biases)
 
-makes large weights, and with them sharp bends, expensive. With a good λ the same hundred units
-do as well as the network of the right size; with too large a λ they can hardly bend at all. No
-network can go below the noise of the test data, here 0.25 (the dotted line). Errors are roots of
-the mean square. I. Goodfellow, Y. Bengio, A. Courville, "Deep Learning", 2016, sections 5.2, 7.1.
+makes large weights, and so sharp bends, expensive. With a good λ a hundred units do as well as the
+network of the right size; with a λ that is too large they cannot follow the curve. The error cannot
+be smaller than the noise of the test data, here 0.25 (the dotted line). Errors are root mean
+squares. I. Goodfellow, Y. Bengio, A. Courville, "Deep Learning", 2016, sections 5.2, 7.1.
 
     python examples/overfitting.py [--epochs 3000]
 """
@@ -37,13 +37,13 @@ RATES = [1e-5, 1e-4, 1e-3, 3e-3, 1e-2, 2e-2, 5e-2]
 
 
 def draw(n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Points of the curve sin 3x, with noise."""
+    """Draw points of the curve sin 3x, with noise."""
     x = rng.uniform(-1.5, 1.5, (n, 1))
     return x, np.sin(3 * x) + NOISE * rng.standard_normal((n, 1))
 
 
 def trained(width: int, l2: float, x: np.ndarray, t: np.ndarray, epochs: int) -> Sequential:
-    spread = Uniform(6.0)  # steep units: a network that could bend anywhere
+    spread = Uniform(6.0)  # steep units, which can bend anywhere
     hidden = Dense(width, Tanh(), weight_init=spread, bias_init=spread)
     model = Sequential([hidden, Dense(1)], 1, rng=6)
     how = {"optimizer": Adam(lr=0.03), "schedule": schedules.Cosine(), "progress": False}

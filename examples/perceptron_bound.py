@@ -1,17 +1,17 @@
-"""The perceptron finds a separating line, and makes no more mistakes than a margin allows.
+"""Compare the number of mistakes of the perceptron with its bound.
 
-It goes through the rows x̃ = t·[x, 1], t = ±1, starts at w = 0, and corrects one mistake at a time:
+The perceptron starts at w = 0 and iterates over the rows x̃ = t·[x, 1], t = ±1:
 
     where wᵀx̃ ≤ 0:  w ← w + x̃
 
 If some unit vector u has uᵀx̃ ≥ γ > 0 for every row, and ‖x̃‖ ≤ R, then after k mistakes uᵀw ≥ kγ,
-because each adds γ at least, and ‖w‖² ≤ kR², because wᵀx̃ ≤ 0. Together k²γ² ≤ kR², so that
+because each adds at least γ, and ‖w‖² ≤ kR², because wᵀx̃ ≤ 0. Together k²γ² ≤ kR², so that
 
     k ≤ (R/γ)²
 
-(A. Novikoff, "On convergence proofs for perceptrons", 1962). The bound speaks of the widest margin
-γ there is, though the perceptron stops at any separating line: look at how far its line is from
-the widest one, and at how the mistakes grow as the gap between the classes closes. Run it with
+(A. Novikoff, "On convergence proofs for perceptrons", 1962). The bound holds for the widest margin
+γ, but the perceptron stops at any separating line. The figure shows its line beside that of the
+widest margin, and how the mistakes increase as the gap between the classes narrows. Run it with
 
     python examples/perceptron_bound.py [--sets 100]
 """
@@ -29,7 +29,7 @@ from xpnet.plots import decision_regions
 
 
 def classes(gap: float, rng: np.random.Generator, n: int = 40) -> tuple[np.ndarray, np.ndarray]:
-    """Points of a square, none nearer than gap/2 to a line drawn at random, and their sides."""
+    """Draw points of a square, none nearer than gap/2 to a random line, and their classes."""
     angle, offset = rng.uniform(0, 2 * np.pi), rng.uniform(-0.3, 0.3)
     X = rng.uniform(-1, 1, (20 * n, 2))
     height = X @ [np.cos(angle), np.sin(angle)] + offset
@@ -38,7 +38,7 @@ def classes(gap: float, rng: np.random.Generator, n: int = 40) -> tuple[np.ndarr
 
 
 def draw_line(ax: Any, separator: Separator, score: float, **style: Any) -> None:
-    """The line of the points with this score."""
+    """Plot the line of the points with this score."""
     foot = (score - separator.b) / (separator.w @ separator.w) * separator.w
     ax.axline(foot, foot + separator.w[::-1] * [-1, 1], **style)
 

@@ -1,15 +1,15 @@
-"""What to look at after a training: curves, errors, weights; and the activations behind them.
+"""Plot a training: curves, errors, weights and activations.
 
-Each function of `xpnet.plots` takes ``ax=`` (or ``axes=``) and returns it, so that pictures are put
-together as one likes. Look at
+Each function of `xpnet.plots` takes ``ax=`` (or ``axes=``) and returns it, so that plots can be
+combined. The figure shows
 
-    the losses: where that of the validation data stops falling, what follows is learned by heart;
-    the confusion matrix of the test data: mistakes stand off the diagonal;
-    the weights into the first hidden units, drawn as the images that the units look for: red where
-    ink makes the unit larger, blue where it makes it smaller;
-    the activation functions φ, and the slopes φ' by which backpropagation multiplies.
+    the losses: once that of the validation data stops decreasing, the network overfits;
+    the confusion matrix of the test data: mistakes are off the diagonal;
+    the weights of the first hidden units as images: red where ink increases the unit's input, blue
+    where it decreases it;
+    the activation functions φ, and the derivatives φ' by which backpropagation multiplies.
 
-It prints which digits are most often taken for which. Run it with
+It prints the most frequent confusions. Run it with
 
     python examples/pictures.py [--epochs 20]
 """

@@ -1,12 +1,12 @@
-"""Greedy layer-wise pre-training: five sigmoid layers that would not learn, learn.
+"""Pre-train five sigmoid layers one after the other.
 
-The gradient of a deep sigmoid network shrinks by about a quarter from layer to layer on its way
-down, so the first layers hardly move (see vanishing_gradients.py). Pre-training gives each hidden
-layer a temporary output layer of its own and trains it alone, from the first to the last: no
-gradient has to pass more than one layer. Fine-tuning then trains all layers together, from there.
-Both networks see the data equally often, and both are trained by SGD; Adam, which divides the
-gradient by its size, trains this network without help. Y. Bengio et al., "Greedy layer-wise
-training of deep networks", 2006, algorithm 3.
+The gradient of a deep sigmoid network shrinks to about a quarter from layer to layer, so the first
+layers hardly learn (see vanishing_gradients.py). Pre-training gives each hidden layer a temporary
+output layer and trains it alone, from the first to the last: no gradient passes through more than
+one layer. Fine-tuning then trains all layers together. Both networks have the same number of passes
+over the data, and both are trained by SGD; Adam, which divides the gradient by its size, trains
+this network without pre-training. Y. Bengio et al., "Greedy layer-wise training of deep networks",
+2006, algorithm 3.
 
     python examples/pretraining.py [--epochs 10]
 """

@@ -1,15 +1,15 @@
-"""The reference experiment: six optimizers, each with and without batch norm, on 28×28 images.
+"""Run the reference experiment: six optimizers with and without batch norm on 28×28 images.
 
 784 inputs scaled to [−1, 1], 200 sigmoid units, 10 outputs, softmax cross-entropy; 20 000 training
 images drawn at random, 20 epochs in full batches of 64; accuracy on the 10 000 test images. A seed
-draws the images, the initial weights (Glorot's uniform ones) and the batches. Run it with
+determines the images, the initial weights (GlorotUniform) and the batches. Run it with
 
     python examples/reference_experiment.py --data-dir FOLDER
     python examples/reference_experiment.py mnist --data-dir FOLDER
 
-and the folder of the four files of Fashion-MNIST or of MNIST; without ``--data-dir`` they are
-downloaded once. It prints a Markdown table, for MNIST with the figures that the source of the
-experiment reports, and saves it with a picture as reference_experiment.md and .png.
+where FOLDER holds the four files of Fashion-MNIST or of MNIST; without ``--data-dir`` they are
+downloaded once. It prints a Markdown table, for MNIST with the results that the source of the
+experiment reports, and saves it with a figure as reference_experiment.md and .png.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ OPTIMIZERS = {
 def train(
     data: Dataset, optimizer: str, batch_norm: bool, seed: int, options: argparse.Namespace
 ) -> tuple[float, xpnet.History]:
-    """The test accuracy and the history of one training."""
+    """Train once; return the test accuracy and the history."""
     chosen = np.random.default_rng(seed).permutation(len(data.X_train))[: options.rows]
     layers = [Dense(200, Sigmoid()), *([BatchNorm()] if batch_norm else []), Dense(10)]
     model = xpnet.Sequential(layers, 784, rng=seed, preprocessing=MinMax(0, 255, to=(-1, 1)))

@@ -1,4 +1,4 @@
-"""The table and the picture of reference_experiment.py, which imports them. Not run by itself."""
+"""Write the table and the figure of reference_experiment.py. This is not a script."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SOURCE_ON_MNIST = {
 
 
 def table(results: Results, options: argparse.Namespace) -> str:
-    """The results as a page of Markdown."""
+    """Return the results as a page of Markdown."""
     source = SOURCE_ON_MNIST if options.dataset == "mnist" else {}
     seeds = [f"seed {seed}" for seed in range(options.seeds)]
     lines = [["", "mean", *seeds, "seconds", "source"], ["---", *["---:"] * (len(seeds) + 3)]]
@@ -49,7 +49,7 @@ def table(results: Results, options: argparse.Namespace) -> str:
 
 
 def picture(results: Results, dataset: str) -> Figure:
-    """Training losses on the left, test accuracies on the right, a dot a seed."""
+    """Plot training losses on the left, test accuracies on the right, a dot for each seed."""
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2)
     optimizers = [name for name in results if not name.endswith("+ BN")]

@@ -1,11 +1,10 @@
-"""Transfer: layers that were trained on one question answer another from few examples.
+"""Transfer layers: a trained network learns another task from few examples.
 
-A network has learned to tell the ten digits apart, from all training images. Now the question is
-another one: which of the pairs {0,1}, {2,3}, {4,5}, {6,7}, {8,9} an image belongs to, and only few
-images have such a label. A network that starts from scratch has to learn from these few what
-digits look like. One that takes over the hidden layers has to learn the output layer only: the
-others are frozen, which leaves 165 of 6 405 parameters. Whether the copied layers go on learning
-makes little difference here. With 160 labels nearly all of the advantage is gone.
+A network is trained to classify the ten digits, on all training images. The second task is to which
+of the pairs {0,1}, {2,3}, {4,5}, {6,7}, {8,9} an image belongs, with labels for few images. A
+network with random weights has to learn the features of digits from these few. One with copied,
+frozen hidden layers learns the output layer only, 165 of 6 405 parameters. Whether the copied
+layers are trained too makes little difference here. With 160 labels the advantage almost vanishes.
 
     python examples/transfer.py [--epochs 100] [--seeds 5]
 """

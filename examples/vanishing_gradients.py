@@ -1,17 +1,18 @@
-"""Sigmoid against relu in depth: on its way back, the gradient of a sigmoid network vanishes.
+"""Compare deep sigmoid and relu networks: the gradient of the sigmoid network vanishes.
 
-Backpropagation multiplies by a weight matrix and by a slope at every layer:
+Backpropagation multiplies by a weight matrix and by a derivative at every layer:
 
     δ^(l) = (δ^(l+1) W^(l+1)ᵀ) ⊙ φ'(z^(l))
 
-Glorot's initial weights keep the size of δ, but the slope of the sigmoid, a(1 − a), is at most 1/4:
-eight layers leave about 1/4⁸ = 1/65536. The slope of relu is 1 for half of the units and 0 for
-the others, and He's weights, twice as large in variance, make good for that half. Look at the
-factor from layer to layer, and at the sigmoid network's loss, which stays near log 10 = 2.30, the
-loss of guessing. Batch norm is one cure: it stretches each z over the steep part of the sigmoid
-and divides δ by the spread that z had. Y. Bengio, P. Simard, P. Frasconi, "Learning long-term
-dependencies with gradient descent is difficult", 1994; X. Glorot, Y. Bengio, "Understanding the
-difficulty of training deep feedforward neural networks", 2010, section 4. Run it with
+Glorot's initial weights keep the size of δ, but the derivative of the sigmoid, a(1 − a), is at most
+1/4: eight layers multiply by about 1/4⁸ = 1/65536. The derivative of relu is 1 for half of the
+units and 0 for the others, for which He's weights, with twice the variance, compensate. The table
+shows the factor from layer to layer, and the loss of the sigmoid network, which stays near log 10 =
+2.30, the loss of guessing. Batch norm is one remedy: it spreads each z over the steep part of the
+sigmoid and divides δ by the standard deviation of z. Y. Bengio, P. Simard, P. Frasconi, "Learning
+long-term dependencies with gradient descent is difficult", 1994; X. Glorot, Y. Bengio,
+"Understanding the difficulty of training deep feedforward neural networks", 2010, section 4. Run it
+with
 
     python examples/vanishing_gradients.py [--epochs 20]
 """

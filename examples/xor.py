@@ -1,4 +1,4 @@
-"""XOR, which one neuron cannot learn, and one hidden layer can.
+"""Learn XOR, which needs a hidden layer.
 
     x₁ x₂   t       A neuron with w₁x₁ + w₂x₂ + b > 0 on the side of t = 1 needs
      0  0   0       b ≤ 0,  w₁ + b > 0,  w₂ + b > 0,  w₁ + w₂ + b ≤ 0.
@@ -6,12 +6,12 @@
      1  0   1       the others w₁ + w₂ + 2b ≤ 0. No weights can do both, and three
      1  1   0       of the four points are the most that a line can get right.
 
-Trained by the cross-entropy the neuron gives up: the convex loss has its minimum at w = 0, b = 0,
-where every probability is ½ and the loss log 2 = 0.6931. Two hidden units can be two lines, and XOR
-is the strip between them; but training starts somewhere and may get stuck, and with more hidden
-units than needed it does so less often. Look at the shares. M. Minsky, S. Papert, "Perceptrons",
-1969; D. Rumelhart, G. Hinton, R. Williams, "Learning representations by back-propagating errors",
-1986. Run it with
+Trained by the cross-entropy, a neuron converges to w = 0, b = 0, the minimum of the convex loss,
+where every probability is ½ and the loss log 2 = 0.6931. Two hidden units can represent two lines,
+and XOR is the strip between them. But training may end in a poor local minimum, less often with
+more hidden units than needed; the table has the share of seeds that learn XOR. M. Minsky, S.
+Papert, "Perceptrons", 1969; D. Rumelhart, G. Hinton, R. Williams, "Learning representations by
+back-propagating errors", 1986. Run it with
 
     python examples/xor.py [--epochs 500] [--seeds 20]
 """
@@ -31,7 +31,7 @@ T = np.array([0, 1, 1, 0])
 
 
 def trained(hidden: list[int], seed: int, epochs: int) -> tuple[Sequential, float, float]:
-    """A network, its loss, and its accuracy on the four points."""
+    """Train a network; return it, its loss, and its accuracy on the four points."""
     model = MLP(2, hidden, 1, activation=Tanh(), rng=seed)
     model.fit(X, T, loss=BinaryCrossEntropy(), optimizer=Adam(0.05), epochs=epochs, progress=False)
     result = model.evaluate(X, T, metrics=[metrics.accuracy])
@@ -39,12 +39,12 @@ def trained(hidden: list[int], seed: int, epochs: int) -> tuple[Sequential, floa
 
 
 def draw(ax: Any, model: Sequential, title: str) -> Any:
-    """The probability of t = 1 over the plane, and the four points."""
+    """Plot the probability of t = 1 over the plane, and the four points."""
     grid = np.linspace(-0.5, 1.5, 121)
     plane = np.stack(np.meshgrid(grid, grid), axis=-1).reshape(-1, 2)
     probability = model.predict_proba(plane)[:, 1].reshape(121, 121)
     levels = np.linspace(0, 1, 21)
-    # The colours of −0.4 to 1.4: pale enough at the ends for the points to be seen.
+    # Colours of −0.4 to 1.4: pale at 0 and 1, so that the points remain visible.
     shades = ax.contourf(grid, grid, probability, levels, cmap="PuOr_r", vmin=-0.4, vmax=1.4)
     ax.plot(*X[T == 1].T, "o", color=BLACK, ms=9, label="t = 1")
     ax.plot(*X[T == 0].T, "s", color=BLACK, mfc="white", ms=9, label="t = 0")

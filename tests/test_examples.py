@@ -135,7 +135,7 @@ def sigmoids_lose_the_gradient(table: Rows) -> None:
 
 
 SETTINGS = ("Zeros", "Ones", "Constant(0.1)", "Normal(0.01)", "Normal(1)", "Uniform(1)")
-SETTINGS += ("LecunNormal", "FanInUniform", "GlorotNormal", "GlorotUniform")
+SETTINGS += ("LecunNormal", "LecunUniform", "FanInUniform", "GlorotNormal", "GlorotUniform")
 SETTINGS += ("HeNormal", "HeUniform", "Orthogonal")
 
 
@@ -146,8 +146,9 @@ def scale_decides_what_is_learned(table: Rows) -> None:
         assert loss[name] == pytest.approx(math.log(10), abs=0.05)
     assert min(saturated["Normal(1)"], saturated["Uniform(1)"]) > 0.5
     assert spread["FanInUniform"] < 0.3 * spread["LecunNormal"]
-    learned = ("LecunNormal", "GlorotNormal", "GlorotUniform", "HeNormal", "HeUniform")
-    assert max(loss[name] for name in (*learned, "Orthogonal")) < 1.5
+    scaled = [name for name in SETTINGS if name.startswith(("Lecun", "Glorot", "He", "Orthogonal"))]
+    assert len(scaled) == 7
+    assert max(loss[name] for name in scaled) < 1.5
 
 
 def confusion_is_counted(table: Rows) -> None:

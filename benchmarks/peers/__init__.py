@@ -1,14 +1,14 @@
-"""The libraries that are compared. Each module here has one function, ``contestant``.
+"""The libraries to compare. Each module of this package has one function, ``contestant``.
 
-``contestant(case, parameters, variant)`` makes an object with as many of these methods as the
-library can do:
+``contestant(case, parameters, variant)`` returns an object with those of these methods that the
+library supports:
 
 - ``prepare(X, y)``: a batch as the library's own arrays;
-- ``steps(batches)``: one training step on each, and wait for the last;
-- ``reset()``: the initial parameters again, and the optimizer as at its beginning;
+- ``steps(batches)``: take one training step on each, and wait for the last;
+- ``reset()``: restore the initial parameters and the initial state of the optimizer;
 - ``parameters()``: the parameters as NumPy arrays in the order of `cases.initial_parameters`;
 - ``fit(X, y, epochs, batch)``: a whole training from bytes: scaling, shuffling, batches, steps;
-- ``predictor(X)``: a function without arguments that gives the class of each row of ``X``.
+- ``predictor(X)``: a function without arguments that returns the class of each row of ``X``.
 """
 
 from __future__ import annotations
@@ -24,39 +24,39 @@ KINDS = "step", "fit", "predict"
 
 
 class Contestant(Protocol):
-    """What a peer's module makes of a case; a peer that cannot train has ``predictor`` alone."""
+    """A peer prepared for a case; one that cannot train has ``predictor`` only."""
 
     def prepare(self, X: Array, y: Array) -> Any:
         """A batch as the library's own arrays."""
 
     def steps(self, batches: list[Any]) -> None:
-        """One training step on each batch."""
+        """Take one training step on each batch."""
 
     def reset(self) -> None:
-        """Everything as at the beginning."""
+        """Restore the initial state."""
 
     def parameters(self) -> list[Array]:
-        """As NumPy arrays."""
+        """The parameters as NumPy arrays."""
 
     def fit(self, X: Array, y: Array, epochs: int, batch: int) -> None:
         """A whole training from bytes."""
 
     def predictor(self, X: Array) -> Any:
-        """A function that gives the class of each row."""
+        """A function that returns the class of each row."""
 
 
 @dataclass(frozen=True)
 class Peer:
-    """Who takes part.
+    """A library and its variant.
 
     Attributes:
         label: the name in tables.
         module: the module of this package.
-        variant: what the module is told.
+        variant: the argument of the module's function.
         needs: the packages that must be installed.
-        kinds: what it takes part in.
-        blas: whether its matrix products are NumPy's, whose kernel ``--coretype`` chooses.
-        batch_norm: whether it has that.
+        kinds: the measurements that it supports.
+        blas: whether its matrix products are NumPy's, with the kernel of ``--coretype``.
+        batch_norm: whether it supports batch norm.
     """
 
     label: str
@@ -68,15 +68,15 @@ class Peer:
     batch_norm: bool = True
 
     def missing(self) -> list[str]:
-        """The packages that are not installed."""
+        """The required packages that are not installed."""
         return [name for name in self.needs if importlib.util.find_spec(name) is None]
 
     def takes(self, kind: str, case: Case) -> bool:
-        """Whether it can do this."""
+        """Whether it supports a measurement."""
         return kind in self.kinds and (self.batch_norm or not case.batch_norm)
 
     def contestant(self, case: Case, parameters: list[Array]) -> Contestant:
-        """The object that does the work; imports the library."""
+        """Import the library and return its `Contestant`."""
         module = importlib.import_module(f"benchmarks.peers.{self.module}")
         made: Contestant = module.contestant(case, parameters, self.variant)
         return made

@@ -1,4 +1,4 @@
-"""The matrix products of a step alone, into arrays made once: no library on this BLAS beats it."""
+"""The matrix products of a step, into preallocated arrays: a lower bound for this BLAS."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from benchmarks.cases import Array, Case, scaled
 
 
 class Floor:
-    """``x W`` forward; ``xᵀ δ`` and, but for the first layer, ``δ Wᵀ`` backward."""
+    """``x W`` forward; ``xᵀ δ`` and, except in the first layer, ``δ Wᵀ`` backward."""
 
     def __init__(self, case: Case, parameters: list[Array]) -> None:
         self.weights = [p for p in parameters if p.ndim == 2]
@@ -27,7 +27,7 @@ class Floor:
         """Nothing changes here."""
 
     def prepare(self, X: Array, y: Array) -> tuple[Array, Array]:
-        """As it is."""
+        """Return the batch unchanged."""
         return X, y
 
     def steps(self, batches: list[Any]) -> None:

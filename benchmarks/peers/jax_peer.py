@@ -14,7 +14,7 @@ from benchmarks.cases import Array, Case
 
 
 def forward(case: Case, parameters: list[Any], X: Any, running: list[Any] | None) -> Any:
-    """The output and the new running statistics; ``running`` is ``None`` where there are none."""
+    """The output and the new running statistics; ``running`` is ``None`` without batch norm."""
     left, new = iter(parameters), []
     n_layers = len(case.widths) - 1
     for i in range(n_layers):
@@ -68,14 +68,14 @@ def epoch(carry: Any, case: Case, X: Any, y: Any, order: Any) -> Any:
 
 
 class JaxContestant:
-    """Parameters and Adam's state, which each step replaces."""
+    """Parameters and state of Adam, replaced by each step."""
 
     def __init__(self, case: Case, parameters: list[Array], variant: str) -> None:
         self.case, self.first, self.by_scan = case, parameters, variant == "scan"
         self.reset()
 
     def reset(self) -> None:
-        """New arrays: the old ones may have been donated."""
+        """Restore the initial state in new arrays, since the old ones may have been donated."""
         p = [jnp.array(a) for a in self.first]
         s, r = ([jnp.zeros_like(a) for a in p] for _ in range(2))
         n_normed = len(self.case.widths) - 2 if self.case.batch_norm else 0
@@ -85,11 +85,11 @@ class JaxContestant:
         jax.block_until_ready(self.carry)
 
     def prepare(self, X: Array, y: Array) -> tuple[Any, Any]:
-        """Arrays of JAX, with labels as it likes them."""
+        """Arrays of JAX, with int32 labels."""
         return jax.block_until_ready((jnp.array(X), jnp.array(y, jnp.int32)))
 
     def steps(self, batches: list[Any]) -> None:
-        """Dispatched one after the other; waits for the last."""
+        """Dispatch one step after the other and wait for the last."""
         for X, y in batches:
             self.carry = step(self.carry, self.case, X, y)
         jax.block_until_ready(self.carry)

@@ -1,7 +1,7 @@
 """scikit-learn's `MLPClassifier`; a step is a call of ``partial_fit`` with one batch.
 
-It has no batch norm. Two classes it gives one output in place of two. ``partial_fit`` has
-initialized the parameters before they can be set, so `reset` writes into its arrays.
+It has no batch norm, and one output for two classes. ``partial_fit`` initializes the parameters,
+so `reset` writes into its arrays afterwards.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class SklearnContestant:
         )
 
     def reset(self) -> None:
-        """Initial parameters, wherever they fit, and Adam before its first step."""
+        """Restore the parameters whose shapes match, and the initial state of Adam."""
         arrays = [
             a for pair in zip(self.model.coefs_, self.model.intercepts_, strict=True) for a in pair
         ]
@@ -54,7 +54,7 @@ class SklearnContestant:
         optimizer.t = 0
 
     def prepare(self, X: Array, y: Array) -> tuple[Array, Array]:
-        """As it is."""
+        """Return the batch unchanged."""
         return X, y
 
     def steps(self, batches: list[Any]) -> None:
@@ -69,7 +69,7 @@ class SklearnContestant:
         return [array.copy() for pair in pairs for array in pair]
 
     def fit(self, X: Array, y: Array, epochs: int, batch: int) -> None:
-        """Its own ``fit``; that its last epoch was the last asked for is no news."""
+        """Call ``fit`` and ignore its warning that it stopped at the maximum of epochs."""
         self.model = self._new(batch, epochs)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)

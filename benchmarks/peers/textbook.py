@@ -1,4 +1,4 @@
-"""A network as a course writes it: NumPy alone, one new array for every formula, nothing clever.
+"""A network as in a textbook: NumPy only, one new array for every formula.
 
 Dense layers, sigmoid or ReLU, batch normalization, softmax cross-entropy, Adam.
 """
@@ -26,7 +26,7 @@ def softmax(z: Array) -> Array:
 
 
 class Network:
-    """Layers as dictionaries of arrays: W and b, or where they are normalized W, gamma and beta."""
+    """Layers as dictionaries of arrays: W and b, or W, gamma and beta with batch norm."""
 
     def __init__(self, layers: list[dict[str, Array]], activation: str) -> None:
         self.layers = layers
@@ -44,7 +44,7 @@ class Network:
         return a * (1 - a)
 
     def forward(self, X: Array) -> tuple[Array, list[dict[str, Array]]]:
-        """The output, and what the backward pass needs of each layer."""
+        """The output, and the values that the backward pass needs."""
         tapes = []
         for i, layer in enumerate(self.layers):
             tape = {"x": X}

@@ -1,4 +1,4 @@
-"""The textbook network of `textbook.py`, trained as the textbook's reader would."""
+"""The network of `textbook.py`, trained by a plain loop."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class TextbookContestant:
         self.adam = Adam(layers)
 
     def prepare(self, X: Array, y: Array) -> tuple[Array, Array]:
-        """As it is."""
+        """Return the batch unchanged."""
         return X, y
 
     def steps(self, batches: list[Any]) -> None:

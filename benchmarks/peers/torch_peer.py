@@ -17,20 +17,20 @@ class TorchContestant:
     def __init__(self, case: Case, parameters: list[Array], variant: str) -> None:
         self.compiled = variant == "compiled"
         self.model = network(case)
-        # A module's parameters come layer by layer; its weights are (n_out, n_in).
+        # The parameters of a module are ordered by layer; weights are (n_out, n_in).
         arrays = [p.T if p.ndim == 2 else p for p in parameters]
         with torch.no_grad():
             for mine, array in zip(self.model.parameters(), arrays, strict=True):
                 mine.copy_(torch.from_numpy(array.copy()))
         self.first = {name: x.clone() for name, x in self.model.state_dict().items()}
-        # A compiled Adam needs lr as a tensor: a number would be compiled in.
+        # A compiled Adam needs lr as a tensor: a number would become a constant.
         lr = torch.tensor(1e-3) if self.compiled else 1e-3
         fused = True if variant == "fused" else None
         self.adam = torch.optim.Adam(self.model.parameters(), lr=lr, fused=fused)
         self.step = torch.compile(self._step) if self.compiled else self._step
 
     def reset(self) -> None:
-        """The initial parameters; zeros in Adam's state, which stays where it is."""
+        """Restore the initial parameters, and zeros in the state of Adam, in place."""
         self.model.load_state_dict(self.first)
         for state in self.adam.state.values():
             for tensor in state.values():
@@ -77,7 +77,7 @@ class TorchContestant:
 
 
 def network(case: Case) -> Any:
-    """Linear layers, each but the last followed by batch norm, if asked for, and φ."""
+    """Linear layers, each but the last followed by optional batch norm and φ."""
     layers: list[Any] = []
     last = len(case.widths) - 2
     for i, (n_in, n_out) in enumerate(zip(case.widths[:-1], case.widths[1:], strict=True)):

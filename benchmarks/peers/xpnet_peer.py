@@ -1,4 +1,4 @@
-"""xpnet: the step of `fit` by hand; its `fit` and `predict` as they are."""
+"""xpnet: `TrainingStep`, `fit` and `predict`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SCALING = MinMax(0, 255, to=(-1, 1))
 
 
 class XpnetContestant:
-    """A model, the state of Adam, and what puts both back."""
+    """A model, the state of Adam, and copies to restore both."""
 
     def __init__(self, case: Case, parameters: list[Array]) -> None:
         activation = ReLU() if case.activation == "relu" else Sigmoid()
@@ -37,18 +37,18 @@ class XpnetContestant:
         self.reset()
 
     def reset(self) -> None:
-        """The initial parameters, and Adam before its first step."""
+        """Restore the initial parameters and the initial state of Adam."""
         self.model.theta[...], self.model.statistics[...] = self.first
         for slot in self.step.state.slots:
             slot[...] = 0.0
         self.step.state.step = 0
 
     def prepare(self, X: Array, y: Array) -> tuple[Array, Array]:
-        """As it is."""
+        """Return the batch unchanged."""
         return X, y
 
     def steps(self, batches: list[Any]) -> None:
-        """As `fit` takes them: what is checked once an epoch there is not checked here."""
+        """Take steps like `fit`, without its checks once an epoch."""
         step = self.step
         for X, y in batches:
             step(X, y, check=False)
