@@ -1,4 +1,4 @@
-"""Targets and weights at the door: names become indices, everything is checked, once."""
+"""Check targets and weights, and encode class names as indices."""
 
 from __future__ import annotations
 
@@ -19,14 +19,24 @@ Classes = tuple[Any, ...]
 def encode_targets(
     y: Any, loss: Loss, n_out: int, n_rows: int, classes: Classes | None
 ) -> tuple[Array, Classes | None]:
-    """Targets that ``loss`` takes, and the class names they stand for.
+    """Targets that ``loss`` takes, and the class names that they stand for.
 
-    Words become the indices of the sorted names; integers stay indices unless ``classes`` names
-    them.
+    Words become the indices of the sorted names. Integers are indices already, unless ``classes``
+    names them.
+
+    Args:
+        y: the targets, one for each row.
+        loss: the loss, which decides what targets are valid.
+        n_out: the number of outputs of the network.
+        n_rows: the number of rows of X.
+        classes: the known class names in order, or ``None``.
+
+    Returns:
+        The targets, and the class names or ``None``.
 
     Raises:
-        ArgumentError: if the loss cannot take them, or there are more or fewer classes than
-            outputs.
+        ArgumentError: if the loss cannot take the targets, or the number of classes does not fit
+            the number of outputs.
     """
     y = as_array(y)
     named = loss.target_kind in ("classes", "binary") and y.ndim == 1
@@ -50,7 +60,18 @@ def row_weights(
     class_weight: Mapping[Any, float] | Sequence[float] | None,
     classes: Classes | None,
 ) -> Array | None:
-    """The weight of each row on the backend: sample weight times class weight; ``None`` if all 1.
+    """The weight of each row, sample weight times class weight, on the backend.
+
+    Args:
+        backend: where the weights go, in its dtype.
+        y: checked targets, as `encode_targets` returns them.
+        loss: the loss, which decides whether the targets are classes.
+        sample_weight: a weight for each row, at least 0, or ``None``.
+        class_weight: a weight for each class, by name, by index, or in order; or ``None``.
+        classes: the class names, if the classes have names.
+
+    Returns:
+        Weights ``(m,)``, or ``None`` if neither was given.
 
     Raises:
         ArgumentError: if a weight is negative, not finite, or of another length than the rows.
