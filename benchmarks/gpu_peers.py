@@ -24,7 +24,7 @@ from benchmarks.gpu_device import Contestant, clock_of_host
 from xpnet import Adam, CrossEntropy
 from xpnet.backend import Saved
 from xpnet.data.checks import first_not_finite
-from xpnet.data.prepare import rows_of
+from xpnet.data.prepare import prepare
 from xpnet.engine.cuda_graph import CapturedSteps
 from xpnet.engine.select import step_for, steps_for
 from xpnet.ops.cuda import operations
@@ -62,7 +62,7 @@ def xpnet_graph(case: Case, precision: Precision, epilogues: bool = True) -> Con
     without = patch.object(operations, "proven_epilogues", lambda product, xp: None)
     with nullcontext() if epilogues else without:
         model.gradient.multiply_in(precision)
-    captured = steps_for(model, rows_of(model, X, y, None), how, state)
+    captured = steps_for(model, prepare(model.input_spec, X, y, how.loss).data, how, state)
     assert isinstance(captured, CapturedSteps)
     rng, lrs = np.random.default_rng(0), [how.optimizer.lr] * captured.n_steps
 

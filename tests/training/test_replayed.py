@@ -24,7 +24,7 @@ X = np.random.default_rng(0).normal(size=(40, 4))
 def plain(model, rows):
     """The output without replays."""
     vectors = model.backend, model.theta, model.statistics
-    return Evaluation(model.network, *vectors)(rows, model.inputs)
+    return Evaluation(model.network, *vectors)(rows, model.input_spec.network_inputs)
 
 
 def asked_often(model, rows):

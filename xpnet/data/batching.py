@@ -62,11 +62,6 @@ class TrainingData:
         return self._reader is not None or self.streamed or is_bytes(self.X)
 
     @property
-    def prepare(self) -> Callable[[Array], Array]:
-        """Converts raw rows to network inputs."""
-        return self.spec.network_inputs
-
-    @property
     def n_rows(self) -> int:
         """The number of rows."""
         return int(self.X.shape[0])
@@ -163,10 +158,6 @@ class TrainingData:
             shape = n, *array.shape[1:]
             self._taken[name, n] = self.backend.empty(*shape, dtype=array.dtype)
         return self._ops.take_rows(array, order[part], out=self._taken[name, n])
-
-
-Rows = TrainingData
-"""The name that callers not yet changed use."""
 
 
 def _unchanged(part: Array) -> Array:

@@ -2,27 +2,27 @@
 
 Everything that a caller passes as data goes through this module. `prepare` serves `fit`,
 `evaluate` and `objective`; `prepare_batch` one step of a hand-written loop; `prepare_features`
-predictions. All three normalize features in `as_features`, targets in `encode_targets` or
-`Loss.check`, and weights in `check_weight`.
+predictions. Features are normalized and checked in `as_features` alone, targets in `as_targets`
+(after `encode_targets` where they may be class names), weights in `as_weights`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from xpnet.backend import Array, Backend, as_array
 from xpnet.data.batching import TrainingData, is_bytes
 from xpnet.data.checks import are_finite, check_features, check_table, first_not_finite
-from xpnet.data.preprocessing import InputSpec, MinMax, Standardize, columns_of
+from xpnet.data.preprocessing import InputSpec, columns_of
 from xpnet.data.streaming import stays_on_host
-from xpnet.data.targets import Classes, encode_targets, row_weights
+from xpnet.data.targets import Classes, as_targets, as_weights, encode_targets, row_weights
 from xpnet.errors import Phrase, require
 from xpnet.losses import Loss
-from xpnet.losses.base import check_weight, is_kind
+from xpnet.losses.base import is_kind
 from xpnet.parameters import Layout
 from xpnet.random import Rng, as_generator
 
@@ -130,11 +130,8 @@ def prepare_batch(
     """
     if check:
         X = as_features(spec, X)
-        y = as_array(y)
-        loss.check(y, spec.n_out, X.shape[0])
-        if weight is not None:
-            weight = as_array(weight)
-            check_weight(weight, X.shape[0], "weight")
+        y = as_targets(y, loss, spec.n_out, X.shape[0])
+        weight = None if weight is None else as_weights(weight, X.shape[0], "weight")
     backend = spec.backend
     weight = None if weight is None else backend.asarray(weight, backend.dtype)
     return backend.asarray(X, backend.dtype), backend.asarray(y), weight
@@ -260,65 +257,3 @@ def finite_vector(backend: Backend, layout: Layout, value: Any, name: str) -> Ar
         got = Phrase(f"{float(given[index])} in {layout.where(index)}")
         require(False, name, "be finite", got)
     return given
-
-
-class Prepares(Protocol):
-    """What the functions below read of a model."""
-
-    backend: Backend
-    preprocessing: Standardize | MinMax | None
-
-    @property
-    def n_in(self) -> int:
-        """The number of features."""
-        ...
-
-    @property
-    def n_out(self) -> int:
-        """The number of outputs."""
-        ...
-
-
-def spec_of(model: Prepares) -> InputSpec:
-    """The inputs that a model takes."""
-    return InputSpec(model.backend, model.n_in, model.n_out, model.preprocessing)
-
-
-def checked_features(model: Prepares, X: Any) -> Array:
-    """`as_features` for a model."""
-    return as_features(spec_of(model), X)
-
-
-def checked_by_part(
-    model: Prepares, X: Any, convert: Callable[[Array], Array]
-) -> tuple[Array, Callable[[Array], Array]]:
-    """`prepare_features` for a model, with a conversion of its own."""
-    X, checked = prepare_features(spec_of(model), X, preprocess=False)
-    return X, lambda part: convert(checked(part))
-
-
-def batch_of(
-    model: Prepares, loss: Loss, X: Array, y: Array, weight: Array | None, check: bool
-) -> tuple[Array, Array, Array | None]:
-    """`prepare_batch` for a model."""
-    return prepare_batch(spec_of(model), X, y, loss, weight, check=check)
-
-
-def rows_of(model: Prepares, X: Array, y: Array, weight: Array | None) -> TrainingData:
-    """Checked rows as training data of a model."""
-    return _moved(spec_of(model), X, y, weight)
-
-
-def split_rows(
-    model: Prepares,
-    X: Array,
-    y: Array,
-    weight: Array | None,
-    validation: Validation,
-    loss: Loss,
-    classes: Sequence[Any] | None,
-    stream: np.random.Generator,
-) -> tuple[TrainingData, TrainingData | None]:
-    """The data to train on and the data to validate on, of checked rows."""
-    known = None if classes is None else tuple(classes)
-    return _split(spec_of(model), X, y, weight, validation, loss, known, stream)

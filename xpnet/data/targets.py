@@ -16,6 +16,29 @@ from xpnet.losses.base import check_weight
 Classes = tuple[Any, ...]
 
 
+def as_targets(y: Any, loss: Loss, n_out: int, n_rows: int) -> Array:
+    """``y`` as an array that ``loss`` takes, in the library that it came in.
+
+    Raises:
+        ArgumentError: if the loss cannot take it.
+    """
+    y = as_array(y)
+    loss.check(y, n_out, n_rows)
+    return y
+
+
+def as_weights(weight: Any, n_rows: int, argument: str) -> Array:
+    """``weight`` as an array of one number for each row, in the library that it came in.
+
+    Raises:
+        ArgumentError: if a weight is negative or not finite, all are 0, or there are more or fewer
+            than rows; the message calls ``weight`` by the name ``argument``.
+    """
+    weight = as_array(weight)
+    check_weight(weight, n_rows, argument)
+    return weight
+
+
 def encode_targets(
     y: Any, loss: Loss, n_out: int, n_rows: int, classes: Classes | None
 ) -> tuple[Array, Classes | None]:
@@ -48,8 +71,7 @@ def encode_targets(
         do = "Name those that do not occur by classes= of the model." if len(found) < names else ""
         require(len(found) == names, "y", rule, Phrase(f"{len(found)}"), do)
         y, classes = indices, tuple(found.tolist())
-    loss.check(y, n_out, n_rows)
-    return y, classes
+    return as_targets(y, loss, n_out, n_rows), classes
 
 
 def row_weights(
@@ -78,8 +100,7 @@ def row_weights(
     """
     weight = None
     if sample_weight is not None:
-        weight = as_array(sample_weight)
-        check_weight(weight, y.shape[0])
+        weight = as_weights(sample_weight, y.shape[0], "sample_weight")
         weight = backend.asarray(weight, backend.dtype)
     if class_weight is not None:
         ok = loss.target_kind in ("classes", "binary") and y.ndim == 1

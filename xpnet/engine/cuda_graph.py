@@ -18,7 +18,7 @@ from weakref import finalize
 import numpy as np
 
 from xpnet.backend import Array, HostArray, Saved, to_numpy
-from xpnet.data.batching import Rows, spans
+from xpnet.data.batching import TrainingData, spans
 from xpnet.engine.eager import How, Steppable, update_gradient
 from xpnet.ops import operations_for
 from xpnet.optimizers import OptimizerState
@@ -123,7 +123,12 @@ class CapturedSteps:
     """
 
     def __init__(
-        self, model: Steppable, rows: Rows, how: Stepping, state: OptimizerState, device: Capture
+        self,
+        model: Steppable,
+        rows: TrainingData,
+        how: Stepping,
+        state: OptimizerState,
+        device: Capture,
     ) -> None:
         self.engine = "graph"
         self._model, self._rows, self._how, self._state = model, rows, how, state

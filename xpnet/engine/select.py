@@ -7,7 +7,7 @@ import warnings
 from typing import TypeAlias
 
 from xpnet.backend import Backend
-from xpnet.data.batching import Rows
+from xpnet.data.batching import TrainingData
 from xpnet.engine.cuda_graph import CapturedSteps, CudaCapture, Stepping
 from xpnet.engine.eager import How, PlainStep, Steppable, no_graph
 from xpnet.engine.recorded import RecordedStep, why_not_recorded
@@ -19,7 +19,7 @@ OneByOne: TypeAlias = RecordedStep | PlainStep
 
 
 def steps_for(
-    model: Steppable, rows: Rows, how: Stepping, state: OptimizerState
+    model: Steppable, rows: TrainingData, how: Stepping, state: OptimizerState
 ) -> CapturedSteps | OneByOne:
     """What takes the steps of epochs over ``rows``.
 

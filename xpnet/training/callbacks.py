@@ -25,7 +25,7 @@ class Run:
         history: all epochs so far, this one included.
         optimizer: the optimizer, or the method of `xpnet.minimize`.
         state: the optimizer's state, as it is now.
-        rows: the rows that are trained on, `xpnet.data.batching.Rows`.
+        rows: the rows that are trained on, `xpnet.data.batching.TrainingData`.
     """
 
     model: Any

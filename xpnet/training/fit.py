@@ -11,7 +11,7 @@ from typing import Any, Protocol, get_args
 import numpy as np
 
 from xpnet.backend import Array, HostArray, Saved, namespace_of, to_numpy
-from xpnet.data.batching import Rows, refuse_single_row
+from xpnet.data.batching import TrainingData, refuse_single_row
 from xpnet.data.checks import first_not_finite
 from xpnet.engine.cuda_graph import CapturedSteps
 from xpnet.engine.eager import ENGINES, Clip, Engine
@@ -100,7 +100,11 @@ def check_batches(network: Network, n_rows: int, how: Settings) -> None:
 
 
 def train(
-    model: Trainable, rows: Rows, validation: Rows | None, how: Settings, rng: np.random.Generator
+    model: Trainable,
+    rows: TrainingData,
+    validation: TrainingData | None,
+    how: Settings,
+    rng: np.random.Generator,
 ) -> History:
     """Train ``model`` in place and return the history, which is ``model.history`` meanwhile too.
 
@@ -116,7 +120,11 @@ def train(
 
 
 def _train(
-    model: Trainable, rows: Rows, validation: Rows | None, how: Settings, rng: np.random.Generator
+    model: Trainable,
+    rows: TrainingData,
+    validation: TrainingData | None,
+    how: Settings,
+    rng: np.random.Generator,
 ) -> History:
     history = model.history = History()
     state = how.optimizer.init(model.theta, model.network.layout)
@@ -164,7 +172,7 @@ class _Epoch:
     def __init__(
         self,
         model: Trainable,
-        rows: Rows,
+        rows: TrainingData,
         how: Settings,
         steps: CapturedSteps | OneByOne,
         epoch: int,
@@ -265,7 +273,11 @@ def _mean(values: list[float], counts: list[float]) -> float:
 
 
 def measure(
-    model: Trainable, rows: Rows, validation: Rows | None, loss: Loss, metrics: Sequence[Metric]
+    model: Trainable,
+    rows: TrainingData,
+    validation: TrainingData | None,
+    loss: Loss,
+    metrics: Sequence[Metric],
 ) -> dict[str, float]:
     """The columns that evaluation adds to an epoch's row."""
     if validation is not None:
@@ -279,11 +291,10 @@ def measure(
 
 
 def evaluate(
-    model: Trainable, rows: Rows, loss: Loss, metrics: Sequence[Metric]
+    model: Trainable, rows: TrainingData, loss: Loss, metrics: Sequence[Metric]
 ) -> dict[str, float]:
     """The loss and the metrics on ``rows`` in evaluation mode, by name."""
-    prepare = rows.prepare if rows.raw else (lambda part: part)
-    output = model.evaluation(rows.X, prepare)
+    output = model.evaluation(*rows.features)
     row = {"loss": float(loss.value(output, rows.y, rows.weight))}
     predicted = loss.decide(output)
     for metric in metrics:

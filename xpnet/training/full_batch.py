@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from xpnet import minimize as minimization  # which loads its parts when they are first used
-from xpnet.data.batching import Rows
+from xpnet.data.batching import TrainingData
 from xpnet.errors import require, require_count, require_type
 from xpnet.layers import Dropout
 from xpnet.losses import Loss
@@ -84,7 +84,7 @@ def check_method(model: Trainable, method: Method) -> None:
 
 
 def train_full_batch(
-    model: Trainable, rows: Rows, validation: Rows | None, how: FullBatch
+    model: Trainable, rows: TrainingData, validation: TrainingData | None, how: FullBatch
 ) -> History:
     """Minimize the loss over all rows in θ, in place, and return the history.
 
@@ -110,8 +110,8 @@ class _Watch:
     def __init__(
         self,
         model: Trainable,
-        rows: Rows,
-        validation: Rows | None,
+        rows: TrainingData,
+        validation: TrainingData | None,
         how: FullBatch,
         objective: NetworkObjective,
     ) -> None:

@@ -6,8 +6,8 @@ import math
 from typing import Protocol
 
 from xpnet.backend import Array
-from xpnet.data.prepare import batch_of
-from xpnet.data.preprocessing import MinMax, Standardize
+from xpnet.data.prepare import prepare_batch
+from xpnet.data.preprocessing import InputSpec
 from xpnet.engine.eager import Clip, Engine, Steppable
 from xpnet.engine.select import step_for
 from xpnet.errors import require_number
@@ -17,15 +17,9 @@ from xpnet.training.fit import Settings
 
 
 class Trained(Steppable, Protocol):
-    """What a step by hand needs of a model: what every step does, and `Prepares`."""
+    """What a step by hand needs of a model."""
 
-    preprocessing: Standardize | MinMax | None
-
-    @property
-    def n_in(self) -> int: ...  # noqa: D102
-    @property
-    def n_out(self) -> int: ...  # noqa: D102
-    def inputs(self, X: Array) -> Array: ...  # noqa: D102
+    input_spec: InputSpec
 
 
 class TrainingStep:
@@ -119,5 +113,5 @@ class TrainingStep:
         lr = how.optimizer.lr if lr is None else lr
         if not 0 <= lr < math.inf:
             require_number(lr, "lr", low=0)
-        batch = batch_of(model, how.loss, X, y, weight, check)
+        batch = prepare_batch(model.input_spec, X, y, how.loss, weight, check=check)
         return self._step.both(*batch, lr)
