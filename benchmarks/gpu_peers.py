@@ -24,7 +24,7 @@ from benchmarks.gpu_device import Contestant, clock_of_host
 from xpnet import Adam, CrossEntropy
 from xpnet.backend import Snapshot
 from xpnet.data.checks import first_not_finite
-from xpnet.data.prepare import rows_of
+from xpnet.data.prepare import prepare
 from xpnet.engine.cuda_graph import CapturedSteps
 from xpnet.engine.eager import StepSettings
 from xpnet.engine.select import step_for, steps_for
@@ -60,7 +60,7 @@ def xpnet_graph(case: Case, precision: Precision, epilogues: bool = True) -> Con
     how = StepSettings(CrossEntropy(), Adam(), engine="replay", precision=precision)
     state = how.optimizer.init(model.theta, model.layout)
     without = patch.object(operations, "proven_epilogues", lambda product, xp: None)
-    rows = rows_of(model, X, y, None)
+    rows = prepare(model.input_spec, X, y, how.loss).data
     with nullcontext() if epilogues else without:
         captured = steps_for(model.state, rows, how, state, batch_size=case.batch, drop_last=False)
     assert isinstance(captured, CapturedSteps)

@@ -46,7 +46,7 @@ from benchmarks.gpu_cases import (
 )
 from benchmarks.gpu_job import Job, lines
 from xpnet import MLP
-from xpnet.data.prepare import rows_of
+from xpnet.data.prepare import prepare
 from xpnet.engine import select as engines
 from xpnet.engine.cuda_graph import CudaCapture
 from xpnet.engine.select import steps_for
@@ -449,7 +449,7 @@ def test_a_captured_step_takes_no_more_than_is_allowed(batch_norm, fake, monkeyp
     model = gpu_device.model_of(case)
     how = Settings(gpu_peers.CrossEntropy(), gpu_peers.Adam(), batch_size=case.batch)
     state = how.optimizer.init(model.theta, model.layout)
-    rows = rows_of(model, X, y, None)
+    rows = prepare(model.input_spec, X, y, how.loss).data
     steps = steps_for(model.state, rows, how, state, batch_size=case.batch, drop_last=False)
     assert steps.engine == "replay: a CUDA graph"
     gc.collect()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,16 +12,14 @@ import numpy as np
 from xpnet.activations import ActivationFunction, ReLU
 from xpnet.backend import Array, Backend, BackendName, copied, get_backend, to_numpy
 from xpnet.data.prepare import (
-    batch_of,
-    checked_by_part,
-    checked_features,
+    as_features,
     finite_vector,
-    rows_of,
-    split_rows,
+    prepare,
+    prepare_batch,
+    prepare_features,
     vector,
 )
-from xpnet.data.preprocessing import MinMax, Standardize
-from xpnet.data.targets import encode_targets, row_weights
+from xpnet.data.preprocessing import InputSpec, MinMax, Standardize
 from xpnet.engine.eager import Clip, Engine
 from xpnet.engine.prediction import prediction_of
 from xpnet.engine.value_and_grad import ValueAndGrad
@@ -108,7 +107,8 @@ class Sequential:
             ok = isinstance(preprocessing, (Standardize, MinMax))
             rule, do = "be a fitted Standardize or MinMax", "Write Standardize.fit(X)."
             require(ok, "preprocessing", rule, preprocessing, do)
-        self.loss, self.preprocessing = loss, preprocessing
+        self.loss = loss
+        self.input_spec = InputSpec(place, n_in, network.n_out, preprocessing)
         self.classes = None if classes is None else tuple(classes)
         names = max(network.n_out, 2)
         ok = self.classes is None or len({*self.classes}) == len(self.classes) == names
@@ -172,6 +172,15 @@ class Sequential:
         return self.network.layout
 
     @property
+    def preprocessing(self) -> Standardize | MinMax | None:
+        """The scaling of raw features, if there is one."""
+        return self.input_spec.preprocessing
+
+    @preprocessing.setter
+    def preprocessing(self, value: Standardize | MinMax | None) -> None:
+        self.input_spec = replace(self.input_spec, preprocessing=value)
+
+    @property
     def theta(self) -> Array:
         """All parameters, one flat vector; assigning copies into it.
 
@@ -226,9 +235,9 @@ class Sequential:
         if theta is not None:
             theta = vector(self.backend, self.layout, theta, "theta")
         if not training:
-            return self._predict(*checked_by_part(self, X, self._moved), theta)
+            return self._predict(*prepare_features(self.input_spec, X, preprocess=False), theta)
         require_count(seed, "seed", low=0)
-        X = self._moved(checked_features(self, X))
+        X = self.input_spec.moved(as_features(self.input_spec, X))
         if any(is_any(layer, "batch_statistics") for layer in self.layers):
             require(X.shape[0] > 1, "X", "have at least 2 rows under batch norm in training", X)
         return self._predict.in_training_mode(X, int(seed), theta)
@@ -261,7 +270,7 @@ class Sequential:
         """
         if check:
             require_type(loss, Loss, "loss")
-        batch = batch_of(self, loss, X, y, weight, check)
+        batch = prepare_batch(self.input_spec, X, y, loss, weight, check=check)
         return self._value_and_grad(loss, *batch), self.grad
 
     def fit(  # long: every setting of a training call is an argument of its own
@@ -370,16 +379,24 @@ class Sequential:
                 precision=precision,
             )
         stream = as_generator(rng)
-        X = checked_features(self, X)
-        y, classes = encode_targets(y, loss, self.n_out, X.shape[0], self.classes)
-        weight = row_weights(self.backend, y, loss, sample_weight, class_weight, classes)
-        rows, held_out = split_rows(self, X, y, weight, validation, loss, classes, stream)
+        prepared = prepare(
+            self.input_spec,
+            X,
+            y,
+            loss,
+            classes=self.classes,
+            sample_weight=sample_weight,
+            class_weight=class_weight,
+            validation=validation,
+            rng=stream,
+        )
+        data, held_out = prepared.data, prepared.validation
         if isinstance(settings, Settings):
-            check_batches(self.network, rows.n_rows, settings)
-        self.loss, self.classes = loss, classes
+            check_batches(self.network, data.n_rows, settings)
+        self.loss, self.classes = loss, prepared.classes
         if isinstance(settings, FullBatchSettings):
-            return train_full_batch(self, self.state, rows, held_out, settings)
-        return train(self, self.state, rows, held_out, settings, stream)
+            return train_full_batch(self, self.state, data, held_out, settings)
+        return train(self, self.state, data, held_out, settings, stream)
 
     def objective(
         self,
@@ -419,11 +436,16 @@ class Sequential:
                 that has seen no rows yet.
         """
         require_type(loss, Loss, "loss", "Take one of xpnet.losses, such as CrossEntropy().")
-        X = checked_features(self, X)
-        y, classes = encode_targets(y, loss, self.n_out, X.shape[0], self.classes)
-        weight = row_weights(self.backend, y, loss, sample_weight, class_weight, classes)
-        rows = rows_of(self, X, y, weight)
-        return NetworkObjective(self.state, rows, loss, l2=l2, chunk_rows=chunk_rows)
+        prepared = prepare(
+            self.input_spec,
+            X,
+            y,
+            loss,
+            classes=self.classes,
+            sample_weight=sample_weight,
+            class_weight=class_weight,
+        )
+        return NetworkObjective(self.state, prepared.data, loss, l2=l2, chunk_rows=chunk_rows)
 
     def evaluate(self, X: Array, y: Array, *, metrics: Sequence[Metric] = ()) -> dict[str, float]:
         """The loss and metrics on ``(X, y)`` in evaluation mode, by name.
@@ -433,9 +455,8 @@ class Sequential:
         """
         loss = self._trained_loss("evaluate")
         check_functions(metrics, "metrics")
-        X = checked_features(self, X)
-        y, _ = encode_targets(y, loss, self.n_out, X.shape[0], self.classes)
-        return evaluate(self._predict, rows_of(self, X, y, None), loss, metrics)
+        prepared = prepare(self.input_spec, X, y, loss, classes=self.classes)
+        return evaluate(self._predict, prepared.data, loss, metrics)
 
     def predict(self, X: Array) -> Array:
         """What the loss decides from the output, for features ``X: (m, n_in)``.
@@ -444,7 +465,7 @@ class Sequential:
             Class names (a NumPy array) if the model has them; else an array of the backend: class
             indices ``(m,)``, 0/1, ±1, or values ``(m, n_out)``. Without a loss, the output.
         """
-        output = self._predict(*checked_by_part(self, X, self.inputs))
+        output = self._predict(*prepare_features(self.input_spec, X))
         if self.loss is None:
             return output
         decision = self.loss.decide(output)
@@ -459,7 +480,7 @@ class Sequential:
             ArgumentError: if the loss has no probabilities, or the model has no loss yet.
         """
         loss = self._trained_loss("predict_proba")
-        return loss.probabilities(self._predict(*checked_by_part(self, X, self.inputs)))
+        return loss.probabilities(self._predict(*prepare_features(self.input_spec, X)))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write architecture, parameters, statistics, preprocessing and class names to a file.
@@ -484,15 +505,6 @@ class Sequential:
     def __repr__(self) -> str:
         layers = ", ".join(map(brief, self.layers))
         return f"Sequential([{layers}], n_in={self.n_in}, backend={self.backend.name!r})"
-
-    def inputs(self, X: Array) -> Array:
-        """Rows as the network takes them: preprocessed, on the backend, in its dtype."""
-        if self.preprocessing is not None:
-            X = self.preprocessing.apply(X)
-        return self._moved(X)
-
-    def _moved(self, X: Array) -> Array:
-        return self.backend.asarray(X, self.backend.dtype)
 
     def _trained_loss(self, method: str) -> Loss:
         if self.loss is None:

@@ -22,7 +22,7 @@ X = np.random.default_rng(0).normal(size=(40, 4))
 
 def plain(model, rows):
     """The output without replays."""
-    return Prediction(model.state)(rows, model.inputs)
+    return Prediction(model.state)(rows, model.input_spec.network_inputs)
 
 
 def asked_often(model, rows):

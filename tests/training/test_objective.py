@@ -24,6 +24,7 @@ from xpnet import (
     Standardize,
     Tanh,
 )
+from xpnet.data.preprocessing import InputSpec
 from xpnet.minimize import BFGS, LBFGS, Newton, NewtonCG, Objective, TrustRegion, minimize
 
 NETWORKS = {
@@ -139,9 +140,11 @@ def test_a_file_is_read_chunk_by_chunk(rng, tmp_path, monkeypatch):
     model = network(NETWORKS["tanh"], rng, preprocessing=Standardize.fit(X))
     in_memory = model.objective(X.astype("float32"), y, CrossEntropy(), chunk_rows=8)
     sizes = []
-    inputs = Sequential.inputs
+    convert = InputSpec.network_inputs
     monkeypatch.setattr(
-        Sequential, "inputs", lambda self, part: sizes.append(len(part)) or inputs(self, part)
+        InputSpec,
+        "network_inputs",
+        lambda self, part: sizes.append(len(part)) or convert(self, part),
     )
     from_file = model.objective(mapped, y, CrossEntropy(), chunk_rows=8)
     value, gradient = from_file.value_and_grad(model.theta)

@@ -1,20 +1,20 @@
-"""Data on their way into batches: on the device, or streamed from a file larger than memory."""
+"""Batches of training data, which are on the backend or are converted batch by batch."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from itertools import repeat
-from typing import Any
 
 import numpy as np
 
 from xpnet.backend import Array, Backend, HostArray
 from xpnet.data.checks import check_same_length
 from xpnet.data.mapped import RowReader, forget_pages
-from xpnet.data.streaming import CudaCopies, Feed, Part, streams
+from xpnet.data.preprocessing import InputSpec
+from xpnet.data.streaming import CudaCopies, Feed, Part, fill_rows, streams
 from xpnet.errors import dtype_name, require, require_count
 from xpnet.ops import operations_for
 from xpnet.ops.buffers import Buffers
@@ -22,25 +22,26 @@ from xpnet.random import Rng, as_generator
 
 
 @dataclass
-class Rows:
-    """Features, targets and weights, from which batches are taken.
+class TrainingData:
+    """Checked features, targets and weights, from which batches are taken.
+
+    `xpnet.data.prepare.prepare` makes it.
 
     Attributes:
-        backend: where the batches live.
-        X: on the backend and prepared; or raw, and prepared batch by batch: a `numpy.memmap`, an
-            array of the host that is too large for a device, or bytes that stay bytes on a device.
+        spec: converts raw rows to network inputs.
+        X: features ``(m, n_in)``: network inputs on the backend; or raw rows, which each batch
+            converts: a `numpy.memmap`, an array of the host that is too large for the device, or
+            bytes, which stay bytes on a device.
         y: the targets, on the backend.
-        weight: the weights of the rows on the backend, or ``None``.
-        prepare: what makes network inputs of raw rows.
-        columns: of raw rows on a device that are scaled, the rows ``shift, width, begin`` with
-            which ``prepare`` is ``(X − shift)/width + begin``, in host memory.
+        weight: the weights of the rows, on the backend, or ``None``.
+        columns: for raw rows on a device that are scaled, the rows ``shift, width, begin`` of the
+            scaling ``(X − shift)/width + begin``, in host memory.
     """
 
-    backend: Backend
+    spec: InputSpec
     X: Array
     y: Array
-    weight: Array | None
-    prepare: Callable[[Array], Array]
+    weight: Array | None = None
     columns: HostArray | None = None
 
     def __post_init__(self) -> None:
@@ -51,21 +52,47 @@ class Rows:
         self._taken: dict[tuple[str, int], Array] = {}
 
     @property
+    def backend(self) -> Backend:
+        """Where the batches are."""
+        return self.spec.backend
+
+    @property
     def raw(self) -> bool:
-        """Whether rows of ``X`` have to be prepared."""
+        """Whether rows of ``X`` are raw: each batch must be converted to network inputs."""
         return self._reader is not None or self.streamed or is_bytes(self.X)
 
     @property
     def n_rows(self) -> int:
-        """How many rows there are."""
+        """The number of rows."""
         return int(self.X.shape[0])
 
-    def batches(
-        self, order: np.ndarray[Any, Any] | None, batch_size: int, drop_last: bool = False
-    ) -> Iterator[tuple[Array, Array, Array | None]]:
-        """The rows in the order given (``None``: as they lie), ``batch_size`` at a time.
+    @property
+    def features(self) -> tuple[Array, Callable[[Array], Array]]:
+        """``X``, and a function that converts a part of its rows to network inputs."""
+        return self.X, self.spec.network_inputs if self.raw else _unchanged
 
-        The arrays of a batch are used again for the next one.
+    def take(self, indices: HostArray) -> TrainingData:
+        """A copy of the rows at ``indices``."""
+        index, xp = self.backend.asarray(indices), self.backend.xp
+        X = self.X[indices] if self.streamed else xp.take(self.X, index, axis=0)
+        weight = None if self.weight is None else xp.take(self.weight, index, axis=0)
+        return replace(self, X=X, y=xp.take(self.y, index, axis=0), weight=weight)
+
+    def batches(
+        self, order: HostArray | None, batch_size: int, drop_last: bool = False
+    ) -> Iterator[tuple[Array, Array, Array | None]]:
+        """The rows in the given order, ``batch_size`` at a time.
+
+        The next batch overwrites the arrays of the one before.
+
+        Args:
+            order: the indices of the rows; ``None`` takes the rows in the order of ``X``.
+            batch_size: rows a batch, at least 1; the last batch is shorter where they do not
+                divide.
+            drop_last: whether a shorter last batch is left out.
+
+        Yields:
+            Network inputs, targets, and weights or ``None``, all on the backend.
         """
         parts = list(spans(self.n_rows, batch_size, drop_last))
         on_device = None if order is None else self.backend.asarray(order)
@@ -80,49 +107,50 @@ class Rows:
     def arriving(
         self, order: HostArray | None, parts: Sequence[slice]
     ) -> Generator[Array | None, None, None]:
-        """The prepared features of each part as they come from the host, ``None`` if not."""
+        """Network inputs of each part, copied from the host; ``None`` if X is on the device."""
         if not self.streamed:
             yield from repeat(None, len(parts))
             return
         rows: list[Part] = [part if order is None else order[part] for part in parts]
         with closing(self._feed.batches(rows)) as batches:
             for X in batches:
-                yield self.prepare(X)
+                yield self.spec.network_inputs(X)
 
     @cached_property
     def _feed(self) -> Feed:
         dtype = self.X.dtype.newbyteorder("=")
-        return Feed(partial(_fill, self.X, self._reader), self.X.shape[1], dtype, CudaCopies())
+        fill = partial(fill_rows, self.X, self._reader)
+        return Feed(fill, self.X.shape[1], dtype, CudaCopies())
 
     def _features(
         self, order: HostArray | None, on_device: Array | None, parts: Sequence[slice]
     ) -> Generator[Array, None, None]:
-        """The prepared features of each part."""
+        """Network inputs of each part."""
         if self.streamed:
             yield from self.arriving(order, parts)
             return
-        raw = self.raw
+        raw, convert = self.raw, self.spec.network_inputs
         for part in parts:
             if order is None or on_device is None:
-                yield self._prepared(part) if raw else self.X[part, :]
+                yield self._in_place(part) if raw else self.X[part, :]
             elif self._reader is not None:
-                yield self.prepare(self._reader.take(order[part]))
+                yield convert(self._reader.take(order[part]))
             elif raw:
-                yield self.prepare(self._take(self.X, on_device[part]))
+                yield convert(self._ops.take_rows(self.X, on_device[part]))
             else:
                 out = self._buffers["X", part.stop - part.start, self.X.shape[1]]
                 yield self._ops.take_rows(self.X, on_device[part], out=out)
 
-    def _prepared(self, part: slice) -> Array:
-        """Raw rows that follow each other; the pages read of a file are given up."""
+    def _in_place(self, part: slice) -> Array:
+        """Network inputs of consecutive raw rows; the pages read of a file are released."""
         if self._reader is None:
-            return self.prepare(self.X[part, :])
+            return self.spec.network_inputs(self.X[part, :])
         rows = np.array(self.X[part])
         forget_pages(self.X)
-        return self.prepare(rows)
+        return self.spec.network_inputs(rows)
 
     def _part(self, name: str, array: Array, part: slice, order: Array | None) -> Array:
-        """Targets or weights of a part of the order, where those of the last as long part were."""
+        """Targets or weights of a part; it overwrites those of the last part of this length."""
         if order is None:
             return array[part, ...]
         n = part.stop - part.start
@@ -131,21 +159,9 @@ class Rows:
             self._taken[name, n] = self.backend.empty(*shape, dtype=array.dtype)
         return self._ops.take_rows(array, order[part], out=self._taken[name, n])
 
-    def _take(self, array: Array, indices: Array) -> Array:
-        return self._ops.take_rows(array, indices)
 
-
-def _fill(X: HostArray, reader: RowReader | None, part: Part, out: HostArray) -> None:
-    """Write rows of the host into ``out``."""
-    if isinstance(part, slice):
-        out[...] = X[part]
-        forget_pages(X)
-    elif reader is not None:
-        reader.take_into(part, out)
-    elif X.flags.c_contiguous and X.dtype == out.dtype:
-        np.take(X, part, axis=0, out=out, mode="clip")  # another mode would take a detour
-    else:
-        out[...] = X[part]
+def _unchanged(part: Array) -> Array:
+    return part
 
 
 def is_bytes(X: Array) -> bool:

@@ -1,4 +1,7 @@
-"""Scaling of features: fitted on training data, kept as values, the same on every backend."""
+"""Scaling of features, and how raw rows become network inputs.
+
+A scaling is fitted on training data and is a value of its own, the same on every backend.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from typing import Self
 
 import numpy as np
 
-from xpnet.backend import Array, HostArray, backend_of, namespace_of, to_numpy
+from xpnet.backend import Array, Backend, HostArray, backend_of, namespace_of, to_numpy
 from xpnet.data.checks import check_features, row_chunks
 from xpnet.errors import Phrase, dtype_name, require, require_number
 
@@ -218,6 +221,38 @@ class MinMax:
         low, high = np.asarray(self.low), np.asarray(self.high)
         start, stop = self.to
         return low, (high - low) / (stop - start), np.where(low == high, 0.0, start)
+
+
+@dataclass(frozen=True, eq=False)
+class InputSpec:
+    """The inputs and outputs of a network, and how raw rows become its inputs.
+
+    Attributes:
+        backend: where the network computes, and in which dtype.
+        n_in: the number of features.
+        n_out: the number of outputs.
+        preprocessing: a fitted scaling of raw features, or ``None``.
+
+    >>> from xpnet.backend import get_backend
+    >>> spec = InputSpec(get_backend("numpy"), 2, 1, MinMax(0, 255, to=(-1, 1)))
+    >>> spec.network_inputs(np.array([[0, 255]], dtype="uint8"))
+    array([[-1.,  1.]], dtype=float32)
+    """
+
+    backend: Backend
+    n_in: int
+    n_out: int
+    preprocessing: Standardize | MinMax | None = None
+
+    def network_inputs(self, X: Array) -> Array:
+        """Raw rows preprocessed, on the backend, in its dtype."""
+        if self.preprocessing is not None:
+            X = self.preprocessing.apply(X)
+        return self.moved(X)
+
+    def moved(self, X: Array) -> Array:
+        """Rows on the backend in its dtype, without a copy if they are there already."""
+        return self.backend.asarray(X, self.backend.dtype)
 
 
 def columns_of(scaling: Standardize | MinMax, n: int) -> HostArray:

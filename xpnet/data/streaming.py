@@ -22,6 +22,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 
 from xpnet.backend import Array, Backend, HostArray
+from xpnet.data.mapped import RowReader, forget_pages
 
 SHARE = 0.5
 """Up to which share of the device's free memory X moves there as a whole: steps need room too."""
@@ -211,6 +212,19 @@ def stays_on_host(backend: Backend, X: Array, dtype: Any) -> bool:
 def streams(backend: Backend, X: Array) -> bool:
     """Whether X has to be copied to a device batch by batch."""
     return not backend.is_host and isinstance(X, np.ndarray) and not backend.owns(X)
+
+
+def fill_rows(X: HostArray, reader: RowReader | None, part: Part, out: HostArray) -> None:
+    """Copy the rows of a part of ``X`` into ``out``, both in host memory."""
+    if isinstance(part, slice):
+        out[...] = X[part]
+        forget_pages(X)
+    elif reader is not None:
+        reader.take_into(part, out)
+    elif X.flags.c_contiguous and X.dtype == out.dtype:
+        np.take(X, part, axis=0, out=out, mode="clip")  # the default mode copies through a buffer
+    else:
+        out[...] = X[part]
 
 
 def _length(part: Part) -> int:

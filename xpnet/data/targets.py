@@ -1,4 +1,4 @@
-"""Targets and weights at the door: names become indices, everything is checked, once."""
+"""Check targets and weights, and encode class names as indices."""
 
 from __future__ import annotations
 
@@ -16,17 +16,50 @@ from xpnet.losses.base import check_weight
 Classes = tuple[Any, ...]
 
 
+def as_targets(y: Any, loss: Loss, n_out: int, n_rows: int) -> Array:
+    """``y`` as an array that ``loss`` takes, in the library that it came in.
+
+    Raises:
+        ArgumentError: if the loss cannot take it.
+    """
+    y = as_array(y)
+    loss.check(y, n_out, n_rows)
+    return y
+
+
+def as_weights(weight: Any, n_rows: int, argument: str) -> Array:
+    """``weight`` as an array of one number for each row, in the library that it came in.
+
+    Raises:
+        ArgumentError: if a weight is negative or not finite, all are 0, or there are more or fewer
+            than rows; the message calls ``weight`` by the name ``argument``.
+    """
+    weight = as_array(weight)
+    check_weight(weight, n_rows, argument)
+    return weight
+
+
 def encode_targets(
     y: Any, loss: Loss, n_out: int, n_rows: int, classes: Classes | None
 ) -> tuple[Array, Classes | None]:
-    """Targets that ``loss`` takes, and the class names they stand for.
+    """Targets that ``loss`` takes, and the class names that they stand for.
 
-    Words become the indices of the sorted names; integers stay indices unless ``classes`` names
-    them.
+    Words become the indices of the sorted names. Integers are indices already, unless ``classes``
+    names them.
+
+    Args:
+        y: the targets, one for each row.
+        loss: the loss, which decides what targets are valid.
+        n_out: the number of outputs of the network.
+        n_rows: the number of rows of X.
+        classes: the known class names in order, or ``None``.
+
+    Returns:
+        The targets, and the class names or ``None``.
 
     Raises:
-        ArgumentError: if the loss cannot take them, or there are more or fewer classes than
-            outputs.
+        ArgumentError: if the loss cannot take the targets, or the number of classes does not fit
+            the number of outputs.
     """
     y = as_array(y)
     named = loss.target_kind in ("classes", "binary") and y.ndim == 1
@@ -38,8 +71,7 @@ def encode_targets(
         do = "Name those that do not occur by classes= of the model." if len(found) < names else ""
         require(len(found) == names, "y", rule, Phrase(f"{len(found)}"), do)
         y, classes = indices, tuple(found.tolist())
-    loss.check(y, n_out, n_rows)
-    return y, classes
+    return as_targets(y, loss, n_out, n_rows), classes
 
 
 def row_weights(
@@ -50,15 +82,25 @@ def row_weights(
     class_weight: Mapping[Any, float] | Sequence[float] | None,
     classes: Classes | None,
 ) -> Array | None:
-    """The weight of each row on the backend: sample weight times class weight; ``None`` if all 1.
+    """The weight of each row, sample weight times class weight, on the backend.
+
+    Args:
+        backend: where the weights go, in its dtype.
+        y: checked targets, as `encode_targets` returns them.
+        loss: the loss, which decides whether the targets are classes.
+        sample_weight: a weight for each row, at least 0, or ``None``.
+        class_weight: a weight for each class, by name, by index, or in order; or ``None``.
+        classes: the class names, if the classes have names.
+
+    Returns:
+        Weights ``(m,)``, or ``None`` if neither was given.
 
     Raises:
         ArgumentError: if a weight is negative, not finite, or of another length than the rows.
     """
     weight = None
     if sample_weight is not None:
-        weight = as_array(sample_weight)
-        check_weight(weight, y.shape[0])
+        weight = as_weights(sample_weight, y.shape[0], "sample_weight")
         weight = backend.asarray(weight, backend.dtype)
     if class_weight is not None:
         ok = loss.target_kind in ("classes", "binary") and y.ndim == 1

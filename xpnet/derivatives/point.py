@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 
 from xpnet.backend import Array, Backend, as_array, copied
-from xpnet.data.checks import check_features
-from xpnet.data.prepare import real_numbers, vector
+from xpnet.data.prepare import as_features, real_numbers, vector
+from xpnet.data.preprocessing import InputSpec
+from xpnet.data.targets import as_targets, as_weights
 from xpnet.errors import Phrase, require, require_count, require_type
 from xpnet.losses import Loss
-from xpnet.losses.base import check_weight
 from xpnet.network import Network
 from xpnet.random import MaskStream
 
@@ -117,14 +117,11 @@ def point_of(
     backend = model.backend
     if dtype is not None:
         backend = replace(backend, dtype=getattr(backend.xp, dtype), dtype_name=dtype)
-    X = as_array(X)
-    if not isinstance(X, np.ndarray):
-        backend.asarray(X)  # refuses the arrays of another device library
-    check_features(X, model.network.n_in)
+    spec = InputSpec(backend, model.network.n_in, model.network.n_out)
+    X = as_features(spec, X)
     theta = vector(backend, model.network.layout, model.theta if theta is None else theta, "theta")
     statistics = backend.asarray(model.statistics, backend.dtype)
-    X = backend.asarray(X, backend.dtype)
-    return Point(model.network, backend, theta, statistics, X, training, seed)
+    return Point(model.network, backend, theta, statistics, spec.moved(X), training, seed)
 
 
 def matrix(backend: Backend, shape: tuple[int, ...], value: Array, name: str, like: str) -> Array:
@@ -138,9 +135,8 @@ def matrix(backend: Backend, shape: tuple[int, ...], value: Array, name: str, li
 def targets(point: Point, y: Array, loss: Loss, weight: Array | None) -> tuple[Array, Array | None]:
     """Targets and weights of the rows as ``loss`` takes them, checked and on the backend."""
     require_type(loss, Loss, "loss")
-    y = as_array(y)
     n_rows, n_out = point.output.shape
-    loss.check(y, n_out, n_rows)
+    y = as_targets(y, loss, n_out, n_rows)
     return point.backend.asarray(y), row_weights(point, weight)
 
 
@@ -148,8 +144,7 @@ def row_weights(point: Point, weight: Array | None) -> Array | None:
     """The weights of the rows, checked and on the backend; ``None`` stays."""
     if weight is None:
         return None
-    weight = as_array(weight)
-    check_weight(weight, point.output.shape[0], "weight")
+    weight = as_weights(weight, point.output.shape[0], "weight")
     return point.backend.asarray(weight, point.backend.dtype)
 
 

@@ -18,7 +18,7 @@ from weakref import finalize
 import numpy as np
 
 from xpnet.backend import Array, HostArray, Snapshot, to_numpy
-from xpnet.data.batching import Rows, spans
+from xpnet.data.batching import TrainingData, spans
 from xpnet.engine.eager import StepSettings, finish_gradient
 from xpnet.engine.value_and_grad import ValueAndGrad
 from xpnet.ops import operations_for
@@ -127,7 +127,7 @@ class CapturedSteps:
     def __init__(
         self,
         model: ModelState,
-        rows: Rows,
+        rows: TrainingData,
         settings: StepSettings,
         batch_size: int,
         drop_last: bool,

@@ -7,7 +7,7 @@ import warnings
 from typing import Any, TypeAlias
 
 from xpnet.backend import Backend
-from xpnet.data.batching import Rows
+from xpnet.data.batching import TrainingData
 from xpnet.engine.cuda_graph import CapturedSteps, CudaCapture
 from xpnet.engine.eager import EagerStep, StepSettings, no_replay
 from xpnet.engine.recorded import RecordedStep, why_not_recorded
@@ -21,7 +21,7 @@ OneByOne: TypeAlias = RecordedStep | EagerStep
 
 def steps_for(
     model: ModelState,
-    rows: Rows,
+    rows: TrainingData,
     settings: StepSettings,
     state: OptimizerState,
     *,

@@ -10,6 +10,7 @@ import numpy as np
 from xpnet.activations import Identity
 from xpnet.backend import Array, as_array
 from xpnet.data.checks import check_features
+from xpnet.data.prepare import as_features
 from xpnet.data.targets import encode_targets
 from xpnet.errors import require, require_count, require_number, require_type
 from xpnet.inspection.meter import Meter
@@ -71,8 +72,7 @@ def inspect_layers(
     require_type(model, Sequential, "model")
     require_count(bins, "bins")
     require_number(saturation, "saturation", low=0, below=1)
-    X = as_array(X)
-    check_features(X, model.n_in)
+    X = as_features(model.input_spec, X)
     loss = model.loss if loss is None else loss
     if y is not None:
         do = "Give loss=, such as CrossEntropy()."
@@ -153,7 +153,7 @@ def _measure(
         backend, model.statistics, training=training, update_statistics=False
     )
     p = network.by_layer(model.theta)
-    x, tapes, xp = model.inputs(X), [], backend.xp
+    x, tapes, xp = model.input_spec.network_inputs(X), [], backend.xp
     for layer, views, context in zip(model.layers, p, contexts, strict=True):
         out, tape = layer.forward(views, x, context)
         tapes.append(tape)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from xpnet.backend import Array, as_array
-from xpnet.data.batching import Rows, spans
-from xpnet.data.checks import check_features
+from xpnet.backend import Array
+from xpnet.data.batching import TrainingData, spans
+from xpnet.data.prepare import as_features
 from xpnet.engine.prediction import CHUNK_ROWS
 from xpnet.errors import require
 from xpnet.state import ModelState
@@ -40,15 +40,15 @@ def recompute_statistics(model: Any, X: Array) -> None:
     >>> model.statistics  # mean, variance and count
     array([3., 7., 3.])
     """
-    X = as_array(X)
-    check_features(X, model.n_in)
+    spec = model.input_spec
+    X = as_features(spec, X)
     require(X.shape[0] > 1, "X", "have at least 2 rows, which have a variance", X)
     for index in _norms(model.state):
-        parts = (model.inputs(X[part, ...]) for part in spans(X.shape[0], CHUNK_ROWS))
+        parts = (spec.network_inputs(X[part, ...]) for part in spans(X.shape[0], CHUNK_ROWS))
         _measure(model.state, index, parts)
 
 
-def recompute_on_rows(model: ModelState, rows: Rows) -> None:
+def recompute_on_rows(model: ModelState, rows: TrainingData) -> None:
     """`recompute_statistics` on prepared training data."""
     for index in _norms(model):
         parts = (X for X, _, _ in rows.batches(None, CHUNK_ROWS))

@@ -24,7 +24,7 @@ class Run:
         history: all epochs so far, this one included.
         optimizer: the optimizer, or the method of `xpnet.minimize`.
         state: the optimizer's current state.
-        rows: the training data, `xpnet.data.batching.Rows`.
+        rows: the training data, `xpnet.data.batching.TrainingData`.
     """
 
     model: Any

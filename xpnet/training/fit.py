@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.backend import Array, HostArray, Snapshot, to_numpy
-from xpnet.data.batching import Rows
+from xpnet.data.batching import TrainingData
 from xpnet.data.checks import first_not_finite
 from xpnet.engine.cuda_graph import CapturedSteps
 from xpnet.engine.prediction import Prediction, prediction_of
@@ -29,8 +29,8 @@ from xpnet.training.settings import Metric, Settings
 def train(
     model: Any,
     state: ModelState,
-    rows: Rows,
-    validation: Rows | None,
+    data: TrainingData,
+    validation: TrainingData | None,
     settings: Settings,
     rng: np.random.Generator,
 ) -> History:
@@ -39,7 +39,7 @@ def train(
     Args:
         model: the model as callbacks see it.
         state: its network and vectors.
-        rows: the training data.
+        data: the training data.
         validation: the validation data, or ``None``.
         settings: how to train.
         rng: the stream of the row order and of the seed of the dropout masks.
@@ -53,13 +53,13 @@ def train(
     state.masks.restart(int(rng.integers(2**32)))
     batch_size, drop_last = settings.batch_size, settings.drop_last
     steps = steps_for(
-        state, rows, settings, optimizer_state, batch_size=batch_size, drop_last=drop_last
+        state, data, settings, optimizer_state, batch_size=batch_size, drop_last=drop_last
     )
     history = model.history = History()
     history.engine = steps.engine
     report = printer() if settings.progress else None
-    run = Run(model, 0, settings.epochs, {}, history, optimizer, optimizer_state, rows)
-    epochs = _Epochs(state, rows, validation, settings, steps, history)
+    run = Run(model, 0, settings.epochs, {}, history, optimizer, optimizer_state, data)
+    epochs = _Epochs(state, data, validation, settings, steps, history)
     for epoch in range(1, settings.epochs + 1):
         row = epochs.run(epoch, rng)
         history.append(row)
@@ -86,18 +86,18 @@ def finish(callbacks: Sequence[Callback], run: Run) -> None:
 
 
 class _Epochs:
-    """The passes over the training rows, one after another."""
+    """The passes over the training data, one after another."""
 
     def __init__(
         self,
         model: ModelState,
-        rows: Rows,
-        validation: Rows | None,
+        data: TrainingData,
+        validation: TrainingData | None,
         settings: Settings,
         steps: CapturedSteps | OneByOne,
         history: History,
     ) -> None:
-        self.model, self.rows, self.validation = model, rows, validation
+        self.model, self.data, self.validation = model, data, validation
         self.settings, self.steps, self.history = settings, steps, history
         self.epoch, self.xp = 0, operations_for(model.theta).xp
         self.good = Snapshot([model.theta, model.statistics])
@@ -112,14 +112,14 @@ class _Epochs:
         with np.errstate(all="ignore"):  # a loss that is not finite is reported by _check
             row, lr = self._steps(rng)
         self.history.engine = self.steps.engine  # the first step may have changed it
-        data = self.rows, self.validation
-        row |= measure(self.predict, *data, settings.loss, settings.metrics) | {"lr": lr}
+        sets = self.data, self.validation
+        row |= measure(self.predict, *sets, settings.loss, settings.metrics) | {"lr": lr}
         row["seconds"] = time.perf_counter() - start
         return row
 
     def _steps(self, rng: np.random.Generator) -> tuple[dict[str, float], float]:
         """Take every step; return the epoch's number, mean loss and penalty, and the last lr."""
-        order = rng.permutation(self.rows.n_rows) if self.settings.shuffle else None
+        order = rng.permutation(self.data.n_rows) if self.settings.shuffle else None
         if isinstance(self.steps, CapturedSteps):
             lrs = [self._lr(step) for step in range(self.steps.n_steps)]
             values, counts, X = self.steps.epoch(order, lrs)
@@ -142,7 +142,7 @@ class _Epochs:
         losses, counts = [], []
         lr = settings.optimizer.lr
         for number, (X, y, weight) in enumerate(
-            self.rows.batches(order, settings.batch_size, settings.drop_last), start=1
+            self.data.batches(order, settings.batch_size, settings.drop_last), start=1
         ):
             value = step.gradient(X, y, weight)
             if model.backend.is_host:
@@ -169,7 +169,7 @@ class _Epochs:
             return settings.optimizer.lr
         columns = self.history.columns
         values = columns.get("val_loss", columns.get("loss", []))
-        time = self.epoch - 1 + step / math.ceil(self.rows.n_rows / settings.batch_size)
+        time = self.epoch - 1 + step / math.ceil(self.data.n_rows / settings.batch_size)
         return settings.optimizer.lr * settings.schedule.factor(time, settings.epochs, values)
 
     def _check(self, losses: list[float], X: Array) -> None:
@@ -206,28 +206,31 @@ def _mean(values: list[float], counts: list[float]) -> float:
 
 
 def measure(
-    predict: Prediction, rows: Rows, validation: Rows | None, loss: Loss, metrics: Sequence[Metric]
+    predict: Prediction,
+    data: TrainingData,
+    validation: TrainingData | None,
+    loss: Loss,
+    metrics: Sequence[Metric],
 ) -> dict[str, float]:
     """The columns that evaluation adds to an epoch's row."""
     if validation is not None:
         measured = evaluate(predict, validation, loss, metrics)
         return {f"val_{name}": value for name, value in measured.items()}
     if metrics:
-        measured = evaluate(predict, rows, loss, metrics)
+        measured = evaluate(predict, data, loss, metrics)
         del measured["loss"]
         return measured
     return {}
 
 
 def evaluate(
-    predict: Prediction, rows: Rows, loss: Loss, metrics: Sequence[Metric]
+    predict: Prediction, data: TrainingData, loss: Loss, metrics: Sequence[Metric]
 ) -> dict[str, float]:
-    """The loss and the metrics on ``rows`` in evaluation mode, by name."""
-    prepare = rows.prepare if rows.raw else (lambda part: part)
-    output = predict(rows.X, prepare)
-    row = {"loss": float(loss.value(output, rows.y, rows.weight))}
+    """The loss and the metrics on the data in evaluation mode, by name."""
+    output = predict(*data.features)
+    row = {"loss": float(loss.value(output, data.y, data.weight))}
     predicted = loss.decide(output)
     for metric in metrics:
         name = getattr(metric, "__name__", type(metric).__name__.lower())
-        row[name] = float(metric(predicted, rows.y))
+        row[name] = float(metric(predicted, data.y))
     return row

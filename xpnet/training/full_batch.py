@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from xpnet import minimize as minimization  # which loads its parts when they are first used
-from xpnet.data.batching import Rows
+from xpnet.data.batching import TrainingData
 from xpnet.engine.prediction import prediction_of
 from xpnet.errors import require, require_count, require_type
 from xpnet.layers.base import is_any
@@ -88,8 +88,8 @@ def check_method(model: ModelState, method: Method) -> None:
 def train_full_batch(
     model: Any,
     state: ModelState,
-    rows: Rows,
-    validation: Rows | None,
+    rows: TrainingData,
+    validation: TrainingData | None,
     settings: FullBatchSettings,
 ) -> History:
     """Minimize the loss over all rows in θ, in place, and return the history.
@@ -124,8 +124,8 @@ class _Monitor:
         self,
         model: Any,
         state: ModelState,
-        rows: Rows,
-        validation: Rows | None,
+        rows: TrainingData,
+        validation: TrainingData | None,
         settings: FullBatchSettings,
         penalty: Penalty,
     ) -> None:

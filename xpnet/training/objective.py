@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from xpnet.backend import Array, copied, namespace_of
-from xpnet.data.batching import Rows, spans
+from xpnet.data.batching import TrainingData, spans
 from xpnet.errors import Phrase, require, require_count, require_type
 from xpnet.layers.base import Views
 from xpnet.losses import Loss
@@ -45,7 +45,7 @@ class NetworkObjective:
     def __init__(
         self,
         model: ModelState,
-        rows: Rows,
+        rows: TrainingData,
         loss: Loss,
         *,
         l2: float = 0.0,
@@ -133,7 +133,7 @@ class NetworkObjective:
         self._theta[...] = theta
 
 
-def _shares(rows: Rows, chunk: int) -> list[float]:
+def _shares(rows: TrainingData, chunk: int) -> list[float]:
     """What each chunk counts in the mean: its rows of all rows, or its weights of all weights."""
     parts = list(spans(rows.n_rows, chunk))
     if rows.weight is None:

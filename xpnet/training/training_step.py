@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from xpnet.backend import Array
-from xpnet.data.prepare import batch_of
+from xpnet.data.prepare import prepare_batch
 from xpnet.engine.eager import Clip, Engine, StepSettings
 from xpnet.engine.select import step_for
 from xpnet.errors import require_number
@@ -105,5 +105,5 @@ class TrainingStep:
         lr = settings.optimizer.lr if lr is None else lr
         if not 0 <= lr < math.inf:
             require_number(lr, "lr", low=0)
-        batch = batch_of(model, settings.loss, X, y, weight, check)
+        batch = prepare_batch(model.input_spec, X, y, settings.loss, weight, check=check)
         return self._step(*batch, lr)

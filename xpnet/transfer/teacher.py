@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.backend import Array, to_numpy
-from xpnet.data.prepare import checked_features
+from xpnet.data.prepare import as_features
 from xpnet.data.targets import encode_targets
 from xpnet.errors import require, require_type
 from xpnet.losses import CrossEntropy, Distillation
@@ -43,8 +43,8 @@ def distillation_targets(teacher: Sequential, X: Array, y: Array) -> np.ndarray[
     ok = isinstance(teacher.loss, (CrossEntropy, Distillation))
     do = "Its outputs must be logits of classes."
     require(ok, "teacher", "have been trained by CrossEntropy", teacher.loss, do)
-    X = checked_features(teacher, X)
-    logits = to_numpy(teacher.forward(teacher.inputs(X)))
+    X = as_features(teacher.input_spec, X)
+    logits = to_numpy(teacher.forward(teacher.input_spec.network_inputs(X)))
     labels, _ = encode_targets(y, CrossEntropy(), teacher.n_out, len(logits), teacher.classes)
     rule = f"have the shape ({len(logits)},)"
     require(labels.ndim == 1, "y", rule, labels, "Distillation takes one label a row.")
