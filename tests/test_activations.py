@@ -30,7 +30,6 @@ from xpnet.activations import (
 )
 from xpnet.errors import ArgumentError
 from xpnet.ops import operations_for
-from xpnet.ops.rules.erf import erfc
 
 # The activation, the same in PyTorch, and its limits: φ(-∞), φ(∞), φ'(-∞), φ'(∞).
 INF = math.inf
@@ -155,16 +154,6 @@ def test_an_activation_without_a_second_derivative_says_so(z, dy):
     )
     with pytest.raises(ArgumentError, match=message):
         Cube().backward_jvp(operations_for(z), z, z, dy, dy)
-
-
-def test_erfc_has_the_digits_of_the_c_library():
-    x = np.concatenate([np.linspace(-7.0, 6.0, 4001), np.logspace(-18, 0, 50)])
-    expected = np.array([math.erfc(number) for number in x])
-    np.testing.assert_allclose(erfc(np, x), expected, rtol=0, atol=1e-15)
-    np.testing.assert_allclose(erfc(np, x), expected, rtol=1e-14)
-    far = np.linspace(6.0, 26.0, 500)
-    expected = np.array([math.erfc(number) for number in far])
-    np.testing.assert_allclose(erfc(np, far), expected, rtol=1e-13)
 
 
 def test_gelu_keeps_its_digits_in_the_left_tail():

@@ -12,7 +12,7 @@ from xpnet.ops.numpy import HostOperations
 from xpnet.ops.operations import Operations, Rule
 from xpnet.ops.select import operations_for
 
-NO_OPERATION = ("xp", "at_precision", "left_to_plain")
+NO_OPERATION = ("xp", "at_precision")
 OPERATIONS = tuple(n for n in vars(Operations) if not n.startswith("_") and n not in NO_OPERATION)
 RULE_OPERATIONS = ("apply", "chain", "update", "shift_and_apply", "chain_and_sum")
 """The operations that run a rule."""
@@ -40,9 +40,7 @@ def explain(what: str | Rule, backend: Backend) -> str:
     """
     ops = operations_for(backend.empty(0))
     if isinstance(what, FunctionType):
-        plain = what in ops.left_to_plain
-        how = "by NumPy in blocks, which is faster" if plain else _of_a_rule(ops)
-        return f"the rule {what.__name__} on {backend.name} runs {how}."
+        return f"the rule {what.__name__} on {backend.name} runs {_of_a_rule(ops)}."
     rule = "be a rule, or one of " + ", ".join(OPERATIONS)
     require(what in OPERATIONS, "what", rule, what)
     return f"{what} on {backend.name}: {_of_an_operation(str(what), ops)}."

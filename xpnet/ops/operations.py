@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from xpnet.backend import Array, Namespace, copied
 from xpnet.errors import require
@@ -36,9 +36,6 @@ class Operations:
     """
 
     xp: Namespace
-
-    left_to_plain: ClassVar[tuple[Rule, ...]] = ()
-    """The rules that a faster version does not run itself, since it gains nothing by them."""
 
     def at_precision(self, precision: Precision) -> Operations:
         """These operations with float32 numbers multiplied in another format.

@@ -10,7 +10,7 @@ import numpy as np
 
 from xpnet.backend import Array
 from xpnet.ops.cpu import elementwise, rowwise
-from xpnet.ops.cpu.jit.loop import FASTER_ON_NUMPY, new_loop
+from xpnet.ops.cpu.jit.loop import new_loop
 from xpnet.ops.cpu.runner import Direct, Runner
 from xpnet.ops.numpy import HostOperations
 from xpnet.ops.operations import Operations, Rule
@@ -43,8 +43,6 @@ class CompiledOperations(Operations):
 
     runner: Runner = field(default_factory=Direct)
     plain: HostOperations = field(default_factory=lambda: HostOperations(np))
-
-    left_to_plain = FASTER_ON_NUMPY
 
     matmul = HostOperations.matmul
     multiply = HostOperations.multiply

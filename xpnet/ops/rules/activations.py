@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 
 from xpnet.backend import Array, Namespace
-from xpnet.ops.rules.erf import FAR, erfc
+from xpnet.ops.rules.erf import FAR, normal
 
 SELU_ALPHA = 1.6732632423543772848170429916717
 SELU_SCALE = 1.0507009873554804934193349852946
@@ -114,15 +114,15 @@ def softplus_derivative(xp: Namespace, a: Array) -> Array:
 
 
 def gelu(xp: Namespace, z: Array) -> Array:
-    """``zΦ(z)`` with the normal distribution ``Φ(z) = ½ erfc(-z/√2)``."""
-    return 0.5 * xp.maximum(z, -FAR) * erfc(xp, -math.sqrt(0.5) * z)
+    """``zΦ(z)`` with the normal distribution ``Φ``."""
+    # Φ(-40) is 0: the bound only keeps -∞·0 from becoming NaN.
+    return xp.maximum(z, -FAR) * normal(xp, z)[0]
 
 
 def gelu_derivative(xp: Namespace, z: Array) -> Array:
     """``Φ(z) + z e^(-z²/2)/√(2π)``."""
-    near = xp.maximum(xp.minimum(z, FAR), -FAR)
-    density = math.sqrt(0.5 / math.pi) * xp.exp(-0.5 * near * near)
-    return 0.5 * erfc(xp, -math.sqrt(0.5) * near) + near * density
+    probability, density = normal(xp, z)
+    return probability + xp.maximum(xp.minimum(z, FAR), -FAR) * density
 
 
 def gelu_tanh(xp: Namespace, z: Array) -> Array:

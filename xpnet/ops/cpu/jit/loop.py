@@ -13,16 +13,12 @@ import numpy as np
 from xpnet.ops.cpu.jit import code_cache
 from xpnet.ops.cpu.jit.arguments import Block, Packer, place_of
 from xpnet.ops.cpu.jit.definition import FLAT, Entry, Kind, Which
-from xpnet.ops.rules.activations import gelu, gelu_derivative
 
 FORM = ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_void_p] * 3)
 """How the compiler's functions are called: where the result and the error go, and a block. What
 they return is 0 if all is well."""
 
 COMPILER = "xpnet.ops.cpu.jit.compile"
-
-FASTER_ON_NUMPY = (gelu, gelu_derivative)
-"""Rules that ``python -m benchmarks.ops`` found slower compiled: the loop inside `erfc` is."""
 
 OFTEN = 10_000
 """After how many calls from Python the compiler makes a faster way in for a loop: a tenth of a
@@ -97,8 +93,7 @@ def loop_of(*which: Any) -> Loop:
 @cache
 def _found(*which: Any) -> Loop | None:
     try:
-        faster = any(part is rule for part in which[1:2] for rule in FASTER_ON_NUMPY)
-        return None if faster else new_loop(which)
+        return new_loop(which)
     except (TypeError, ImportError):  # or a compiler that has gone since the first loop
         return None
 

@@ -34,7 +34,8 @@ def typed_rule(rule: Rule, number: Any) -> Rule:
     names["__name__"] = rule.__module__
     code = rule.__code__.replace(co_consts=_typed(rule.__code__.co_consts, number))
     made = FunctionType(code, names, rule.__name__, rule.__defaults__, rule.__closure__)
-    compiled: Rule = register_jitable(made)
+    # LLVM vectorizes no loop that calls a function, and inlines no long one by itself.
+    compiled: Rule = register_jitable(forceinline=True)(made)
     return compiled
 
 
