@@ -1,4 +1,4 @@
-"""What xpnet doctor says."""
+"""The report of xpnet doctor."""
 
 import subprocess
 import sys
@@ -9,7 +9,7 @@ from xpnet import doctor
 from xpnet.blas import OpenBlas
 
 
-def test_versions_name_what_is_here_and_how_to_get_what_is_not(monkeypatch):
+def test_versions_say_how_to_install_a_package(monkeypatch):
     known = doctor._version
     monkeypatch.setattr(doctor, "_version", lambda n: None if n == "pooch" else known(n))
     rows = dict(doctor.versions())
@@ -17,7 +17,7 @@ def test_versions_name_what_is_here_and_how_to_get_what_is_not(monkeypatch):
     assert rows["pooch"] == "not installed (pip install 'xpnet[data]')"
 
 
-def test_backends_say_that_they_work_or_why_not(monkeypatch):
+def test_backends_say_why_they_fail(monkeypatch):
     def find(name):
         return "no device" if name == "cupy" else None if name == "numpy" else "not here"
 
@@ -40,19 +40,19 @@ def test_blas_is_described_by_itself_or_by_numpy(monkeypatch):
     assert dict(doctor.computing())["BLAS"]
 
 
-def test_loops_are_compiled_or_the_reason_is_given(monkeypatch):
+def test_loops_say_why_they_are_not_compiled(monkeypatch):
     monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
     assert "NUMBA_DISABLE_JIT" in dict(doctor.computing())["loops"]
 
 
-def test_the_import_time_is_the_difference_of_medians(monkeypatch):
+def test_import_time_is_the_difference_of_medians(monkeypatch):
     monkeypatch.setattr(
         doctor, "_seconds_to_import", lambda name: {"numpy": 0.1, "xpnet": 0.13}[name]
     )
     assert dict(doctor.import_time())["import xpnet"] == "130 ms, 30 ms more (median of 5)"
 
 
-def test_the_clock_runs():
+def test_clock_of_the_import_runs():
     done = subprocess.run(
         [sys.executable, "-c", doctor.CLOCK.format("json")], capture_output=True, check=True
     )

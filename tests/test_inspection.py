@@ -1,4 +1,4 @@
-"""What inspection reports: every number that can be predicted, on every backend."""
+"""Inspection: the numbers that theory predicts, on every backend."""
 
 import itertools
 import math
@@ -80,7 +80,7 @@ def assert_distribution(found, x, bins):
         np.array([[1.0, math.nan, -2.0, 0.0], [math.inf, 5.0, -math.inf, 0.0]]),
     ],
 )
-def test_a_distribution_is_what_numpy_says(place, values):
+def test_distribution_agrees_with_numpy(place, values):
     meter = Meter(place.xp, bins=12)
     first = meter.distribution(place.array(values))
     second = meter.distribution(place.array(values + 1))
@@ -88,7 +88,7 @@ def test_a_distribution_is_what_numpy_says(place, values):
     assert_distribution(meter.read_distribution(second), values + 1, 12)
 
 
-def test_a_distribution_without_a_finite_number():
+def test_distribution_without_finite_numbers_is_nan():
     meter = Meter(np, bins=3)
     found = meter.read_distribution(meter.distribution(np.full((2, 2), math.nan)))
     assert math.isnan(found.mean)
@@ -99,7 +99,7 @@ def test_a_distribution_without_a_finite_number():
 # Reports
 
 
-def test_outputs_and_gradients_by_hand_on_every_backend(place):
+def test_outputs_and_gradients_agree_with_numpy(place):
     rng = np.random.default_rng(5)
     model = Sequential(
         [Dense(4, xpnet.Tanh()), Dense(3)], n_in=2, backend=place.backend, loss=HalfMSE()
@@ -124,7 +124,7 @@ def test_outputs_and_gradients_by_hand_on_every_backend(place):
 
 
 def _rounded(found):
-    """The extremes are compared exactly elsewhere; here another summation may round them."""
+    """Compare two distributions; the order of a summation may change the extremes."""
 
     class Approximately(float):
         def __eq__(self, other):
@@ -137,7 +137,7 @@ def _rounded(found):
     return type(found)(**values)
 
 
-def test_nothing_of_the_model_changes(X):
+def test_inspection_does_not_change_the_model(X):
     labels = np.arange(1000) % 3
     model = MLP(WIDTH, [8, 8], 3, batch_norm=True, dropout=0.2, loss=CrossEntropy())
     model.value_and_grad(X, labels, CrossEntropy())
@@ -147,7 +147,7 @@ def test_nothing_of_the_model_changes(X):
         np.testing.assert_array_equal(vector, old)
 
 
-def test_preprocessing_names_of_classes_and_the_models_loss_are_used():
+def test_inspection_uses_the_models_preprocessing():
     X = np.random.default_rng(0).uniform(100, 200, (50, 2))
     words = np.where(X[:, 0] > 150, "high", "low")
     model = MLP(2, [4], 2, preprocessing=Standardize.fit(X), loss=CrossEntropy())
@@ -156,7 +156,7 @@ def test_preprocessing_names_of_classes_and_the_models_loss_are_used():
     assert report.loss == pytest.approx(model.evaluate(X, words)["loss"], rel=1e-5)
 
 
-def test_training_mode_takes_the_statistics_of_the_rows(X):
+def test_training_mode_uses_batch_statistics(X):
     model = Sequential([BatchNorm(), Dropout(0.5)], n_in=WIDTH)
     norm, dropped = inspect_layers(model, 5 + 3 * X)
     assert (norm.output.mean, norm.output.std) == pytest.approx((0, 1), abs=1e-4)
@@ -193,7 +193,7 @@ SLOPES = [
 
 @pytest.mark.parametrize(("phi", "z", "flat"), SLOPES, ids=lambda v: repr(v)[:12])
 @pytest.mark.parametrize("kind", ["dense", "activation"])
-def test_saturation_is_a_small_slope(place, phi, z, flat, kind):
+def test_saturation_is_a_small_derivative(place, phi, z, flat, kind):
     layer = Dense(1, phi, weight_init=init.Ones()) if kind == "dense" else Activation(phi)
     model = Sequential([layer], n_in=1, backend=place.backend)
     for value, expected in zip(z, flat, strict=True):
@@ -201,14 +201,14 @@ def test_saturation_is_a_small_slope(place, phi, z, flat, kind):
         assert report[0].saturated == expected, value
 
 
-def test_softmax_is_saturated_where_one_takes_all():
+def test_softmax_saturates_at_one_hot_outputs():
     model = Sequential([Activation(xpnet.Softmax())], n_in=2)
     # ∂a/∂z = a(1 − a) is at most ¼; at 3.5 it is 0.028 and at 10 it is 5e-5.
     report = inspect_layers(model, [[0.0, 0.0], [3.5, 0.0], [10.0, 0.0], [-10.0, 0.0]])
     assert report[0].saturated == 0.5
 
 
-def test_a_unit_is_dead_if_it_is_zero_for_every_row(place):
+def test_unit_is_dead_if_zero_for_every_row(place):
     model = Sequential([Dense(4, xpnet.ReLU())], n_in=3, backend=place.backend)
     model.layout.views(model.theta)["layers.0.bias"][...] = place.array(
         np.array([-100.0, 100.0, 100.0, -100.0])
@@ -220,7 +220,7 @@ def test_a_unit_is_dead_if_it_is_zero_for_every_row(place):
 # The classical experiment
 
 
-def test_zeros_make_sigmoids_a_half_and_no_gradient_comes_back(X, y):
+def test_zero_weights_stop_gradients_of_sigmoids(X, y):
     report = inspect_layers(deep(xpnet.Sigmoid(), init.Zeros()), X, y, loss=HalfMSE())
     for layer in report:
         assert (layer.output.mean, layer.output.std) == (0.5, 0)
@@ -229,7 +229,7 @@ def test_zeros_make_sigmoids_a_half_and_no_gradient_comes_back(X, y):
     assert [layer.weight_gradient.zeros for layer in report] == [1, 1, 1, 1, 0]
 
 
-def test_zeros_kill_relus_for_good(X, y):
+def test_zero_weights_make_relus_dead(X, y):
     report = inspect_layers(deep(xpnet.ReLU(), init.Zeros()), X, y, loss=HalfMSE())
     for layer in report:
         assert (layer.output.high, layer.saturated, layer.dead) == (0, 1, 1)
@@ -240,7 +240,7 @@ def normal_tail(z):
     return math.erfc(z / math.sqrt(2))
 
 
-def test_sigmoids_saturate_under_unit_weights(X, y):
+def test_unit_weights_saturate_sigmoids(X, y):
     report = inspect_layers(deep(xpnet.Sigmoid(), init.Normal(1)), X, y, loss=HalfMSE())
     # z of the first layer is N(0, 10²) given the row's length; |z| > 4.585 counts.
     assert report[0].saturated == pytest.approx(normal_tail(4.585 / 10), abs=0.02)
@@ -265,9 +265,9 @@ def test_sigmoids_saturate_under_unit_weights(X, y):
     ],
     ids=repr,
 )
-def test_relus_scale_by_the_root_of_half_the_fan_times_the_variance(X, y, weights, factor):
+def test_relus_scale_the_signal_by_the_variance(X, y, weights, factor):
     """``E a² ← n var(w)/2 · E a²`` forward, and the same backward."""
-    # Targets so large that the error hardly depends on the weights, as the formula supposes.
+    # The formula assumes an error independent of the weights: large targets dominate it.
     report = inspect_layers(deep(xpnet.ReLU(), weights), X, 1e8 * y, loss=HalfMSE())
     for depth, layer in enumerate(report, start=1):
         assert rms(layer.output) == pytest.approx(factor**depth, rel=0.25)
@@ -277,7 +277,7 @@ def test_relus_scale_by_the_root_of_half_the_fan_times_the_variance(X, y, weight
     assert 0.4 < report[0].saturated < 0.6
 
 
-def test_small_weights_make_all_sigmoids_alike(X):
+def test_small_weights_make_sigmoids_constant(X):
     report = inspect_layers(deep(xpnet.Sigmoid(), init.Normal(0.01)), X)
     # z is N(0, 0.1²) in the first layer and a = ½ + z/4; then w alone spreads: √(100/4)·0.01/4.
     assert report[0].output.std == pytest.approx(0.1 / 4, rel=0.1)
@@ -285,8 +285,8 @@ def test_small_weights_make_all_sigmoids_alike(X):
         assert layer.output.std == pytest.approx(0.05 / 4, rel=0.3)
 
 
-def test_sigmoids_forget_the_rows_though_their_units_differ(X):
-    """Half of every a is the same for all rows: only the rest, ``w·φ'``, tells rows apart."""
+def test_sigmoids_lose_the_variation_of_the_rows(X):
+    """The constant half of each output carries no information about the row."""
     report = inspect_layers(deep(xpnet.Sigmoid(), init.LecunNormal()), X)
     for before, after in itertools.pairwise(report):
         assert after.spread == pytest.approx(before.spread / 4, rel=0.25)
@@ -295,7 +295,7 @@ def test_sigmoids_forget_the_rows_though_their_units_differ(X):
 
 
 @pytest.mark.parametrize("phi", [xpnet.Sigmoid(), xpnet.ReLU()], ids=repr)
-def test_batch_norm_heals_unit_weights(X, y, phi):
+def test_batch_norm_corrects_unit_weights(X, y, phi):
     report = inspect_layers(
         deep(phi, init.Normal(1), batch_norm=True, dtype="float64"), X, y, loss=HalfMSE()
     )
@@ -311,10 +311,10 @@ def test_batch_norm_heals_unit_weights(X, y, phi):
             assert layer.saturated == pytest.approx(0.5, abs=0.05)
 
 
-# The callback, the table, the door
+# The callback, the table, invalid input
 
 
-def test_the_recorder_inspects_every_so_many_epochs(X):
+def test_recorder_inspects_every_few_epochs(X):
     labels = np.arange(1000) % 2
     model = MLP(WIDTH, [8], 2)
     recorder = LayerRecorder(X[:50], labels[:50], every=2, bins=7)
@@ -327,7 +327,7 @@ def test_the_recorder_inspects_every_so_many_epochs(X):
     assert list(recorder.reports) == [2]
 
 
-def test_the_table():
+def test_table_shows_every_layer():
     layers = [Dense(3, weight_init=init.Ones()), BatchNorm(), Activation(xpnet.ReLU()), Dropout(0)]
     model = Sequential([*layers, Dense(1, weight_init=init.Ones())], n_in=1, loss=HalfMSE())
     table = str(inspect_layers(model, [[-1.0], [1.0]], [1.0, 1.0])).splitlines()
@@ -359,7 +359,7 @@ def test_the_table():
     assert table[3].split()[5:8] == ["–", "0.0", "%"]
 
 
-def test_what_is_not_finite_is_counted_and_shown():
+def test_table_counts_numbers_that_are_not_finite():
     model = Sequential([Dense(2), Dense(2)], n_in=1, dtype="float32")
     model.theta[...] = 3e38
     report = inspect_layers(model, [[2.0]], [[0.0, 0.0]], loss=HalfMSE())
@@ -403,6 +403,6 @@ BAD = [
 
 
 @pytest.mark.parametrize(("call", "message"), BAD)
-def test_bad_input_is_refused(call, message):
+def test_invalid_input_is_refused(call, message):
     with pytest.raises(ArgumentError, match=message):
         call()

@@ -1,4 +1,4 @@
-"""The perceptron: its rule, its bound, its variants, the same mistakes everywhere."""
+"""The perceptron: its rule, its bound and its variants, on every backend."""
 
 import math
 
@@ -15,7 +15,7 @@ drawn = settings(derandomize=True, deadline=None, max_examples=40)
 
 
 def separable(seed, m=40, n=3, least=0.05):
-    """Rows around a random plane, none nearer to it than ``least``."""
+    """Return rows on both sides of a random hyperplane, at a distance of at least ``least``."""
     rng = np.random.default_rng(seed)
     w = rng.standard_normal(n)
     b = -w @ rng.uniform(-1, 1, n)
@@ -27,14 +27,14 @@ def separable(seed, m=40, n=3, least=0.05):
 
 
 def noisy(seed, m=60):
-    """Two clouds that overlap."""
+    """Return rows of two overlapping classes."""
     rng = np.random.default_rng(seed)
     y = rng.permutation(np.arange(m) % 2) * 2 - 1
     return rng.standard_normal((m, 2)) + 0.7 * y[:, None], y
 
 
 def textbook(X, y, max_passes):
-    """The rule as it is written on a blackboard, a row at a time, with the sum of all weights."""
+    """Apply the rule row by row; return the weights, their sum and the mistakes."""
     rows = [t * np.append(x, 1.0) for x, t in zip(X, y, strict=True)]
     w, total, mistakes = np.zeros(len(rows[0])), np.zeros(len(rows[0])), []
     n_passes, before = 0, -1
@@ -49,7 +49,7 @@ def textbook(X, y, max_passes):
 
 
 def ratchet(X, y, max_passes):
-    """The fewest errors of the pocket, kept by the length of the runs, and of the last weights."""
+    """Return the training errors of the pocket and of the last weights."""
     rows = y[:, None] * np.append(X, np.ones((len(X), 1)), axis=1)
     w, run, longest, fewest = np.zeros(rows.shape[1]), 0, 0, len(rows)
     for i in np.tile(np.arange(len(rows)), max_passes):
@@ -67,12 +67,12 @@ def ratchet(X, y, max_passes):
 
 
 def n_errors(separator, X, y):
-    """Errors as the rule counts them: a row on the plane is one."""
+    """Count the training errors; a row on the hyperplane is one."""
     return int(np.sum(y * (X @ separator.w + separator.b) <= 0))
 
 
 @pytest.mark.parametrize("data", [separable(3), separable(4, m=200, n=10), noisy(5)])
-def test_it_is_the_blackboards_rule(data):
+def test_fit_agrees_with_the_rule_row_by_row(data):
     X, y = data
     w, mean, mistakes, n_passes = textbook(X, y, 50)
     result = Perceptron(max_passes=50).fit(X, y)
@@ -100,7 +100,7 @@ def test_every_backend_makes_the_same_mistakes(place):
 
 @drawn
 @given(SEEDS, st.integers(1, 6))
-def test_separable_rows_are_separated_within_the_bound(seed, n):
+def test_mistakes_stay_below_the_bound(seed, n):
     X, y = separable(seed, n=n)
     result = Perceptron(max_passes=100_000).fit(X, y)
     assert result.converged
@@ -114,7 +114,7 @@ def test_separable_rows_are_separated_within_the_bound(seed, n):
 
 @drawn
 @given(SEEDS)
-def test_the_last_weights_are_the_sum_of_the_mistakes(seed):
+def test_last_weights_are_the_sum_of_the_mistakes(seed):
     X, y = noisy(seed)
     result = Perceptron(max_passes=20).fit(X, y)
     rows = y[:, None] * np.append(X, np.ones((len(X), 1)), axis=1)
@@ -126,20 +126,20 @@ def test_the_last_weights_are_the_sum_of_the_mistakes(seed):
 
 @drawn
 @given(SEEDS)
-def test_the_pocket_is_never_worse_than_the_last(seed):
+def test_pocket_has_no_more_errors_than_last(seed):
     X, y = noisy(seed)
     result = Perceptron(max_passes=20).fit(X, y)
     assert n_errors(result.pocket, X, y) <= n_errors(result.last, X, y)
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_the_pocket_is_the_best_of_the_long_runs(seed):
+def test_pocket_is_the_best_of_the_long_runs(seed):
     X, y = noisy(seed, m=200)
     result = Perceptron(max_passes=5).fit(X, y)
     assert n_errors(result.pocket, X, y) == ratchet(X, y, 5)
 
 
-def test_the_pocket_and_the_average_pay_where_classes_overlap():
+def test_pocket_and_average_help_overlapping_classes():
     last, averaged, pocket = 0, 0, 0
     for seed in range(20):
         X, y = noisy(seed, m=100)
@@ -151,7 +151,7 @@ def test_the_pocket_and_the_average_pay_where_classes_overlap():
     assert averaged < 0.9 * last
 
 
-def test_what_cannot_be_separated_ends_and_says_so():
+def test_inseparable_rows_end_without_convergence():
     X, y = [[0, 0], [0, 1], [1, 0], [1, 1]], [-1, 1, 1, -1]
     result = Perceptron(max_passes=25).fit(X, y)
     assert not result.converged
@@ -162,7 +162,7 @@ def test_what_cannot_be_separated_ends_and_says_so():
     assert n_errors(result.pocket, np.array(X), np.array(y)) <= 2
 
 
-def test_one_correction_and_its_sentence():
+def test_str_reports_a_single_correction():
     result = Perceptron().fit([[1.0], [-1.0]], [1, -1])
     assert (result.w.tolist(), result.b) == ([2.0], 0.0)
     assert (result.n_mistakes, result.n_passes) == (2, 2)
@@ -184,14 +184,14 @@ def test_one_correction_and_its_sentence():
         (["cat", "dog"], ["cat", "dog"]),
     ],
 )
-def test_classes_come_back_as_they_were_named(labels, predicted):
+def test_predict_returns_the_names_of_the_classes(labels, predicted):
     assert Perceptron().fit([[-1.0], [1.0]], labels).predict([[-2.0], [2.0]]).tolist() == predicted
 
 
-def test_the_widest_separator_lies_in_the_middle(place):
+def test_widest_separator_agrees_with_slsqp(place):
     X = place.array(np.array([[-3.0, 0.0], [-1.0, 1.0], [3.0, 5.0], [4.0, 0.0]]))
     separator = widest_separator(X, place.array(np.array([-1, -1, 1, 1])), tol=1e-6)
-    # The bias is one of the weights, so the margin is that of [x, 1] and not of x.
+    # The bias is one of the weights: the margin is that of [x, 1], not of x.
     rows = np.array([[3.0, 0, -1], [1, -1, -1], [3, 5, 1], [4, 0, 1]])
     v = np.append(place.host(separator.w), separator.b)
     assert np.min(rows @ v) == pytest.approx(1.0)
@@ -238,7 +238,7 @@ BAD = [
     ),
     (
         lambda: mistake_bound([[1.0], [-1.0]], [1, -1], Perceptron().fit([[1.0], [-1.0]], [1, -1])),
-        r"separator must be a Separator; got FittedPerceptron\(.*Take its attribute last",
+        r"separator must be a Separator; got FittedPerceptron\(.*Pass its attribute last",
     ),
     (lambda: Perceptron().fit([[1.0], [2.0]], [1, 1]), "y must hold two classes; got 1: 1."),
     (lambda: Perceptron().fit([[1.0], [2.0]], [0.5, 1]), "y must hold words or integers; got"),
@@ -260,12 +260,12 @@ BAD = [
     ),
     (
         lambda: widest_separator([[0.0], [1.0], [2.0]], [1, -1, 1], max_passes=50),
-        "X must be separated by a plane, which 50 passes have not found",
+        "X must be separated by a hyperplane, which 50 passes did not find",
     ),
 ]
 
 
 @pytest.mark.parametrize(("call", "message"), BAD)
-def test_bad_input_is_refused(call, message):
+def test_invalid_input_is_refused(call, message):
     with pytest.raises(ArgumentError, match=message):
         call()

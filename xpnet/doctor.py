@@ -1,4 +1,4 @@
-"""What works on this machine: versions, backends and why one does not, BLAS, and import time."""
+"""The report of ``xpnet doctor``: versions, backends, the BLAS and the time of the import."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ OPTIONAL = {
     "torch": "",
     "array-api-strict": "test",
 }
-"""Packages that xpnet uses where they are, and the extra that installs them."""
+"""Optional packages, and the extra that installs them."""
 
 REPEATS = 5
 CLOCK = "from time import perf_counter as t; a = t(); import {}; print(t() - a)"
 
 
 def report(*, timing: bool = False) -> list[tuple[str, Rows]]:
-    """Everything `xpnet doctor` says: titles, each with rows of a name and a finding.
+    """Return the sections of the report: a title, and rows of a name and a finding.
 
     Args:
-        timing: whether to measure the import too, which takes some seconds.
+        timing: whether to measure the time of the import, which takes some seconds.
 
     >>> [title for title, rows in report()]
     ['versions', 'backends', 'computing']
@@ -53,7 +53,7 @@ def report(*, timing: bool = False) -> list[tuple[str, Rows]]:
 
 
 def versions() -> Rows:
-    """Python, xpnet and every package that it uses, installed or not."""
+    """Return the versions of Python, xpnet and the packages that it uses."""
     rows = [("python", f"{platform.python_version()} on {platform.platform(terse=True)}")]
     rows += [("xpnet", __version__)] + [(name, _version(name) or "missing") for name in HARD]
     for name, extra in OPTIONAL.items():
@@ -63,7 +63,7 @@ def versions() -> Rows:
 
 
 def backends() -> Rows:
-    """Each backend: where it computes, or why it does not, found by an operation on it."""
+    """Return the device of each backend, or why an operation on it fails."""
     rows = []
     for name in NAMES:
         reason = unavailable(name)
@@ -73,7 +73,7 @@ def backends() -> Rows:
 
 
 def computing() -> Rows:
-    """The CPUs, and the BLAS behind NumPy's matrix products with its kernel and threads."""
+    """Return the CPUs, and the BLAS of NumPy with its kernel and threads."""
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     rows = [("CPU", f"{_cpu_model()}, {cpus} of {os.cpu_count()} usable"), *_blas()]
     rows.append(("loops", why_not_compiled() or "compiled by Numba, and kept on disk"))
@@ -84,10 +84,10 @@ def computing() -> Rows:
 
 
 def import_time() -> Rows:
-    """Milliseconds of ``import xpnet`` over ``import numpy``: medians over fresh processes."""
+    """Return the medians of the times of ``import numpy`` and ``import xpnet`` in new processes."""
     times: dict[str, list[float]] = {"numpy": [], "xpnet": []}
     for name in times:
-        _seconds_to_import(name)  # the first one fills the file cache and is not counted
+        _seconds_to_import(name)  # fills the file cache
     for _ in range(REPEATS):
         for name, measured in times.items():
             measured.append(_seconds_to_import(name))
@@ -99,7 +99,7 @@ def import_time() -> Rows:
 
 
 def _blas() -> Rows:
-    """What the loaded OpenBLAS says of itself; of another BLAS how NumPy was built with it."""
+    """Return the configuration of the loaded OpenBLAS, or of the BLAS that NumPy was built with."""
     found = loaded_openblas()
     if found is not None:
         threads = f"{found.threads} thread{'s' * (found.threads != 1)}"
@@ -111,6 +111,7 @@ def _blas() -> Rows:
 
 
 def _version(name: str) -> str | None:
+    """Return the version of an installed package, or ``None``."""
     try:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
@@ -118,10 +119,12 @@ def _version(name: str) -> str | None:
 
 
 def _cpu_model() -> str:
+    """Return the name of the CPU."""
     return cpu_info("model name") or platform.processor() or platform.machine()
 
 
 def _seconds_to_import(name: str) -> float:
+    """Return the time that a new process takes to import a module."""
     command = [sys.executable, "-c", CLOCK.format(name)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return float(done.stdout)

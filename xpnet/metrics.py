@@ -1,7 +1,7 @@
-"""What a prediction is worth: functions of decisions and targets, each but one a 0-d array.
+"""Metrics: functions ``metric(predicted, target)`` that return a 0-d array.
 
-A metric is any function ``metric(predicted, target)``, where ``predicted`` is what the loss decides
-from the output (`xpnet.losses.Loss.decide`): class indices, 0 or 1, ±1, or values.
+``predicted`` are the predictions that the loss makes from the output (`xpnet.losses.Loss.decide`):
+class indices, 0 or 1, ±1, or values. `confusion_matrix` is no such metric: it returns a matrix.
 """
 
 from __future__ import annotations
@@ -11,11 +11,14 @@ from xpnet.errors import require, require_count
 
 
 def accuracy(predicted: Array, target: Array) -> Array:
-    """The share of right decisions, in ``[0, 1]``; higher is better.
+    """Return the fraction of correct predictions, in ``[0, 1]``; higher is better.
 
     Args:
-        predicted: class indices, 0/1 or ±1, ``(m,)`` or ``(m, k)``.
-        target: the same, or rows of class probabilities, whose largest is the class.
+        predicted: class indices, 0 or 1, or ±1, ``(m,)`` or ``(m, k)``.
+        target: the same, or rows of class probabilities, of which the largest is the class.
+
+    Raises:
+        ArgumentError: if the shapes differ.
 
     >>> import numpy as np
     >>> float(accuracy(np.array([0, 1, 1]), np.array([0, 1, 2])))
@@ -30,7 +33,7 @@ def accuracy(predicted: Array, target: Array) -> Array:
 
 
 def rmse(predicted: Array, target: Array) -> Array:
-    """``√(mean (z − t)²)``, in the units of the target; lower is better.
+    """Return ``√(mean (z − t)²)``, in the units of the target; lower is better.
 
     >>> import numpy as np
     >>> float(rmse(np.array([1.0, 3.0]), np.array([1.0, 1.0])))
@@ -43,7 +46,7 @@ def rmse(predicted: Array, target: Array) -> Array:
 
 
 def r2(predicted: Array, target: Array) -> Array:
-    """``1 − Σ(z − t)²/Σ(t − mean t)²``: the share of variance explained, at most 1.
+    """Return ``1 − Σ(z − t)²/Σ(t − mean t)²``, the fraction of the variance explained, at most 1.
 
     >>> import numpy as np
     >>> float(r2(np.array([1.0, 2.0]), np.array([1.0, 2.0])))
@@ -57,19 +60,19 @@ def r2(predicted: Array, target: Array) -> Array:
 
 
 def confusion_matrix(predicted: Array, target: Array, n_classes: int | None = None) -> Array:
-    """How often each class was taken for each: ``C[i, j]`` counts rows of class i predicted as j.
+    """Return the matrix ``C`` in which ``C[i, j]`` counts the rows of class i predicted as j.
 
     Args:
-        predicted: class indices from 0, integers ``(m,)``; for words, what
-            `xpnet.data.encode_labels` makes of them.
-        target: the same, or rows of class probabilities, whose largest is the class.
-        n_classes: the number of classes K; default the largest index and one.
+        predicted: class indices from 0, integers ``(m,)``. Convert words with
+            `xpnet.data.encode_labels`.
+        target: the same, or rows of class probabilities, of which the largest is the class.
+        n_classes: the number of classes K. Default: the largest index plus one.
 
     Returns:
         Counts, int64 of shape ``(K, K)``, on the backend of ``predicted``.
 
     Raises:
-        ArgumentError: if the indices are not integers from 0 to K − 1, or of different length.
+        ArgumentError: if the indices are not integers from 0 to K − 1, or the lengths differ.
 
     >>> import numpy as np
     >>> confusion_matrix(np.array([0, 1, 1]), np.array([0, 0, 1])).tolist()
@@ -98,10 +101,12 @@ def confusion_matrix(predicted: Array, target: Array, n_classes: int | None = No
 
 
 def _flat(x: Array) -> Array:
+    """Return ``x`` as a float64 vector."""
     xp = namespace_of(x)
     return xp.astype(xp.reshape(x, (-1,)), xp.float64)
 
 
 def _same_shape(predicted: Array, target: Array) -> None:
+    """Refuse a target of another shape than the predictions."""
     rule = f"have the shape of the predictions, {tuple(predicted.shape)}"
     require(tuple(predicted.shape) == tuple(target.shape), "target", rule, target)

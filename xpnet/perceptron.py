@@ -1,7 +1,7 @@
-"""Rosenblatt's perceptron: a plane between two classes, found by correcting one mistake at a time.
+"""Rosenblatt's perceptron, the mistake bound of Novikoff, and the separator of largest margin.
 
-Each decision waits for the one before, so the rows are gone through on the host, in float64,
-whatever library they come from: every backend makes the same mistakes in the same order.
+Each decision depends on the one before, so the rows are processed on the host in float64, whatever
+their library: every backend makes the same mistakes in the same order.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from xpnet.data.labels import encode_labels
 from xpnet.errors import ArgumentError, Phrase, require, require_count, require_number, require_type
 
 BLOCK = 64
-"""Rows looked ahead at once: few enough to throw away after a mistake, enough for one product."""
+"""Rows that one matrix product predicts; those after a mistake are predicted again."""
 
-LARGEST = 1e100
-"""The largest number in a row, far enough from the end of float64 for the sum of every product."""
+MAX_FEATURE = 1e100
+"""The largest magnitude of a feature, for which no sum of products overflows in float64."""
 
 Classes = tuple[Any, Any]
 
 
 @dataclass(frozen=True, eq=False)
 class Separator:
-    """The plane ``wᵀx + b = 0`` between two classes.
+    """The hyperplane ``wᵀx + b = 0`` between two classes.
 
     Attributes:
         w: the normal, ``(n,)`` in float64, on the backend of the training data.
         b: the offset.
-        classes: the names of the negative and the positive side.
+        classes: the names of the negative and of the positive class.
 
     >>> Separator(np.array([1.0, -1.0]), 0.5, ("no", "yes")).predict([[0, 0], [0, 1]]).tolist()
     ['yes', 'no']
@@ -45,10 +45,11 @@ class Separator:
     classes: Classes = (-1, 1)
 
     def scores(self, X: Array) -> Array:
-        """``Xw + b`` for rows ``X: (m, n)``; positive on the side of ``classes[1]``, ``(m,)``.
+        """Compute ``Xw + b`` for rows ``X: (m, n)``; it is positive for ``classes[1]``, ``(m,)``.
 
         Raises:
-            ArgumentError: if ``X`` is not ``(m, n)`` finite numbers, or of another device library.
+            ArgumentError: if ``X`` does not hold ``(m, n)`` finite numbers, or is on the device of
+                another library.
         """
         X = as_array(X)
         backend = backend_of(self.w)
@@ -57,10 +58,10 @@ class Separator:
         return backend.xp.astype(here, backend.dtype) @ self.w + self.b
 
     def predict(self, X: Array) -> Array:
-        """The class of each row of ``X: (m, n)``: ``classes[1]`` where the score is positive.
+        """Predict the class of each row of ``X: (m, n)``: ``classes[1]`` if its score is positive.
 
         Returns:
-            The classes, ``(m,)``: int64 on the backend where they are integers, else a NumPy array.
+            The classes, ``(m,)``: int64 on the backend if they are integers, else a NumPy array.
         """
         positive = self.scores(X) > 0
         if not all(isinstance(name, int) for name in self.classes):
@@ -71,14 +72,15 @@ class Separator:
 
 @dataclass(frozen=True)
 class Perceptron:
-    """The perceptron's rule: go through the rows, and add each one that is on the wrong side.
+    """The perceptron learning rule, which adds every misclassified row to the weights.
 
-    With labels ``t = ±1`` and ``x̃ = t·[x, 1]``: ``w = 0``; where ``wᵀx̃ ≤ 0``, ``w ← w + x̃``. It
-    stops after a pass without a mistake. If a unit vector u has ``uᵀx̃ ≥ γ > 0`` for all rows, it
-    makes at most ``(R/γ)²`` mistakes, ``R = max ‖x̃‖``; else it goes on until ``max_passes``.
+    With labels ``t = ±1`` and ``x̃ = t·[x, 1]``, starting from ``w = 0``: if ``wᵀx̃ ≤ 0``, then
+    ``w ← w + x̃``. Training stops after a pass without a mistake. If a unit vector u has
+    ``uᵀx̃ ≥ γ > 0`` for all rows, the rule makes at most ``(R/γ)²`` mistakes, ``R = max ‖x̃‖``;
+    otherwise it runs for ``max_passes``.
 
     Args:
-        max_passes: how often the rows are gone through at most, at least 1; default 1000.
+        max_passes: the largest number of passes over the rows, at least 1. Default 1000.
 
     Raises:
         ArgumentError: if ``max_passes`` is not a positive integer.
@@ -99,33 +101,35 @@ class Perceptron:
         require_count(self.max_passes, "max_passes")
 
     def fit(self, X: Array, y: Any) -> FittedPerceptron:
-        """Separate the rows of ``X`` by the two classes in ``y``.
+        """Separate the rows of ``X`` into the two classes of ``y``.
+
+        The rows are processed in their order, on which the result depends; nothing is random.
 
         Args:
             X: the features, ``(m, n)``, within ±1e100, on any backend.
-            y: one label a row, of two classes: ±1, other integers, or words. The larger, or the
-                later in the alphabet, is the positive class.
+            y: one label per row, of two classes: ±1, other integers, or words. The larger one, or
+                the later one in the alphabet, is the positive class.
 
         Returns:
-            What was found. The order of the rows matters, and it is kept: no row is drawn.
+            The fitted perceptron.
 
         Raises:
-            ArgumentError: if ``X`` is not finite numbers, or ``y`` does not hold two classes.
+            ArgumentError: if ``X`` does not hold finite numbers, or ``y`` not two classes.
         """
         rows, classes, backend = _signed_rows(X, y)
-        walk = _Walk(rows)
+        learner = _Learner(rows)
         n_passes, converged = 0, False
         while not converged and n_passes < self.max_passes:
-            converged = walk.one_pass()
+            converged = learner.one_pass()
             n_passes += 1
-        walk.consider()
-        average = walk.total / (n_passes * rows.shape[0])
+        learner.update_pocket()
+        average = learner.total / (n_passes * rows.shape[0])
         last, averaged, pocket = (
             Separator(backend.asarray(v[:-1].copy()), float(v[-1]), classes)
-            for v in (walk.w, average, walk.pocket)
+            for v in (learner.w, average, learner.pocket)
         )
-        mistakes = np.array(walk.mistakes, dtype=np.int64)
-        radius, margin = _radius(rows), _margin(rows, walk.w)
+        mistakes = np.array(learner.mistakes, dtype=np.int64)
+        radius, margin = _radius(rows), _margin(rows, learner.w)
         return FittedPerceptron(
             last, averaged, pocket, converged, n_passes, mistakes, radius, margin
         )
@@ -133,24 +137,24 @@ class Perceptron:
 
 @dataclass(frozen=True, eq=False)
 class FittedPerceptron:
-    """What `Perceptron.fit` found.
+    """The result of `Perceptron.fit`.
 
     Attributes:
-        last: the separator after the last correction; it is what `predict` uses.
-        averaged: the mean of the weights after every row of every pass, which changes less from
-            row to row and is often the better one where the data are not separable.
-        pocket: the separator with the fewest errors among those with at least as long a run of
-            right answers as the one kept before, and the last: never more training errors than
-            ``last``.
+        last: the separator after the last correction, which `predict` uses.
+        averaged: the mean of the weights after every row of every pass, which is often better if
+            the data are not separable.
+        pocket: the separator with the fewest training errors among ``last`` and those with at
+            least as long a run of correct answers as the pocket before. It has at most as many
+            training errors as ``last``.
         converged: whether the last pass had no mistake, so that ``last`` separates the data.
-        n_passes: how often the rows were gone through, the last pass included.
-        mistakes: the row of each mistake, in order: ``last`` is the sum of their ``x̃``.
+        n_passes: the number of passes over the rows.
+        mistakes: the row of each mistake, in order; ``last`` is the sum of their ``x̃``.
         radius: ``R = max ‖x̃‖``.
-        margin: ``γ = min wᵀx̃/‖w‖`` of ``last``; above 0 if it separates.
+        margin: ``γ = min wᵀx̃/‖w‖`` of ``last``; positive if it separates the data.
 
     References: M. Collins, "Discriminative training methods for hidden Markov models", EMNLP 2002
     (the average); S. Gallant, "Perceptron-based learning algorithms", 1990 (the pocket with
-    ratchet; here the rows come in order instead of at random).
+    ratchet; here the rows are processed in order, not at random).
     """
 
     last: Separator
@@ -174,20 +178,20 @@ class FittedPerceptron:
 
     @property
     def n_mistakes(self) -> int:
-        """How many corrections there were."""
+        """The number of corrections."""
         return len(self.mistakes)
 
     @property
     def mistake_bound(self) -> float:
-        """``(R/γ)²`` with the margin of ``last``; infinite where it does not separate the data.
+        """``(R/γ)²`` with the margin of ``last``; infinite if it does not separate the data.
 
-        Any separator bounds the number of mistakes; a wider one bounds it more tightly: see
-        `mistake_bound` and `widest_separator`.
+        A separator of a larger margin gives a tighter bound: see `mistake_bound` and
+        `widest_separator`.
         """
         return (self.radius / self.margin) ** 2 if self.margin > 0 else math.inf
 
     def predict(self, X: Array) -> Array:
-        """The class of each row of ``X: (m, n)``, by ``last``; see `Separator.predict`."""
+        """Predict the class of each row of ``X: (m, n)`` with ``last``; see `Separator.predict`."""
         return self.last.predict(X)
 
     def __str__(self) -> str:
@@ -201,15 +205,15 @@ class FittedPerceptron:
 
 
 def mistake_bound(X: Array, y: Any, separator: Separator) -> float:
-    """``(R/γ)²``: how many mistakes a perceptron can make at most on rows in any order.
+    """Return ``(R/γ)²``, an upper bound of the number of mistakes for any order of the rows.
 
-    ``R = max ‖x̃‖`` and ``γ = min uᵀx̃``, for the unit vector u along ``[w, b]`` and
+    ``R = max ‖x̃‖`` and ``γ = min uᵀx̃``, with the unit vector u along ``[w, b]`` and
     ``x̃ = t·[x, 1]``.
 
     Args:
         X: the features, ``(m, n)``.
-        y: one label a row, of two classes.
-        separator: any separator without errors; the bound is the tighter the wider its margin.
+        y: one label per row, of two classes.
+        separator: a separator without training errors; a larger margin gives a tighter bound.
 
     Raises:
         ArgumentError: if ``separator`` does not separate the rows.
@@ -220,36 +224,36 @@ def mistake_bound(X: Array, y: Any, separator: Separator) -> float:
     >>> round(mistake_bound(X, y, Separator(np.array([1.0]), 0.0)), 6)
     2.0
     """
-    do = "Take its attribute last." if isinstance(separator, FittedPerceptron) else ""
+    do = "Pass its attribute last." if isinstance(separator, FittedPerceptron) else ""
     require_type(separator, Separator, "separator", do)
     rows, _, _ = _signed_rows(X, y)
     n = rows.shape[1] - 1
     rule = f"have {n} weight{'s' * (n != 1)}, one for each column of X"
     require(tuple(separator.w.shape) == (n,), "separator", rule, separator.w)
     margin = _margin(rows, np.append(to_numpy(separator.w), separator.b))
-    words = Phrase(f"a margin of {margin:.3g}")
-    require(margin > 0, "separator", "have every row on the side of its class", words)
+    got = Phrase(f"a margin of {margin:.3g}")
+    require(margin > 0, "separator", "have every row on the side of its class", got)
     return (_radius(rows) / margin) ** 2
 
 
 def widest_separator(X: Array, y: Any, *, tol: float = 1e-3, max_passes: int = 10_000) -> Separator:
-    """The separator of the largest margin ``γ* = max_u min uᵀx̃``, to a relative ``tol``.
+    """Return the separator of largest margin ``γ* = max_u min uᵀx̃``, to a relative ``tol``.
 
-    Dual coordinate ascent on ``Σα − ½‖Σ α_i x̃_i‖²``, ``α ≥ 0``: every pass yields a margin, which
-    is at most γ*, and a dual value D, whose ``1/√(2D)`` is at least γ*; it stops when they meet.
+    Dual coordinate ascent on ``Σα − ½‖Σ α_i x̃_i‖²``, ``α ≥ 0``. Every pass yields a margin of at
+    most γ* and a dual value D with ``1/√(2D) ≥ γ*``; the ascent stops when the two agree.
 
     Args:
         X: the features, ``(m, n)``.
-        y: one label a row, of two classes.
-        tol: the largest relative distance of the margin from γ*, above 0; default 0.001.
-        max_passes: how often the rows are gone through at most; default 10 000.
+        y: one label per row, of two classes.
+        tol: the largest relative distance of the margin from γ*, above 0. Default 0.001.
+        max_passes: the largest number of passes over the rows. Default 10 000.
 
     Returns:
         The separator, scaled so that ``min x̃ᵀ[w, b] = 1``.
 
     Raises:
-        ArgumentError: if the two have not met within ``max_passes``, as of rows that no plane
-            separates.
+        ArgumentError: if the ascent does not converge within ``max_passes``, for example because
+            no hyperplane separates the rows.
 
     Reference: C.-J. Hsieh et al., "A dual coordinate descent method for large-scale linear SVM",
     ICML 2008, algorithm 1 with C = ∞ and the bias among the weights.
@@ -273,25 +277,26 @@ def widest_separator(X: Array, y: Any, *, tol: float = 1e-3, max_passes: int = 1
             v = u / np.min(rows @ u)
             return Separator(backend.asarray(v[:-1].copy()), float(v[-1]), classes)
     raise ArgumentError(
-        f"X must be separated by a plane, which {max_passes} passes have not found to a relative "
-        f"{tol:g}; got rows whose margin is {margin:.3g}. If they are separable, raise max_passes."
+        f"X must be separated by a hyperplane, which {max_passes} passes did not find within a "
+        f"relative {tol:g}; got rows with a margin of {margin:.3g}. If they are separable, raise "
+        "max_passes."
     )
 
 
-class _Walk:
-    """The weights on their way through the rows, and what each variant remembers of it."""
+class _Learner:
+    """The weights of the learning rule, their sum, and the pocket."""
 
     def __init__(self, rows: HostArray) -> None:
         self.rows = rows
         self.w = np.zeros(rows.shape[1])
         self.total = np.zeros(rows.shape[1])
         self.mistakes = array("q")
-        # At w = 0 every row is wrong, so that the first vector looked at takes the pocket.
+        # At w = 0 every row is misclassified, so the first update fills the pocket.
         self.pocket, self.pocket_errors, self.longest = self.w, rows.shape[0] + 1, 0
         self.run, self.considered = 0, False
 
     def one_pass(self) -> bool:
-        """Go through the rows once; whether none was wrong."""
+        """Process the rows once; return whether no row was misclassified."""
         before, start = len(self.mistakes), 0
         while start < self.rows.shape[0]:
             wrong = self.rows[start : start + BLOCK] @ self.w <= 0
@@ -303,23 +308,25 @@ class _Walk:
                 start += 1
         return len(self.mistakes) == before
 
-    def consider(self) -> None:
-        """Put the weights into the pocket if they make fewer errors than those in it."""
+    def update_pocket(self) -> None:
+        """Replace the pocket by the weights if these make fewer training errors."""
         self.considered = True
         errors = int(np.count_nonzero(self.rows @ self.w <= 0))
         if errors < self.pocket_errors:
             self.pocket, self.pocket_errors, self.longest = self.w, errors, self.run
 
     def _keep(self, n_right: int) -> None:
+        """Count ``n_right`` rows that are classified correctly."""
         self.total += n_right * self.w
         self.run += n_right
-        # Not only above: rows in an unlucky order, like those of XOR, never let a run begin.
+        # Not a strict inequality: for some orders of rows, as of XOR, no run gets longer than 0.
         if self.run >= self.longest and not self.considered:
-            self.consider()
+            self.update_pocket()
         if self.pocket is self.w:
             self.longest = self.run
 
     def _correct(self, row: int) -> None:
+        """Add a misclassified row to the weights."""
         self.w = self.w + self.rows[row]
         self.total += self.w
         self.run, self.considered = 0, False
@@ -327,7 +334,7 @@ class _Walk:
 
 
 def _signed_rows(X: Array, y: Any) -> tuple[HostArray, Classes, Backend]:
-    """The rows ``x̃ = t·[x, 1]`` on the host, the two classes, and where ``X`` lives."""
+    """Return the rows ``x̃ = t·[x, 1]`` on the host, the two classes, and the backend of ``X``."""
     X, y = as_array(X), as_array(y)
     check_features(X)
     check_same_length(X, y)
@@ -340,17 +347,18 @@ def _signed_rows(X: Array, y: Any) -> tuple[HostArray, Classes, Backend]:
     require(len(names) == 2, "y", "hold two classes", shown)
     host = to_numpy(X).astype(np.float64)
     largest = float(np.max(np.abs(host)))
-    require(largest <= LARGEST, "X", f"be within ±{LARGEST:g}", largest)
+    require(largest <= MAX_FEATURE, "X", f"be within ±{MAX_FEATURE:g}", largest)
     rows = np.append(host, np.ones((host.shape[0], 1)), axis=1) * (2 * indices - 1)[:, None]
     xp = namespace_of(X)
     return rows, (names[0], names[1]), backend_of(xp.astype(X[:1, :], xp.float64))
 
 
 def _radius(rows: HostArray) -> float:
+    """Return ``max ‖x̃‖``."""
     return float(np.max(np.linalg.norm(rows, axis=1)))
 
 
 def _margin(rows: HostArray, w: HostArray) -> float:
-    """``min wᵀx̃/‖w‖``; -∞ for the zero vector."""
+    """Return ``min wᵀx̃/‖w‖``; -∞ for the zero vector."""
     size = float(np.linalg.norm(w))
     return float(np.min(rows @ w)) / size if size > 0 else -math.inf

@@ -27,7 +27,7 @@ def softmax(z) -> np.ndarray:
 
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize(("T", "share"), [(1.0, 0.5), (4.0, 0.9), (0.5, 1.0), (3.0, 0.0)])
-def test_value_is_the_formula_and_gradient_its_slope(T, share, weighted, batch, place, rng):
+def test_value_and_gradient_follow_the_formula(T, share, weighted, batch, place, rng):
     z, v, labels, target = batch
     w = rng.uniform(0.5, 2, 6) if weighted else np.ones(6)
     loss, weight = Distillation(T, share), place.array(w) if weighted else None
@@ -40,15 +40,15 @@ def test_value_is_the_formula_and_gradient_its_slope(T, share, weighted, batch, 
     got, grad = loss.value_and_grad(place.array(z), place.array(target), weight)
     assert float(got) == pytest.approx(value(z), rel=1e-12)
     assert float(loss.value(place.array(z), place.array(target), weight)) == float(got)
-    h, slopes = 1e-6, np.zeros_like(z)
+    h, differences = 1e-6, np.zeros_like(z)
     for i in np.ndindex(z.shape):
         step = np.zeros_like(z)
         step[i] = h
-        slopes[i] = (value(z + step) - value(z - step)) / (2 * h)
-    np.testing.assert_allclose(place.host(grad), slopes, atol=1e-8)
+        differences[i] = (value(z + step) - value(z - step)) / (2 * h)
+    np.testing.assert_allclose(place.host(grad), differences, atol=1e-8)
 
 
-def test_hessian_product_is_the_slope_of_the_gradient(batch, place, rng):
+def test_hessian_product_agrees_with_differences(batch, place, rng):
     z, _, _, target = batch
     d, h, loss = rng.standard_normal(z.shape), 1e-6, Distillation(3.0, 0.7)
     product = loss.hessian_product(place.array(z), place.array(target), place.array(d))
@@ -59,7 +59,7 @@ def test_hessian_product_is_the_slope_of_the_gradient(batch, place, rng):
     np.testing.assert_allclose(place.host(product), (grads[0] - grads[1]) / (2 * h), atol=1e-8)
 
 
-def test_labels_alone_are_cross_entropy(batch, place):
+def test_labels_alone_give_cross_entropy(batch, place):
     z, _, labels, _ = batch
     z, labels = place.array(z), place.array(labels)
     Distillation().check(labels, 4, 6)
@@ -73,7 +73,7 @@ def test_labels_alone_are_cross_entropy(batch, place):
     )
 
 
-def test_gradient_keeps_its_size_when_the_temperature_rises(batch):
+def test_temperature_keeps_the_size_of_the_gradient(batch):
     """Without the factor T² it would fall as 1/T²: by 100 from T = 10 to T = 100."""
     z, _, _, target = batch
     sizes = [
@@ -109,6 +109,6 @@ BAD = {
 
 
 @pytest.mark.parametrize("message", BAD)
-def test_bad_input_is_refused(message):
+def test_invalid_input_is_refused(message):
     with pytest.raises(ArgumentError, match=message):
         BAD[message]()

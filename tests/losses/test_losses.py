@@ -16,6 +16,7 @@ from xpnet.losses import (
     MSE,
     BinaryCrossEntropy,
     CrossEntropy,
+    Distillation,
     GaussianNLL,
     HalfMSE,
     Hinge,
@@ -119,7 +120,7 @@ every_case = pytest.mark.parametrize("name", TABLE)
 weighted_or_not = pytest.mark.parametrize("weight", [None, WEIGHT], ids=["plain", "weighted"])
 
 
-# --- the right numbers ----------------------------------------------------------------------------
+# --- values ---------------------------------------------------------------------------------------
 
 
 @every_case
@@ -150,7 +151,7 @@ def test_gradient_agrees_with_central_differences(name, weight):
 
 @every_case
 @weighted_or_not
-def test_hessian_product_agrees_with_differences_of_the_gradient(name, weight, place):
+def test_hessian_product_agrees_with_differences(name, weight, place):
     loss, output, target, _ = TABLE[name]
     v, h = np.random.default_rng(2).normal(size=output.shape), 1e-5
     ends = [loss.value_and_grad(output + s * v, target, weight)[1] for s in (h, -h)]
@@ -161,7 +162,7 @@ def test_hessian_product_agrees_with_differences_of_the_gradient(name, weight, p
     np.testing.assert_allclose(place.host(product), expected, rtol=1e-6, atol=1e-9)
 
 
-def test_a_loss_without_a_second_derivative_says_so():
+def test_loss_without_curvature_is_refused():
     class Cube(Loss):
         rule = staticmethod(lambda xp, z, t: (z - t) ** 3)
         derivative = staticmethod(lambda xp, z, t: 3 * (z - t) ** 2)
@@ -173,14 +174,14 @@ def test_a_loss_without_a_second_derivative_says_so():
 
 @every_case
 @weighted_or_not
-def test_value_is_that_of_value_and_grad(name, weight):
+def test_value_equals_that_of_value_and_grad(name, weight):
     loss, output, target, _ = TABLE[name]
     value, _ = loss.value_and_grad(output, target, weight)
     assert float(loss.value(output, target, weight)) == pytest.approx(float(value), rel=1e-14)
 
 
 @every_case
-def test_a_row_of_weight_two_is_two_rows(name):
+def test_row_of_weight_two_counts_twice(name):
     loss, output, target, _ = TABLE[name]
     twice = np.arange(M) % 2 + 1
     value = loss.value(np.repeat(output, twice, axis=0), np.repeat(target, twice, axis=0))
@@ -198,7 +199,7 @@ def test_class_weights_agree_with_pytorch(torch):
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.3])
-def test_indices_are_rows_with_a_one(smoothing):
+def test_class_indices_equal_one_hot_rows(smoothing):
     loss = CrossEntropy(smoothing)
     value, grad = loss.value_and_grad(OUTPUT, CLASSES, WEIGHT)
     value_of_rows, grad_of_rows = loss.value_and_grad(OUTPUT, np.eye(K)[CLASSES], WEIGHT)
@@ -206,7 +207,7 @@ def test_indices_are_rows_with_a_one(smoothing):
     np.testing.assert_allclose(grad, grad_of_rows, rtol=1e-14, atol=1e-16)
 
 
-def test_the_perceptron_pushes_at_zero():
+def test_perceptron_loss_has_a_gradient_at_zero():
     _, grad = PerceptronLoss().value_and_grad(np.zeros((2, 1)), np.array([1, -1]))
     np.testing.assert_array_equal(grad, [[-0.5], [0.5]])
 
@@ -216,7 +217,7 @@ logits = st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=6)
 
 @settings(derandomize=True, deadline=None, max_examples=50)
 @given(logits, st.data())
-def test_cross_entropy_is_positive_and_its_gradient_sums_to_zero(row, data):
+def test_cross_entropy_gradient_sums_to_zero(row, data):
     label = data.draw(st.integers(0, len(row) - 1))
     value, grad = CrossEntropy().value_and_grad(np.array([row]), np.array([label]))
     assert value >= 0
@@ -226,25 +227,25 @@ def test_cross_entropy_is_positive_and_its_gradient_sums_to_zero(row, data):
 
 @settings(derandomize=True, deadline=None, max_examples=50)
 @given(st.floats(-1e3, 1e3), st.integers(0, 1))
-def test_the_binary_loss_is_that_of_two_classes(logit, label):
+def test_binary_loss_equals_that_of_two_classes(logit, label):
     target = np.array([label])
     two = CrossEntropy().value(np.array([[0.0, logit]]), target)
     one = BinaryCrossEntropy().value(np.array([[logit]]), target)
     assert float(one) == pytest.approx(float(two), rel=1e-12, abs=1e-15)
 
 
-# --- everywhere -----------------------------------------------------------------------------------
+# --- backends -------------------------------------------------------------------------------------
 
 
 @every_case
 @weighted_or_not
-def test_every_backend_agrees_with_numpy(name, weight, place):
+def test_backends_agree_with_numpy(name, weight, place):
     check_place(name, weight, place, 1e-12)
 
 
 @every_case
 @weighted_or_not
-def test_float32_stays_float32_on_every_backend(name, weight, place32):
+def test_float32_is_preserved_on_every_backend(name, weight, place32):
     check_place(name, weight, place32, 2e-5)
 
 
@@ -263,7 +264,7 @@ def check_place(name, weight, place, tolerance):
 
 
 @pytest.mark.parametrize("name", ["mse", "binary-soft", "cross_entropy-rows", "gaussian"])
-def test_float64_targets_and_weights_beside_float32_outputs(name, place32):
+def test_float64_targets_keep_float32_outputs(name, place32):
     loss, output, target, _ = TABLE[name]
     t, w = place32.array(target, "float64"), place32.array(WEIGHT, "float64")
     value, grad = loss.value_and_grad(place32.array(output), t, w)
@@ -272,7 +273,7 @@ def test_float64_targets_and_weights_beside_float32_outputs(name, place32):
 
 
 @every_case
-def test_no_number_is_read_to_the_host(name, torch):
+def test_value_and_grad_reads_nothing_to_the_host(name, torch):
     loss, output, target, _ = TABLE[name]
     z, t, w = (torch.tensor(x, device="meta") for x in (output, target, WEIGHT))
     for value, grad in (loss.value_and_grad(z, t), loss.value_and_grad(z, t, w)):
@@ -280,7 +281,7 @@ def test_no_number_is_read_to_the_host(name, torch):
     assert loss.hessian_product(z, t, z, w).device.type == "meta"
 
 
-# --- at the edges ---------------------------------------------------------------------------------
+# --- extreme values -------------------------------------------------------------------------------
 
 FAR = [[1e4, -1e4], [-1e4, 1e4], [1e4, 1e4], [0.0, -1e4]]
 
@@ -304,7 +305,7 @@ FAR = [[1e4, -1e4], [-1e4, 1e4], [1e4, 1e4], [0.0, -1e4]]
     ],
     ids=lambda x: repr(x) if hasattr(x, "value_and_grad") else "",
 )
-def test_large_outputs_overflow_nowhere(loss, output, target, expected, dtype):
+def test_large_outputs_do_not_overflow(loss, output, target, expected, dtype):
     value, grad = loss.value_and_grad(np.array(output, dtype=dtype), np.array(target))
     assert float(value) == pytest.approx(expected, rel=1e-6)
     assert np.all(np.isfinite(grad))
@@ -329,14 +330,14 @@ LOGITS = np.array([[1.0, -2.0, 1.0], [0.0, 3.0, -1.0]])
     ],
     ids=repr,
 )
-def test_decisions(loss, output, expected, place):
+def test_decide_returns_predictions(loss, output, expected, place):
     decided = place.host(loss.decide(place.array(output)))
     assert decided.shape == np.shape(expected)
     assert decided.dtype == np.asarray(expected).dtype
     np.testing.assert_allclose(decided, expected, rtol=1e-12)
 
 
-def test_probabilities(place):
+def test_probabilities_of_classes(place):
     sigma = 1 / (1 + np.exp(-LOGITS))
     e = np.exp(LOGITS)
     rows = [
@@ -350,13 +351,13 @@ def test_probabilities(place):
 
 
 @pytest.mark.parametrize("loss", [MSE(), Hinge(), PoissonNLL(), GaussianNLL()], ids=repr)
-def test_no_probabilities(loss):
+def test_losses_without_probabilities_refuse_them(loss):
     with pytest.raises(ArgumentError, match="loss must be one with probabilities") as error:
         loss.probabilities(LOGITS)
     assert repr(loss) in str(error.value)
 
 
-def test_kinds_of_targets():
+def test_target_kinds_of_the_losses():
     kinds = {"classes": 4, "binary": 3, "signs": 3, "values": 8}
     counted = dict.fromkeys(kinds, 0)
     for loss, *_ in TABLE.values():
@@ -364,7 +365,7 @@ def test_kinds_of_targets():
     assert counted == kinds
 
 
-# --- the door -------------------------------------------------------------------------------------
+# --- validation -----------------------------------------------------------------------------------
 
 NAN, INF = math.nan, math.inf
 SHAPE = "It needs one row for each row of X."
@@ -379,7 +380,8 @@ BAD_TARGETS = [
         CrossEntropy(),
         ["a", "b"],
         3,
-        "y must hold real numbers; got a <U1 array of shape (2,). Words become class indices by",
+        "y must hold real numbers; got a <U1 array of shape (2,). "
+        "Convert words to class indices with",
     ),
     (MAE(), ["a", "b"], 1, "y must hold real numbers; got a <U1 array of shape (2,)."),
     (
@@ -387,7 +389,7 @@ BAD_TARGETS = [
         [0.0, 1.0],
         3,
         "y must hold class indices, which are integers; got a float64 array of shape (2,). "
-        "Class names become indices by encode_labels.",
+        "Convert class names to indices with xpnet.data.encode_labels.",
     ),
     (CrossEntropy(), [0, 3], 3, "y must hold class indices of 0 to 2; got 3 in row 1."),
     (CrossEntropy(), [-1, 0], 3, "y must hold class indices of 0 to 2; got -1 in row 0."),
@@ -411,7 +413,8 @@ BAD_TARGETS = [
         [0, 0],
         1,
         "n_out must be at least 2 for CrossEntropy; got 1. "
-        "For one output and two classes take BinaryCrossEntropy().",
+        "These targets need a network with 2 outputs (n_out=2). "
+        "For two classes and one output use BinaryCrossEntropy().",
     ),
     (BinaryCrossEntropy(), [0, 2], 1, "y must hold numbers of 0 to 1; got 2 in row 1."),
     (BinaryCrossEntropy(), [-0.5, 0], 1, "y must hold numbers of 0 to 1; got -0.5 in row 0."),
@@ -419,7 +422,7 @@ BAD_TARGETS = [
         Hinge(),
         [0, 1],
         1,
-        "y must hold -1 or 1; got 0 in row 0. Labels of 0 and 1 become signs by 2 * y - 1.",
+        "y must hold -1 or 1; got 0 in row 0. Convert labels of 0 and 1 with 2 * y - 1.",
     ),
     (Hinge(), [True, False], 1, "y must hold -1 or 1; got a bool array of shape (2,)."),
     (PerceptronLoss(), [1.0, 0.5], 1, "y must hold -1 or 1; got 0.5 in row 1."),
@@ -430,13 +433,51 @@ BAD_TARGETS = [
 
 
 @pytest.mark.parametrize(("loss", "target", "n_out", "message"), BAD_TARGETS)
-def test_bad_targets_are_refused(loss, target, n_out, message):
+def test_invalid_targets_are_refused(loss, target, n_out, message):
     with pytest.raises(ArgumentError) as error:
         loss.check(np.array(target), n_out, 2)
     assert str(error.value).startswith(message)
 
 
-def test_a_list_is_not_an_array():
+NEEDED = [
+    (MSE(), np.zeros((2, 3)), 2, 3),
+    (MSE(), np.zeros(2), 2, 1),
+    (HalfMSE(), np.zeros((2, 2)), 1, 2),
+    (BinaryCrossEntropy(), np.zeros((2, 4)), 1, 4),
+    (Hinge(), np.ones(2), 3, 1),
+    (PoissonNLL(), np.ones((2, 2)), 4, 2),
+    (CrossEntropy(), np.array([0, 4]), 3, 5),
+    (CrossEntropy(), np.array([0, 4]), 1, 5),
+    (CrossEntropy(), np.array([0, 0]), 1, 2),
+    (CrossEntropy(), np.eye(3)[:2], 2, 3),
+    (CrossEntropy(), np.eye(3)[:2], 1, 3),
+    (Distillation(), np.array([0, 4]), 3, 5),
+    (GaussianNLL(), np.zeros(2), 1, 2),
+    (GaussianNLL(), np.zeros(2), 4, 2),
+    (GaussianNLL(), np.zeros((2, 2)), 3, 4),
+    (GaussianNLL(), np.zeros((2, 2)), 2, 4),
+]
+
+
+@pytest.mark.parametrize(("loss", "target", "n_out", "needed"), NEEDED)
+def test_wrong_number_of_outputs_says_how_many(loss, target, n_out, needed, place):
+    with pytest.raises(ArgumentError) as error:
+        loss.check(place.array(target, str(target.dtype)), n_out, 2)
+    outputs = f"{needed} output{'s' * (needed != 1)}"
+    assert f"These targets need a network with {outputs} (n_out={needed})." in str(error.value)
+
+
+def test_column_of_class_indices_says_to_drop_the_axis():
+    with pytest.raises(ArgumentError, match=r"Class indices have one axis: y\[:, 0\]\.$"):
+        CrossEntropy().check(np.array([[0], [1]]), 3, 2)
+
+
+def test_negative_class_index_asks_for_no_outputs():
+    with pytest.raises(ArgumentError, match=r"class indices of 0 to 2; got -1 in row 0\.$"):
+        CrossEntropy().check(np.array([-1, 5]), 3, 2)
+
+
+def test_list_of_targets_is_refused():
     with pytest.raises(
         ArgumentError, match=r"y must have the shape \(2,\) or \(2, 3\); got \[0, 1"
     ):
@@ -458,7 +499,7 @@ def test_a_list_is_not_an_array():
         (GaussianNLL(), [[0.0], [INF]], 2, None),
     ],
 )
-def test_bad_targets_are_refused_on_every_backend(loss, target, n_out, dtype, place):
+def test_invalid_targets_are_refused_on_every_backend(loss, target, n_out, dtype, place):
     with pytest.raises(ArgumentError, match=r"^y must "):
         loss.check(place.array(target, dtype), n_out, 2)
 
@@ -482,7 +523,7 @@ def test_bad_targets_are_refused_on_every_backend(loss, target, n_out, dtype, pl
         (GaussianNLL(), [1.5, 2.5], 2, None),
     ],
 )
-def test_good_targets_are_taken_on_every_backend(loss, target, n_out, dtype, place):
+def test_valid_targets_pass_on_every_backend(loss, target, n_out, dtype, place):
     t = place.array(target, dtype)
     loss.check(t, n_out, 2)
     value, grad = loss.value_and_grad(place.array(np.full((2, n_out), 0.5)), t)
@@ -501,14 +542,14 @@ def test_good_targets_are_taken_on_every_backend(loss, target, n_out, dtype, pla
         ([1j, 1.0], "sample_weight must hold real numbers; got"),
     ],
 )
-def test_bad_weights_are_refused(weight, message, place):
+def test_invalid_weights_are_refused(weight, message, place):
     with pytest.raises(ArgumentError) as error:
         check_weight(place.array(weight), 2)
     assert str(error.value).startswith(message)
 
 
 @pytest.mark.parametrize("weight", [[0.0, 1.0], [2, 0], [True, False]], ids=repr)
-def test_good_weights_are_taken(weight, place):
+def test_valid_weights_pass(weight, place):
     check_weight(place.array(weight), 2)
 
 
@@ -527,13 +568,13 @@ def test_good_weights_are_taken(weight, place):
         ),
     ],
 )
-def test_bad_settings(make, message):
+def test_invalid_hyperparameters_are_refused(make, message):
     with pytest.raises(ArgumentError) as error:
         make()
     assert str(error.value) == message
 
 
-def test_cross_entropy_of_rows_that_sum_to_nearly_one_has_the_gradient_of_its_value(rng):
+def test_rows_that_nearly_sum_to_one_have_the_gradient(rng):
     output = rng.standard_normal((2, 3))
     target = np.array([[0.2, 0.3, 0.50005], [0.1, 0.1, 0.79995]])
     grad = CrossEntropy().value_and_grad(output, target)[1]

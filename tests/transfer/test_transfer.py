@@ -1,4 +1,4 @@
-"""Layers, hints and opinions that one model gives to another; and what each is for."""
+"""Copied layers, pre-training, hints and distillation, and the tasks on which each helps."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def teacher(digits):
 
 
 def few(digits, n: int, seed: int) -> np.ndarray:
-    """The rows of ``n`` training images of each class."""
+    """Return the row indices of ``n`` training images of each class."""
     rng = np.random.default_rng(seed)
     rows = [rng.choice(np.flatnonzero(digits.y_train == k), n, replace=False) for k in range(10)]
     return np.concatenate(rows)
@@ -65,7 +65,7 @@ def views(model) -> dict[str, np.ndarray]:
     return {path: to_numpy(view) for path, view in found.items()}
 
 
-def test_copied_layers_are_equal_and_the_others_untouched(place):
+def test_copy_layers_copies_only_those_layers(place):
     source = MLP(4, [6, 5], 3, batch_norm=True, rng=1, dtype="float64")
     source.statistics[...] = np.arange(source.statistics.shape[0])
     target = MLP(4, [6, 5], 2, batch_norm=True, rng=2, backend=place.backend)
@@ -76,7 +76,7 @@ def test_copied_layers_are_equal_and_the_others_untouched(place):
         np.testing.assert_array_equal(array, (views(source) if copied else before)[path])
 
 
-def test_layers_are_copied_to_other_places():
+def test_copy_layers_maps_indices():
     source, target = MLP(4, [6, 6], 3, rng=1), MLP(6, [6, 6], 3, rng=2)
     copy_layers(source, target, {1: 0})
     np.testing.assert_array_equal(
@@ -84,15 +84,24 @@ def test_layers_are_copied_to_other_places():
     )
 
 
-def test_first_layers_emit_what_the_model_computes(digits, teacher):
+def test_weights_are_the_transpose_of_pytorchs(torch, rng):
+    linear, model = torch.nn.Linear(4, 3), Sequential([Dense(3)], 4)
+    p, X = model.layout.views(model.theta), rng.normal(size=(5, 4)).astype("float32")
+    p["layers.0.weight"][...] = linear.weight.detach().numpy().T
+    p["layers.0.bias"][...] = linear.bias.detach().numpy()
+    expected = linear(torch.from_numpy(X)).detach().numpy()
+    np.testing.assert_allclose(model.forward(X), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_first_layers_compute_the_hidden_output(digits, teacher):
     X = digits.X_test[:20]
     p = views(teacher)
     hidden = np.maximum(SCALING.apply(X) @ p["layers.0.weight"] + p["layers.0.bias"], 0)
     np.testing.assert_allclose(first_layers(teacher, 1).predict(X), hidden, rtol=1e-4, atol=1e-5)
 
 
-def test_transfer_with_frozen_layers_beats_from_scratch_with_twenty_labels(digits, teacher):
-    """The new question: which of the pairs {0,1}, {2,3}, … a digit belongs to."""
+def test_transfer_beats_training_with_twenty_labels(digits, teacher):
+    """The new task: which of the pairs {0,1}, {2,3}, … a digit belongs to."""
     from_scratch, transferred = [], []
     for seed in range(3):
         rows = few(digits, 2, seed)
@@ -111,7 +120,7 @@ def test_transfer_with_frozen_layers_beats_from_scratch_with_twenty_labels(digit
     assert np.mean(transferred) > np.mean(from_scratch) + 0.05
 
 
-def test_frozen_parts_stay_under_an_average(digits, teacher):
+def test_frozen_layers_stay_under_an_average(digits, teacher):
     model = MLP(64, [64, 32], 10, preprocessing=SCALING)
     copy_layers(teacher, model, [0])
     optimizer = Averaged(Frozen(Adam(), model.layout, [0]))
@@ -121,7 +130,7 @@ def test_frozen_parts_stay_under_an_average(digits, teacher):
     )
 
 
-def test_pretraining_helps_a_deep_sigmoid_network_that_else_does_not_train(digits):
+def test_pretraining_helps_a_deep_sigmoid_network(digits):
     data, how = (digits.X_train, digits.y_train), {"loss": LOSS, **QUIET}
     plain, helped = (
         MLP(64, [32] * 5, 10, activation=Sigmoid(), preprocessing=SCALING) for _ in range(2)
@@ -136,7 +145,7 @@ def test_pretraining_helps_a_deep_sigmoid_network_that_else_does_not_train(digit
     assert score(helped, digits) > 0.9
 
 
-def test_pretraining_takes_names_batch_norm_and_dropout(place):
+def test_pretraining_handles_names_and_batch_norm(place):
     rng = np.random.default_rng(0)
     X = rng.standard_normal((60, 3))
     names = np.array(["no", "yes"])[(X[:, 0] > 0).astype(int)]
@@ -149,7 +158,7 @@ def test_pretraining_takes_names_batch_norm_and_dropout(place):
     assert unchanged == []
 
 
-def test_a_lower_layer_is_left_alone_while_a_higher_one_learns(digits):
+def test_pretraining_keeps_the_layers_before(digits):
     data = digits.X_train[:200], digits.y_train[:200]
     shallow, deep = (MLP(64, [8] * n, 10, preprocessing=SCALING) for n in (1, 2))
     copy_layers(shallow, deep, [0])
@@ -159,8 +168,8 @@ def test_a_lower_layer_is_left_alone_while_a_higher_one_learns(digits):
     np.testing.assert_array_equal(views(shallow)["layers.0.weight"], views(deep)["layers.0.weight"])
 
 
-def test_training_begins_with_the_weights_that_the_model_has(digits, teacher):
-    """A learning rate of next to nothing leaves them."""
+def test_pretraining_starts_from_the_models_weights(digits, teacher):
+    """A negligible learning rate does not change them."""
     X, y = digits.X_train[:64], digits.y_train[:64]
     model = MLP(64, [8, 8], 10, batch_norm=True, preprocessing=SCALING, rng=7)
     before = {path: array.copy() for path, array in views(model).items()}
@@ -174,8 +183,7 @@ def test_training_begins_with_the_weights_that_the_model_has(digits, teacher):
 
 
 def test_hints_help_a_thin_deep_student(digits, teacher):
-    """Five layers of sixteen sigmoids do not learn from labels alone; hints bring the first three
-    to where they do."""
+    """Five layers of sixteen sigmoids learn from labels only after hints for the first three."""
     data, how = (digits.X_train, digits.y_train), {"optimizer": SGD(0.1), **QUIET}
     scores = []
     for hinted in (False, True):
@@ -193,7 +201,7 @@ def test_hints_help_a_thin_deep_student(digits, teacher):
     assert scores[1] > 0.35
 
 
-def test_a_distilled_student_beats_the_same_student_on_few_labels(digits, teacher, tmp_path):
+def test_distillation_beats_training_on_few_labels(digits, teacher, tmp_path):
     hard, soft = [], []
     for seed in range(3):
         rows = few(digits, 5, seed)
@@ -211,7 +219,7 @@ def test_a_distilled_student_beats_the_same_student_on_few_labels(digits, teache
     assert load(tmp_path / "student.safetensors").loss == Distillation(4.0)
 
 
-def test_targets_of_distillation_are_logits_and_labels(place):
+def test_distillation_targets_are_logits_and_labels(place):
     teacher = MLP(3, [4], 2, loss=LOSS, classes=("no", "yes"), backend=place.backend)
     X = place.array(np.arange(9.0).reshape(3, 3))
     targets = distillation_targets(teacher, X, np.array(["yes", "no", "yes"]))
@@ -219,7 +227,7 @@ def test_targets_of_distillation_are_logits_and_labels(place):
     np.testing.assert_array_equal(targets[:, 2], [1, 0, 1])
 
 
-def test_targets_of_distillation_from_lists_through_preprocessing():
+def test_distillation_targets_apply_preprocessing():
     teacher = MLP(4, [8], 3, loss=LOSS, preprocessing=MinMax(-2.0, 2.0))
     expected = distillation_targets(teacher, X4, Y4)
     np.testing.assert_array_equal(distillation_targets(teacher, X4.tolist(), list(Y4)), expected)
@@ -242,19 +250,19 @@ BAD = {
     ),
     "target must be a Sequential": lambda: copy_layers(net(8), None, [0]),
     "n must be at most the 2 layers; got 3": lambda: first_layers(net(8), 3),
-    "model must have hidden Dense layers and end in a Dense one": lambda: pretrain_layers(
+    "model must have hidden Dense layers and end in a Dense layer": lambda: pretrain_layers(
         net(), X4, Y4, loss=LOSS, **SGD_
     ),
     "model must have hidden Dense layers and": lambda: pretrain_layers(
         Sequential([Dense(3), Dense(3), Dropout(0.1)], 4), X4, Y4, loss=LOSS, **SGD_
     ),
-    "validation must be a share of the rows": lambda: pretrain_layers(
+    "validation must be a fraction of the rows": lambda: pretrain_layers(
         net(8), X4, Y4, loss=LOSS, validation=(X4, Y4), **SGD_
     ),
     "teacher_layer must be at most 1, its last layer; got 2": lambda: fit_hints(
         net(8), net(8), X4, student_layer=0, teacher_layer=2, **SGD_
     ),
-    r"teacher must have been trained by CrossEntropy; got HalfMSE\(\)": lambda: (
+    r"teacher must have been trained with CrossEntropy; got HalfMSE\(\)": lambda: (
         distillation_targets(net(8, loss=HalfMSE()), X4, Y4)
     ),
     "X must have 4 columns, as many as the input has": lambda: distillation_targets(
@@ -267,12 +275,12 @@ BAD = {
 
 
 @pytest.mark.parametrize("message", BAD)
-def test_bad_input_is_refused(message):
+def test_invalid_input_is_refused(message):
     with pytest.raises(ArgumentError, match=message):
         BAD[message]()
 
 
-def test_two_layers_of_one_model_can_be_swapped():
+def test_copy_layers_swaps_layers_of_one_model():
     model = MLP(3, [3, 3], 3)
     views = model.layout.views(model.theta)
     first, second = views["layers.0.weight"].copy(), views["layers.1.weight"].copy()

@@ -1,6 +1,6 @@
-"""What the layers do with data: the distribution of every output and of every gradient.
+"""Inspection of the layers: distributions of their outputs and of their gradients.
 
-Everything is measured on the model's device, and the host reads the numbers once, at the end.
+Everything is measured on the device of the model and transferred to the host once, at the end.
 """
 
 from xpnet.inspection.passes import SATURATION, LayerRecorder, inspect_layers

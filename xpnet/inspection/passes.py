@@ -1,4 +1,4 @@
-"""Passes through a model that measure what they meet."""
+"""Forward and backward passes that measure every output and gradient."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from xpnet.data.targets import encode_targets
 from xpnet.errors import require, require_count, require_number, require_type
 from xpnet.inspection.meter import Meter
 from xpnet.inspection.report import InspectionReport, LayerReport
-from xpnet.inspection.slopes import function_of, saturated
+from xpnet.inspection.saturation import function_of, saturated
 from xpnet.layers import Dense, Dropout, Layer
 from xpnet.losses import Loss
 from xpnet.model import Sequential
 from xpnet.training.callbacks import Run
 
 SATURATION = 0.04
-"""The default share of the steepest slope at which a unit counts as saturated: 4 %, which for the
-sigmoid is an output within 0.0101 of 0 or 1, and for tanh one within 0.0202 of -1 or 1."""
+"""The default threshold of saturation, relative to the largest derivative: 4 %, which is an output
+within 0.0101 of 0 or 1 for the sigmoid, and within 0.0202 of -1 or 1 for tanh."""
 
 
 def inspect_layers(
@@ -36,31 +36,31 @@ def inspect_layers(
     bins: int = 50,
     saturation: float = SATURATION,
 ) -> InspectionReport:
-    """The distribution of every layer's output and, with targets, of every gradient.
+    """Measure the distribution of the output of every layer and, with targets, of its gradient.
 
-    One forward and one backward pass over all rows at once, whose arrays are all held: a thousand
-    rows say as much as all. The model is not changed, nor are its running statistics.
+    One forward and one backward pass over all rows together, which keeps the arrays of all layers;
+    a thousand rows suffice. The model and its running statistics are not changed.
 
     Args:
         model: the model, before, during or after training.
-        X: features, ``(m, n_in)``, as `fit` takes them: the model's preprocessing is applied.
-        y: targets, one a row; default none, and then no gradient.
-        loss: the loss whose gradient is shown; default the model's own.
-        training: whether batch norm takes the statistics of these rows and dropout drops, as in a
-            step of training (default), or as in prediction.
-        bins: how many bins a histogram has, at least 1; default 50.
-        saturation: the share of the steepest slope up to which a unit counts as saturated, in
-            ``[0, 1)``; default 0.04, which is a sigmoid within 0.0101 of 0 or 1.
+        X: the features, ``(m, n_in)``, to which the preprocessing of the model is applied.
+        y: the targets, one per row. Default ``None``: no gradients.
+        loss: the loss of the gradients. Default: that of the model.
+        training: whether batch norm uses the statistics of these rows and dropout is active, as in
+            a training step. Default True.
+        bins: the number of bins of a histogram, at least 1. Default 50.
+        saturation: the derivative below which a unit is saturated, relative to the largest
+            derivative, in ``[0, 1)``. Default 0.04, an output of a sigmoid within 0.0101 of 0 or 1.
 
     Returns:
-        The report, of numbers on the host.
+        The report, with its numbers on the host.
 
     Raises:
-        ArgumentError: if the data do not fit, there are targets and no loss, or targets and an
-            activation without a derivative.
+        ArgumentError: if the data do not fit the model, or for targets without a loss or with an
+            activation that has no derivative.
 
     Reference: X. Glorot, Y. Bengio, "Understanding the difficulty of training deep feedforward
-    neural networks", AISTATS 2010, whose figures 2 to 7 are such distributions.
+    neural networks", AISTATS 2010, figures 2 to 7.
 
     >>> import xpnet
     >>> sigmoids = xpnet.Dense(3, xpnet.Sigmoid(), weight_init=xpnet.initializers.Zeros())
@@ -80,27 +80,27 @@ def inspect_layers(
         require_type(loss, Loss, "loss")
         y, _ = encode_targets(y, loss, model.n_out, X.shape[0], model.classes)  # type: ignore[arg-type]
     meter = Meter(model.backend.xp, bins)
-    with np.errstate(all="ignore"):  # what is not finite is counted
-        places = _measure(model, X, y, loss, training, saturation, meter)
-    return _report(model, X.shape[0], places, meter)
+    with np.errstate(all="ignore"):  # the report counts what is not finite
+        spans = _measure(model, X, y, loss, training, saturation, meter)
+    return _report(model, X.shape[0], spans, meter)
 
 
 class LayerRecorder:
-    """A callback that inspects the layers every so many epochs.
+    """A callback that inspects the layers every few epochs.
 
-    Inspect the model before `fit` as well, to see the beginning.
+    Call `inspect_layers` before `fit` for the report of the initial weights.
 
     Args:
-        X: the rows to look at, ``(m, n_in)``, as `fit` takes them.
-        y: their targets, for the gradients; default none.
-        every: the number of epochs from one report to the next, at least 1; default 1.
-        **settings: what else `inspect_layers` takes.
+        X: the features, ``(m, n_in)``, as for `fit`.
+        y: the targets, for the gradients. Default ``None``.
+        every: the number of epochs between two reports, at least 1. Default 1.
+        **settings: further arguments of `inspect_layers`.
 
     Attributes:
-        reports: the `InspectionReport` of each epoch that was looked at, by epoch.
+        reports: the `InspectionReport` of each inspected epoch, by epoch.
 
     Raises:
-        ArgumentError: if ``X`` is not finite numbers, or ``every`` not a positive integer.
+        ArgumentError: if ``X`` does not hold finite numbers, or ``every`` is out of its range.
 
     >>> import xpnet
     >>> X, y = [[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]], [0, 1, 1, 0]
@@ -126,8 +126,8 @@ class LayerRecorder:
 
 
 @dataclass
-class _Places:
-    """Where the meter holds what was measured, a place a layer."""
+class _Spans:
+    """The spans of the measurements in the meter, one for each layer."""
 
     outputs: list[slice]
     spreads: list[slice]
@@ -146,9 +146,9 @@ def _measure(
     training: bool,
     saturation: float,
     meter: Meter,
-) -> _Places:
-    """The passes, forward and, with targets, backward."""
-    network, backend, places = model.network, model.backend, _Places([], [], [], [], [], [])
+) -> _Spans:
+    """Run the forward pass and, with targets, the backward pass."""
+    network, backend, spans = model.network, model.backend, _Spans([], [], [], [], [], [])
     contexts = network.contexts(
         backend, model.statistics, training=training, update_statistics=False
     )
@@ -158,50 +158,52 @@ def _measure(
         out, tape = layer.forward(views, x, context)
         tapes.append(tape)
         flat = saturated(layer, views, context.ops, x, out, saturation)
-        places.saturated.append(None if flat is None else meter.numbers(_share_of(xp, flat)))
-        places.dead.append(meter.numbers(_share_of(xp, xp.all(out == 0.0, axis=0))))
-        places.outputs.append(meter.distribution(out))
-        places.spreads.append(meter.spread(out))
+        spans.saturated.append(None if flat is None else meter.numbers(_fraction(xp, flat)))
+        spans.dead.append(meter.numbers(_fraction(xp, xp.all(out == 0.0, axis=0))))
+        spans.outputs.append(meter.distribution(out))
+        spans.spreads.append(meter.spread(out))
         x = out
     if y is None or loss is None:
-        return places
+        return spans
     value, dy = loss.value_and_grad(x, backend.asarray(y))
-    places.loss = meter.numbers(value)
+    spans.loss = meter.numbers(value)
     g = network.by_layer(backend.zeros(model.layout.size))
     for index in reversed(range(len(model.layers))):
-        places.gradients.insert(0, meter.distribution(dy))
+        spans.gradients.insert(0, meter.distribution(dy))
         dy = model.layers[index].backward(p[index], g[index], tapes[index], dy, contexts[index])
         weight = g[index].get("weight")
-        places.weights.insert(0, None if weight is None else meter.distribution(weight))
-    return places
+        spans.weights.insert(0, None if weight is None else meter.distribution(weight))
+    return spans
 
 
-def _share_of(xp: Any, where: Array) -> Array:
+def _fraction(xp: Any, where: Array) -> Array:
+    """Return the fraction of ``where`` that is true."""
     return xp.mean(xp.astype(where, xp.float64))
 
 
-def _report(model: Sequential, n_rows: int, places: _Places, meter: Meter) -> InspectionReport:
+def _report(model: Sequential, n_rows: int, spans: _Spans, meter: Meter) -> InspectionReport:
+    """Read the measurements from the meter."""
     layers = []
     for i, layer in enumerate(model.layers):
-        flat, weight = places.saturated[i], places.weights[i] if places.weights else None
+        flat, weight = spans.saturated[i], spans.weights[i] if spans.weights else None
         layers.append(
             LayerReport(
                 name=f"{i} {_brief(layer)}",
                 n_out=model.network.widths[i],
-                output=meter.read_distribution(places.outputs[i]),
-                spread=float(meter.read(places.spreads[i])[0]),
+                output=meter.read_distribution(spans.outputs[i]),
+                spread=float(meter.read(spans.spreads[i])[0]),
                 saturated=None if flat is None else float(meter.read(flat)[0]),
-                dead=float(meter.read(places.dead[i])[0]),
-                gradient=meter.read_distribution(places.gradients[i]) if places.loss else None,
+                dead=float(meter.read(spans.dead[i])[0]),
+                gradient=meter.read_distribution(spans.gradients[i]) if spans.loss else None,
                 weight_gradient=None if weight is None else meter.read_distribution(weight),
             )
         )
-    loss = None if places.loss is None else float(meter.read(places.loss)[0])
+    loss = None if spans.loss is None else float(meter.read(spans.loss)[0])
     return InspectionReport(tuple(layers), n_rows, loss)
 
 
 def _brief(layer: Layer) -> str:
-    """A layer in a few words."""
+    """Return a short description of a layer."""
     kind, function = type(layer).__name__, function_of(layer)
     if isinstance(layer, Dense):
         phi = "" if isinstance(function, Identity) else f", {type(function).__name__}"

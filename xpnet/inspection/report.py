@@ -1,4 +1,4 @@
-"""What an inspection finds: numbers for every layer, and the table that shows them."""
+"""The report of an inspection: the numbers of every layer, and a table of them."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from xpnet.backend import HostArray
 
 @dataclass(frozen=True, eq=False)
 class Distribution:
-    """How the numbers of an array are distributed.
+    """The distribution of the numbers of an array.
 
     Attributes:
-        mean: their mean; this and the next three are of the finite ones, NaN if there is none.
+        mean: the mean of the finite numbers; NaN if there are none.
         std: their standard deviation, ``√(mean (x − mean)²)``.
-        low: the least.
-        high: the greatest.
-        zeros: the share that is exactly 0, in ``[0, 1]``.
-        not_finite: the share that is NaN or infinite.
-        counts: how many finite numbers lie in each bin of the histogram, ``(bins,)``.
-        edges: the bins' borders, ``(bins + 1,)``, equally spaced from low to high (±½ where these
-            are equal); a bin holds its lower border, the last one its upper border too.
+        low: the smallest of them.
+        high: the largest of them.
+        zeros: the fraction of all numbers that are exactly 0, in ``[0, 1]``.
+        not_finite: the fraction that are NaN or infinite.
+        counts: the number of finite numbers in each bin of the histogram, ``(bins,)``.
+        edges: the edges of the bins, ``(bins + 1,)``, equally spaced from low to high (±½ if these
+            are equal). A bin contains its lower edge, the last bin also its upper edge.
     """
 
     mean: float
@@ -37,23 +37,23 @@ class Distribution:
 
 @dataclass(frozen=True, eq=False)
 class LayerReport:
-    """What one layer does with the rows.
+    """The report of one layer.
 
     Attributes:
-        name: its position and what it is, such as ``"0 Dense(100, Sigmoid)"``.
-        n_out: its width.
-        output: of its output ``a`` (after the activation of a `Dense`), over all rows and units.
-        spread: how far the units' outputs differ from row to row, the root over all units of the
-            mean variance of each over the rows: 0 where a layer says the same of every row, even
-            if its units differ and so ``output.std`` is large.
-        saturated: the share of the entries of ``a`` whose slope ``|φ'(z)|`` is at most
-            ``saturation`` times the steepest slope of φ, which is taken as 1 where it is larger.
-            So a ReLU is saturated where it is off, a `Step` everywhere, a linear unit nowhere.
-            ``None`` for a layer without an activation, such as batch norm.
-        dead: the share of units whose output is exactly 0 for every row.
-        gradient: of ``∂L/∂a``, over all rows and units; ``None`` without targets. It carries the
-            ``1/m`` of the mean over m rows.
-        weight_gradient: of ``∂L/∂W``; ``None`` without targets or weights.
+        name: the index and a description, such as ``"0 Dense(100, Sigmoid)"``.
+        n_out: the width.
+        output: the distribution of the output ``a`` over all rows and units; for `Dense` after the
+            activation.
+        spread: the variation of the output from row to row, ``√(mean over units of the variance
+            over rows)``. It is 0 for a layer with the same output for every row, even if its units
+            differ and ``output.std`` is large.
+        saturated: the fraction of the entries of ``a`` with a derivative ``|φ'(z)|`` of at most
+            ``saturation · min(1, max |φ'|)``: a ReLU is saturated where it is 0, a `Step`
+            everywhere, a linear unit nowhere. ``None`` for a layer without an activation.
+        dead: the fraction of units with an output of exactly 0 for every row.
+        gradient: the distribution of ``∂L/∂a`` over all rows and units, which includes the factor
+            ``1/m`` of the mean over m rows; ``None`` without targets.
+        weight_gradient: the distribution of ``∂L/∂W``; ``None`` without targets or weights.
     """
 
     name: str
@@ -68,13 +68,13 @@ class LayerReport:
 
 @dataclass(frozen=True, eq=False)
 class InspectionReport:
-    """What every layer does with the rows; ``print`` shows it as a table.
+    """The reports of all layers; ``print`` shows them as a table.
 
     Attributes:
-        layers: one `LayerReport` a layer, in order. ``report[0]`` is one of them, ``report[1:]`` a
-            report of some.
-        n_rows: how many rows were looked at.
-        loss: the loss on them; ``None`` without targets.
+        layers: a `LayerReport` for each layer, in order. ``report[0]`` is one of them,
+            ``report[1:]`` a report of several.
+        n_rows: the number of rows.
+        loss: the loss; ``None`` without targets.
     """
 
     layers: tuple[LayerReport, ...]
@@ -106,22 +106,23 @@ class InspectionReport:
         lines = [f"{'':<{width}}{head}".rstrip(), f"{'layer':<{width}}{names}"]
         lines += [f"{layer.name:<{width}}{_cells(layer)}" for layer in self]
         if any(layer.output.not_finite for layer in self):
-            shares = (f"{d.name} {_share(d.output.not_finite)}" for d in self)
-            lines.append("not finite: " + ", ".join(shares))
+            fractions = (f"{d.name} {_percent(d.output.not_finite)}" for d in self)
+            lines.append("not finite: " + ", ".join(fractions))
         return "\n".join(lines)
 
 
 def _cells(layer: LayerReport) -> str:
-    """The numbers of a line of the table."""
-    saturated = "–" if layer.saturated is None else _share(layer.saturated)
+    """Return the numbers of a line of the table as text."""
+    saturated = "–" if layer.saturated is None else _percent(layer.saturated)
     text = f"{layer.output.mean:>10.3g}{layer.output.std:>10.3g}{layer.spread:>10.3g}"
-    text += f"{saturated:>11}{_share(layer.dead):>9}"
+    text += f"{saturated:>11}{_percent(layer.dead):>9}"
     if layer.gradient is not None:
-        text += f"  {layer.gradient.std:>12.3g}{_share(layer.gradient.zeros):>10}"
+        text += f"  {layer.gradient.std:>12.3g}{_percent(layer.gradient.zeros):>10}"
         weight = layer.weight_gradient
         text += f"{'–':>10}" if weight is None else f"{weight.std:>10.3g}"
     return text
 
 
-def _share(share: float) -> str:
-    return f"{100 * share:.1f} %"
+def _percent(fraction: float) -> str:
+    """Return a fraction as a percentage."""
+    return f"{100 * fraction:.1f} %"

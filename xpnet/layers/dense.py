@@ -43,6 +43,9 @@ class Dense:
 
     Backward, with ``δ = dY ⊙ φ'(Z)``: ``dW = Xᵀ δ``, ``db = Σ_rows δ``, ``dX = δ Wᵀ``.
 
+    W has the shape ``(n_in, n_out)`` as in Keras: it is the transpose of the ``(out_features,
+    in_features)`` weight of PyTorch's ``Linear``.
+
     Args:
         n_out: number of units, at least 1.
         activation: φ; the default is the identity, which makes an affine layer.

@@ -1,4 +1,4 @@
-"""Losses: means over a batch, with their gradients with respect to the network's output."""
+"""Losses: means over a batch, with the gradient with respect to the output of the network."""
 
 from xpnet.losses.base import Loss
 from xpnet.losses.classification import BinaryCrossEntropy, CrossEntropy, Hinge, PerceptronLoss

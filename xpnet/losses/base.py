@@ -1,4 +1,4 @@
-"""What every loss is: a mean over a batch of outputs and targets, and its gradient."""
+"""The base class of the losses, and the validation of targets and weights."""
 
 from __future__ import annotations
 
@@ -16,19 +16,21 @@ from xpnet.ops.rules.optimizers import times
 
 @dataclass(frozen=True)
 class Loss:
-    """A loss ``L = Σ_i w_i ℓ_i / Σ_i w_i`` over the rows ``i`` of a batch, ``w_i = 1`` by default.
+    """Base class of the losses ``L = Σ_i w_i ℓ_i / Σ_i w_i`` over the rows ``i`` of a batch.
 
-    A subclass is a frozen dataclass. Unless it overrides `value_and_grad`, ``ℓ_i`` is the sum of
-    an elementwise rule over the outputs, and its fields are the scalars of the rule.
+    The weights ``w_i`` are 1 by default. A subclass is a frozen dataclass. Unless it overrides
+    `value_and_grad`, ``ℓ_i`` is the sum of an elementwise rule over the outputs, and the fields of
+    the dataclass are the scalars of the rule.
 
     Attributes:
-        rule: ``ℓ(xp, z, t, *scalars)`` of one output.
-        derivative: the rule of its derivative with respect to ``z``.
+        rule: the loss ``ℓ(xp, z, t, *scalars)`` of one output.
+        derivative: the derivative of ``rule`` with respect to ``z``.
+        curvature: the second derivative with respect to ``z``; ``None`` if it is 0 almost
+            everywhere.
         mean: whether the outputs are averaged instead of summed.
-        curvature: its second derivative; ``None`` where that is 0 almost everywhere.
-        is_likelihood: whether ``ℓ_i`` is ``-log p(t | z)`` up to a constant, and its second
-            derivative by ``z`` the same for every ``t``: that is then the Fisher information.
-        target_kind: what targets are: ``"classes"`` (indices or rows of probabilities),
+        is_likelihood: whether ``ℓ_i`` is ``-log p(t | z)`` up to a constant, with a second
+            derivative that does not depend on ``t`` and hence is the Fisher information.
+        target_kind: the kind of the targets: ``"classes"`` (indices or rows of probabilities),
             ``"binary"`` (numbers in ``[0, 1]``), ``"signs"`` (±1) or ``"values"`` (any number).
 
     >>> import numpy as np
@@ -48,16 +50,16 @@ class Loss:
     def value_and_grad(
         self, output: Array, target: Array, weight: Array | None = None, *, out: Array | None = None
     ) -> tuple[Array, Array]:
-        """The loss and its gradient with respect to the output.
+        """Compute the loss and its gradient with respect to the output.
 
-        Reads no number to the host and looks at none: `check` is the door.
+        It transfers nothing to the host and does not validate the targets, which `check` does.
 
         Args:
-            output: what the network emits, ``(m, n_out)``.
-            target: ``(m, n_out)``; ``(m,)`` where ``n_out`` is 1; class indices ``(m,)`` for
-                classes. On the backend of ``output``, of any real dtype.
-            weight: weights of the rows, ``(m,)``, at least 0 with a positive sum; ``None``: all 1.
-            out: an array like ``output`` that may take the gradient.
+            output: the output of the network, ``(m, n_out)``.
+            target: the targets, ``(m, n_out)``, or ``(m,)`` if ``n_out`` is 1; for classes also
+                class indices ``(m,)``. On the backend of ``output``, of any real dtype.
+            weight: the weights of the rows, ``(m,)``, at least 0 with a positive sum. Default 1.
+            out: an array like ``output`` into which the gradient may be written.
 
         Returns:
             The loss, a 0-d array, and ``∂L/∂output``, ``(m, n_out)``.
@@ -65,40 +67,40 @@ class Loss:
         ops, scalars, scale = operations_for(output), self._scalars(), self._scale(output, weight)
         target = as_rows(target, output, output.shape[1])
         losses = ops.apply(self.rule, output, target, scalars=scalars)
-        slopes = ops.apply(self.derivative, output, target, scalars=scalars, out=out)
+        grad = ops.apply(self.derivative, output, target, scalars=scalars, out=out)
         if weight is None:
-            return ops.total(losses, scale), ops.apply(times, slopes, scalars=(scale,), out=out)
-        return ops.xp.sum(losses * scale), slopes * scale
+            return ops.total(losses, scale), ops.apply(times, grad, scalars=(scale,), out=out)
+        return ops.xp.sum(losses * scale), grad * scale
 
     def value(self, output: Array, target: Array, weight: Array | None = None) -> Array:
-        """The loss alone, a 0-d array; arguments as in `value_and_grad`."""
+        """Compute the loss alone, a 0-d array; see `value_and_grad` for the arguments."""
         ops = operations_for(output)
         target = as_rows(target, output, output.shape[1])
         losses = ops.apply(self.rule, output, target, scalars=self._scalars())
         return ops.xp.sum(losses * self._scale(output, weight))
 
     def check(self, target: Any, n_out: int, n_rows: int) -> None:
-        """Refuse targets that this loss cannot take. It may read numbers to the host.
+        """Validate the targets, which may transfer numbers to the host.
 
         Args:
-            target: the targets, on the host or a device.
-            n_out: the width of the network's output.
-            n_rows: the number of rows they belong to.
+            target: the targets, on any backend.
+            n_out: the number of outputs of the network.
+            n_rows: the number of rows of X.
 
         Raises:
-            ArgumentError: naming ``y``, the rule and what was received.
+            ArgumentError: if the loss cannot take the targets, or needs another number of outputs.
         """
         check_values(target, n_out, n_rows)
 
     def decide(self, output: Array) -> Array:
-        """What a prediction is for this loss; for values the output itself, ``(m, n_out)``."""
+        """Return the predictions for an output; for values the output itself, ``(m, n_out)``."""
         return output
 
     def probabilities(self, output: Array) -> Array:
-        """The probability of each class, ``(m, K)``.
+        """Return the probability of each class, ``(m, K)``.
 
         Raises:
-            ArgumentError: if this loss has no probabilistic reading.
+            ArgumentError: if the loss has no probabilistic interpretation.
         """
         raise ArgumentError(
             "loss must be one with probabilities, CrossEntropy or BinaryCrossEntropy; "
@@ -106,23 +108,27 @@ class Loss:
         )
 
     def _scalars(self) -> tuple[float, ...]:
+        """Return the hyperparameters as floats, in the order in which the rules take them."""
         return tuple(float(number) for number in vars(self).values())
 
     def _scale(self, output: Array, weight: Array | None) -> Any:
-        """`row_scale`, with the mean over the outputs where there is one."""
+        """Return `row_scale`, divided by the number of outputs if these are averaged."""
         scale = row_scale(output, weight)
         return scale * (1.0 / output.shape[1]) if self.mean else scale
 
     def hessian_product(
         self, output: Array, target: Array, d_output: Array, weight: Array | None = None
     ) -> Array:
-        """``(∂²L/∂output²) ẏ``: the derivative of the gradient along ``ẏ``, ``(m, n_out)``.
+        """Compute ``(∂²L/∂output²) ẏ``, the derivative of the gradient along ``ẏ``.
 
         Args:
-            output: what the network emits, ``(m, n_out)``.
-            target: as in `value_and_grad`.
+            output: the output of the network, ``(m, n_out)``.
+            target: see `value_and_grad`.
             d_output: the direction ``ẏ``, ``(m, n_out)``.
-            weight: weights of the rows, ``(m,)``; ``None``: all 1.
+            weight: the weights of the rows, ``(m,)``. Default 1.
+
+        Returns:
+            The product, ``(m, n_out)``.
 
         Raises:
             ArgumentError: if the loss has no rule ``curvature``.
@@ -136,14 +142,14 @@ class Loss:
         if self.curvature is None:
             return ops.xp.zeros_like(d_output)
         target = as_rows(target, output, output.shape[1])
-        bent = ops.chain(self.curvature, d_output, output, target, scalars=self._scalars())
-        return bent * self._scale(output, weight)
+        product = ops.chain(self.curvature, d_output, output, target, scalars=self._scalars())
+        return product * self._scale(output, weight)
 
     def fisher_product(self, output: Array, d_output: Array, weight: Array | None = None) -> Array:
-        """``F ẏ``, F the Fisher information of the predictive distribution ``p(t | output)``.
+        """Compute ``F ẏ`` with the Fisher information F of the distribution ``p(t | output)``.
 
-        Row by row ``F_i = w_i/Σw E_t[∇ log p ∇ log pᵀ]``, the mean over targets that the model
-        itself predicts; arguments as in `hessian_product`.
+        For each row ``F_i = w_i/Σw E_t[∇ log p ∇ log pᵀ]``, with the expectation over targets that
+        the model predicts. See `hessian_product` for the arguments.
 
         Raises:
             ArgumentError: if the loss is not the negative logarithm of a distribution.
@@ -157,51 +163,79 @@ class Loss:
 
 
 def row_scale(output: Array, weight: Array | None) -> Any:
-    """``1/m`` or the column ``w_i / Σ w``: what each row's loss counts in the mean."""
+    """Return the weight of each row in the mean: ``1/m``, or the column ``w_i / Σ w``."""
     if weight is None:
         return 1.0 / output.shape[0]
     column = as_rows(weight, output, 1)
     xp = operations_for(output).xp
-    total = xp.sum(column)  # 0 where no row of a batch counts: then neither does the batch
+    total = xp.sum(column)  # 0 for a batch without weight, which then contributes nothing
     return column / xp.where(total > 0.0, total, xp.ones_like(total))
 
 
 def as_rows(target: Array, output: Array, width: int) -> Array:
-    """``target`` as ``(m, width)`` in the dtype of ``output``."""
+    """Return ``target`` as ``(m, width)`` in the dtype of ``output``."""
     xp = operations_for(output).xp
     if target.dtype != output.dtype:
         target = xp.astype(target, output.dtype)
-    # (m,) beside (m, 1) would broadcast to (m, m) in silence.
+    # Shapes (m,) and (m, 1) would silently broadcast to (m, m).
     return xp.reshape(target, (output.shape[0], width))
 
 
-def check_values(target: Any, width: int, n_rows: int) -> None:
-    """Refuse targets that are not a row of ``width`` finite real numbers for each row of X."""
-    check_shape(target, [(n_rows, width)] + ([(n_rows,)] if width == 1 else []))
+def check_values(target: Any, width: int, n_rows: int, outputs_each: int = 1) -> None:
+    """Refuse targets that are not ``width`` finite real numbers for each row of X.
+
+    Args:
+        target: the targets.
+        width: the number of targets of a row.
+        n_rows: the number of rows of X.
+        outputs_each: the number of outputs that the loss needs for each target of a row.
+    """
+    columns = n_columns(target, n_rows)
+    do = "" if columns is None else needed_outputs(columns * outputs_each)
+    check_shape(target, [(n_rows, width)] + ([(n_rows,)] if width == 1 else []), do)
     require_finite(target)
 
 
-def check_shape(target: Any, shapes: list[tuple[int, ...]]) -> None:
-    """Refuse what is not an array of real numbers of one of ``shapes``."""
+def n_columns(target: Any, n_rows: int) -> int | None:
+    """Return the number of targets of a row; ``None`` if there is not a row for each row of X."""
+    shape = tuple(getattr(target, "shape", ()))
+    if len(shape) not in (1, 2) or shape[0] != n_rows:
+        return None
+    return 1 if len(shape) == 1 else int(shape[1])
+
+
+def needed_outputs(n: int) -> str:
+    """Return what an error says about the number of outputs that targets need."""
+    return f"These targets need a network with {n} output{'s' * (n != 1)} (n_out={n})."
+
+
+def check_shape(target: Any, shapes: list[tuple[int, ...]], do: str = "") -> None:
+    """Refuse what is not an array of real numbers of one of ``shapes``; ``do`` is the advice."""
     rule = "have the shape " + " or ".join(map(str, shapes))
-    do = "It needs one row for each row of X."
+    do = do or "It needs one row for each row of X."
     require(tuple(getattr(target, "shape", ())) in shapes, "y", rule, target, do)
     real = is_kind(target, ("bool", "integral", "real floating"))
     words = getattr(target.dtype, "kind", "f") in "OUT"
-    do = "Words become class indices by xpnet.data.encode_labels." if words else ""
+    do = "Convert words to class indices with xpnet.data.encode_labels." if words else ""
     require(real, "y", "hold real numbers", target, do)
 
 
 def require_finite(target: Any, argument: str = "y") -> None:
-    """Refuse NaN and infinity, naming the first row that has one."""
+    """Refuse NaN and infinity; the message names the first row that has one."""
     if is_kind(target, "real floating"):
         refuse_where(~namespace_of(target).isfinite(target), target, "be finite", argument=argument)
 
 
 def check_weight(weight: Any, n_rows: int, argument: str = "sample_weight") -> None:
-    """Refuse weights that are not one finite number of at least 0 a row, with a positive sum."""
+    """Refuse weights that are not one finite number per row, at least 0 and with a positive sum."""
     rule = f"have the shape ({n_rows},)"
-    require(tuple(weight.shape) == (n_rows,), argument, rule, weight, "It needs one for each row.")
+    require(
+        tuple(weight.shape) == (n_rows,),
+        argument,
+        rule,
+        weight,
+        "It needs one weight for each row.",
+    )
     real = is_kind(weight, ("bool", "integral", "real floating"))
     require(real, argument, "hold real numbers", weight)
     require_finite(weight, argument)
@@ -212,12 +246,12 @@ def check_weight(weight: Any, n_rows: int, argument: str = "sample_weight") -> N
 
 
 def is_kind(target: Any, kind: str | tuple[str, ...]) -> bool:
-    """Whether the dtype of ``target`` is of a kind of the array API standard."""
+    """Return whether the dtype of ``target`` is of a ``kind`` of the array API standard."""
     return bool(namespace_of(target).isdtype(target.dtype, kind))
 
 
 def refuse_where(bad: Array, target: Any, rule: str, do: str = "", argument: str = "y") -> None:
-    """Raise for the first number of ``target`` that has a true in ``bad``."""
+    """Raise `ArgumentError` for the first number of ``target`` at which ``bad`` is true."""
     if not bool(namespace_of(bad).any(bad)):
         return
     row, *column = (int(index) for index in np.argwhere(to_numpy(bad))[0])

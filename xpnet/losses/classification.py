@@ -1,4 +1,4 @@
-"""Losses of classes: cross-entropies on logits, and the margins of ±1 targets."""
+"""Losses for classification: cross-entropies of logits, and margin losses for ±1 targets."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from xpnet.losses.base import (
     check_shape,
     check_values,
     is_kind,
+    n_columns,
+    needed_outputs,
     refuse_where,
     require_finite,
     row_scale,
@@ -24,23 +26,23 @@ from xpnet.ops.rules import losses as rules
 from xpnet.ops.rules.activations import sigmoid
 
 ROW_SUM_TOLERANCE = 1e-4
-"""How far from 1 a row of probabilities may sum: float32 rows of a thousand classes are nearer."""
+"""The largest deviation from 1 of a sum of probabilities; float32 with 1000 classes is within."""
 
-_INDICES = "Class names become indices by encode_labels."
+_INDICES = "Convert class names to indices with xpnet.data.encode_labels."
 
 
 @dataclass(frozen=True)
 class CrossEntropy(Loss):
-    """``ℓ = -Σ_k t_k log softmax(z)_k`` on logits ``z``; gradient ``softmax(z) - t``.
+    """``ℓ = -Σ_k t_k log softmax(z)_k`` of logits ``z``; the gradient is ``softmax(z) - t``.
 
     Targets are class indices, integers ``(m,)`` in ``[0, K)``, or rows of probabilities
-    ``(m, K)``. The network ends in K ≥ 2 linear outputs.
+    ``(m, K)``. The network has K ≥ 2 linear outputs, one for each class.
 
     Args:
-        label_smoothing: ``s`` in ``[0, 1)``: ``t`` becomes ``(1 - s)t + s/K``; default 0.
+        label_smoothing: ``s`` in ``[0, 1)``, which replaces ``t`` by ``(1 - s)t + s/K``. Default 0.
 
     Raises:
-        ArgumentError: if ``label_smoothing`` is outside its range.
+        ArgumentError: if ``label_smoothing`` is out of its range.
 
     Reference: for the smoothing C. Szegedy et al., "Rethinking the Inception Architecture for
     Computer Vision", CVPR 2016, section 7.
@@ -76,17 +78,25 @@ class CrossEntropy(Loss):
         return self.value_and_grad(output, target, weight)[0]
 
     def check(self, target: Any, n_out: int, n_rows: int) -> None:
-        """Class indices in ``[0, n_out)``, or rows of probabilities that sum to 1."""
-        do = "For one output and two classes take BinaryCrossEntropy()."
-        require(n_out >= 2, "n_out", "be at least 2 for CrossEntropy", n_out, do)
-        check_shape(target, [(n_rows,), (n_rows, n_out)])
+        """Validate class indices in ``[0, n_out)`` or rows of probabilities; see `Loss.check`."""
+        if n_out < 2:
+            do = "For two classes and one output use BinaryCrossEntropy()."
+            do = f"{_needed_for_classes(target, n_rows)} {do}"
+            require(False, "n_out", "be at least 2 for CrossEntropy", n_out, do)
+        columns, do = n_columns(target, n_rows), ""
+        if columns is not None:
+            drop_axis = "Class indices have one axis: y[:, 0]."
+            do = drop_axis if columns == 1 else needed_outputs(columns)
+        check_shape(target, [(n_rows,), (n_rows, n_out)], do)
         xp = namespace_of(target)
         if target.ndim == 1:
             indices = is_kind(target, "integral")
             require(indices, "y", "hold class indices, which are integers", target, _INDICES)
             target = xp.astype(target, xp.int64)
-            rule = f"hold class indices of 0 to {n_out - 1}"
-            refuse_where((target < 0) | (target >= n_out), target, rule)
+            outside = (target < 0) | (target >= n_out)
+            if bool(xp.any(outside)):
+                do = "" if bool(xp.any(target < 0)) else _needed_for_classes(target, n_rows)
+                refuse_where(outside, target, f"hold class indices of 0 to {n_out - 1}", do)
             return
         require_finite(target)
         if not is_kind(target, "real floating"):
@@ -96,27 +106,28 @@ class CrossEntropy(Loss):
         refuse_where(off > ROW_SUM_TOLERANCE, target, "hold probabilities that sum to 1 in a row")
 
     def decide(self, output: Array) -> Array:
-        """The index of the largest logit of each row, ``(m,)``; the first of equal ones."""
+        """Return the index of the largest logit of each row, ``(m,)``; of equal ones the first."""
         return namespace_of(output).argmax(output, axis=1)
 
     def probabilities(self, output: Array) -> Array:
-        """``softmax(z)``, ``(m, K)``."""
+        """Return ``softmax(z)``, ``(m, K)``."""
         return operations_for(output).softmax(output)
 
     def hessian_product(
         self, output: Array, target: Array, d_output: Array, weight: Array | None = None
     ) -> Array:
-        """``w_i/Σw (p ⊙ ẏ - p pᵀẏ)`` of each row, with ``p = softmax(z)``; see `Loss`."""
+        """Compute ``w_i/Σw (p ⊙ ẏ - p pᵀẏ)`` for each row, with ``p = softmax(z)``; see `Loss`."""
         ops = operations_for(output)
         p = ops.softmax(output)
         return Softmax().jvp(ops, p, d_output) * row_scale(output, weight)
 
 
 class BinaryCrossEntropy(Loss):
-    """``ℓ = -Σ_k [t_k log σ(z_k) + (1 - t_k) log(1 - σ(z_k))]`` on logits; gradient ``σ(z) - t``.
+    """``ℓ = -Σ_k [t_k log σ(z_k) + (1 - t_k) log(1 - σ(z_k))]`` of logits ``z``.
 
-    With one output it is logistic regression; with several, each is a yes or no of its own.
-    Targets are 0 or 1, or probabilities between: ``(m, n_out)``, or ``(m,)`` for one output.
+    The gradient is ``σ(z) - t``. With one output this is logistic regression; several outputs are
+    independent binary decisions. Targets are numbers in ``[0, 1]``: ``(m, n_out)``, or ``(m,)`` for
+    one output.
 
     >>> import numpy as np
     >>> loss, grad = BinaryCrossEntropy().value_and_grad(np.array([[0.0]]), np.array([1]))
@@ -131,26 +142,26 @@ class BinaryCrossEntropy(Loss):
     is_likelihood = True
 
     def check(self, target: Any, n_out: int, n_rows: int) -> None:
-        """Numbers in ``[0, 1]``."""
+        """Validate numbers in ``[0, 1]``; see `Loss.check`."""
         check_values(target, n_out, n_rows)
         if not is_kind(target, "bool"):
             refuse_where((target < 0) | (target > 1), target, "hold numbers of 0 to 1")
 
     def decide(self, output: Array) -> Array:
-        """1 where the probability is above ½, else 0: ``(m, n_out)``, ``(m,)`` for one output."""
+        """Return 1 where ``σ(z) > ½``, else 0: ``(m, n_out)``, or ``(m,)`` for one output."""
         return _positive(output)
 
     def probabilities(self, output: Array) -> Array:
-        """``[1 - σ(z), σ(z)]`` for one output, ``(m, 2)``; else ``σ(z)`` of each output."""
+        """Return ``[1 - σ(z), σ(z)]``, ``(m, 2)``, for one output, else ``σ(z)`` of each output."""
         ops = operations_for(output)
-        yes = ops.apply(sigmoid, output)
+        positive = ops.apply(sigmoid, output)
         if output.shape[1] > 1:
-            return yes
-        return ops.xp.concat([ops.apply(sigmoid, -output), yes], axis=1)
+            return positive
+        return ops.xp.concat([ops.apply(sigmoid, -output), positive], axis=1)
 
 
 class Hinge(Loss):
-    """``ℓ = Σ_k max(0, 1 - t_k z_k)`` for ±1 targets: the loss of a support vector machine.
+    """``ℓ = Σ_k max(0, 1 - t_k z_k)`` for ±1 targets, the loss of a support vector machine.
 
     Targets are -1 or 1: ``(m, n_out)``, or ``(m,)`` for one output.
 
@@ -168,19 +179,19 @@ class Hinge(Loss):
     curvature = None
 
     def check(self, target: Any, n_out: int, n_rows: int) -> None:
-        """Only -1 and 1."""
+        """Validate targets of -1 and 1; see `Loss.check`."""
         _check_signs(target, n_out, n_rows)
 
     def decide(self, output: Array) -> Array:
-        """1 where the output is positive, else -1: ``(m, n_out)``, ``(m,)`` for one output."""
+        """Return 1 where ``z > 0``, else -1: ``(m, n_out)``, or ``(m,)`` for one output."""
         return 2 * _positive(output) - 1
 
 
 class PerceptronLoss(Loss):
-    """``ℓ = Σ_k max(0, -t_k z_k)`` for ±1 targets; gradient ``-t`` where ``tz ≤ 0``.
+    """``ℓ = Σ_k max(0, -t_k z_k)`` for ±1 targets; the gradient is ``-t`` where ``tz ≤ 0``.
 
-    At ``z = 0`` it pushes, as the perceptron's rule has it: so training may start at ``w = 0``.
-    Targets are -1 or 1: ``(m, n_out)``, or ``(m,)`` for one output.
+    As in the perceptron's rule the gradient at ``z = 0`` is not 0, so training may start at
+    ``w = 0``. Targets are -1 or 1: ``(m, n_out)``, or ``(m,)`` for one output.
 
     Reference: F. Rosenblatt, "The Perceptron", Psychological Review 65, 1958.
 
@@ -196,23 +207,34 @@ class PerceptronLoss(Loss):
     curvature = None
 
     def check(self, target: Any, n_out: int, n_rows: int) -> None:
-        """Only -1 and 1."""
+        """Validate targets of -1 and 1; see `Loss.check`."""
         _check_signs(target, n_out, n_rows)
 
     def decide(self, output: Array) -> Array:
-        """1 where the output is positive, else -1: ``(m, n_out)``, ``(m,)`` for one output."""
+        """Return 1 where ``z > 0``, else -1: ``(m, n_out)``, or ``(m,)`` for one output."""
         return 2 * _positive(output) - 1
 
 
+def _needed_for_classes(target: Any, n_rows: int) -> str:
+    """Return what an error says about the number of outputs that class targets need."""
+    columns = n_columns(target, n_rows)
+    if columns is not None and columns > 1:
+        return needed_outputs(columns)
+    if columns is None or n_rows == 0 or not is_kind(target, "integral"):
+        return "It needs one output for each class."
+    return needed_outputs(max(int(namespace_of(target).max(target)) + 1, 2))
+
+
 def _check_signs(target: Any, n_out: int, n_rows: int) -> None:
+    """Refuse targets that are not -1 or 1."""
     check_values(target, n_out, n_rows)
-    do = "Labels of 0 and 1 become signs by 2 * y - 1."
+    do = "Convert labels of 0 and 1 with 2 * y - 1."
     require(not is_kind(target, "bool"), "y", "hold -1 or 1", target, do)
     refuse_where(namespace_of(target).abs(target) != 1, target, "hold -1 or 1", do)
 
 
 def _positive(output: Array) -> Array:
-    """``[z > 0]`` as integers; ``(m,)`` for one output."""
+    """Return ``[z > 0]`` as integers; ``(m,)`` for one output."""
     xp = namespace_of(output)
-    yes = xp.astype(output > 0, xp.int64)
-    return xp.reshape(yes, (-1,)) if output.shape[1] == 1 else yes
+    positive = xp.astype(output > 0, xp.int64)
+    return xp.reshape(positive, (-1,)) if output.shape[1] == 1 else positive

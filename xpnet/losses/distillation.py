@@ -1,4 +1,4 @@
-"""Distillation: a loss between a student, its teacher's logits and the labels."""
+"""The distillation loss of a student, from the logits of its teacher and the labels."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from xpnet.ops import operations_for
 class Distillation(Loss):
     """``ℓ = share·T²·H(softmax(v/T), softmax(z/T)) + (1 − share)·H(label, softmax(z))``.
 
-    ``H(t, p) = -Σ_k t_k log p_k``, ``z`` are the student's logits and ``v`` the teacher's. A high
-    temperature T shows the student which wrong classes the teacher finds likely. The gradient of
-    the soft part by ``z`` falls as ``1/T²``; the factor ``T²`` keeps the balance of both parts
-    when T changes.
+    ``H(t, p) = -Σ_k t_k log p_k``; ``z`` are the logits of the student and ``v`` those of the
+    teacher. A high temperature T emphasizes which wrong classes the teacher finds likely. The
+    gradient of the soft part with respect to ``z`` decreases as ``1/T²``, so the factor ``T²``
+    keeps the balance of the two parts when T changes.
 
     Targets are rows ``[v_1 … v_K, label]``, ``(m, K + 1)``, as `xpnet.distillation_targets` makes
-    them. Class indices ``(m,)`` alone, or rows of probabilities ``(m, K)``, are taken too, and then
-    it is `CrossEntropy`: so a student can be validated and evaluated on labels.
+    them. For class indices ``(m,)`` or rows of probabilities ``(m, K)`` the loss is
+    `CrossEntropy`, so that a student can be validated and evaluated on labels.
 
     Args:
-        temperature: T, above 0; default 4.
-        share: the weight of the soft part, in ``[0, 1]``; default 0.9.
+        temperature: T, above 0. Default 4.
+        share: the weight of the soft part, in ``[0, 1]``. Default 0.9.
 
     Raises:
         ArgumentError: if an argument is out of its range.
@@ -62,25 +62,25 @@ class Distillation(Loss):
         ops, scale, T = operations_for(output), row_scale(output, weight), self.temperature
         target = as_rows(target, output, n_classes + 1)
         soft = ops.softmax(target[:, :n_classes] * (1.0 / T))
-        value, slope = ops.softmax_cross_entropy(
+        value, grad = ops.softmax_cross_entropy(
             output * (1.0 / T), soft, scale * (self.share * T * T)
         )
-        hard_value, hard_slope = ops.softmax_cross_entropy(
+        hard_value, hard_grad = ops.softmax_cross_entropy(
             output, ops.one_hot(target[:, n_classes], output), scale * (1.0 - self.share)
         )
-        return value + hard_value, slope * (1.0 / T) + hard_slope
+        return value + hard_value, grad * (1.0 / T) + hard_grad
 
     def value(self, output: Array, target: Array, weight: Array | None = None) -> Array:
         """See `Loss.value`."""
         return self.value_and_grad(output, target, weight)[0]
 
     def check(self, target: Any, n_out: int, n_rows: int) -> None:
-        """Logits of the teacher with a label after them; or what `CrossEntropy` takes."""
+        """Validate rows of teacher's logits and a label, or labels; see `Loss.check`."""
         if getattr(target, "ndim", 0) != 2 or target.shape[1] == n_out:
             CrossEntropy().check(target, n_out, n_rows)
             return
         rule = f"have the shape ({n_rows}, {n_out + 1}), a teacher's {n_out} logits and a label"
-        do = "distillation_targets(teacher, X, y) makes them."
+        do = "Make them with distillation_targets(teacher, X, y)."
         require(tuple(target.shape) == (n_rows, n_out + 1), "y", rule, target, do)
         require(is_kind(target, "real floating"), "y", "be floating", target, do)
         require_finite(target)
@@ -90,17 +90,17 @@ class Distillation(Loss):
         CrossEntropy().check(xp.astype(labels, xp.int64), n_out, n_rows)
 
     def decide(self, output: Array) -> Array:
-        """The index of the largest logit of each row, ``(m,)``; the first of equal ones."""
+        """Return the index of the largest logit of each row, ``(m,)``; of equal ones the first."""
         return CrossEntropy().decide(output)
 
     def probabilities(self, output: Array) -> Array:
-        """``softmax(z)``, ``(m, K)``, at temperature 1."""
+        """Return ``softmax(z)``, ``(m, K)``, at temperature 1."""
         return CrossEntropy().probabilities(output)
 
     def hessian_product(
         self, output: Array, target: Array, d_output: Array, weight: Array | None = None
     ) -> Array:
-        """The two parts' products, the soft one at ``z/T``: its T² and 1/T² cancel; see `Loss`."""
+        """Compute the product of both parts, the soft one at ``z/T``: T² and 1/T² cancel."""
         hard = CrossEntropy().hessian_product(output, target, d_output, weight)
         if target.ndim == 1 or target.shape[1] == output.shape[1]:
             return hard

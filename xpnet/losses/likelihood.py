@@ -1,4 +1,4 @@
-"""Negative log-likelihoods of counts, and of normal values with a variance of their own."""
+"""Negative log-likelihoods of counts, and of normal variables with a predicted variance."""
 
 from __future__ import annotations
 
@@ -6,15 +6,24 @@ from typing import Any
 
 from xpnet.backend import Array, namespace_of
 from xpnet.errors import require
-from xpnet.losses.base import Loss, as_rows, check_values, is_kind, refuse_where, row_scale
+from xpnet.losses.base import (
+    Loss,
+    as_rows,
+    check_values,
+    is_kind,
+    n_columns,
+    needed_outputs,
+    refuse_where,
+    row_scale,
+)
 from xpnet.ops.rules import curvatures
 from xpnet.ops.rules import losses as rules
 
 
 class PoissonNLL(Loss):
-    """``ℓ = Σ_k (e^(z_k) - t_k z_k)`` for counts ``t`` and log-rates ``z``; gradient ``eᶻ - t``.
+    """``ℓ = Σ_k (e^(z_k) - t_k z_k)`` for counts ``t`` and log rates ``z``; gradient ``eᶻ - t``.
 
-    The constant ``Σ_k log t_k!`` is left out. A log-rate above 709 (88 in float32) overflows.
+    The constant ``Σ_k log t_k!`` is omitted. A log rate above 709 (88 in float32) overflows.
     Targets are at least 0: ``(m, n_out)``, or ``(m,)`` for one output.
 
     >>> import numpy as np
@@ -29,13 +38,13 @@ class PoissonNLL(Loss):
     is_likelihood = True
 
     def check(self, target: Any, n_out: int, n_rows: int) -> None:
-        """Counts, none below 0."""
+        """Validate counts of at least 0; see `Loss.check`."""
         check_values(target, n_out, n_rows)
         if not is_kind(target, "bool"):
             refuse_where(target < 0, target, "hold counts, none below 0")
 
     def decide(self, output: Array) -> Array:
-        """The rates ``eᶻ``, ``(m, n_out)``."""
+        """Return the rates ``eᶻ``, ``(m, n_out)``."""
         return namespace_of(output).exp(output)
 
 
@@ -43,11 +52,12 @@ class GaussianNLL(Loss):
     """``ℓ = ½ Σ_k [s_k + (t_k - μ_k)²/e^(s_k)]`` for an output ``[μ, s]`` of ``2K`` columns.
 
     The first K columns are the means, the others ``s = log σ²``; the constant ``½K log 2π`` is
-    left out. Gradients: ``(μ - t)/eˢ`` and ``½(1 - (t - μ)²/eˢ)``. A log variance below -709 (-88
-    in float32) overflows. Targets are finite numbers ``(m, K)``, or ``(m,)`` for one mean.
+    omitted. The gradients are ``(μ - t)/eˢ`` and ``½(1 - (t - μ)²/eˢ)``. A log variance below -709
+    (-88 in float32) overflows. Targets are finite numbers ``(m, K)``, or ``(m,)`` for K = 1; the
+    network has 2K outputs.
 
     Reference: D. Nix, A. Weigend, "Estimating the Mean and Variance of the Target Probability
-    Distribution", 1994; there the output is the variance, not its logarithm.
+    Distribution", 1994, where the output is the variance, not its logarithm.
 
     >>> import numpy as np
     >>> loss, grad = GaussianNLL().value_and_grad(np.array([[1.0, 0.0]]), np.array([3.0]))
@@ -74,19 +84,21 @@ class GaussianNLL(Loss):
         return self.value_and_grad(output, target, weight)[0]
 
     def check(self, target: Any, n_out: int, n_rows: int) -> None:
-        """Finite numbers, one for every two outputs."""
+        """Validate finite numbers, one for every two outputs; see `Loss.check`."""
+        columns = n_columns(target, n_rows)
         do = "It needs a mean and a log variance for each target."
+        do += "" if columns is None else f" {needed_outputs(2 * columns)}"
         require(n_out % 2 == 0, "n_out", "be even for GaussianNLL", n_out, do)
-        check_values(target, n_out // 2, n_rows)
+        check_values(target, n_out // 2, n_rows, outputs_each=2)
 
     def decide(self, output: Array) -> Array:
-        """The means, ``(m, K)``."""
+        """Return the means, ``(m, K)``."""
         return output[:, : output.shape[1] // 2]
 
     def hessian_product(
         self, output: Array, target: Array, d_output: Array, weight: Array | None = None
     ) -> Array:
-        """With ``d = μ - t``: ``[μ̇ - d ṡ, -d μ̇ + ½ d² ṡ] ⊙ e^(-s)`` of each row; see `Loss`."""
+        """Compute ``[μ̇ - d ṡ, -d μ̇ + ½ d² ṡ] ⊙ e^(-s)`` for each row, ``d = μ - t``; see `Loss`."""
         xp, k = namespace_of(output), output.shape[1] // 2
         precision = xp.exp(-output[:, k:])
         d = output[:, :k] - as_rows(target, output, k)
@@ -95,7 +107,7 @@ class GaussianNLL(Loss):
         return xp.concat(rows, axis=1) * row_scale(output, weight)
 
     def fisher_product(self, output: Array, d_output: Array, weight: Array | None = None) -> Array:
-        """``[e^(-s) ⊙ μ̇, ½ ṡ]`` of each row: the mean of `hessian_product` over ``t``."""
+        """Compute ``[e^(-s) ⊙ μ̇, ½ ṡ]`` for each row, the expectation of `hessian_product`."""
         xp, k = namespace_of(output), output.shape[1] // 2
         rows = [d_output[:, :k] * xp.exp(-output[:, k:]), 0.5 * d_output[:, k:]]
         return xp.concat(rows, axis=1) * row_scale(output, weight)

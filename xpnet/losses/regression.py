@@ -1,4 +1,4 @@
-"""Losses of numbers: squares, absolute values, and between the two."""
+"""Losses for regression: squared errors, absolute errors and Huber's loss."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from xpnet.ops.rules import losses as rules
 
 
 class HalfMSE(Loss):
-    """``ℓ = ½ Σ_k (z_k - t_k)²``, the classical E, averaged over the rows; gradient ``z - t``.
+    """``ℓ = ½ Σ_k (z_k - t_k)²``, averaged over the rows; the gradient is ``z - t``.
 
     Targets are finite numbers ``(m, n_out)``, or ``(m,)`` for one output.
 
@@ -69,7 +69,7 @@ class Huber(Loss):
     Targets are finite numbers ``(m, n_out)``, or ``(m,)`` for one output.
 
     Args:
-        delta: where the square becomes a line, above 0; default 1.
+        delta: the error at which the loss becomes linear, above 0. Default 1.
 
     Raises:
         ArgumentError: if ``delta`` is not above 0.

@@ -1,4 +1,4 @@
-"""What one model can give to another: its layers, its hints, its opinion of the classes."""
+"""Transfer learning: copied layers, pre-training, hints and distillation."""
 
 from xpnet.transfer.hints import fit_hints
 from xpnet.transfer.layers import copy_layers, first_layers

@@ -1,4 +1,4 @@
-"""Hints: a student's hidden layer learns to say what a teacher's says."""
+"""Hints: train the hidden layer of a student to predict that of a teacher."""
 
 from __future__ import annotations
 
@@ -27,29 +27,29 @@ def fit_hints(
     rng: Rng = 0,
     **settings: Any,
 ) -> History:
-    """FitNets' first stage: regress a student's layer onto a teacher's, through a regressor.
+    """Train the first layers of a student to predict a layer of a teacher, the first FitNets stage.
 
-    The student's layers up to ``student_layer`` and a temporary linear layer ``r`` minimize
-    ``½ ‖u(x) − r(v(x))‖²``, where ``u`` is what ``teacher_layer`` emits and ``v`` what
-    ``student_layer`` does. No labels are needed. The second stage trains the whole student, on
-    labels or by `xpnet.Distillation`.
+    The layers of the student up to ``student_layer`` and a temporary linear layer ``r`` minimize
+    ``½ ‖u(x) − r(v(x))‖²``, with the output ``u`` of ``teacher_layer`` and the output ``v`` of
+    ``student_layer``. Labels are not needed. The second stage trains the whole student, on labels
+    or with `xpnet.Distillation`.
 
     Args:
-        student: the model whose layers are trained; changed in place.
-        teacher: the trained model; unchanged. Each model applies its own preprocessing.
-        X: features, as `Sequential.fit` takes them.
+        student: the model to train; changed in place.
+        teacher: the trained model; not changed. Each model applies its own preprocessing.
+        X: the features, as for `Sequential.fit`.
         student_layer: the index of the guided layer, from 0.
         teacher_layer: the index of the hint layer, from 0.
         optimizer: the optimizer.
-        epochs: passes over the data, at least 1; default 20.
-        rng: seed or generator of the regressor, the batches and the masks.
-        **settings: more of what `Sequential.fit` takes, such as ``batch_size``.
+        epochs: the number of passes over the data, at least 1. Default 20.
+        rng: the seed or generator of the regressor, the batches and the dropout masks.
+        **settings: further arguments of `Sequential.fit`, such as ``batch_size``.
 
     Returns:
         The `History` of the regression.
 
     Raises:
-        ArgumentError: if a model has no such layer, or another argument is not what it must be.
+        ArgumentError: if a model has no such layer, or another argument is invalid.
 
     Reference: A. Romero et al., "FitNets: hints for thin deep nets", ICLR 2015, equation 3 and
     algorithm 1. The regressor here is linear.
@@ -57,8 +57,8 @@ def fit_hints(
     >>> from xpnet import MLP, Adam
     >>> from xpnet.data import load_digits
     >>> X, student, teacher = load_digits().X_train, MLP(64, [8, 8], 10), MLP(64, [32], 10, rng=1)
-    >>> places = {"student_layer": 0, "teacher_layer": 0}
-    >>> history = fit_hints(student, teacher, X, optimizer=Adam(), progress=False, **places)
+    >>> guided = {"student_layer": 0, "teacher_layer": 0}
+    >>> history = fit_hints(student, teacher, X, optimizer=Adam(), progress=False, **guided)
     >>> history["loss"][-1] < history["loss"][0]
     True
     """

@@ -1,4 +1,4 @@
-"""Layers that are copied from one model to another."""
+"""Copy layers from one model to another."""
 
 from __future__ import annotations
 
@@ -13,22 +13,29 @@ from xpnet.parameters import Layout
 def copy_layers(
     source: Sequential, target: Sequential, layers: Iterable[int] | Mapping[int, int]
 ) -> None:
-    """Copy the parameters and running statistics of some layers from one model to another.
+    """Copy the parameters and running statistics of layers from one model to another.
 
-    To train only the other layers, `xpnet.Frozen` is put around the optimizer::
+    To train only the other layers, wrap the optimizer in `xpnet.Frozen`::
 
         copy_layers(source, target, [0, 1])
         optimizer = Frozen(Adam(), target.layout, [0, 1])
 
+    Weights from other libraries are written through ``model.layout.views(model.theta)``. The
+    weights of a `Dense` layer have the shape ``(n_in, n_out)``, the transpose of PyTorch's
+    ``Linear.weight``::
+
+        views = model.layout.views(model.theta)
+        views["layers.0.weight"][...] = linear.weight.detach().numpy().T
+
     Args:
-        source: the trained model; unchanged.
-        target: the model whose layers are overwritten; backend and dtype may differ.
-        layers: the indices of the layers, the same in both models; or a mapping of indices in
+        source: the trained model; not changed.
+        target: the model to copy to, whose backend and dtype may differ; changed in place.
+        layers: the indices of the layers, the same in both models, or a mapping from indices in
             ``source`` to indices in ``target``.
 
     Raises:
-        ArgumentError: if there is no such layer, or two do not have parameters of the same names
-            and shapes; ``target`` is unchanged then.
+        ArgumentError: if there is no such layer, or if the parameters of two layers differ in name
+            or shape; ``target`` is then not changed.
 
     >>> from xpnet import MLP
     >>> source, target = MLP(4, [8], 3, rng=1), MLP(4, [8], 5)
@@ -44,9 +51,9 @@ def copy_layers(
         _require_layer(a, source, "source")
         _require_layer(b, target, "target")
         shapes = _shapes(source, a), _shapes(target, b)
-        rule = f"be like the source's layers.{a}, with {_told(shapes[0])}"
-        require(shapes[0] == shapes[1], f"the target's layers.{b}", rule, _told(shapes[1]))
-    copies = []  # all are read before one is written: the two models may be one
+        rule = f"be like the source's layers.{a}, with {_as_text(shapes[0])}"
+        require(shapes[0] == shapes[1], f"the target's layers.{b}", rule, _as_text(shapes[1]))
+    copies = []  # read all before writing any, because both models may be the same
     for a, b in pairs.items():
         for from_layout, to_layout, from_vector, to_vector in (
             (source.layout, target.layout, source.theta, target.theta),
@@ -65,17 +72,17 @@ def copy_layers(
 
 
 def first_layers(model: Sequential, n: int) -> Sequential:
-    """The first ``n`` layers as a model of their own, with copies of what they have learned.
+    """Return a model of the first ``n`` layers, with copies of their parameters and statistics.
 
-    Its ``predict`` gives what layer ``n − 1`` emits in evaluation: the features that the model has
-    learned.
+    Its ``predict`` computes the output of layer ``n − 1`` in evaluation mode, the features that
+    the model has learned.
 
     Args:
-        model: the model; unchanged.
-        n: how many layers, at least 1 and at most all.
+        model: the model; not changed.
+        n: the number of layers, from 1 to all.
 
     Returns:
-        A model on the same backend, with the same preprocessing, without loss and class names.
+        A model on the same backend with the same preprocessing, without loss and class names.
 
     Raises:
         ArgumentError: if ``n`` is out of its range.
@@ -99,23 +106,27 @@ Shapes = dict[str, tuple[int, ...]]
 
 
 def _require_layer(index: int, model: Sequential, which: str) -> None:
+    """Refuse the index of a layer that ``model`` does not have."""
     require_count(index, f"a layer of the {which}", low=0)
     n = len(model.layers)
     require(index < n, f"a layer of the {which}", f"be one of its {n} layers, 0 to {n - 1}", index)
 
 
 def _shapes(model: Sequential, index: int) -> Shapes:
+    """Return the shapes of the parameters and statistics of a layer, by name."""
     prefix = f"layers.{index}."
     entries = (*model.layout.entries, *model.network.statistics_layout.entries)
     return {e.path.removeprefix(prefix): e.shape for e in entries if e.path.startswith(prefix)}
 
 
-def _told(shapes: Shapes) -> Phrase:
+def _as_text(shapes: Shapes) -> Phrase:
+    """Return names and shapes as text."""
     text = ", ".join(f"{name} {shape}" for name, shape in shapes.items())
     return Phrase(text or "no parameters")
 
 
 def _of_layer(layout: Layout, vector: Array, index: int) -> dict[str, Array]:
+    """Return the views of a layer in ``vector``, by name."""
     prefix = f"layers.{index}."
     views = layout.views(vector)
     return {p.removeprefix(prefix): view for p, view in views.items() if p.startswith(prefix)}

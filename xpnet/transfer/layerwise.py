@@ -26,33 +26,35 @@ def pretrain_layers(
     rng: Rng = 0,
     **settings: Any,
 ) -> tuple[History, ...]:
-    """Train one hidden layer at a time, each under a temporary output layer; then fine-tune.
+    """Train the hidden layers one after another, each with a temporary output layer.
 
-    Layer ``l`` learns to predict ``y`` from what the layers before it emit, which stay as they
-    are; its temporary output layer is then thrown away, but the last one becomes the model's own,
-    so that it can predict. No gradient has to come down through more than one hidden layer. A
-    hidden layer is a `Dense` with all that follows before the next: batch norm, activation,
-    dropout. Afterwards the whole model is trained::
+    Layer ``l`` and its output layer are trained to predict ``y`` from the output of the layers
+    before, which are fixed. The temporary output layers are discarded, except that the last one
+    becomes the output layer of the model. No gradient passes through more than one hidden layer. A
+    hidden layer is a `Dense` layer with all layers up to the next one: batch norm, activation,
+    dropout. Afterwards, train the whole model::
 
         pretrain_layers(model, X, y, loss=CrossEntropy(), optimizer=SGD(lr=0.5))
         model.fit(X, y, loss=CrossEntropy(), optimizer=SGD(lr=0.1))
 
     Args:
-        model: layers of which the last is a `Dense` and at least one more is; changed in place.
-        X: features, as `Sequential.fit` takes them.
-        y: targets, as `Sequential.fit` takes them.
+        model: a model with at least two `Dense` layers, one of which is the last layer; changed in
+            place.
+        X: the features, as for `Sequential.fit`.
+        y: the targets, as for `Sequential.fit`.
         loss: the loss of every temporary model.
-        optimizer: the optimizer, begun anew for every layer.
-        epochs: passes over the data for every layer, at least 1; default 10.
-        rng: seed or generator of the temporary output layers, the batches and the masks.
-        **settings: more of what `Sequential.fit` takes, such as ``batch_size``; ``validation`` as a
-            share of the rows only.
+        optimizer: the optimizer, with a new state for every layer.
+        epochs: the number of passes over the data for every layer, at least 1. Default 10.
+        rng: the seed or generator of the temporary output layers, the batches and the dropout
+            masks.
+        **settings: further arguments of `Sequential.fit`, such as ``batch_size``; ``validation``
+            must be a fraction of the rows.
 
     Returns:
-        A `History` for each hidden layer.
+        The `History` of each hidden layer.
 
     Raises:
-        ArgumentError: if the model has no hidden layer, or another argument is not what it must be.
+        ArgumentError: if the model has no hidden layer, or another argument is invalid.
 
     Reference: Y. Bengio et al., "Greedy layer-wise training of deep networks", NIPS 2006,
     appendix, algorithm 3 (TrainGreedySupervisedDeepNet).
@@ -70,15 +72,15 @@ def pretrain_layers(
     """
     require_type(model, Sequential, "model")
     is_pair = isinstance(settings.get("validation"), (tuple, list))
-    require(not is_pair, "validation", "be a share of the rows", settings.get("validation"))
+    require(not is_pair, "validation", "be a fraction of the rows", settings.get("validation"))
     dense = [i for i, layer in enumerate(model.layers) if isinstance(layer, Dense)]
     ok = len(dense) > 1 and dense[-1] == len(model.layers) - 1
-    require(ok, "model", "have hidden Dense layers and end in a Dense one", model)
+    require(ok, "model", "have hidden Dense layers and end in a Dense layer", model)
     stream = as_generator(rng)
     histories = []
     for start, stop in zip([0, *dense[1:-1]], dense[1:], strict=True):
         features = first_layers(model, start).predict(X) if start else X
-        hidden = _under_an_output(model, start, stop, stream)
+        hidden = _with_output_layer(model, start, stop, stream)
         history = hidden.fit(
             features, y, loss=loss, optimizer=optimizer, epochs=epochs, rng=stream, **settings
         )
@@ -90,8 +92,8 @@ def pretrain_layers(
     return tuple(histories)
 
 
-def _under_an_output(model: Sequential, start: int, stop: int, rng: Rng) -> Sequential:
-    """The layers from ``start`` on as they are, and a new output layer instead of ``stop``."""
+def _with_output_layer(model: Sequential, start: int, stop: int, rng: Rng) -> Sequential:
+    """Return the layers from ``start`` to before ``stop``, followed by a new output layer."""
     hidden = Sequential(
         [*model.layers[start:stop], model.layers[-1]],
         model.network.widths[start - 1] if start else model.n_in,

@@ -1,4 +1,4 @@
-"""What a teacher says of the classes, as targets of a student."""
+"""Targets of a student from the logits of its teacher."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from xpnet.model import Sequential
 
 
 def distillation_targets(teacher: Sequential, X: Array, y: Array) -> np.ndarray[Any, Any]:
-    """The targets of `Distillation`: the teacher's logits, and the label after them.
+    """Return the targets of `Distillation`: rows of the logits of the teacher and the label.
 
-    Train a student on them as on any others; evaluate it on labels::
+    Train a student on these targets, and evaluate it on labels::
 
         targets = distillation_targets(teacher, X, y)
         student.fit(X, targets, loss=Distillation(temperature=4.0, share=0.9), optimizer=Adam())
 
     Args:
-        teacher: a model trained by `CrossEntropy` (or itself by `Distillation`).
-        X: features, as ``teacher.predict`` takes them.
-        y: the labels, ``(m,)``: class indices, or the teacher's class names.
+        teacher: a model trained with `CrossEntropy` or `Distillation`.
+        X: the features, as for ``teacher.predict``.
+        y: the labels, ``(m,)``: class indices, or class names of the teacher.
 
     Returns:
-        Rows ``[v_1 … v_K, label]``, ``(m, K + 1)``, on the host.
+        A NumPy array of rows ``[v_1 … v_K, label]``, ``(m, K + 1)``.
 
     Raises:
-        ArgumentError: if the teacher has another loss, or the labels are not its classes.
+        ArgumentError: if the teacher has another loss, or a label is not one of its classes.
 
     >>> from xpnet import MLP
     >>> teacher = MLP(4, [8], 3, loss=CrossEntropy())
@@ -42,11 +42,11 @@ def distillation_targets(teacher: Sequential, X: Array, y: Array) -> np.ndarray[
     require_type(teacher, Sequential, "teacher")
     ok = isinstance(teacher.loss, (CrossEntropy, Distillation))
     do = "Its outputs must be logits of classes."
-    require(ok, "teacher", "have been trained by CrossEntropy", teacher.loss, do)
+    require(ok, "teacher", "have been trained with CrossEntropy", teacher.loss, do)
     X = as_features(teacher.input_spec, X)
     logits = to_numpy(teacher.forward(teacher.input_spec.network_inputs(X)))
     labels, _ = encode_targets(y, CrossEntropy(), teacher.n_out, len(logits), teacher.classes)
     rule = f"have the shape ({len(logits)},)"
-    require(labels.ndim == 1, "y", rule, labels, "Distillation takes one label a row.")
+    require(labels.ndim == 1, "y", rule, labels, "Distillation takes one label per row.")
     column = to_numpy(labels)[:, None].astype(logits.dtype)
     return np.concatenate([logits, column], axis=1)

@@ -1,4 +1,4 @@
-"""The slope of every unit: what of a gradient an activation lets through."""
+"""Saturation: where the derivative of an activation nearly vanishes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from xpnet.ops.operations import Operations
 
 
 def function_of(layer: Layer) -> activations.ActivationFunction | None:
-    """The activation in a layer; ``None`` if it has none, as batch norm.
+    """Return the activation of a layer; ``None`` if it has none, such as batch norm.
 
     >>> function_of(Dense(3, activations.Tanh()))
     Tanh()
@@ -24,20 +24,20 @@ def function_of(layer: Layer) -> activations.ActivationFunction | None:
 
 
 def saturated(
-    layer: Layer, p: Views, ops: Operations, x: Array, y: Array, share: float
+    layer: Layer, p: Views, ops: Operations, x: Array, y: Array, fraction: float
 ) -> Array | None:
-    """Where ``|φ'(z)| ≤ share · max |φ'|``; ``None`` without an activation.
+    """Return where ``|φ'(z)| ≤ fraction · min(1, max |φ'|)``.
 
     Args:
         layer: the layer.
         p: its parameters.
         ops: the operations of the backend.
-        x: what went into the layer, ``(m, n_in)``.
-        y: what came out, ``(m, n_out)``.
-        share: of the steepest slope, which is taken as 1 where it is larger.
+        x: the input of the layer, ``(m, n_in)``.
+        y: the output of the layer, ``(m, n_out)``.
+        fraction: the threshold, relative to the largest derivative.
 
     Returns:
-        Booleans in the shape of ``y``.
+        Booleans of the shape of ``y``; ``None`` for a layer without an activation.
     """
     function = function_of(layer)
     if function is None:
@@ -45,12 +45,12 @@ def saturated(
     saved = y
     if function.saves == "input":
         saved = ops.affine(x, p["weight"], p.get("bias")) if isinstance(layer, Dense) else x
-    slope = ops.xp.abs(_derivative(function, ops, saved))
-    return slope <= share * _steepest(function)
+    derivative = ops.xp.abs(_derivative(function, ops, saved))
+    return derivative <= fraction * _largest_derivative(function)
 
 
 def _derivative(function: activations.ActivationFunction, ops: Operations, saved: Array) -> Array:
-    """``φ'``; of softmax ``∂a_k/∂z_k``, of the step 0."""
+    """Return ``φ'``, for softmax ``∂a_k/∂z_k``."""
     if isinstance(function, activations.Step):
         return ops.xp.zeros_like(saved)
     if isinstance(function, activations.Softmax):
@@ -58,8 +58,8 @@ def _derivative(function: activations.ActivationFunction, ops: Operations, saved
     return function.backward(ops, saved, ops.xp.ones_like(saved))
 
 
-def _steepest(function: activations.ActivationFunction) -> float:
-    """The largest ``|φ'|`` near 0, at most 1."""
+def _largest_derivative(function: activations.ActivationFunction) -> float:
+    """Return the largest ``|φ'|`` on ``[-5, 5]``, at most 1."""
     if isinstance(function, activations.Softmax):
         return 0.25
     z = np.linspace(-5.0, 5.0, 1001)[None, :]
