@@ -30,7 +30,7 @@ from xpnet.errors import (
 )
 
 Array: TypeAlias = Any
-"""An array of any backend. The array API standard has no type of its own yet."""
+"""An array of any backend; the array API standard defines no type for it yet."""
 
 HostArray: TypeAlias = np.ndarray[Any, Any]
 """An array in host memory."""
@@ -345,8 +345,8 @@ def get_backend(
         name: ``"numpy"``, ``"cupy"``, ``"torch"``, ``"array_api_strict"`` or ``"auto"``; a
             `Backend` is returned as it is.
         dtype: ``"float32"`` or ``"float64"``, the dtype of parameters and activations.
-        device: what the library takes as ``device=``, such as ``"cpu"`` for PyTorch; ``None`` is
-            its default.
+        device: the ``device=`` of the library, such as ``"cpu"`` for PyTorch; ``None`` is its
+            default.
 
     Returns:
         The backend, a value.
@@ -365,7 +365,7 @@ def get_backend(
     if name == "jax":
         raise ArgumentError(
             "backend must have arrays that can be written through a view, because every parameter "
-            "is a view of one flat vector; got 'jax', whose arrays are immutable. "
+            "is a view of one flat vector; got 'jax', which has immutable arrays. "
             "Use 'numpy' or 'cupy'."
         )
     if name == "auto":
@@ -393,7 +393,7 @@ def unavailable(name: str) -> str | None:
         value = float(xp.sum(xp.ones(2) * 2.0))
     except ImportError as error:
         return f"it cannot be imported ({error}). {LIBRARIES[name].install}"
-    except Exception as error:  # a driver can fail in any way; the reason is what is asked for
+    except Exception as error:  # a driver can fail in any way; report the reason
         kind = type(error).__name__
         return f"an operation on its device failed ({kind}: {error}). Is there a CUDA GPU?"
     return None if value == 4.0 else f"2 + 2 gave {value} on its device."
@@ -410,7 +410,7 @@ def as_array(x: Any) -> Array:
     try:
         return np.asarray(x)
     except ValueError:
-        rule = "an array must be a list whose rows are equally long"
+        rule = "an array must be a list with rows of equal length"
         raise ArgumentError(f"{rule}; got {describe(x)}.") from None
 
 

@@ -1,4 +1,4 @@
-"""Every exception and warning that xpnet raises, and the door checks that raise them.
+"""The exceptions and warnings of xpnet, and the argument checks that raise them.
 
 A message names the argument, the rule and the value received, and then what to do.
 """
@@ -24,7 +24,7 @@ class FileFormatError(ValueError):
 
 
 class BackendUnavailableError(RuntimeError):
-    """A backend was asked for that does not work on this machine."""
+    """The requested backend does not work on this machine."""
 
 
 class MissingExtraError(ImportError):

@@ -57,8 +57,8 @@ VECTORS = "theta", "grad", "statistics"
 class Sequential:
     """Layers in a row, with the flat vectors of their parameters and gradient.
 
-    `copy.deepcopy` gives a model with vectors of its own, and models can be pickled, for other
-    processes: the vectors go through the host. The dropout masks of a copy begin anew. To keep a
+    `copy.deepcopy` copies the vectors too, and models can be pickled to send them to other
+    processes; both pass through host memory. The dropout masks of a copy start again. To store a
     model in a file use `save`.
 
     Args:
@@ -68,7 +68,7 @@ class Sequential:
             ``"auto"``, or a `Backend`.
         dtype: ``"float32"`` (default) or ``"float64"``; of a `Backend` its own is taken.
         rng: seed or generator of the initial parameters; default 0.
-        loss: what the model is for, so that it can predict; `fit` sets it.
+        loss: the loss, which decides what `predict` returns; `fit` sets it.
         preprocessing: a fitted `Standardize` or `MinMax`, applied to what `fit`, `evaluate` and
             `predict` are given.
         classes: the names of the classes, one for each output (two for a single one), in their
@@ -79,7 +79,7 @@ class Sequential:
         history: the `History` of the last training.
 
     Raises:
-        ArgumentError: if an argument is not what it must be.
+        ArgumentError: if an argument breaks its rule.
         BackendUnavailableError: if the backend does not work here.
 
     >>> from xpnet import Dense, ReLU, Sequential
@@ -184,7 +184,7 @@ class Sequential:
     def theta(self) -> Array:
         """All parameters, one flat vector; assigning copies into it.
 
-        What is assigned must be a finite number for each parameter, of any real dtype.
+        The value assigned must hold one finite number for each parameter, in any real dtype.
         """
         return self.state.theta
 
@@ -230,7 +230,7 @@ class Sequential:
             outputs = [model.forward(X, training=True, seed=s) for s in range(100)]
 
         Raises:
-            ArgumentError: if an argument is not what it must be.
+            ArgumentError: if an argument breaks its rule.
         """
         if theta is not None:
             theta = vector(self.backend, self.layout, theta, "theta")
@@ -256,7 +256,7 @@ class Sequential:
 
         Args:
             X: network inputs, ``(m, n_in)``; not preprocessed.
-            y: what the loss takes, such as class indices.
+            y: targets in the form that the loss expects, such as class indices.
             loss: the loss.
             weight: weights of the rows, ``(m,)``, or ``None``.
             check: whether ``X`` and ``y`` are checked; on a GPU a check waits for the device.
@@ -266,14 +266,14 @@ class Sequential:
             overwrites: copy it to keep it.
 
         Raises:
-            ArgumentError: if ``X``, ``y`` or ``weight`` is not what the network and the loss take.
+            ArgumentError: if ``X``, ``y`` or ``weight`` does not fit the network and the loss.
         """
         if check:
             require_type(loss, Loss, "loss")
         batch = prepare_batch(self.input_spec, X, y, loss, weight, check=check)
         return self._value_and_grad(loss, *batch), self.grad
 
-    def fit(  # long: every setting of a training call is an argument of its own
+    def fit(  # long: each setting is an explicit argument
         self,
         X: Array,
         y: Array,
@@ -301,24 +301,24 @@ class Sequential:
         """Train on mini-batches, or by a method of `xpnet.minimize` on all rows at once.
 
         The model is changed in place. A method such as ``LBFGS()`` minimizes `objective`: an epoch
-        is one of its iterations, which sees every row once or more; batch norm keeps its statistics
-        and dropout is refused. The model ends with the best θ met, and ``history.stopped`` says why
-        it stopped. Ctrl-C then ends the training with what there is.
+        is one iteration, which reads every row at least once; batch norm keeps its statistics and
+        dropout is refused. The model ends with the best θ found, and ``history.stopped`` gives the
+        reason. Ctrl-C ends such a training in the same way.
 
         Args:
-            X: features ``(m, n_in)``: an array of the backend, a NumPy array (moved once, unless
-                it takes more than half of a device's free memory), or a `numpy.memmap`; what does
-                not fit is read batch by batch.
-            y: targets, one a row; words for classes are fine.
+            X: features ``(m, n_in)``: an array of the backend, a NumPy array or a `numpy.memmap`.
+                A NumPy array is moved once; a memmap, and an array larger than half of a device's
+                free memory, are read batch by batch.
+            y: targets, one for each row; class names may be words.
             loss: the loss, such as ``CrossEntropy()``.
             optimizer: the optimizer, such as ``Adam(lr=1e-3)``, or a method, such as ``LBFGS()``.
-            epochs: passes over the data, at least 1; for a method its most iterations.
-            batch_size: rows a step, at least 1, default 64; a shorter last batch is kept. This,
-                ``schedule``, ``clip``, ``shuffle``, ``drop_last``, ``engine`` and ``l1`` are not
-                for methods.
+            epochs: passes over the data, at least 1; for a method the maximum number of iterations.
+            batch_size: rows per step, at least 1, default 64; a shorter last batch is kept. A
+                method takes none of ``batch_size``, ``schedule``, ``clip``, ``shuffle``,
+                ``drop_last``, ``engine`` and ``l1``.
             validation: ``(X, y)``, or the share of the rows to hold out at random, in ``(0, 1)``.
-            metrics: functions of predictions and targets (`xpnet.metrics`), measured on the
-                validation data, without them on the training data.
+            metrics: functions of predictions and targets (`xpnet.metrics`), evaluated on the
+                validation data, or on the training data if there are none.
             schedule: of the learning rate (`xpnet.optimizers.schedules`).
             clip: `ClipByValue` or `ClipByNorm`.
             l1: the rate λ of ``λ Σ|W|``, at least 0; weights only.
@@ -328,20 +328,20 @@ class Sequential:
             callbacks: functions called after each epoch, such as ``EarlyStopping()``.
             shuffle: whether each epoch has a new random order; default true.
             drop_last: whether a shorter last batch is left out.
-            progress: whether to print a line an epoch.
+            progress: whether to print one line per epoch.
             engine: ``"replay"`` records a step and replays it (a CUDA graph; on NumPy a list of
                 compiled calls), which freezes numbers that a user-defined layer draws or counts
                 itself; ``"eager"`` runs each step call by call; ``None`` replays where that is
                 possible and no component is user-defined. ``history.engine`` says which, and why.
-            precision: what float32 numbers are multiplied in, on a GPU: ``"float32"``, ``"tf32"``,
-                ``"bf16"`` or ``"fp16"`` (with a scaled loss); all else stays float32.
-            rng: seed or generator of the order, the hold-out and the dropout masks.
+            precision: the format in which a GPU multiplies float32 numbers: ``"float32"``,
+                ``"tf32"``, ``"bf16"`` or ``"fp16"`` (with a scaled loss); all else stays float32.
+            rng: seed or generator of the row order, the held-out rows and the dropout masks.
 
         Returns:
             The `History`, also kept as ``model.history``.
 
         Raises:
-            ArgumentError: if an argument is not what it must be; the model is unchanged.
+            ArgumentError: if an argument breaks its rule; the model is unchanged.
             NonFiniteError: if the loss becomes NaN or infinite.
         """
         penalty = Penalty(l1, l2)
@@ -412,28 +412,28 @@ class Sequential:
         """The mean loss over all rows as a function of θ, with its gradient, for `minimize`.
 
         ``f(θ) = Σ w_i ℓ_i(θ) / Σ w_i + ½ l2 Σ W²``, the loss that `evaluate` reports plus the
-        penalty: batch norm with the statistics of this moment, dropout off. Features and targets
-        are those of `fit`. The model itself is not changed::
+        penalty: batch norm with its current statistics, dropout off. Features and targets are those
+        of `fit`. The model is not changed::
 
             result = minimize(model.objective(X, y, CrossEntropy(), l2=1e-4), model.theta, LBFGS())
             model.theta = result.x
 
         Args:
             X: raw features ``(m, n_in)``, preprocessed here; a `numpy.memmap` is read by chunks.
-            y: targets, one a row; words stand for the indices of their sorted names.
+            y: targets, one for each row; words stand for the indices of their sorted names.
             loss: the loss ℓ.
             l2: the rate of the penalty, at least 0; weights only.
             sample_weight: a weight for each row, at least 0.
             class_weight: a weight for each class: a mapping by class, or numbers in order.
-            chunk_rows: rows that pass through the network at a time, at least 1: more memory for
-                more, the same sums to rounding.
+            chunk_rows: rows evaluated at a time, at least 1: memory grows with it, and the sums
+                agree to rounding.
 
         Returns:
             An object with ``value(theta)`` and ``value_and_grad(theta)``.
 
         Raises:
-            ArgumentError: if an argument is not what it must be, or the network has batch norm
-                that has seen no rows yet.
+            ArgumentError: if an argument breaks its rule, or the network has batch norm that has
+                seen no rows yet.
         """
         require_type(loss, Loss, "loss", "Take one of xpnet.losses, such as CrossEntropy().")
         prepared = prepare(
@@ -459,7 +459,7 @@ class Sequential:
         return evaluate(self._predict, prepared.data, loss, metrics)
 
     def predict(self, X: Array) -> Array:
-        """What the loss decides from the output, for features ``X: (m, n_in)``.
+        """The decisions of the loss on the output for features ``X: (m, n_in)``.
 
         Returns:
             Class names (a NumPy array) if the model has them; else an array of the backend: class
@@ -485,8 +485,7 @@ class Sequential:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write architecture, parameters, statistics, preprocessing and class names to a file.
 
-        The file is in the safetensors format and appears whole or not at all; `xpnet.load` reads
-        it.
+        The file has the safetensors format and is written atomically; `xpnet.load` reads it.
         """
         write_model(self, path)
 
@@ -509,7 +508,7 @@ class Sequential:
     def _trained_loss(self, method: str) -> Loss:
         if self.loss is None:
             raise ArgumentError(
-                f"{method} needs to know what the model is for; got a model without a loss. "
+                f"{method} needs the loss of the model; got a model without one. "
                 "Call fit first, or give loss= when building it."
             )
         return self.loss
@@ -526,10 +525,10 @@ def MLP(  # noqa: N802 - the field's name, and it makes an object
     weight_init: Initializer | None = None,
     **settings: Any,
 ) -> Sequential:
-    """A multilayer perceptron: hidden layers alike, then a linear output layer.
+    """A multilayer perceptron: equal hidden layers, then a linear output layer.
 
     Each hidden layer is ``Dense → activation → dropout``, or with batch norm
-    ``Dense → BatchNorm → activation → dropout``, without a bias that β would undo.
+    ``Dense → BatchNorm → activation → dropout``, without a bias, which β would replace.
 
     Args:
         n_in: the number of features.
@@ -538,12 +537,13 @@ def MLP(  # noqa: N802 - the field's name, and it makes an object
         activation: φ of the hidden layers; default ReLU.
         batch_norm: ``True``, or a `BatchNorm` with its settings; default none.
         dropout: the probability of dropping a hidden unit, in ``[0, 1)``; default 0.
-        weight_init: initializer of all weights; ``None`` takes He for ReLU and its kin, LeCun for
-            SELU, else Glorot.
-        **settings: what `Sequential` takes: backend, dtype, rng, loss, preprocessing, classes.
+        weight_init: initializer of all weights; ``None`` takes He for ReLU and similar functions,
+            LeCun for SELU, else Glorot.
+        **settings: the arguments of `Sequential`: backend, dtype, rng, loss, preprocessing,
+        classes.
 
     Raises:
-        ArgumentError: if an argument is not what it must be.
+        ArgumentError: if an argument breaks its rule.
 
     >>> MLP(784, [200, 100], 10, batch_norm=True).layout.size
     178410
@@ -572,15 +572,15 @@ def load(
     backend: BackendName | Backend = "numpy",
     dtype: str | None = None,
 ) -> Sequential:
-    """The model that `Sequential.save` wrote, ready to predict and to train on.
+    """Read the model that `Sequential.save` wrote, ready to predict and to train further.
 
     Args:
         path: the file.
-        backend: where it shall live; default NumPy.
+        backend: the backend of the model; default NumPy.
         dtype: ``"float32"`` or ``"float64"``; ``None`` takes that of the file.
 
     Raises:
-        FileFormatError: if the file is truncated, hostile or not a model of xpnet's.
+        FileFormatError: if the file is truncated, hostile or no model file.
         FileNotFoundError: if there is no such file.
     """
     saved = read_model(path)

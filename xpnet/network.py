@@ -1,4 +1,4 @@
-"""Layers in a row as one function of (θ, X), with its derivatives. It stores no array."""
+"""Layers in a row as one function of (θ, X), with its derivatives. It stores no arrays."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class Network:
         layers: the layers, frozen values.
         n_in: the width of the input.
         n_out: the width of the output.
-        layout: where each parameter lies in θ.
-        statistics_layout: where each running statistic lies in the statistics vector.
+        layout: the position of each parameter in θ.
+        statistics_layout: the position of each running statistic in the statistics vector.
     """
 
     def __init__(self, layers: Sequence[Layer], n_in: int) -> None:
@@ -205,7 +205,7 @@ class Network:
 
 
 def brief(layer: Layer) -> str:
-    """A layer as one would write it, without what is default."""
+    """A layer as source code, without default arguments."""
     if isinstance(layer, Dense):
         name = type(layer.activation).__name__
         act = "" if name == "Identity" else f", {layer.activation!r}"

@@ -1,7 +1,7 @@
-"""The flat vector θ and its layout: which slice of it is which parameter.
+"""The layout of the flat vector θ: the slice of each parameter.
 
-The only place where views are made. Roles come in order, weights first, so the weights are one
-slice: a penalty or a decay of the weights is one operation.
+Only this module makes views of θ. Entries are ordered by role, weights first, so the weights are
+one slice, and a penalty or a decay of the weights is one operation.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ ROLES: tuple[Role, ...] = ("weight", "bias", "scale", "shift", "statistic")
 
 @dataclass(frozen=True)
 class Entry:
-    """One parameter's place in the flat vector.
+    """The position of one parameter in the flat vector.
 
     Attributes:
         path: its name, such as ``"layers.0.weight"``.
         shape: its shape.
-        role: what it is for: ``"weight"``, ``"bias"``, ``"scale"``, ``"shift"``, ``"statistic"``.
+        role: one of ``"weight"``, ``"bias"``, ``"scale"``, ``"shift"``, ``"statistic"``.
         start: the index of its first number in the vector.
     """
 
@@ -42,12 +42,12 @@ class Entry:
 
 @dataclass(frozen=True)
 class Layout:
-    """How named parameters lie in one flat vector, without gaps and without overlap.
+    """The positions of named parameters in one flat vector, without gaps and without overlap.
 
     Made by `Layout.of`. Immutable; it holds no array, so it fits any vector of its size.
 
     Attributes:
-        entries: the places, in the order of the vector.
+        entries: the positions, in the order of the vector.
 
     >>> layout = Layout.of([("b", (2,), "bias"), ("W", (3, 2), "weight")])
     >>> [(e.path, e.start) for e in layout.entries], layout.size, layout.weights
@@ -79,12 +79,12 @@ class Layout:
 
     @property
     def size(self) -> int:
-        """How many numbers the vector has."""
+        """The number of elements of the vector."""
         return self.entries[-1].stop if self.entries else 0
 
     @property
     def weights(self) -> slice:
-        """The slice of all weights; biases, scales and shifts lie outside."""
+        """The slice of all weights, without biases, scales and shifts."""
         return slice(0, max((e.stop for e in self.entries if e.role == "weight"), default=0))
 
     def views(self, vector: Array) -> dict[str, Array]:

@@ -19,13 +19,13 @@ if TYPE_CHECKING:  # naming it loads numpy.random, 10 ms that only drawing needs
     from numpy.random import Generator
 
 Rng: TypeAlias = "int | Generator"
-"""A seed, or a generator whose stream goes on."""
+"""A seed, or a generator, which is advanced."""
 
 MASK = 0xFFFFFFFF
 
 
 def as_generator(rng: Rng, argument: str = "rng") -> np.random.Generator:
-    """The generator for a seed; a generator is returned as it is and its stream goes on.
+    """The generator for a seed; a generator is returned unchanged.
 
     >>> int(as_generator(0).integers(100)) == int(as_generator(0).integers(100))
     True

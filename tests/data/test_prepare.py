@@ -185,7 +185,7 @@ GOOD = {"X": rows(3)[0], "y": [0, 1, 2], "loss": CLASSES}
         ({"X": np.ones((0, 2)), "y": []}, "X must have at least one row"),
         ({"X": [[1, 2], [3, NAN], [5, 6]]}, "X must be finite; got nan in row 1, column 1"),
         ({"X": [["a", "b"]] * 3}, "X must hold real numbers"),
-        ({"X": [[1, 2], [3]]}, "must be a list whose rows are equally long"),
+        ({"X": [[1, 2], [3]]}, "must be a list with rows of equal length"),
         ({"X": np.ones((3, 2), complex)}, "X must hold real numbers"),
         ({"y": [0, 1]}, r"y must have the shape \(3,\)"),
         ({"y": [0, 1, 3]}, "y must hold class indices of 0 to 2; got 3 in row 2"),

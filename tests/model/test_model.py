@@ -224,7 +224,7 @@ BAD_FITS = {
     "metric": ({"metrics": ["accuracy"]}, "metrics must hold functions"),
     "callback": ({"callbacks": [xpnet.EarlyStopping]}, "callbacks must hold functions"),
     "seed": ({"rng": -1}, "rng must be a seed"),
-    "ragged": ({"X": [[1, 2, 3, 4], [5]]}, r"be a list whose rows are equally long; got \[\[1"),
+    "ragged": ({"X": [[1, 2, 3, 4], [5]]}, r"be a list with rows of equal length; got \[\[1"),
     "a metric alone": (
         {"metrics": xpnet.metrics.accuracy},
         r"metrics must be a sequence of functions; got .* Write metrics=\[\.\.\.\]",

@@ -35,31 +35,31 @@ ENGINE = "replay: a CUDA graph"
 
 
 class Capture(Protocol):
-    """A device on which steps are captured."""
+    """The captures of a device."""
 
     def running(self) -> AbstractContextManager[None]:
-        """Inside, its own stream is the current one, behind all before; at the end all is done."""
+        """Make the capture stream current, after all work queued before; at the end synchronize."""
         ...
 
     def capturing(self) -> AbstractContextManager[None]:
-        """`running`, with memory that nobody else is given as long as there are graphs."""
+        """`running`, with memory from a pool that only captures use."""
         ...
 
     def capture(self, step: Callable[[], None]) -> Replay:
-        """What ``step`` does on the device, as a function that does it again."""
+        """Capture the device work of ``step``; the function returned repeats it."""
         ...
 
 
 class CudaCapture:
-    """Captures on a stream of its own, with memory that lives as long as the graphs.
+    """Captures on a separate stream, with a memory pool that lives as long as the graphs.
 
-    A graph writes what was given to its step, also what the step has freed. So only captures take
-    memory of this pool, and none of it goes back to the device while there is a graph: a pool that
-    runs out would give back its free blocks. Those that it has at its own end it would keep for
-    ever, so they are given back then; nothing that outlives the graphs may lie there.
+    A graph also writes to memory that its step has freed. Therefore only captures allocate from
+    this pool, and none of its memory returns to the device while a graph exists: a pool that runs
+    out would release its free blocks. The pool's blocks are released when the pool is deleted, so
+    nothing that outlives the graphs may be allocated from it.
 
     Attributes:
-        pool: where captures take their memory.
+        pool: the memory pool of the captures.
     """
 
     def __init__(self) -> None:
@@ -90,7 +90,7 @@ class CudaCapture:
     def capturing(self) -> Iterator[None]:
         """See `Capture.capturing`."""
         with self.running(), self._cuda.using_allocator(self.pool.malloc):
-            self._usual.free_all_blocks()  # what it keeps for others cannot be taken by the pool
+            self._usual.free_all_blocks()  # which the pool of the captures cannot use
             yield
 
     def capture(self, step: Callable[[], None]) -> Replay:
@@ -99,7 +99,7 @@ class CudaCapture:
         try:
             step()
         except BaseException:
-            with suppress(RuntimeError):  # it complains of the capture that has failed already
+            with suppress(RuntimeError):  # which reports the failed capture again
                 self._stream.end_capture()
             raise
         graph = self._stream.end_capture()
@@ -108,10 +108,10 @@ class CudaCapture:
 
 
 class CapturedSteps:
-    """The steps of an epoch as replays of captured ones, one for each number of rows of a batch.
+    """The steps of an epoch as replays of captured steps, one graph for each batch size.
 
     Args:
-        model: what is trained.
+        model: the model that is trained.
         rows: the training data, on the device.
         settings: loss, optimizer, clip and penalty.
         batch_size: rows of a step.
@@ -157,7 +157,7 @@ class CapturedSteps:
         """Take every step of an epoch.
 
         Args:
-            order: the rows in the order in which they are taken; ``None``: as they lie.
+            order: the order of the rows; ``None``: as they are.
             lrs: the learning rate of each step.
 
         Returns:
@@ -178,7 +178,7 @@ class CapturedSteps:
         return losses, counts, self._X[: self._sizes[-1], ...]
 
     def _allocate(self, n_scalars: int, n_layers: int) -> None:
-        """Make every array that a captured step reads or writes, besides those of the layers."""
+        """Allocate the arrays that a captured step reads or writes, except those of the layers."""
         new, rows, n = self._model.backend.zeros, self._rows, self.n_steps
         int64, largest = self._model.backend.xp.int64, max(self._sizes)
         self._order = new(rows.n_rows, dtype=int64)
@@ -193,9 +193,9 @@ class CapturedSteps:
         self._weight = None if rows.weight is None else new(largest, dtype=rows.weight.dtype)
 
     def _capture(self) -> dict[int, Replay]:
-        """A replay for each size of a batch; the model and the optimizer's state stay as they are.
+        """Capture a step for each batch size; the model and the optimizer's state are restored.
 
-        The largest batch comes first: buffers that grow later would leave a graph with old ones.
+        The largest batch comes first: a buffer that grew later would invalidate earlier graphs.
         """
         model = self._model
         changed = [model.theta, model.statistics, *self._state.slots]
@@ -205,7 +205,7 @@ class CapturedSteps:
         sizes = sorted(set(self._sizes), reverse=True)
         try:
             with self._device.running():
-                self._first(sizes[0])  # buffers and the like are made, which outlive the graphs
+                self._first(sizes[0])  # allocates buffers, which outlive the graphs
             with self._device.capturing():
                 for size in sizes:
                     for _ in range(WARM_UP):
@@ -223,7 +223,7 @@ class CapturedSteps:
         self._step(size)
 
     def _step(self, size: int) -> None:
-        """One step on ``size`` rows, by what lies on the device alone."""
+        """One step on ``size`` rows, which depends on device memory only."""
         model, settings, ops = self._model, self._settings, self._ops
         ops.advance(self._cursor, self._tables, self._now)
         start, *keys = (self._now[0][i : i + 1] for i in range(self._now[0].shape[0]))
@@ -246,7 +246,7 @@ class CapturedSteps:
         settings.optimizer.update_unless(skip, model.theta, model.grad, self._state, scalars)
 
     def _scalars(self, lrs: Sequence[float]) -> HostArray:
-        """The optimizer's scalars of every step, by the code of the plain path."""
+        """The optimizer's scalars of every step, computed by the code of the eager step."""
         rows = []
         for lr in lrs:
             self._state.step += 1
@@ -254,7 +254,7 @@ class CapturedSteps:
         return np.asarray(rows, dtype=np.float64)
 
     def _write(self, order: HostArray | None, places: HostArray, scalars: HostArray) -> None:
-        """Bring an epoch's order and tables to the device, and go back to its beginning."""
+        """Copy an epoch's order and tables to the device, and reset the cursor."""
         backend = self._model.backend
         order = np.arange(self._rows.n_rows) if order is None else order
         self._order[...] = backend.asarray(order.astype(np.int64))

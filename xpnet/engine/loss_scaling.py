@@ -1,4 +1,4 @@
-"""The scale of the loss in 16-bit products, found while training."""
+"""Dynamic loss scaling for matrix products in fp16."""
 
 from __future__ import annotations
 
@@ -8,38 +8,39 @@ from xpnet.ops.rules.optimizers import times
 from xpnet.ops.rules.scaling import next_scale
 
 START = 2.0**15
-"""The scale before the first step: the largest power of two that is a number of 16 bits."""
+"""The initial scale: the largest power of two that fp16 represents."""
 
 LARGEST = 2.0**24
-"""The largest scale: gradients of zeros would let it grow for ever."""
+"""The largest scale: with gradients of zeros it would grow without bound."""
 
 INTERVAL = 2000
-"""After how many good steps in a row the scale is doubled."""
+"""The scale is doubled after this many steps in a row without overflow."""
 
 
 class LossScaling:
-    """Backward passes of ``S·L`` in place of ``L``, with an ``S`` as large as goes well.
+    """Backward passes of ``S·L`` instead of ``L``, with ``S`` as large as possible.
 
-    Many gradients are too small for numbers of 16 bits, which reach from 6·10⁻⁸ to 65504. So the
-    gradient at the output is multiplied by ``S`` and that of the parameters divided by it. If a
-    number of that is infinite or NaN, ``S`` was too large: the step is skipped and ``S`` halved.
-    After `INTERVAL` good steps in a row it is doubled. As a power of two it changes no digit.
+    Many gradients are too small for fp16, which represents magnitudes from 6·10⁻⁸ to 65504. The
+    gradient with respect to the output is therefore multiplied by ``S``, and the gradient with
+    respect to the parameters divided by it. If a number of the latter is infinite or NaN, ``S`` was
+    too large: the step is skipped and ``S`` halved. After `INTERVAL` steps in a row without
+    overflow it is doubled. ``S`` is a power of two, so that it changes no digit.
 
-    All of it lies on the device and nothing is read on the host, so that a captured step decides
-    anew at each replay. A skipped step leaves θ and the optimizer's slots as they were, bit for
-    bit; it still counts for bias corrections and schedules, and batch norm has seen its rows. At
-    ``S = 1`` nothing is skipped: what is not finite then is no matter of the scale, and `fit`
+    The scale is in device memory and nothing is read on the host, so a captured step decides at
+    each replay. A skipped step leaves θ and the optimizer's slots unchanged, bit for bit; it still
+    counts for bias corrections and schedules, and batch norm has used its rows. At ``S = 1`` no
+    step is skipped: a number that is not finite then does not come from the scale, and `fit`
     reports it.
 
     Args:
-        like: an array of the type and on the device of the training, such as the gradient.
-        start: the first ``S``, a power of two.
-        interval: after how many good steps it is doubled.
+        like: an array with the dtype and device of the training, such as the gradient.
+        start: the initial ``S``, a power of two.
+        interval: the number of steps without overflow after which it is doubled.
 
     Attributes:
-        state: ``S``, the good steps in a row, whether the step found overflow, and whether the
-            last one is skipped; four numbers on the device.
-        skip: the last of them, an array of one number: above 0 if the next step is to be skipped.
+        state: four numbers on the device: ``S``, the steps in a row without overflow, whether this
+            step overflowed, and whether the update is skipped.
+        skip: the last of them, an array of one number: above 0 if the next update is skipped.
 
     Reference: P. Micikevicius et al., "Mixed precision training", ICLR 2018, section 3.2; the
     halving and doubling as in NVIDIA's guide "Train with mixed precision".
@@ -61,11 +62,11 @@ class LossScaling:
         self._scale[...] = start
 
     def up(self, d_output: Array, out: Array | None = None) -> Array:
-        """``S·∂L/∂output``; ``out`` may take it."""
+        """``S·∂L/∂output``, which may be written to ``out``."""
         return self._ops.apply(times, d_output, scalars=(self._scale,), out=out)
 
     def down(self, grad: Array) -> None:
-        """``g ← g/S``, in place; then the next ``S``, by whether ``g`` was finite."""
+        """``g ← g/S``, in place; then choose the next ``S`` by whether ``g`` was finite."""
         self._ops.unscale(grad, self._scale, self._found)
         targets = self._scale, self._good, self._found, self.skip
         self._ops.update(next_scale, targets, (), (self._interval, LARGEST))

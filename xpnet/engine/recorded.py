@@ -22,7 +22,7 @@ from xpnet.state import ModelState
 ENGINE = "replay: a list of compiled calls"
 
 MAX_RECORDED_KINDS = 32
-"""The most kinds of batches that are recorded: with ever new sizes recording never pays."""
+"""The maximum number of recorded kinds; recording does not pay where every size is new."""
 
 
 class RecordedStep:

@@ -1,4 +1,4 @@
-"""Arrays that write down what is done with them."""
+"""Arrays that record the operations applied to them."""
 
 from __future__ import annotations
 
@@ -18,38 +18,38 @@ RECORDED = frozenset(
         *(np.var, np.where, np.zeros_like),
     }
 )
-"""NumPy's functions, besides the elementwise ones, whose results have shapes known beforehand."""
+"""NumPy's functions, except the elementwise ones, with result shapes that depend on no value."""
 
 VIEWS = frozenset({np.astype, np.broadcast_to, np.reshape})
-"""Those that may give their first argument's own memory."""
+"""Those that may return a view of their first argument."""
 
 PRODUCTS = frozenset({np.dot, np.matmul.__call__})
 
 
 class Writes(Protocol):
-    """What a traced array tells what is done with it."""
+    """The recorder that a traced array reports to."""
 
     operations: Operations
-    """Those that go through it."""
+    """The operations that it records."""
 
     def do(self, function: Callable[..., Any], *given: Any, **named: Any) -> None:
-        """Call a function with memory, now and at every replay."""
+        """Call a function on memory, now and at every replay."""
         ...
 
     def product(self, a: Any, b: Any, out: Any) -> None:
-        """``out ← a b``, likewise."""
+        """``out ← a b``, now and at every replay."""
         ...
 
 
 class Traced(NDArrayOperatorsMixin):
-    """An array in whose memory a program computes: NumPy's functions of it are done and recorded.
+    """An array on which NumPy's functions are computed and recorded.
 
-    A program repeats them whatever the numbers. So what looks at a number to decide something,
-    such as ``float(x)``, ``if x`` or a mask as an index, is a `TypeError`.
+    A program repeats them for any values. Control flow on array values, such as ``float(x)``,
+    ``if x`` or a mask as an index, therefore raises `TypeError`.
 
     Args:
-        memory: the numbers.
-        program: where the functions are written down.
+        memory: the array.
+        program: the recorder.
     """
 
     __slots__ = ("memory", "program")
@@ -59,7 +59,7 @@ class Traced(NDArrayOperatorsMixin):
 
     @property
     def operations(self) -> Operations:
-        """The operations that record."""
+        """The recording operations, which `operations_for` returns for this array."""
         return self.program.operations
 
     def __array_namespace__(self, api_version: str | None = None) -> Any:
@@ -72,14 +72,14 @@ class Traced(NDArrayOperatorsMixin):
         self, function: Any, kinds: Any, given: tuple[Any, ...], named: Any
     ) -> Any:
         if function not in RECORDED:
-            raise TypeError(f"numpy.{function.__name__} is not among the functions recorded")
+            raise TypeError(f"numpy.{function.__name__} cannot be recorded")
         return self._recorded(function, given, named)
 
     def _recorded(self, function: Any, given: Any, named: dict[str, Any]) -> Any:
         out = named.pop("out", None)
         target = out[0] if isinstance(out, tuple) else out
         if not (target is None or isinstance(target, Traced)):
-            raise TypeError("what a recorded function fills must be recorded too")
+            raise TypeError("out must be a recorded array, because the function is recorded")
         if function is np.where and len(given) + len(named) == 1:
             raise TypeError("numpy.where of a condition alone cannot be recorded")
         given, program = memory_of(given), self.program
@@ -87,7 +87,7 @@ class Traced(NDArrayOperatorsMixin):
         if target is None:
             result = np.array(function(*given, **named), copy=None)
             if function in VIEWS and np.may_share_memory(given[0], result):
-                return Traced(result, program)  # of what is recorded already
+                return Traced(result, program)  # a view of a recorded array
             target = Traced(result, program)
             if function is np.empty_like:
                 return target
@@ -110,10 +110,10 @@ class Traced(NDArrayOperatorsMixin):
         return len(self.memory)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
-        raise TypeError("an array whose use is recorded cannot become a plain one")
+        raise TypeError("a recorded array cannot be converted to a NumPy array")
 
     def __bool__(self) -> bool:
-        raise TypeError("a decision by a number cannot be recorded")
+        raise TypeError("control flow on array values cannot be recorded")
 
     def reshape(self, *shape: Any) -> Traced:
         """A view in another shape."""
@@ -132,14 +132,14 @@ class Traced(NDArrayOperatorsMixin):
 
 
 def memory_of(x: Any) -> Any:
-    """The memory of a traced array, or of each in a tuple or list; anything else as it is."""
+    """The memory of a traced array, or of each in a tuple or list; other values unchanged."""
     if isinstance(x, Traced):
         return x.memory
     return type(x)(map(memory_of, x)) if isinstance(x, (tuple, list)) else x
 
 
 def fill(out: HostArray, function: Any, given: tuple[Any, ...], named: dict[str, Any]) -> None:
-    """``out ← function(…)``, without another array where the function can do so."""
+    """``out ← function(…)``, without a temporary array where the function takes ``out``."""
     if isinstance(getattr(function, "__self__", None), np.ufunc):
         function(*given, out=out, **named)
         return
@@ -149,7 +149,7 @@ def fill(out: HostArray, function: Any, given: tuple[Any, ...], named: dict[str,
 
 
 def _index(key: Any) -> Any:
-    """An index that cuts the same piece whatever the numbers, so that it is a view."""
+    """An index that selects the same elements for any values, so that the result is a view."""
     parts = key if isinstance(key, tuple) else (key,)
     if not all(part is None or part is ... or _is_fixed(part) for part in parts):
         raise TypeError("an index that is an array cannot be recorded")

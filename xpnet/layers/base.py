@@ -17,7 +17,7 @@ Views: TypeAlias = Mapping[str, Array]
 
 @dataclass(frozen=True)
 class ParameterSpec:
-    """A parameter that a layer asks for: its name, shape, role and initializer."""
+    """A parameter of a layer: its name, shape, role and initializer."""
 
     name: str
     shape: tuple[int, ...]
@@ -27,12 +27,12 @@ class ParameterSpec:
 
 @dataclass(frozen=True)
 class LayerSpec:
-    """What a layer becomes for a given input width.
+    """The specification of a layer for a given input width.
 
     Attributes:
         n_out: the width of its output.
-        parameters: what it learns, views of θ.
-        statistics: what it keeps without learning it, views of a second vector.
+        parameters: the parameters, which are views of θ.
+        statistics: the running statistics, which are views of a second vector.
     """
 
     n_out: int
@@ -43,7 +43,7 @@ class LayerSpec:
 class Layer(Protocol):
     """A frozen dataclass of hyperparameters with these methods; it stores no array.
 
-    ``x`` and ``dy`` are rows, ``(m, n_in)`` and ``(m, n_out)``. ``saved`` is what ``forward`` keeps
+    ``x`` and ``dy`` are rows, ``(m, n_in)`` and ``(m, n_out)``. ``saved`` is kept by ``forward``
     for the other methods. Dotted letters are tangents, derivatives along one direction.
 
     A layer may also have these attributes, which are false where they are missing:
@@ -60,7 +60,7 @@ class Layer(Protocol):
         ...
 
     def forward(self, p: Views, x: Array, ctx: Context) -> tuple[Array, Any]:
-        """The output ``y`` for the input ``x``, and what the other methods need of the pass."""
+        """The output ``y`` for the input ``x``, and the values saved for the other methods."""
         ...
 
     def backward(self, p: Views, g: Views, saved: Any, dy: Array, ctx: Context) -> Array | None:

@@ -77,7 +77,7 @@ class BatchNorm:
             columns = mean, factor, scale, shift
             y, x_hat = ctx.ops.normalize(x, columns, out=out, x_hat=x_hat)
             return y, (x_hat, var, False)
-        rule = "have at least 2 rows under batch norm, whose statistics are the batch's"
+        rule = "have at least 2 rows under batch norm, which normalizes by the batch"
         do = "Use larger batches, or drop the last short one (drop_last=True)."
         require(x.shape[0] > 1, "a training batch", rule, Phrase("1 row"), do)
         y, x_hat, mean, var = ctx.ops.batch_norm(x, scale, shift, self.eps, out=out, x_hat=x_hat)

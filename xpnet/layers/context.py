@@ -14,7 +14,7 @@ from xpnet.random import MaskStream, stream_key
 
 @dataclass(slots=True, eq=False)
 class Context:
-    """What one layer needs in a pass besides its parameters and its input.
+    """The inputs of a layer in a pass other than its parameters and its input array.
 
     A layer that contains layers gives each of them a context from `child`, with memory, statistics,
     `need_dx` and random masks of its own.

@@ -85,7 +85,7 @@ class Dense:
         return LayerSpec(self.n_out, (weight, bias) if self.bias else (weight,))
 
     def forward(self, p: Views, x: Array, ctx: Context) -> tuple[Array, Saved]:
-        """``φ(x W + b)``; saves ``x`` and what the backward pass of φ needs."""
+        """``φ(x W + b)``; saves ``x`` and the input or output of φ."""
         weight, bias, buffers = p["weight"], p.get("bias"), ctx.claim()
         y, saved = ctx.ops.dense(x, weight, bias, self.activation, buffers)
         return y, (x, saved)
@@ -101,7 +101,7 @@ class Dense:
     def jvp(
         self, p: Views, dp: Views, saved: Saved, dx: Array | None, ctx: Context
     ) -> tuple[Array | None, SavedTangent | None]:
-        """``φ'(z) ⊙ ż`` with ``ż = ẋ W + x Ẇ + ḃ``; what is 0 is not multiplied."""
+        """``φ'(z) ⊙ ż`` with ``ż = ẋ W + x Ẇ + ḃ``; zero terms are left out."""
         x, activated = saved
         if dp:
             dz = ctx.ops.affine(x, dp["weight"], dp.get("bias"))

@@ -1,4 +1,4 @@
-"""Averages in `fit`: the iterates' of an `Averaged` optimizer, and that of the epochs (SWA)."""
+"""Averages in `fit`: of the iterates of an `Averaged` optimizer, and of epochs (SWA)."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class UseAverage:
         self.validation, self.metrics = validation, tuple(metrics)
 
     def __call__(self, run: Run) -> None:
-        """Evaluate θ̂, if that was asked for."""
+        """Evaluate θ̂ if ``validation`` was given."""
         mean = _average_of(run)
         if self.validation is None:
             return

@@ -175,7 +175,7 @@ class _Epochs:
     def _check(self, losses: list[float], X: Array) -> None:
         """Find a loss or a parameter that is not finite, after the epoch.
 
-        The layer is that for the last batch ``X``: what was not finite has stayed so since.
+        The layer is found on the last batch ``X``, because parameters that became NaN stay NaN.
         """
         for step, value in enumerate(losses, start=1):
             if not math.isfinite(value):

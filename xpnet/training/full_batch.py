@@ -32,7 +32,7 @@ class FullBatchSettings:
     """How to train by a method of `xpnet.minimize`; the arguments of `Sequential.fit`, checked.
 
     Raises:
-        ArgumentError: naming the argument, its rule and what was received.
+        ArgumentError: naming the argument, its rule and the value received.
     """
 
     loss: Loss
@@ -51,7 +51,7 @@ class FullBatchSettings:
 
 
 def refuse_mini_batch_arguments(method: Method, l1: float, **given: object) -> None:
-    """Refuse what has no meaning where every iteration sees all rows.
+    """Refuse arguments without meaning for methods that use all rows in every iteration.
 
     Args:
         method: the method, for the message.

@@ -1,4 +1,4 @@
-"""What a training run reports: one row of numbers an epoch."""
+"""The history of a training: one row of numbers per epoch."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ class History:
     """The numbers of every finished epoch, by column.
 
     Attributes:
-        columns: column name → one number an epoch. ``epoch`` counts from 1; ``loss`` is the mean
+        columns: column name → one number per epoch. ``epoch`` counts from 1; ``loss`` is the mean
             training loss over the epoch's batches, without penalties; ``penalty`` the value of L1
             and L2; ``val_loss`` and ``val_<metric>`` belong to the validation data, a bare
             ``<metric>`` to the training data where there is no validation; ``lr`` is the last
-            learning rate, ``seconds`` the epoch's time. Of a method of `xpnet.minimize` an epoch is
-            an iteration, ``loss`` that of all rows at its end, and in place of ``lr`` stand
-            ``step``, its step length, and ``grad_norm``, ``max_i |∂f/∂θ_i|``.
-        stopped: why training ended before its last epoch, a sentence; empty if it did not. Of a
-            method always the reason, also that the epochs were used up.
+            learning rate, ``seconds`` the epoch's time. For a method of `xpnet.minimize` an epoch
+            is an iteration, ``loss`` that of all rows at its end, and instead of ``lr`` there are
+            ``step``, the step length, and ``grad_norm``, ``max_i |∂f/∂θ_i|``.
+        stopped: why training ended before its last epoch, a sentence; empty if it did not. For a
+            method always its reason for stopping.
         engine: how the steps ran: ``"replay"`` and its kind, or ``"eager"`` and why not replayed.
 
     >>> history = History()
@@ -51,7 +51,7 @@ class History:
         return len(self.columns.get("epoch", ()))
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
-        """Write a CSV file with a header and one line an epoch."""
+        """Write a CSV file with a header and one line per epoch."""
         lines = [",".join(self.columns)]
         rows = zip(*self.columns.values(), strict=True)
         lines += [",".join(format(value, ".9g") for value in row) for row in rows]

@@ -1,4 +1,4 @@
-"""A line an epoch: coloured on a terminal where rich is installed, plain text elsewhere."""
+"""One line per epoch: coloured on a terminal if rich is installed, else plain text."""
 
 from __future__ import annotations
 

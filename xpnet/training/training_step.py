@@ -33,7 +33,7 @@ class TrainingStep:
             draws or counts itself.
 
     Raises:
-        ArgumentError: if an argument is not what it must be.
+        ArgumentError: if an argument breaks its rule.
 
     >>> import numpy as np, xpnet
     >>> X, y = np.eye(4, dtype="float32"), np.array([0, 1, 0, 1])
@@ -90,7 +90,7 @@ class TrainingStep:
 
         Args:
             X: network inputs, ``(m, n_in)``; not preprocessed.
-            y: what the loss takes, such as class indices.
+            y: targets in the form that the loss expects, such as class indices.
             weight: weights of the rows, ``(m,)``, or ``None``.
             lr: the learning rate of this step, at least 0; ``None``: the optimizer's.
             check: whether ``X`` and ``y`` are checked; on a GPU a check waits for the device.
@@ -99,7 +99,7 @@ class TrainingStep:
             The loss before the step, a 0-d array.
 
         Raises:
-            ArgumentError: if an argument is not what the network and the loss take.
+            ArgumentError: if an argument does not fit the network and the loss.
         """
         model, settings = self._model, self._settings
         lr = settings.optimizer.lr if lr is None else lr
