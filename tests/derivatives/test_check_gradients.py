@@ -1,4 +1,4 @@
-"""The check of gradients: it passes what is right, finds what is wrong, and knows a kink."""
+"""Gradient checks accept correct gradients, find wrong ones, and recognize kinks."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ from xpnet import (
     Tanh,
 )
 from xpnet.backend import namespace_of
-from xpnet.derivatives import check_gradients
+from xpnet.derivatives import check_gradients, gradient
+from xpnet.layers import LayerSpec
 from xpnet.minimize.functions import Rosenbrock
 from xpnet.parameters import Layout
 
@@ -42,11 +43,11 @@ def rows(place):
     return place.array(rng.normal(size=(M, N))), place.array(rng.integers(3, size=M))
 
 
-# --- what is right --------------------------------------------------------------------------------
+# --- correct gradients ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_a_network_is_right(training, place):
+def test_correct_network_passes(training, place):
     model = network(place)
     report = check_gradients(model, *rows(place), CrossEntropy(), training=training, entries=6)
     assert report.ok
@@ -57,7 +58,7 @@ def test_a_network_is_right(training, place):
     assert all(check.error < 1e-7 and not check.kink for check in report.checks)
 
 
-def test_a_float32_network_is_checked_in_float64(place32):
+def test_float32_network_is_checked_in_float64(place32):
     model = network(place32)
     X, y = rows(place32)
     report = check_gradients(model, X, y, CrossEntropy(), entries=4)
@@ -67,7 +68,7 @@ def test_a_float32_network_is_checked_in_float64(place32):
     assert model.theta.dtype == place32.backend.dtype
 
 
-def test_a_function_is_right(place):
+def test_correct_function_passes(place):
     x = place.array([-1.2, 1.0, 0.3])
     function = Rosenbrock(3)
     for report in (
@@ -80,13 +81,13 @@ def test_a_function_is_right(place):
         assert (report.checks[0].name, report.checks[0].checked) == ("x", 3)
 
 
-def test_a_float32_function_has_float32_tolerance(place32):
+def test_float32_function_has_float32_tolerance(place32):
     report = check_gradients(Rosenbrock(3), place32.array([-1.2, 1.0, 0.3]))
     assert report.ok
     assert 1e-3 < report.tolerance < 0.02
 
 
-def test_a_gradient_of_zero_and_numbers_far_from_one():
+def test_check_is_scale_invariant():
     assert check_gradients(lambda x: (0.0, 0 * x), np.ones(2)).worst.error == 0
     for scale in (1e-12, 1e12):
         right = check_gradients(lambda x, s=scale: (s * (x @ x), 2 * s * x), np.array([1.0, 3.0]))
@@ -94,7 +95,7 @@ def test_a_gradient_of_zero_and_numbers_far_from_one():
         assert (right.ok, wrong.ok) == (True, False)
 
 
-# --- what is wrong --------------------------------------------------------------------------------
+# --- wrong gradients ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("factor", [1.00001, 1.5, -1.0, 0.0, np.nan, np.inf])
@@ -121,24 +122,24 @@ def test_one_wrong_entry_is_found(factor, place):
 
 
 @dataclass(frozen=True)
-class ForgetsTheBias(Dense):
-    """A layer whose backward pass is wrong, as a user's may be."""
+class HalvesBiasGradient(Dense):
+    """A user-defined layer with a wrong backward pass."""
 
-    def backward(self, p, g, tape, dy, ctx):
-        dx = super().backward(p, g, tape, dy, ctx)
+    def backward(self, p, g, saved, dy, ctx):
+        dx = super().backward(p, g, saved, dy, ctx)
         g["bias"][...] *= 0.5
         return dx
 
 
-def test_a_wrong_layer_is_found(place):
-    model = Sequential([Dense(4, Tanh()), ForgetsTheBias(3)], N, backend=place.backend)
+def test_wrong_layer_is_found(place):
+    model = Sequential([Dense(4, Tanh()), HalvesBiasGradient(3)], N, backend=place.backend)
     report = check_gradients(model, *rows(place), CrossEntropy())
     assert [check.name for check in report.checks if check.n_wrong] == ["layers.1.bias"]
     assert report.worst.error == pytest.approx(0.5, rel=1e-6)
     assert report.worst.n_wrong == 3
 
 
-def test_a_wrong_gradient_on_the_other_side_of_a_draw_is_not_seen():
+def test_drawn_entries_depend_on_rng():
     def fun(x):
         grad = 2 * x
         grad[17] += 1.0
@@ -152,23 +153,113 @@ def test_a_wrong_gradient_on_the_other_side_of_a_draw_is_not_seen():
     assert set(draws) == {True, False}
 
 
+# --- reused buffers -------------------------------------------------------------------------------
+
+
+def into(out, x):
+    """Write ``x`` into ``out``, or return it where there are no buffers."""
+    if out is None:
+        return x
+    out[...] = x
+    return out
+
+
+class Cube:
+    """``Y = X³`` with ``X²`` saved in a buffer."""
+
+    def specs(self, n_in):
+        return LayerSpec(n_in)
+
+    def forward(self, p, x, ctx):
+        buffers = ctx.claim()
+        square = into(buffers["square", *x.shape], x * x)
+        return into(buffers["y", *x.shape], square * x), square
+
+    def backward(self, p, g, saved, dy, ctx):
+        return 3.0 * saved * dy
+
+
+class OverwritesSaved(Cube):
+    """A layer that writes its output into the buffer with the saved square."""
+
+    def forward(self, p, x, ctx):
+        buffers = ctx.claim()
+        square = into(buffers["square", *x.shape], x * x)
+        return into(buffers["square", *x.shape], square * x), square
+
+
+class OverwritesSavedLater(Cube):
+    """A layer that uses the same buffer in a larger shape, which only the first call allocates."""
+
+    def forward(self, p, x, ctx):
+        buffers = ctx.claim()
+        square = into(buffers["square", *x.shape], x * x)
+        y, (m, n) = square * x, x.shape
+        into(buffers["square", m, 2 * n], 0.0)
+        return y, square
+
+
+def test_layer_with_its_own_buffers_passes(place):
+    model = Sequential([Dense(4, Tanh()), Cube(), Dense(3)], N, backend=place.backend)
+    report = check_gradients(model, *rows(place), CrossEntropy())
+    assert report.ok
+    assert {check.call for check in report.checks} == {""}
+
+
+@pytest.mark.parametrize(
+    ("layer", "call"),
+    [
+        (OverwritesSaved(), "first call on reused buffers"),
+        (OverwritesSavedLater(), "second call on reused buffers"),
+    ],
+)
+@pytest.mark.parametrize("training", [True, False])
+def test_fault_on_reused_buffers_is_found(layer, call, training, place):
+    model = Sequential([Dense(4, Tanh()), layer, Dense(3)], N, backend=place.backend)
+    X, y = rows(place)
+    report = check_gradients(model, X, y, CrossEntropy(), training=training)
+    wrong = [check for check in report.checks if check.n_wrong]
+    assert [check.name for check in wrong] == ["layers.0.weight", "layers.0.bias"]
+    assert {check.call for check in wrong} == {call}
+    assert f"wrong: 4 entries in the {call}" in str(report)
+    message = f"in the {call}, where central differences give .* buffers of its own"
+    with pytest.raises(ArgumentError, match=message):
+        report.raise_if_wrong()
+    on_new_memory = place.host(gradient(model, X, y, CrossEntropy(), training=training))
+    bias = {entry.path: entry for entry in model.layout.entries}["layers.0.bias"]
+    index = next(i for i in range(bias.start, bias.stop) if model.layout.where(i) == wrong[1].where)
+    assert on_new_memory[index] == pytest.approx(wrong[1].numerical, rel=1e-7)
+
+
+def test_second_call_of_a_function_is_checked():
+    calls = []
+
+    def fun(x):
+        calls.append(1)
+        return x @ x, (2.0 if len(calls) == 1 else 3.0) * x
+
+    report = check_gradients(fun, np.ones(2))
+    assert [check.call for check in report.checks] == ["second call"]
+    assert not report.ok
+
+
 # --- kinks ----------------------------------------------------------------------------------------
 
 
-def relu_sum(slope_at_kink):
-    """``Σ max(0, x) + sin x`` with a choice of the slope where ``x`` is not positive."""
+def relu_sum(derivative_at_kink):
+    """Return ``Σ max(0, x) + sin x`` with a choice of the derivative of max where ``x ≤ 0``."""
 
     def fun(x):
         xp = namespace_of(x)
         up = xp.astype(x > 0, x.dtype)
-        slope = up + (1.0 - up) * slope_at_kink
-        return xp.sum(x * up + xp.sin(x)), slope + xp.cos(x)
+        derivative = up + (1.0 - up) * derivative_at_kink
+        return xp.sum(x * up + xp.sin(x)), derivative + xp.cos(x)
 
     return fun
 
 
 @pytest.mark.parametrize("x", [1e-7, 3e-6, -1e-7, -3e-6, 5e-6])
-def test_a_kink_within_the_step_is_named(x, place):
+def test_kink_within_the_step_is_reported(x, place):
     report = check_gradients(relu_sum(0.0), place.array([x, 0.5, -0.5]))
     check = report.checks[0]
     assert report.ok
@@ -176,16 +267,18 @@ def test_a_kink_within_the_step_is_named(x, place):
     assert check.error > 1e-3
 
 
-@pytest.mark.parametrize(("slope", "ok"), [(0.0, True), (0.3, True), (1.0, True), (1.2, False)])
-def test_at_a_kink_every_slope_between_the_sides_is_right(slope, ok, place):
-    report = check_gradients(relu_sum(slope), place.array([0.0]))
+@pytest.mark.parametrize(
+    ("derivative", "ok"), [(0.0, True), (0.3, True), (1.0, True), (1.2, False)]
+)
+def test_any_subgradient_at_a_kink_passes(derivative, ok, place):
+    report = check_gradients(relu_sum(derivative), place.array([0.0]))
     assert report.ok is ok
     assert report.checks[0].kink is ok
     below, above = 1.0, 2.0
     assert report.checks[0].numerical == pytest.approx((below + above) / 2, rel=1e-6)
 
 
-def test_the_wrong_entry_is_shown_before_the_kink(place):
+def test_wrong_entry_is_reported_before_kink(place):
     def fun(x):
         value, grad = relu_sum(0.0)(x)
         grad[1] += 1e-4
@@ -200,8 +293,8 @@ def test_the_wrong_entry_is_shown_before_the_kink(place):
     assert report.worst.where == "b[0]"
 
 
-def test_kinks_of_a_network_and_of_a_loss(place):
-    """A unit at the kink of ReLU, and an output beside its target under the absolute error."""
+def test_kinks_of_network_and_loss_are_reported(place):
+    """A unit at the kink of ReLU, and an output next to its target under the absolute error."""
     model = MLP(2, [2], 1, activation=ReLU(), backend=place.backend)
     layout = model.layout
     theta = np.array([1.0, 0.5, -1.0, 0.7, 2.0, 1.0, 0.0, 0.1, 0.3])
@@ -224,10 +317,10 @@ def test_kinks_of_a_network_and_of_a_loss(place):
     assert [check.kink for check in report.checks] == [True, True]
 
 
-# --- how it reads ---------------------------------------------------------------------------------
+# --- the printed report ---------------------------------------------------------------------------
 
 
-def test_the_report_prints_as_a_table():
+def test_report_prints_as_table():
     layout = Layout.of([("W", (1, 2), "weight"), ("b", (2,), "bias")])
 
     def fun(x):
@@ -245,11 +338,11 @@ def test_the_report_prints_as_a_table():
         report.raise_if_wrong()
     assert str(error.value) == (
         "the gradient must be that of the function; got 3.7551651 in W[0, 1], "
-        f"where differences give 1.8775826.\n{report}"
+        f"where central differences give 1.8775826.\n{report}"
     )
 
 
-# --- the door -------------------------------------------------------------------------------------
+# --- invalid input --------------------------------------------------------------------------------
 
 MODEL = MLP(2, [], 2)
 X0 = np.ones((3, 2))
@@ -260,7 +353,12 @@ X0 = np.ones((3, 2))
     [
         (
             lambda: check_gradients(MODEL, X0, [0, 1, 0]),
-            "loss must be given to check a network; got None.",
+            "loss must be given to check a model; got None.",
+        ),
+        (
+            lambda: check_gradients(MODEL.network, X0, [0, 1, 0], CrossEntropy()),
+            "the subject must be a model with parameters, such as MLP(...); got a Network. "
+            "Give the model: a network alone has no parameters.",
         ),
         (
             lambda: check_gradients(MODEL, X0, [0, 1, 2], CrossEntropy()),
@@ -300,7 +398,7 @@ X0 = np.ones((3, 2))
         ),
     ],
 )
-def test_bad_input(call, message):
+def test_invalid_argument_raises(call, message):
     with pytest.raises(ArgumentError) as error:
         call()
     assert str(error.value).startswith(message)

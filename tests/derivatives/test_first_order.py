@@ -1,4 +1,4 @@
-"""First derivatives of networks on every backend: the three modes against one another."""
+"""First derivatives of networks on every backend: the three modes against each other."""
 
 from __future__ import annotations
 
@@ -51,10 +51,10 @@ ACTIVATIONS = {
         *(SELU(), Softplus(), GELU(), GELUTanh(), SiLU(), HardSigmoid(), Exponential(), Softmax()),
     )
 }
-# A layer before batch norm, which is blind to shifts and scales of its input.
+# Batch norm is invariant to shifts and scales of its input, so a layer precedes it.
 LAYERS = {
     "linear": [Dense(K)],
-    "no bias, output layer of its own": [
+    "no bias, activation in output layer": [
         Dense(5, bias=False),
         Activation(GELU()),
         Dense(K, Tanh()),
@@ -85,7 +85,7 @@ every_pass = pytest.mark.parametrize(
 
 
 class Numpy:
-    """NumPy in float64, where a test needs no other place."""
+    """NumPy in float64, for tests that need no other backend."""
 
     backend = "numpy"
     array = staticmethod(np.array)
@@ -93,7 +93,7 @@ class Numpy:
 
 
 def network(name, place, dtype="float64"):
-    """A network with random biases, γ, β and running statistics: at rest they would hide errors."""
+    """Return a model with random biases, γ, β and statistics, since defaults would hide errors."""
     rng = np.random.default_rng(3)
     model = Sequential(NETWORKS[name], N, backend=place.backend, dtype=dtype)
     model.theta = rng.normal(scale=0.7, size=model.layout.size)
@@ -106,12 +106,12 @@ def drawn(place, *shape, seed=0):
 
 
 def close(got, expected, tolerance):
-    """Close beside the largest number of what is expected."""
+    """Compare with a tolerance relative to the largest expected element."""
     scale = max(1e-3, np.abs(expected).max())
     np.testing.assert_allclose(got, expected, rtol=0, atol=tolerance * scale)
 
 
-# --- forward mode is reverse mode -----------------------------------------------------------------
+# --- forward and reverse mode ---------------------------------------------------------------------
 
 
 @every_pass
@@ -120,11 +120,11 @@ def test_forward_and_reverse_mode_agree(name, training, place):
     X, dX, dy = (drawn(place, M, n, seed=i) for i, n in enumerate((N, N, K)))
     v = drawn(place, model.layout.size, seed=9)
     how = {"training": training, "seed": 6}
-    tangent = place.host(jvp(model, X, dX, v, **how))
+    directional = place.host(jvp(model, X, dX, v, **how))
     back_X, back_theta = (place.host(g) for g in vjp(model, X, dy, **how))
-    forward = np.sum(place.host(dy) * tangent)
+    forward = np.sum(place.host(dy) * directional)
     reverse = np.sum(back_X * place.host(dX)) + np.sum(back_theta * place.host(v))
-    assert tangent.shape == (M, K)
+    assert directional.shape == (M, K)
     assert forward == pytest.approx(reverse, rel=1e-12, abs=1e-12)
 
 
@@ -134,14 +134,14 @@ def test_forward_mode_agrees_with_differences(name, training, place):
     X, dX = drawn(place, M, N), drawn(place, M, N, seed=1)
     v = drawn(place, model.layout.size, seed=9)
     how = {"training": training, "seed": 6}
-    tangent = place.host(jvp(model, X, dX, v, **how))
+    directional = place.host(jvp(model, X, dX, v, **how))
     h = 1e-5
     ends = [place.host(output_of(model, X + s * dX, model.theta + s * v, how)) for s in (h, -h)]
-    close(tangent, (ends[0] - ends[1]) / (2 * h), 1e-7)
+    close(directional, (ends[0] - ends[1]) / (2 * h), 1e-7)
 
 
 def output_of(model, X, theta, how):
-    """The output in either mode, with the running statistics left alone."""
+    """Return the output in either mode, without updating the running statistics."""
     contexts = model.network.contexts(
         model.backend, model.statistics, update_statistics=False, **how
     )
@@ -149,8 +149,8 @@ def output_of(model, X, theta, how):
 
 
 @every_pass
-def test_gradient_entry_by_entry_through_forward_mode(name, training, place):
-    """Spec §1: forward mode gives backpropagation's gradient, one direction at a time."""
+def test_gradient_agrees_with_forward_mode(name, training, place):
+    """Spec §1: forward mode gives the gradient of backpropagation, one direction at a time."""
     model, loss = network(name, place), CrossEntropy()
     X, y = drawn(place, M, N), place.array([0, 2, 1, 2])
     how = {"training": training, "seed": 6}
@@ -159,8 +159,8 @@ def test_gradient_entry_by_entry_through_forward_mode(name, training, place):
     size = model.layout.size
     some = range(size) if place.backend.name == "numpy" else range(0, size, 5)
     for j in some:
-        tangent = jvp(model, X, dtheta=place.array(np.eye(size)[j]), **how)
-        forward = np.sum(place.host(dy) * place.host(tangent))
+        directional = jvp(model, X, dtheta=place.array(np.eye(size)[j]), **how)
+        forward = np.sum(place.host(dy) * place.host(directional))
         assert forward == pytest.approx(reverse[j], rel=1e-12, abs=1e-13)
 
 
@@ -176,8 +176,8 @@ def test_gradient_agrees_with_differences(name, training, place):
 
 
 @pytest.mark.parametrize("name", [n for n in NETWORKS if "dropout" not in n and n != "all"])
-def test_gradient_is_that_of_training(name, place):
-    """Without dropout, whose masks are a sequence in training."""
+def test_gradient_equals_that_of_training(name, place):
+    """Without dropout, since training draws a new mask in each call."""
     model, loss = network(name, place), CrossEntropy()
     X, y, weight = drawn(place, M, N), place.array([0, 2, 1, 2]), place.array([0.0, 2, 0.5, 1])
     found = gradient(model, X, y, loss, weight=weight, training=True)
@@ -189,7 +189,7 @@ def test_gradient_is_that_of_training(name, place):
 
 
 @every_network
-def test_input_jacobians_of_the_three_modes(name, place):
+def test_input_jacobian_modes_agree(name, place):
     model, X = network(name, place), drawn(place, M, N)
     reverse, forward, numerical = (
         place.host(input_jacobian(model, X, mode)) for mode in ("reverse", "forward", "numerical")
@@ -200,7 +200,7 @@ def test_input_jacobians_of_the_three_modes(name, place):
 
 
 @every_network
-def test_parameter_jacobians_of_the_three_modes(name, place):
+def test_parameter_jacobian_modes_agree(name, place):
     model, X = network(name, place), drawn(place, M, N)
     reverse = place.host(parameter_jacobian(model, X))
     assert reverse.shape == (M, K, model.layout.size)
@@ -214,7 +214,7 @@ def test_parameter_jacobians_of_the_three_modes(name, place):
         close(place.host(parameter_jacobian(model, X, "numerical")), reverse, 1e-8)
 
 
-def test_input_jacobian_is_the_product_of_the_layers(place):
+def test_input_jacobian_is_product_over_layers(place):
     """Spec §1: ``diag φ'(z^L) W^Lᵀ … diag φ'(z^1) W^1ᵀ`` for each row."""
     model = Sequential([Dense(4, Tanh()), Dense(2, Sigmoid())], N, backend=place.backend)
     rng = np.random.default_rng(1)
@@ -228,7 +228,7 @@ def test_input_jacobian_is_the_product_of_the_layers(place):
         close(jacobian, expected, 1e-14)
 
 
-def test_jacobians_beside_pytorch(torch):
+def test_input_jacobian_agrees_with_pytorch(torch):
     model = network("Tanh", Numpy)
     X = drawn(Numpy, M, N)
     W1, W2, b1, b2 = (
@@ -245,11 +245,11 @@ def test_jacobians_beside_pytorch(torch):
         close(jacobian, expected.numpy(), 1e-14)
 
 
-# --- what is left as it was -----------------------------------------------------------------------
+# --- side effects ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("training", [False, True])
-def test_the_model_is_left_as_it_was(training, place):
+def test_model_is_not_modified(training, place):
     model = network("all", place)
     X, y = drawn(place, M, N), place.array([0, 2, 1, 2])
     before = [place.host(x).copy() for x in (model.theta, model.grad, model.statistics)]
@@ -263,7 +263,7 @@ def test_the_model_is_left_as_it_was(training, place):
     np.testing.assert_array_equal(place.host(first), place.host(second))
 
 
-def test_another_theta_and_another_seed(place):
+def test_theta_and_seed_are_used(place):
     model, y = network("dropout", place), place.array([0, 2, 1, 2])
     X, theta = drawn(place, M, N), drawn(place, model.layout.size, seed=4)
     there = place.host(gradient(model, X, y, CrossEntropy(), theta))
@@ -275,7 +275,7 @@ def test_another_theta_and_another_seed(place):
     assert not np.allclose(a, b)
 
 
-def test_float32_stays_float32(place32):
+def test_float32_results_are_float32(place32):
     model, wide = network("all", place32, "float32"), network("all", Numpy)
     X, dX, dy = (np.random.default_rng(i).normal(size=(M, n)) for i, n in enumerate((N, N, K)))
     v = np.random.default_rng(5).normal(size=model.layout.size)
@@ -293,22 +293,22 @@ def test_float32_stays_float32(place32):
         close(place32.host(got), expected, 1e-4)
 
 
-def test_a_network_without_parameters(place):
+def test_network_without_parameters(place):
     model = Sequential([Activation(Tanh())], N, backend=place.backend)
     X, dX = drawn(place, M, N), drawn(place, M, N, seed=1)
-    slope = 1 - np.tanh(place.host(X)) ** 2
-    close(place.host(jvp(model, X, dX)), slope * place.host(dX), 1e-14)
+    derivative = 1 - np.tanh(place.host(X)) ** 2
+    close(place.host(jvp(model, X, dX)), derivative * place.host(dX), 1e-14)
     assert place.host(jvp(model, X)).tolist() == np.zeros((M, N)).tolist()
     assert vjp(model, X, dX)[1].shape == (0,)
     for mode in ("reverse", "forward", "numerical"):
         assert parameter_jacobian(model, X, mode).shape == (M, N, 0)
-        diagonal = np.einsum("ijk,jk->ijk", np.stack([slope] * N, axis=2), np.eye(N))
+        diagonal = np.einsum("ijk,jk->ijk", np.stack([derivative] * N, axis=2), np.eye(N))
         close(place.host(input_jacobian(model, X, mode)), diagonal, 1e-8)
     assert hessian(model, X, dX, HalfMSE()).shape == (0, 0)
 
 
-def test_results_are_arrays_of_their_own(place):
-    """Also where nothing is computed: who writes to a result must not write to an argument."""
+def test_results_do_not_alias_arguments(place):
+    """Also for layers that do nothing: writing to a result must not modify an argument."""
     model = Sequential([Activation(Identity()), Dropout(0.5)], N, backend=place.backend)
     X, given = drawn(place, M, N), place.writable(np.ones((M, N)))
     for result in (jvp(model, X, given), vjp(model, X, given)[0]):
@@ -316,7 +316,7 @@ def test_results_are_arrays_of_their_own(place):
         assert place.host(given).tolist() == np.ones((M, N)).tolist()
 
 
-# --- the door -------------------------------------------------------------------------------------
+# --- invalid input --------------------------------------------------------------------------------
 
 MODEL = MLP(N, [], K, dtype="float64")
 X0, Y0, V0 = np.ones((M, N)), np.zeros(M, dtype=int), np.zeros(12)
@@ -327,7 +327,12 @@ X0, Y0, V0 = np.ones((M, N)), np.zeros(M, dtype=int), np.zeros(12)
     [
         (
             lambda: gradient("mlp", X0, Y0, CrossEntropy()),
-            "model must be a network with parameters, such as MLP(...); got 'mlp'.",
+            "model must be a model with parameters, such as MLP(...); got 'mlp'.",
+        ),
+        (
+            lambda: gradient(MODEL.network, X0, Y0, CrossEntropy()),
+            "model must be a model with parameters, such as MLP(...); got a Network. "
+            "Give the model: a network alone has no parameters.",
         ),
         (
             lambda: gradient(MODEL, X0[:, :2], Y0, CrossEntropy()),
@@ -398,7 +403,7 @@ X0, Y0, V0 = np.ones((M, N)), np.zeros(M, dtype=int), np.zeros(12)
         ),
     ],
 )
-def test_bad_input(call, message):
+def test_invalid_argument_raises(call, message):
     with pytest.raises(ArgumentError) as error:
         call()
     assert str(error.value) == message

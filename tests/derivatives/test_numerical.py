@@ -1,4 +1,4 @@
-"""Numerical gradients on every backend: their error, the step, and what they refuse."""
+"""Numerical gradients on every backend: their error, the step, and invalid input."""
 
 from __future__ import annotations
 
@@ -15,35 +15,35 @@ from xpnet.errors import ArgumentError
 
 
 def bumps(x):
-    """``Σ e^(sin x) + x_0 x_1``, whose gradient is known."""
+    """Return ``Σ e^(sin x) + x_0 x_1``, a function with a known gradient."""
     xp = namespace_of(x)
     return xp.sum(xp.exp(xp.sin(x))) + x[0] * x[1]
 
 
-def slope_of_bumps(x):
-    slope = np.cos(x) * np.exp(np.sin(x))
-    slope[:2] += x[1::-1]
-    return slope
+def gradient_of_bumps(x):
+    grad = np.cos(x) * np.exp(np.sin(x))
+    grad[:2] += x[1::-1]
+    return grad
 
 
-def test_central_differences_leave_two_thirds_of_the_digits(place, rng):
+def test_central_differences_keep_two_thirds_of_digits(place, rng):
     x = rng.normal(scale=3.0, size=6)
     found = numerical_gradient(bumps, place.array(x))
     assert found.dtype == place.backend.dtype
-    np.testing.assert_allclose(place.host(found), slope_of_bumps(x), rtol=0, atol=2e-9)
+    np.testing.assert_allclose(place.host(found), gradient_of_bumps(x), rtol=0, atol=2e-9)
 
 
 def test_central_differences_in_float32(place32, rng):
     x = rng.normal(scale=3.0, size=6)
     found = numerical_gradient(bumps, place32.array(x))
     assert found.dtype == place32.backend.dtype
-    np.testing.assert_allclose(place32.host(found), slope_of_bumps(x), rtol=0, atol=2e-3)
+    np.testing.assert_allclose(place32.host(found), gradient_of_bumps(x), rtol=0, atol=2e-3)
 
 
-def test_a_fixed_small_step_loses_half_of_the_digits(place):
+def test_fixed_small_step_loses_half_of_digits(place):
     """Spec §1, corrected there: h = 1e-8 is too small for central differences in float64."""
     x = np.linspace(0.1, 3.0, 30)
-    exact = slope_of_bumps(x)
+    exact = gradient_of_bumps(x)
 
     def error(**step):
         found = place.host(numerical_gradient(bumps, place.array(x), **step))
@@ -56,7 +56,7 @@ def test_a_fixed_small_step_loses_half_of_the_digits(place):
 
 
 @pytest.mark.parametrize("x", [0.0, 1e-9, -0.7, 1.0, 1e3, -1e8])
-def test_the_default_step_grows_with_x(x, place):
+def test_default_step_scales_with_x(x, place):
     points = []
 
     def fun(at):
@@ -69,7 +69,7 @@ def test_the_default_step_grows_with_x(x, place):
     assert points == pytest.approx([x + h, x - h], rel=1e-15, abs=1e-20)
 
 
-def test_any_shape(place, rng):
+def test_gradient_has_the_shape_of_x(place, rng):
     X, A = rng.normal(size=(3, 2)), rng.normal(size=(3, 2))
     weights = place.array(A)
 
@@ -85,14 +85,14 @@ def test_any_shape(place, rng):
     assert place.host(place.array(X)).tolist() == X.tolist()
 
 
-def test_the_complex_step_loses_no_digit(place, rng):
+def test_complex_step_loses_no_digit(place, rng):
     x = rng.normal(scale=3.0, size=6)
     found = complex_step_gradient(bumps, place.array(x))
     assert found.dtype == place.backend.dtype
-    np.testing.assert_allclose(place.host(found), slope_of_bumps(x), rtol=1e-14, atol=1e-15)
+    np.testing.assert_allclose(place.host(found), gradient_of_bumps(x), rtol=1e-14, atol=1e-15)
 
 
-def test_the_complex_step_in_float32(place32, rng):
+def test_complex_step_in_float32(place32, rng):
     x = rng.normal(size=6)
 
     def fun(at):
@@ -101,12 +101,12 @@ def test_the_complex_step_in_float32(place32, rng):
 
     found = complex_step_gradient(fun, place32.array(x))
     assert found.dtype == place32.backend.dtype
-    np.testing.assert_allclose(place32.host(found), slope_of_bumps(x), rtol=2e-6, atol=2e-6)
+    np.testing.assert_allclose(place32.host(found), gradient_of_bumps(x), rtol=2e-6, atol=2e-6)
 
 
 @settings(derandomize=True, deadline=None, max_examples=50)
 @given(st.lists(st.floats(-3, 3), min_size=1, max_size=5), st.floats(-2, 2), st.floats(-2, 2))
-def test_a_quadratic_is_exact_and_both_agree(x, a, b):
+def test_both_methods_are_exact_on_quadratics(x, a, b):
     x = np.array(x)
 
     def fun(at):
@@ -118,7 +118,7 @@ def test_a_quadratic_is_exact_and_both_agree(x, a, b):
 
 
 @pytest.mark.parametrize("gradient", [numerical_gradient, complex_step_gradient])
-def test_no_numbers_have_no_derivatives(gradient, place):
+def test_empty_array_has_empty_gradient(gradient, place):
     assert gradient(lambda x: 0j, place.array(np.zeros((0,)))).shape == (0,)
 
 
@@ -166,7 +166,7 @@ ONE = np.ones(2)
         ),
     ],
 )
-def test_bad_input(call, message):
+def test_invalid_argument_raises(call, message):
     with pytest.raises(ArgumentError) as error:
         call()
     assert str(error.value) == message

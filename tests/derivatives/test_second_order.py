@@ -69,7 +69,7 @@ NETWORKS = {
     "batch norm": [Dense(5, bias=False), BatchNorm(), Activation(Tanh()), Dense(K)],
     "batch norm first": [BatchNorm(momentum=None), Activation(Softmax()), Dense(K)],
     "dropout": [Dense(6, Tanh()), Dropout(0.4), Dense(K)],
-    "nothing learned first": [Dropout(0.3), Activation(SiLU()), Dense(K, Tanh())],
+    "first layers without parameters": [Dropout(0.3), Activation(SiLU()), Dense(K, Tanh())],
     "all": [
         Dense(6, GELU()),
         BatchNorm(),
@@ -79,7 +79,7 @@ NETWORKS = {
         Dense(K),
     ],
 }
-DEEP = ["batch norm", "batch norm first", "dropout", "nothing learned first", "all"]
+DEEP = ["batch norm", "batch norm first", "dropout", "first layers without parameters", "all"]
 PASSES = [(name, False) for name in NETWORKS] + [(name, True) for name in DEEP]
 every_pass = pytest.mark.parametrize(
     ("name", "training"),
@@ -112,7 +112,7 @@ weighted_or_not = pytest.mark.parametrize("weight", [None, WEIGHT], ids=["plain"
 
 
 class Numpy:
-    """NumPy in float64, where a test needs no other place."""
+    """NumPy in float64, for tests that need no other backend."""
 
     backend = "numpy"
     array = staticmethod(np.array)
@@ -121,7 +121,7 @@ class Numpy:
 
 
 def network(layers, place, dtype="float64"):
-    """A network with random biases, γ, β and running statistics: at rest they would hide errors."""
+    """Return a model with random biases, γ, β and statistics, since defaults would hide errors."""
     rng = np.random.default_rng(3)
     model = Sequential(layers, N, backend=place.backend, dtype=dtype)
     model.theta = rng.normal(scale=0.7, size=model.layout.size)
@@ -134,13 +134,13 @@ def drawn(place, *shape, seed=0):
 
 
 def close(got, expected, tolerance):
-    """Close beside the largest number of what is expected."""
+    """Compare with a tolerance relative to the largest expected element."""
     scale = max(1e-3, np.abs(expected).max())
     np.testing.assert_allclose(got, expected, rtol=0, atol=tolerance * scale)
 
 
 def against_differences(place, model, loss, target, weight, **how):
-    """The Hessian product beside central differences of gradients along the same direction."""
+    """Compare the Hessian product with central differences of gradients along v."""
     X, y, v = drawn(place, M, N), place.array(target), drawn(place, model.layout.size, seed=1)
     weight = None if weight is None else place.array(weight)
     product = place.host(hvp(model, X, y, loss, v, weight=weight, **how))
@@ -158,7 +158,7 @@ def against_differences(place, model, loss, target, weight, **how):
 
 @every_pass
 @weighted_or_not
-def test_hvp_of_every_network(name, training, weight, place):
+def test_hvp_of_network_agrees_with_differences(name, training, weight, place):
     model = network(NETWORKS[name], place)
     product = against_differences(
         place, model, CrossEntropy(), CLASSES, weight, training=training, seed=2
@@ -168,14 +168,14 @@ def test_hvp_of_every_network(name, training, weight, place):
 
 @every_loss
 @weighted_or_not
-def test_hvp_of_every_loss(name, weight, place):
+def test_hvp_of_loss_agrees_with_differences(name, weight, place):
     loss, target = LOSSES[name]
     model = network([Dense(5, Tanh()), Dense(K)], place)
     product = against_differences(place, model, loss, target, weight)
     assert np.abs(product).max() > 1e-3
 
 
-def test_hvp_in_float32_and_of_another_theta(place32):
+def test_hvp_in_float32_at_another_theta(place32):
     model, wide = (
         network(NETWORKS["all"], p, d) for p, d in ((place32, "float32"), (Numpy, "float64"))
     )
@@ -194,7 +194,7 @@ def test_hvp_in_float32_and_of_another_theta(place32):
 
 
 @pytest.mark.parametrize("training", [False, True])
-def test_the_hessian_is_symmetric_and_holds_the_products(training, place):
+def test_hessian_is_symmetric_and_matches_hvp(training, place):
     model = network(NETWORKS["all"], place)
     X, y, v = drawn(place, M, N), place.array(CLASSES), drawn(place, model.layout.size, seed=1)
     weight, how = place.array(WEIGHT), {"training": training, "seed": 4}
@@ -202,21 +202,21 @@ def test_the_hessian_is_symmetric_and_holds_the_products(training, place):
     np.testing.assert_array_equal(H, H.T)
     product = place.host(hvp(model, X, y, CrossEntropy(), v, weight=weight, **how))
     close(H @ place.host(v), product, 1e-13)
-    # Without the symmetrization too: column j by products, row j of the result.
+    # Column j by a product equals row j, so the products are symmetric by themselves.
     for j in (0, model.layout.size - 1):
         unit = place.array(np.eye(model.layout.size)[j])
         column = place.host(hvp(model, X, y, CrossEntropy(), unit, weight=weight, **how))
         np.testing.assert_allclose(column, H[j], rtol=0, atol=1e-13 * np.abs(H).max())
 
 
-def test_the_hessian_of_least_squares_is_known(place):
+def test_hessian_of_least_squares(place):
     model, X = network([Dense(1)], place), drawn(place, M, N)
     H = place.host(hessian(model, X, place.array(VALUES[:, 0]), HalfMSE()))
     ones = np.hstack([place.host(X), np.ones((M, 1))])
     close(H, ones.T @ ones / M, 1e-14)
 
 
-def test_the_hessian_beside_pytorch(torch):
+def test_hessian_agrees_with_pytorch(torch):
     model, X = network([Dense(4, Tanh()), Dense(K)], Numpy), drawn(Numpy, M, N)
     names = ["layers.0.weight", "layers.1.weight", "layers.0.bias", "layers.1.bias"]
     entries = {e.path: e for e in model.layout.entries}
@@ -237,7 +237,7 @@ def test_the_hessian_beside_pytorch(torch):
 
 @every_loss
 @weighted_or_not
-def test_gauss_newton_is_the_hessian_of_a_linear_network(name, weight, place):
+def test_gauss_newton_of_linear_network_is_hessian(name, weight, place):
     loss, target = LOSSES[name]
     model, X, y = network([Dense(K)], place), drawn(place, M, N), place.array(target)
     v, w = drawn(place, model.layout.size, seed=1), None if weight is None else place.array(weight)
@@ -246,7 +246,7 @@ def test_gauss_newton_is_the_hessian_of_a_linear_network(name, weight, place):
 
 
 @every_loss
-def test_gauss_newton_is_jacobians_around_the_hessian_of_the_loss(name):
+def test_gauss_newton_is_product_of_jacobians(name):
     loss, target = LOSSES[name]
     model, X = network([Dense(5, Tanh()), Dense(K)], Numpy), drawn(Numpy, M, N)
     J, v = parameter_jacobian(model, X), drawn(Numpy, model.layout.size, seed=1)
@@ -263,7 +263,7 @@ def test_gauss_newton_is_jacobians_around_the_hessian_of_the_loss(name):
 
 
 def predicted(loss, z):
-    """Targets of one row that the model predicts, with their probabilities; exact for scores."""
+    """Return targets of one row and their predicted probabilities, exact for score products."""
     if isinstance(loss, CrossEntropy):
         p = np.exp(z - z.max())
         return [(np.array([k]), q) for k, q in enumerate(p / p.sum())]
@@ -277,7 +277,7 @@ def predicted(loss, z):
         p = np.array([[math.exp(-r) * r**t / math.factorial(t) for t in sizes] for r in rate])
         assert len(z) == 1
         return [(np.array([[t]]), p[0, t]) for t in sizes]
-    # Three Gauss-Hermite nodes are exact for squares of scores of at most the second degree.
+    # Three Gauss-Hermite nodes are exact for products of scores of degree at most 2.
     nodes, q = np.polynomial.hermite_e.hermegauss(3)
     k = len(z) // 2 if isinstance(loss, GaussianNLL) else len(z)
     variance = {HalfMSE: 1.0, MSE: k / 2}.get(type(loss))
@@ -301,7 +301,7 @@ FISHER = {
 
 @pytest.mark.parametrize("name", FISHER)
 @weighted_or_not
-def test_fisher_is_the_mean_square_of_scores_over_predicted_targets(name, weight):
+def test_fisher_is_expected_product_of_scores(name, weight):
     loss, n_out = FISHER[name]
     model, X = network([Dense(4, Tanh()), Dense(n_out)], Numpy), drawn(Numpy, M, N)
     v = drawn(Numpy, model.layout.size, seed=1)
@@ -319,7 +319,7 @@ def test_fisher_is_the_mean_square_of_scores_over_predicted_targets(name, weight
 
 @pytest.mark.parametrize("name", ["half_mse", "mse", "cross_entropy", "binary", "poisson"])
 @pytest.mark.parametrize("training", [False, True])
-def test_fisher_is_gauss_newton(name, training, place):
+def test_fisher_equals_gauss_newton(name, training, place):
     loss, target = LOSSES[name]
     model, X = network(NETWORKS["all"], place), drawn(place, M, N)
     v, how = drawn(place, model.layout.size, seed=1), {"training": training, "seed": 1}
@@ -330,7 +330,7 @@ def test_fisher_is_gauss_newton(name, training, place):
 
 @every_loss
 @weighted_or_not
-def test_empirical_fisher_is_the_sum_of_squares_of_the_gradients_of_the_rows(name, weight, place):
+def test_empirical_fisher_sums_products_of_gradients(name, weight, place):
     loss, target = LOSSES[name]
     model, X = network(NETWORKS["all"], place), drawn(place, M, N)
     v, y = drawn(place, model.layout.size, seed=1), place.array(target)
@@ -368,7 +368,7 @@ def random_case(layers, seed):
 
 
 def same(a, b, *sizes):
-    """Equal to rounding beside the numbers that were added up."""
+    """Compare up to rounding, relative to the largest summand."""
     scale = max(1.0, *(float(np.abs(x).max()) if np.size(x) else 0.0 for x in sizes))
     np.testing.assert_allclose(a, b, rtol=1e-10, atol=1e-11 * scale)
 
@@ -402,7 +402,7 @@ def test_products_are_linear_symmetric_and_adjoint(layers, seed, training):
 
 @few
 @given(stacks, seeds, st.booleans())
-def test_hessian_products_are_differences_of_gradients(layers, seed, training):
+def test_random_network_hvp_agrees_with_differences(layers, seed, training):
     model, X, y, rng = random_case(layers, seed)
     v = rng.normal(size=model.layout.size)
     how = {"training": training, "seed": seed % 7}
@@ -414,7 +414,7 @@ def test_hessian_products_are_differences_of_gradients(layers, seed, training):
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6 * scale)
 
 
-# --- the door -------------------------------------------------------------------------------------
+# --- invalid input --------------------------------------------------------------------------------
 
 MODEL = MLP(N, [], K, dtype="float64")
 X0, V0 = np.ones((M, N)), np.zeros(16)
@@ -466,7 +466,7 @@ X0, V0 = np.ones((M, N)), np.zeros(16)
         ),
     ],
 )
-def test_bad_input(call, message):
+def test_invalid_argument_raises(call, message):
     with pytest.raises(ArgumentError) as error:
         call()
     assert str(error.value) == message

@@ -1,4 +1,6 @@
-"""Derivatives of every kind, of networks and of functions, made to be checked on each other.
+"""Derivatives of networks and of functions, by forward, reverse and numerical mode.
+
+The modes compute the same quantities, so that each can be checked against the others.
 
 >>> import numpy as np
 >>> from xpnet import MLP, HalfMSE, Tanh

@@ -1,4 +1,4 @@
-"""Whether a gradient is that of its function: of a network, or of any function of a vector."""
+"""Gradient checks by central differences, for networks and for functions of a vector."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any, NamedTuple, cast, overload
 
 import numpy as np
 
-from xpnet.backend import Array, as_array, backend_of, to_numpy
-from xpnet.derivatives.point import point_of, targets
-from xpnet.derivatives.report import GradientReport, ParameterCheck
+from xpnet.backend import Array, HostArray, as_array, backend_of, copied, to_numpy
+from xpnet.derivatives.linearization import linearize, require_model, targets
+from xpnet.derivatives.report import REUSED, GradientReport, ParameterCheck
 from xpnet.errors import require, require_count, require_number
 from xpnet.losses import Loss
 from xpnet.minimize.differences import (
@@ -20,35 +20,38 @@ from xpnet.minimize.differences import (
     relative_step,
 )
 from xpnet.minimize.objective import Function, Objective, objective_of
+from xpnet.network import Network
 from xpnet.parameters import Entry, Layout
 from xpnet.random import Rng, as_generator
 
-NOISE = 10
-"""How many roundings of the value a difference of two values is allowed."""
+ROUNDINGS = 10
+"""The rounding error of a value that is allowed in a difference, in units of ``eps |f|``."""
 
-ZOOM = 64
-"""How much smaller the step is that looks for a kink."""
+KINK_ZOOM = 64
+"""The factor by which the step is reduced to find a kink."""
 
 
-class _Task(NamedTuple):
-    """A function at a point, with the gradient that is doubted."""
+class _CheckedFunction(NamedTuple):
+    """A function at a point, and the gradient under test from each call that returned it."""
 
     value: Callable[[Array], float]
     x: Array
-    grad: np.ndarray[Any, Any]
+    gradients: dict[str, HostArray]
     here: float
     eps: float
     step: float
     tolerance: float
 
 
-class _Compared(NamedTuple):
-    """One entry of the gradient: its central difference, its error, and whether that is a kink."""
+class _EntryCheck(NamedTuple):
+    """The comparison of one entry of a gradient with its central difference."""
 
     at: int
+    given: float
     numerical: float
     error: float
     kink: bool
+    call: str
 
 
 @overload
@@ -95,38 +98,44 @@ def check_gradients(
     tolerance: float | None = None,
     rng: Rng = 0,
 ) -> GradientReport:
-    """Compare a gradient with central differences, entry by entry; it raises nothing by itself.
+    """Compare a gradient with central differences, entry by entry.
 
-    An entry's error is ``|g - n| / max(|g|, |n|, floor)``, ``n`` the difference with
-    ``h = eps^(1/3) max(1, |x_i|)``; the floor is where rounding of the value alone would exceed
-    the tolerance. Where it does, a step 64 times smaller is taken from both sides. A kink within
-    the step (ReLU at 0, a margin) explains the error if the one-sided slopes over ``h`` differ by
-    as much as the error, and at the smaller step the given gradient lies between them.
+    The error of an entry is ``|g - n| / max(|g|, |n|, floor)``, where n is the difference with
+    ``h = eps^(1/3) max(1, |x_i|)``, and the floor is where rounding of the value alone would exceed
+    the tolerance. An entry that exceeds the tolerance is compared again with one-sided differences
+    at a step that is 64 times smaller. A kink within the step (ReLU at 0, a margin) explains the
+    error if the one-sided differences over ``h`` differ by at least the error, and at the smaller
+    step the gradient lies between them.
+
+    A network's gradient is computed three times: on newly allocated memory, and in a first and a
+    later call on buffers that are reused, as training does. A layer that overwrites what it has
+    saved, or shares buffers with a layer inside it, can be wrong on reused buffers alone.
+    A function's gradient is computed twice. All results are compared.
 
     Args:
-        subject: a network, whose ``∂L/∂θ`` is checked *in float64*, whatever its dtype; or a
-            function ``x → (value, gradient)``; or one with ``jac``, or an object with
+        subject: a model, of which ``∂L/∂θ`` is checked *in float64*, whatever its dtype; or a
+            function ``x → (value, gradient)``; or a function with ``jac``, or an object with
             ``value_and_grad(x)``.
         at: network inputs ``(m, n_in)``; or the vector ``x``, ``(n,)``.
-        y: for a network: targets as the loss takes them.
-        loss: for a network: the loss.
-        weight: for a network: weights of the rows, ``(m,)``; ``None``: all 1.
-        training: for a network: whether the pass is a training pass (default), as training's
-            gradient is; dropout's mask is fixed, and batch norm's running statistics stay.
-        seed: for a network: of the dropout masks.
+        y: for a model: targets as the loss takes them.
+        loss: for a model: the loss.
+        weight: for a model: weights of the rows, ``(m,)``; ``None``: all 1.
+        training: for a model: whether the pass is a training pass (default). Dropout uses the mask
+            of ``seed``, and batch norm's running statistics are not updated.
+        seed: for a model: the seed of the dropout masks.
         jac: for a function that returns the value alone: its gradient.
-        layout: for a function: which part of ``x`` is which parameter.
-        entries: how many entries of each parameter are drawn to be checked, at most; ``None`` for
-            all of them; default 100. Each costs two values.
-        tolerance: the relative error that is still right; ``None`` for ``30 √eps``, which is
-            4.5e-7 in float64 and 0.01 in float32.
+        layout: for a function: the layout of the parameters in ``x``.
+        entries: the maximum number of entries to check for each parameter, drawn at random; default
+            100, ``None`` for all. Each costs two values.
+        tolerance: the relative error up to which an entry is correct; ``None`` for ``30 √eps``,
+            which is 4.5e-7 in float64 and 0.01 in float32.
         rng: seed or generator of the draw.
 
     Returns:
-        The `GradientReport`: print it, ask it ``ok``, or call ``raise_if_wrong()``.
+        The `GradientReport`: print it, read ``ok``, or call ``raise_if_wrong()``.
 
     Raises:
-        ArgumentError: if an argument is not what it must be.
+        ArgumentError: if an argument is invalid; a wrong gradient raises nothing.
 
     >>> from xpnet import MLP, CrossEntropy
     >>> report = check_gradients(MLP(2, [3], 2), [[0.3, 1.0], [-1.0, 0.2]], [0, 1], CrossEntropy())
@@ -142,23 +151,25 @@ def check_gradients(
         require_number(tolerance, "tolerance", above=0)
     if entries is not None:
         require_count(entries, "entries")
-    if hasattr(subject, "network"):
-        require(loss is not None, "loss", "be given to check a network", loss)
-        task = _of_network(subject, at, y, cast(Loss, loss), weight, training, seed)
+    if hasattr(subject, "network") or isinstance(subject, Network):
+        require_model(subject, "the subject")
+        require(loss is not None, "loss", "be given to check a model", loss)
+        function = _of_model(subject, at, y, cast(Loss, loss), weight, training, seed)
         layout = subject.network.layout
     else:
-        task = _of_function(subject, at, jac)
-        layout = layout or Layout.of([("x", (task.grad.size,), "weight")])
+        function = _of_function(subject, at, jac)
+        size = int(function.x.shape[0])
+        layout = layout or Layout.of([("x", (size,), "weight")])
         rule = f"have {layout.size} numbers, as many as its layout"
-        require(layout.size == task.grad.size, "x", rule, task.x)
-    task = task._replace(tolerance=tolerance or agreement(task.eps))
+        require(layout.size == size, "x", rule, function.x)
+    function = function._replace(tolerance=tolerance or agreement(function.eps))
     stream = as_generator(rng)
     parts = [entry for entry in layout.entries if entry.stop > entry.start]
-    checks = [_parameter(task, layout, entry, entries, stream) for entry in parts]
-    return GradientReport(tuple(checks), task.tolerance)
+    checks = [_check_parameter(function, layout, entry, entries, stream) for entry in parts]
+    return GradientReport(tuple(checks), function.tolerance)
 
 
-def _of_network(
+def _of_model(
     model: Any,
     X: Array,
     y: Any,
@@ -166,51 +177,66 @@ def _of_network(
     weight: Array | None,
     training: bool,
     seed: int,
-) -> _Task:
-    """The loss of a network as a function of θ, in float64."""
-    point = point_of(model, X, training=training, seed=seed, dtype="float64")
-    y, weight = targets(point, y, loss, weight)
+) -> _CheckedFunction:
+    """Return the loss of a model as a function of θ, in float64."""
+    linear = linearize(model, X, training=training, seed=seed, dtype="float64")
+    y, weight = targets(linear, y, loss, weight)
 
-    def value(moved: Array) -> float:
-        return float(loss.value(point.at(theta=moved).output, y, weight))
+    def value(theta: Array) -> float:
+        return float(loss.value(linear.at(theta=theta).output, y, weight))
 
-    here, dy = loss.value_and_grad(point.output, y, weight)
-    return _task(value, point.theta, point.pull(dy)[1], float(here))
+    here, dy = loss.value_and_grad(linear.output, y, weight)
+    first, second = linear.gradients_on_reused_buffers(loss, y, weight)
+    gradients = {
+        "": linear.vjp(dy)[1],
+        f"first call {REUSED}": first,
+        f"second call {REUSED}": second,
+    }
+    return _checked(value, linear.theta, gradients, float(here))
 
 
-def _of_function(subject: Any, x: Array, jac: Function | None) -> _Task:
-    """A function of a vector, with the gradient that it says it has."""
+def _of_function(subject: Any, x: Array, jac: Function | None) -> _CheckedFunction:
+    """Return a function of a vector, with the gradient of two calls."""
     x = as_array(x)
     require(x.ndim == 1, "x", "be a vector", x)
-    backend_of(x)  # refuses integers
+    backend_of(x)  # raises for integers
     objective = objective_of(subject, jac, x)
-    has = hasattr(objective, "value_and_grad")
+    has_gradient = hasattr(objective, "value_and_grad")
     do = "Or give jac=."
-    require(has, "the function", "return a pair (value, gradient)", subject, do)
-    value, grad = objective.value_and_grad(x)
-    alone = getattr(objective, "value", lambda at: objective.value_and_grad(at)[0])
-    shape = tuple(getattr(grad, "shape", ()))
-    require(shape == tuple(x.shape), "the gradient", f"be of shape {tuple(x.shape)}", grad)
-    return _task(lambda at: float(alone(at)), x, grad + 0.0, float(value))
+    require(has_gradient, "the function", "return a pair (value, gradient)", subject, do)
+    value_alone = getattr(objective, "value", lambda at: objective.value_and_grad(at)[0])
+    value, gradients = 0.0, {}
+    for call in ("", "second call"):
+        value, grad = objective.value_and_grad(x)
+        shape = tuple(getattr(grad, "shape", ()))
+        require(shape == tuple(x.shape), "the gradient", f"be of shape {tuple(x.shape)}", grad)
+        gradients[call] = copied(grad)
+    return _checked(lambda at: float(value_alone(at)), x, gradients, float(value))
 
 
-def _task(value: Callable[[Array], float], x: Array, grad: Array, here: float) -> _Task:
+def _checked(
+    value: Callable[[Array], float], x: Array, gradients: dict[str, Array], here: float
+) -> _CheckedFunction:
     name = backend_of(x).dtype_name
     eps = float(np.finfo(name).eps)
-    host = to_numpy(grad).astype(np.float64)
-    return _Task(value, x, host, here, eps, relative_step(name), agreement(eps))
+    host = {call: to_numpy(grad).astype(np.float64) for call, grad in gradients.items()}
+    return _CheckedFunction(value, x, host, here, eps, relative_step(name), agreement(eps))
 
 
-def _parameter(
-    task: _Task, layout: Layout, entry: Entry, entries: int | None, rng: np.random.Generator
+def _check_parameter(
+    function: _CheckedFunction,
+    layout: Layout,
+    entry: Entry,
+    entries: int | None,
+    rng: np.random.Generator,
 ) -> ParameterCheck:
-    """The check of one parameter, of all its entries or of a draw."""
+    """Check one parameter, in all its entries or in a random draw of them."""
     size = entry.stop - entry.start
     chosen = np.arange(size)
     if entries is not None and entries < size:
         chosen = np.sort(rng.choice(size, entries, replace=False))
-    found = [_compare(task, entry.start + int(k)) for k in chosen]
-    wrong = [one for one in found if one.error > task.tolerance and not one.kink]
+    found = [_check_entry(function, entry.start + int(k)) for k in chosen]
+    wrong = [one for one in found if one.error > function.tolerance and not one.kink]
     worst = max(wrong or found, key=lambda one: one.error)
     return ParameterCheck(
         name=entry.path,
@@ -218,29 +244,45 @@ def _parameter(
         checked=len(found),
         error=worst.error,
         where=layout.where(worst.at),
-        given=float(task.grad[worst.at]),
+        given=worst.given,
         numerical=worst.numerical,
         kink=worst.kink,
         n_kinks=sum(one.kink for one in found),
         n_wrong=len(wrong),
+        call=worst.call,
     )
 
 
-def _compare(task: _Task, i: int) -> _Compared:
-    """One entry beside its central difference, and beside both sides of it where they disagree."""
-    given = float(task.grad[i])
-    h = task.step * max(1.0, abs(float(task.x[i])))
-    numerical = central_difference(task.value, task.x, i, h)
-    noise = NOISE * task.eps * abs(task.here) / h
+def _check_entry(function: _CheckedFunction, i: int) -> _EntryCheck:
+    """Compare one entry of the gradient of each call, and return the first wrong comparison."""
+    h = function.step * max(1.0, abs(float(function.x[i])))
+    numerical = central_difference(function.value, function.x, i, h)
+    first: _EntryCheck | None = None
+    for call, gradient in function.gradients.items():
+        given = float(gradient[i])
+        if first is not None and given == first.given:
+            continue
+        found = _compare(function, i, h, numerical, given, call)
+        if found.error > function.tolerance and not found.kink:
+            return found
+        first = first or found
+    return cast(_EntryCheck, first)
+
+
+def _compare(
+    function: _CheckedFunction, i: int, h: float, numerical: float, given: float, call: str
+) -> _EntryCheck:
+    """Compare a gradient with a central difference, and with one-sided ones if they disagree."""
+    noise = ROUNDINGS * function.eps * abs(function.here) / h
     gap = abs(given - numerical)
-    size = max(abs(given), abs(numerical), noise / task.tolerance)
+    size = max(abs(given), abs(numerical), noise / function.tolerance)
     error = gap / size if size > 0 else 0.0
     if not math.isfinite(gap):
         error = math.inf
-    if error <= task.tolerance:
-        return _Compared(i, numerical, error, kink=False)
-    below, above = backward_forward_differences(task.value, task.x, i, h)
-    near = sorted(backward_forward_differences(task.value, task.x, i, h / ZOOM))
-    slack = task.tolerance * size + ZOOM * noise
-    kink = abs(above - below) >= gap and near[0] - slack <= given <= near[1] + slack
-    return _Compared(i, numerical, error, kink)
+    kink = False
+    if error > function.tolerance:
+        below, above = backward_forward_differences(function.value, function.x, i, h)
+        near = sorted(backward_forward_differences(function.value, function.x, i, h / KINK_ZOOM))
+        slack = function.tolerance * size + KINK_ZOOM * noise
+        kink = abs(above - below) >= gap and near[0] - slack <= given <= near[1] + slack
+    return _EntryCheck(i, given, numerical, error, kink, call)

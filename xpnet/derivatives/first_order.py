@@ -1,4 +1,4 @@
-"""First derivatives of a network: reverse mode, and forward mode layer by layer."""
+"""First derivatives of a network: the gradient, and products with the Jacobian."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from xpnet.backend import Array
 from xpnet.data.prepare import vector
-from xpnet.derivatives.point import matrix, point_of, targets
+from xpnet.derivatives.linearization import linearize, matrix, targets
 from xpnet.losses import Loss
 
 
@@ -21,27 +21,27 @@ def gradient(
     training: bool = False,
     seed: int = 0,
 ) -> Array:
-    """``∇_θ L`` by reverse mode: ``δ^L = ∂L/∂z^L``, ``δ^l = (δ^(l+1) W^(l+1)ᵀ) ⊙ φ'(z^l)``.
+    """Return ``∇_θ L`` by reverse mode: ``δ^L = ∂L/∂z^L``, ``δ^l = (δ^(l+1) W^(l+1)ᵀ) ⊙ φ'(z^l)``.
 
-    Unlike ``model.value_and_grad`` it takes the network as it predicts, at any θ, and returns a
-    vector of its own.
+    Unlike ``model.value_and_grad`` it evaluates the network in evaluation mode by default, at any
+    θ, and returns a new vector.
 
     Args:
-        model: the network.
+        model: the model.
         X: network inputs, ``(m, n_in)``; not preprocessed.
         y: targets as the loss takes them.
         loss: the loss L, a mean over the rows.
         theta: parameters, ``(P,)``; ``None``: the model's own.
         weight: weights of the rows, ``(m,)``, at least 0; ``None``: all 1.
-        training: whether batch norm takes the batch's statistics (its running ones stay as they
-            are) and dropout drops; default False.
-        seed: of the dropout masks.
+        training: whether batch norm uses the statistics of the batch (the running ones are not
+            updated) and dropout is active; default False.
+        seed: the seed of the dropout masks.
 
     Returns:
         The gradient, ``(P,)``, in the order of ``model.layout``.
 
     Raises:
-        ArgumentError: if an argument is not what it must be.
+        ArgumentError: if an argument is invalid.
 
     Reference: D. Rumelhart, G. Hinton, R. Williams, "Learning representations by back-propagating
     errors", Nature 323, 1986.
@@ -52,10 +52,10 @@ def gradient(
     >>> gradient(model, [[3.0]], [5.0], HalfMSE())
     array([3., 1.])
     """
-    point = point_of(model, X, theta, training=training, seed=seed)
-    y, weight = targets(point, y, loss, weight)
-    _, dy = loss.value_and_grad(point.output, y, weight)
-    return point.pull(dy)[1]
+    linear = linearize(model, X, theta, training=training, seed=seed)
+    y, weight = targets(linear, y, loss, weight)
+    _, dy = loss.value_and_grad(linear.output, y, weight)
+    return linear.vjp(dy)[1]
 
 
 def jvp(
@@ -68,25 +68,25 @@ def jvp(
     training: bool = False,
     seed: int = 0,
 ) -> Array:
-    """The Jacobian-vector product ``J (ẋ, θ̇)`` by forward mode, beside the forward pass.
+    """Return the Jacobian-vector product ``J (ẋ, θ̇)`` by forward mode.
 
-    ``ż = ȧ_prev W + a_prev Ẇ + ḃ`` and ``ȧ = φ'(z) ⊙ ż``, layer by layer: how the output moves
-    where the input and the parameters move by ``ẋ`` and ``θ̇``. It costs about one more pass.
+    ``ż = ȧ_prev W + a_prev Ẇ + ḃ`` and ``ȧ = φ'(z) ⊙ ż``, layer by layer: the directional
+    derivative of the output along ``ẋ`` and ``θ̇``. It costs about as much as a forward pass.
 
     Args:
-        model: the network.
+        model: the model.
         X: network inputs, ``(m, n_in)``; not preprocessed.
         dX: the direction ``ẋ``, like ``X``; ``None`` for 0.
         dtheta: the direction ``θ̇``, ``(P,)``; ``None`` for 0.
         theta: parameters, ``(P,)``; ``None``: the model's own.
         training: as in `gradient`.
-        seed: of the dropout masks.
+        seed: the seed of the dropout masks.
 
     Returns:
-        The tangent of the output, ``(m, n_out)``.
+        The product, ``(m, n_out)``.
 
     Raises:
-        ArgumentError: if an argument is not what it must be.
+        ArgumentError: if an argument is invalid.
 
     Reference: R. Wengert, "A simple automatic derivative evaluation program", CACM 7, 1964.
 
@@ -96,12 +96,12 @@ def jvp(
     >>> jvp(model, [[3.0, 4.0]], dX=[[1.0, 0.0]]), jvp(model, [[3.0, 4.0]], dtheta=[0, 1.0, 0])
     (array([[2.]]), array([[4.]]))
     """
-    point = point_of(model, X, theta, training=training, seed=seed)
+    linear = linearize(model, X, theta, training=training, seed=seed)
     if dX is not None:
-        dX = matrix(point.backend, tuple(point.X.shape), dX, "dX", "X")
+        dX = matrix(linear.backend, tuple(linear.X.shape), dX, "dX", "X")
     if dtheta is not None:
-        dtheta = vector(point.backend, model.network.layout, dtheta, "dtheta")
-    return point.push(dX, dtheta)[0]
+        dtheta = vector(linear.backend, model.network.layout, dtheta, "dtheta")
+    return linear.jvp(dX, dtheta)[0]
 
 
 def vjp(
@@ -113,21 +113,21 @@ def vjp(
     training: bool = False,
     seed: int = 0,
 ) -> tuple[Array, Array]:
-    """The vector-Jacobian product ``Jᵀ dy`` by reverse mode, for the input and for θ.
+    """Return the vector-Jacobian product ``Jᵀ dy`` by reverse mode, for the input and for θ.
 
     Args:
-        model: the network.
+        model: the model.
         X: network inputs, ``(m, n_in)``; not preprocessed.
-        dy: what comes back from above, such as ``∂L/∂output``, ``(m, n_out)``.
+        dy: the vector, such as ``∂L/∂output``, ``(m, n_out)``.
         theta: parameters, ``(P,)``; ``None``: the model's own.
         training: as in `gradient`.
-        seed: of the dropout masks.
+        seed: the seed of the dropout masks.
 
     Returns:
         ``dX``, like ``X``, and ``dtheta``, ``(P,)``, summed over the rows.
 
     Raises:
-        ArgumentError: if an argument is not what it must be.
+        ArgumentError: if an argument is invalid.
 
     >>> from xpnet import MLP
     >>> model = MLP(2, [], 1, dtype="float64")
@@ -135,6 +135,6 @@ def vjp(
     >>> vjp(model, [[3.0, 4.0]], [[10.0]])
     (array([[ 20., -10.]]), array([30., 40., 10.]))
     """
-    point = point_of(model, X, theta, training=training, seed=seed)
-    dy = matrix(point.backend, tuple(point.output.shape), dy, "dy", "the output")
-    return point.pull(dy, need_dx=True)
+    linear = linearize(model, X, theta, training=training, seed=seed)
+    dy = matrix(linear.backend, tuple(linear.output.shape), dy, "dy", "the output")
+    return linear.vjp(dy, need_dx=True)

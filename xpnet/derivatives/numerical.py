@@ -1,4 +1,4 @@
-"""Numerical gradients of any function: central differences, and the complex step."""
+"""Numerical gradients of a function: central differences, and the complex step."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ from xpnet.minimize.differences import central_gradient
 
 
 def numerical_gradient(fun: Callable[[Array], Any], x: Array, *, h: float | None = None) -> Array:
-    """``∂f/∂x_i ≈ (f(x + h e_i) - f(x - h e_i)) / 2h``, central differences.
+    """Return ``∂f/∂x_i ≈ (f(x + h e_i) - f(x - h e_i)) / 2h``, central differences.
 
-    The error is ``h² |f'''|/6`` of truncation and about ``eps |f|/h`` of rounding; the default
-    ``h = eps^(1/3) max(1, |x_i|)`` balances the two and leaves about two thirds of the digits. A
-    fixed ``h = 1e-8`` leaves half of them in float64.
+    The truncation error is ``h² |f'''|/6`` and the rounding error about ``eps |f|/h``. The default
+    ``h = eps^(1/3) max(1, |x_i|)`` balances the two and leaves about two thirds of the digits
+    correct; a fixed ``h = 1e-8`` leaves half of them in float64.
 
     Args:
-        fun: ``x → f(x)``, one real number; called twice for each number of ``x``.
-        x: where, floating-point numbers of any shape and backend.
-        h: one step for all numbers, above 0; ``None`` (default) for the one above.
+        fun: ``x → f(x)``, one real number; called twice for each element of ``x``.
+        x: the point, a floating-point array of any shape and backend.
+        h: the step for all elements, above 0; ``None`` (default) for the formula above.
 
     Returns:
         The gradient, in the shape and on the backend of ``x``.
 
     Raises:
-        ArgumentError: if ``x``, ``h`` or what ``fun`` returns is not what it must be.
+        ArgumentError: if ``x``, ``h`` or the result of ``fun`` is invalid.
 
     Reference: J. Nocedal, S. Wright, Numerical Optimization, 2nd ed., equation 8.7.
 
@@ -34,7 +34,7 @@ def numerical_gradient(fun: Callable[[Array], Any], x: Array, *, h: float | None
     >>> numerical_gradient(lambda x: x[0] ** 2 + 3 * x[1], np.array([1.0, 2.0])).round(8)
     array([2., 3.])
     """
-    x, backend = _point(fun, x, h)
+    x, backend = _checked(fun, x, h)
     xp, shape = backend.xp, x.shape
 
     def value(flat: Array) -> float:
@@ -44,23 +44,23 @@ def numerical_gradient(fun: Callable[[Array], Any], x: Array, *, h: float | None
 
 
 def complex_step_gradient(fun: Callable[[Array], Any], x: Array, *, h: float = 1e-20) -> Array:
-    """``∂f/∂x_i ≈ Im f(x + i h e_i) / h``: nothing is subtracted, so no digit is lost.
+    """Return ``∂f/∂x_i ≈ Im f(x + i h e_i) / h``, which has no cancellation error.
 
     The error is ``h² |f'''|/6``, far below rounding. The function must be analytic and must carry
-    complex numbers through: no ``abs``, ``maximum``, comparison, ``conj`` or cast to real numbers,
-    which would drop the imaginary part and with it the derivative, in silence unless the result is
-    real.
+    complex numbers through: no ``abs``, ``maximum``, comparison, ``conj`` or cast to real numbers.
+    These discard the imaginary part and with it the derivative; no error is raised unless the
+    result is real.
 
     Args:
-        fun: ``x → f(x)``, one complex number for complex ``x``; called once for each number.
-        x: where, floating-point numbers of any shape and backend.
+        fun: ``x → f(x)``, one complex number for complex ``x``; called once for each element.
+        x: the point, a floating-point array of any shape and backend.
         h: the step, above 0; default 1e-20.
 
     Returns:
         The gradient, in the shape and on the backend of ``x``.
 
     Raises:
-        ArgumentError: if ``x``, ``h`` or what ``fun`` returns is not what it must be.
+        ArgumentError: if ``x``, ``h`` or the result of ``fun`` is invalid.
 
     Reference: W. Squire, G. Trapp, "Using Complex Variables to Estimate Derivatives of Real
     Functions", SIAM Review 40, 1998.
@@ -69,11 +69,11 @@ def complex_step_gradient(fun: Callable[[Array], Any], x: Array, *, h: float = 1
     >>> complex_step_gradient(lambda x: np.exp(x[0]) * x[1], np.array([0.0, 2.0]))
     array([2., 1.])
     """
-    x, backend = _point(fun, x, h)
+    x, backend = _checked(fun, x, h)
     xp, shape = backend.xp, x.shape
     wide = xp.complex64 if backend.dtype_name == "float32" else xp.complex128
     start = xp.astype(xp.reshape(x, (-1,)), wide)
-    slopes = []
+    grad = []
     for i in range(start.shape[0]):
         moved = start + 0.0
         moved[i] += complex(0.0, h)
@@ -84,11 +84,11 @@ def complex_step_gradient(fun: Callable[[Array], Any], x: Array, *, h: float = 1
         do = "It must be analytic: without abs, maximum, comparisons or a cast to real numbers."
         require(is_complex, "fun", "return a complex number for a complex x", out, do)
         require(getattr(out, "shape", ()) == (), "fun", "return one number", out)
-        slopes.append(complex(out).imag / h)
-    return xp.reshape(backend.asarray(slopes, dtype=x.dtype), shape)
+        grad.append(complex(out).imag / h)
+    return xp.reshape(backend.asarray(grad, dtype=x.dtype), shape)
 
 
-def _point(fun: Any, x: Array, h: float | None) -> tuple[Array, Backend]:
+def _checked(fun: Any, x: Array, h: float | None) -> tuple[Array, Backend]:
     require(callable(fun), "fun", "be a function of an array", fun)
     x = as_array(x)
     real = namespace_of(x).isdtype(x.dtype, "real floating")

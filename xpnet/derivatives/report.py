@@ -1,4 +1,4 @@
-"""What a check of gradients found, parameter by parameter, to print or to raise."""
+"""The result of a gradient check, one entry per parameter."""
 
 from __future__ import annotations
 
@@ -6,25 +6,36 @@ from dataclasses import dataclass
 
 from xpnet.errors import ArgumentError
 
+REUSED = "on reused buffers"
+"""The end of the name of a call that reuses buffers, as training does."""
+
+OWN_BUFFERS = (
+    "A layer must not overwrite what it saved for the backward pass, and must give each layer "
+    "inside it buffers of its own."
+)
+"""The advice for a gradient that is wrong on reused buffers alone."""
+
 
 @dataclass(frozen=True)
 class ParameterCheck:
-    """The check of one parameter's gradient: how many entries, and the worst of them.
+    """The check of one parameter's gradient: the number of entries, and the worst of them.
 
-    The worst is the entry of the largest error that no kink explains, if one is wrong, else the
-    entry of the largest error.
+    The worst entry is the wrong one with the largest error, or if none is wrong, the one with the
+    largest error.
 
     Attributes:
         name: the parameter, such as ``"layers.0.weight"``.
-        size: how many entries it has.
-        checked: how many of them were compared.
+        size: the number of its entries.
+        checked: the number of entries that were compared.
         error: the largest relative error.
-        where: the entry that has it, such as ``"layers.0.weight[3, 1]"``.
-        given: the gradient there.
-        numerical: what central differences give there.
-        kink: whether a kink within the step explains the error there.
-        n_kinks: how many entries disagree for a kink.
-        n_wrong: how many entries disagree without one.
+        where: the entry with this error, such as ``"layers.0.weight[3, 1]"``.
+        given: the gradient of this entry.
+        numerical: its central difference.
+        kink: whether a kink within the step explains its error.
+        n_kinks: the number of entries that disagree because of a kink.
+        n_wrong: the number of entries that disagree without a kink.
+        call: the call that returned ``given``, such as ``"second call on reused buffers"``; empty
+            for the first call, of a network on newly allocated memory.
     """
 
     name: str
@@ -37,15 +48,16 @@ class ParameterCheck:
     kink: bool
     n_kinks: int
     n_wrong: int
+    call: str = ""
 
 
 @dataclass(frozen=True)
 class GradientReport:
-    """The check of a whole gradient; prints as a table.
+    """The check of a whole gradient; it prints as a table.
 
     Attributes:
-        checks: one a parameter.
-        tolerance: the relative error that is still right.
+        checks: one `ParameterCheck` per parameter.
+        tolerance: the relative error up to which an entry is correct.
 
     >>> check = ParameterCheck("w", 2, 2, 0.5, "w[1]", 3.0, 2.0, False, 0, 1)
     >>> print(GradientReport((check,), 1e-6))
@@ -63,20 +75,22 @@ class GradientReport:
 
     @property
     def worst(self) -> ParameterCheck:
-        """The parameter with the largest error, of the wrong ones if there are any."""
+        """The parameter with the largest error, among the wrong ones if there are any."""
         return max(self.checks, key=lambda check: (check.n_wrong > 0, check.error))
 
     def raise_if_wrong(self) -> None:
-        """Raise unless the gradient is right.
+        """Raise an error unless the gradient is correct.
 
         Raises:
             ArgumentError: with the worst entry and the table.
         """
         if not self.ok:
             worst = self.worst
+            advice = f" {OWN_BUFFERS}" if worst.call.endswith(REUSED) else ""
             raise ArgumentError(
                 f"the gradient must be that of the function; got {worst.given:.8g} in "
-                f"{worst.where}, where differences give {worst.numerical:.8g}.\n{self}"
+                f"{worst.where}{_in_call(worst)}, where central differences give "
+                f"{worst.numerical:.8g}.{advice}\n{self}"
             )
 
     def __str__(self) -> str:
@@ -103,7 +117,12 @@ class GradientReport:
 def _verdict(check: ParameterCheck) -> str:
     parts = []
     if check.n_wrong:
-        parts.append(f"wrong: {check.n_wrong} {'entry' if check.n_wrong == 1 else 'entries'}")
+        entries = "entry" if check.n_wrong == 1 else "entries"
+        parts.append(f"wrong: {check.n_wrong} {entries}{_in_call(check)}")
     if check.n_kinks:
         parts.append(f"{check.n_kinks} at a kink")
     return ", ".join(parts) or "right"
+
+
+def _in_call(check: ParameterCheck) -> str:
+    return f" in the {check.call}" if check.call else ""

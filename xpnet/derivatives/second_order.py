@@ -1,4 +1,4 @@
-"""Second derivatives of a loss by θ: products with the Hessian, and the Hessian itself."""
+"""Second derivatives of a loss with respect to θ: Hessian-vector products and the Hessian."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Any
 
 from xpnet.backend import Array
 from xpnet.data.prepare import vector
-from xpnet.derivatives.point import (
-    LARGEST,
-    Point,
-    filled,
-    point_of,
-    require_room,
+from xpnet.derivatives.linearization import (
+    MAX_BYTES,
+    Linearization,
+    linearize,
+    require_memory,
+    stack_slices,
     targets,
 )
 from xpnet.losses import Loss
@@ -30,18 +30,19 @@ def hvp(
     training: bool = False,
     seed: int = 0,
 ) -> Array:
-    """``∇²L(θ) v``, exactly: Pearlmutter's operator R carries ``v`` through both passes.
+    """Return ``∇²L(θ) v``, exactly, by Pearlmutter's R-operator.
 
-    ``R{f} = d/dε f(θ + εv)`` at ``ε = 0`` obeys the rules of derivatives, so one forward tangent
-    beside the forward pass and one beside the backward pass give ``R{∇L} = ∇²L v``. It costs about
-    two gradients and holds no matrix. The second derivative of ReLU and its kin is taken as 0.
+    ``R{f} = d/dε f(θ + εv)`` at ``ε = 0`` follows the rules of differentiation, so the jvp of the
+    forward pass and that of the backward pass give ``R{∇L} = ∇²L v``. It costs about two gradients
+    and holds no matrix. The second derivative of ReLU and other piecewise linear functions is taken
+    as 0.
 
     With ``training=True`` the function is that of a training pass: batch norm's statistics are
-    those of the batch and move with θ (the running ones stay as they are), and dropout's mask is
-    the fixed one of ``seed``. Otherwise both are as in a prediction.
+    those of the batch and depend on θ (the running ones are not updated), and dropout uses the mask
+    of ``seed``. Otherwise the network is in evaluation mode.
 
     Args:
-        model: the network.
+        model: the model.
         X: network inputs, ``(m, n_in)``; not preprocessed.
         y: targets as the loss takes them.
         loss: the loss L, a mean over the rows.
@@ -49,13 +50,13 @@ def hvp(
         theta: parameters, ``(P,)``; ``None``: the model's own.
         weight: weights of the rows, ``(m,)``, at least 0; ``None``: all 1.
         training: whether the function is that of a training pass; default False.
-        seed: of the dropout masks.
+        seed: the seed of the dropout masks.
 
     Returns:
         The product, ``(P,)``.
 
     Raises:
-        ArgumentError: if an argument is not what it must be.
+        ArgumentError: if an argument is invalid.
 
     Reference: B. Pearlmutter, "Fast Exact Multiplication by the Hessian", Neural Computation 6,
     1994.
@@ -65,10 +66,10 @@ def hvp(
     >>> hvp(model, [[3.0]], [5.0], HalfMSE(), [1.0, 0.0])
     array([9., 3.])
     """
-    point = point_of(model, X, theta, training=training, seed=seed)
-    y, weight = targets(point, y, loss, weight)
-    v = vector(point.backend, model.network.layout, v, "v")
-    return hessian_products(point, y, loss, weight)(v)
+    linear = linearize(model, X, theta, training=training, seed=seed)
+    y, weight = targets(linear, y, loss, weight)
+    v = vector(linear.backend, model.network.layout, v, "v")
+    return hessian_products(linear, y, loss, weight)(v)
 
 
 def hessian(
@@ -81,54 +82,54 @@ def hessian(
     weight: Array | None = None,
     training: bool = False,
     seed: int = 0,
-    max_bytes: int = LARGEST,
+    max_bytes: int = MAX_BYTES,
 ) -> Array:
-    """``∇²L(θ)``, of P exact products as in `hvp`; for networks of few parameters.
+    """Return ``∇²L(θ)`` by P exact products as in `hvp`, for networks with few parameters.
 
-    The products are symmetric to rounding; the result is made symmetric exactly, ``½(H + Hᵀ)``.
+    The products are symmetric up to rounding; the result is symmetrized, ``½(H + Hᵀ)``.
 
     Args:
-        model: the network.
+        model: the model.
         X: network inputs, ``(m, n_in)``; not preprocessed.
         y: targets as the loss takes them.
         loss: the loss L, a mean over the rows.
         theta: parameters, ``(P,)``; ``None``: the model's own.
         weight: weights of the rows, ``(m,)``, at least 0; ``None``: all 1.
         training: as in `hvp`.
-        seed: of the dropout masks.
-        max_bytes: the memory that the result may take; default 1 GiB.
+        seed: the seed of the dropout masks.
+        max_bytes: the maximum memory of the result; default 1 GiB.
 
     Returns:
         The Hessian, ``(P, P)``.
 
     Raises:
-        ArgumentError: if an argument is not what it must be, or the Hessian is too large.
+        ArgumentError: if an argument is invalid, or the Hessian is too large.
 
     >>> from xpnet import MLP, HalfMSE
     >>> hessian(MLP(1, [], 1, dtype="float64"), [[3.0]], [5.0], HalfMSE())
     array([[9., 3.],
            [3., 1.]])
     """
-    point = point_of(model, X, theta, training=training, seed=seed)
-    y, weight = targets(point, y, loss, weight)
-    backend, size = point.backend, model.network.layout.size
+    linear = linearize(model, X, theta, training=training, seed=seed)
+    y, weight = targets(linear, y, loss, weight)
+    backend, size = linear.backend, model.network.layout.size
     do = "Take products with it, by hvp."
-    require_room("the Hessian", (size, size), backend, max_bytes, do)
-    product = hessian_products(point, y, loss, weight)
+    require_memory("the Hessian", (size, size), backend, max_bytes, do)
+    product = hessian_products(linear, y, loss, weight)
     identity = backend.xp.eye(size, dtype=backend.dtype, device=backend.device)
-    rows = filled((size, size), 0, lambda i: product(identity[i, :]), backend)
+    rows = stack_slices((size, size), 0, lambda i: product(identity[i, :]), backend)
     return 0.5 * (rows + rows.T)
 
 
 def hessian_products(
-    point: Point, y: Array, loss: Loss, weight: Array | None
+    linear: Linearization, y: Array, loss: Loss, weight: Array | None
 ) -> Callable[[Array], Array]:
-    """``v ↦ ∇²L v`` at a point; the forward pass and ``∂L/∂output`` are made once."""
-    _, dy = loss.value_and_grad(point.output, y, weight)
+    """Return ``v ↦ ∇²L v``, which reuses one forward pass and one ``∂L/∂output``."""
+    _, dy = loss.value_and_grad(linear.output, y, weight)
 
     def product(v: Array) -> Array:
-        d_output, dtapes = point.push(None, v)
-        ddy = loss.hessian_product(point.output, y, d_output, weight)
-        return point.pull_tangent(v, dtapes, dy, ddy)
+        d_output, dsaved = linear.jvp(None, v)
+        ddy = loss.hessian_product(linear.output, y, d_output, weight)
+        return linear.jvp_of_vjp(v, dsaved, dy, ddy)
 
     return product
