@@ -1,4 +1,4 @@
-"""Every activation: against PyTorch and differences, on every backend, at the edges of floats."""
+"""Activations: compared with PyTorch and differences, on every backend, at extreme values."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ KINKS = (0.0, -2.5, 2.5)
 
 @pytest.fixture
 def z(rng: np.random.Generator) -> np.ndarray:
-    """Numbers of both signs, none within 0.01 of a kink."""
+    """Return numbers of both signs, none within 0.01 of a kink."""
     z = rng.normal(scale=3.0, size=(6, 5))
     for kink in KINKS:
         z = np.where(np.abs(z - kink) < 0.01, kink + 0.3, z)
@@ -80,7 +80,7 @@ def forward_and_saved(phi: ActivationFunction, z):
     return a, z if phi.saves == "input" else a
 
 
-# --- the right numbers ----------------------------------------------------------------------------
+# --- values ---------------------------------------------------------------------------------------
 
 
 @every_activation
@@ -96,7 +96,7 @@ def test_value_and_gradient_agree_with_pytorch(name, z, dy, torch):
 
 
 @every_activation
-def test_backward_and_tangent_agree_with_central_differences(name, z, dy):
+def test_backward_and_jvp_agree_with_differences(name, z, dy):
     phi, ops = TABLE[name][0], operations_for(z)
     _, saved = forward_and_saved(phi, z)
     h = 1e-5
@@ -107,7 +107,7 @@ def test_backward_and_tangent_agree_with_central_differences(name, z, dy):
 
 
 @every_activation
-def test_second_derivative_agrees_with_differences_of_the_first(name, z, dy, place):
+def test_backward_jvp_agrees_with_differences(name, z, dy, place):
     phi, rng = TABLE[name][0], np.random.default_rng(3)
     dz, ddy = rng.normal(size=z.shape), rng.normal(size=z.shape)
     ops, h = operations_for(z), 1e-5
@@ -130,7 +130,7 @@ def test_second_derivative_agrees_with_differences_of_the_first(name, z, dy, pla
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("size", [100.0, 1e4, 1e30])
 @every_elementwise
-def test_second_derivatives_overflow_nowhere(name, size, dtype):
+def test_second_derivatives_do_not_overflow(name, size, dtype):
     phi = ELEMENTWISE[name][0]
     z = np.array([[-size, size]], dtype=dtype)
     z = np.minimum(z, 0) if name == "exponential" else z
@@ -143,7 +143,7 @@ def test_second_derivatives_overflow_nowhere(name, size, dtype):
     np.testing.assert_allclose(tangent, expected, atol=1e-6)
 
 
-def test_an_activation_without_a_second_derivative_says_so(z, dy):
+def test_activation_without_curvature_is_refused(z, dy):
     class Cube(ActivationFunction):
         value = staticmethod(lambda xp, z: z**3)
         derivative = staticmethod(lambda xp, z: 3 * z * z)
@@ -156,7 +156,7 @@ def test_an_activation_without_a_second_derivative_says_so(z, dy):
         Cube().backward_jvp(operations_for(z), z, z, dy, dy)
 
 
-def test_gelu_keeps_its_digits_in_the_left_tail():
+def test_gelu_is_accurate_in_the_left_tail():
     z = np.array([[-9.0, -20.0, -37.0]])
     expected = [[0.5 * x * math.erfc(-x * math.sqrt(0.5)) for x in z[0]]]
     np.testing.assert_allclose(GELU().forward(operations_for(z), z), expected, rtol=1e-12)
@@ -168,22 +168,22 @@ def test_step_is_zero_at_zero():
 
 
 @pytest.mark.parametrize(("phi", "at_zero"), [(ReLU(), 0), (LeakyReLU(0.1), 0.1), (ELU(0.7), 0.7)])
-def test_the_kink_belongs_to_the_left(phi, at_zero):
+def test_derivative_at_a_kink_is_that_of_the_left(phi, at_zero):
     z = np.zeros((1, 1))
     _, saved = forward_and_saved(phi, z)
     assert phi.backward(operations_for(z), saved, np.ones((1, 1)))[0, 0] == at_zero
 
 
-# --- everywhere -----------------------------------------------------------------------------------
+# --- backends -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", [*TABLE, "step"])
-def test_every_backend_agrees_with_numpy(name, z, dy, place):
+def test_backends_agree_with_numpy(name, z, dy, place):
     check_place(TABLE[name][0] if name in TABLE else Step(), z, dy, place, 1e-12)
 
 
 @pytest.mark.parametrize("name", [*TABLE, "step"])
-def test_float32_stays_float32_on_every_backend(name, z, dy, place32):
+def test_float32_is_preserved_on_every_backend(name, z, dy, place32):
     check_place(TABLE[name][0] if name in TABLE else Step(), z, dy, place32, 1e-5)
 
 
@@ -202,7 +202,7 @@ def check_place(phi, z, dy, place, tolerance):
 
 
 @pytest.mark.parametrize("name", TABLE)
-def test_forward_may_overwrite_its_input_and_backward_its_dy(name, z, dy, place):
+def test_out_may_be_the_input(name, z, dy, place):
     phi = TABLE[name][0]
     x, v = place.writable(z), place.writable(dy)
     ops = operations_for(x)
@@ -214,12 +214,12 @@ def test_forward_may_overwrite_its_input_and_backward_its_dy(name, z, dy, place)
     np.testing.assert_allclose(place.host(dz), right, rtol=1e-12, atol=1e-12)
 
 
-# --- at the edges ---------------------------------------------------------------------------------
+# --- extreme values -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @every_elementwise
-def test_the_limits_at_infinity(name, dtype):
+def test_limits_at_infinity(name, dtype):
     phi, _, (left, right, slope_left, slope_right) = ELEMENTWISE[name]
     z = np.array([[-INF, INF]], dtype=dtype)
     a, saved = forward_and_saved(phi, z)
@@ -231,7 +231,7 @@ def test_the_limits_at_infinity(name, dtype):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("size", [100.0, 1e4, 1e30])
 @every_elementwise
-def test_large_inputs_overflow_nowhere(name, size, dtype):
+def test_large_inputs_do_not_overflow(name, size, dtype):
     phi, _, (_, _, slope_left, slope_right) = ELEMENTWISE[name]
     z = np.array([[-size, size]], dtype=dtype)
     if name == "exponential":
@@ -251,7 +251,7 @@ def test_softmax_of_large_inputs(dtype):
 
 
 @pytest.mark.parametrize("name", [*ELEMENTWISE, "step"])
-def test_nan_stays_nan(name, place):
+def test_nan_propagates(name, place):
     phi = TABLE[name][0] if name in TABLE else Step()
     z = place.array([[math.nan, 1.0]])
     a = place.host(phi.forward(operations_for(z), z))
@@ -263,7 +263,7 @@ rows = st.lists(st.floats(-700, 700), min_size=1, max_size=8)
 
 @settings(derandomize=True, deadline=None, max_examples=50)
 @given(rows)
-def test_symmetries(row):
+def test_activations_have_their_symmetries(row):
     z = np.array([row])
     ops = operations_for(z)
 
@@ -278,7 +278,7 @@ def test_symmetries(row):
 
 @settings(derandomize=True, deadline=None, max_examples=50)
 @given(rows, st.floats(-1e3, 1e3))
-def test_softmax_is_a_distribution_whatever_the_shift(row, shift):
+def test_softmax_is_invariant_under_a_shift(row, shift):
     z = np.array([row])
     ops = operations_for(z)
     a = Softmax().forward(ops, z)
@@ -287,10 +287,10 @@ def test_softmax_is_a_distribution_whatever_the_shift(row, shift):
     np.testing.assert_allclose(a, Softmax().forward(ops, z + shift), rtol=1e-9, atol=1e-12)
 
 
-# --- as values ------------------------------------------------------------------------------------
+# --- as dataclasses -------------------------------------------------------------------------------
 
 
-def test_no_number_is_read_to_the_host(torch):
+def test_activations_read_nothing_to_the_host(torch):
     z = torch.zeros((3, 2), dtype=torch.float64, device="meta")
     for phi, _, _ in TABLE.values():
         a, saved = forward_and_saved(phi, z)
@@ -304,7 +304,7 @@ def test_scalars_are_floats():
     assert Tanh().scalars() == ()
 
 
-def test_equal_settings_are_equal_values():
+def test_equal_hyperparameters_compare_equal():
     assert LeakyReLU(0.2) == LeakyReLU(0.2) != LeakyReLU(0.1)
     assert len({ReLU(), ReLU(), SiLU()}) == 2
 
@@ -327,7 +327,7 @@ def test_step_cannot_be_trained(method, z):
         (lambda: Affine(slope=True), "slope must be a finite number; got True."),
     ],
 )
-def test_bad_settings(make, message):
+def test_invalid_hyperparameters_are_refused(make, message):
     with pytest.raises(ArgumentError) as error:
         make()
     assert str(error.value) == message

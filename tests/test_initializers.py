@@ -1,4 +1,4 @@
-"""Initializers: the moments and bounds of the table in the specification, and what they refuse."""
+"""Initializers: the moments and bounds of their distributions, and invalid arguments."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from xpnet.initializers import (
 
 N_IN, N_OUT = 400, 250
 
-# The initializer, the variance of a (400, 250) weight, and how many deviations its bound is away.
+# The initializer, the variance of a (400, 250) weight, and its bound in standard deviations.
 UNIFORM = math.sqrt(3.0)
 CUT = 2.0 / TRUNCATED_STD
 TABLE = {
@@ -52,16 +52,16 @@ RANDOM = [row[0] for row in TABLE.values()] + [Orthogonal()]
 
 
 @pytest.mark.parametrize("name", TABLE)
-def test_mean_and_variance_are_those_of_the_table(name, rng):
+def test_mean_and_variance_agree_with_the_table(name, rng):
     init, variance, _ = TABLE[name]
     weight = init.draw(rng, (N_IN, N_OUT))
-    # Five standard errors of each; a truncation left uncorrected would be 23 % off.
+    # Within five standard errors; an uncorrected truncation would be 23 % off.
     assert abs(weight.mean()) < 5 * math.sqrt(variance / weight.size)
     assert weight.var() == pytest.approx(variance, rel=5 * math.sqrt(2 / weight.size))
 
 
 @pytest.mark.parametrize("name", TABLE)
-def test_bounds_are_reached_and_kept(name, rng):
+def test_values_fill_their_bounds(name, rng):
     init, variance, bound = TABLE[name]
     largest = np.abs(init.draw(rng, (N_IN, N_OUT))).max() / math.sqrt(variance)
     if bound is None:
@@ -70,11 +70,11 @@ def test_bounds_are_reached_and_kept(name, rng):
         assert 0.995 * bound < largest <= bound * (1 + 1e-12)
 
 
-def test_the_deviation_of_a_truncated_normal_is_the_known_one():
+def test_truncated_std_agrees_with_the_known_value():
     assert pytest.approx(0.8796256610342398, rel=1e-15) == TRUNCATED_STD
 
 
-def test_zeros_ones_constant(rng):
+def test_constant_initializers_fill_the_array(rng):
     before = rng.bit_generator.state
     np.testing.assert_array_equal(Zeros().draw(rng, (2, 3)), np.zeros((2, 3)))
     np.testing.assert_array_equal(Ones().draw(rng, (3,)), np.ones(3))
@@ -83,7 +83,7 @@ def test_zeros_ones_constant(rng):
 
 
 @pytest.mark.parametrize("init", [Zeros(), Ones(), Constant(3), *RANDOM], ids=repr)
-def test_draws_are_new_float64_arrays_of_the_shape(init, rng):
+def test_draw_returns_a_new_float64_array(init, rng):
     weight = init.draw(rng, (5, 3))
     assert isinstance(weight, np.ndarray)
     assert (weight.dtype, weight.shape) == (np.float64, (5, 3))
@@ -92,27 +92,27 @@ def test_draws_are_new_float64_arrays_of_the_shape(init, rng):
 
 
 @pytest.mark.parametrize("init", RANDOM, ids=repr)
-def test_a_seed_fixes_the_draw_and_the_stream_goes_on(init):
+def test_draw_depends_on_the_seed_alone(init):
     first, again = np.random.default_rng(7), np.random.default_rng(7)
     weight = init.draw(first, (6, 4))
     np.testing.assert_array_equal(weight, init.draw(again, (6, 4)))
     assert not np.array_equal(weight, init.draw(first, (6, 4)))
 
 
-def test_the_fans_of_a_vector_are_its_size(rng):
+def test_fans_of_a_vector_are_its_size(rng):
     largest = np.abs(GlorotUniform().draw(rng, (5000,))).max()
     assert largest == pytest.approx(math.sqrt(6 / 10000), rel=1e-2)
 
 
 @pytest.mark.parametrize("shape", [(7, 4), (4, 7), (5, 5), (1, 6)])
-def test_orthogonal_rows_or_columns(shape, rng):
+def test_orthogonal_has_orthonormal_rows_or_columns(shape, rng):
     weight = Orthogonal(gain=1.5).draw(rng, shape)
     gram = weight.T @ weight if shape[0] >= shape[1] else weight @ weight.T
     np.testing.assert_allclose(gram, 2.25 * np.eye(min(shape)), atol=1e-12)
 
 
 def test_orthogonal_matrices_are_uniform(rng):
-    """Without the signs of R fixed, the first number of Q would have one sign only."""
+    """If the signs of R were not fixed, the first entry of Q would have only one sign."""
     draws = np.stack([Orthogonal().draw(rng, (3, 3)) for _ in range(300)])
     # Every entry has mean 0 and variance 1/3: five standard errors.
     assert np.abs(draws.mean(axis=0)).max() < 5 * math.sqrt(1 / 3 / 300)
@@ -147,7 +147,7 @@ def test_orthogonal_matrices_are_uniform(rng):
         ),
     ],
 )
-def test_bad_arguments(make, message):
+def test_invalid_arguments_are_refused(make, message):
     with pytest.raises(ArgumentError) as error:
         make()
     assert str(error.value) == message

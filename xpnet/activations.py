@@ -1,7 +1,7 @@
-"""Activation functions as values: what goes forward, and what comes back.
+"""Activation functions, as immutable values.
 
-Each carries its rules from `xpnet.ops.rules.activations` and says which array its derivative is
-written in, so that a layer keeps no more than it must.
+Each has its rules from `xpnet.ops.rules.activations`, and says of which array its derivative is a
+function, the input or the output, so that a layer saves no more than that.
 """
 
 from __future__ import annotations
@@ -18,17 +18,19 @@ from xpnet.ops.rules import curvatures
 
 @dataclass(frozen=True)
 class ActivationFunction:
-    """A function φ of ``z: (m, n)`` with its derivative; elementwise unless overridden.
+    """Base class of the activations, functions φ of ``z: (m, n)`` with their derivative.
 
-    A subclass is a frozen dataclass whose fields are the scalars of its rules; without fields it
-    inherits what makes it one, which spares the import a third of its time.
+    They are elementwise unless a method is overridden. A subclass is a frozen dataclass; its fields
+    are the scalars of its rules. A subclass without fields inherits the dataclass methods, which
+    saves a third of the time of the import.
 
     Attributes:
         value: the rule ``φ(xp, z, *scalars)``.
         derivative: the rule ``φ'(xp, saved, *scalars)``.
-        saves: what ``derivative`` is written in: the ``"output"`` ``a = φ(z)`` or the ``"input"``.
-        curvature: the rule of the derivative of ``derivative`` by ``saved``, for second
-            derivatives; ``None`` where it is 0 almost everywhere.
+        saves: the argument ``saved`` of ``derivative``: the ``"output"`` ``a = φ(z)`` or the
+            ``"input"`` ``z``.
+        curvature: the derivative of ``derivative`` with respect to ``saved``, for second
+            derivatives; ``None`` if it is 0 almost everywhere.
 
     A class may also set ``is_identity``, and ``fuses_with_product`` if a matrix product may apply
     its rule; both hold for the class itself, not for its subclasses.
@@ -48,36 +50,37 @@ class ActivationFunction:
     curvature: ClassVar[Rule | None]
 
     def scalars(self) -> tuple[float, ...]:
-        """The hyperparameters as floats, in the order in which the rules take them."""
+        """Return the hyperparameters as floats, in the order in which the rules take them."""
         fields = vars(self)
         return tuple(map(float, fields.values())) if fields else ()
 
     def forward(self, ops: Operations, z: Array, out: Array | None = None) -> Array:
-        """``φ(z)``.
+        """Compute ``a = φ(z)``.
 
         Args:
             ops: the operations of the backend of ``z``.
             z: the input, ``(m, n)``.
-            out: an array like ``z`` that may take the result; it may be ``z`` itself.
+            out: an array like ``z`` into which the result may be written, possibly ``z`` itself.
 
         Returns:
-            The output ``a``, which may be ``out`` or, of the identity, ``z``.
+            The output ``a``, which may be ``out`` or, for the identity, ``z``.
         """
         return ops.apply(self.value, z, scalars=self.scalars(), out=out)
 
     def shifted(
         self, ops: Operations, z: Array, bias: Array, out: Array | None = None
     ) -> tuple[Array, Array]:
-        """``φ(z + b)`` and what `backward` needs, for a layer that adds its bias on the way.
+        """Compute ``φ(z + b)`` and the array that `backward` needs.
 
         Args:
             ops: the operations of the backend of ``z``.
-            z: the product without the bias, ``(m, n)``; the sum may take its place.
+            z: the input without the bias, ``(m, n)``, which may be overwritten by the sum.
             bias: ``b``, ``(n,)``.
-            out: an array like ``z`` that may take the value where the sum is kept for it.
+            out: an array like ``z`` into which the output may be written if `backward` needs the
+                sum.
 
         Returns:
-            What `backward` needs, as `saves` says, and the value; they may be one array.
+            The array that `backward` needs, as `saves` says, and the output. They may be one array.
         """
         if self.saves == "output":
             a = ops.shift_and_apply(self.value, z, bias, self.scalars())
@@ -86,13 +89,13 @@ class ActivationFunction:
         return z, ops.apply(self.value, z, scalars=self.scalars(), out=out)
 
     def backward(self, ops: Operations, saved: Array, dy: Array, out: Array | None = None) -> Array:
-        """``∂L/∂z = dy ⊙ φ'``.
+        """Compute ``∂L/∂z = dy ⊙ φ'``.
 
         Args:
             ops: the operations of the backend.
             saved: the output or the input of `forward`, as `saves` says.
             dy: ``∂L/∂a``, ``(m, n)``.
-            out: an array like ``dy`` that may take the result.
+            out: an array like ``dy`` into which the result may be written.
 
         Returns:
             ``∂L/∂z``, ``(m, n)``.
@@ -102,24 +105,24 @@ class ActivationFunction:
     def backward_and_sum(
         self, ops: Operations, saved: Array, dy: Array, sums: Array, out: Array | None = None
     ) -> Array:
-        """`backward`, which also fills ``sums: (n,)`` with the sum of ``∂L/∂z`` over the rows."""
+        """Compute `backward`, and write the sum of ``∂L/∂z`` over the rows to ``sums: (n,)``."""
         return ops.chain_and_sum(self.derivative, dy, saved, sums, self.scalars(), out)
 
     def jvp(self, ops: Operations, saved: Array, dz: Array, out: Array | None = None) -> Array:
-        """``ȧ = φ' ⊙ ż``, forward mode: `backward` again, for every Jacobian here is symmetric."""
+        """Compute ``ȧ = φ' ⊙ ż``, which is `backward` because every Jacobian here is symmetric."""
         return self.backward(ops, saved, dz, out)
 
     def backward_jvp(
         self, ops: Operations, saved: Array, dsaved: Array | None, dy: Array, ddy: Array
     ) -> tuple[Array, Array]:
-        """`backward` and its tangent: ``φ' ⊙ dy`` and ``φ' ⊙ ḋy + (∂φ'/∂s ⊙ ṡ) ⊙ dy``.
+        """Compute `backward` and its jvp, ``φ' ⊙ ḋy + (∂φ'/∂s ⊙ ṡ) ⊙ dy``.
 
         Args:
             ops: the operations of the backend.
             saved: ``s``, the output or the input of `forward`, as `saves` says.
-            dsaved: its tangent ``ṡ``; ``None`` for 0.
+            dsaved: the tangent ``ṡ``; ``None`` for 0.
             dy: ``∂L/∂a``, ``(m, n)``.
-            ddy: its tangent.
+            ddy: the tangent of ``dy``.
 
         Returns:
             ``∂L/∂z`` and its tangent, ``(m, n)``.
@@ -140,7 +143,7 @@ class ActivationFunction:
 
 
 class Identity(ActivationFunction):
-    """``φ(z) = z``; ``φ' = 1``. Nothing is copied.
+    """``φ(z) = z``; ``φ' = 1``. The methods return their argument, not a copy.
 
     >>> Identity().forward(None, 3.0)
     3.0
@@ -152,24 +155,24 @@ class Identity(ActivationFunction):
     fuses_with_product = is_identity = True
 
     def forward(self, ops: Operations, z: Array, out: Array | None = None) -> Array:
-        """``z`` itself."""
+        """Return ``z`` itself."""
         return z
 
     def shifted(
         self, ops: Operations, z: Array, bias: Array, out: Array | None = None
     ) -> tuple[Array, Array]:
-        """``z + b``, twice."""
+        """Return ``z + b``, twice."""
         z = ops.shift(z, bias)
         return z, z
 
     def backward(self, ops: Operations, saved: Array, dy: Array, out: Array | None = None) -> Array:
-        """``dy`` itself."""
+        """Return ``dy`` itself."""
         return dy
 
     def backward_and_sum(
         self, ops: Operations, saved: Array, dy: Array, sums: Array, out: Array | None = None
     ) -> Array:
-        """``dy`` itself, and its sum."""
+        """Return ``dy`` itself, and write its sum over the rows to ``sums``."""
         ops.column_sum(dy, out=sums)
         return dy
 
@@ -179,11 +182,11 @@ class Affine(ActivationFunction):
     """``φ(z) = slope·z + intercept``; ``φ' = slope``.
 
     Args:
-        slope: any finite number; default 1.
-        intercept: any finite number; default 0.
+        slope: a finite number. Default 1.
+        intercept: a finite number. Default 0.
 
     Raises:
-        ArgumentError: if one of them is not a finite number.
+        ArgumentError: if an argument is not a finite number.
 
     >>> Affine(slope="2")
     Traceback (most recent call last):
@@ -203,7 +206,7 @@ class Affine(ActivationFunction):
 
 
 class Step(ActivationFunction):
-    """``φ(z) = [z > 0]``: forward only, for threshold units built by hand.
+    """``φ(z) = [z > 0]``, for networks of threshold units; it cannot be trained.
 
     Reference: W. McCulloch, W. Pitts, "A logical calculus of the ideas immanent in nervous
     activity", 1943.
@@ -218,7 +221,7 @@ class Step(ActivationFunction):
     value = staticmethod(rules.step)
 
     def backward(self, ops: Operations, saved: Array, dy: Array, out: Array | None = None) -> Array:
-        """Refused, and so is `jvp`: with a derivative of 0 nothing would be learned.
+        """Raise an error, as does `jvp`: a derivative of 0 does not train a network.
 
         Raises:
             ArgumentError: always.
@@ -231,12 +234,12 @@ class Step(ActivationFunction):
     def backward_and_sum(
         self, ops: Operations, saved: Array, dy: Array, sums: Array, out: Array | None = None
     ) -> Array:
-        """Refused as `backward` is."""
+        """Raise the error of `backward`."""
         return self.backward(ops, saved, dy, out)
 
 
 class Sigmoid(ActivationFunction):
-    """``φ(z) = 1/(1 + e^(-z))``; ``φ' = a(1 - a)``. No input overflows.
+    """``φ(z) = 1/(1 + e^(-z))``; ``φ' = a(1 - a)``. It does not overflow.
 
     >>> import numpy as np
     >>> from xpnet.ops import operations_for
@@ -289,8 +292,8 @@ class LeakyReLU(ActivationFunction):
     """``φ(z) = z`` where positive, else ``αz``; ``φ' = 1`` or ``α``, α at the kink.
 
     Args:
-        alpha: the slope of the negative side, above 0, for the sign of the output tells the side;
-            default 0.01.
+        alpha: the derivative for negative inputs, above 0, so that the sign of the output is that
+            of the input. Default 0.01.
 
     Raises:
         ArgumentError: if ``alpha`` is not above 0.
@@ -318,7 +321,7 @@ class ELU(ActivationFunction):
     """``φ(z) = z`` where positive, else ``α(eᶻ - 1)``; ``φ' = 1`` or ``αeᶻ = a + α``.
 
     Args:
-        alpha: minus the limit for ``z → -∞``, above 0; default 1.
+        alpha: minus the limit for ``z → -∞``, above 0. Default 1.
 
     Raises:
         ArgumentError: if ``alpha`` is not above 0.
@@ -346,8 +349,8 @@ class ELU(ActivationFunction):
 class SELU(ActivationFunction):
     """``φ(z) = λz`` where positive, else ``λα(eᶻ - 1)``; ``φ' = λ`` or ``a + λα``.
 
-    α = 1.6733 and λ = 1.0507 make mean 0 and variance 1 a fixed point, if the weights are drawn by
-    `LecunNormal`.
+    With α = 1.6733, λ = 1.0507 and weights of `LecunNormal`, mean 0 and variance 1 are a fixed
+    point.
 
     Reference: G. Klambauer et al., "Self-Normalizing Neural Networks", 2017, equation 2.
 
@@ -364,7 +367,7 @@ class SELU(ActivationFunction):
 
 
 class Softplus(ActivationFunction):
-    """``φ(z) = log(1 + eᶻ)`` without overflow; ``φ' = σ(z) = 1 - e^(-a)``.
+    """``φ(z) = log(1 + eᶻ)``; ``φ' = σ(z) = 1 - e^(-a)``. It does not overflow.
 
     Reference: C. Dugas et al., "Incorporating Second-Order Functional Knowledge for Better Option
     Pricing", NIPS 2000.
@@ -382,7 +385,7 @@ class Softplus(ActivationFunction):
 
 
 class GELU(ActivationFunction):
-    """``φ(z) = zΦ(z)`` with the normal distribution Φ, exact; ``φ' = Φ(z) + z e^(-z²/2)/√(2π)``.
+    """``φ(z) = zΦ(z)`` with the normal distribution Φ; ``φ' = Φ(z) + z e^(-z²/2)/√(2π)``.
 
     Reference: D. Hendrycks, K. Gimpel, "Gaussian Error Linear Units", 2016.
 
@@ -400,7 +403,7 @@ class GELU(ActivationFunction):
 
 
 class GELUTanh(ActivationFunction):
-    """``φ(z) = ½z(1 + tanh(√(2/π)(z + 0.044715z³)))``, within 5e-4 of `GELU` and cheaper.
+    """``φ(z) = ½z(1 + tanh(√(2/π)(z + 0.044715z³)))``, within 5e-4 of `GELU` and faster.
 
     Reference: D. Hendrycks, K. Gimpel, "Gaussian Error Linear Units", 2016, section 2.
 
@@ -418,7 +421,7 @@ class GELUTanh(ActivationFunction):
 
 
 class SiLU(ActivationFunction):
-    """``φ(z) = zσ(z)``, also called swish; ``φ' = s + z s(1 - s)`` with ``s = σ(z)``.
+    """``φ(z) = zσ(z)``, also known as swish; ``φ' = s + z s(1 - s)`` with ``s = σ(z)``.
 
     Reference: S. Elfwing et al., "Sigmoid-Weighted Linear Units for Neural Network Function
     Approximation in Reinforcement Learning", 2017.
@@ -437,9 +440,9 @@ class SiLU(ActivationFunction):
 
 
 class HardSigmoid(ActivationFunction):
-    """``φ(z) = min(max(0.2z + 0.5, 0), 1)``; ``φ' = 0.2`` strictly inside, else 0.
+    """``φ(z) = min(max(0.2z + 0.5, 0), 1)``; ``φ' = 0.2`` if ``0 < φ(z) < 1``, else 0.
 
-    Theano's form; PyTorch's has the slope 1/6.
+    The definition of Theano. In PyTorch's the derivative is 1/6.
 
     >>> import numpy as np
     >>> from xpnet.ops import operations_for
@@ -454,7 +457,7 @@ class HardSigmoid(ActivationFunction):
 
 
 class Exponential(ActivationFunction):
-    """``φ(z) = eᶻ``; ``φ' = a``. It overflows where eᶻ does: above 709, in float32 above 88.
+    """``φ(z) = eᶻ``; ``φ' = a``. It overflows above 709, in float32 above 88.
 
     >>> import numpy as np
     >>> from xpnet.ops import operations_for
@@ -471,8 +474,8 @@ class Exponential(ActivationFunction):
 class Softmax(ActivationFunction):
     """``φ(z)_k = e^(z_k - max z)/Σ_j e^(z_j - max z)`` along each row; ``∂φ/∂z = diag a - a aᵀ``.
 
-    For classification leave the last layer linear and take `CrossEntropy`, which is written on
-    logits; this activation is for hidden layers and for squared losses on probabilities.
+    For classification use a linear last layer with `CrossEntropy`, which takes logits. This
+    activation is for hidden layers and for squared losses of probabilities.
 
     >>> import numpy as np
     >>> from xpnet.ops import operations_for
@@ -482,24 +485,24 @@ class Softmax(ActivationFunction):
     """
 
     def forward(self, ops: Operations, z: Array, out: Array | None = None) -> Array:
-        """The softmax of each row."""
+        """Compute the softmax of each row."""
         return ops.softmax(z, out=out)
 
     def shifted(
         self, ops: Operations, z: Array, bias: Array, out: Array | None = None
     ) -> tuple[Array, Array]:
-        """The softmax of ``z + b``, twice."""
+        """Compute the softmax of ``z + b``, and return it twice."""
         a = ops.softmax(ops.shift(z, bias), out=out)
         return a, a
 
     def backward(self, ops: Operations, saved: Array, dy: Array, out: Array | None = None) -> Array:
-        """``a ⊙ (dy - Σ_k a_k dy_k)``."""
+        """Compute ``a ⊙ (dy - Σ_k a_k dy_k)``."""
         return saved * (dy - ops.xp.sum(saved * dy, axis=1, keepdims=True))
 
     def backward_and_sum(
         self, ops: Operations, saved: Array, dy: Array, sums: Array, out: Array | None = None
     ) -> Array:
-        """`backward`, and the sum of the result over the rows."""
+        """Compute `backward`, and write its sum over the rows to ``sums``."""
         dz = self.backward(ops, saved, dy, out)
         ops.column_sum(dz, out=sums)
         return dz
@@ -507,10 +510,10 @@ class Softmax(ActivationFunction):
     def backward_jvp(
         self, ops: Operations, saved: Array, dsaved: Array | None, dy: Array, ddy: Array
     ) -> tuple[Array, Array]:
-        """``a ⊙ (dy - Σ_k a_k dy_k)`` and its derivative along ``ȧ`` and ``ḋy``."""
+        """Compute ``a ⊙ (dy - Σ_k a_k dy_k)`` and its derivative along ``ȧ`` and ``ḋy``."""
         dz, ddz = self.backward(ops, saved, dy), self.backward(ops, saved, ddy)
         if dsaved is None:
             return dz, ddz
         inner = ops.xp.sum(saved * dy, axis=1, keepdims=True)
-        moved = ops.xp.sum(dsaved * dy, axis=1, keepdims=True)
-        return dz, ddz + dsaved * (dy - inner) - saved * moved
+        d_inner = ops.xp.sum(dsaved * dy, axis=1, keepdims=True)
+        return dz, ddz + dsaved * (dy - inner) - saved * d_inner
