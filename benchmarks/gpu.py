@@ -53,7 +53,7 @@ def command(name: str, data_dir: str | None) -> list[str]:
 
 def measure(job: Job, words: list[str]) -> Iterator[Line]:
     """Yield the results of a process as they arrive, and a reason for each missing one."""
-    late, told = threading.Event(), set()
+    late, received = threading.Event(), set()
     process = subprocess.Popen(
         words,
         cwd=Path(__file__).parents[1],
@@ -75,7 +75,7 @@ def measure(job: Job, words: list[str]) -> Iterator[Line]:
             for text in process.stdout:
                 if text.startswith(PREFIX):
                     line: Line = json.loads(text)
-                    told.add(line["column"])
+                    received.add(line["column"])
                     yield line
             status = process.wait()
         finally:
@@ -87,7 +87,7 @@ def measure(job: Job, words: list[str]) -> Iterator[Line]:
         else f"failed (its process ended with {status})"
     )
     for column in job.columns:
-        if column not in told:
+        if column not in received:
             yield {"row": job.row, "column": column, "value": why}
 
 
@@ -136,8 +136,8 @@ def tested() -> tuple[bool, str]:
         if not report.exists():
             return False, f"**did not run to their end (pytest ended with {status})**"
         suites = ElementTree.parse(report).getroot().iter("testsuite")
-        told = [{name: int(suite.get(name, 0)) for name in COUNTED} for suite in suites]
-    n = {name: sum(each[name] for each in told) for name in COUNTED}
+        counts = [{name: int(suite.get(name, 0)) for name in COUNTED} for suite in suites]
+    n = {name: sum(each[name] for each in counts) for name in COUNTED}
     bad = n["failures"] + n["errors"]
     if status and not bad:
         return False, f"**pytest ended with {status}**"
@@ -155,9 +155,9 @@ def main(words: list[str] | None = None) -> int:
     machine = gpu_device.machine()
     found = earlier(machine, arguments.out)
     if section in (None, "tests") and not arguments.no_tests:
-        passed, told = tested()
-        print(f"Tests on the device: {told}", flush=True)
-        add(found, {"row": "pytest -m gpu", "column": TESTS, "value": told})
+        passed, summary = tested()
+        print(f"Tests on the device: {summary}", flush=True)
+        add(found, {"row": "pytest -m gpu", "column": TESTS, "value": summary})
     path = write(machine, found, arguments.out)
     for name, job in all_jobs().items():
         if section not in (None, job.section) or (arguments.only or "") not in name:

@@ -132,16 +132,16 @@ def machine() -> dict[str, Any]:
     """Date, GPU, driver and installed libraries."""
     query = ["nvidia-smi", "--query-gpu=name,driver_version", "--format=csv,noheader"]
     try:
-        told = subprocess.run(query, capture_output=True, text=True, check=False).stdout
+        output = subprocess.run(query, capture_output=True, text=True, check=False).stdout
     except OSError:  # no such program
-        told = ""
+        output = ""
     versions = {}
     for name in PACKAGES:
         try:
             versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    gpu, _, driver = (told.splitlines() or ["unknown GPU, unknown"])[0].partition(", ")
+    gpu, _, driver = (output.splitlines() or ["unknown GPU, unknown"])[0].partition(", ")
     return {
         "date": date.today().isoformat(),
         "gpu": gpu,

@@ -132,9 +132,9 @@ def verdicts(found: Columns) -> str:
 def steps(found: Columns) -> str:
     """A row for each library, a column for each case, then lower bounds and ratios."""
     names = [case.name for case in CASES]
-    whose = [who for name in names for who in found.get(name, {})]
+    rows = [who for name in names for who in found.get(name, {})]
     lines = [row(["", *names]), row(["---", *["---:"] * len(names)])]
-    for who in dict.fromkeys(whose):
+    for who in dict.fromkeys(rows):
         lines.append(row([who, *(_cell(found.get(name, {}).get(who, "–")) for name in names)]))
     rest = [bytes_time(found, name) for name in names]
     lines.append(row(["the other bytes over bandwidth", *map(_time, rest)]))
@@ -204,14 +204,14 @@ def memories(found: Columns) -> str:
 def document(machine: Mapping[str, Any], found: Columns) -> str:
     """The page of results, with the machine and the method."""
     packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
-    told = ", ".join(map(str, found.get(TESTS, {}).values())) or "not run"
+    tests = ", ".join(map(str, found.get(TESTS, {}).values())) or "not run"
     rate = value(found, BANDWIDTH, "copy")
     copy = f"Bandwidth of a copy: {rate if isinstance(rate, str) else f'{rate / 1e9:.0f} GB/s'}."
     return "\n\n".join(
         [
             f"{machine['date']}, {machine['gpu']}, driver {machine['driver']}, CUDA "
             f"{machine['cuda']}, {packages}",
-            f"The tests that need a device: {told}.",
+            f"The tests that need a device: {tests}.",
             verdicts(found),
             f"A training step with Adam, in float32 unless said: the median of {REPEATS} runs "
             "after a warm-up, each on new random data on the device, one batch for each step; in "

@@ -132,6 +132,6 @@ def verdicts(times: Times) -> str:
 def summary(results: Mapping[str, Any]) -> dict[str, dict[str, float]]:
     """Medians by column and name, for plots."""
     return {
-        column: {name: statistics.median(values) for name, values in whose.items() if values}
-        for column, whose in results["times"].items()
+        column: {name: statistics.median(values) for name, values in times.items() if values}
+        for column, times in results["times"].items()
     }
