@@ -8,25 +8,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from helpers.fake_device import DeviceArray, fake_backend, fake_operations
+from helpers.training_cases import LOSSES, OPTIMIZERS, targets
 
 import xpnet
 from xpnet import MLP, CrossEntropy, Dense, Sequential, initializers, losses, optimizers, to_numpy
 from xpnet.backend import get_backend
 from xpnet.ops import select
 
-OPTIMIZERS = [
-    *(xpnet.SGD(0.1), xpnet.Momentum(0.1), xpnet.Nesterov(0.1), xpnet.AdaGrad(0.1)),
-    *(xpnet.AdaGrad(0.1, norm=True), xpnet.RMSProp(0.01), xpnet.RMSProp(0.01, centered=True)),
-    *(xpnet.RMSProp(0.01, norm=True), xpnet.AdaDelta(), xpnet.Adam(0.01), xpnet.AdamW(0.01)),
-    *(xpnet.AMSGrad(0.01), xpnet.Adamax(0.01), xpnet.Nadam(0.01), xpnet.RAdam(0.01)),
-    *(xpnet.Lion(0.01), xpnet.Averaged(xpnet.Adam(0.01))),
-]
-LOSSES = [
-    *(losses.HalfMSE(), losses.MSE(), losses.MAE(), losses.Huber(0.5), losses.PoissonNLL()),
-    *(losses.CrossEntropy(), losses.CrossEntropy(label_smoothing=0.1), losses.Hinge()),
-    *(losses.BinaryCrossEntropy(), losses.PerceptronLoss(), losses.GaussianNLL()),
-    losses.Distillation(),
-]
 INITIALIZERS = [
     *(initializers.Zeros(), initializers.Ones(), initializers.Constant(0.5)),
     *(initializers.Uniform(0.2), initializers.Normal(0.1), initializers.Normal(0.1, True)),
@@ -79,23 +67,10 @@ def test_a_step_of_every_optimizer(optimizer, here, there, rng):
         np.testing.assert_allclose(actual, expected, **NEAR)
 
 
-def targets(rng, loss, n_out):
-    """Of 64 rows, as a loss takes them."""
-    known = {
-        "classes": rng.integers(0, n_out, 64),
-        "binary": rng.integers(0, 2, (64, n_out)),
-        "signs": rng.choice([-1.0, 1.0], (64, n_out)),
-        "values": rng.integers(0, 4, (64, n_out)).astype(float),
-    }[loss.target_kind]
-    if isinstance(loss, losses.Distillation):
-        return np.column_stack([rng.normal(size=(64, n_out)), known])
-    return known
-
-
 @pytest.mark.parametrize("loss", LOSSES, ids=repr)
 def test_a_step_by_every_loss(loss, here, there, rng):
     n_out = 2
-    y = targets(rng, loss, 1 if isinstance(loss, losses.GaussianNLL) else n_out)
+    y = targets(rng, loss, n_out, rows=64)
     X, weight, ends = rng.normal(size=(64, 20)), rng.uniform(0.5, 2, 64), []
     for backend in (here, there):
         model = MLP(20, [16], n_out, backend=backend, activation=xpnet.Tanh())

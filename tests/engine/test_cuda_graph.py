@@ -16,27 +16,24 @@ from helpers.fake_device import (
     fake_backend,
     fake_operations,
     plain,
+    use_fake_device,
 )
+from helpers.training_cases import NETWORKS, OPTIMIZERS, SETTINGS
 
 import xpnet
-from xpnet import MLP, ArgumentError, ClipByNorm, ClipByValue, CrossEntropy, FallbackWarning
+from xpnet import MLP, ArgumentError, ClipByNorm, CrossEntropy, FallbackWarning
 from xpnet.engine import cuda_graph, value_and_grad
 from xpnet.engine import select as engines
 from xpnet.engine.user_defined import user_defined
 from xpnet.ops import select
 from xpnet.ops.cuda import operations
-from xpnet.optimizers import OptimizerState, schedules
+from xpnet.optimizers import OptimizerState
 
 
 @pytest.fixture
 def device(monkeypatch):
     """Put the fake device in the place of CUDA, with the operations of the reference."""
-    monkeypatch.setitem(select._chosen, DeviceArray, fake_operations(kernels=False))
-    monkeypatch.setattr(engines, "why_not_captured", lambda backend: "")
-    monkeypatch.setattr(engines, "CudaCapture", FakeCapture)
-    monkeypatch.setattr(FakeCapture, "captured", 0)
-    monkeypatch.setattr(FakeCapture, "replayed", 0)
-    return FakeCapture
+    return use_fake_device(monkeypatch)
 
 
 @pytest.fixture
@@ -68,57 +65,15 @@ def assert_same(task, network=None, **settings):
     return captured
 
 
-OPTIMIZERS = [
-    *(xpnet.SGD(0.1), xpnet.Momentum(0.1), xpnet.Nesterov(0.1), xpnet.AdaGrad(0.1)),
-    *(xpnet.AdaGrad(0.1, norm=True), xpnet.RMSProp(0.01), xpnet.RMSProp(0.01, centered=True)),
-    *(xpnet.RMSProp(0.01, norm=True), xpnet.AdaDelta(), xpnet.Adam(0.01), xpnet.AdamW(0.01)),
-    *(
-        xpnet.Nadam(0.01),
-        xpnet.AMSGrad(0.01),
-        xpnet.Adamax(0.01),
-        *(xpnet.Lion(0.01, weight_decay=0.1), xpnet.Averaged(xpnet.Nadam(0.01))),
-        xpnet.Averaged(xpnet.AdamW(0.01), xpnet.ExponentialAverage(0.9)),
-    ),
-    xpnet.RAdam(0.01, beta2=0.9),
-]
-
-
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=repr)
 def test_every_optimizer(optimizer, task, device):
     assert_same(task, optimizer=optimizer)
     assert (device.captured, device.replayed) == (2, 12)  # batches of 16 and of 2 rows
 
 
-AROUND = {
-    "schedule": {"schedule": schedules.Cosine()},
-    "plateau": {"schedule": schedules.ReduceOnPlateau(patience=0), "validation": 0.2},
-    "clip by norm": {"clip": ClipByNorm(0.05)},
-    "clip by value": {"clip": ClipByValue(0.01)},
-    "penalties": {"l1": 0.01, "l2": 0.1},
-    "no shuffle": {"shuffle": False},
-    "no short batch": {"drop_last": True},
-    "one batch": {"batch_size": 200},
-    "even batches": {"batch_size": 25},
-    "weights": {"sample_weight": np.linspace(0.1, 2, 50), "class_weight": [1.0, 2.0, 3.0]},
-    "validation": {"validation": 0.3, "metrics": [xpnet.metrics.accuracy]},
-    "smoothing": {"loss": CrossEntropy(label_smoothing=0.1)},
-    "stopping": {"validation": 0.3, "callbacks": [xpnet.EarlyStopping(patience=1)]},
-}
-
-
-@pytest.mark.parametrize("name", AROUND)
+@pytest.mark.parametrize("name", SETTINGS)
 def test_what_composes_around_a_step(name, task, device):
-    assert_same(task, **AROUND[name])
-
-
-NETWORKS = {
-    "dropout": {"dropout": 0.4},
-    "batch norm": {"batch_norm": True},
-    "cumulative batch norm": {"batch_norm": xpnet.BatchNorm(momentum=None)},
-    "both": {"batch_norm": True, "dropout": 0.2},
-    "softplus": {"activation": xpnet.Softplus()},
-    "GELU": {"activation": xpnet.GELU()},
-}
+    assert_same(task, **SETTINGS[name])
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from test_cuda_graph import OPTIMIZERS
+from helpers.training_cases import OPTIMIZERS
 
 from xpnet import SGD
 from xpnet.engine.loss_scaling import LARGEST, LossScaling

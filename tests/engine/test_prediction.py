@@ -6,8 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from test_captured_components import ACTIVATIONS
-from test_cuda_graph import NETWORKS
+from helpers.training_cases import ACTIVATIONS, NETWORKS
 
 import xpnet
 from xpnet import MLP, Dense

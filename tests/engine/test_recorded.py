@@ -9,8 +9,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from test_captured_components import ACTIVATIONS, LOSSES, targets
-from test_cuda_graph import AROUND, NETWORKS, OPTIMIZERS
+from helpers.training_cases import ACTIVATIONS, LOSSES, NETWORKS, OPTIMIZERS, SETTINGS, targets
 
 import xpnet
 from xpnet import MLP, Adam, ArgumentError, ClipByNorm, CrossEntropy, Dense, TrainingStep
@@ -68,9 +67,9 @@ def test_single_precision(optimizer, task):
     assert_same(task, optimizer=optimizer, dtype="float32")
 
 
-@pytest.mark.parametrize("name", AROUND)
+@pytest.mark.parametrize("name", SETTINGS)
 def test_what_composes_around_a_step(name, task):
-    assert_same(task, **AROUND[name])
+    assert_same(task, **SETTINGS[name])
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -87,7 +86,7 @@ def test_every_activation(activation, task):
 @pytest.mark.parametrize("weighted", [False, True])
 def test_every_loss(loss, weighted, rng):
     n_out = 4
-    y = targets(rng, loss.target_kind, 2 if isinstance(loss, xpnet.GaussianNLL) else n_out)
+    y = targets(rng, loss, n_out)
     weight = {"sample_weight": np.linspace(0.1, 2, 30)} if weighted else {}
     task = rng.normal(size=(30, N_IN)), y
     assert_same(task, loss=loss, n_out=n_out, epochs=1, optimizer=xpnet.SGD(0.01), **weight)

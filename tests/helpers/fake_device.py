@@ -14,6 +14,8 @@ import numpy as np
 
 from helpers import emulated_cuda
 from xpnet.backend import Backend
+from xpnet.engine import select as engines
+from xpnet.ops import select
 from xpnet.ops.cuda.operations import CudaOperations
 from xpnet.ops.operations import Operations
 
@@ -194,3 +196,17 @@ def fake_operations(kernels):
         return Operations(FakeNamespace())
     emulated_cuda.cuda_operations()  # skips where there is no compiler
     return CudaOperations(FakeNamespace(), launch)
+
+
+def use_fake_device(monkeypatch, kernels=False):
+    """Let training choose the fake device: its operations, and captures of its work.
+
+    Returns:
+        `FakeCapture`, with its counts at 0.
+    """
+    monkeypatch.setitem(select._chosen, DeviceArray, fake_operations(kernels))
+    monkeypatch.setattr(engines, "why_not_captured", lambda backend: "")
+    monkeypatch.setattr(engines, "CudaCapture", FakeCapture)
+    monkeypatch.setattr(FakeCapture, "captured", 0)
+    monkeypatch.setattr(FakeCapture, "replayed", 0)
+    return FakeCapture

@@ -5,7 +5,6 @@ That every kernel agrees with the reference is tested in ``test_faster_operation
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import math
 import re
@@ -15,35 +14,24 @@ import sys
 import weakref
 from dataclasses import replace
 from functools import partial
-from importlib.machinery import ModuleSpec
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from helpers import emulated_cuda
 from helpers.emulated_cuda import cuda_operations
-from test_faster_operations import (
-    CURVATURES,
-    CURVATURES_OF_LOSSES,
-    LOSSES,
-    SCALARS,
-    SLOPES,
-    UPDATES,
-    VALUES,
-    counts_of,
-    targets_of,
-)
+from helpers.fake_cublas import Devices, cublas, rounded, widened
+from helpers.kernel_sources import FILES, INTEGERS, as_one, kernels
+from helpers.rules import SCALARS, UPDATES, counts_of, targets_of
 
 from xpnet.errors import ArgumentError, FallbackWarning
 from xpnet.ops import select
 from xpnet.ops.cuda import columns, composed, matmul, operations, sources
-from xpnet.ops.cuda.composed import shifted, unless
-from xpnet.ops.cuda.matmul import WORKSPACE, Cublas, Product, as_columns, product_of_own
+from xpnet.ops.cuda.matmul import WORKSPACE, as_columns, product_of_own
 from xpnet.ops.cuda.self_check import prove
 from xpnet.ops.cuda.translate import translate
 from xpnet.ops.operations import Operations
 from xpnet.ops.rules import activations, losses, optimizers
-from xpnet.ops.rules.layers import multiply, normalize
 from xpnet.optimizers import AdamW, Lion
 from xpnet.random import stream_key
 
@@ -59,96 +47,6 @@ def ops():
 # --- compiled for devices -------------------------------------------------------------------------
 
 
-FILES = {
-    "batch_norm": "batch_norm.cu",  # with all that is in the file
-    "cross_entropy": "cross_entropy.cu",
-    "total": "total.cu",
-    "keep_mask": "masks.cu",
-    "take_batch": "take_batch.cu",
-    "advance": "advance.cu",
-    "unscale": "scaling.cu",
-    "to_16_bits": "rounding.cu",
-}
-DEFINED = ("cross_entropy.cu", "take_batch.cu", "rounding.cu")  # of many kinds
-
-
-def kernels(dtype):
-    """Every kernel that the library asks for where T is ``dtype``, in groups of one file each."""
-    if dtype in ("float32", "float64"):
-        yield from kernels_of_rules(dtype)
-        for name, file in FILES.items():
-            if file not in DEFINED:
-                yield [sources.from_file(name, file, dtype)]
-        targets = [(target, "1") for target in sources.TYPES.values()]  # classes of any type
-        for target, is_index in [*targets, (sources.TYPES[dtype], "0")]:
-            given = {"TARGET": target, "TARGET_IS_INDEX": is_index}
-            yield [sources.from_file("cross_entropy", "cross_entropy.cu", dtype, **given)]
-        for is_bfloat in "01":
-            for index in ("unsigned", "long long"):
-                given = {"BFLOAT": is_bfloat, "INDEX": index}
-                yield [sources.from_file("to_16_bits", "rounding.cu", dtype, **given)]
-        given = sources.TYPES  # of rows of any type a batch is made
-    else:
-        given = [dtype]  # labels stay as they are
-    for source in given:
-        for index in ("unsigned", "long long"):
-            types = {"SOURCE": sources.TYPES[source], "INDEX": index}
-            yield [sources.from_file("take_batch", "take_batch.cu", dtype, **types)]
-
-
-def kernels_of_rules(dtype):
-    def elementwise(rule, inputs, scalar):
-        return sources.elementwise(rule, dtype, inputs, 1, scalar * counts_of(rule)[1])
-
-    for scalar in "vp":
-        yield [elementwise(rule, "x", scalar) for rule in VALUES]
-        yield [elementwise(rule, "xx", scalar) for rule in LOSSES]
-        yield [elementwise(rule, "dx", scalar) for rule in SLOPES + CURVATURES]
-        yield [elementwise(rule, "dxx", scalar) for rule in CURVATURES_OF_LOSSES]
-        yield [
-            sources.column_sums(rule, dtype, "dx", scalar * counts_of(rule)[1])
-            for rule in SLOPES + CURVATURES
-        ]
-        sums = [(shifted(rule), counts_of(rule)[1]) for rule in VALUES]
-        yield [sources.elementwise(rule, dtype, "xb", 1, scalar * n) for rule, n in sums]
-        for last in "xo":
-            updates = [(r, *counts_of(r), targets_of(r)) for r in UPDATES]
-            yield [
-                sources.elementwise(made, dtype, "t" * t + "x" * (n - t - 1) + last, t, letters)
-                for r, n, k, t in updates
-                if n > t
-                for made, letters in ((r, scalar * k), (unless(r, t), scalar * k + "p"))
-            ]
-        for rule in (optimizers.adamw, optimizers.lion):
-            t, letters = targets_of(rule), scalar * (counts_of(rule)[1] - 1) + scalar.upper()
-            for index in ("unsigned", "long long"):
-                both = (rule, letters), (unless(rule, t), letters + "p")
-                yield [
-                    sources.elementwise(made, dtype, "t" * t + "x", t, given, index)
-                    for made, given in both
-                ]
-    for index in ("unsigned", "long long"):
-        yield [sources.elementwise(normalize, dtype, "xbbbb", 2, "", index)]
-    yield [sources.elementwise(multiply, dtype, "xx", 1, "")]
-    yield [sources.column_sums(activations.identity, dtype, "x", "")]
-
-
-def as_one(dtypes_of_one):
-    """The source of all kernels of some dtypes, each group in a namespace of its own."""
-    parts = []
-    for dtype in dtypes_of_one:
-        head = sources._head(dtype)
-        for group in kernels(dtype):
-            # C's functions have one name in all namespaces.
-            codes = [k.source.replace(head, "").replace('extern "C"', "") for k in group]
-            text = "\n".join([head, *codes])
-            defined = dict.fromkeys(re.findall(r"#define (\w+)", text))
-            parts.append(f"namespace part_{dtype}_{len(parts)} {{\n{text}\n}}")
-            parts += [f"#undef {name}" for name in defined]
-    return "\n".join(parts)
-
-
-INTEGERS = [dtype for dtype in sources.TYPES if not dtype.startswith("float")]
 compilations = pytest.mark.parametrize(
     "together", [["float32"], ["float64"], INTEGERS], ids=["float32", "float64", "others"]
 )
@@ -625,81 +523,6 @@ def test_scalars_of_numpy_are_values(ops):
 # --- products -------------------------------------------------------------------------------------
 
 
-class ColumnMajor:
-    """`nvmath.bindings.cublas` on host memory, with the arguments that BLAS defines."""
-
-    def __init__(self):
-        self.calls = []
-
-    def create(self):
-        return 7
-
-    def set_stream(self, handle, stream):
-        self.calls.append(("stream", handle, stream))
-
-    def set_workspace(self, handle, workspace, size):
-        self.calls.append(("workspace", handle, workspace, size))
-
-    def gemm_ex(self, handle, ta, tb, m, n, k, alpha, a, at, lda, b, bt, ldb, *rest):
-        beta, c, ct, ldc, compute, algo = rest
-        assert (handle, algo) == (7, -1)
-        assert at == bt
-        assert ct == {1: 1}.get(at, 0)  # 16 bits are summed in float32
-        assert compute in {0: (68, 77), 1: (70,)}.get(at, (68,))
-        dtype = KINDS[ct]
-        one, zero = (column(p, 1, 1, 1, dtype)[0, 0] for p in (alpha, beta))
-        left = widened(column(a, *((k, m) if ta else (m, k)), lda, KINDS[at]), dtype)
-        right = widened(column(b, *((n, k) if tb else (k, n)), ldb, KINDS[bt]), dtype)
-        out = column(c, m, n, ldc, dtype)
-        out[...] = one * (left.T if ta else left) @ (right.T if tb else right) + zero
-        self.calls.append(("gemm",))
-
-
-KINDS = {0: "float32", 1: "float64", 2: "float16", 14: "uint16"}  # NumPy has no bfloat16
-
-
-def widened(x, dtype):
-    """The numbers of ``x``, of which uint16 are the upper halves of float32 ones."""
-    if x.dtype == "uint16":
-        return (x.astype("uint32") << 16).view("float32")
-    return x.astype(dtype)
-
-
-def column(address, rows, columns, leading, dtype):
-    """A matrix of columns ``leading`` numbers apart at an address."""
-    assert leading >= rows
-    size = np.dtype(dtype).itemsize * (leading * (columns - 1) + rows)
-    flat = np.frombuffer((ctypes.c_char * size).from_address(address), dtype)
-    strides = flat.itemsize, flat.itemsize * leading
-    return np.lib.stride_tricks.as_strided(flat, (rows, columns), strides)
-
-
-def cublas(precision="float32"):
-    bindings, memory = ColumnMajor(), SimpleNamespace(ptr=99)
-    handle = Cublas(bindings, lambda: 5, memory, lambda array: array.ctypes.data)
-
-    def empty(n):
-        bindings.calls.append(("empty", n))
-        return np.full(n, 7, "uint16")
-
-    return bindings, Product(precision, lambda: handle, empty, emulated_cuda.launch)
-
-
-def rounded(x, precision):
-    """float32 numbers rounded to the nearest of 16 bits, ties to even."""
-    if precision == "fp16":
-        with np.errstate(over="ignore"):
-            return x.astype("float16").astype("float32")
-    below = (x.view("uint32") & 0xFFFF0000).view("float32")
-    above = (below.view("uint32") + np.uint32(0x10000)).view("float32")
-    exact, *ends = (e.astype("float64") for e in (x, below, above))
-    ends = [np.where(np.isinf(e), np.copysign(2.0**128, e), e) for e in ends]
-    gap, rest = (abs(e - exact) for e in ends)
-    odd = below.view("uint32") >> 16 & 1
-    nearest = np.where((gap > rest) | ((gap == rest) & (odd == 1)), above, below)
-    return np.where(np.isfinite(x), nearest, x)
-
-
 HALVES = pytest.mark.parametrize("precision", ["bf16", "fp16"])
 
 
@@ -830,36 +653,6 @@ def test_the_numbers_are_those_of_the_bindings():
     names = {"float32": "32F", "float64": "64F", "bf16": "16BF", "fp16": "16F"}
     kinds = matmul._REAL | matmul._SIXTEEN_BITS
     assert {p: types[f"CUDA_R_{name}"] for p, name in names.items()} == kinds
-
-
-class Devices:
-    """CuPy and nvmath-python of a machine with devices that are none, on host memory."""
-
-    def __init__(self, monkeypatch):
-        self.current, self.created, self.rooms, self.broken = 0, [], [], False
-        cuda = SimpleNamespace(
-            get_device_id=lambda: self.current,
-            get_current_stream=lambda: SimpleNamespace(ptr=5),
-            alloc=self.alloc,
-        )
-        cublas = ColumnMajor()
-        cublas.create = self.create
-        modules = {"cupy": {"cuda": cuda}, "nvmath": {}, "nvmath.bindings": {}}
-        for name, content in modules.items():
-            module = ModuleType(name)
-            vars(module).update(content, __spec__=ModuleSpec(name, None))
-            monkeypatch.setitem(sys.modules, name, module)
-        monkeypatch.setitem(sys.modules, "nvmath.bindings.cublas", cublas)
-
-    def alloc(self, size):
-        self.rooms.append((self.current, size))
-        return SimpleNamespace(ptr=99)
-
-    def create(self):
-        if self.broken:
-            raise OSError("no libcublas")
-        self.created.append(self.current)
-        return 7
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from helpers import emulated_cuda
 from helpers.emulated_cuda import cuda_operations
+from helpers.fake_cublas import KINDS, ColumnMajor, column, rounded, widened
 from helpers.fake_device import DeviceArray, FakeCapture, FakeNamespace, Tape, fake_backend
 from helpers.fake_device import launch as taped_launch
-from test_cuda_kernels import KINDS, ColumnMajor, column, devices, rounded, widened
 
 import xpnet
 from xpnet import MLP, CrossEntropy, Dense, FallbackWarning, HalfMSE, Sequential
@@ -40,8 +40,6 @@ from xpnet.ops.cuda.operations import CudaOperations
 from xpnet.ops.explain import explain
 from xpnet.ops.operations import Operations
 from xpnet.ops.rules import activations
-
-__all__ = ["devices"]  # a fixture
 
 REFERENCE = Operations(np)
 PRECISIONS = ["float32", "tf32", "bf16", "fp16", "float64"]

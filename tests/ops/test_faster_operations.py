@@ -2,47 +2,34 @@
 
 from __future__ import annotations
 
-import inspect
-
 import numpy as np
 import pytest
 from helpers.emulated_cuda import cuda_operations
+from helpers.rules import (
+    CURVATURES,
+    CURVATURES_OF_LOSSES,
+    DERIVATIVES,
+    LOSSES,
+    OF_POSITIVE,
+    SCALARS,
+    UPDATES,
+    VALUES,
+    M,
+    N,
+    counts_of,
+    matrix,
+    scalars_of,
+    targets_of,
+)
 
 from xpnet.ops.explain import OPERATIONS
 from xpnet.ops.numpy import BLOCK, HostOperations
 from xpnet.ops.operations import Operations
-from xpnet.ops.rules import activations, curvatures, losses, minimizers, optimizers
+from xpnet.ops.rules import activations, losses, optimizers
 from xpnet.ops.select import why_not_compiled
 from xpnet.random import stream_key
 
 REFERENCE = Operations(np)
-M, N = 37, 23
-
-
-def rules_of(module):
-    own = [f for _, f in inspect.getmembers(module, inspect.isfunction)]
-    return [f for f in own if f.__module__ == module.__name__]
-
-
-def counts_of(rule):
-    """How many arrays and how many scalars a rule takes."""
-    kinds = [p.annotation for p in list(inspect.signature(rule).parameters.values())[1:]]
-    return kinds.count("Array"), kinds.count("float")
-
-
-def targets_of(rule):
-    """How many arrays an update writes to: as many as it returns."""
-    return inspect.signature(rule).return_annotation.count("Array")
-
-
-SCALARS = (0.7, 0.2, 0.5, 0.4, 0.9, 0.3, 0.6, 0.8)
-SLOPES = [rule for rule in rules_of(activations) if rule.__name__.endswith(("slope", "one"))]
-VALUES = [rule for rule in rules_of(activations) if rule not in SLOPES]
-LOSSES = rules_of(losses)
-CURVATURES = [rule for rule in rules_of(curvatures) if counts_of(rule)[0] == 1]
-CURVATURES_OF_LOSSES = [rule for rule in rules_of(curvatures) if rule not in CURVATURES]
-OF_POSITIVE = activations.softplus_derivative, curvatures.softplus_curvature
-UPDATES = rules_of(optimizers) + rules_of(minimizers)
 
 
 @pytest.fixture(params=["host", "compiled", "compiled, called often", "cuda"], scope="module")
@@ -95,10 +82,6 @@ def close(actual, expected, dtype, scale=1.0):
     np.testing.assert_allclose(actual, expected, rtol=tolerance, atol=tolerance)
 
 
-def matrix(dtype, seed=0, low=-4.0, high=4.0, shape=(M, N)):
-    return np.random.default_rng(seed).uniform(low, high, shape).astype(dtype)
-
-
 # --- rules ----------------------------------------------------------------------------------------
 
 
@@ -106,7 +89,7 @@ def matrix(dtype, seed=0, low=-4.0, high=4.0, shape=(M, N)):
 @dtypes
 @pytest.mark.parametrize("rule", VALUES, ids=lambda rule: rule.__name__)
 def test_values_of_activations(rule, dtype, layout, ops):
-    scalars, x = SCALARS[: counts_of(rule)[1]], LAYOUTS[layout](matrix(dtype, 1))
+    scalars, x = scalars_of(rule), LAYOUTS[layout](matrix(dtype, 1))
     expected = REFERENCE.apply(rule, x, scalars=scalars)
     close(ops.apply(rule, x, scalars=scalars, out=np.full(x.shape, 9, dtype)), expected, dtype)
     close(ops.apply(rule, x, scalars=scalars), expected, dtype)
@@ -114,9 +97,9 @@ def test_values_of_activations(rule, dtype, layout, ops):
 
 @layouts
 @dtypes
-@pytest.mark.parametrize("rule", [*SLOPES, *CURVATURES], ids=lambda rule: rule.__name__)
+@pytest.mark.parametrize("rule", [*DERIVATIVES, *CURVATURES], ids=lambda rule: rule.__name__)
 def test_slopes_and_curvatures_of_activations(rule, dtype, layout, ops):
-    scalars = SCALARS[: counts_of(rule)[1]]
+    scalars = scalars_of(rule)
     low = 0.0 if rule in OF_POSITIVE else -4.0
     x, dy = LAYOUTS[layout](matrix(dtype, 1, low)), LAYOUTS[layout](matrix(dtype, 2))
     sums, expected_sums = np.full(N, 9, dtype), np.full(N, 9, dtype)
@@ -129,7 +112,7 @@ def test_slopes_and_curvatures_of_activations(rule, dtype, layout, ops):
 @dtypes
 @pytest.mark.parametrize("rule", VALUES, ids=lambda rule: rule.__name__)
 def test_a_bias_on_the_way(rule, dtype, ops):
-    scalars, z, bias = SCALARS[: counts_of(rule)[1]], matrix(dtype), matrix(dtype, 1)[0]
+    scalars, z, bias = scalars_of(rule), matrix(dtype), matrix(dtype, 1)[0]
     expected = REFERENCE.shift_and_apply(rule, z.copy(), bias, scalars)
     for given in (z.copy(), np.asfortranarray(z)):
         close(ops.shift_and_apply(rule, given, bias, scalars), expected, dtype)
@@ -140,7 +123,7 @@ def test_a_bias_on_the_way(rule, dtype, ops):
 @dtypes
 @pytest.mark.parametrize("rule", LOSSES, ids=lambda rule: rule.__name__)
 def test_apply_of_losses(rule, dtype, layout, ops):
-    scalars = SCALARS[: counts_of(rule)[1]]
+    scalars = scalars_of(rule)
     z, t = LAYOUTS[layout](matrix(dtype)), LAYOUTS[layout](np.sign(matrix(dtype, 1)))
     close(ops.apply(rule, z, t, scalars=scalars), rule(np, z, t, *scalars), dtype)
 
@@ -149,7 +132,7 @@ def test_apply_of_losses(rule, dtype, layout, ops):
 @dtypes
 @pytest.mark.parametrize("rule", CURVATURES_OF_LOSSES, ids=lambda rule: rule.__name__)
 def test_curvatures_of_losses(rule, dtype, layout, ops):
-    scalars = SCALARS[: counts_of(rule)[1]]
+    scalars = scalars_of(rule)
     dz, z, t = (LAYOUTS[layout](matrix(dtype, seed)) for seed in range(3))
     close(ops.chain(rule, dz, z, t, scalars=scalars), dz * rule(np, z, t, *scalars), dtype, 4)
 
@@ -192,13 +175,16 @@ def test_updates_by_extreme_gradients(rule, state, dtype, ops):
         close(actual[finite], expected[finite], dtype, 16)
 
 
+OF_ONE_ARRAY = [*VALUES, *DERIVATIVES, *CURVATURES]
 EXTREME = np.array([0.0, 1e-40, 1e-8, 80.0, -80.0, 700.0, -700.0, 1e30, -1e30, np.inf, -np.inf])
 
 
 @dtypes
-@pytest.mark.parametrize("rule", [*VALUES, *SLOPES, *CURVATURES], ids=lambda rule: rule.__name__)
+@pytest.mark.parametrize(
+    "rule", [*VALUES, *DERIVATIVES, *CURVATURES], ids=lambda rule: rule.__name__
+)
 def test_extreme_numbers_and_nan(rule, dtype, ops):
-    scalars = SCALARS[: counts_of(rule)[1]]
+    scalars = scalars_of(rule)
     x = np.append(EXTREME, np.nan).astype(dtype)[None, :]
     if rule in OF_POSITIVE:
         x = np.abs(x)

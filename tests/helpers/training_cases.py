@@ -1,0 +1,74 @@
+"""Losses, activations, optimizers, networks and settings: every part of a training step."""
+
+from __future__ import annotations
+
+import numpy as np
+
+import xpnet
+from xpnet import ClipByNorm, ClipByValue, CrossEntropy, activations, losses
+from xpnet.optimizers import schedules
+
+LOSSES = [
+    *(losses.HalfMSE(), losses.MSE(), losses.MAE(), losses.Huber(0.5), losses.PoissonNLL()),
+    *(losses.CrossEntropy(), losses.CrossEntropy(label_smoothing=0.1), losses.Hinge()),
+    *(losses.BinaryCrossEntropy(), losses.PerceptronLoss(), losses.GaussianNLL()),
+    losses.Distillation(),
+]
+
+ACTIVATIONS = [
+    *(activations.Affine(2.0, 1.0), activations.Sigmoid(), activations.Tanh(), activations.ReLU()),
+    *(activations.LeakyReLU(), activations.ELU(), activations.SELU(), activations.Softplus()),
+    *(activations.GELU(), activations.GELUTanh(), activations.SiLU(), activations.HardSigmoid()),
+    *(activations.Exponential(), activations.Softmax(), activations.Identity()),
+]
+
+OPTIMIZERS = [
+    *(xpnet.SGD(0.1), xpnet.Momentum(0.1), xpnet.Nesterov(0.1), xpnet.AdaGrad(0.1)),
+    *(xpnet.AdaGrad(0.1, norm=True), xpnet.RMSProp(0.01), xpnet.RMSProp(0.01, centered=True)),
+    *(xpnet.RMSProp(0.01, norm=True), xpnet.AdaDelta(), xpnet.Adam(0.01), xpnet.AdamW(0.01)),
+    *(xpnet.Nadam(0.01), xpnet.AMSGrad(0.01), xpnet.Adamax(0.01)),
+    *(xpnet.Lion(0.01, weight_decay=0.1), xpnet.Averaged(xpnet.Nadam(0.01))),
+    xpnet.Averaged(xpnet.AdamW(0.01), xpnet.ExponentialAverage(0.9)),
+    xpnet.RAdam(0.01, beta2=0.9),
+]
+
+NETWORKS = {
+    "dropout": {"dropout": 0.4},
+    "batch norm": {"batch_norm": True},
+    "cumulative batch norm": {"batch_norm": xpnet.BatchNorm(momentum=None)},
+    "both": {"batch_norm": True, "dropout": 0.2},
+    "softplus": {"activation": xpnet.Softplus()},
+    "GELU": {"activation": xpnet.GELU()},
+}
+"""Arguments of `xpnet.MLP`."""
+
+SETTINGS = {
+    "schedule": {"schedule": schedules.Cosine()},
+    "plateau": {"schedule": schedules.ReduceOnPlateau(patience=0), "validation": 0.2},
+    "clip by norm": {"clip": ClipByNorm(0.05)},
+    "clip by value": {"clip": ClipByValue(0.01)},
+    "penalties": {"l1": 0.01, "l2": 0.1},
+    "no shuffle": {"shuffle": False},
+    "no short batch": {"drop_last": True},
+    "one batch": {"batch_size": 200},
+    "even batches": {"batch_size": 25},
+    "weights": {"sample_weight": np.linspace(0.1, 2, 50), "class_weight": [1.0, 2.0, 3.0]},
+    "validation": {"validation": 0.3, "metrics": [xpnet.metrics.accuracy]},
+    "smoothing": {"loss": CrossEntropy(label_smoothing=0.1)},
+    "stopping": {"validation": 0.3, "callbacks": [xpnet.EarlyStopping(patience=1)]},
+}
+"""Arguments of `fit` for 50 rows of three classes."""
+
+
+def targets(rng, loss, n_out, rows=30):
+    """Targets for a loss with ``n_out`` outputs."""
+    n_out = n_out // 2 if isinstance(loss, losses.GaussianNLL) else n_out
+    known = {
+        "classes": rng.integers(0, n_out, rows),
+        "binary": rng.integers(0, 2, (rows, n_out)),
+        "signs": rng.choice([-1.0, 1.0], (rows, n_out)),
+        "values": rng.integers(0, 4, (rows, n_out)).astype(float),
+    }[loss.target_kind]
+    if isinstance(loss, losses.Distillation):
+        return np.column_stack([rng.normal(size=(rows, n_out)), known])
+    return known
