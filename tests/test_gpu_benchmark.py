@@ -597,8 +597,8 @@ def test_contestants_run_on_the_cpu(name, case, host):
 
 @pytest.mark.parametrize("case", [SMALL, NORMED], ids=lambda case: case.name)
 def test_what_an_epoch_of_fit_adds_is_measured_apart(case, host, monkeypatch):
-    copies, looked, take = [], [], gpu_peers.Saved.take
-    monkeypatch.setattr(gpu_peers.Saved, "take", lambda self: copies.append(take(self)))
+    copies, looked, take = [], [], gpu_peers.Snapshot.take
+    monkeypatch.setattr(gpu_peers.Snapshot, "take", lambda self: copies.append(take(self)))
     monkeypatch.setattr(gpu_peers, "first_not_finite", looked.append)
     it = gpu_peers.OURS["xpnet, what an epoch of fit adds"][0](case, "float32")
     copies.clear()
@@ -681,7 +681,8 @@ def test_steps_with_and_without_epilogues(fake, monkeypatch):
     monkeypatch.setattr(Operations, "at_precision", at_precision)
     for name in ("xpnet, graph", "xpnet, graph, no epilogues"):
         gpu_peers.OURS[name][0](SMALL, "tf32")
-    assert found == [("tf32", "epilogues"), ("tf32", None)]
+    model = ("float32", "epilogues")  # the gradient of value_and_grad
+    assert found == [model, ("tf32", "epilogues"), model, ("tf32", None)]
     assert operations.proven_epilogues(None, np) == "epilogues"
 
 
