@@ -95,7 +95,7 @@ class Prediction:
             model.statistics,
             training=True,
             update_statistics=False,
-            masks=MaskStream(seed, step=1),
+            masks=MaskStream(seed),  # those of the derivatives of a training pass
         )
         output = model.network.forward(p, inputs, contexts)[0]
         return copied(output) if output is inputs else output

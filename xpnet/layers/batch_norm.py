@@ -69,6 +69,8 @@ class BatchNorm:
 
     def forward(self, p: Views, x: Array, ctx: Context) -> tuple[Array, Saved]:
         """``y``; saves ``x̂``, the variance used, and whether it is that of the batch."""
+        rule, do = "hold its running mean", "Give an inner layer ctx.child(i), not ctx itself."
+        require("mean" in ctx.statistics, "the context of BatchNorm", rule, ctx.statistics, do)
         scale, shift, buffers = p["scale"], p["shift"], ctx.claim()
         out, x_hat = buffers["y", *x.shape], buffers["x_hat", *x.shape]
         if not ctx.training:
