@@ -3,7 +3,7 @@
 Each checkout trains, predicts, differentiates and minimizes in processes of its own, with Numba and
 without, from the same parameters on the same data: the cases of `benchmarks.equality_cases`. The
 report lists each case with a digest that differs. The exit status is 1 if a difference is not one
-of those in `ALLOWED`, or if a replayed step differs from an eager one.
+of those in `ALLOWED`, or if replayed steps differ from eager ones where they did not before.
 
     python -m benchmarks.equality --against ../base               # some two minutes a checkout
     python -m benchmarks.equality --against ../base --only /Adam  # cases with this in their name
@@ -94,15 +94,21 @@ def compare(earlier: Found, here: Found) -> list[Difference]:
     return found
 
 
-def compare_engines(here: Found) -> list[Difference]:
-    """Every digest of a replayed training that differs from the eager one's."""
-    digests = here["digests"]
-    pairs = {path.replace(" replay/", " eager/", 1): path for path in digests if " replay/" in path}
-    return [
-        Difference(path, "differs from eager")
-        for eager, path in pairs.items()
-        if digests.get(eager) != digests[path]
-    ]
+def compare_engines(earlier: Found, here: Found) -> list[Difference]:
+    """Every digest of a replayed training that is not the eager one's.
+
+    Allowed where the same holds in ``earlier``: the two engines choose other BLAS routines for
+    products with one row or one column, and for some with few rows.
+    """
+    before, found = engines_differ(earlier), engines_differ(here)
+    return [Difference(path, "differs from eager", path in before) for path in sorted(found)]
+
+
+def engines_differ(found: Found) -> set[str]:
+    """The digests of replayed trainings that are not the eager ones'."""
+    digests = found["digests"]
+    pairs = {path: path.replace(" replay/", " eager/", 1) for path in digests if " replay/" in path}
+    return {path for path, eager in pairs.items() if digests[path] != digests.get(eager)}
 
 
 def distance(earlier: Found | None, here: Found | None) -> tuple[float, float | None]:
@@ -158,7 +164,7 @@ def main() -> int:
             results.append(measure(checkout, variables, given.only, given.values))
             n, seconds = len(results[-1]["digests"]), perf_counter() - start
             print(f"{setting}, {checkout}: {n} digests in {seconds:.0f} s", flush=True)
-        differences = compare(*results) + compare_engines(results[1])
+        differences = compare(*results) + compare_engines(*results)
         wrong = sum(not each.allowed for each in differences)
         n, new = (len(results[i]["digests"].keys() - results[i - 1]["digests"]) for i in (0, 1))
         common = len(results[0]["digests"]) - n
