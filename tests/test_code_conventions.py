@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import builtins
 import importlib
+import inspect
 import io
 import subprocess
 import sys
@@ -112,6 +113,35 @@ def test_a_room_imports_only_from_rooms_above(name):
     assert room in ROOMS, f"{room} has no place in the order of rooms"
     above = ROOMS[: ROOMS.index(room) + 1]
     assert imported_rooms(TREES[name]) <= set(above)
+
+
+JIT = [name for name in FILES if name.startswith("ops/cpu/jit/")]
+
+
+@pytest.mark.parametrize("name", JIT)
+def test_compiler_imports_no_other_module_of_xpnet(name):
+    modules = set()
+    for node in ast.walk(TREES[name]):
+        if isinstance(node, ast.Import):
+            modules |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            modules.add(node.module or "")
+    ours = {module for module in modules if module.partition(".")[0] == "xpnet"}
+    assert {module for module in ours if not f"{module}.".startswith("xpnet.ops.cpu.jit.")} == set()
+    text = FILES[name].read_text(encoding="utf-8").replace("xpnet.ops.cpu.jit", "")
+    assert "xpnet" not in text
+
+
+def test_compiler_exports_one_function():
+    from xpnet.ops.cpu import jit  # noqa: PLC0415
+
+    functions = [name for name in jit.__all__ if inspect.isfunction(getattr(jit, name))]
+    assert functions == ["loop_of"]
+
+
+def test_vector_math_imports_no_module_of_xpnet():
+    """Its own source code alone identifies the loops that use it."""
+    assert imported_rooms(TREES["ops/cpu/vector_math.py"]) == set()
 
 
 @every_file

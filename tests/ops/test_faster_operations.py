@@ -36,7 +36,7 @@ def targets_of(rule):
 
 
 SCALARS = (0.7, 0.2, 0.5, 0.4, 0.9, 0.3, 0.6, 0.8)
-SLOPES = [rule for rule in rules_of(activations) if rule.__name__.endswith(("slope", "one"))]
+SLOPES = [rule for rule in rules_of(activations) if rule.__name__.endswith(("derivative", "one"))]
 VALUES = [rule for rule in rules_of(activations) if rule not in SLOPES]
 LOSSES = rules_of(losses)
 CURVATURES = [rule for rule in rules_of(curvatures) if counts_of(rule)[0] == 1]
@@ -55,14 +55,16 @@ def ops(request):
         return
     if why_not_compiled():
         pytest.skip(why_not_compiled())
-    from xpnet.ops.cpu.jit import loop as entries  # noqa: PLC0415
+    from xpnet.ops.cpu.jit import loop  # noqa: PLC0415
     from xpnet.ops.cpu.operations import CompiledOperations  # noqa: PLC0415
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(entries, "OFTEN", 0 if "often" in request.param else 1 << 60)
-        entries._found.cache_clear()
+        patch.setattr(
+            loop, "CALLS_BEFORE_NATIVE_WRAPPER", 0 if "often" in request.param else 1 << 60
+        )
+        loop._loop_or_reason.cache_clear()
         yield CompiledOperations(np)
-    entries._found.cache_clear()
+    loop._loop_or_reason.cache_clear()
 
 
 def strided(x):
@@ -358,7 +360,7 @@ def test_large_arrays_are_shared_out_and_give_the_same(monkeypatch, ops):
     theta, state, grad = x.ravel().copy(), np.abs(dy).ravel().copy(), dy.ravel().copy()
     other, other_state = theta.copy(), state.copy()
     ops.update(optimizers.adagrad, (theta, state), (grad,), (0.1, 1e-7))
-    monkeypatch.setattr(runner, "LARGE", 100)
+    monkeypatch.setattr(runner, "MIN_PARALLEL_SIZE", 100)
     monkeypatch.setattr(threads, "n_threads", lambda: 3)
     threads._pool.cache_clear()
     together = ops.chain_and_sum(activations.tanh_derivative, dy, x, shared_sums)
