@@ -27,16 +27,8 @@ def test_large_arrays_are_aligned_and_contiguous(shape, dtype):
 
 def test_arrays_of_an_arena_do_not_overlap():
     arena = memory.Arena()
-    sizes = [
-        1,
-        40_000,
-        memory.MIN_IN_ARENA // 4 + 1,
-        70_001,
-        memory.BLOCK // 4 + 5,
-        3,
-        1_900_000,
-        200_000,
-    ]
+    part, block = memory.MIN_IN_ARENA // 4, memory.BLOCK // 4
+    sizes = [1, 40_000, part + 1, 70_001, block + 5, 3, 1_900_000, 200_000]
     arrays = [arena.empty(size, dtype) for size in sizes for dtype in ("float32", "float64")]
     for i, array in enumerate(arrays):
         array[...] = i

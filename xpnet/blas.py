@@ -43,8 +43,8 @@ def loaded_openblas() -> OpenBlas | None:
     """The OpenBLAS that this process has loaded, on Linux, macOS and Windows.
 
     Returns:
-        ``None`` if another BLAS is loaded, or threadpoolctl (the extra ``cli``) is not installed. If
-        several are loaded, the one whose path comes first, since NumPy's folder precedes SciPy's.
+        The one with the first path, since NumPy's folder precedes SciPy's; ``None`` if none is
+        loaded, or threadpoolctl (the extra ``cli``) is not installed.
     """
     try:
         threadpoolctl = import_module("threadpoolctl")

@@ -68,7 +68,7 @@ class Arena:
         self._block = np.empty(0, np.uint8)
 
     def empty(self, size: int, dtype: Any) -> NDArray[Any]:
-        """A new uninitialized array of shape ``(size,)``, aligned to a cache line if it is large."""
+        """A new uninitialized array of shape ``(size,)``."""
         n_bytes = size * np.dtype(dtype).itemsize
         if n_bytes < MIN_IN_ARENA:
             return np.empty(size, dtype)

@@ -22,7 +22,7 @@ def typed_rule(rule: Callable[..., Any], dtype: Any) -> Any:
     """``rule`` with its literals and constants of a type, for use inside a loop.
 
     Args:
-        rule: a plain function of numbers, whose globals are constants and rules.
+        rule: a plain function of numbers, which refers to constants and other rules only.
         dtype: float32 or float64.
 
     Raises:
