@@ -13,7 +13,7 @@ from time import perf_counter
 
 import numpy as np
 
-from xpnet.ops.cpu.jit import loop as entries
+from xpnet.ops.cpu.jit import loop
 from xpnet.ops.cpu.operations import CompiledOperations
 from xpnet.ops.numpy import HostOperations
 from xpnet.ops.operations import Operations
@@ -69,7 +69,7 @@ def elementwise(ops: Operations, rule: Callable[..., object]) -> Callable[[], ob
 
 
 def main() -> None:
-    entries.OFTEN = 0  # as in a long training
+    loop.CALLS_BEFORE_NATIVE_WRAPPER = 0  # as in a long training
     host, compiled = HostOperations(np), CompiledOperations(np)
     print("| rule | NumPy | compiled | ratio |\n|---|---|---|---|")
     for module in (activations, losses, optimizers):

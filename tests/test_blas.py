@@ -1,8 +1,9 @@
-"""What is known of the BLAS, and the restart with a better kernel."""
+"""The BLAS that is loaded, and the restart with a faster kernel."""
 
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import sys
 
@@ -17,7 +18,7 @@ AVX512 = " ".join(sorted(blas.NEEDED))
 
 @pytest.fixture
 def executed(monkeypatch):
-    """The calls of ``os.execve``, on a CPU with AVX-512 whose user has set nothing."""
+    """The calls of ``os.execve``, on a CPU with AVX-512 and in an environment without variables."""
     calls = []
     monkeypatch.setattr(os, "execve", lambda *arguments: calls.append(arguments))
     monkeypatch.setattr(blas, "cpu_info", lambda key: AVX512)
@@ -26,7 +27,7 @@ def executed(monkeypatch):
     return calls
 
 
-def test_a_kernel_below_the_cpu_is_replaced_in_the_same_process(executed, monkeypatch):
+def test_slow_kernel_is_replaced_in_the_same_process(executed, monkeypatch):
     monkeypatch.setattr(blas, "loaded_openblas", lambda: HASWELL)
     monkeypatch.setattr(sys, "orig_argv", ["python", "-m", "xpnet", "train", "digits"])
     blas.restart_with_better_kernel()
@@ -45,9 +46,9 @@ def test_a_kernel_below_the_cpu_is_replaced_in_the_same_process(executed, monkey
         (HASWELL, AVX512, "Haswell"),
         (None, AVX512, None),
     ],
-    ids=["it is good already", "the CPU has no more", "the user chose it", "another BLAS"],
+    ids=["fastest already", "CPU without AVX-512", "selected by the user", "another BLAS"],
 )
-def test_nothing_is_restarted_where(found, flags, chosen, executed, monkeypatch):
+def test_process_is_not_restarted(found, flags, chosen, executed, monkeypatch):
     monkeypatch.setattr(blas, "loaded_openblas", lambda: found)
     monkeypatch.setattr(blas, "cpu_info", lambda key: flags)
     if chosen:
@@ -57,27 +58,61 @@ def test_nothing_is_restarted_where(found, flags, chosen, executed, monkeypatch)
 
 
 @pytest.mark.parametrize(
-    ("found", "environment", "says"),
+    ("found", "environment", "text"),
     [
         (HASWELL, {}, "OPENBLAS_CORETYPE is not set): export OPENBLAS_CORETYPE=SkylakeX"),
         (HASWELL, {blas.VARIABLE: "Haswell"}, "is set to that): export"),
         (SKYLAKE, {blas.VARIABLE: "SkylakeX"}, ""),
-        (SKYLAKE, {blas.REPLACED: "Zen"}, "would take Zen here"),
+        (SKYLAKE, {blas.REPLACED: "Zen"}, "selects Zen on this CPU"),
         (None, {}, ""),
     ],
 )
-def test_advice(found, environment, says, monkeypatch):
+def test_advice_names_the_variable_and_the_kernel(found, environment, text, monkeypatch):
     monkeypatch.setattr(blas, "loaded_openblas", lambda: found)
     monkeypatch.setattr(blas, "cpu_info", lambda key: AVX512)
-    told = blas.advice(environment)
-    assert says in told
-    assert bool(told) == bool(says)
+    advice = blas.advice(environment)
+    assert text in advice
+    assert bool(advice) == bool(text)
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux lists libraries")
-def test_openblas_tells_of_itself_what_the_environment_asked_for():
+def library(folder, api="openblas", kernel="Zen"):
+    """What threadpoolctl reports of a library."""
+    return {
+        "internal_api": api,
+        "filepath": f"/site-packages/{folder}/lib{api}.so",
+        "version": "0.3.30",
+        "threading_layer": "pthreads",
+        "architecture": kernel,
+        "num_threads": 3,
+    }
+
+
+@pytest.mark.parametrize(
+    ("libraries", "kernel"),
+    [
+        ([], None),
+        ([library("numpy.libs", "mkl")], None),
+        ([library("torch", "openmp"), library("numpy.libs")], "Zen"),
+        ([library("scipy.libs"), library("numpy.libs", kernel="Haswell")], "Haswell"),
+    ],
+)
+def test_openblas_of_numpy_is_found_among_libraries(libraries, kernel, monkeypatch):
+    threadpoolctl = pytest.importorskip("threadpoolctl")
+    monkeypatch.setattr(threadpoolctl, "threadpool_info", lambda: libraries)
+    expected = None if kernel is None else blas.OpenBlas("OpenBLAS 0.3.30 (pthreads)", kernel, 3)
+    assert blas.loaded_openblas() == expected
+
+
+def test_openblas_is_unknown_without_threadpoolctl(monkeypatch):
+    monkeypatch.setitem(sys.modules, "threadpoolctl", None)
+    assert blas.loaded_openblas() is None
+
+
+def test_loaded_kernel_follows_the_environment():
     if blas.loaded_openblas() is None:
-        pytest.skip("this NumPy has another BLAS than OpenBLAS")
+        pytest.skip("this NumPy has another BLAS than OpenBLAS, or threadpoolctl is not installed")
+    if platform.machine().lower() not in ("x86_64", "amd64"):
+        pytest.skip("the kernel Haswell is for x86 processors")
     code = (
         "from xpnet import blas; found = blas.loaded_openblas(); print(found.kernel, found.threads)"
     )
@@ -92,7 +127,7 @@ def test_openblas_tells_of_itself_what_the_environment_asked_for():
     assert done.stdout.split() == ["Haswell", "1"]
 
 
-def test_importing_the_library_changes_no_environment():
+def test_import_does_not_change_the_environment():
     code = "import os; old = dict(os.environ); import xpnet; print(old == dict(os.environ))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "True"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import builtins
 import importlib
+import inspect
 import io
 import subprocess
 import sys
@@ -121,6 +122,28 @@ def test_imports_follow_the_order():
         ]
     assert not wrong
     assert IMPORT_ORDER.index("engine") < IMPORT_ORDER.index("training")
+
+
+def test_compiler_imports_no_other_xpnet_module():
+    jit = {name: tree for name, tree in TREES.items() if name.startswith("ops/cpu/jit/")}
+    assert jit
+    for name, tree in jit.items():
+        ours = {module for module, _ in imports_of(tree) if module.partition(".")[0] == "xpnet"}
+        assert not {m for m in ours if not f"{m}.".startswith("xpnet.ops.cpu.jit.")}, name
+        text = FILES[name].read_text(encoding="utf-8").replace("xpnet.ops.cpu.jit", "")
+        assert "xpnet" not in text, name
+
+
+def test_compiler_exports_one_function():
+    jit = importlib.import_module("xpnet.ops.cpu.jit")
+    functions = [name for name in jit.__all__ if inspect.isfunction(getattr(jit, name))]
+    assert functions == ["loop_of"]
+
+
+def test_vector_math_imports_no_xpnet_module():
+    """Its own source code alone identifies the loops that use it."""
+    modules = {module for module, _ in imports_of(TREES["ops/cpu/vector_math.py"])}
+    assert not {module for module in modules if module.partition(".")[0] == "xpnet"}
 
 
 def test_functions_import_only_optional_packages():

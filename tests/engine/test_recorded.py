@@ -19,12 +19,11 @@ from xpnet.ops.select import why_not_compiled
 if why_not_compiled():
     pytest.skip(f"nothing is compiled: {why_not_compiled()}", allow_module_level=True)
 
-from llvmlite.binding import ExecutionEngine
+from llvmlite.binding import ResourceTracker
 
 from xpnet.engine import recording as program
 from xpnet.ops.cpu import product, runner, threads
-from xpnet.ops.cpu.jit import code_cache
-from xpnet.ops.cpu.jit import loop as entries
+from xpnet.ops.cpu.jit import code_cache, loop
 
 N_IN = 4
 NEAR = {"float64": {"rtol": 1e-11, "atol": 1e-13}, "float32": {"rtol": 1e-4, "atol": 1e-6}}
@@ -205,20 +204,20 @@ def test_targets_of_any_type(dtype, task):
 def test_wide_layers_agree(blas, monkeypatch, rng):
     """Widths at which products are cut in pieces; and a NumPy whose product is not found."""
     if not blas:
-        monkeypatch.setattr(product, "NAMES", ())
-    product.blas_of.cache_clear()
+        monkeypatch.setattr(product, "SYMBOLS", ())
+    product.gemm_of.cache_clear()
     X, y = rng.normal(size=(64, 48)), rng.integers(0, 3, 64)
     models = [MLP(48, [64, 96], 3, dtype="float64") for _ in range(2)]
     for model, engine in zip(models, ("replay", "eager"), strict=True):
         step = TrainingStep(model, CrossEntropy(), Adam(), engine=engine)
         for start in (0, 32, 16):
             step(X[start : start + 32], y[start : start + 32])
-    product.blas_of.cache_clear()
+    product.gemm_of.cache_clear()
     np.testing.assert_allclose(models[0].theta, models[1].theta, rtol=1e-12, atol=1e-14)
 
 
 def test_large_layers_are_shared_out(monkeypatch, task):
-    monkeypatch.setattr(runner, "LARGE", 20)
+    monkeypatch.setattr(runner, "MIN_PARALLEL_SIZE", 20)
     monkeypatch.setattr(threads, "n_threads", lambda: 3)
     threads._pool.cache_clear()
     eager, _ = train("eager", task, dtype="float64")
@@ -370,20 +369,20 @@ def test_compiled_code_lives_as_long_as_a_program(kept, task, monkeypatch):
     """A program knows it by its address alone, which no collector of garbage sees."""
     if not kept:
         monkeypatch.setattr(code_cache, "_folder", lambda: None)
-        entries._found.cache_clear()
+        loop._loop_or_reason.cache_clear()
     step = TrainingStep(MLP(N_IN, [7], 3), CrossEntropy(), Adam())
     step(*task)
     (known,) = step._step._passes.values()
     calls = [*known.program._calls, *step._step._update._calls]
     assert len(calls) > 8
     for call in calls:
-        owner = call.entry.owner
+        owner = call.code.owner
         if kept:
-            assert isinstance(owner, ExecutionEngine) or owner.overloads
+            assert isinstance(owner, ResourceTracker) or owner.overloads
             continue
         (result,) = owner.overloads.values()
         owned = result.library.get_pointer_to_function(result.fndesc.llvm_func_name)
-        assert call.entry.address == owned
+        assert call.code.address == owned
 
 
 def test_batches_of_ever_other_sizes_are_not_all_written_down(monkeypatch, task):

@@ -19,9 +19,9 @@ if why_not_compiled():
 
 from xpnet.engine import recording as program
 from xpnet.ops.cpu import runner
-from xpnet.ops.cpu.jit.arguments import PLACE
+from xpnet.ops.cpu.jit import NotCompiled, loop_of
+from xpnet.ops.cpu.jit.arguments import DATA
 from xpnet.ops.cpu.jit.intrinsics import IS_X86
-from xpnet.ops.cpu.jit.loop import loop_of
 from xpnet.ops.cpu.rowwise import column_sum
 
 X = np.random.default_rng(0).normal(size=(24, 4))
@@ -180,7 +180,7 @@ TINY = np.float32(1e-40)
 @pytest.mark.skipif(not IS_X86, reason="only an x86 processor is told to flush")
 @pytest.mark.parametrize("large", [1, 1 << 22])
 def test_numbers_below_the_normal_ones_are_0_in_a_replay_and_nowhere_else(large, monkeypatch):
-    monkeypatch.setattr(runner, "LARGE", large)  # from where on threads share a loop
+    monkeypatch.setattr(runner, "MIN_PARALLEL_SIZE", large)  # from where on threads share a loop
     step = TrainingStep(MLP(4, [5], 3), CrossEntropy(), Momentum())
     (velocity,) = step.state.slots
     for _ in range(2):  # as it is written down, and in a replay
@@ -193,9 +193,9 @@ def test_numbers_below_the_normal_ones_are_0_in_a_replay_and_nowhere_else(large,
 def test_a_replay_that_is_refused_leaves_the_thread_as_it_was():
     loop = loop_of(column_sum, np.dtype("float32"))
     block = loop.pack([np.ones((2, 3), np.float32), np.empty(3, np.float32)])
-    replay = loop_of(program.replay).bound(np.array([[loop.entry.address, block.address]]))
+    replay = loop_of(program.replay).bind(np.array([[loop.code.address, block.address]]))
     replay()
-    block.words[(PLACE + 1 + 2 * 2) + 2] += 1  # the size of the second array
-    with pytest.raises(TypeError, match="refuses its arguments"):
+    block.words[(DATA + 1 + 2 * 2) + 2] += 1  # the size of the second array
+    with pytest.raises(NotCompiled, match="does not accept these arguments"):
         replay()
     assert TINY * np.float32(0.5) > 0

@@ -1,9 +1,11 @@
-"""Loops that one process compiled and another reads from the disk are those of their own rule."""
+"""Compiled loops on disk: what identifies them, which files are used, and what is not kept."""
 
 import os
 import subprocess
 import sys
+from functools import cache
 
+import llvmlite.binding as llvm
 import numpy as np
 import pytest
 
@@ -12,11 +14,10 @@ from xpnet.ops.select import why_not_compiled
 if why_not_compiled():
     pytest.skip(why_not_compiled(), allow_module_level=True)
 
-from xpnet.ops.cpu import elementwise, rowwise
-from xpnet.ops.cpu.jit import code_cache
+from xpnet.ops.cpu import call_list, elementwise, product, rowwise
+from xpnet.ops.cpu.jit import LazyModule, NotCompiled, code_cache, fingerprint, loop, loop_of
 from xpnet.ops.cpu.jit import compile as compiler
-from xpnet.ops.cpu.jit import loop as entries
-from xpnet.ops.cpu.jit.fingerprint import content_of
+from xpnet.ops.cpu.jit.fingerprint import NoFingerprint, fingerprint_of
 from xpnet.ops.rules import activations
 
 SCRIPT = """
@@ -27,7 +28,7 @@ from xpnet.engine.recording import Recorder
 from xpnet.ops.rules import activations
 
 
-def own(slope):
+def user_defined(slope):
     def rule(xp, z):
         for i in range(3):
             z = xp.exp(0.1 * z) + xp.tanh(z) / (xp.exp(-z * z) + slope)
@@ -37,7 +38,7 @@ def own(slope):
 
 
 for name in sys.argv[1:]:
-    rule = own(float(name)) if name.isdigit() else getattr(activations, name)
+    rule = user_defined(float(name)) if name.isdigit() else getattr(activations, name)
     zeros, bias = np.zeros((3, 4), np.float32), np.linspace(-2, 2, 4, dtype=np.float32)
     want = rule(np, zeros + bias)
 
@@ -46,18 +47,20 @@ for name in sys.argv[1:]:
     recorder.record(lambda: recorder.operations.shift_and_apply(rule, z, b))
     np.testing.assert_allclose(recorded, want, rtol=1e-5)
 
-    direct = CompiledOperations(np).shift_and_apply(rule, zeros.copy(), bias)
-    np.testing.assert_allclose(direct, want, rtol=1e-5)
+    eager = CompiledOperations(np).shift_and_apply(rule, zeros.copy(), bias)
+    np.testing.assert_allclose(eager, want, rtol=1e-5)
 
-print("compiled" if "xpnet.ops.cpu.jit.compile" in sys.modules else "read")
+print("compiled" if "xpnet.ops.cpu.jit.compile" in sys.modules else "loaded")
 print("with Numba" if "numba" in sys.modules else "without Numba")
 """
 
+COMPILED, LOADED = ["compiled", "with Numba"], ["loaded", "without Numba"]
 
-def done(folder, *given, **variables):
+
+def run_script(folder, *names, **variables):
     environment = {**os.environ, "NUMBA_CACHE_DIR": str(folder), **variables}
     return subprocess.run(
-        [sys.executable, "-c", SCRIPT, *given],
+        [sys.executable, "-c", SCRIPT, *names],
         env=environment,
         text=True,
         check=True,
@@ -66,13 +69,13 @@ def done(folder, *given, **variables):
 
 
 @pytest.mark.parametrize("names", [["relu", "identity", "tanh"], ["1", "2", "3"]])
-def test_a_third_process_runs_each_rule_in_its_own_loop(tmp_path, names):
+def test_another_process_loads_the_loop_of_each_rule(tmp_path, names):
     for name in names:
-        assert done(tmp_path, name) == ["compiled", "with Numba"]
-    assert done(tmp_path, *names) == ["read", "without Numba"]
+        assert run_script(tmp_path, name) == COMPILED
+    assert run_script(tmp_path, *names) == LOADED
 
 
-def test_a_compiler_that_cannot_be_loaded_is_told_of(tmp_path):
+def test_failing_import_of_numba_is_reported(tmp_path):
     (tmp_path / "numba").mkdir()
     (tmp_path / "numba" / "__init__.py").write_text(
         "raise ImportError('Numba needs an older NumPy')"
@@ -95,41 +98,87 @@ print(caught[0].message)
     run = subprocess.run(
         [sys.executable, "-c", code], env=environment, text=True, check=True, stdout=subprocess.PIPE
     )
-    told = run.stdout.splitlines()
-    assert told[0] == "column_sum on numpy: NumPy, filling the buffers it is given."
-    assert told[1].startswith("Numba cannot be used (Numba needs an older NumPy); NumPy computes")
+    lines = run.stdout.splitlines()
+    assert lines[0] == "column_sum on numpy: NumPy, filling the buffers it is given."
+    assert lines[1].startswith("Numba cannot be used (Numba needs an older NumPy); NumPy computes")
 
 
-def test_a_setting_of_the_compiler_has_loops_of_its_own(tmp_path):
-    done(tmp_path, "relu")
-    assert done(tmp_path, "relu", NUMBA_OPT="2") == ["compiled", "with Numba"]
-    assert done(tmp_path, "relu", NUMBA_NUM_THREADS="1") == ["read", "without Numba"]
+def test_settings_of_numba_identify_the_folder(tmp_path):
+    run_script(tmp_path, "relu")
+    assert run_script(tmp_path, "relu", NUMBA_OPT="2") == COMPILED
+    assert run_script(tmp_path, "relu", NUMBA_NUM_THREADS="1") == LOADED
 
+
+# --- the folder -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def where(monkeypatch):
+    """A function that says where loops are kept now."""
+    monkeypatch.setattr(code_cache, "_folder", cache(code_cache._folder.__wrapped__))
+    return code_cache._folder
+
+
+def test_cache_folder_of_the_user_is_the_default(where, monkeypatch, tmp_path):
+    platformdirs = pytest.importorskip("platformdirs")
+    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
+    monkeypatch.setattr(platformdirs, "user_cache_dir", lambda name, appauthor: tmp_path / name)
+    assert where().parent == tmp_path / "xpnet"
+
+
+def test_numba_cache_dir_has_priority(where, monkeypatch, tmp_path):
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    monkeypatch.setitem(sys.modules, "platformdirs", None)
+    assert where().parent == tmp_path / "xpnet"
+
+
+def test_without_platformdirs_nothing_is_kept(where, monkeypatch):
+    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
+    monkeypatch.setitem(sys.modules, "platformdirs", None)
+    assert where() is None
+    assert code_cache.path_of(TOTAL) is None
+    assert total_of(loop.load_or_compile(TOTAL)) == 20
+
+
+def test_without_a_home_nothing_is_kept(where, monkeypatch):
+    platformdirs = pytest.importorskip("platformdirs")
+    monkeypatch.delenv("NUMBA_CACHE_DIR", raising=False)
+    monkeypatch.setattr(platformdirs, "user_cache_dir", lambda name, appauthor: f"~/{name}")
+    assert where() is None
+
+
+def test_without_source_files_nothing_is_kept(where, monkeypatch, tmp_path):
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(code_cache, "__file__", str(tmp_path / "packed.zip" / "code_cache.py"))
+    assert where() is None
+
+
+# --- files ----------------------------------------------------------------------------------------
 
 TOTAL = rowwise.total, np.dtype("float64")
 
 
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
-    """An empty folder of elementwise."""
+    """A folder in which no loop is kept yet."""
     monkeypatch.setattr(code_cache, "_folder", lambda: tmp_path / "loops")
     return tmp_path / "loops"
 
 
-def total_of(loop):
+def total_of(total):
     sums = np.empty(1)
-    loop(np.arange(5.0), sums, 2.0)
+    total(np.arange(5.0), sums, 2.0)
     return sums[0]
 
 
-def test_a_loop_from_the_disk_computes_the_same(folder, monkeypatch):
-    first = total_of(entries.new_loop(TOTAL))
-    monkeypatch.setattr(compiler, "compiled", None)
-    assert total_of(entries.new_loop(TOTAL)) == first == 20
+def test_loop_from_disk_computes_the_same(folder, monkeypatch):
+    first = total_of(loop.load_or_compile(TOTAL))
+    monkeypatch.setattr(compiler, "compile_loop", None)
+    assert total_of(loop.load_or_compile(TOTAL)) == first == 20
 
 
 @pytest.mark.parametrize(
-    "spoil",
+    "damage",
     [
         lambda content: b"",
         lambda content: content[:40],
@@ -138,86 +187,165 @@ def test_a_loop_from_the_disk_computes_the_same(folder, monkeypatch):
         lambda content: content.replace(b"float64", b"float32"),
     ],
 )
-def test_a_spoilt_file_is_compiled_anew(folder, spoil):
-    entries.new_loop(TOTAL)
+def test_damaged_file_is_compiled_again(folder, damage):
+    loop.load_or_compile(TOTAL)
     (file,) = folder.iterdir()
-    whole = file.read_bytes()
-    file.write_bytes(spoil(whole))
+    file.write_bytes(damage(file.read_bytes()))
     assert code_cache.read(file) is None
-    assert total_of(entries.new_loop(TOTAL)) == 20
+    assert total_of(loop.load_or_compile(TOTAL)) == 20
     assert code_cache.read(file) is not None
     assert list(folder.iterdir()) == [file]
 
 
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="access rights are those of POSIX")
 @pytest.mark.parametrize("mode", [0o664, 0o646])
-def test_a_file_that_others_may_write_to_is_not_run(folder, mode):
-    entries.new_loop(TOTAL)
+def test_file_writable_by_others_is_not_used(folder, mode):
+    loop.load_or_compile(TOTAL)
     (file,) = folder.iterdir()
     assert code_cache.read(file) is not None
     file.chmod(mode)
     assert code_cache.read(file) is None
-    assert total_of(entries.new_loop(TOTAL)) == 20
+    assert total_of(loop.load_or_compile(TOTAL)) == 20
 
 
-def test_a_file_of_another_user_is_not_run(folder, monkeypatch):
-    entries.new_loop(TOTAL)
+def test_file_of_another_user_is_not_used(folder, monkeypatch):
+    loop.load_or_compile(TOTAL)
     (file,) = folder.iterdir()
-    monkeypatch.setattr(code_cache.os, "getuid", lambda: file.stat().st_uid + 1)
+    other = file.stat().st_uid + 1
+    monkeypatch.setattr(code_cache.os, "getuid", lambda: other, raising=False)
     monkeypatch.setattr(code_cache, "ROOT", -1)
     assert code_cache.read(file) is None
 
 
-def test_files_are_written_so_that_they_are_read_whatever_the_umask(folder):
+def test_files_are_used_on_systems_without_user_ids(folder, monkeypatch):
+    loop.load_or_compile(TOTAL)
+    (file,) = folder.iterdir()
+    file.chmod(0o666)  # what `os.stat` reports of any file on Windows
+    monkeypatch.delattr(code_cache.os, "getuid", raising=False)
+    assert code_cache.read(file) is not None
+
+
+def test_files_are_written_for_any_umask(folder):
     before = os.umask(0o002)
     try:
-        entries.new_loop(TOTAL)
+        loop.load_or_compile(TOTAL)
     finally:
         os.umask(before)
     (file,) = folder.iterdir()
     assert code_cache.read(file) is not None
 
 
-def test_where_nothing_can_be_written_nothing_is_kept(tmp_path, monkeypatch):
+def test_unwritable_folder_is_ignored(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     monkeypatch.setattr(code_cache, "_folder", lambda: tmp_path / "file" / "loops")
-    assert total_of(entries.new_loop(TOTAL)) == 20
+    assert total_of(loop.load_or_compile(TOTAL)) == 20
     monkeypatch.setattr(code_cache, "_folder", lambda: None)
-    assert total_of(entries.new_loop(TOTAL)) == 20
+    assert total_of(loop.load_or_compile(TOTAL)) == 20
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_what_calls_the_compilers_own_library_is_not_kept():
-    assert code_cache.stands_alone(["expf", "memset"])
-    assert not code_cache.stands_alone(["expf", "NRT_MemInfo_call_dtor"])
-    assert not code_cache.stands_alone(["__svml_expf16"])
-    _, _, code = compiler.compiled(
-        (elementwise.apply_to_one, activations.relu, np.dtype("float32"), 0)
+# --- code that needs this process -----------------------------------------------------------------
+
+
+def code_calling(function):
+    """Object code whose function ``f`` calls another of doubles."""
+    code_cache._linker()  # initializes LLVM
+    module = llvm.parse_assembly(
+        f"""
+        target triple = "{llvm.get_process_triple()}"
+        declare double @{function}(double)
+        define double @f(double %x) {{
+            %y = call double @{function}(double %x)
+            ret double %y
+        }}
+        """
     )
-    assert code is not None
+    machine = llvm.Target.from_default_triple().create_target_machine(jit=True)
+    return code_cache.ObjectCode((), "f", machine.emit_object(module))
 
 
-@pytest.mark.parametrize("calls", ["logf", "numba_attempt_nocopy_reshape", '"with space"'])
-def test_the_calls_of_a_loop_are_found_in_its_text(calls):
-    text = f"declare float @llvm.fabs.f32(float) #2\ndeclare nofree i32 @{calls}(i64, ptr) #1\n"
-    assert compiler.CALLED.findall(text) == [calls.strip('"')]
+def test_code_calls_functions_of_the_c_library():
+    assert code_cache.link(code_calling("exp")) is not None
+
+
+@pytest.mark.parametrize("function", ["NRT_MemInfo_call_dtor", "numba_attempt_nocopy_reshape"])
+def test_code_that_calls_numba_is_not_linked(function):
+    assert code_cache.link(code_calling(function)) is None
+
+
+def test_code_that_calls_numba_is_not_kept(folder, monkeypatch):
+    real = compiler.compile_loop
+
+    def compile_loop(key):
+        code, types, _ = real(key)
+        return code, types, code_calling("NRT_MemInfo_call_dtor")
+
+    monkeypatch.setattr(compiler, "compile_loop", compile_loop)
+    assert total_of(loop.load_or_compile(TOTAL)) == 20
+    assert not folder.exists()
+
+
+def test_file_that_does_not_link_is_compiled_again(folder):
+    code_cache.write(code_cache.path_of(TOTAL), code_calling("NRT_MemInfo_call_dtor"))
+    assert total_of(loop.load_or_compile(TOTAL)) == 20
+    assert code_cache.read(code_cache.path_of(TOTAL)).symbol != "f"
 
 
 LONG = np.linspace(0, 1, 200_000)
 
 
-def looks_up(xp, z):
+def reads_a_large_constant(xp, z):
     return z + LONG[100_000]
 
 
-def test_what_holds_addresses_of_this_process_is_not_kept(folder):
+def test_code_with_addresses_is_not_kept(folder):
     x = np.zeros(3)
     out = np.empty(3)
-    entries.new_loop((elementwise.apply_to_one, looks_up, x.dtype, 0))(x, out, ())
+    loop.load_or_compile((elementwise.apply_to_one, reads_a_large_constant, x.dtype, 0))(x, out, ())
     np.testing.assert_array_equal(out, LONG[100_000])
     assert not folder.exists()
 
 
-def test_a_rule_that_has_no_content_is_compiled_and_not_kept(folder, tmp_path):
+# --- fingerprints ---------------------------------------------------------------------------------
+
+FLOAT32 = np.dtype("float32")
+KEYS = [
+    (elementwise.apply_to_one, activations.silu, FLOAT32, 0),
+    (elementwise.apply_to_two, activations.silu, FLOAT32, 0),
+    (elementwise.shift_and_apply, activations.gelu, FLOAT32, 0),
+    (elementwise.chain, activations.elu_derivative, FLOAT32, 1),
+    (elementwise.chain_and_sum, activations.gelu_derivative, FLOAT32, 0),
+    (elementwise.update, activations.relu, FLOAT32, 1, 0, 0),
+    *((getattr(rowwise, name), FLOAT32) for name in ("take_rows", "total", "convert")),
+    *((getattr(rowwise, name), FLOAT32) for name in ("column_sum", "normalize", "batch_norm")),
+    *((getattr(rowwise, name), FLOAT32) for name in ("batch_norm_backward", "keep_mask")),
+    *((getattr(rowwise, f"cross_entropy_of_{name}"), FLOAT32) for name in ("indices", "rows")),
+    (call_list.replay,),
+    (product.multiply, FLOAT32, "int64"),
+]
+
+
+def test_every_loop_of_xpnet_has_its_own_file(folder):
+    paths = [code_cache.path_of(key) for key in KEYS]
+    assert None not in paths
+    assert len({*paths}) == len(KEYS)
+
+
+def test_vector_math_identifies_elementwise_loops(folder, monkeypatch):
+    keys = [KEYS[0], (rowwise.batch_norm, FLOAT32), (rowwise.column_sum, FLOAT32)]
+    before = [code_cache.path_of(key) for key in keys]
+    monkeypatch.setattr(fingerprint, "_source_of", lambda name: b"changed")
+    after = [code_cache.path_of(key) for key in keys]
+    assert [a == b for a, b in zip(before, after, strict=True)] == [False, False, True]
+
+
+def test_module_without_source_has_no_fingerprint():
+    for name in ("sys", "numpy.no_such_module"):
+        with pytest.raises(NoFingerprint, match="has no source file"):
+            fingerprint_of(LazyModule(name))
+
+
+def test_rule_without_fingerprint_has_no_file(folder):
     def rule(xp, z):
         return z * 2.0 if len(unknown) else z
 
@@ -246,56 +374,110 @@ SLOPE = 2.0
 @pytest.mark.parametrize(
     "other",
     [
-        lambda: content_of(rule_of(3.0)),
-        lambda: content_of(rule_of(np.float32(2.0))),
-        lambda: content_of(rule_of(2)),
-        lambda: content_of(rule_of((2.0,))),
-        lambda: content_of(rule_by_default),
-        lambda: content_of(rule_by_name),
-        lambda: content_of(lambda xp, z: z),
+        lambda: fingerprint_of(rule_of(3.0)),
+        lambda: fingerprint_of(rule_of(np.float32(2.0))),
+        lambda: fingerprint_of(rule_of(2)),
+        lambda: fingerprint_of(rule_of((2.0,))),
+        lambda: fingerprint_of(rule_by_default),
+        lambda: fingerprint_of(rule_by_name),
+        lambda: fingerprint_of(lambda xp, z: z),
     ],
 )
-def test_other_rules_have_other_contents(other):
-    assert content_of(rule_of(2.0)) == content_of(rule_of(2.0)) != other()
+def test_fingerprints_of_other_rules_differ(other):
+    assert fingerprint_of(rule_of(2.0)) == fingerprint_of(rule_of(2.0)) != other()
 
 
-def test_what_a_rule_names_is_of_its_content(monkeypatch):
-    before = content_of(rule_by_name)
+def test_fingerprint_includes_the_value_of_a_global(monkeypatch):
+    before = fingerprint_of(rule_by_name)
     monkeypatch.setitem(globals(), "SLOPE", 3.0)
-    assert content_of(rule_by_name) != before
+    assert fingerprint_of(rule_by_name) != before
     monkeypatch.setitem(globals(), "SLOPE", 2.0)
-    assert content_of(rule_by_name) == before
+    assert fingerprint_of(rule_by_name) == before
 
 
-def test_a_rule_that_calls_itself_has_a_content():
+def test_fingerprint_includes_a_function_of_another_file(monkeypatch):
+    rule = activations.silu
+    before = fingerprint_of(rule)
+    monkeypatch.setitem(rule.__globals__, "sigmoid", activations.tanh)
+    assert fingerprint_of(rule) != before
+
+
+def test_recursive_rule_has_a_fingerprint():
     def rule(xp, z):
         return rule(xp, z - 1) if z > 1 else z
 
-    assert content_of(rule) == content_of(rule)
+    assert fingerprint_of(rule) == fingerprint_of(rule)
 
 
 @pytest.mark.parametrize("value", [os, sys.stdout, {1: 2}, [1], np.array([None]), object()])
-def test_what_another_process_would_not_know_has_no_content(value):
-    with pytest.raises(TypeError, match="has no content"):
-        content_of((1, value))
+def test_unknown_value_has_no_fingerprint(value):
+    with pytest.raises(NoFingerprint, match="has no fingerprint"):
+        fingerprint_of((1, value))
 
 
-@pytest.mark.parametrize("often", [0, 1 << 60])
-def test_what_a_loop_does_not_take_it_refuses(often, monkeypatch):
-    monkeypatch.setattr(entries, "OFTEN", often)
-    loop = entries.new_loop((rowwise.normalize, np.dtype("float64")))
+# --- NotCompiled ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("calls", [0, 1 << 60])
+def test_loop_rejects_arguments_that_do_not_fit(calls, monkeypatch):
+    monkeypatch.setattr(loop, "CALLS_BEFORE_NATIVE_WRAPPER", calls)
+    normalize = loop.load_or_compile((rowwise.normalize, np.dtype("float64")))
     x, y, x_hat = np.ones((2, 3)), np.empty((2, 3)), np.empty((2, 3))
     good = x, y, x_hat, *np.ones((4, 3))
-    loop(*good)
+    normalize(*good)
     swapped = x.astype(x.dtype.newbyteorder())
     for i, bad in [(0, swapped), (0, [[1.0]]), (0, x[0]), (1, x.T), (3, np.ones(2)), (2, None)]:
-        with pytest.raises(TypeError):
-            loop(*good[:i], bad, *good[i + 1 :])
-    loop(*good)
+        with pytest.raises(NotCompiled, match="does not accept these arguments"):
+            normalize(*good[:i], bad, *good[i + 1 :])
+    normalize(*good)
 
 
 @pytest.mark.parametrize("eps", [[1.0] * 6, np.ones(2), None, "1e-3", np.float16(1)])
-def test_what_is_no_number_is_refused(eps):
-    loop = entries.new_loop((rowwise.batch_norm, np.dtype("float64")))
-    with pytest.raises(TypeError):
+def test_loop_rejects_other_types_of_numbers(eps):
+    loop = loop_of(rowwise.batch_norm, np.dtype("float64"))
+    with pytest.raises(NotCompiled, match="does not accept these arguments"):
         loop.pack((np.ones((2, 3)), *np.ones((2, 3)), eps, *np.ones((2, 2, 3)), *np.ones((3, 3))))
+
+
+class UnhashableRule:
+    """A user-defined rule that is compared by value."""
+
+    __hash__ = None
+
+    def __eq__(self, other):
+        return True
+
+    def __call__(self, xp, z):
+        return z
+
+
+def calls_an_unknown_function(xp, z):
+    return xp.cos(z)
+
+
+@pytest.mark.parametrize(
+    ("rule", "reason"),
+    [
+        (UnhashableRule(), "hashable"),
+        (np.tanh, "must be a plain function"),
+        (calls_an_unknown_function, "it does not compile"),
+    ],
+)
+def test_rule_that_does_not_compile_is_not_an_error(rule, reason):
+    for _ in range(2):
+        with pytest.raises(NotCompiled, match=reason):
+            loop_of(elementwise.apply_to_one, rule, FLOAT32, 0)
+
+
+@pytest.mark.parametrize("error", [TypeError, AttributeError, KeyError])
+def test_error_in_a_builder_is_raised(error):
+    def build(api, dtype):
+        raise error("a bug")
+
+    with pytest.raises(error, match="a bug"):
+        loop_of(build, FLOAT32)
+
+
+def test_update_of_other_counts_is_not_compiled():
+    with pytest.raises(NotCompiled, match="no loop updates 7 arrays from 1"):
+        loop_of(elementwise.update, activations.relu, FLOAT32, 7, 1, 0)

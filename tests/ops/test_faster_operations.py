@@ -42,14 +42,16 @@ def ops(request):
         return
     if why_not_compiled():
         pytest.skip(why_not_compiled())
-    from xpnet.ops.cpu.jit import loop as entries  # noqa: PLC0415
+    from xpnet.ops.cpu.jit import loop  # noqa: PLC0415
     from xpnet.ops.cpu.operations import CompiledOperations  # noqa: PLC0415
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(entries, "OFTEN", 0 if "often" in request.param else 1 << 60)
-        entries._found.cache_clear()
+        patch.setattr(
+            loop, "CALLS_BEFORE_NATIVE_WRAPPER", 0 if "often" in request.param else 1 << 60
+        )
+        loop._loop_or_reason.cache_clear()
         yield CompiledOperations(np)
-    entries._found.cache_clear()
+    loop._loop_or_reason.cache_clear()
 
 
 def strided(x):
@@ -344,7 +346,7 @@ def test_large_arrays_are_shared_out_and_give_the_same(monkeypatch, ops):
     theta, state, grad = x.ravel().copy(), np.abs(dy).ravel().copy(), dy.ravel().copy()
     other, other_state = theta.copy(), state.copy()
     ops.update(optimizers.adagrad, (theta, state), (grad,), (0.1, 1e-7))
-    monkeypatch.setattr(runner, "LARGE", 100)
+    monkeypatch.setattr(runner, "MIN_PARALLEL_SIZE", 100)
     monkeypatch.setattr(threads, "n_threads", lambda: 3)
     threads._pool.cache_clear()
     together = ops.chain_and_sum(activations.tanh_derivative, dy, x, shared_sums)

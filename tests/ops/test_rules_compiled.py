@@ -17,7 +17,7 @@ if why_not_compiled():
     pytest.skip(why_not_compiled(), allow_module_level=True)
 
 from xpnet.ops.cpu import elementwise
-from xpnet.ops.cpu.jit.loop import new_loop
+from xpnet.ops.cpu.jit import loop_of
 
 POINTS = np.concatenate([np.linspace(-9.0, 9.0, 73), [-1e4, -80.0, 80.0]])[None, :]
 OUTPUTS = np.linspace(-0.4, 1.0, 29)[None, :]
@@ -63,7 +63,7 @@ dtypes = pytest.mark.parametrize("dtype", ["float64", "float32"])
 def test_a_rule_of_one_array(name, dtype):
     rule, scalars = UNARY[name], SCALARS.get(name, ())
     x = (OUTPUTS if takes(rule)[0] == "a" else POINTS).astype(dtype)
-    loop = new_loop((elementwise.apply_to_one, rule, np.dtype(dtype), len(scalars)))
+    loop = loop_of(elementwise.apply_to_one, rule, np.dtype(dtype), len(scalars))
     check_same(loop, rule(np, x, *scalars), scalars, x)
 
 
@@ -73,7 +73,7 @@ def test_a_rule_of_two_arrays(name, dtype):
     rule, scalars = BINARY[name], SCALARS.get(name, ())
     z = np.minimum(POINTS, 80).astype(dtype)
     t = np.where(np.arange(z.size) % 3, 1, -1).astype(dtype)[None, :]
-    loop = new_loop((elementwise.apply_to_two, rule, np.dtype(dtype), len(scalars)))
+    loop = loop_of(elementwise.apply_to_two, rule, np.dtype(dtype), len(scalars))
     check_same(loop, rule(np, z, t, *scalars), scalars, z, t)
 
 

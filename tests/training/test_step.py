@@ -89,7 +89,7 @@ def test_the_number_of_threads_changes_rounding_alone(monkeypatch):
 
     X, y = data()
     found = []
-    monkeypatch.setattr(runner, "LARGE", 1000)
+    monkeypatch.setattr(runner, "MIN_PARALLEL_SIZE", 1000)
     for count in (1, 2, 3):
         monkeypatch.setattr(threads, "n_threads", lambda count=count: count)
         threads._pool.cache_clear()

@@ -7,7 +7,6 @@ memory. A replay runs down the list. What only NumPy can do is a call of Python'
 
 from __future__ import annotations
 
-from array import array
 from collections.abc import Callable, Sequence
 from functools import cache, partial
 from typing import Any, NamedTuple
@@ -19,25 +18,23 @@ from xpnet.engine.traced import Traced, fill, memory_of
 from xpnet.errors import describe
 from xpnet.ops.cpu import rowwise
 from xpnet.ops.cpu.call_list import replay
-from xpnet.ops.cpu.jit.arguments import Block, place_of
-from xpnet.ops.cpu.jit.definition import Entry, Which
-from xpnet.ops.cpu.jit.loop import loop_of
+from xpnet.ops.cpu.jit import CompiledCode, LoopKey, NotCompiled, PackedArguments, loop_of
 from xpnet.ops.cpu.operations import CompiledOperations
-from xpnet.ops.cpu.product import PLACES, packed_product, product_of
-from xpnet.ops.cpu.runner import Arguments, Runner
-from xpnet.ops.cpu.threads import at_once
+from xpnet.ops.cpu.product import packed_products, product_loop
+from xpnet.ops.cpu.runner import Arguments, LoopRunner
+from xpnet.ops.cpu.threads import run_in_threads
 from xpnet.ops.operations import Operations
 
 
 class Call(NamedTuple):
     """A compiled function and its packed arguments."""
 
-    entry: Entry
-    block: Block
+    code: CompiledCode
+    arguments: PackedArguments
 
     def row(self) -> list[int]:
         """The call in the table of a replay."""
-        return [self.entry.address, self.block.address]
+        return [self.code.address, self.arguments.address]
 
 
 class Program:
@@ -53,7 +50,7 @@ class Program:
         place_of: the address of an array's first number.
     """
 
-    place_of = staticmethod(place_of)
+    place_of = staticmethod(PackedArguments.address_of)
 
     def __init__(self, steps: list[Any], touched: list[Any], result: Any) -> None:
         self.result = memory_of(result)
@@ -81,7 +78,7 @@ class Program:
 
     def reads(self, array: HostArray) -> bool:
         """Whether a number of ``array`` is an argument of a call."""
-        kept = [other for call in self._calls for other in call.block.kept]
+        kept = [other for call in self._calls for other in call.arguments.owners]
         return any(np.may_share_memory(array, other) for other in [*kept, *self._touched])
 
     def places_in(self, array: HostArray) -> list[tuple[memoryview, int, int]] | None:
@@ -91,21 +88,21 @@ class Program:
         """
         if any(np.may_share_memory(array, other) for other in self._touched):
             return None
-        start, stop = place_of(array), place_of(array) + array.nbytes
+        start = PackedArguments.address_of(array)
         return [
-            (memoryview(block.words), i, block.words[i] - start)
-            for _, block in self._calls
-            for i in block.places
-            if start <= block.words[i] < stop
+            (memoryview(packed.words), i, packed.words[i] - start)
+            for _, packed in self._calls
+            for i in packed.pointers
+            if start <= packed.words[i] < start + array.nbytes
         ]
 
     def release(self, array: HostArray) -> None:
         """Keep ``array`` no longer: another has taken its place."""
-        for _, block in self._calls:
-            block.kept[:] = [a for a in block.kept if not np.may_share_memory(a, array)]
+        for _, packed in self._calls:
+            packed.owners[:] = [a for a in packed.owners if not np.may_share_memory(a, array)]
 
 
-class Recorder(Runner):
+class Recorder(LoopRunner):
     """Does a pass and writes down what it does.
 
     Attributes:
@@ -131,45 +128,47 @@ class Recorder(Runner):
         """An array whose use is written down."""
         return Traced(array, self)
 
-    def alone(self, which: Which, *arguments: Any) -> None:
-        """See `Runner.alone`."""
-        loop = loop_of(*which)
-        self._now(Call(loop.entry, loop.pack(memory_of(arguments))))
+    def call(self, key: LoopKey, *arguments: Any) -> None:
+        """See `LoopRunner.call`."""
+        loop = loop_of(*key)
+        self._now(Call(loop.code, loop.pack(memory_of(arguments))))
 
-    def together(self, which: Which, calls: list[Arguments]) -> None:
-        """See `Runner.together`."""
-        loop = loop_of(*which)
-        each = [Call(loop.entry, loop.pack(memory_of(arguments))) for arguments in calls]
-        self.do(at_once, _run, [(_replayed([call.row()]), call) for call in each])
+    def call_in_threads(self, key: LoopKey, calls: list[Arguments]) -> None:
+        """See `LoopRunner.call_in_threads`."""
+        loop = loop_of(*key)
+        each = [Call(loop.code, loop.pack(memory_of(arguments))) for arguments in calls]
+        self.do(run_in_threads, _run, [(_replayed([call.row()]), call) for call in each])
 
-    def add_up(self, parts: HostArray, sums: Any) -> None:
-        """See `Runner.add_up`."""
+    def add_parts(self, parts: HostArray, sums: Any) -> None:
+        """See `LoopRunner.add_parts`."""
         self.do(partial(np.add.reduce, axis=0), parts, out=memory_of(sums))
 
-    def plainly(self, into: Any, function: Callable[..., Any], *given: Any, **named: Any) -> Any:
-        """See `Runner.plainly`: a call of Python's, whatever the function does inside."""
-        given, named = memory_of(given), {name: memory_of(value) for name, value in named.items()}
-        if into is None:
-            self.do(function, *given, **named)
+    def fall_back(
+        self, out: Any, function: Callable[..., Any], /, *args: Any, **kwargs: Any
+    ) -> Any:
+        """See `LoopRunner.fall_back`: the function is recorded as one call from Python."""
+        args, kwargs = memory_of(args), {name: memory_of(value) for name, value in kwargs.items()}
+        if out is None:
+            self.do(function, *args, **kwargs)
         else:
-            self.do(fill, memory_of(into), function, given, named)
-        return into
+            self.do(fill, memory_of(out), function, args, kwargs)
+        return out
 
-    def number(self, dtype: Any, sums: Any) -> Any:
-        """See `Runner.number`."""
+    def scalar(self, dtype: Any, sums: Any) -> Any:
+        """See `LoopRunner.scalar`."""
         value = self.traced(np.empty((), dtype))
-        self.alone((rowwise.converted, dtype), sums, value)
+        self.call((rowwise.convert, dtype), sums, value)
         return value
 
     def product(self, a: HostArray, b: HostArray, out: HostArray) -> None:
         """``out ← a b``."""
         try:
-            parts, entry = packed_product(a, b, out), product_of(out.dtype)
-        except TypeError:
+            parts, loop = packed_products(a, b, out), product_loop(out.dtype)
+        except NotCompiled:
             self.do(np.matmul, a, b, out=out)
             return
-        for words in parts:
-            self._now(Call(entry, Block(array("q", words), PLACES, [a, b, out])))
+        for arguments in parts:
+            self._now(Call(loop.code, arguments))
 
     def do(self, function: Callable[..., Any], *given: Any, **named: Any) -> None:
         """Call a function with memory, now and at every replay."""
@@ -200,7 +199,7 @@ def _run(replay: Callable[[], None], call: Call) -> None:
 
 
 def _replayed(table: list[list[int]]) -> Callable[[], None]:
-    return loop_of(replay).bound(np.array(table))
+    return loop_of(replay).bind(np.array(table))
 
 
 @cache

@@ -1,7 +1,7 @@
-"""Elementwise loops, made of a rule: one pass over memory each.
+"""Elementwise loops: each applies a rule in one pass over memory.
 
-Each function here makes the source of one rule's loop for one floating type; see
-`xpnet.ops.cpu.jit.compile`. A loop refuses shapes that do not fit, since inside it looks at no
+Each function here is a loop builder: it defines the loop of one rule for one floating type; see
+`xpnet.ops.cpu.jit`. A loop raises `NotCompiled` for shapes that do not fit, since it does not check
 bounds.
 """
 
@@ -10,114 +10,123 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
-from xpnet.ops.cpu.jit.definition import FLAT, Given, Kit, Numbers, Source, loop_on
+from xpnet.ops.cpu.jit import (
+    FLAT,
+    CompilerApi,
+    LazyModule,
+    LoopDefinition,
+    NotCompiled,
+    ReadOnly,
+    Scalars,
+)
 from xpnet.ops.operations import Rule
 
+VECTOR_MATH = LazyModule("xpnet.ops.cpu.vector_math")
+"""The namespace on which rules run inside a loop."""
 
-def apply_to_one(kit: Kit, rule: Rule, dtype: Any, n_scalars: int) -> Source:
+
+def apply_to_one(api: CompilerApi, rule: Rule, dtype: Any, n_scalars: int) -> LoopDefinition:
     """``out ← rule(x)``."""
-    f, math = kit.typed(rule, np.dtype(dtype).type), kit.math
+    f, xp = api.typed_rule(rule, dtype), VECTOR_MATH.load()
 
-    @loop_on(dtype, Given(FLAT), FLAT, Numbers(n_scalars))
+    @api.loop(dtype, ReadOnly(FLAT), FLAT, Scalars(n_scalars))
     def loop(x: Any, out: Any, scalars: Any) -> None:
         for i in range(x.size):
-            out[i] = f(math, x[i], *scalars)
+            out[i] = f(xp, x[i], *scalars)
 
     return loop
 
 
-def apply_to_two(kit: Kit, rule: Rule, dtype: Any, n_scalars: int) -> Source:
+def apply_to_two(api: CompilerApi, rule: Rule, dtype: Any, n_scalars: int) -> LoopDefinition:
     """``out ← rule(x, y)``."""
-    f, math = kit.typed(rule, np.dtype(dtype).type), kit.math
+    f, xp = api.typed_rule(rule, dtype), VECTOR_MATH.load()
 
-    @loop_on(dtype, Given(FLAT), Given(FLAT), FLAT, Numbers(n_scalars))
+    @api.loop(dtype, ReadOnly(FLAT), ReadOnly(FLAT), FLAT, Scalars(n_scalars))
     def loop(x: Any, y: Any, out: Any, scalars: Any) -> None:
         for i in range(x.size):
-            out[i] = f(math, x[i], y[i], *scalars)
+            out[i] = f(xp, x[i], y[i], *scalars)
 
     return loop
 
 
-def shift_and_apply(kit: Kit, rule: Rule, dtype: Any, n_scalars: int) -> Source:
+def shift_and_apply(api: CompilerApi, rule: Rule, dtype: Any, n_scalars: int) -> LoopDefinition:
     """``z ← rule(z + b)``."""
-    f, math = kit.typed(rule, np.dtype(dtype).type), kit.math
+    f, xp = api.typed_rule(rule, dtype), VECTOR_MATH.load()
 
-    @loop_on(dtype, 2, Given(1), Numbers(n_scalars))
+    @api.loop(dtype, 2, ReadOnly(1), Scalars(n_scalars))
     def loop(z: Any, bias: Any, scalars: Any) -> None:
         if bias.size != z.shape[1]:
-            raise TypeError
+            raise NotCompiled
         for i in range(z.shape[0]):
             for j in range(z.shape[1]):
-                z[i, j] = f(math, z[i, j] + bias[j], *scalars)
+                z[i, j] = f(xp, z[i, j] + bias[j], *scalars)
 
     return loop
 
 
-def chain(kit: Kit, rule: Rule, dtype: Any, n_scalars: int) -> Source:
+def chain(api: CompilerApi, rule: Rule, dtype: Any, n_scalars: int) -> LoopDefinition:
     """``out ← dy · rule(x)``."""
-    f, math = kit.typed(rule, np.dtype(dtype).type), kit.math
+    f, xp = api.typed_rule(rule, dtype), VECTOR_MATH.load()
 
-    @loop_on(dtype, Given(FLAT), Given(FLAT), FLAT, Numbers(n_scalars))
+    @api.loop(dtype, ReadOnly(FLAT), ReadOnly(FLAT), FLAT, Scalars(n_scalars))
     def loop(dy: Any, x: Any, out: Any, scalars: Any) -> None:
         for i in range(x.size):
-            out[i] = dy[i] * f(math, x[i], *scalars)
+            out[i] = dy[i] * f(xp, x[i], *scalars)
 
     return loop
 
 
-def chain_and_sum(kit: Kit, rule: Rule, dtype: Any, n_scalars: int) -> Source:
+def chain_and_sum(api: CompilerApi, rule: Rule, dtype: Any, n_scalars: int) -> LoopDefinition:
     """``out ← dy · rule(x)``, ``sums ← Σ_rows out``."""
-    f, math = kit.typed(rule, np.dtype(dtype).type), kit.math
+    f, xp = api.typed_rule(rule, dtype), VECTOR_MATH.load()
 
-    @loop_on(dtype, Given(2), Given(2), 2, 1, Numbers(n_scalars))
+    @api.loop(dtype, ReadOnly(2), ReadOnly(2), 2, 1, Scalars(n_scalars))
     def loop(dy: Any, x: Any, out: Any, sums: Any, scalars: Any) -> None:
         if dy.shape != out.shape or x.shape != out.shape or sums.size != x.shape[1]:
-            raise TypeError
+            raise NotCompiled
         sums[:] = 0
         for i in range(x.shape[0]):
             for j in range(x.shape[1]):
-                value = dy[i, j] * f(math, x[i, j], *scalars)
+                value = dy[i, j] * f(xp, x[i, j], *scalars)
                 out[i, j] = value
                 sums[j] += value
 
     return loop
 
 
-def update(  # long: a loop for each number of arrays
-    kit: Kit, rule: Rule, dtype: Any, n_targets: int, n_inputs: int, n_scalars: int
-) -> Source:
-    """``targets ← rule(*targets, *inputs)``, for flat arrays and the counts that rules have.
+def update(  # long: one loop for each number of arrays
+    api: CompilerApi, rule: Rule, dtype: Any, n_targets: int, n_inputs: int, n_scalars: int
+) -> LoopDefinition:
+    """``targets ← rule(*targets, *inputs)``, for the numbers of arrays that the rules have.
 
     Raises:
-        KeyError: for other counts of targets and inputs.
+        NotCompiled: for other numbers of targets and inputs.
     """
-    f, math = kit.typed(rule, np.dtype(dtype).type), kit.math
+    f, xp = api.typed_rule(rule, dtype), VECTOR_MATH.load()
 
     def one(a: Any, scalars: Any) -> None:
         for i in range(a.size):
-            a[i] = f(math, a[i], *scalars)
+            a[i] = f(xp, a[i], *scalars)
 
     def one_by_one(a: Any, g: Any, scalars: Any) -> None:
         for i in range(a.size):
-            a[i] = f(math, a[i], g[i], *scalars)
+            a[i] = f(xp, a[i], g[i], *scalars)
 
     def two(a: Any, b: Any, g: Any, scalars: Any) -> None:
         for i in range(a.size):
-            a[i], b[i] = f(math, a[i], b[i], g[i], *scalars)
+            a[i], b[i] = f(xp, a[i], b[i], g[i], *scalars)
 
     def three(a: Any, b: Any, c: Any, g: Any, scalars: Any) -> None:
         for i in range(a.size):
-            a[i], b[i], c[i] = f(math, a[i], b[i], c[i], g[i], *scalars)
+            a[i], b[i], c[i] = f(xp, a[i], b[i], c[i], g[i], *scalars)
 
     def three_by_two(a: Any, b: Any, c: Any, d: Any, g: Any, scalars: Any) -> None:
         for i in range(a.size):
-            a[i], b[i], c[i] = f(math, a[i], b[i], c[i], d[i], g[i], *scalars)
+            a[i], b[i], c[i] = f(xp, a[i], b[i], c[i], d[i], g[i], *scalars)
 
     def four(a: Any, b: Any, c: Any, d: Any, g: Any, scalars: Any) -> None:
         for i in range(a.size):
-            a[i], b[i], c[i], d[i] = f(math, a[i], b[i], c[i], d[i], g[i], *scalars)
+            a[i], b[i], c[i], d[i] = f(xp, a[i], b[i], c[i], d[i], g[i], *scalars)
 
     loops: dict[tuple[int, int], Callable[..., None]] = {
         (1, 0): one,
@@ -127,6 +136,8 @@ def update(  # long: a loop for each number of arrays
         (3, 2): three_by_two,
         (4, 1): four,
     }
-    loop = loops[n_targets, n_inputs]
-    arrays: list[int | Given] = [*[FLAT] * n_targets, *[Given(FLAT)] * n_inputs]
-    return loop_on(dtype, *arrays, Numbers(n_scalars))(loop)
+    loop = loops.get((n_targets, n_inputs))
+    if loop is None:
+        raise NotCompiled(f"no loop updates {n_targets} arrays from {n_inputs}")
+    arrays: list[int | ReadOnly] = [*[FLAT] * n_targets, *[ReadOnly(FLAT)] * n_inputs]
+    return api.loop(dtype, *arrays, Scalars(n_scalars))(loop)

@@ -1,7 +1,6 @@
-"""The loops that are not elementwise, over the rows of a matrix.
+"""Loops over the rows of a matrix: sums, softmax, batch normalization, masks and row selection.
 
-As in `xpnet.ops.cpu.elementwise` each is made for one floating type, takes C-contiguous arrays of
-it and refuses anything else, and shapes that do not fit, with a `TypeError` before it begins.
+As in `xpnet.ops.cpu.elementwise`, each function is a loop builder for one floating type.
 """
 
 from __future__ import annotations
@@ -10,44 +9,44 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.ops.cpu.jit.definition import (
+from xpnet.ops.cpu.elementwise import VECTOR_MATH
+from xpnet.ops.cpu.jit import (
     FLAT,
     INDICES,
     INTEGER,
-    NUMBER,
+    SCALAR,
     SUMS,
-    Given,
-    Kit,
-    Source,
-    loop_on,
+    CompilerApi,
+    LoopDefinition,
+    NotCompiled,
+    ReadOnly,
 )
 from xpnet.random import hash32
 
 BLOCK = 1 << 12
-"""How many numbers of a matrix are worked on at a time, so that they stay in the nearest cache."""
+"""The number of elements that a softmax processes at a time, so that they stay in the L1 cache."""
+
+PREFETCH_ROWS = 2
+"""Prefetch distance, in rows."""
+
+PREFETCH_BYTES, CACHE_LINE = 4096, 64
+"""How much of a row is prefetched, and the step; the processor prefetches the rest itself."""
 
 
-AHEAD = 2
-"""How many rows ahead of the one that is copied the processor is told of one."""
+def take_rows(api: CompilerApi, dtype: Any) -> LoopDefinition:
+    """``out_i ← x[indices_i]``; an index out of range takes the nearest row."""
+    prefetch = api.prefetch
 
-FETCHED, LINE = 4096, 64
-"""How many bytes of it, the rest of a long row it finds itself; and in steps of how many."""
-
-
-def take_rows(kit: Kit, dtype: Any) -> Source:
-    """``out_i ← x[indices_i]``; an index of no row takes the nearest row."""
-    fetched = kit.fetched
-
-    @loop_on(dtype, INDICES, 2, Given(2))
+    @api.loop(dtype, INDICES, 2, ReadOnly(2))
     def loop(indices: Any, out: Any, x: Any) -> None:
         last, width = x.shape[0] - 1, x.shape[1]
         if indices.size != out.shape[0] or out.shape[1] != width or last < 0:
-            raise TypeError
+            raise NotCompiled
         start, size = x.ctypes.data, width * x.itemsize
         for i in range(indices.size):
-            ahead = min(max(indices[min(i + AHEAD, indices.size - 1)], 0), last)
-            for j in range(0, min(size, FETCHED), LINE):
-                fetched(start + ahead * size + j)
+            ahead = min(max(indices[min(i + PREFETCH_ROWS, indices.size - 1)], 0), last)
+            for j in range(0, min(size, PREFETCH_BYTES), CACHE_LINE):
+                prefetch(start + ahead * size + j)
             row = min(max(indices[i], 0), last)
             for j in range(width):
                 out[i, j] = x[row, j]
@@ -55,10 +54,10 @@ def take_rows(kit: Kit, dtype: Any) -> Source:
     return loop
 
 
-def total(kit: Kit, dtype: Any) -> Source:
+def total(api: CompilerApi, dtype: Any) -> LoopDefinition:
     """``out ← factor Σ x``, summed in double precision."""
 
-    @loop_on(dtype, Given(FLAT), SUMS, NUMBER, reorder=True)
+    @api.loop(dtype, ReadOnly(FLAT), SUMS, SCALAR, reorder=True)
     def loop(x: Any, sums: Any, factor: Any) -> None:
         summed = 0.0
         for i in range(x.size):
@@ -68,23 +67,23 @@ def total(kit: Kit, dtype: Any) -> Source:
     return loop
 
 
-def converted(kit: Kit, dtype: Any) -> Source:
-    """``out ← x``, one number in double precision into one of another type."""
+def convert(api: CompilerApi, dtype: Any) -> LoopDefinition:
+    """``out ← x``, one float64 number rounded to the type of ``out``."""
 
-    @loop_on(dtype, SUMS, 0)
+    @api.loop(dtype, SUMS, 0)
     def loop(x: Any, out: Any) -> None:
         out[()] = x[0]
 
     return loop
 
 
-def column_sum(kit: Kit, dtype: Any) -> Source:
+def column_sum(api: CompilerApi, dtype: Any) -> LoopDefinition:
     """``out ← Σ_rows x``."""
 
-    @loop_on(dtype, Given(2), 1)
+    @api.loop(dtype, ReadOnly(2), 1)
     def loop(x: Any, out: Any) -> None:
         if out.size != x.shape[1]:
-            raise TypeError
+            raise NotCompiled
         out[:] = 0
         for i in range(x.shape[0]):
             for j in range(x.shape[1]):
@@ -93,9 +92,9 @@ def column_sum(kit: Kit, dtype: Any) -> Source:
     return loop
 
 
-def _softmax_parts(kit: Kit) -> tuple[Any, Any]:
-    """Two parts of a softmax over some rows of ``z``."""
-    exp = kit.math.exp
+def _softmax_parts(api: CompilerApi) -> tuple[Any, Any]:
+    """Two parts of a softmax, over rows ``start`` to ``stop`` of ``z`` and over flat elements."""
+    exp = VECTOR_MATH.load().exp
 
     def shift(z: Any, out: Any, start: int, stop: int) -> None:
         """``out ← z - max z`` along the rows."""
@@ -107,27 +106,27 @@ def _softmax_parts(kit: Kit) -> tuple[Any, Any]:
                 out[i, j] = z[i, j] - top
 
     def exponentials(flat: Any, start: int, stop: int) -> None:
-        """``flat ← e^flat`` in one long loop: a row alone is often shorter than a vector."""
+        """``flat ← e^flat`` in one long loop: a row is often shorter than a SIMD vector."""
         part = flat[start:stop]
         for k in range(part.size):
             part[k] = exp(part[k])
 
-    return kit.known(shift), kit.known(exponentials)
+    return api.inline(shift), api.inline(exponentials)
 
 
-def cross_entropy_of_indices(kit: Kit, dtype: Any) -> Source:
+def cross_entropy_of_indices(api: CompilerApi, dtype: Any) -> LoopDefinition:
     """``sums ← Σ_i scale (log Σ_k e^(z_ik) - z_it)``, ``out ← scale (softmax(z) - 1_t)``.
 
-    ``out`` is given twice, first as one row.
+    The caller passes ``out`` twice, first as one row.
     """
-    zero, log = np.dtype(dtype).type(0), kit.math.log
-    shift, exponentials = _softmax_parts(kit)
+    zero, log = np.dtype(dtype).type(0), VECTOR_MATH.load().log
+    shift, exponentials = _softmax_parts(api)
 
-    @loop_on(dtype, FLAT, Given(2), INDICES, 2, SUMS, NUMBER, reorder=True)
+    @api.loop(dtype, FLAT, ReadOnly(2), INDICES, 2, SUMS, SCALAR, reorder=True)
     def loop(flat: Any, z: Any, target: Any, out: Any, sums: Any, scale: Any) -> None:
         m, n = z.shape
         if out.shape != z.shape or flat.size != z.size or target.size != m or n == 0:
-            raise TypeError
+            raise NotCompiled
         loss = 0.0
         height = max(BLOCK // n, 1)
         for start in range(0, m, height):
@@ -153,15 +152,15 @@ def cross_entropy_of_indices(kit: Kit, dtype: Any) -> Source:
     return loop
 
 
-def cross_entropy_of_rows(kit: Kit, dtype: Any) -> Source:
+def cross_entropy_of_rows(api: CompilerApi, dtype: Any) -> LoopDefinition:
     """``sums ← -Σ_i s_i Σ_k t_ik log p_ik``, ``out ← s_i (p_i Σ_k t_ik - t_i)``, ``p`` softmax.
 
-    ``out`` is given twice, first as one row.
+    The caller passes ``out`` twice, first as one row.
     """
-    zero, log = np.dtype(dtype).type(0), kit.math.log
-    shift, exponentials = _softmax_parts(kit)
+    zero, log = np.dtype(dtype).type(0), VECTOR_MATH.load().log
+    shift, exponentials = _softmax_parts(api)
 
-    @loop_on(dtype, FLAT, Given(2), Given(2), Given(1), 2, SUMS, reorder=True)
+    @api.loop(dtype, FLAT, ReadOnly(2), ReadOnly(2), ReadOnly(1), 2, SUMS, reorder=True)
     def loop(flat: Any, z: Any, target: Any, scale: Any, out: Any, sums: Any) -> None:
         m, n = z.shape
         if (
@@ -171,7 +170,7 @@ def cross_entropy_of_rows(kit: Kit, dtype: Any) -> Source:
             or scale.size != m
             or n == 0
         ):
-            raise TypeError
+            raise NotCompiled
         loss = 0.0
         height = max(BLOCK // n, 1)
         for start in range(0, m, height):
@@ -197,16 +196,16 @@ def cross_entropy_of_rows(kit: Kit, dtype: Any) -> Source:
     return loop
 
 
-def normalize(kit: Kit, dtype: Any) -> Source:
-    """``x̂ ← (x - μ)·f``, ``y ← γ x̂ + β``, with μ, f, γ and β for each column."""
+def normalize(api: CompilerApi, dtype: Any) -> LoopDefinition:
+    """``x̂ ← (x - μ)·f``, ``y ← γ x̂ + β``, with one μ, f, γ and β per column."""
 
-    @loop_on(dtype, Given(2), 2, 2, Given(1), Given(1), Given(1), Given(1))
+    @api.loop(dtype, ReadOnly(2), 2, 2, ReadOnly(1), ReadOnly(1), ReadOnly(1), ReadOnly(1))
     def loop(x: Any, y: Any, x_hat: Any, mean: Any, factor: Any, scale: Any, shift: Any) -> None:
         m, n = x.shape
         if y.shape != x.shape or x_hat.shape != x.shape:
-            raise TypeError
+            raise NotCompiled
         if not n == mean.size == factor.size == scale.size == shift.size:
-            raise TypeError
+            raise NotCompiled
         for i in range(m):
             for j in range(n):
                 value = (x[i, j] - mean[j]) * factor[j]
@@ -216,11 +215,11 @@ def normalize(kit: Kit, dtype: Any) -> Source:
     return loop
 
 
-def batch_norm(kit: Kit, dtype: Any) -> Source:
-    """``x̂ ← (x - μ)/√(σ² + ε)``, ``y ← γ x̂ + β``, with μ and σ² of the rows of ``x``."""
-    one, sqrt = np.dtype(dtype).type(1), kit.math.sqrt
+def batch_norm(api: CompilerApi, dtype: Any) -> LoopDefinition:
+    """``x̂ ← (x - μ)/√(σ² + ε)``, ``y ← γ x̂ + β``, with mean μ and variance σ² of each column."""
+    one, sqrt = np.dtype(dtype).type(1), VECTOR_MATH.load().sqrt
 
-    @loop_on(dtype, Given(2), Given(1), Given(1), NUMBER, 2, 2, 1, 1, 1)
+    @api.loop(dtype, ReadOnly(2), ReadOnly(1), ReadOnly(1), SCALAR, 2, 2, 1, 1, 1)
     def loop(
         x: Any,
         scale: Any,
@@ -234,9 +233,9 @@ def batch_norm(kit: Kit, dtype: Any) -> Source:
     ) -> None:
         m, n = x.shape
         if y.shape != x.shape or x_hat.shape != x.shape:
-            raise TypeError
+            raise NotCompiled
         if not n == scale.size == shift.size == mean.size == var.size == factor.size:
-            raise TypeError
+            raise NotCompiled
         mean[:] = 0
         var[:] = 0
         for i in range(m):
@@ -260,11 +259,11 @@ def batch_norm(kit: Kit, dtype: Any) -> Source:
     return loop
 
 
-def batch_norm_backward(kit: Kit, dtype: Any) -> Source:
+def batch_norm_backward(api: CompilerApi, dtype: Any) -> LoopDefinition:
     """``dβ ← Σ dy``, ``dγ ← Σ dy·x̂``, ``dx ← γ/(m√(σ² + ε)) (m dy - dβ - x̂ dγ)``."""
-    kind, sqrt = np.dtype(dtype).type, kit.math.sqrt
+    kind, sqrt = np.dtype(dtype).type, VECTOR_MATH.load().sqrt
 
-    @loop_on(dtype, Given(2), Given(2), Given(1), Given(1), NUMBER, 1, 1, 2, 1)
+    @api.loop(dtype, ReadOnly(2), ReadOnly(2), ReadOnly(1), ReadOnly(1), SCALAR, 1, 1, 2, 1)
     def loop(
         dy: Any,
         x_hat: Any,
@@ -278,9 +277,9 @@ def batch_norm_backward(kit: Kit, dtype: Any) -> Source:
     ) -> None:
         m, n = dy.shape
         if x_hat.shape != dy.shape or dx.shape != dy.shape:
-            raise TypeError
+            raise NotCompiled
         if not n == scale.size == var.size == d_scale.size == d_shift.size == factor.size:
-            raise TypeError
+            raise NotCompiled
         d_scale[:] = 0
         d_shift[:] = 0
         for i in range(m):
@@ -297,12 +296,12 @@ def batch_norm_backward(kit: Kit, dtype: Any) -> Source:
     return loop
 
 
-def keep_mask(kit: Kit, dtype: Any) -> Source:
-    """``out ← 0`` where the hash of key and position is below the threshold, else ``kept``."""
-    zero, bits = np.dtype(dtype).type(0), kit.known(hash32)
+def keep_mask(api: CompilerApi, dtype: Any) -> LoopDefinition:
+    """``out ← 0`` where the hash of key and index is below the threshold, else ``kept``."""
+    zero, bits = np.dtype(dtype).type(0), api.inline(hash32)
     mask = 0xFFFFFFFF
 
-    @loop_on(dtype, FLAT, INTEGER, INTEGER, NUMBER)
+    @api.loop(dtype, FLAT, INTEGER, INTEGER, SCALAR)
     def loop(out: Any, key: Any, threshold: Any, kept: Any) -> None:
         for i in range(out.size):
             hashed = bits((bits(i ^ key) + key) & mask)

@@ -1,4 +1,4 @@
-"""How a loop is run: at once, or by several threads where it is long enough."""
+"""Execution of loops: immediately, and by several threads if the arrays are large."""
 
 from __future__ import annotations
 
@@ -8,74 +8,87 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from xpnet.backend import Array, HostArray
-from xpnet.ops.cpu.jit.definition import Which
-from xpnet.ops.cpu.jit.loop import loop_of
-from xpnet.ops.cpu.threads import LARGE, at_once, pieces_of
+from xpnet.ops.cpu.jit import LoopKey, loop_of
+from xpnet.ops.cpu.threads import MIN_PARALLEL_SIZE, run_in_threads, split_rows
 
 Arguments: TypeAlias = tuple[Any, ...]
 
 
-class Runner:
-    """What runs a loop on arrays. Each method raises `TypeError` for what the loop refuses."""
+class LoopRunner:
+    """Runs loops on arrays.
 
-    def alone(self, which: Which, *arguments: Any) -> None:
-        """Run a loop on its arguments as they are."""
+    Each method raises `NotCompiled` if there is no such loop, or it does not accept the arguments.
+    """
+
+    def call(self, key: LoopKey, *arguments: Any) -> None:
+        """Run a loop on these arguments."""
         raise NotImplementedError
 
-    def together(self, which: Which, calls: list[Arguments]) -> None:
-        """Run a loop on several arguments, each in a thread of its own."""
+    def call_in_threads(self, key: LoopKey, calls: list[Arguments]) -> None:
+        """Run a loop on each of several arguments, in threads."""
         raise NotImplementedError
 
-    def add_up(self, parts: HostArray, sums: Any) -> None:
+    def add_parts(self, parts: HostArray, sums: Any) -> None:
         """``sums ← Σ parts``."""
         raise NotImplementedError
 
-    def number(self, dtype: Any, sums: Any) -> Any:
-        """The one number of ``sums`` in another type."""
+    def scalar(self, dtype: Any, sums: Any) -> Any:
+        """The number in ``sums``, in another type."""
         raise NotImplementedError
 
-    def plainly(self, into: Any, function: Callable[..., Any], *given: Any, **named: Any) -> Any:
-        """What a function that knows no compiler makes of arrays; it may write it ``into`` one."""
+    def fall_back(
+        self, out: Any, function: Callable[..., Any], /, *args: Any, **kwargs: Any
+    ) -> Any:
+        """Call a function of NumPy arrays instead of a loop, and return its result.
+
+        Args:
+            out: the array that it writes its result to; ``None`` if it returns none.
+            function: any function.
+            args: its arguments.
+            kwargs: its keyword arguments.
+        """
         raise NotImplementedError
 
-    def run(self, which: Which, arrays: Sequence[Array], *rest: Any) -> None:
-        """Run a loop on arrays that may be cut along their first axis, and what follows them."""
-        if arrays[-1].size < LARGE:
-            self.alone(which, *arrays, *rest)
+    def run(self, key: LoopKey, arrays: Sequence[Array], *rest: Any) -> None:
+        """Run a loop on arrays that may be split along their first axis, and on other arguments."""
+        if arrays[-1].size < MIN_PARALLEL_SIZE:
+            self.call(key, *arrays, *rest)
         else:
-            self.together(which, [(*piece, *rest) for piece in pieces_of(arrays)])
+            self.call_in_threads(key, [(*piece, *rest) for piece in split_rows(arrays)])
 
-    def sums(self, which: Which, arrays: Sequence[Array], sums: Any, *rest: Any) -> None:
-        """Run a loop that fills ``sums`` over the rows of arrays that may be cut."""
-        if arrays[-1].size < LARGE:
-            self.alone(which, *arrays, sums, *rest)
+    def run_sums(self, key: LoopKey, arrays: Sequence[Array], sums: Any, *rest: Any) -> None:
+        """Run a loop that fills ``sums`` from arrays that may be split along their first axis."""
+        if arrays[-1].size < MIN_PARALLEL_SIZE:
+            self.call(key, *arrays, sums, *rest)
             return
-        pieces = pieces_of(arrays)
+        pieces = split_rows(arrays)
         parts = np.empty((len(pieces), *sums.shape), sums.dtype)
         each = zip(pieces, parts, strict=True)
-        self.together(which, [(*piece, into, *rest) for piece, into in each])
-        self.add_up(parts, sums)
+        self.call_in_threads(key, [(*piece, part, *rest) for piece, part in each])
+        self.add_parts(parts, sums)
 
 
-class Direct(Runner):
-    """Runs each loop when it is asked for."""
+class EagerRunner(LoopRunner):
+    """Runs each loop at once."""
 
-    def alone(self, which: Which, *arguments: Any) -> None:
-        """See `Runner.alone`."""
-        loop_of(*which)(*arguments)
+    def call(self, key: LoopKey, *arguments: Any) -> None:
+        """See `LoopRunner.call`."""
+        loop_of(*key)(*arguments)
 
-    def together(self, which: Which, calls: list[Arguments]) -> None:
-        """See `Runner.together`."""
-        at_once(loop_of(*which), calls)
+    def call_in_threads(self, key: LoopKey, calls: list[Arguments]) -> None:
+        """See `LoopRunner.call_in_threads`."""
+        run_in_threads(loop_of(*key), calls)
 
-    def add_up(self, parts: HostArray, sums: Any) -> None:
-        """See `Runner.add_up`."""
+    def add_parts(self, parts: HostArray, sums: Any) -> None:
+        """See `LoopRunner.add_parts`."""
         np.add.reduce(parts, axis=0, out=sums)
 
-    def number(self, dtype: Any, sums: Any) -> Any:
-        """See `Runner.number`."""
+    def scalar(self, dtype: Any, sums: Any) -> Any:
+        """See `LoopRunner.scalar`."""
         return dtype.type(sums[0])
 
-    def plainly(self, into: Any, function: Callable[..., Any], *given: Any, **named: Any) -> Any:
-        """See `Runner.plainly`."""
-        return function(*given, **named)
+    def fall_back(
+        self, out: Any, function: Callable[..., Any], /, *args: Any, **kwargs: Any
+    ) -> Any:
+        """See `LoopRunner.fall_back`."""
+        return function(*args, **kwargs)

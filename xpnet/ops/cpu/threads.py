@@ -1,7 +1,7 @@
-"""A loop over a large array, its rows shared out to a few threads.
+"""Threads that share the rows of large arrays.
 
-Threads of our own and not OpenMP's, which spin beside those of the BLAS and take the cores from
-them. Elementwise results do not depend on the number of threads; sums do, by rounding only.
+OpenMP is not used: its idle threads spin beside those of the BLAS and take the cores from them.
+Elementwise results do not depend on the number of threads; sums do, by rounding.
 """
 
 from __future__ import annotations
@@ -13,13 +13,18 @@ from functools import cache
 from itertools import pairwise
 from typing import Any
 
-LARGE = 1 << 22
-"""The number of elements from which it pays: waking a thread takes some 50 microseconds, and beside
-the threads of a BLAS, which wait busily for its next product, it has half a core at first."""
+from xpnet.ops.cpu.jit import NotCompiled
+
+MIN_PARALLEL_SIZE = 1 << 22
+"""The number of elements from which threads are used. To wake one takes some 50 microseconds, and
+at first it has half a core only, since the threads of the BLAS spin until its next product."""
 
 
 def n_threads() -> int:
-    """How many threads share a large loop: ``NUMBA_NUM_THREADS``, by default one a usable core."""
+    """The number of threads that share a large loop.
+
+    It is ``NUMBA_NUM_THREADS``, by default the number of cores that this process may use.
+    """
     given = os.environ.get("NUMBA_NUM_THREADS", "")
     if given.isdigit() and int(given):
         return int(given)
@@ -27,28 +32,29 @@ def n_threads() -> int:
     return len(affinity(0)) if affinity else os.cpu_count() or 1
 
 
-def at_once(loop: Callable[..., Any], calls: list[tuple[Any, ...]]) -> list[Any]:
-    """The loop with each of the arguments, the first here and the others by the helpers.
+def run_in_threads(function: Callable[..., Any], calls: list[tuple[Any, ...]]) -> list[Any]:
+    """Call a function with each of several arguments: the first in this thread, others in a pool.
 
-    It returns or raises only when all have ended: nothing writes to the arrays afterwards.
+    It returns or raises only when all calls have ended, so that none writes to an array later.
     """
     others: list[Future[Any]] = []
     try:
         for arguments in calls[1:]:
-            helper = _submit(loop, arguments)
-            if helper is None:
+            future = _submit(function, arguments)
+            if future is None:
                 break
-            others.append(helper)
-        first, *rest = [loop(*arguments) for arguments in (calls[0], *calls[1 + len(others) :])]
+            others.append(future)
+        here = (calls[0], *calls[1 + len(others) :])
+        first, *rest = [function(*arguments) for arguments in here]
     finally:
         wait(others)
     return [first, *(other.result() for other in others), *rest]
 
 
-def _submit(loop: Callable[..., Any], arguments: tuple[Any, ...]) -> Future[Any] | None:
-    """A call by a helper; ``None`` if helpers take no more, since the interpreter is ending."""
+def _submit(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Future[Any] | None:
+    """A call in the pool; ``None`` if it accepts none, because the interpreter is shutting down."""
     try:
-        return _pool(os.getpid()).submit(loop, *arguments)
+        return _pool(os.getpid()).submit(function, *arguments)
     except RuntimeError as error:
         if str(error).startswith("cannot schedule new futures"):
             return None
@@ -57,14 +63,19 @@ def _submit(loop: Callable[..., Any], arguments: tuple[Any, ...]) -> Future[Any]
 
 @cache
 def _pool(pid: int) -> ThreadPoolExecutor:
-    """The helpers of one process: a forked one must not wait for threads that stayed behind."""
+    """The threads of one process: after a fork the child has none of its parent's."""
     return ThreadPoolExecutor(n_threads() - 1, thread_name_prefix="xpnet")
 
 
-def pieces_of(arrays: Sequence[Any]) -> list[list[Any]]:
-    """The arrays cut into as many pieces as there are threads; refuses unequal lengths."""
-    rows, parts = len(arrays[0]), n_threads()
-    if any(len(array) != rows for array in arrays):
-        raise TypeError  # cut alike they would seem to fit
+def split_rows(arrays: Sequence[Any]) -> list[list[Any]]:
+    """Split arrays along their first axis into as many pieces as there are threads.
+
+    Raises:
+        NotCompiled: if they have different lengths, since the pieces could have equal ones.
+    """
+    lengths, parts = {array.shape[:1] for array in arrays}, n_threads()
+    if len(lengths) > 1 or () in lengths:
+        raise NotCompiled("arrays of different lengths cannot be split among threads")
+    rows = len(arrays[0])
     cuts = [rows * part // parts for part in range(parts + 1)]
     return [[a[start:stop] for a in arrays] for start, stop in pairwise(cuts)]

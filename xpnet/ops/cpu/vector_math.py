@@ -1,9 +1,12 @@
-"""The namespace that rules run on inside a compiled loop: functions of one number that vectorize.
+"""The namespace on which rules run inside a compiled loop: functions of one number that vectorize.
 
-The compiler's own ``exp`` is a call into the C library for each number, which keeps a loop from
-being vectorized. Those below are plain arithmetic on the number and the bits of its exponent. Their
-constants are computed from their formulas; the errors are those of rounding, below 2 units in the
-last place for ``exp`` and `expm1` and below 4 for `tanh`, which tests hold against NumPy.
+Numba compiles ``exp`` to a call of the C library for each number, which prevents vectorization. The
+functions below are arithmetic on the number and on the bits of its exponent. Their constants are
+computed from their formulas. The errors are those of rounding: below 2 units in the last place for
+`exp` and `expm1`, and below 4 for `tanh`.
+
+The module imports no other module of xpnet, because its own source code identifies the loops that
+use it on disk.
 
 Reference: W. Cody, W. Waite, "Software Manual for the Elementary Functions", 1980, chapter 6.
 """
@@ -35,12 +38,26 @@ __all__ = [
     "where",
 ]
 
-# Without "reassoc", which would put the two halves of log 2 together again.
+# Without "reassoc", which would merge the two parts of log 2.
 EXACT: dict[str, Any] = {"fastmath": {"contract", "nsz"}, "error_model": "numpy"}
 
 
-class _Format(NamedTuple):
-    """What `exp` must know of a floating type; all numbers in it but the integers' type."""
+class FloatFormat(NamedTuple):
+    """The constants of a floating type.
+
+    Attributes:
+        number: the type.
+        integer: the type of integers of its size.
+        bias: the bias of its exponent.
+        digits: the number of bits of its significand.
+        lowest: the least ``x`` for which ``eˣ`` is computed; below it ``eˣ`` is 0.
+        highest: the greatest ``x`` for which ``eˣ`` is finite.
+        log2_e: ``log₂ e``.
+        ln2_high: the first bits of ``log 2``.
+        ln2_low: ``log 2`` less `ln2_high`.
+        coefficients: those of ``eʳ - 1``, from ``r`` on.
+        odd: those of ``artanh(s)/s`` in ``s²``.
+    """
 
     number: Any
     integer: Any
@@ -55,12 +72,16 @@ class _Format(NamedTuple):
     odd: tuple[Any, ...]
 
 
-def _format(number: Any, integer: Any, terms: int, odd_terms: int, high_bits: int) -> _Format:
+def _format(number: Any, integer: Any, terms: int, odd_terms: int, high_bits: int) -> FloatFormat:
     """The constants of a type.
 
-    It needs ``terms`` of the series of ``eʳ``, ``|r| ≤ ½ log 2``, and ``odd_terms`` of that of
-    ``artanh(s)/s``, ``|s| ≤ 3 - √8``. ``log 2`` is split so that its high part times an exponent
-    has no rounding.
+    Args:
+        number: the type.
+        integer: the type of integers of its size.
+        terms: the number of terms of the series of ``eʳ``, ``|r| ≤ ½ log 2``.
+        odd_terms: the number of terms of the series of ``artanh(s)/s``, ``|s| ≤ 3 - √8``.
+        high_bits: the number of bits of `ln2_high`: few enough that its product with an exponent is
+            exact.
     """
     info = np.finfo(number)
     with localcontext() as context:
@@ -69,7 +90,7 @@ def _format(number: Any, integer: Any, terms: int, odd_terms: int, high_bits: in
         high = Decimal(math.floor(ln2 * 2**high_bits)) / 2**high_bits
         low = ln2 - high
     smallest = float(np.log(np.float64(info.smallest_normal))) - math.log(2) * info.nmant - 1.0
-    return _Format(
+    return FloatFormat(
         number=number,
         integer=integer,
         bias=integer(info.maxexp - 1),
@@ -90,7 +111,7 @@ FORMATS = {
 }
 
 
-def _reduced(form: _Format) -> Any:
+def _reduced(form: FloatFormat) -> Any:
     """``x ↦ (n, eʳ - 1)`` with ``x = n log 2 + r``."""
     log2_e, high, low = form.log2_e, form.ln2_high, form.ln2_low
     coefficients = form.coefficients[::-1]
@@ -107,8 +128,8 @@ def _reduced(form: _Format) -> Any:
     return reduced
 
 
-def _power(form: _Format) -> Any:
-    """``n ↦ 2ⁿ`` by the bits of the exponent, for an integer ``n`` of a normal number."""
+def _power(form: FloatFormat) -> Any:
+    """``n ↦ 2ⁿ`` by the bits of the exponent, for an integer ``n`` for which it is normal."""
     number, integer, bias, digits = form.number, form.integer, form.bias, form.digits
 
     @register_jitable(**EXACT)
@@ -131,11 +152,11 @@ def _exp(x: Any) -> Callable[[Any], Any]:
     infinity = form.number(np.inf)
 
     def compiled(x: Any) -> Any:
-        # A comparison with NaN is false, so that NaN comes through both bounds.
+        # A comparison with NaN is false, so NaN passes both bounds.
         near = highest if x > highest else x
         near = lowest if near < lowest else near
         n, p = reduced(near)
-        half = integer(n) >> one  # in two halves: 2ⁿ itself may be below the normal numbers
+        half = integer(n) >> one  # in two factors, since 2ⁿ itself may be subnormal
         value = (p + unit) * power(half) * power(integer(n) - half)
         return infinity if x > highest else value
 
@@ -185,8 +206,8 @@ def _tanh(x: Any) -> Callable[[Any], Any]:
 def log1p(x: Any) -> Any:
     """``log(1 + x) = k log 2 + 2 artanh(f/(2 + f))`` with ``1 + x = 2ᵏ(1 + f)``.
 
-    What ``1 + x`` loses of ``x`` by rounding is added as ``(x - ((1 + x) - 1))/(1 + x)``; where
-    ``k = 0``, nothing is lost, since then ``f = x``.
+    The rounding error of ``1 + x`` is corrected by ``(x - ((1 + x) - 1))/(1 + x)``; for ``k = 0``
+    there is none, since ``f = x``.
     """
     return np.log1p(x)
 
@@ -222,5 +243,5 @@ def _log1p(x: Any) -> Callable[[Any], Any]:
 
 @register_jitable
 def where(condition: Any, a: Any, b: Any) -> Any:
-    """``a`` where the condition holds, else ``b``: NumPy's makes an array of every number."""
+    """``a`` if the condition holds, else ``b``; `numpy.where` would return an array."""
     return a if condition else b

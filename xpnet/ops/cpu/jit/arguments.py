@@ -1,8 +1,9 @@
-"""Arguments in memory, so that loops of every kind can be called in one way.
+"""Arguments packed in memory, so that every loop can be called in the same way.
 
-A loop is called with the address of a block in which its arguments lie one after another: an array
-as the compiler itself lays it out (no owner, its size and that of an item, where its numbers are,
-its shape, its strides), a number as the address at which it is to be read.
+A loop is called with the address of consecutive 64-bit words. An array takes the words of Numba's
+array structure: two null pointers (memory info and parent), its size, the size of an item, the
+address of its data, its shape and its strides. A number takes one word, the address at which the
+loop reads it.
 """
 
 from __future__ import annotations
@@ -13,153 +14,161 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
-from xpnet.backend import Array, HostArray
-from xpnet.ops.cpu.jit.definition import FLAT, Kind
+from xpnet.ops.cpu.jit.definition import FLAT, ArgumentType, NotCompiled
 
-PLACE = 4
-"""Which of the words of an array says where its numbers are."""
+DATA = 4
+"""The index of the data's address among the words of an array."""
 
-PLAIN = {float, int, bool, np.bool, np.float32, np.float64, np.int32, np.int64}
-"""What is taken for a number."""
+NUMBERS = {float, int, bool, np.bool, np.float32, np.float64, np.int32, np.int64}
+"""The types of numbers that a loop accepts."""
 
-MOST_FORMS = 64
-"""How many combinations of shapes are kept in mind, where a loop meets ever new ones."""
+MAX_LAYOUTS = 64
+"""The number of combinations of shapes for which a loop keeps checked words."""
 
+REJECTED = "the compiled loop does not accept these arguments"
 
 Words: TypeAlias = "array[int]"
 
-_bytes_of, _address_of = ctypes.c_char.from_buffer, ctypes.addressof
+_buffer_of, _address_of = ctypes.c_char.from_buffer, ctypes.addressof
 
 
-class Block(NamedTuple):
-    """The packed arguments of a call.
+class PackedArguments(NamedTuple):
+    """The arguments of one call in memory.
 
     Attributes:
-        words: the block.
-        places: which of the words are addresses of numbers.
-        kept: what has to live as long as the words.
+        words: the words that the loop reads.
+        pointers: the indices of the words that are addresses of numbers.
+        owners: the arrays at those addresses, which must live as long as the words.
     """
 
     words: Words
-    places: Sequence[int]
-    kept: list[HostArray]
+    pointers: Sequence[int]
+    owners: list[NDArray[Any]]
 
     @property
     def address(self) -> int:
-        """Where the words lie."""
+        """The address of the words."""
         return self.words.buffer_info()[0]
+
+    @staticmethod
+    def address_of(x: Any) -> int:
+        """The address of the first number of an array."""
+        try:
+            return _address_of(_buffer_of(x))
+        except (TypeError, ValueError):  # read-only, empty or not contiguous; this takes longer
+            address: int = x.__array_interface__["data"][0]
+            return address
+
+
+address_of = PackedArguments.address_of
 
 
 def words_of(ndim: int) -> int:
-    """How many words an array takes."""
-    return PLACE + 1 + 2 * ndim
+    """The number of words of an array."""
+    return DATA + 1 + 2 * ndim
 
 
-def place_of(x: Array) -> int:
-    """The address of an array's first number."""
-    try:
-        return _address_of(_bytes_of(x))
-    except (TypeError, ValueError):  # read-only, empty or with gaps: asked in a slower way
-        place: int = x.__array_interface__["data"][0]
-        return place
-
-
-class Packer:
-    """Packs the arguments of one loop.
+class ArgumentPacker:
+    """Checks and packs the arguments of one loop.
 
     Args:
-        kinds: their types.
+        types: their types.
     """
 
-    def __init__(self, kinds: Sequence[Kind]) -> None:
-        self._kinds, self._size = kinds, 0
-        self._arrays: list[tuple[int, int, Any]] = []  # which argument, from which word on, dtype
+    def __init__(self, types: Sequence[ArgumentType]) -> None:
+        self._types, self._size = types, 0
+        self._arrays: list[tuple[int, int, Any]] = []  # index of the argument, first word, dtype
         self._numbers: list[tuple[int, int, Any]] = []
-        self._places: list[int] = []
-        for i, kind in enumerate(kinds):
+        self._pointers: list[int] = []
+        for i, kind in enumerate(types):
             slot = i, self._size, np.dtype(kind.dtype)
             if kind.ndim is None:
                 n = 1 if kind.n is None else kind.n
                 self._numbers.append(slot)
-                self._places += range(self._size, self._size + n)
+                self._pointers += range(self._size, self._size + n)
             else:
                 n = words_of(abs(kind.ndim))
                 self._arrays.append(slot)
-                self._places.append(self._size + PLACE)
+                self._pointers.append(self._size + DATA)
             self._size += n
-        self._forms: dict[Any, Words] = {}
+        self._layouts: dict[Any, Words] = {}
 
-    def __call__(self, arguments: Sequence[Any]) -> Block:
-        """The block of these arguments.
+    def __call__(self, arguments: Sequence[Any]) -> PackedArguments:
+        """Pack the arguments of a call.
 
         Raises:
-            TypeError: if the loop does not take them.
+            NotCompiled: if the loop does not accept them.
         """
-        if len(arguments) != len(self._kinds):
-            raise TypeError
-        kept: list[HostArray] = []
-        form: list[Any] = []
+        if len(arguments) != len(self._types):
+            raise NotCompiled(REJECTED)
+        owners: list[NDArray[Any]] = []
+        layout: list[Any] = []
         for i, _, dtype in self._arrays:
             x = arguments[i]
             if not isinstance(x, np.ndarray) or x.dtype != dtype:
-                raise TypeError
-            kept.append(x)
-            form += x.shape, x.flags.num
-        words = self._words_for(tuple(form), kept)[:]
-        for (_, start, _), x in zip(self._arrays, kept, strict=True):
-            words[start + PLACE] = place_of(x)
+                raise NotCompiled(REJECTED)
+            owners.append(x)
+            layout += x.shape, x.flags.num
+        words = self._words_for(tuple(layout), owners)[:]
+        for (_, start, _), x in zip(self._arrays, owners, strict=True):
+            words[start + DATA] = address_of(x)
         for i, start, dtype in self._numbers:
-            n, at = self._kinds[i].n, start
+            n, at = self._types[i].n, start
             values, n = ((arguments[i],), 1) if n is None else (arguments[i], n)
-            for x in _cells(values, n, dtype):
-                first, size = place_of(x), x.itemsize
-                for place in range(first, first + x.size * size, size):
-                    words[at] = place
+            for x in _in_memory(values, n, dtype):
+                first, size = address_of(x), x.itemsize
+                for address in range(first, first + x.size * size, size):
+                    words[at] = address
                     at += 1
-                kept.append(x)
-        return Block(words, self._places, kept)
+                owners.append(x)
+        return PackedArguments(words, self._pointers, owners)
 
-    def _words_for(self, form: Any, arrays: list[HostArray]) -> Words:
-        """The words for arrays of these shapes; to be copied, for others use them too."""
-        words = self._forms.get(form)
+    def _words_for(self, layout: Any, arrays: list[NDArray[Any]]) -> Words:
+        """The words of arrays of these shapes without addresses; the caller copies them."""
+        words = self._layouts.get(layout)
         if words is None:
-            if len(self._forms) == MOST_FORMS:
-                self._forms.clear()
-            words = self._forms[form] = self._new_form(arrays)
+            if len(self._layouts) == MAX_LAYOUTS:
+                self._layouts.clear()
+            words = self._layouts[layout] = self._new_words(arrays)
         return words
 
-    def _new_form(self, arrays: list[HostArray]) -> Words:
-        """Check what arrays of these shapes and flags have in common, and lay their words out."""
+    def _new_words(self, arrays: list[NDArray[Any]]) -> Words:
+        """Check what arrays of the same shapes and flags have in common, and write their words."""
         words, flat = array("q", bytes(8 * self._size)), set()
         for x, (i, start, _) in zip(arrays, self._arrays, strict=True):
-            kind, flags, shape, strides = self._kinds[i], x.flags, x.shape, x.strides
+            kind, flags, shape, strides = self._types[i], x.flags, x.shape, x.strides
             if not (flags.c_contiguous and flags.aligned):
-                raise TypeError
+                raise NotCompiled(REJECTED)
             if kind.written and not flags.writeable:
-                raise TypeError
+                raise NotCompiled(REJECTED)
             if kind.ndim == FLAT:
                 flat.add(shape)
                 shape, strides = (x.size,), (x.itemsize,)
             if len(shape) != abs(kind.ndim or 0) or len(flat) > 1:
-                raise TypeError
-            laid = array("q", [0, 0, x.size, x.itemsize, 0, *shape, *strides])
-            words[start : start + len(laid)] = laid
+                raise NotCompiled(REJECTED)
+            packed = array("q", [0, 0, x.size, x.itemsize, 0, *shape, *strides])
+            words[start : start + len(packed)] = packed
         return words
 
 
-def _cells(values: Sequence[Any], n: int, dtype: Any) -> list[HostArray]:
-    """Numbers in memory: a recorded one where it lies, so that a replay sees what it is then."""
+def _in_memory(values: Sequence[Any], n: int, dtype: Any) -> list[NDArray[Any]]:
+    """Arrays that hold ``n`` numbers.
+
+    An array of one number is taken itself: when the call is replayed, the loop reads the number
+    that it holds at that time.
+    """
     if len(values) != n:
-        raise TypeError
+        raise NotCompiled(REJECTED)
     if n == 0:
         return []
     types = {*map(type, values)}
-    if types <= PLAIN:
+    if types <= NUMBERS:
         return [np.array(values, dtype)]
-    if not types <= {*PLAIN, np.ndarray}:
-        raise TypeError
+    if not types <= {*NUMBERS, np.ndarray}:
+        raise NotCompiled(REJECTED)
     cells = [v.reshape(-1) if type(v) is np.ndarray else np.array([v], dtype) for v in values]
     if any(cell.size != 1 or cell.dtype != dtype for cell in cells):
-        raise TypeError
+        raise NotCompiled(REJECTED)
     return cells

@@ -1,8 +1,12 @@
-"""Compiled loops on disk: machine code, which a later process runs without loading the compiler.
+"""Compiled loops on disk, which a later process loads without loading the compiler.
 
-A file is the code of one loop as an object file, after a line of JSON that names the types of its
-arguments. It is called by a digest of all that the code depends on, and begins with one of itself,
-so that one that was cut short or changed is compiled anew.
+A file holds the object code of one loop after a line of JSON with the types of its arguments. Its
+name is a digest of all that the code depends on. It begins with a digest of its own content, so
+that a truncated or modified file is not used and the loop is compiled again.
+
+Numba has a cache too. It is not used here because it unpickles what it reads, does not notice that
+a rule in another file has changed, and cannot load code without loading Numba, which takes longer
+than a short training.
 """
 
 from __future__ import annotations
@@ -13,133 +17,165 @@ import sys
 from contextlib import suppress
 from functools import cache
 from hashlib import blake2b
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 import llvmlite.binding as llvm
 import numpy as np
 
-from xpnet import random
-from xpnet._version import __version__
-from xpnet.ops import rules
-from xpnet.ops.cpu.jit.definition import Entry, Kind, Which
-from xpnet.ops.cpu.jit.fingerprint import content_of
+from xpnet.ops.cpu.jit.definition import ArgumentType, LoopKey
+from xpnet.ops.cpu.jit.fingerprint import NoFingerprint, fingerprint_of
 
-OWN = "NUMBA_CACHE_DIR", "NUMBA_NUM_THREADS"
-"""Variables of the compiler's that do not change what it makes."""
+APPLICATION = __name__.partition(".")[0]
+"""The name of the folder."""
 
-ROOT, OTHERS_MAY_WRITE = 0, 0o022
+IRRELEVANT = "NUMBA_CACHE_DIR", "NUMBA_NUM_THREADS"
+"""Variables of the compiler that do not change the code."""
+
+ROOT, WRITABLE_BY_OTHERS = 0, 0o022
 
 
-class Code(NamedTuple):
-    """Machine code of a loop.
+class ObjectCode(NamedTuple):
+    """A loop as a file keeps it.
 
     Attributes:
-        kinds: the types of its arguments.
-        symbol: what its function is called in the object file.
-        text: the object file.
+        argument_types: the types of its arguments.
+        symbol: the name of its function in the object code.
+        data: the object code.
     """
 
-    kinds: tuple[Kind, ...]
+    argument_types: tuple[ArgumentType, ...]
     symbol: str
-    text: bytes
+    data: bytes
 
 
-def path_of(which: Which) -> Path | None:
-    """Where the code of a loop is kept; `None` if there is no folder, or no name that tells it."""
+class CompiledCode(NamedTuple):
+    """Machine code in this process: a function of the address of packed arguments.
+
+    Attributes:
+        address: its address.
+        owner: the object that keeps the code in memory.
+    """
+
+    address: int
+    owner: Any
+
+
+def path_of(key: LoopKey) -> Path | None:
+    """The file of a loop; ``None`` if there is no folder, or the loop has no fingerprint."""
     folder = _folder()
     if folder is None:
         return None
     try:
-        name = repr([content_of(part) for part in which])
-    except TypeError:
+        name = repr([fingerprint_of(part) for part in key])
+    except NoFingerprint:
         return None
     return folder / blake2b(name.encode(), digest_size=16).hexdigest()
 
 
-def read(path: Path) -> Code | None:
-    """The code in a file; `None` if there is none, or it is not what this user has written."""
+def read(path: Path) -> ObjectCode | None:
+    """The code in a file; ``None`` if there is none, or other users may have written it."""
     try:
         with path.open("rb") as file:
             state, content = os.fstat(file.fileno()), file.read()
     except OSError:
         return None
-    if state.st_uid not in (ROOT, os.getuid()) or state.st_mode & OTHERS_MAY_WRITE:
+    digest, _, rest = content.partition(b"\n")
+    if not _is_private(state) or digest != _digest(rest):
         return None
-    seal, _, rest = content.partition(b"\n")
-    if seal != _seal(rest):
-        return None
-    head, _, text = rest.partition(b"\n")
-    kinds, symbol = json.loads(head)
-    return Code(tuple(Kind(*kind) for kind in kinds), symbol, text)
+    head, _, data = rest.partition(b"\n")
+    types, symbol = json.loads(head)
+    return ObjectCode(tuple(ArgumentType(*kind) for kind in types), symbol, data)
 
 
-def write(path: Path, code: Code) -> None:
-    """Keep code in a file, whole or not at all; where it cannot be written, it is not kept."""
-    rest = json.dumps([code.kinds, code.symbol]).encode() + b"\n" + code.text
+def write(path: Path, code: ObjectCode) -> None:
+    """Write a file, in full or not at all; an error of the file system is ignored."""
+    rest = json.dumps([code.argument_types, code.symbol]).encode() + b"\n" + code.data
     part = path.with_name(f"{path.name}.{uuid4().hex}")
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             part.touch(mode=0o644)
-            part.write_bytes(_seal(rest) + b"\n" + rest)
+            part.write_bytes(_digest(rest) + b"\n" + rest)
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)
 
 
-def linked(code: Code) -> Entry:
-    """Load code into this process."""
-    _initialize()
-    machine = llvm.Target.from_default_triple().create_target_machine()
-    engine = llvm.create_mcjit_compiler(llvm.parse_assembly(""), machine)
-    engine.add_object_file(llvm.ObjectFileRef.from_data(code.text))
-    engine.finalize_object()
-    return Entry(engine.get_function_address(code.symbol), engine)
+def link(code: ObjectCode) -> CompiledCode | None:
+    """Load code into this process; ``None`` if it calls a function which this process lacks.
+
+    Numba adds functions of its own to those of the C library, such as the ones that count
+    references. They are not found here even where Numba is loaded.
+    """
+    builder = llvm.JITLibraryBuilder().add_object_img(code.data).add_current_process()
+    name = uuid4().hex  # a linker accepts each name once
+    try:
+        library = builder.export_symbol(code.symbol).link(_linker(), name)
+    except RuntimeError:
+        return None
+    return CompiledCode(library[code.symbol], library)
 
 
-MEMORY = "memcmp", "memcpy", "memmove", "memset"
-MATH = (
-    *("acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "cbrt", "ceil", "copysign"),
-    *("cos", "cosh", "erf", "erfc", "exp", "exp2", "expm1", "fabs", "floor", "fma", "fmod"),
-    *("hypot", "ldexp", "lgamma", "log", "log10", "log1p", "log2", "nearbyint", "pow", "rint"),
-    *("round", "sin", "sinh", "sqrt", "tan", "tanh", "tgamma", "trunc"),
-)
-EVERYWHERE = {*MEMORY, *MATH, *(f"{name}f" for name in MATH)}
-"""Functions of the C library, which every process has."""
+@cache
+def _linker() -> Any:
+    llvm.initialize_native_target()
+    llvm.initialize_native_asmprinter()
+    # JITLink, as LLVM itself does by default for ELF and Mach-O; it allocates the sections of an
+    # object together, within reach of AArch64's relative addresses. For COFF it is incomplete.
+    use_jit_link = sys.platform != "win32"
+    return llvm.create_lljit_compiler(use_jit_link=use_jit_link, suppress_errors=True)
 
 
-def stands_alone(calls: list[str]) -> bool:
-    """Whether every process has the functions that code calls: one that it lacks would end it."""
-    return os.name == "posix" and EVERYWHERE.issuperset(calls)
+def _is_private(state: os.stat_result) -> bool:
+    """Whether only this user and the administrator can have written a file.
+
+    On Windows access control lists govern this, and those of a user's cache folder ensure it.
+    """
+    if not hasattr(os, "getuid"):
+        return True
+    return state.st_uid in (ROOT, os.getuid()) and not state.st_mode & WRITABLE_BY_OTHERS
 
 
-def _seal(rest: bytes) -> bytes:
+def _digest(rest: bytes) -> bytes:
     return blake2b(rest, digest_size=16).hexdigest().encode()
 
 
 @cache
-def _initialize() -> None:
-    llvm.initialize_native_target()
-    llvm.initialize_native_asmprinter()
-
-
-@cache
 def _folder() -> Path | None:
-    """The folder of loops of these sources, this compiler and this processor."""
-    given = os.environ.get("NUMBA_CACHE_DIR")
+    """The folder of loops of this package's source code, this compiler and this processor."""
+    parent, sources = _parent_folder(), _sources()
+    if parent is None or not sources:
+        return None
     try:
-        parent = Path(given) if given else _caches()
         versions = np.__version__, version("numba"), version("llvmlite"), sys.version
-    except (RuntimeError, PackageNotFoundError):  # a user without a home, a program in one file
+    except PackageNotFoundError:  # as in a program packed in one file
         return None
     settings = sorted(
-        (k, v) for k, v in os.environ.items() if k.startswith("NUMBA_") and k not in OWN
+        (k, v) for k, v in os.environ.items() if k.startswith("NUMBA_") and k not in IRRELEVANT
     )
-    how = versions, llvm.get_process_triple(), llvm.get_host_cpu_name(), _features(), settings
-    return parent / "xpnet" / blake2b(_sources() + repr(how).encode(), digest_size=8).hexdigest()
+    target = llvm.get_process_triple(), llvm.get_host_cpu_name(), _features()
+    identity = sources + repr((versions, target, settings)).encode()
+    return parent / blake2b(identity, digest_size=8).hexdigest()
+
+
+def _parent_folder() -> Path | None:
+    """The folder in ``NUMBA_CACHE_DIR``, or else among the user's caches.
+
+    ``None`` without platformdirs, or where the user has no home.
+    """
+    given = os.environ.get("NUMBA_CACHE_DIR")
+    if given:
+        return Path(given) / APPLICATION
+    try:
+        platformdirs = import_module("platformdirs")
+    except ImportError:
+        return None
+    path = Path(platformdirs.user_cache_dir(APPLICATION, appauthor=False))
+    return path if path.is_absolute() else None
 
 
 def _features() -> str:
@@ -149,19 +185,9 @@ def _features() -> str:
         return ""
 
 
-def _caches() -> Path:
-    """Where programs of this user keep what they can make again."""
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-
-
 def _sources() -> bytes:
-    """All that goes into a loop."""
-    own = Path(__file__).parent
-    folders = own, own.parent, Path(rules.__file__).parent
-    paths = [Path(random.__file__), *(path for f in folders for path in sorted(f.glob("*.py")))]
+    """The source code of this package, on which every loop depends."""
     try:
-        return b"".join([__version__.encode(), *(path.read_bytes() for path in paths)])
-    except OSError:  # a program packed into one file has no sources
-        return __version__.encode()
+        return b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
+    except OSError:
+        return b""

@@ -1,8 +1,7 @@
-"""How a loop is compiled. Only what asks for a loop that is not on disk loads this, and Numba."""
+"""Compilation of loops. Only this module, and those that it imports, load Numba."""
 
 from __future__ import annotations
 
-import re
 from functools import cache
 from typing import Any
 
@@ -12,107 +11,118 @@ from numba import types
 from numba.core.errors import NumbaError
 from numba.extending import register_jitable
 
-from xpnet.ops.cpu import vector_math
 from xpnet.ops.cpu.jit import intrinsics
-from xpnet.ops.cpu.jit.code_cache import Code, stands_alone
-from xpnet.ops.cpu.jit.definition import FLAT, Entry, Kind, Kit, Source, Which
+from xpnet.ops.cpu.jit.code_cache import CompiledCode, ObjectCode
+from xpnet.ops.cpu.jit.definition import (
+    FLAT,
+    ArgumentType,
+    CompilerApi,
+    LoopDefinition,
+    LoopKey,
+    NotCompiled,
+    define_loop,
+)
 from xpnet.ops.cpu.jit.typed_rule import typed_rule
 
-LIKE_THE_RULE = {"contract", "nsz"}
-"""Liberties of rounding that leave NaN, infinity and the order of a rule's sums as they are.
+FASTMATH = {"contract", "nsz"}
+"""LLVM's fast-math flags that keep NaN, infinity and the order of a rule's sums.
 
-Not "arcp": the estimate of a reciprocal root that it allows makes NaN of infinity."""
+Not "arcp": it allows an estimate of the reciprocal square root, which gives NaN for infinity."""
 
-CALLED = re.compile(r'^declare [^@]*@"?(?!llvm\.)([^"(]+)', re.MULTILINE)
-"""A function that LLVM's text declares and does not have, other than those that LLVM itself has."""
+REFUSALS = NumbaError, AttributeError, KeyError, NotImplementedError, TypeError
+"""What Numba raises for a function that it cannot compile."""
 
-KIT = Kit(
-    math=vector_math,
-    typed=typed_rule,
-    known=register_jitable,
-    called=intrinsics.called,
-    multiplied=intrinsics.multiplied,
-    mode=intrinsics.floating_mode,
-    set_mode=intrinsics.set_floating_mode,
-    fetched=intrinsics.fetched,
+API = CompilerApi(
+    loop=define_loop,
+    typed_rule=typed_rule,
+    inline=register_jitable,
+    call_address=intrinsics.call_address,
+    call_gemm=intrinsics.call_gemm,
+    floating_point_mode=intrinsics.floating_point_mode,
+    set_floating_point_mode=intrinsics.set_floating_point_mode,
+    prefetch=intrinsics.prefetch,
 )
 
 
-def compiled(which: Which) -> tuple[Entry, tuple[Kind, ...], Code | None]:
-    """A loop compiled now, the types of its arguments, and its code for other processes.
+def compile_loop(
+    key: LoopKey,
+) -> tuple[CompiledCode, tuple[ArgumentType, ...], ObjectCode | None]:
+    """Compile a loop now.
 
-    ``None`` for code that would not run by itself.
+    Returns:
+        Its code, the types of its arguments, and its object code, which is ``None`` if it contains
+        addresses of this process.
 
     Raises:
-        TypeError: for what the compiler cannot take, such as a rule of a user's that calls
-            something else; NumPy then computes it.
+        NotCompiled: if Numba cannot compile it, such as a user-defined rule that calls a function
+            unknown to Numba.
     """
-    make, *of = which
+    build, *parameters = key
+    definition = build(API, *parameters)
     try:
-        source = make(KIT, *of)
-        function = _as_function_of_block(source)
-        (result,) = function.overloads.values()
-    except (NumbaError, AttributeError, KeyError, NotImplementedError) as error:
-        raise TypeError from error
+        function = _compile(definition)
+    except REFUSALS as error:
+        raise NotCompiled(f"it does not compile: {error}") from error
+    (result,) = function.overloads.values()
     symbol, library = result.fndesc.llvm_func_name, result.library
     address = library.get_pointer_to_function(symbol)
     if not address:
-        raise TypeError("the compiler does not say where its code is")
-    entry, alone = Entry(address, function), stands_alone(CALLED.findall(library.get_llvm_str()))
-    if not alone or library.has_dynamic_globals:  # addresses of this process, as of a large array
-        return entry, source.kinds, None
-    _, _, (text, _) = library.serialize_using_object_code()
-    return entry, source.kinds, Code(source.kinds, symbol, text)
+        raise NotCompiled("it does not compile: Numba returns no address")
+    code = CompiledCode(address, function)
+    if library.has_dynamic_globals:  # addresses, such as that of a large constant array
+        return code, definition.argument_types, None
+    _, _, (data, _) = library.serialize_using_object_code()
+    return code, definition.argument_types, ObjectCode(definition.argument_types, symbol, data)
 
 
 @cache
-def caller(kinds: tuple[Kind, ...], ndim: int) -> Any:
-    """A function of a loop's address and its arguments, to be called from Python.
+def native_wrapper(argument_types: tuple[ArgumentType, ...], ndim: int) -> Any:
+    """A function of a loop's address and its arguments, which unpacks them without Python.
 
-    It costs a fraction of what packing in Python does; it gives 0 if all is well.
+    It returns 0 after a success.
 
     Args:
-        kinds: the types of the arguments.
-        ndim: the dimensions of those that are `FLAT`, which are a tuple of their own.
+        argument_types: the types of the loop's arguments.
+        ndim: the number of dimensions of those that are `FLAT`, which are a tuple of their own.
     """
 
     def call(address: Any, flat: Any, others: Any) -> Any:
-        return intrinsics.called_on(address, flat, others)
+        return intrinsics.pack_and_call(address, flat, others)
 
-    flat = [_type_of(kind._replace(ndim=ndim)) for kind in kinds if kind.ndim == FLAT]
-    others = [_type_of(kind) for kind in kinds if kind.ndim != FLAT]
-    given = types.int64, types.Tuple(flat), types.Tuple(others)
-    return numba.njit([given], nogil=True)(call)
+    flat = [_numba_type(kind._replace(ndim=ndim)) for kind in argument_types if kind.ndim == FLAT]
+    others = [_numba_type(kind) for kind in argument_types if kind.ndim != FLAT]
+    signature = types.int64, types.Tuple(flat), types.Tuple(others)
+    return numba.njit([signature], nogil=True)(call)
 
 
-def _as_function_of_block(source: Source) -> Any:
-    kinds = tuple(map(_type_of, source.kinds))
-    function = source.function if source.packed else _unpacking(source.function)
-    fastmath = LIKE_THE_RULE | ({"reassoc"} if source.reorder else set())
-    # With Python's error model every division is a branch, and nothing is vectorized.
-    done: Any = numba.njit(
-        [(types.CPointer(types.Tuple(kinds)),)],
+def _compile(definition: LoopDefinition) -> Any:
+    """A function of the address of packed arguments."""
+    given = tuple(map(_numba_type, definition.argument_types))
+    function = definition.function if definition.packed else _unpacking(definition.function)
+    # With Python's error model every division is a branch, and no loop is vectorized.
+    compiled: Any = numba.njit(
+        [(types.CPointer(types.Tuple(given)),)],
         nogil=True,
         error_model="numpy",
-        fastmath=fastmath,
+        fastmath=FASTMATH | ({"reassoc"} if definition.reorder else set()),
         no_cpython_wrapper=True,
         no_cfunc_wrapper=True,
-        _nrt=False,  # nothing is made inside, and so nothing needs the compiler's own library
+        _nrt=False,  # a loop allocates nothing, and so needs no function of Numba's
     )(function)
-    return done
+    return compiled
 
 
 def _unpacking(function: Any) -> Any:
     function = register_jitable(function)
 
-    def call(block: Any) -> int:
-        function(*intrinsics.unpacked(block))
+    def call(packed: Any) -> int:
+        function(*intrinsics.unpack(packed))
         return 0
 
     return call
 
 
-def _type_of(kind: Kind) -> Any:
+def _numba_type(kind: ArgumentType) -> Any:
     number = numba.from_dtype(np.dtype(kind.dtype))
     if kind.ndim is not None:
         ndim = 1 if kind.ndim == FLAT else kind.ndim

@@ -1,34 +1,40 @@
-"""A loop before it is compiled: a plain function, and the types of its arguments.
+"""Loops before they are compiled: plain functions, and the types of their arguments.
 
-Each loop is made for one rule and one floating type. It takes C-contiguous arrays of that type, and
-the scalars of a rule as one tuple; it refuses anything else with a `TypeError` before it begins.
-It does not hold the interpreter's lock, so that several threads may run parts of it.
+A compiled loop accepts C-contiguous arrays of one floating type, and the scalars of a rule as one
+tuple. It raises `NotCompiled` for other arguments before it writes to any array. It runs without
+the interpreter's lock (the GIL), so that several threads can work on parts of an array.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
-Which: TypeAlias = tuple[Any, ...]
-"""A function that makes the source of a loop, and what it makes it of."""
+LoopKey: TypeAlias = tuple[Any, ...]
+"""What identifies a loop: the builder that defines it, then the builder's parameters after the
+first."""
 
 FLAT = -1
-"""In place of a number of dimensions: any, in the shape of the other such arrays, seen as one row.
-Such arrays come first."""
+"""A number of dimensions: any. The loop sees such an array as one row. All such arrays of a call
+have the same shape, and they are the first arguments."""
 
 
-class Kind(NamedTuple):
-    """The type of an argument.
+class NotCompiled(Exception):  # noqa: N818 - a result of `loop_of` and loops, as `StopIteration` is
+    """There is no compiled loop, or it does not accept these arguments."""
+
+
+class ArgumentType(NamedTuple):
+    """The type of a loop's argument.
 
     Attributes:
-        dtype: the type of its numbers, by name.
-        ndim: the dimensions of an array, or `FLAT`; `None` for what is none.
-        written: whether a loop writes to the array.
-        n: how many numbers a tuple has; `None` for an array and for one number.
+        dtype: the name of the type of its numbers.
+        ndim: the number of dimensions of an array, or `FLAT`; ``None`` for numbers.
+        written: whether the loop writes to the array.
+        n: the length of a tuple of numbers; ``None`` for an array and for one number.
     """
 
     dtype: str
@@ -37,99 +43,114 @@ class Kind(NamedTuple):
     n: int | None = None
 
 
-class Given(NamedTuple):
-    """An array of so many dimensions that a loop reads and does not write."""
+class ReadOnly(NamedTuple):
+    """An array of ``ndim`` dimensions (or `FLAT`) and the loop's type, to which no loop writes."""
 
     ndim: int
 
 
-class Numbers(NamedTuple):
-    """A tuple of so many numbers of the loop's type, or (`None`) one by itself."""
+class Scalars(NamedTuple):
+    """A tuple of ``n`` numbers of the loop's type, or one number if ``n`` is ``None``."""
 
     n: int | None
 
 
-NUMBER = Numbers(None)
-INTEGER = Kind("int64")
-INDICES = Kind("int64", 1)
-SUMS = Kind("float64", 1, written=True)
+SCALAR = Scalars(None)
+INTEGER = ArgumentType("int64")
+INDICES = ArgumentType("int64", 1)
+SUMS = ArgumentType("float64", 1, written=True)
 
 
-class Entry(NamedTuple):
-    """Compiled code in this process: a function of the address of packed arguments.
+@dataclass(frozen=True)
+class LazyModule:
+    """A module that a builder needs, imported only when a loop is compiled.
 
-    Attributes:
-        address: where it begins.
-        owner: what owns it: it is gone with its owner.
+    Its source code is part of what identifies a loop on disk, but that of the modules it imports is
+    not: it should import NumPy, Numba and the standard library only.
+
+    Args:
+        name: its absolute name.
     """
 
-    address: int
-    owner: Any
+    name: str
+
+    def load(self) -> Any:
+        """Import the module."""
+        return import_module(self.name)
 
 
-class Kit(NamedTuple):
-    """What the compiler gives to those who make loops: it is not loaded before one is needed.
+class CompilerApi(NamedTuple):
+    """What the compiler offers to builders, which run only once it is loaded.
 
     Attributes:
-        math: the namespace that rules run on inside a loop.
-        typed: a rule and a floating type ↦ the rule, known to the compiler.
-        known: a function ↦ the same, known to the compiler.
-        called: an address and a block of arguments ↦ the status of the function there.
-        multiplied: the same for the product of a BLAS; see `xpnet.ops.cpu.product`.
-        mode: how the thread computes with floating numbers, as a word.
-        set_mode: lets it compute so.
-        fetched: lets the processor fetch what lies at an address.
+        loop: ``(dtype, *parameters, reorder=False)`` ↦ a decorator; see `define_loop`.
+        typed_rule: ``(rule, dtype)`` ↦ the rule with its literals and constants of that type, for
+            use inside a loop.
+        inline: a function ↦ the same, for use inside a loop.
+        call_address: inside a loop, ``(address, packed arguments)`` ↦ the status that the compiled
+            loop at the address returns; 0 is success.
+        call_gemm: inside a loop, calls ``cblas_?gemm`` with arguments that the caller packed.
+        floating_point_mode: inside a loop, returns the thread's floating-point control word (x86).
+        set_floating_point_mode: inside a loop, sets it.
+        prefetch: inside a loop, prefetches the cache line at an address.
     """
 
-    math: Any
-    typed: Callable[..., Any]
-    known: Callable[..., Any]
-    called: Callable[..., Any]
-    multiplied: Callable[..., Any]
-    mode: Callable[..., Any]
-    set_mode: Callable[..., Any]
-    fetched: Callable[..., Any]
+    loop: Callable[..., Callable[[Callable[..., Any]], LoopDefinition]]
+    typed_rule: Callable[..., Any]
+    inline: Callable[..., Any]
+    call_address: Callable[..., Any]
+    call_gemm: Callable[..., Any]
+    floating_point_mode: Callable[..., Any]
+    set_floating_point_mode: Callable[..., Any]
+    prefetch: Callable[..., Any]
 
 
 @dataclass(frozen=True, eq=False)
-class Source:
+class LoopDefinition:
     """A loop before it is compiled.
 
     Attributes:
-        function: what it does, as a plain function.
-        kinds: the types of its arguments; or of what it does, if it is packed.
-        reorder: whether sums may be taken in another order.
-        packed: whether it takes the address of a block that others have laid out.
+        function: the body.
+        argument_types: the types of its arguments, or, if ``packed``, the types that the body needs
+            to know.
+        reorder: whether sums may be evaluated in another order.
+        packed: whether the body takes the address of arguments that the caller has packed.
     """
 
     function: Callable[..., Any]
-    kinds: tuple[Kind, ...]
+    argument_types: tuple[ArgumentType, ...]
     reorder: bool = False
     packed: bool = False
 
 
-def loop_on(
-    dtype: Any, *parameters: int | Given | Numbers | Kind, reorder: bool = False
-) -> Callable[[Callable[..., Any]], Source]:
-    """A decorator that makes the source of a loop of a function.
+def define_loop(
+    dtype: Any, *parameters: int | ReadOnly | Scalars | ArgumentType, reorder: bool = False
+) -> Callable[[Callable[..., Any]], LoopDefinition]:
+    """A decorator that makes a loop of a function.
 
     Args:
         dtype: the floating type of its arrays.
-        parameters: what it takes: a number of dimensions for an array that it writes to, `Given`
-            for one that it only reads, `Numbers`, or a `Kind`.
-        reorder: whether sums may be taken in another order, as those along a row must be to
-            vectorize. A rule's may not: ``a - b + c`` is written so where ``a`` and ``b`` cancel.
+        parameters: the types of its arguments: a number of dimensions (or `FLAT`) for an array to
+            which it writes, `ReadOnly` for one that it only reads, `Scalars`, or an `ArgumentType`.
+        reorder: whether sums may be evaluated in another order. Those along a row must be, to be
+            vectorized. Those of a rule must not: ``a - b + c`` has that order because ``a`` and
+            ``b`` cancel.
+
+    Raises:
+        ValueError: if an array that is `FLAT` follows another argument.
     """
     name = np.dtype(dtype).name
-    kinds = tuple(_kind(parameter, name) for parameter in parameters)
-    if [kind.ndim != FLAT for kind in kinds] != sorted(kind.ndim != FLAT for kind in kinds):
-        raise ValueError("the arrays that are seen as one row come first")
-    return lambda function: Source(function, kinds, reorder)
+    types = tuple(_argument_type(parameter, name) for parameter in parameters)
+    if [kind.ndim != FLAT for kind in types] != sorted(kind.ndim != FLAT for kind in types):
+        raise ValueError(f"arrays that are FLAT must be the first arguments; got {parameters}")
+    return lambda function: LoopDefinition(function, types, reorder)
 
 
-def _kind(parameter: int | Given | Numbers | Kind, name: str) -> Kind:
-    if isinstance(parameter, Given):
-        return Kind(name, parameter.ndim)
-    if isinstance(parameter, Numbers):
-        return Kind(name, n=parameter.n)
-    return Kind(name, parameter, written=True) if isinstance(parameter, int) else parameter
+def _argument_type(parameter: int | ReadOnly | Scalars | ArgumentType, name: str) -> ArgumentType:
+    if isinstance(parameter, ReadOnly):
+        return ArgumentType(name, parameter.ndim)
+    if isinstance(parameter, Scalars):
+        return ArgumentType(name, n=parameter.n)
+    if isinstance(parameter, int):
+        return ArgumentType(name, parameter, written=True)
+    return parameter
