@@ -13,7 +13,6 @@ from xpnet.backend import Array
 from xpnet.errors import ArgumentError, require_number
 from xpnet.ops.operations import Operations, Rule
 from xpnet.ops.rules import activations as rules
-from xpnet.ops.rules import curvatures
 
 
 @dataclass(frozen=True)
@@ -250,7 +249,7 @@ class Sigmoid(ActivationFunction):
 
     value = staticmethod(rules.sigmoid)
     derivative = staticmethod(rules.sigmoid_derivative)
-    curvature = staticmethod(curvatures.sigmoid_curvature)
+    curvature = staticmethod(rules.sigmoid_curvature)
 
 
 class Tanh(ActivationFunction):
@@ -265,7 +264,7 @@ class Tanh(ActivationFunction):
 
     value = staticmethod(rules.tanh)
     derivative = staticmethod(rules.tanh_derivative)
-    curvature = staticmethod(curvatures.tanh_curvature)
+    curvature = staticmethod(rules.tanh_curvature)
 
 
 class ReLU(ActivationFunction):
@@ -340,7 +339,7 @@ class ELU(ActivationFunction):
 
     value = staticmethod(rules.elu)
     derivative = staticmethod(rules.elu_derivative)
-    curvature = staticmethod(curvatures.elu_curvature)
+    curvature = staticmethod(rules.elu_curvature)
 
     def __post_init__(self) -> None:
         require_number(self.alpha, "alpha", above=0)
@@ -363,7 +362,7 @@ class SELU(ActivationFunction):
 
     value = staticmethod(rules.selu)
     derivative = staticmethod(rules.selu_derivative)
-    curvature = staticmethod(curvatures.selu_curvature)
+    curvature = staticmethod(rules.selu_curvature)
 
 
 class Softplus(ActivationFunction):
@@ -381,7 +380,7 @@ class Softplus(ActivationFunction):
 
     value = staticmethod(rules.softplus)
     derivative = staticmethod(rules.softplus_derivative)
-    curvature = staticmethod(curvatures.softplus_curvature)
+    curvature = staticmethod(rules.softplus_curvature)
 
 
 class GELU(ActivationFunction):
@@ -398,7 +397,7 @@ class GELU(ActivationFunction):
 
     value = staticmethod(rules.gelu)
     derivative = staticmethod(rules.gelu_derivative)
-    curvature = staticmethod(curvatures.gelu_curvature)
+    curvature = staticmethod(rules.gelu_curvature)
     saves = "input"
 
 
@@ -416,7 +415,7 @@ class GELUTanh(ActivationFunction):
 
     value = staticmethod(rules.gelu_tanh)
     derivative = staticmethod(rules.gelu_tanh_derivative)
-    curvature = staticmethod(curvatures.gelu_tanh_curvature)
+    curvature = staticmethod(rules.gelu_tanh_curvature)
     saves = "input"
 
 
@@ -435,7 +434,7 @@ class SiLU(ActivationFunction):
 
     value = staticmethod(rules.silu)
     derivative = staticmethod(rules.silu_derivative)
-    curvature = staticmethod(curvatures.silu_curvature)
+    curvature = staticmethod(rules.silu_curvature)
     saves = "input"
 
 
@@ -468,7 +467,7 @@ class Exponential(ActivationFunction):
 
     value = staticmethod(rules.exponential)
     derivative = staticmethod(rules.identity)
-    curvature = staticmethod(curvatures.exponential_curvature)
+    curvature = staticmethod(rules.exponential_curvature)
 
 
 class Softmax(ActivationFunction):

@@ -10,7 +10,7 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
 import numpy as np
@@ -31,7 +31,11 @@ FORMAT = 2
 """The format that is written. Format 1 has the names of `xpnet.renamed.FORMAT_1`."""
 
 _MODULES = (activations, initializers, losses)
-_LAYERS = (layers.Activation, layers.BatchNorm, layers.Dense, layers.Dropout)
+_LAYERS = [
+    kind
+    for kind in vars(layers).values()
+    if is_dataclass(kind) and isinstance(kind, type) and hasattr(kind, "backward")
+]
 _BASES = (activations.ActivationFunction, initializers.Initializer, losses.Loss)
 TYPES: dict[str, type[Any]] = {cls.__name__: cls for cls in _LAYERS} | {
     cls.__name__: cls

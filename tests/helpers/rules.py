@@ -6,7 +6,7 @@ import inspect
 
 import numpy as np
 
-from xpnet.ops.rules import activations, curvatures, losses, minimizers, optimizers
+from xpnet.ops.rules import activations, losses, minimizers, optimizers
 
 M, N = 37, 23
 
@@ -37,11 +37,11 @@ def targets_of(rule):
 
 
 DERIVATIVES = [f for f in rules_of(activations) if f.__name__.endswith(("derivative", "one"))]
-VALUES = [rule for rule in rules_of(activations) if rule not in DERIVATIVES]
-LOSSES = rules_of(losses)
-CURVATURES = [rule for rule in rules_of(curvatures) if counts_of(rule)[0] == 1]
-CURVATURES_OF_LOSSES = [rule for rule in rules_of(curvatures) if rule not in CURVATURES]
-OF_POSITIVE = activations.softplus_derivative, curvatures.softplus_curvature
+CURVATURES = [f for f in rules_of(activations) if f.__name__.endswith("curvature")]
+VALUES = [f for f in rules_of(activations) if f not in DERIVATIVES + CURVATURES]
+CURVATURES_OF_LOSSES = [f for f in rules_of(losses) if f.__name__.endswith("curvature")]
+LOSSES = [f for f in rules_of(losses) if f not in CURVATURES_OF_LOSSES]
+OF_POSITIVE = activations.softplus_derivative, activations.softplus_curvature
 UPDATES = rules_of(optimizers) + rules_of(minimizers)
 
 

@@ -10,7 +10,7 @@ import inspect
 import numpy as np
 import pytest
 
-from xpnet.ops.rules import activations, curvatures, erf, losses
+from xpnet.ops.rules import activations, erf, losses
 from xpnet.ops.select import why_not_compiled
 
 if why_not_compiled():
@@ -47,12 +47,7 @@ def takes(rule) -> list[str]:
     return list(inspect.signature(rule).parameters)[1:]
 
 
-RULES = (
-    {"erf": erf.erf, "erfc": erf.erfc}
-    | rules_of(activations)
-    | rules_of(losses)
-    | rules_of(curvatures)
-)
+RULES = {"erf": erf.erf, "erfc": erf.erfc} | rules_of(activations) | rules_of(losses)
 BINARY = {name: rule for name, rule in RULES.items() if takes(rule)[:2] == ["z", "t"]}
 UNARY = {name: rule for name, rule in RULES.items() if name not in BINARY}
 dtypes = pytest.mark.parametrize("dtype", ["float64", "float32"])

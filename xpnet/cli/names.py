@@ -8,8 +8,10 @@ LeakyReLU(alpha=0.2)
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import MISSING, fields, is_dataclass
+from types import ModuleType
 from typing import Any, TypeVar
 
 from xpnet import activations, minimize
@@ -23,36 +25,28 @@ from xpnet.optimizers import Optimizer, Schedule
 
 T = TypeVar("T")
 
-ACTIVATIONS: dict[str, type[ActivationFunction]] = {
-    "elu": activations.ELU,
-    "exponential": activations.Exponential,
-    "gelu": activations.GELU,
-    "gelu-tanh": activations.GELUTanh,
-    "hard-sigmoid": activations.HardSigmoid,
-    "identity": activations.Identity,
-    "leaky-relu": activations.LeakyReLU,
-    "relu": activations.ReLU,
-    "selu": activations.SELU,
-    "sigmoid": activations.Sigmoid,
-    "silu": activations.SiLU,
-    "softmax": activations.Softmax,
-    "softplus": activations.Softplus,
-    "tanh": activations.Tanh,
+
+def _named(module: ModuleType, base: type[T]) -> dict[str, type[T]]:
+    """Return the classes of ``module`` that derive from ``base``, by their names in kebab case."""
+    found = (kind for kind in vars(module).values() if isinstance(kind, type) and kind is not base)
+    kinds = sorted(
+        (k for k in found if issubclass(k, base)), key=lambda kind: kind.__name__.lower()
+    )
+    return {_WORD.sub("-", kind.__name__).lower(): kind for kind in kinds}
+
+
+_WORD = re.compile(r"(?<=[a-z])(?=[A-Z][a-z])|(?<=[A-Z])(?=[A-Z][a-z]{2})")
+"""The beginning of a word inside the name of a class, as in ``LeakyReLU``."""
+
+ACTIVATIONS = {
+    name: kind
+    for name, kind in _named(activations, ActivationFunction).items()
+    if kind is not activations.Step  # which cannot be trained
 }
-OPTIMIZERS: dict[str, type[Optimizer]] = {
-    "adadelta": opt.AdaDelta,
-    "adagrad": opt.AdaGrad,
-    "adam": opt.Adam,
-    "adamax": opt.Adamax,
-    "adamw": opt.AdamW,
-    "amsgrad": opt.AMSGrad,
-    "lion": opt.Lion,
-    "momentum": opt.Momentum,
-    "nadam": opt.Nadam,
-    "nesterov": opt.Nesterov,
-    "radam": opt.RAdam,
-    "rmsprop": opt.RMSProp,
-    "sgd": opt.SGD,
+OPTIMIZERS = {
+    name.replace("-", ""): kind
+    for name, kind in _named(opt, Optimizer).items()
+    if is_dataclass(kind) and [field.name for field in fields(kind)][:1] == ["lr"]  # no wrapper
 }
 SCHEDULES: dict[str, type[Schedule]] = {
     "constant": opt.ConstantRate,

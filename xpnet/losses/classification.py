@@ -21,7 +21,6 @@ from xpnet.losses.base import (
     row_scale,
 )
 from xpnet.ops import operations_for
-from xpnet.ops.rules import curvatures
 from xpnet.ops.rules import losses as rules
 from xpnet.ops.rules.activations import sigmoid
 
@@ -138,7 +137,7 @@ class BinaryCrossEntropy(Loss):
     target_kind = "binary"
     rule = staticmethod(rules.logistic)
     derivative = staticmethod(rules.logistic_derivative)
-    curvature = staticmethod(curvatures.logistic_curvature)
+    curvature = staticmethod(rules.logistic_curvature)
     is_likelihood = True
 
     def check(self, target: Any, n_out: int, n_rows: int) -> None:

@@ -16,7 +16,6 @@ from xpnet.losses.base import (
     refuse_where,
     row_scale,
 )
-from xpnet.ops.rules import curvatures
 from xpnet.ops.rules import losses as rules
 
 
@@ -34,7 +33,7 @@ class PoissonNLL(Loss):
 
     rule = staticmethod(rules.poisson)
     derivative = staticmethod(rules.poisson_derivative)
-    curvature = staticmethod(curvatures.poisson_curvature)
+    curvature = staticmethod(rules.poisson_curvature)
     is_likelihood = True
 
     def check(self, target: Any, n_out: int, n_rows: int) -> None:

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 from xpnet.errors import require_number
 from xpnet.losses.base import Loss
-from xpnet.ops.rules import curvatures
 from xpnet.ops.rules import losses as rules
 
 
@@ -23,7 +22,7 @@ class HalfMSE(Loss):
 
     rule = staticmethod(rules.half_square)
     derivative = staticmethod(rules.half_square_derivative)
-    curvature = staticmethod(curvatures.half_square_curvature)
+    curvature = staticmethod(rules.half_square_curvature)
     is_likelihood = True
 
 
@@ -40,7 +39,7 @@ class MSE(Loss):
 
     rule = staticmethod(rules.square)
     derivative = staticmethod(rules.square_derivative)
-    curvature = staticmethod(curvatures.square_curvature)
+    curvature = staticmethod(rules.square_curvature)
     is_likelihood = True
     mean = True
 
@@ -86,7 +85,7 @@ class Huber(Loss):
 
     rule = staticmethod(rules.huber)
     derivative = staticmethod(rules.huber_derivative)
-    curvature = staticmethod(curvatures.huber_curvature)
+    curvature = staticmethod(rules.huber_curvature)
     mean = True
 
     def __post_init__(self) -> None:

@@ -1,8 +1,9 @@
-"""The activations and their derivatives, elementwise.
+"""The activations with their first and second derivatives, elementwise.
 
-A derivative takes the array that backward keeps: the *output* ``a`` where φ' can be written in it,
-so that the input need not be kept, else the input ``z``. No rule overflows on a finite input,
-except `exponential` where eᶻ itself does.
+A derivative takes the array that is saved for the backward pass: the *output* ``a`` where φ' can be
+written in it, so that the input need not be kept, else the input ``z``. A rule ``*_curvature`` is
+the derivative of φ' by that array; where it is missing, it is 0 almost everywhere. No rule
+overflows on a finite input, except `exponential` where eᶻ itself does.
 """
 
 from __future__ import annotations
@@ -52,6 +53,11 @@ def sigmoid_derivative(xp: Namespace, a: Array) -> Array:
     return a * (1.0 - a)
 
 
+def sigmoid_curvature(xp: Namespace, a: Array) -> Array:
+    """``d/da a(1 - a) = 1 - 2a``."""
+    return 1.0 - 2.0 * a
+
+
 def tanh(xp: Namespace, z: Array) -> Array:
     """``tanh z``."""
     return xp.tanh(z)
@@ -60,6 +66,11 @@ def tanh(xp: Namespace, z: Array) -> Array:
 def tanh_derivative(xp: Namespace, a: Array) -> Array:
     """``1 - a²``."""
     return 1.0 - a * a
+
+
+def tanh_curvature(xp: Namespace, a: Array) -> Array:
+    """``d/da (1 - a²) = -2a``."""
+    return -2.0 * a
 
 
 def relu(xp: Namespace, z: Array) -> Array:
@@ -93,6 +104,11 @@ def elu_derivative(xp: Namespace, a: Array, alpha: float) -> Array:
     return xp.where(a > 0.0, xp.sign(a), a + alpha)
 
 
+def elu_curvature(xp: Namespace, a: Array, alpha: float) -> Array:
+    """``d/da (a + α) = 1`` where ``a`` is not positive, else 0."""
+    return 1.0 - xp.maximum(xp.sign(a), 0.0)
+
+
 def selu(xp: Namespace, z: Array) -> Array:
     """``λ`` times ``z`` where it is positive, else times ``α(eᶻ - 1)``."""
     return SELU_SCALE * xp.where(z > 0.0, z, SELU_ALPHA * xp.expm1(xp.minimum(z, 0.0)))
@@ -101,6 +117,11 @@ def selu(xp: Namespace, z: Array) -> Array:
 def selu_derivative(xp: Namespace, a: Array) -> Array:
     """``λ`` where ``a`` is positive, else ``λαeᶻ = a + λα``."""
     return xp.where(a > 0.0, SELU_SCALE * xp.sign(a), a + SELU_SCALE * SELU_ALPHA)
+
+
+def selu_curvature(xp: Namespace, a: Array) -> Array:
+    """``d/da (a + λα) = 1`` where ``a`` is not positive, else 0."""
+    return 1.0 - xp.maximum(xp.sign(a), 0.0)
 
 
 def softplus(xp: Namespace, z: Array) -> Array:
@@ -113,6 +134,11 @@ def softplus_derivative(xp: Namespace, a: Array) -> Array:
     return -xp.expm1(-a)
 
 
+def softplus_curvature(xp: Namespace, a: Array) -> Array:
+    """``d/da (1 - e^(-a)) = e^(-a)``."""
+    return xp.exp(-a)
+
+
 def gelu(xp: Namespace, z: Array) -> Array:
     """``zΦ(z)`` with the normal distribution ``Φ``."""
     # Φ(-40) is 0: the bound only keeps -∞·0 from becoming NaN.
@@ -123,6 +149,13 @@ def gelu_derivative(xp: Namespace, z: Array) -> Array:
     """``Φ(z) + z e^(-z²/2)/√(2π)``."""
     probability, density = normal(xp, z)
     return probability + xp.maximum(xp.minimum(z, FAR), -FAR) * density
+
+
+def gelu_curvature(xp: Namespace, z: Array) -> Array:
+    """``(2 - z²) e^(-z²/2)/√(2π)``."""
+    near = xp.maximum(xp.minimum(z, FAR), -FAR)
+    square = near * near
+    return math.sqrt(0.5 / math.pi) * (2.0 - square) * xp.exp(-0.5 * square)
 
 
 def gelu_tanh(xp: Namespace, z: Array) -> Array:
@@ -140,6 +173,19 @@ def gelu_tanh_derivative(xp: Namespace, z: Array) -> Array:
     return s + near * s * (1.0 - s) * math.sqrt(8.0 / math.pi) * (1.0 + 0.134145 * square)
 
 
+def gelu_tanh_curvature(xp: Namespace, z: Array) -> Array:
+    """``s(1 - s)(2w' + z w'' + z(1 - 2s)w'²)``, ``s = σ(w)``, ``w = √(8/π)(z + 0.044715z³)``.
+
+    By ``e = e^(-|w|)``, as in `silu_curvature`.
+    """
+    near = xp.minimum(xp.abs(z), FAR)
+    square, c = near * near, math.sqrt(8.0 / math.pi)
+    e = xp.exp(-c * near * (1.0 + 0.044715 * square))
+    slope = c * (1.0 + 0.134145 * square)
+    bend = c * 0.26829 * square - near * (1.0 - e) / (1.0 + e) * slope * slope
+    return e / ((1.0 + e) * (1.0 + e)) * (2.0 * slope + bend)
+
+
 def silu(xp: Namespace, z: Array) -> Array:
     """``zσ(z)``."""
     # σ(-800) is 0: the bound only keeps -∞·0 from becoming NaN.
@@ -151,6 +197,17 @@ def silu_derivative(xp: Namespace, z: Array) -> Array:
     near = xp.maximum(xp.minimum(z, 800.0), -800.0)
     s = sigmoid(xp, near)
     return s + near * s * (1.0 - s)
+
+
+def silu_curvature(xp: Namespace, z: Array) -> Array:
+    """``s(1 - s)(2 + z(1 - 2s))`` with ``s = σ(z)``.
+
+    It is even: ``e(2 - |z|(1 - e)/(1 + e))/(1 + e)²`` with ``e = e^(-|z|)`` keeps all digits, where
+    ``1 - s`` would lose them.
+    """
+    near = xp.minimum(xp.abs(z), 800.0)
+    e = xp.exp(-near)
+    return e / ((1.0 + e) * (1.0 + e)) * (2.0 - near * (1.0 - e) / (1.0 + e))
 
 
 def hard_sigmoid(xp: Namespace, z: Array) -> Array:
@@ -166,3 +223,8 @@ def hard_sigmoid_derivative(xp: Namespace, a: Array) -> Array:
 def exponential(xp: Namespace, z: Array) -> Array:
     """``eᶻ``."""
     return xp.exp(z)
+
+
+def exponential_curvature(xp: Namespace, a: Array) -> float:
+    """``d/da a = 1``, one number for all."""
+    return 1.0

@@ -8,7 +8,7 @@ from decimal import Decimal, localcontext
 import numpy as np
 import pytest
 
-from xpnet.ops.rules import curvatures
+from xpnet.ops.rules import activations as rules
 
 
 def sigmoid(z):
@@ -17,10 +17,10 @@ def sigmoid(z):
 
 FACTOR = Decimal(math.sqrt(8.0 / math.pi))
 FUNCTIONS = {
-    "silu": (lambda z: z * sigmoid(z), curvatures.silu_curvature, 80.0),
+    "silu": (lambda z: z * sigmoid(z), rules.silu_curvature, 80.0),
     "gelu_tanh": (
         lambda z: z * sigmoid(FACTOR * (z + Decimal("0.044715") * z**3)),
-        curvatures.gelu_tanh_curvature,
+        rules.gelu_tanh_curvature,
         9.0,
     ),
 }
