@@ -23,11 +23,11 @@ from benchmarks.gpu_cases import n_steps
 from benchmarks.gpu_device import Contestant, clock_of_host
 from xpnet import Adam, CrossEntropy
 from xpnet.backend import Snapshot
-from xpnet.data.checks import first_not_finite
 from xpnet.data.prepare import prepare
 from xpnet.engine.cuda_graph import CapturedSteps
 from xpnet.engine.eager import StepSettings
 from xpnet.engine.select import step_for, steps_for
+from xpnet.finite import first_not_finite
 from xpnet.ops.cuda import operations
 from xpnet.ops.operations import Precision
 

@@ -26,6 +26,7 @@ IMPORT_ORDER = [
     "figure",
     "memory",
     "backend",
+    "finite",
     "random",
     "ops",
     "parameters",

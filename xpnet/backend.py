@@ -456,6 +456,24 @@ def to_numpy(x: Any) -> np.ndarray[Any, Any]:
     return library_of(x).to_host(x)
 
 
+def is_kind(x: Array, kind: str | tuple[str, ...]) -> bool:
+    """Return whether the dtype of ``x`` is of a ``kind`` of the array API standard.
+
+    >>> is_kind(np.zeros(2), "real floating"), is_kind(np.zeros(2), ("bool", "integral"))
+    (True, False)
+    """
+    return bool(namespace_of(x).isdtype(x.dtype, kind))
+
+
+def is_real(x: Array) -> bool:
+    """Return whether ``x`` holds booleans, integers or real floating-point numbers.
+
+    >>> is_real(np.zeros(2, dtype=bool)), is_real(np.zeros(2, dtype=complex))
+    (True, False)
+    """
+    return is_kind(x, ("bool", "integral", "real floating"))
+
+
 def _open(name: str, dtype: str, device: Any) -> Backend:
     library = LIBRARIES[name]
     xp, device = library.namespace(), library.check_device(device)

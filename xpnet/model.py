@@ -13,11 +13,9 @@ from xpnet.activations import ActivationFunction, ReLU
 from xpnet.backend import Array, Backend, BackendName, copied, get_backend, to_numpy
 from xpnet.data.prepare import (
     as_features,
-    finite_vector,
     prepare,
     prepare_batch,
     prepare_features,
-    vector,
 )
 from xpnet.data.preprocessing import InputSpec, MinMax, Standardize
 from xpnet.engine.eager import Clip, Engine
@@ -37,7 +35,7 @@ from xpnet.optimizers.schedules import Schedule
 from xpnet.parameters import Layout
 from xpnet.random import Rng, as_generator
 from xpnet.serialization import read_model, write_model
-from xpnet.state import ModelState
+from xpnet.state import ModelState, finite_vector, vector
 from xpnet.training.callbacks import Callback, check_functions
 from xpnet.training.fit import evaluate, train
 from xpnet.training.full_batch import (

@@ -1,23 +1,27 @@
-"""The vectors of a model and the network that they belong to: what trains and evaluates it."""
+"""The state of a model, its network and vectors, and the validation of vectors like θ."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any
 
-from xpnet.backend import Array, Backend
+from xpnet.backend import Array, Backend, as_array, is_real
+from xpnet.errors import Phrase, require
+from xpnet.finite import first_not_finite
 from xpnet.network import Network
+from xpnet.parameters import Layout
 from xpnet.random import MaskStream
 
 
 @dataclass(frozen=True, eq=False)
 class ModelState:
-    """A network with its vectors. Training changes their numbers in place.
+    """A network and its vectors, which training overwrites in place.
 
     Attributes:
         network: the layers, as a function of θ and X.
         backend: the array library, device and dtype of the vectors.
-        theta: θ, the flat vector of all parameters.
-        grad: the gradient of the last pass, in the order of θ.
+        theta: θ, the flat vector of all parameters, ``(P,)``.
+        grad: the gradient that the last pass computed, in the order of θ.
         statistics: the running statistics of batch norm, one flat vector.
         masks: the stream of dropout masks.
     """
@@ -28,3 +32,47 @@ class ModelState:
     grad: Array
     statistics: Array
     masks: MaskStream = field(default_factory=MaskStream)
+
+
+def real_numbers(backend: Backend, value: Array, argument: str) -> Array:
+    """Return ``value`` on the backend in its floating dtype.
+
+    Raises:
+        ArgumentError: if ``value`` does not hold real numbers; the message names ``argument``.
+    """
+    require(is_real(value), argument, "hold real numbers", value)
+    return backend.asarray(value, backend.dtype)
+
+
+def vector(backend: Backend, layout: Layout, value: Any, argument: str) -> Array:
+    """Return ``value``, such as θ or a direction, as a vector ``(P,)`` on the backend.
+
+    Args:
+        backend: the backend of the vector, which has its floating dtype.
+        layout: the layout of θ, which determines P.
+        value: P real numbers: an array of any library, or a list.
+        argument: the name of ``value`` in error messages.
+
+    Raises:
+        ArgumentError: if ``value`` has another shape or does not hold real numbers.
+    """
+    value = as_array(value)
+    rule = f"have the shape ({layout.size},), one number a parameter"
+    require(tuple(value.shape) == (layout.size,), argument, rule, value)
+    return real_numbers(backend, value, argument)
+
+
+def finite_vector(backend: Backend, layout: Layout, value: Any, argument: str) -> Array:
+    """Return ``value`` like `vector`, after checking that it is finite.
+
+    On a GPU this waits for the device.
+
+    Raises:
+        ArgumentError: also if ``value`` holds NaN or infinity; the message names the parameter.
+    """
+    checked = vector(backend, layout, value, argument)
+    index = first_not_finite(checked)
+    if index is not None:
+        got = Phrase(f"{float(checked[index])} in {layout.where(index)}")
+        require(False, argument, "be finite", got)
+    return checked

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
-import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from xpnet.data import check_features, check_same_length, checks
+from xpnet import finite
+from xpnet.data import check_features, check_same_length
 from xpnet.errors import ArgumentError
+from xpnet.finite import row_chunks
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "uint8", "bool"])
@@ -62,31 +62,12 @@ def test_a_list_is_refused():
 @pytest.mark.parametrize("row", [0, 6, 7, 49])
 def test_a_memmap_is_read_in_chunks(tmp_path: Path, monkeypatch, row: int):
     X = np.memmap(tmp_path / "X", dtype="float32", mode="w+", shape=(50, 3))
-    monkeypatch.setattr(checks, "CHUNK", 21)
-    assert [len(chunk) for _, chunk in checks.row_chunks(X)] == [7] * 7 + [1]
+    monkeypatch.setattr(finite, "CHUNK", 21)
+    assert [len(chunk) for _, chunk in row_chunks(X)] == [7] * 7 + [1]
     check_features(X, 3)
     X[row, 2] = X[49, 2] = np.nan
     with pytest.raises(ArgumentError, match=f"got nan in row {row}, column 2"):
         check_features(X, 3)
-
-
-@pytest.mark.parametrize("shape", [(50, 3), (150,)])
-def test_arrays_are_looked_at_in_chunks_wherever_they_are(shape, place, monkeypatch):
-    """What is made on the way would else be as large as the array, also on a device."""
-    monkeypatch.setattr(checks, "CHUNK", 21)
-    x = np.arange(150.0).reshape(shape)
-    parts = [chunk for _, chunk in checks.row_chunks(place.array(x))]
-    assert max(math.prod(part.shape) for part in parts) == 21
-    np.testing.assert_array_equal(np.concatenate([place.host(part) for part in parts]), x)
-
-
-@pytest.mark.parametrize("index", [0, 20, 21, 49])
-def test_the_first_number_that_is_not_finite(index, place, monkeypatch):
-    monkeypatch.setattr(checks, "CHUNK", 21)
-    x = np.ones(50)
-    assert checks.first_not_finite(place.array(x)) is None
-    x[index], x[49] = np.inf, np.nan
-    assert checks.first_not_finite(place.array(x)) == index
 
 
 def test_lengths(place):
@@ -98,16 +79,3 @@ def test_lengths(place):
         check_same_length(X, place.array(np.zeros(1)), second="t")
     with pytest.raises(ArgumentError, match="y must have rows"):
         check_same_length(X, place.array(np.zeros(())))
-
-
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_looking_makes_nothing_as_large_as_what_is_looked_at(value):
-    x = np.ones(1 << 20, np.float32)
-    tracemalloc.start()
-    assert checks.first_not_finite(x) is None
-    check_features(x[None, ::2])  # strided: no sum of squares
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < x.size / 10
-    x[-1] = value
-    assert checks.first_not_finite(x) == x.size - 1

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from xpnet.data import MinMax, Standardize, checks
+from xpnet import finite
+from xpnet.data import MinMax, Standardize
 from xpnet.errors import ArgumentError
 
 matrices = hnp.arrays(
@@ -68,7 +69,7 @@ def test_invert_undoes_apply(X: np.ndarray):
 def test_a_fit_in_chunks_is_the_fit_of_the_whole(X: np.ndarray, chunk: int):
     whole = fits(X)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(checks, "CHUNK", chunk)
+        patch.setattr(finite, "CHUNK", chunk)
         parts = fits(X)
     scale = max(1, np.abs(X).max())
     for one, other in zip(whole, parts, strict=True):
@@ -79,7 +80,7 @@ def test_a_fit_in_chunks_is_the_fit_of_the_whole(X: np.ndarray, chunk: int):
 def test_a_memmap_far_from_zero_is_fitted_exactly(tmp_path: Path, monkeypatch, rng):
     X = np.memmap(tmp_path / "X", dtype="float64", mode="w+", shape=(1000, 2))
     X[...] = 1e9 + rng.normal(size=X.shape)
-    monkeypatch.setattr(checks, "CHUNK", 64)
+    monkeypatch.setattr(finite, "CHUNK", 64)
     scaling = Standardize.fit(X)
     np.testing.assert_allclose(scaling.std, np.std(np.asarray(X) - 1e9, axis=0), rtol=1e-6)
 

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from xpnet.backend import Array, namespace_of, to_numpy
+from xpnet.backend import Array, is_real, to_numpy
 from xpnet.data.mapped import forget_pages
 from xpnet.errors import Phrase, describe, require
-
-CHUNK = 1 << 22
-"""How many elements of an array are looked at in one go: 32 MiB of float64."""
+from xpnet.finite import are_finite, row_chunks
 
 
 def check_features(X: Array, n_in: int | None = None, argument: str = "X") -> None:
@@ -57,9 +53,7 @@ def check_table(X: Array, n_in: int | None = None, argument: str = "X") -> None:
     plain = type(X) is np.ndarray and X.dtype.char in "fd"
     if plain and X.ndim == 2 and X.shape[1] == n_in and X.shape[0]:
         return  # told in a fraction of a microsecond
-    xp = namespace_of(X)
-    ok = xp.isdtype(X.dtype, ("bool", "integral", "real floating"))
-    require(ok, argument, "hold real numbers", X)
+    require(is_real(X), argument, "hold real numbers", X)
     hint = f"For one sample write {argument}[None, :]." if X.ndim == 1 else ""
     require(X.ndim == 2, argument, "have shape (rows, columns)", X, hint)
     if n_in is None:
@@ -68,25 +62,6 @@ def check_table(X: Array, n_in: int | None = None, argument: str = "X") -> None:
         words = f"have {n_in} column{'s' * (n_in != 1)}, as many as the input has"
         require(X.shape[1] == n_in, argument, words, X)
     require(X.shape[0] >= 1, argument, "have at least one row", X)
-
-
-def are_finite(X: Array) -> bool:
-    """Whether all numbers of ``X`` are finite; nothing as large as it is made.
-
-    Of an ordinary row it is told in a microsecond: the sum of squares is finite only if every
-    number is.
-
-    >>> are_finite(np.ones((2, 2))), are_finite(np.array([[1.0, np.inf]]))
-    (True, False)
-    """
-    if type(X) is np.ndarray and X.dtype.char in "fd" and X.flags.c_contiguous:
-        flat = X.reshape(-1)
-        if math.isfinite(np.vdot(flat, flat)):  # of an overflow it does not warn, as dot does
-            return True
-    xp = namespace_of(X)
-    if not xp.isdtype(X.dtype, "real floating"):
-        return True
-    return bool(xp.isfinite(xp.max(X)) & xp.isfinite(xp.min(X)))
 
 
 def check_same_length(X: Array, y: Array, first: str = "X", second: str = "y") -> None:
@@ -110,26 +85,6 @@ def check_same_length(X: Array, y: Array, first: str = "X", second: str = "y") -
     rows = Phrase(f"{y.shape[0]} row{'s' * (y.shape[0] != 1)}")
     rule = f"have one row for each of the {X.shape[0]} rows of {first}"
     require(X.shape[0] == y.shape[0], second, rule, rows)
-
-
-def row_chunks(X: Array) -> Iterator[tuple[int, Array]]:
-    """(first row, rows) parts of ``X`` of about `CHUNK` elements."""
-    step = max(1, CHUNK // max(1, math.prod(X.shape[1:])))
-    for start in range(0, X.shape[0], step):
-        yield start, X[start : min(start + step, X.shape[0]), ...]
-
-
-def first_not_finite(x: Array) -> int | None:
-    """The index of the first number of a flat array that is NaN or infinite, if there is one.
-
-    >>> first_not_finite(np.array([1.0, np.nan])), first_not_finite(np.ones(2))
-    (1, None)
-    """
-    xp = namespace_of(x)
-    for start, part in row_chunks(x):
-        if not are_finite(part):
-            return start + int(xp.argmin(xp.astype(xp.isfinite(part), xp.int64)))
-    return None
 
 
 def as_host_vector(values: Any, argument: str) -> np.ndarray[Any, Any]:

@@ -14,16 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.backend import Array, Backend, as_array
+from xpnet.backend import Array, as_array, is_kind
 from xpnet.data.batching import TrainingData, is_bytes
-from xpnet.data.checks import are_finite, check_features, check_table, first_not_finite
+from xpnet.data.checks import check_features, check_table
 from xpnet.data.preprocessing import InputSpec, columns_of
 from xpnet.data.streaming import stays_on_host
 from xpnet.data.targets import Classes, as_targets, as_weights, encode_targets, row_weights
-from xpnet.errors import Phrase, require
+from xpnet.errors import require
+from xpnet.finite import are_finite
 from xpnet.losses import Loss
-from xpnet.losses.base import is_kind
-from xpnet.parameters import Layout
 from xpnet.random import Rng, as_generator
 
 Validation = tuple[Array, Array] | float | None
@@ -31,10 +30,6 @@ Validation = tuple[Array, Array] | float | None
 
 ClassWeight = Mapping[Any, float] | Sequence[float]
 """A weight for each class: a mapping by class, or numbers in the order of the classes."""
-
-
-REAL = ("bool", "integral", "real floating")
-"""The kinds of dtypes that directions and parameters may have."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,7 +189,7 @@ def _moved(spec: InputSpec, X: Array, y: Array, weight: Array | None) -> Trainin
             columns = columns_of(spec.preprocessing, spec.n_in).astype(np.float32)
         X = backend.asarray(X) if keep else spec.network_inputs(X)
     y = backend.asarray(y)
-    if backend.xp.isdtype(y.dtype, "real floating"):
+    if is_kind(y, "real floating"):
         y = backend.asarray(y, backend.dtype)
     return TrainingData(spec, X, y, weight, columns)
 
@@ -233,27 +228,3 @@ def _hold_out(
     is_file = isinstance(data.X, np.memmap)
     require(not is_file, "validation", "be a pair (X, y) for data in a file", fraction)
     return data.take(np.sort(order[n_held:])), data.take(np.sort(order[:n_held]))
-
-
-def real_numbers(backend: Backend, value: Array, name: str) -> Array:
-    """``value`` on the backend in its dtype, if it holds real numbers."""
-    require(is_kind(value, REAL), name, "hold real numbers", value)
-    return backend.asarray(value, backend.dtype)
-
-
-def vector(backend: Backend, layout: Layout, value: Any, name: str) -> Array:
-    """``value`` on the backend in its dtype, if it holds one number for each parameter."""
-    value = as_array(value)
-    rule = f"have the shape ({layout.size},), one number a parameter"
-    require(tuple(value.shape) == (layout.size,), name, rule, value)
-    return real_numbers(backend, value, name)
-
-
-def finite_vector(backend: Backend, layout: Layout, value: Any, name: str) -> Array:
-    """`vector`, if its numbers are finite; on a device this waits for the device."""
-    given = vector(backend, layout, value, name)
-    index = first_not_finite(given)
-    if index is not None:
-        got = Phrase(f"{float(given[index])} in {layout.where(index)}")
-        require(False, name, "be finite", got)
-    return given

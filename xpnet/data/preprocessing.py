@@ -11,9 +11,10 @@ from typing import Self
 
 import numpy as np
 
-from xpnet.backend import Array, Backend, HostArray, backend_of, namespace_of, to_numpy
-from xpnet.data.checks import check_features, row_chunks
+from xpnet.backend import Array, Backend, HostArray, backend_of, is_real, namespace_of, to_numpy
+from xpnet.data.checks import check_features
 from xpnet.errors import Phrase, dtype_name, require, require_number
+from xpnet.finite import row_chunks
 
 
 @dataclass(frozen=True, eq=False)
@@ -303,7 +304,7 @@ def _unscale(Z: Array, shift: HostArray, width: HostArray, start: HostArray) -> 
 def _floating_copy(X: Array, shift: HostArray) -> Array:
     """A copy of ``X`` that can hold fractions: floats in their dtype, bytes in float32."""
     xp = namespace_of(X)
-    require(xp.isdtype(X.dtype, ("bool", "integral", "real floating")), "X", "hold real numbers", X)
+    require(is_real(X), "X", "hold real numbers", X)
     if shift.ndim:
         words = f"have shape (rows, {shift.size}), as the fit had"
         require(X.ndim == 2 and X.shape[1] == shift.size, "X", words, X)

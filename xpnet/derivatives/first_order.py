@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from xpnet.backend import Array
-from xpnet.data.prepare import vector
 from xpnet.derivatives.linearization import linearize, matrix, targets
 from xpnet.losses import Loss
+from xpnet.state import vector
 
 
 def gradient(

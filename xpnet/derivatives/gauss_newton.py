@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from xpnet.backend import Array
-from xpnet.data.prepare import vector
 from xpnet.derivatives.linearization import linearize, row_weights, targets
 from xpnet.errors import require_type
 from xpnet.losses import Loss
 from xpnet.losses.base import row_scale
+from xpnet.state import vector
 
 
 def gauss_newton_vp(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.backend import Array, Backend, as_array, copied
-from xpnet.data.prepare import as_features, real_numbers, vector
+from xpnet.data.prepare import as_features
 from xpnet.data.preprocessing import InputSpec
 from xpnet.data.targets import as_targets, as_weights
 from xpnet.errors import Phrase, require, require_count, require_type
@@ -17,6 +17,7 @@ from xpnet.losses import Loss
 from xpnet.network import Contexts, Network
 from xpnet.ops.buffers import Buffers
 from xpnet.random import MaskStream
+from xpnet.state import real_numbers, vector
 
 MAX_BYTES = 1 << 30
 """The default limit on the memory of a matrix of derivatives: 1 GiB."""

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from typing import Any
 
 from xpnet.backend import Array
-from xpnet.data.prepare import vector
 from xpnet.derivatives.linearization import (
     MAX_BYTES,
     Linearization,
@@ -16,6 +15,7 @@ from xpnet.derivatives.linearization import (
     targets,
 )
 from xpnet.losses import Loss
+from xpnet.state import vector
 
 
 def hvp(

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from xpnet.backend import Array, namespace_of, to_numpy
+from xpnet.backend import Array, is_kind, is_real, namespace_of, to_numpy
 from xpnet.errors import ArgumentError, Phrase, require
 from xpnet.ops import operations_for
 from xpnet.ops.operations import Rule
@@ -214,7 +214,7 @@ def check_shape(target: Any, shapes: list[tuple[int, ...]], do: str = "") -> Non
     rule = "have the shape " + " or ".join(map(str, shapes))
     do = do or "It needs one row for each row of X."
     require(tuple(getattr(target, "shape", ())) in shapes, "y", rule, target, do)
-    real = is_kind(target, ("bool", "integral", "real floating"))
+    real = is_real(target)
     words = getattr(target.dtype, "kind", "f") in "OUT"
     do = "Convert words to class indices with xpnet.data.encode_labels." if words else ""
     require(real, "y", "hold real numbers", target, do)
@@ -236,18 +236,13 @@ def check_weight(weight: Any, n_rows: int, argument: str = "sample_weight") -> N
         weight,
         "It needs one weight for each row.",
     )
-    real = is_kind(weight, ("bool", "integral", "real floating"))
+    real = is_real(weight)
     require(real, argument, "hold real numbers", weight)
     require_finite(weight, argument)
     if is_kind(weight, "bool"):
         weight = namespace_of(weight).astype(weight, namespace_of(weight).float32)
     refuse_where(weight < 0, weight, "be at least 0", argument=argument)
     require(bool(namespace_of(weight).any(weight > 0)), argument, "not be all 0", weight)
-
-
-def is_kind(target: Any, kind: str | tuple[str, ...]) -> bool:
-    """Return whether the dtype of ``target`` is of a ``kind`` of the array API standard."""
-    return bool(namespace_of(target).isdtype(target.dtype, kind))
 
 
 def refuse_where(bad: Array, target: Any, rule: str, do: str = "", argument: str = "y") -> None:

@@ -6,14 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from xpnet.activations import Softmax
-from xpnet.backend import Array, namespace_of
+from xpnet.backend import Array, is_kind, namespace_of
 from xpnet.errors import require, require_number
 from xpnet.losses.base import (
     Loss,
     as_rows,
     check_shape,
     check_values,
-    is_kind,
     n_columns,
     needed_outputs,
     refuse_where,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from xpnet.backend import Array, namespace_of
+from xpnet.backend import Array, is_kind, namespace_of
 from xpnet.errors import require, require_number
-from xpnet.losses.base import Loss, as_rows, is_kind, require_finite, row_scale
+from xpnet.losses.base import Loss, as_rows, require_finite, row_scale
 from xpnet.losses.classification import CrossEntropy
 from xpnet.ops import operations_for
 

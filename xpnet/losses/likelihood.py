@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from xpnet.backend import Array, namespace_of
+from xpnet.backend import Array, is_kind, namespace_of
 from xpnet.errors import require
 from xpnet.losses.base import (
     Loss,
     as_rows,
     check_values,
-    is_kind,
     n_columns,
     needed_outputs,
     refuse_where,

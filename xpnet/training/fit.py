@@ -12,11 +12,11 @@ import numpy as np
 
 from xpnet.backend import Array, HostArray, Snapshot, to_numpy
 from xpnet.data.batching import TrainingData
-from xpnet.data.checks import first_not_finite
 from xpnet.engine.cuda_graph import CapturedSteps
 from xpnet.engine.prediction import Prediction, prediction_of
 from xpnet.engine.select import OneByOne, steps_for
 from xpnet.errors import NonFiniteError
+from xpnet.finite import first_not_finite
 from xpnet.losses import Loss
 from xpnet.ops import operations_for
 from xpnet.state import ModelState
