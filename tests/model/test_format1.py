@@ -80,7 +80,7 @@ def optimizer_of(spec):
 
 
 @pytest.mark.parametrize("name", EXPECTED["states"])
-def test_state_of_format_1_goes_on(name):
+def test_state_of_format_1_continues(name):
     state = xpnet.load_state(DATA / "states" / f"{name}.safetensors")
     expected = EXPECTED["states"][name]
     assert (state.step, list(state.scalars)) == (expected["step"], expected["scalars"])
