@@ -185,6 +185,15 @@ def classes():
                 yield kind
 
 
+def test_class_names_are_unique():
+    found: dict[str, list[str]] = {}
+    for name, tree in TREES.items():
+        for node in tree.body:
+            if isinstance(node, ast.ClassDef):
+                found.setdefault(node.name, []).append(name)
+    assert {name: files for name, files in found.items() if len(files) > 1} == {}
+
+
 def test_inheritance_has_one_level():
     deep = {}
     for kind in classes():

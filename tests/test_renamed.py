@@ -68,6 +68,8 @@ NAMES = {
         lambda: layers.Dense(2, bias_init="constant"),
         "bias_init must be an Initializer; got 'constant'. Write Constant(value=...).",
     ),
+    "initializer-family": (lambda: layers.Dense(2, weight_init="He"), "Write HeUniform()."),
+    "empty-name": (lambda: layers.Dense(2, ""), "got ''. Write an object, not a name."),
     "inner-optimizer": (lambda: xpnet.Averaged("adam"), "got 'adam'. Write Adam()."),
     "schedule": (lambda: optimizers.LinearWarmup(1, then="cosine"), "Write Cosine()."),
     "nothing-near": (lambda: layers.Dense(2, "swish"), "got 'swish'. Write an object, not a name."),

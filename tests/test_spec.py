@@ -1,7 +1,7 @@
-"""Numbers that the mathematics of the library states, and slips of its sources that it corrects.
+"""Numbers of the specification, and errors of the literature that the library corrects.
 
-Each test holds one of them, computed here by hand and not by the library; where a number is part of
-a table of its own (initializers, activations, penalties) it is tested beside that table.
+The expected values are computed here, not by the library. Numbers of the tables of initializers,
+activations and penalties are tested with those.
 """
 
 from __future__ import annotations
@@ -71,25 +71,25 @@ def value_of(phi, z):
         (BatchNorm().momentum, 0.9),
     ],
 )
-def test_defaults(setting, value):
+def test_defaults_are_those_of_the_specification(setting, value):
     assert setting == value
 
 
-def test_the_hard_sigmoid_reaches_its_bounds_at_two_and_a_half():
+def test_hard_sigmoid_is_constant_beyond_2_5():
     z = np.array([[-2.6, -2.5, -1.0, 0.0, 1.0, 2.5, 2.6]])
     np.testing.assert_allclose(value_of(HardSigmoid(), z), [[0, 0, 0.3, 0.5, 0.7, 1, 1]])
 
 
-def test_the_slope_of_the_sigmoid_is_a_quarter_at_most():
+def test_sigmoid_derivative_is_at_most_a_quarter():
     z = np.linspace(-5, 5, 1001)[None, :]
     a = value_of(Sigmoid(), z)
-    slope = Sigmoid().backward(operations_for(z), a, np.ones_like(z))
-    np.testing.assert_allclose(slope, a * (1 - a), rtol=1e-12)
-    assert slope.max() == slope[0, 500] == 0.25
+    derivative = Sigmoid().backward(operations_for(z), a, np.ones_like(z))
+    np.testing.assert_allclose(derivative, a * (1 - a), rtol=1e-12)
+    assert derivative.max() == derivative[0, 500] == 0.25
 
 
 def test_gradients_are_means_over_the_batch(rng):
-    """The 1/m is in the loss: the gradient of two batches of one size is the mean of theirs."""
+    """The loss has the factor 1/m, so the gradient is the mean of those of equal parts."""
     model, loss = MLP(3, [4], 2, dtype="float64"), CrossEntropy()
     X, y = rng.normal(size=(8, 3)), rng.integers(0, 2, 8)
     whole = model.value_and_grad(X, y, loss)[1].copy()
@@ -99,20 +99,20 @@ def test_gradients_are_means_over_the_batch(rng):
     np.testing.assert_allclose(whole, np.mean(parts, axis=0), rtol=1e-12)
 
 
-def test_a_step_of_1e_8_loses_half_of_the_digits():
+def test_difference_step_of_1e_8_loses_half_the_digits():
     def error(**step):
         return np.max(
-            np.abs(numerical_gradient(lambda v: np.sum(np.exp(v)), x, **step) / slope - 1)
+            np.abs(numerical_gradient(lambda v: np.sum(np.exp(v)), x, **step) / derivative - 1)
         )
 
     x = np.linspace(0.5, 2.0, 20)
-    slope = np.exp(x)
-    assert 1e-9 < error(h=1e-8) < 1e-6  # of sixteen digits eight are left
+    derivative = np.exp(x)
+    assert 1e-9 < error(h=1e-8) < 1e-6  # eight of sixteen digits remain
     assert error() < 1e-9
     assert error() < error(h=1e-8) / 100
 
 
-def test_the_step_is_the_cube_root_of_eps_scaled_to_x(place):
+def test_difference_step_is_the_scaled_root_of_eps(place):
     seen = []
 
     def fun(x):
@@ -137,7 +137,7 @@ def test_biases_start_at_zero():
     assert not any(np.any(bias) for bias in biases)
 
 
-def test_a_cut_at_two_deviations_leaves_0_8796_of_one(rng):
+def test_truncation_at_two_std_leaves_0_8796(rng):
     z = rng.standard_normal(400_000)
     assert np.std(z[np.abs(z) <= 2]) == pytest.approx(0.8796, abs=0.003)
     drawn = initializers.HeNormal(truncated=True).draw(rng, (400, 1000))
@@ -145,7 +145,7 @@ def test_a_cut_at_two_deviations_leaves_0_8796_of_one(rng):
     assert np.max(np.abs(drawn)) <= 2 / 0.8796 * math.sqrt(2 / 400)
 
 
-def test_the_one_over_root_n_rule_has_a_third_of_the_variance(rng):
+def test_fan_in_uniform_has_a_third_of_the_variance(rng):
     drawn = initializers.FanInUniform().draw(rng, (100, 4000))
     assert np.max(np.abs(drawn)) <= 1 / math.sqrt(100)
     assert np.var(drawn) == pytest.approx(1 / (3 * 100), rel=0.01)
@@ -157,20 +157,20 @@ def test_the_one_over_root_n_rule_has_a_third_of_the_variance(rng):
 
 
 def batch_norm_of(*columns):
-    """A batch norm of float64 numbers, and its views."""
+    """Return rows, a batch norm in float64, and the views of its parameters."""
     X = np.array(columns).T
     model = Sequential([BatchNorm(eps=1e-12)], X.shape[1], dtype="float64")
     return X, model, model.layout.views(model.theta)
 
 
-def test_the_batch_has_the_biased_variance_and_the_running_one_the_unbiased():
-    X, model, _ = batch_norm_of([1.0, 3.0])  # variance 1 of these two, 2 as an estimate
+def test_running_variance_is_unbiased():
+    X, model, _ = batch_norm_of([1.0, 3.0])  # biased variance 1, unbiased variance 2
     model.value_and_grad(X, np.zeros((2, 1)), HalfMSE())
     statistics = model.network.statistics_layout.views(model.statistics)
     assert statistics["layers.0.mean"][0] == pytest.approx(0.9 * 0 + 0.1 * 2)
     assert statistics["layers.0.var"][0] == pytest.approx(0.9 * 1 + 0.1 * 2)
     loss, _ = model.value_and_grad(X, np.array([[-1.0], [1.0]]), HalfMSE())
-    assert float(loss) == pytest.approx(0, abs=1e-12)  # x̂ is −1 and 1
+    assert float(loss) == pytest.approx(0, abs=1e-12)  # x̂ = −1, 1
 
 
 def test_gamma_and_beta_are_numbers_of_each_feature():
@@ -186,7 +186,7 @@ def test_gamma_and_beta_are_numbers_of_each_feature():
 # Losses and penalties
 
 
-def test_cross_entropy_has_no_factor_of_a_half(rng):
+def test_cross_entropy_has_no_factor_of_one_half(rng):
     z, t = rng.normal(size=(5, 4)), rng.integers(0, 4, 5)
     p = np.exp(z) / np.sum(np.exp(z), axis=1, keepdims=True)
     value, grad = CrossEntropy().value_and_grad(z, t)
@@ -195,20 +195,20 @@ def test_cross_entropy_has_no_factor_of_a_half(rng):
     assert float(CrossEntropy().value(np.zeros((2, 10)), np.array([3, 7]))) == math.log(10)
 
 
-def test_binary_cross_entropy_has_sigma_minus_t_as_its_gradient(rng):
+def test_gradient_of_binary_loss_is_sigma_minus_t(rng):
     z, t = rng.normal(size=(5, 1)), rng.integers(0, 2, 5)
     _, grad = BinaryCrossEntropy().value_and_grad(z, t)
     np.testing.assert_allclose(grad, (1 / (1 + np.exp(-z)) - t[:, None]) / 5, rtol=1e-12)
 
 
-def test_the_classical_error_has_the_half_and_its_gradient_none():
+def test_half_mse_has_the_factor_of_one_half():
     value, grad = HalfMSE().value_and_grad(np.array([[3.0, -1.0]]), np.array([[1.0, 0.0]]))
     assert float(value) == 0.5 * (4 + 1)
     np.testing.assert_array_equal(grad, [[2.0, -1.0]])
 
 
-def test_l2_pulls_weights_by_lambda_and_nothing_else(rng):
-    """Of one step of SGD, the penalty's part is −lr λ W; biases, γ and β do not see it."""
+def test_l2_penalty_decays_weights_only(rng):
+    """The penalty changes a step of SGD by −lr λ W, and not for biases, γ and β."""
     X, y, after = rng.normal(size=(8, 3)), rng.integers(0, 2, 8), []
     for l2 in (0.0, 0.3):
         model = MLP(3, [4], 2, batch_norm=True, dtype="float64")
@@ -225,8 +225,8 @@ def test_l2_pulls_weights_by_lambda_and_nothing_else(rng):
 # Optimizers
 
 
-def test_adam_corrects_each_mean_by_its_own_rate():
-    """Of a constant gradient both corrected means are exact, so that every step is lr long."""
+def test_adam_corrects_each_moment_by_its_own_rate():
+    """For a constant gradient both corrected moments are exact, so every step has length lr."""
     theta, optimizer = np.zeros(2), Adam(lr=0.1, beta1=0.5, beta2=0.999, eps=1e-12)
     state = optimizer.init(theta)
     for step in range(1, 6):
@@ -234,17 +234,17 @@ def test_adam_corrects_each_mean_by_its_own_rate():
         np.testing.assert_allclose(theta, [-0.1 * step, 0.1 * step], rtol=1e-9)
 
 
-def test_nesterov_stores_the_look_ahead_point_and_reads_theta_back():
-    """``φ = θ + αv``, on f = θ²/2 by hand: the classical rule, its gradient at θ + αv."""
-    lr, alpha = 0.1, 0.9
+def test_nesterov_stores_the_look_ahead_point():
+    """On f = θ²/2, ``φ = θ + μv`` with the classical rule, which has the gradient at θ + μv."""
+    lr, momentum = 0.1, 0.9
     theta, v = 1.0, 0.0
-    phi, optimizer = np.array([1.0]), Nesterov(lr, alpha)
+    phi, optimizer = np.array([1.0]), Nesterov(lr, momentum)
     state = optimizer.init(phi)
     for _ in range(5):
-        v = alpha * v - lr * (theta + alpha * v)
+        v = momentum * v - lr * (theta + momentum * v)
         theta = theta + v
         optimizer.step(phi, phi.copy(), state)
-        assert phi[0] == pytest.approx(theta + alpha * v, rel=1e-12)
+        assert phi[0] == pytest.approx(theta + momentum * v, rel=1e-12)
         assert optimizer.read_back(phi, state)[0] == pytest.approx(theta, rel=1e-12)
 
 
@@ -259,7 +259,7 @@ def test_nesterov_stores_the_look_ahead_point_and_reads_theta_back():
     ],
     ids=repr,
 )
-def test_delta_stands_outside_of_the_root(optimizer, expected):
+def test_eps_is_outside_of_the_root(optimizer, expected):
     theta = np.zeros(1)
     state = optimizer.init(theta)
     for grad in (2.0, 1.0):
@@ -267,7 +267,7 @@ def test_delta_stands_outside_of_the_root(optimizer, expected):
     assert theta[0] == pytest.approx(expected, rel=1e-12)
 
 
-def test_adadelta_has_delta_inside_of_both_roots():
+def test_adadelta_has_eps_inside_of_both_roots():
     theta, r, d, expected = np.zeros(1), 0.0, 0.0, 0.0
     optimizer = AdaDelta(rho=0.95, eps=0.1)
     state = optimizer.init(theta)
@@ -280,20 +280,20 @@ def test_adadelta_has_delta_inside_of_both_roots():
     assert theta[0] == pytest.approx(expected, rel=1e-12)
 
 
-# Training aids, and the function of the pictures
+# Batches, scaling and test functions
 
 
-def test_the_short_last_batch_is_kept():
+def test_short_last_batch_is_kept():
     sizes = [len(y) for _, y in xpnet.batches(np.zeros((10, 1)), np.arange(10), 4)]
     assert sizes == [4, 4, 2]
 
 
-def test_a_constant_column_is_left_at_zero():
+def test_constant_column_becomes_zero():
     X = np.array([[7.0, 1.0], [7.0, 3.0]])
     np.testing.assert_array_equal(Standardize.fit(X).apply(X), [[0, -1], [0, 1]])
 
 
-def test_the_bowl_is_x_squared_over_20_plus_y_squared():
+def test_bowl_is_x_squared_over_20_plus_y_squared():
     value, gradient = Bowl().value_and_grad(np.array([-7.0, 2.0]))
     assert float(value) == pytest.approx(49 / 20 + 4)
     np.testing.assert_allclose(gradient, [-0.7, 4.0])
@@ -303,7 +303,7 @@ def test_the_bowl_is_x_squared_over_20_plus_y_squared():
 
 
 def example(name: str) -> ModuleType:
-    """A script of the folder of examples as a module."""
+    """Return a script of the examples as a module."""
     spec = importlib.util.spec_from_file_location(name, EXAMPLES / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -318,7 +318,7 @@ def experiment(monkeypatch):
     sys.modules.pop("reference_report", None)
 
 
-def test_the_classical_experiment(monkeypatch):
+def test_vanishing_gradients_experiment(monkeypatch):
     """Five layers of width 100, sigmoid or relu, 1000 rows, θ of 0, N(0, 1) and N(0, 0.01)."""
     pytest.importorskip("matplotlib", reason="Matplotlib is not installed: no pictures")
     monkeypatch.syspath_prepend(str(EXAMPLES))
@@ -335,7 +335,7 @@ def test_the_classical_experiment(monkeypatch):
     assert re.search(r"arguments\(.*rows=1000\)", text)
 
 
-def test_the_optimizers_of_the_reference_experiment(experiment):
+def test_optimizers_of_the_reference_experiment(experiment):
     expected = {
         "SGD": SGD(lr=0.01),
         "Momentum": Momentum(lr=0.01, momentum=0.95),
@@ -347,8 +347,8 @@ def test_the_optimizers_of_the_reference_experiment(experiment):
     assert expected == experiment.OPTIMIZERS
 
 
-def test_the_protocol_of_the_reference_experiment(experiment, rng, monkeypatch):
-    """784 inputs in [−1, 1], 200 sigmoid units, batch norm behind them, 10 outputs, 64 a batch."""
+def test_protocol_of_the_reference_experiment(experiment, rng, monkeypatch):
+    """784 inputs in [−1, 1], 200 sigmoid units, then batch norm, 10 outputs, batches of 64."""
     seen = {}
 
     def fit(self, X, y, **settings):
@@ -372,13 +372,13 @@ def test_the_protocol_of_the_reference_experiment(experiment, rng, monkeypatch):
         assert len({tuple(row) for row in seen["X"]}) == 20  # drawn without replacement
 
 
-def test_the_defaults_of_the_reference_experiment():
+def test_defaults_of_the_reference_experiment():
     text = (EXAMPLES / "reference_experiment.py").read_text(encoding="utf-8")
     for option, value in (("rows", 20000), ("epochs", 20)):
         assert re.search(rf'"--{option}", type=int, default={value}\b', text)
 
 
-def test_what_the_source_reports_on_mnist(experiment):
+def test_figures_of_the_source_on_mnist(experiment):
     report = sys.modules["reference_report"]
     assert report.SOURCE_ON_MNIST == {
         "SGD": "0.8951",
@@ -402,8 +402,8 @@ def test_what_the_source_reports_on_mnist(experiment):
         ("Adam", 0.867),
     ],
 )
-def test_ours_on_fashion_mnist_is_no_worse_than_the_sources(optimizer, once):
-    """Of what we measured, with three seeds; two seeds of one row differ by up to 0.016."""
+def test_fashion_mnist_agrees_with_the_source(optimizer, once):
+    """The documented means of three seeds; two seeds differ by up to 0.016."""
     text = (ROOT / "docs" / "reference_experiment.md").read_text(encoding="utf-8")
     mean = float(re.search(rf"^\| {optimizer} \| \*\*([\d.]+)\*\*", text, re.MULTILINE)[1])
     assert mean > once - 0.008

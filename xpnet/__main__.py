@@ -34,7 +34,7 @@ def _show_warning(
     file: TextIO | None = None,
     line: str | None = None,
 ) -> None:
-    """A warning as one line: where in the source it arose says nothing to a user."""
+    """Print a warning as one line, without the position in the source."""
     print(f"Warning: {message}", file=file or sys.stderr)
 
 

@@ -224,7 +224,9 @@ def _instead_of_name(name: str, kinds: tuple[type, ...]) -> str:
     found: dict[str, type] = {
         _letters(cls.__name__): cls for kind in ours for cls in _subclasses(kind)
     }
-    near = difflib.get_close_matches(_letters(name), found, n=1, cutoff=0.8)
+    letters = _letters(name)
+    near = difflib.get_close_matches(letters, found, n=1, cutoff=0.8)
+    near = near or [other for other in found if letters and other.startswith(letters)]
     if near:
         return f"Write {_call(found[near[0]])}."
     return "Write an object, not a name." if found else ""

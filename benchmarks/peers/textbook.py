@@ -37,7 +37,7 @@ class Network:
         """The activation of the hidden layers."""
         return relu(z) if self.activation == "relu" else sigmoid(z)
 
-    def slope(self, z: Array, a: Array) -> Array:
+    def derivative(self, z: Array, a: Array) -> Array:
         """Its derivative."""
         if self.activation == "relu":
             return (z > 0).astype(z.dtype)
@@ -78,7 +78,7 @@ class Network:
         for i in reversed(range(len(self.layers))):
             layer, tape = self.layers[i], tapes[i]
             if i < len(self.layers) - 1:
-                dz = dz * self.slope(tape["z"], tape["a"])
+                dz = dz * self.derivative(tape["z"], tape["a"])
             grad = {}
             if "gamma" in layer:
                 x_hat = tape["x_hat"]
@@ -113,8 +113,8 @@ class Adam:
 
     def __init__(self, layers: list[dict[str, Array]], lr: float = 1e-3) -> None:
         self.lr, self.beta1, self.beta2, self.eps = lr, 0.9, 0.999, 1e-8
-        self.s = [{name: np.zeros_like(p) for name, p in layer.items()} for layer in layers]
-        self.r = [{name: np.zeros_like(p) for name, p in layer.items()} for layer in layers]
+        self.m = [{name: np.zeros_like(p) for name, p in layer.items()} for layer in layers]
+        self.v = [{name: np.zeros_like(p) for name, p in layer.items()} for layer in layers]
         self.t = 0
 
     def step(self, layers: list[dict[str, Array]], grads: list[dict[str, Array]]) -> None:
@@ -123,8 +123,8 @@ class Adam:
         for i, layer in enumerate(layers):
             for name in layer:
                 g = grads[i][name]
-                self.s[i][name] = self.beta1 * self.s[i][name] + (1 - self.beta1) * g
-                self.r[i][name] = self.beta2 * self.r[i][name] + (1 - self.beta2) * g**2
-                s_hat = self.s[i][name] / (1 - self.beta1**self.t)
-                r_hat = self.r[i][name] / (1 - self.beta2**self.t)
-                layer[name] = layer[name] - self.lr * s_hat / (np.sqrt(r_hat) + self.eps)
+                self.m[i][name] = self.beta1 * self.m[i][name] + (1 - self.beta1) * g
+                self.v[i][name] = self.beta2 * self.v[i][name] + (1 - self.beta2) * g**2
+                m_hat = self.m[i][name] / (1 - self.beta1**self.t)
+                v_hat = self.v[i][name] / (1 - self.beta2**self.t)
+                layer[name] = layer[name] - self.lr * m_hat / (np.sqrt(v_hat) + self.eps)

@@ -1,4 +1,4 @@
-"""Files: what is saved comes back, whole or not at all, and hostile files are refused."""
+"""Model files: they load as they were saved, and invalid files are refused."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ LAYERS = [
 @pytest.mark.parametrize(
     "preprocessing", [None, xpnet.Standardize([1.0, 2, 3, 4], [1.0, 1, 1, 2]), xpnet.MinMax(0, 9)]
 )
-def test_what_is_saved_comes_back(tmp_path, rng, place, dtype, preprocessing):
+def test_saved_model_loads_unchanged(tmp_path, rng, place, dtype, preprocessing):
     path = tmp_path / "m.safetensors"
     model = Sequential(
         LAYERS, 4, backend=place.backend.name, dtype=dtype, preprocessing=preprocessing
@@ -59,7 +59,7 @@ def test_what_is_saved_comes_back(tmp_path, rng, place, dtype, preprocessing):
         )
 
 
-def test_a_model_may_be_loaded_in_another_dtype(tmp_path):
+def test_model_loads_in_another_dtype(tmp_path):
     path = tmp_path / "m.safetensors"
     model = MLP(4, [5], 3)
     model.save(path)
@@ -69,14 +69,14 @@ def test_a_model_may_be_loaded_in_another_dtype(tmp_path):
 
 
 @pytest.mark.parametrize("name", TYPES)
-def test_every_value_of_the_table_survives(name):
+def test_every_type_of_the_table_is_restored(name):
     required = {"Constant": {"value": 0.5}, "Dense": {"n_out": 3}}
     required["Activation"] = {"function": xpnet.Tanh()}
     value = TYPES[name](**required.get(name, {}))
     assert from_config(json.loads(json.dumps(to_config(value)))) == value
 
 
-def test_other_programs_find_parameters_by_name(tmp_path):
+def test_parameters_are_tensors_by_path(tmp_path):
     model = MLP(4, [5], 3)
     model.save(tmp_path / "m.safetensors")
     tensors = load_file(tmp_path / "m.safetensors")
@@ -86,7 +86,7 @@ def test_other_programs_find_parameters_by_name(tmp_path):
     )
 
 
-def test_a_layer_of_ones_own_cannot_be_saved(tmp_path):
+def test_user_defined_layer_cannot_be_saved(tmp_path):
     class Mine(Dense):
         pass
 
@@ -95,7 +95,7 @@ def test_a_layer_of_ones_own_cannot_be_saved(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
+def test_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "m.safetensors"
     MLP(4, [5], 3).save(path)
     before = path.read_bytes()
@@ -117,7 +117,7 @@ def good_file(tmp_path):
 
 
 def changed(tmp_path, change, tensors=None):
-    """The good file with its configuration changed."""
+    """Write a valid file with changed entries of its configuration; return its path."""
     config = {
         "version": 2,
         "n_in": 3,
@@ -137,7 +137,7 @@ def changed(tmp_path, change, tensors=None):
     return path
 
 
-def test_the_file_that_the_changes_start_from_is_good(tmp_path):
+def test_unchanged_file_loads(tmp_path):
     assert xpnet.load(changed(tmp_path, {})).layers == (Dense(2),)
 
 
@@ -231,13 +231,13 @@ def test_files_of_other_programs_are_refused(tmp_path):
         xpnet.load(path)
 
 
-def test_no_folder(tmp_path):
+def test_saving_to_a_missing_folder_is_refused(tmp_path):
     with pytest.raises(
         FileNotFoundError, match="path must be in an existing folder; there is none at"
     ):
         MLP(2, [3], 2).save(tmp_path / "none" / "model.safetensors")
 
 
-def test_no_file(tmp_path):
+def test_loading_a_missing_file_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="there is no file"):
         xpnet.load(tmp_path / "none.safetensors")

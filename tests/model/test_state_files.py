@@ -1,4 +1,4 @@
-"""Files of optimizer states: training goes on as if it had never stopped."""
+"""Files of optimizer states: training continues as if it had not been interrupted."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ OPTIMIZERS = [
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=repr)
-def test_training_goes_on_from_a_file(optimizer, place, rng, tmp_path):
+def test_training_continues_from_a_file(optimizer, place, rng, tmp_path):
     grads = rng.standard_normal((6, 5))
     theta, path = place.writable(np.ones(5)), tmp_path / "state.safetensors"
     state = optimizer.init(theta)
@@ -39,7 +39,7 @@ def test_training_goes_on_from_a_file(optimizer, place, rng, tmp_path):
         np.testing.assert_array_equal(place.host(slot), place.host(other))
 
 
-def test_float32_stays_float32(tmp_path):
+def test_float32_is_preserved(tmp_path):
     save_state(Adam().init(np.ones(2, dtype="float32")), tmp_path / "s")
     assert [slot.dtype for slot in load_state(tmp_path / "s").slots] == ["float32", "float32"]
 
@@ -64,7 +64,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-def test_a_hostile_file_is_refused(name, tmp_path):
+def test_hostile_file_is_refused(name, tmp_path):
     tensors, config = HOSTILE[name]
     path = tmp_path / "state.safetensors"
     save_file(tensors, path, metadata=None if config is None else {"xpnet-state": config})
@@ -79,7 +79,7 @@ def test_newer_format_names_the_version_to_install(tmp_path):
         load_state(path)
 
 
-def test_the_file_that_the_changes_start_from_loads(tmp_path):
+def test_unchanged_file_loads(tmp_path):
     save_file(SLOT, tmp_path / "s", metadata={"xpnet-state": json.dumps(GOOD)})
     assert load_state(tmp_path / "s").step == 1
 

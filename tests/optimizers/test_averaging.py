@@ -1,4 +1,4 @@
-"""Averages of the iterates: their formulas, around every optimizer, and what they are for."""
+"""Averages of the iterates: their formulas, with every optimizer, and their purpose."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ OPTIMIZERS = [SGD(0.1), Momentum(0.1), AdaGrad(0.1, norm=True), AdamW(0.1), Nada
 
 
 def iterates(optimizer: Optimizer, place, grads) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """θ_t and, where there is one, θ̂_t after every step."""
+    """Return θ_t and, if there is one, θ̂_t after every step."""
     theta = place.writable(np.linspace(-1, 1, LAYOUT.size))
     state = optimizer.init(theta, LAYOUT)
     thetas, means = [], []
@@ -46,7 +46,7 @@ def iterates(optimizer: Optimizer, place, grads) -> tuple[list[np.ndarray], list
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=repr)
-def test_theta_goes_where_it_goes_alone(optimizer, place, rng):
+def test_iterates_equal_those_without_an_average(optimizer, place, rng):
     grads = rng.standard_normal((5, LAYOUT.size))
     alone, _ = iterates(optimizer, place, grads)
     averaged, _ = iterates(Averaged(optimizer), place, grads)
@@ -54,7 +54,7 @@ def test_theta_goes_where_it_goes_alone(optimizer, place, rng):
 
 
 @pytest.mark.parametrize("start", [0, 3])
-def test_polyak_is_the_mean_of_the_iterates(start, place, rng):
+def test_polyak_average_is_the_mean(start, place, rng):
     averaged = Averaged(Adam(0.1), PolyakAverage(start))
     thetas, means = iterates(averaged, place, rng.standard_normal((8, LAYOUT.size)))
     for t, mean in enumerate(means, start=1):
@@ -62,7 +62,7 @@ def test_polyak_is_the_mean_of_the_iterates(start, place, rng):
         np.testing.assert_allclose(mean, expected, rtol=1e-12)
 
 
-def test_exponential_is_the_weighted_mean_of_the_iterates(place, rng):
+def test_exponential_average_is_the_weighted_mean(place, rng):
     alpha = 0.8
     averaged = Averaged(SGD(0.1), ExponentialAverage(alpha))
     thetas, means = iterates(averaged, place, rng.standard_normal((8, LAYOUT.size)))
@@ -71,7 +71,7 @@ def test_exponential_is_the_weighted_mean_of_the_iterates(place, rng):
         np.testing.assert_allclose(mean, np.average(thetas[:t], 0, weights), rtol=1e-12)
 
 
-def test_exponential_becomes_the_recursion():
+def test_exponential_average_approaches_the_recursion():
     averaged = Averaged(SGD(lr=1.0), ExponentialAverage(0.5))
     theta, before = np.zeros(1), 0.0
     state = averaged.init(theta)
@@ -82,8 +82,8 @@ def test_exponential_becomes_the_recursion():
     assert before == pytest.approx(expected, rel=1e-13)
 
 
-def test_the_average_of_sgd_with_a_constant_rate_is_nearer_to_the_minimum(rng):
-    """A noisy quadratic ½(θ−1)²: θ keeps a variance of about lr σ²/2, the mean's falls with t."""
+def test_average_of_sgd_is_closer_to_the_minimum(rng):
+    """On a noisy quadratic ½(θ−1)², θ has a variance of about lr σ²/2, and θ̂ one of order 1/t."""
     theta, averaged = np.zeros(50), Averaged(SGD(lr=0.2), PolyakAverage(start=100))
     state = averaged.init(theta)
     for _ in range(2000):
@@ -93,7 +93,7 @@ def test_the_average_of_sgd_with_a_constant_rate_is_nearer_to_the_minimum(rng):
     assert mean < last / 8
 
 
-def test_an_average_around_frozen_parts(place, rng):
+def test_average_includes_frozen_parts(place, rng):
     averaged = Averaged(Frozen(Adam(0.1), LAYOUT, [0]))
     thetas, means = iterates(averaged, place, rng.standard_normal((4, LAYOUT.size)))
     np.testing.assert_allclose(means[-1], np.mean(thetas, axis=0), rtol=1e-12)
@@ -102,11 +102,12 @@ def test_an_average_around_frozen_parts(place, rng):
 BAD = {
     "alpha must be a finite number, at least 0 and below 1; got 1": lambda: ExponentialAverage(1),
     "start must be an integer of at least 0; got -1": lambda: PolyakAverage(-1),
-    "Take one of xpnet.optimizers": lambda: Averaged("sgd"),
+    "Use one of xpnet.optimizers": lambda: Averaged(0.1),
+    r"optimizer must be an Optimizer; got 'sgd'. Write SGD\(\)": lambda: Averaged("sgd"),
     r"average must be a PolyakAverage or ExponentialAverage; got 0\.9": lambda: Averaged(
         SGD(), 0.9
     ),
-    "state must have taken a step, of which there is an average; got 0": lambda: Averaged(
+    "state must have taken a step, so that there is an average; got 0": lambda: Averaged(
         SGD()
     ).mean(Averaged(SGD()).init(np.zeros(2))),
     r"inside Averaged; got Resumed\(.* Put Resumed outside: Resumed\(Averaged\(\.\.\.\), state\)": (
@@ -119,6 +120,6 @@ BAD = {
 
 
 @pytest.mark.parametrize("message", BAD)
-def test_bad_input_is_refused(message):
+def test_invalid_input_is_refused(message):
     with pytest.raises(ArgumentError, match=message):
         BAD[message]()

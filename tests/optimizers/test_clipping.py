@@ -1,4 +1,4 @@
-"""Clipping: against PyTorch, on every backend, and at the edges of the number range."""
+"""Clipping: compared with PyTorch, on every backend, and at extreme values."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_clipping_agrees_with_pytorch(limit, size, rng, torch):
 
 @every_clip
 @pytest.mark.parametrize("size", [0.01, 10.0])
-def test_every_backend_clips_through_a_view_to_numpys_numbers(clip, size, place, rng):
+def test_backends_agree_with_numpy_on_a_view(clip, size, place, rng):
     host = rng.normal(size=8) * size
     vector = place.writable(np.concatenate([[50.0], host, [60.0]]))
     clip.apply(vector[1:-1])
@@ -46,14 +46,14 @@ def test_every_backend_clips_through_a_view_to_numpys_numbers(clip, size, place,
 
 
 @every_clip
-def test_a_zero_gradient_stays_zero(clip, place):
+def test_zero_gradient_stays_zero(clip, place):
     grad = place.writable(np.zeros(4))
     clip.apply(grad)
     np.testing.assert_array_equal(place.host(grad), np.zeros(4))
 
 
 @every_clip
-def test_a_small_gradient_is_not_touched(clip, place32, rng):
+def test_small_gradient_is_not_changed(clip, place32, rng):
     grad = place32.writable(rng.normal(size=9) * 0.1)
     before = place32.host(grad).copy()
     clip.apply(grad)
@@ -61,24 +61,24 @@ def test_a_small_gradient_is_not_touched(clip, place32, rng):
 
 
 @every_clip
-def test_an_empty_gradient_is_kept(clip):
+def test_empty_gradient_is_accepted(clip):
     clip.apply(np.zeros(0))
 
 
 @every_clip
-def test_no_number_is_read_from_the_device(clip, torch):
-    clip.apply(torch.ones(4, device="meta"))  # reading a number of such an array raises
+def test_clipping_reads_nothing_from_the_device(clip, torch):
+    clip.apply(torch.ones(4, device="meta"))  # has no values: reading one raises
 
 
 @every_clip
-def test_nan_shows(clip, place):
+def test_nan_propagates(clip, place):
     grad = place.writable([1.0, math.nan])
     clip.apply(grad)
     assert np.isnan(place.host(grad)[1])
 
 
 @pytest.mark.parametrize("size", [1e-40, 1e-25, 1e20, 3e38])
-def test_the_norm_does_not_overflow_in_float32(size, place32):
+def test_norm_does_not_overflow_in_float32(size, place32):
     grad = place32.writable([size, 0.0, -size])
     ClipByNorm(1.0).apply(grad)
     expected = min(1.0, 1 / (size * math.sqrt(2))) * np.array([size, 0, -size])
@@ -90,7 +90,7 @@ def test_the_norm_does_not_overflow_in_float32(size, place32):
     grad=st.lists(st.floats(-1e100, 1e100), min_size=1, max_size=6).map(np.array),
     limit=st.floats(1e-6, 1e6),
 )
-def test_clipping_bounds_the_size_and_never_raises_it(grad, limit):
+def test_clipping_bounds_the_gradient(grad, limit):
     by_norm, by_value = grad.copy(), grad.copy()
     ClipByNorm(limit).apply(by_norm)
     ClipByValue(limit).apply(by_value)
@@ -102,13 +102,13 @@ def test_clipping_bounds_the_size_and_never_raises_it(grad, limit):
 
 @pytest.mark.parametrize("kind", [ClipByValue, ClipByNorm])
 @pytest.mark.parametrize("limit", [0, -1.0, math.inf, math.nan, None, True])
-def test_a_bad_limit_is_refused(kind, limit):
+def test_invalid_limit_is_refused(kind, limit):
     with pytest.raises(ArgumentError, match=r"^limit must be a finite number, above 0; got "):
         kind(limit)
 
 
 @pytest.mark.parametrize("part", [1, 7, 8, 1 << 22])
-def test_the_norm_is_summed_up_in_parts(part, place, rng, monkeypatch):
+def test_norm_is_summed_in_parts(part, place, rng, monkeypatch):
     monkeypatch.setattr(clipping, "PART", part)
     host = rng.normal(size=23)
     grad = place.writable(host)
@@ -117,7 +117,7 @@ def test_the_norm_is_summed_up_in_parts(part, place, rng, monkeypatch):
     np.testing.assert_allclose(place.host(grad), expected, rtol=1e-13)
 
 
-def test_clipping_by_the_norm_makes_no_second_gradient(monkeypatch):
+def test_clip_by_norm_allocates_no_second_gradient(monkeypatch):
     monkeypatch.setattr(clipping, "PART", 1000)
     grad = np.ones(100_000)
     tracemalloc.start()

@@ -1,4 +1,4 @@
-"""Frozen parts keep every bit; the free ones move as if they were alone."""
+"""Frozen parameters do not change; the free ones move as if they were the only ones."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ OPTIMIZERS = [
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=repr)
 @pytest.mark.parametrize("name", PARTS)
-def test_frozen_parts_keep_every_bit_and_the_others_move_as_alone(name, optimizer, place, rng):
+def test_frozen_parts_do_not_change(name, optimizer, place, rng):
     parts, paths = PARTS[name]
     frozen = Frozen(optimizer, LAYOUT, parts)
     free = [e for e in LAYOUT.entries if e.path not in paths]
@@ -61,7 +61,7 @@ def test_frozen_parts_keep_every_bit_and_the_others_move_as_alone(name, optimize
 
 
 def test_many_free_parts_move_in_a_captured_step(rng, monkeypatch):
-    """CuPy joins more than eight arrays by a table of their addresses, which the host must copy."""
+    """CuPy joins more than eight arrays by a table of addresses, which a capture must not copy."""
     monkeypatch.setitem(select._chosen, DeviceArray, fake_operations(kernels=False))
     layout = Layout.of([(f"layers.{i}.weight", (2, 3), "weight") for i in range(20)])
     frozen = Frozen(Momentum(0.1), layout, range(0, 20, 2))
@@ -80,7 +80,7 @@ def test_many_free_parts_move_in_a_captured_step(rng, monkeypatch):
     np.testing.assert_allclose(np.asarray(theta), expected, rtol=1e-14)
 
 
-def test_a_frozen_value_says_what_it_is():
+def test_repr_names_the_frozen_parts():
     small = Layout.of([("layers.0.weight", (1,), "weight"), ("layers.1.weight", (1,), "weight")])
     assert Frozen(SGD(), small, [0]) == Frozen(SGD(), small, (0,))
     assert repr(Frozen(SGD(), small, [0])).endswith("parts=(0,))")
@@ -91,10 +91,10 @@ BAD = {
     r"got 'layers.0.wieght'\. Did you mean 'layers.0.weight'": lambda: Frozen(
         SGD(), LAYOUT, ["layers.0.wieght"]
     ),
-    r"parts must leave something to train; got \[0, 1, 10\]": lambda: Frozen(
+    r"parts must leave a parameter to train; got \[0, 1, 10\]": lambda: Frozen(
         SGD(), LAYOUT, [0, 1, 10]
     ),
-    r"parts must name something to freeze; got \[\]": lambda: Frozen(SGD(), LAYOUT, []),
+    r"parts must name at least one part; got \[\]": lambda: Frozen(SGD(), LAYOUT, []),
     r"inside Frozen; got Resumed\(.* Put Resumed outside: Resumed\(Frozen\(\.\.\.\), state\)": (
         lambda: Frozen(Resumed(SGD(), SGD().init(np.zeros(24))), LAYOUT, [0])
     ),
@@ -107,6 +107,6 @@ BAD = {
 
 
 @pytest.mark.parametrize("message", BAD)
-def test_bad_input_is_refused(message):
+def test_invalid_input_is_refused(message):
     with pytest.raises(ArgumentError, match=message):
         BAD[message]()

@@ -1,4 +1,4 @@
-"""What an optimizer refuses, and the words it says."""
+"""The errors of the optimizers and their messages."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ BAD = {
     "state-size": (
         lambda: Momentum().step(THETA, THETA, Momentum().init(np.zeros(4))),
         "state must be what Momentum.init makes for a float64 theta of shape (3,); "
-        "got slots [float64 (4,)] and 0 scalars. Make one for each optimizer and each theta.",
+        "got slots [float64 (4,)] and 0 scalars. Make a state for each optimizer and each theta.",
     ),
     "state-dtype": (
         lambda: Momentum().step(THETA, THETA, Momentum().init(np.zeros(3, dtype="float32"))),
@@ -119,13 +119,13 @@ BAD = {
 
 
 @pytest.mark.parametrize(("call", "message"), BAD.values(), ids=BAD)
-def test_bad_input_is_refused_by_name(call, message):
+def test_invalid_input_is_refused_by_name(call, message):
     with pytest.raises(ArgumentError) as caught:
         call()
     assert message in str(caught.value)
 
 
-def test_a_refused_step_changes_nothing():
+def test_refused_step_changes_nothing():
     theta, adam = np.ones(3), Adam()
     state = adam.init(theta)
     with pytest.raises(ArgumentError):

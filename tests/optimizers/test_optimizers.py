@@ -1,4 +1,4 @@
-"""Every optimizer: against PyTorch, against its paper, on every backend, in place."""
+"""Optimizers: compared with PyTorch and with their papers, on every backend, in place."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from xpnet.optimizers import (
 )
 from xpnet.parameters import Layout
 
-# xpnet's optimizer, PyTorch's class and its settings.
+# The optimizer, the class of PyTorch and its arguments.
 TORCH = {
     "sgd": (SGD(lr=0.1), "SGD", {"lr": 0.1}),
     "momentum": (Momentum(0.1, 0.8), "SGD", {"lr": 0.1, "momentum": 0.8}),
@@ -83,7 +83,7 @@ def theta(rng: np.random.Generator) -> np.ndarray:
 
 @pytest.fixture
 def grads(rng: np.random.Generator) -> np.ndarray:
-    """Ten gradients of mixed magnitudes; one number of them is always 0."""
+    """Ten gradients of various magnitudes, with one entry that is always 0."""
     grads = rng.normal(size=(N_STEPS, SIZE)) * np.logspace(-3, 2, SIZE)
     grads[:, 0] = 0
     return grads
@@ -96,12 +96,12 @@ def run(optimizer: Optimizer, theta, grads) -> OptimizerState:
     return state
 
 
-# --- the right numbers ----------------------------------------------------------------------------
+# --- values ---------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def torch64(torch):
-    """PyTorch with float64 as its default, without which NAdam's product of momenta is float32."""
+    """PyTorch with the default dtype float64, which the product of NAdam's momenta has."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     yield torch
@@ -121,7 +121,7 @@ def test_ten_steps_agree_with_pytorch(name, theta, grads, torch64):
 
 
 def textbook_lion(theta, grads):
-    """Chen et al. 2023, algorithm 2, with the settings of OTHERS."""
+    """Chen et al. 2023, algorithm 2, with the hyperparameters of OTHERS."""
     mean = np.zeros_like(theta)
     for grad in grads:
         theta = theta - 0.1 * (np.sign(0.8 * mean + 0.2 * grad) + 0.3 * theta)
@@ -130,7 +130,7 @@ def textbook_lion(theta, grads):
 
 
 def textbook_adagrad_norm(theta, grads):
-    """Ward et al. 2020, algorithm 1, with the settings of OTHERS."""
+    """Ward et al. 2020, algorithm 1, with the hyperparameters of OTHERS."""
     total = 0.0
     for grad in grads:
         total += np.linalg.norm(grad) ** 2
@@ -139,7 +139,7 @@ def textbook_adagrad_norm(theta, grads):
 
 
 def textbook_rmsprop_norm(theta, grads):
-    """RMSProp with the squared norm in the place of the squares."""
+    """RMSProp with the squared norm instead of the squares."""
     mean = 0.0
     for grad in grads:
         mean = 0.8 * mean + 0.2 * np.linalg.norm(grad) ** 2
@@ -194,23 +194,23 @@ def test_nesterov_reads_back_the_classical_iterates(theta):
     ],
     ids=repr,
 )
-def test_the_first_step_with_default_settings(optimizer, first):
+def test_first_step_with_default_hyperparameters(optimizer, first):
     theta = np.zeros(1)
     optimizer.step(theta, np.array([2.0]), optimizer.init(theta))
     assert theta[0] == pytest.approx(first, rel=1e-4)
 
 
-def test_centered_rmsprop_survives_a_constant_gradient():
+def test_centered_rmsprop_takes_a_constant_gradient():
     theta = np.zeros(3)
     run(RMSProp(rho=0.5, centered=True), theta, np.full((200, 3), [1e-3, 0.1, 1e3]))
     assert np.all(np.isfinite(theta))
 
 
-# --- every backend, in place ----------------------------------------------------------------------
+# --- backends -------------------------------------------------------------------------------------
 
 
 @every_optimizer
-def test_every_backend_gives_numpys_numbers(optimizer, place, theta, grads):
+def test_backends_agree_with_numpy(optimizer, place, theta, grads):
     there = place.writable(theta)
     run(optimizer, there, [place.array(grad) for grad in grads])
     run(optimizer, theta, grads)
@@ -218,7 +218,7 @@ def test_every_backend_gives_numpys_numbers(optimizer, place, theta, grads):
 
 
 @every_optimizer
-def test_float32_stays_float32(optimizer, place32, theta, grads):
+def test_float32_is_preserved(optimizer, place32, theta, grads):
     there = place32.writable(theta)
     state = run(optimizer, there, [place32.array(grad) for grad in grads])
     assert all(array.dtype == place32.backend.dtype for array in (there, *state.slots))
@@ -227,7 +227,7 @@ def test_float32_stays_float32(optimizer, place32, theta, grads):
 
 
 @every_optimizer
-def test_a_step_writes_through_a_view(optimizer, place, theta, grads):
+def test_step_writes_through_a_view(optimizer, place, theta, grads):
     vector = place.writable(np.concatenate([[5.0], theta, [6.0]]))
     run(optimizer, vector[1:-1], [place.array(grad) for grad in grads])
     run(optimizer, theta, grads)
@@ -236,7 +236,7 @@ def test_a_step_writes_through_a_view(optimizer, place, theta, grads):
 
 
 @every_optimizer
-def test_a_step_keeps_the_state_arrays_and_the_gradient(optimizer, theta, grads):
+def test_step_keeps_arrays_and_gradient(optimizer, theta, grads):
     state = optimizer.init(theta)
     slots, grad = state.slots, grads[0].copy()
     optimizer.step(theta, grad, state)
@@ -245,15 +245,15 @@ def test_a_step_keeps_the_state_arrays_and_the_gradient(optimizer, theta, grads)
 
 
 @every_optimizer
-def test_no_number_is_read_from_the_device(optimizer, torch):
-    theta = torch.ones(4, device="meta")  # such an array has no numbers: reading one raises
+def test_step_reads_nothing_from_the_device(optimizer, torch):
+    theta = torch.ones(4, device="meta")  # has no values: reading one raises
     run(optimizer, theta, [torch.ones(4, device="meta")] * 2)
 
 
 @every_optimizer
-def test_rules_run_on_scalars_as_a_compiled_loop_does(optimizer, theta, grads):
+def test_rules_work_on_single_numbers(optimizer, theta, grads):
     class Scalars(Operations):
-        """Operations that run the rule number by number."""
+        """Operations that apply the rule to one number after another."""
 
         def update(self, rule, targets, inputs=(), scalars=()):
             for i in range(len(targets[0])):
@@ -270,11 +270,11 @@ def test_rules_run_on_scalars_as_a_compiled_loop_does(optimizer, theta, grads):
     np.testing.assert_allclose(alone, theta, rtol=1e-13)
 
 
-# --- the state ------------------------------------------------------------------------------------
+# --- state ----------------------------------------------------------------------------------------
 
 
 @every_optimizer
-def test_the_state_starts_at_zero_and_counts(optimizer, place, theta, grads):
+def test_state_starts_at_zero_and_counts(optimizer, place, theta, grads):
     state = optimizer.init(place.array(theta))
     assert state.step == 0
     assert all(not np.any(place.host(slot)) for slot in state.slots)
@@ -283,7 +283,7 @@ def test_the_state_starts_at_zero_and_counts(optimizer, place, theta, grads):
 
 
 @every_optimizer
-def test_a_copied_state_goes_its_own_way(optimizer, place, theta, grads):
+def test_copied_state_is_independent(optimizer, place, theta, grads):
     grads = [place.array(grad) for grad in grads]
     one = place.writable(theta)
     state = run(optimizer, one, grads[:3])
@@ -297,11 +297,11 @@ def test_a_copied_state_goes_its_own_way(optimizer, place, theta, grads):
 
 
 @pytest.mark.parametrize("name", ["adagrad-norm", "rmsprop-norm"])
-def test_the_norm_variants_keep_one_number(name, theta):
+def test_norm_variants_have_a_state_of_one_number(name, theta):
     assert [slot.shape for slot in ALL[name].init(theta).slots] == [(1,)]
 
 
-# --- the learning rate ----------------------------------------------------------------------------
+# --- learning rate --------------------------------------------------------------------------------
 
 
 @every_optimizer
@@ -319,14 +319,14 @@ def test_lr_overrides_one_step(optimizer, theta, grads):
 
 
 @every_optimizer
-def test_a_first_step_with_lr_zero_moves_nothing(optimizer, theta, grads):
+def test_first_step_with_lr_zero_changes_nothing(optimizer, theta, grads):
     before = theta.copy()
     optimizer.step(theta, grads[0], optimizer.init(theta), lr=0)
     np.testing.assert_array_equal(theta, before)
 
 
 @every_optimizer
-def test_a_zero_gradient_moves_nothing_but_what_decays(optimizer, theta):
+def test_zero_gradient_changes_only_what_decays(optimizer, theta):
     before = theta.copy()
     run(optimizer, theta, np.zeros((2, SIZE)))
     keep = 1 - optimizer.lr * getattr(optimizer, "weight_decay", 0.0)
@@ -340,7 +340,7 @@ hypothesis_settings = settings(derandomize=True, deadline=None, max_examples=50)
 
 @hypothesis_settings
 @given(theta=vectors, grad=vectors, lr=rates, times=rates)
-def test_a_step_of_sgd_is_linear_in_lr(theta, grad, lr, times):
+def test_step_of_sgd_is_linear_in_lr(theta, grad, lr, times):
     steps = []
     for rate in (lr, lr * times):
         moved = theta.copy()
@@ -352,7 +352,7 @@ def test_a_step_of_sgd_is_linear_in_lr(theta, grad, lr, times):
 @settings(hypothesis_settings, max_examples=10)
 @given(start=st.floats(0.5, 3), curvature=st.floats(0.3, 2), sign=st.sampled_from([-1.0, 1.0]))
 @pytest.mark.parametrize("kind", sorted({type(o) for o in ALL.values()}, key=repr))
-def test_every_optimizer_descends_a_convex_quadratic(kind, start, curvature, sign):
+def test_optimizers_descend_a_convex_quadratic(kind, start, curvature, sign):
     theta, optimizer = np.array([start, -start]) * sign, kind()
     hessian = np.array([curvature, 1.5 * curvature])
     first, state = 0.5 * hessian @ theta**2, optimizer.init(theta)
@@ -370,7 +370,7 @@ decaying = pytest.mark.parametrize(
 
 
 @decaying
-def test_with_a_layout_only_weights_decay(optimizer, place):
+def test_only_weights_decay_with_a_layout(optimizer, place):
     theta = place.writable(np.ones(SIZE))
     state = optimizer.init(theta, LAYOUT)
     for _ in range(3):
@@ -379,7 +379,7 @@ def test_with_a_layout_only_weights_decay(optimizer, place):
 
 
 @decaying
-def test_a_layout_changes_nothing_but_the_decay(optimizer, theta, grads):
+def test_layout_changes_only_the_decay(optimizer, theta, grads):
     plain, other = replace(optimizer, weight_decay=0.0), theta.copy()
     state = plain.init(theta, LAYOUT)
     for grad in grads:

@@ -1,4 +1,4 @@
-"""Penalties: value and gradient against each other, PyTorch and every backend."""
+"""Penalties: value and gradient compared with each other and with PyTorch, on every backend."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ every_penalty = pytest.mark.parametrize("penalty", ALL, ids=repr)
 
 @pytest.fixture
 def weight(rng: np.random.Generator) -> np.ndarray:
-    """Weights away from 0, where the L1 norm has a kink."""
+    """Return weights away from 0, where the L1 norm has a kink."""
     return rng.uniform(0.5, 2, size=6) * rng.choice([-1, 1], size=6)
 
 
@@ -28,7 +28,7 @@ def weight(rng: np.random.Generator) -> np.ndarray:
     ],
     ids=repr,
 )
-def test_the_numbers_of_three_weights(penalty, value, grad):
+def test_value_and_gradient_of_three_weights(penalty, value, grad):
     weight, sums = np.array([2.0, -3.0, 0.0]), np.ones(3)
     penalty.add_grad(weight, sums)
     assert penalty.value(weight) == pytest.approx(value)
@@ -36,7 +36,7 @@ def test_the_numbers_of_three_weights(penalty, value, grad):
 
 
 @every_penalty
-def test_the_gradient_is_the_slope_of_the_value(penalty, weight):
+def test_gradient_agrees_with_differences(penalty, weight):
     grad, h = np.zeros(6), 1e-5
     penalty.add_grad(weight, grad)
     slopes = [
@@ -46,7 +46,7 @@ def test_the_gradient_is_the_slope_of_the_value(penalty, weight):
 
 
 @every_penalty
-def test_the_gradient_agrees_with_pytorch(penalty, weight, torch):
+def test_gradient_agrees_with_pytorch(penalty, weight, torch):
     there = torch.tensor(weight, requires_grad=True)
     (penalty.l1 * there.abs().sum() + penalty.l2 / 2 * (there**2).sum()).backward()
     grad = np.zeros(6)
@@ -55,7 +55,7 @@ def test_the_gradient_agrees_with_pytorch(penalty, weight, torch):
 
 
 @every_penalty
-def test_every_backend_adds_through_a_slice(penalty, place, weight, rng):
+def test_backends_add_through_a_slice(penalty, place, weight, rng):
     start = rng.normal(size=9)
     theta, grad = place.array(np.append(weight, [1.0] * 3)), place.writable(start)
     penalty.add_grad(theta[:6], grad[:6])
@@ -67,21 +67,21 @@ def test_every_backend_adds_through_a_slice(penalty, place, weight, rng):
 
 
 @every_penalty
-def test_float32_stays_float32(penalty, place32, weight):
+def test_float32_is_preserved(penalty, place32, weight):
     there, grad = place32.array(weight), place32.writable(np.zeros(6))
     penalty.add_grad(there, grad)
     assert grad.dtype == penalty.value(there).dtype == place32.backend.dtype
 
 
 @every_penalty
-def test_no_number_is_read_from_the_device(penalty, torch):
-    there = torch.ones(4, device="meta")  # reading a number of such an array raises
+def test_penalty_reads_nothing_from_the_device(penalty, torch):
+    there = torch.ones(4, device="meta")  # has no values: reading one raises
     penalty.add_grad(there, torch.zeros(4, device="meta"))
     penalty.value(there)
 
 
 @pytest.mark.parametrize("name", ["l1", "l2"])
 @pytest.mark.parametrize("rate", [-0.1, np.inf, np.nan, "0.1", None])
-def test_a_bad_rate_is_refused(name, rate):
+def test_invalid_coefficient_is_refused(name, rate):
     with pytest.raises(ArgumentError, match=rf"^{name} must be a finite number, at least 0; got "):
         Penalty(**{name: rate})

@@ -1,4 +1,4 @@
-"""Schedules: their numbers, their bounds, and agreement with PyTorch's."""
+"""Schedules: their values, their bounds, and agreement with PyTorch."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ ALL = [
     ],
     ids=repr,
 )
-def test_the_factor_at_some_times(schedule, n_epochs, expected):
+def test_factor_at_given_times(schedule, n_epochs, expected):
     factors = {epoch: schedule.factor(epoch, n_epochs) for epoch in expected}
     assert factors == pytest.approx(expected, abs=1e-15)
 
@@ -83,13 +83,13 @@ def test_the_factor_at_some_times(schedule, n_epochs, expected):
     ],
     ids=repr,
 )
-def test_the_factor_after_some_values(schedule, values, expected):
+def test_factor_after_given_values(schedule, values, expected):
     assert schedule.factor(len(values), 100, values) == expected
 
 
 @pytest.mark.parametrize("cooldown", [0, 3])
 @pytest.mark.parametrize("patience", [0, 2])
-def test_the_plateau_agrees_with_pytorch(patience, cooldown, rng, torch):
+def test_plateau_agrees_with_pytorch(patience, cooldown, rng, torch):
     values = np.round(rng.random(60), 1).tolist()
     optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
     other = torch.optim.lr_scheduler.ReduceLROnPlateau(
@@ -110,7 +110,7 @@ def test_one_cycle_agrees_with_pytorch(torch):
         optimizer, max_lr=1.0, total_steps=n, pct_start=peak, anneal_strategy="linear",
         div_factor=25, final_div_factor=1e4, cycle_momentum=False,
     )  # fmt: skip
-    # PyTorch's last step is number n − 1, and its top lies one step early.
+    # The last step of PyTorch is number n − 1, and its peak is one step earlier.
     schedule = OneCycle(peak=(peak * n - 1) / (n - 1))
     for step in range(n):
         expected = other.get_last_lr()[0]
@@ -127,7 +127,7 @@ def test_one_cycle_agrees_with_pytorch(torch):
     values=st.lists(st.floats(0, 2), max_size=30),
 )
 @pytest.mark.parametrize("schedule", ALL, ids=repr)
-def test_the_factor_is_a_share(schedule, epoch, n_epochs, values):
+def test_factor_is_within_zero_and_one(schedule, epoch, n_epochs, values):
     factor = schedule.factor(epoch, n_epochs, values)
     assert isinstance(factor, float)
     assert 0 <= factor <= 1
@@ -135,7 +135,7 @@ def test_the_factor_is_a_share(schedule, epoch, n_epochs, values):
 
 
 @pytest.mark.parametrize("schedule", ALL, ids=repr)
-def test_by_hand_in_three_lines(schedule):
+def test_schedule_in_a_hand_written_loop(schedule):
     optimizer, n_epochs = SGD(lr=0.5), 4
     theta = np.ones(1)
     state = optimizer.init(theta)
@@ -178,7 +178,7 @@ BAD = {
 
 
 @pytest.mark.parametrize(("call", "message"), BAD.values(), ids=BAD)
-def test_bad_schedules_are_refused_by_name(call, message):
+def test_invalid_schedules_are_refused_by_name(call, message):
     with pytest.raises(ArgumentError) as caught:
         call()
     assert message in str(caught.value)

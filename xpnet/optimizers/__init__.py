@@ -1,4 +1,4 @@
-"""First-order optimizers on one flat vector, and what composes around them."""
+"""First-order optimizers of a flat vector; schedules, clipping, penalties, averages, freezing."""
 
 from xpnet.optimizers.adam import Adam, Adamax, AdamW, AMSGrad, Nadam, RAdam
 from xpnet.optimizers.adaptive import AdaDelta, AdaGrad, RMSProp

@@ -1,4 +1,4 @@
-"""Adam and what grew from it: a mean gradient over the root of a mean squared gradient."""
+"""Adam and its variants: the mean of the gradients over the root of the mean of their squares."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from xpnet.parameters import Layout
 
 @dataclass(frozen=True)
 class Adam(Optimizer):
-    """Adaptive moments: ``θ ← θ − lr·m̂/(√v̂ + eps)``.
+    """Adam: ``θ ← θ − lr·m̂/(√v̂ + eps)`` with moments ``m`` and ``v``.
 
-    ``m ← β₁m + (1−β₁)g`` and ``v ← β₂v + (1−β₂)g²`` start at 0; ``m̂ = m/(1−β₁ᵗ)`` and
-    ``v̂ = v/(1−β₂ᵗ)`` correct the bias of that start at step ``t = 1, 2, …``.
+    ``m ← β₁m + (1−β₁)g`` and ``v ← β₂v + (1−β₂)g²``, initially 0. At step ``t = 1, 2, …``,
+    ``m̂ = m/(1−β₁ᵗ)`` and ``v̂ = v/(1−β₂ᵗ)`` correct the bias of the initial values.
 
     Args:
-        lr: the learning rate, above 0; about the largest step of any parameter.
-        beta1: the share of the mean gradient that is kept, in ``[0, 1)``.
-        beta2: the share of the mean squared gradient that is kept, in ``[0, 1)``.
-        eps: keeps the division finite, above 0.
+        lr: the learning rate, above 0; about the largest step of a parameter. Default 1e-3.
+        beta1: β₁, the decay rate of the mean of the gradients, in ``[0, 1)``. Default 0.9.
+        beta2: β₂, the decay rate of the mean of the squares, in ``[0, 1)``. Default 0.999.
+        eps: the term that avoids a division by 0, above 0. Default 1e-8.
 
     Raises:
         ArgumentError: if an argument is out of its range.
@@ -60,21 +60,21 @@ class Adam(Optimizer):
 class AdamW(Optimizer):
     """Adam with decoupled weight decay: ``θ ← (1 − lr·λ)θ − lr·m̂/(√v̂ + eps)``.
 
-    The decay does not pass through the moments, unlike the gradient of an L2 penalty. With a layout
-    given to `init` only weights decay; without one everything does, as in PyTorch.
+    Unlike the gradient of an L2 penalty, the decay does not pass through the moments. If a layout
+    is passed to `init`, only weights decay; otherwise all parameters decay, as in PyTorch.
 
     Args:
-        lr: the learning rate, above 0.
-        beta1: the share of the mean gradient that is kept, in ``[0, 1)``.
-        beta2: the share of the mean squared gradient that is kept, in ``[0, 1)``.
-        eps: keeps the division finite, above 0.
-        weight_decay: λ, at least 0.
+        lr: the learning rate, above 0. Default 1e-3.
+        beta1: β₁, the decay rate of the mean of the gradients, in ``[0, 1)``. Default 0.9.
+        beta2: β₂, the decay rate of the mean of the squares, in ``[0, 1)``. Default 0.999.
+        eps: the term that avoids a division by 0, above 0. Default 1e-8.
+        weight_decay: λ, at least 0. Default 0.01.
 
     Raises:
         ArgumentError: if an argument is out of its range.
 
-    Reference: Loshchilov and Hutter, "Decoupled weight decay regularization", 2019, algorithm 2
-    (there λ is multiplied by the schedule alone, not by ``lr``).
+    Reference: Loshchilov and Hutter, "Decoupled weight decay regularization", 2019, algorithm 2,
+    where λ is multiplied by the schedule alone, not by ``lr``.
 
     >>> import numpy as np
     >>> theta, adamw = np.array([1.0, -2.0]), AdamW(lr=0.1, weight_decay=0.5)
@@ -120,20 +120,22 @@ class AdamW(Optimizer):
 
 @dataclass(frozen=True)
 class AMSGrad(Optimizer):
-    """Adam whose rates never rise: ``θ ← θ − lr·m̂/(√v̂_max + eps)``, ``v_max ← max(v_max, v)``.
+    """Adam with rates that do not increase: ``θ ← θ − lr·m̂/(√v̂_max + eps)``.
+
+    ``v_max ← max(v_max, v)``; the moments ``m`` and ``v`` are those of `Adam`.
 
     Args:
-        lr: the learning rate, above 0.
-        beta1: the share of the mean gradient that is kept, in ``[0, 1)``.
-        beta2: the share of the mean squared gradient that is kept, in ``[0, 1)``.
-        eps: keeps the division finite, above 0.
+        lr: the learning rate, above 0. Default 1e-3.
+        beta1: β₁, the decay rate of the mean of the gradients, in ``[0, 1)``. Default 0.9.
+        beta2: β₂, the decay rate of the mean of the squares, in ``[0, 1)``. Default 0.999.
+        eps: the term that avoids a division by 0, above 0. Default 1e-8.
 
     Raises:
         ArgumentError: if an argument is out of its range.
 
-    Reference: Reddi et al., "On the convergence of Adam and beyond", 2018, algorithm 2 (there
-    without eps and without bias correction; here, as in PyTorch, the maximum is taken of the
-    uncorrected ``v`` and then corrected).
+    Reference: Reddi et al., "On the convergence of Adam and beyond", 2018, algorithm 2, which has
+    neither eps nor bias correction. Here, as in PyTorch, the maximum is that of the uncorrected
+    ``v`` and is corrected afterwards.
 
     >>> import numpy as np
     >>> theta, amsgrad = np.zeros(1), AMSGrad(lr=0.1, beta1=0.0, beta2=0.5)
@@ -166,9 +168,9 @@ class Adamax(Optimizer):
     """Adam with the maximum norm: ``u ← max(β₂u, |g| + eps)``, ``θ ← θ − lr·m̂/u``.
 
     Args:
-        lr: the learning rate, above 0.
-        beta1: the share of the mean gradient that is kept, in ``[0, 1)``.
-        beta2: the decay of the largest gradient, in ``[0, 1)``.
+        lr: the learning rate, above 0. Default 2e-3.
+        beta1: β₁, the decay rate of the mean of the gradients, in ``[0, 1)``. Default 0.9.
+        beta2: β₂, the decay rate of the largest gradient, in ``[0, 1)``. Default 0.999.
         eps: keeps the division finite, above 0; it is not in the paper.
 
     Raises:
@@ -203,24 +205,25 @@ class Adamax(Optimizer):
 
 @dataclass(frozen=True)
 class Nadam(Optimizer):
-    """Adam with Nesterov's momentum: the step looks ahead by the momentum of the step to come.
+    """Adam with Nesterov's momentum, which uses the momentum of the next step.
 
     ``θ ← θ − lr·(μ′m/(1 − Πμ·μ′) + (1−μ)g/(1 − Πμ))/(√v̂ + eps)``, with the moments of `Adam`, the
     momentum ``μ = β₁(1 − ½·0.96^(tψ))`` of step ``t``, ``μ′`` of step ``t + 1`` and the product
-    ``Πμ`` of all steps so far, which the state keeps as a float.
+    ``Πμ`` over the steps up to ``t``, a scalar of the state.
 
     Args:
-        lr: the learning rate, above 0.
-        beta1: the limit of the momentum, in ``[0, 1)``.
-        beta2: the share of the mean squared gradient that is kept, in ``[0, 1)``.
-        eps: keeps the division finite, above 0.
-        momentum_decay: ψ, how fast the momentum nears its limit, at least 0.
+        lr: the learning rate, above 0. Default 2e-3.
+        beta1: β₁, the limit of the momentum, in ``[0, 1)``. Default 0.9.
+        beta2: β₂, the decay rate of the mean of the squares, in ``[0, 1)``. Default 0.999.
+        eps: the term that avoids a division by 0, above 0. Default 1e-8.
+        momentum_decay: ψ, the rate at which the momentum approaches its limit, at least 0. Default
+            0.004.
 
     Raises:
         ArgumentError: if an argument is out of its range.
 
-    Reference: Dozat, "Incorporating Nesterov momentum into Adam", 2016, algorithm 8 (there m is
-    weighed by μ, here, as in PyTorch, by β₁).
+    Reference: Dozat, "Incorporating Nesterov momentum into Adam", 2016, algorithm 8, which weights
+    m by μ; here, as in PyTorch, by β₁.
 
     >>> import numpy as np
     >>> theta, nadam = np.zeros(2), Nadam(lr=0.1)
@@ -245,7 +248,7 @@ class Nadam(Optimizer):
         require_number(self.momentum_decay, "momentum_decay", low=0)
 
     def scalars(self, state: OptimizerState, lr: float) -> tuple[float, ...]:
-        """``(lr(1−μ)/(1−Πμ), lr·μ′/(1−Πμ·μ′), β₁, 1−β₁, …)``; the product moves on by one step."""
+        """``(lr(1−μ)/(1−Πμ), lr·μ′/(1−Πμ·μ′), β₁, 1−β₁, …)``; the product advances by one step."""
         now, ahead = self._momentum(state.step), self._momentum(state.step + 1)
         product = state.scalars[0] * now
         state.scalars = (product,)
@@ -262,23 +265,23 @@ class Nadam(Optimizer):
 
 @dataclass(frozen=True)
 class RAdam(Optimizer):
-    """Adam that waits for its variance: plain momentum first, then Adam with a rectified rate.
+    """Rectified Adam: momentum first, then Adam with a rectified rate.
 
     With ``κ = 2/(1−β₂) − 1`` and ``κ_t = κ − 2tβ₂ᵗ/(1−β₂ᵗ)``: while ``κ_t ≤ 5`` the step is
-    ``θ ← θ − lr·m̂``, afterwards ``θ ← θ − lr·l·m̂·√(1−β₂ᵗ)/(√v + eps)`` with
+    ``θ ← θ − lr·m̂``, later ``θ ← θ − lr·l·m̂·√(1−β₂ᵗ)/(√v + eps)`` with
     ``l² = (κ_t−4)(κ_t−2)κ / ((κ−4)(κ−2)κ_t)``. The moments are those of `Adam`.
 
     Args:
-        lr: the learning rate, above 0.
-        beta1: the share of the mean gradient that is kept, in ``[0, 1)``.
-        beta2: the share of the mean squared gradient that is kept, in ``[0, 1)``.
-        eps: keeps the division finite, above 0.
+        lr: the learning rate, above 0. Default 1e-3.
+        beta1: β₁, the decay rate of the mean of the gradients, in ``[0, 1)``. Default 0.9.
+        beta2: β₂, the decay rate of the mean of the squares, in ``[0, 1)``. Default 0.999.
+        eps: the term that avoids a division by 0, above 0. Default 1e-8.
 
     Raises:
         ArgumentError: if an argument is out of its range.
 
     Reference: Liu et al., "On the variance of the adaptive learning rate and beyond", 2020,
-    algorithm 2 (there without eps, and with the threshold 4: 5 is that of the authors' code).
+    algorithm 2, which has no eps, and the threshold 4; 5 is that of the authors' code.
 
     >>> import numpy as np
     >>> theta, radam = np.zeros(2), RAdam(lr=0.1)
@@ -314,13 +317,13 @@ class RAdam(Optimizer):
 
 
 def _require_moments(beta1: float, beta2: float, eps: float) -> None:
-    """Refuse what no optimizer of the family takes."""
+    """Refuse hyperparameters of the moments that are out of their range."""
     require_number(beta1, "beta1", low=0, below=1)
     require_number(beta2, "beta2", low=0, below=1)
     require_number(eps, "eps", above=0)
 
 
 def _scalars(t: int, lr: float, beta1: float, beta2: float, eps: float) -> tuple[float, ...]:
-    """``(lr/(1−β₁ᵗ), β₁, 1−β₁, β₂, 1−β₂, 1/√(1−β₂ᵗ), eps)``."""
+    """Return ``(lr/(1−β₁ᵗ), β₁, 1−β₁, β₂, 1−β₂, 1/√(1−β₂ᵗ), eps)``."""
     root_correction = 1 / math.sqrt(1 - beta2**t)
     return lr / (1 - beta1**t), beta1, 1 - beta1, beta2, 1 - beta2, root_correction, eps

@@ -1,4 +1,4 @@
-"""A rate for each parameter from the squares of its gradients: AdaGrad, RMSProp, AdaDelta."""
+"""Rates per parameter from the squares of its gradients: AdaGrad, RMSProp, AdaDelta."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from xpnet.optimizers.base import Optimizer, OptimizerState
 
 @dataclass(frozen=True)
 class AdaGrad(Optimizer):
-    """Rates that fall with all gradients so far: ``r ← r + g²``, ``θ ← θ − lr·g/(√r + eps)``.
+    """AdaGrad, with the sum of all squared gradients: ``r ← r + g²``, ``θ ← θ − lr·g/(√r + eps)``.
 
     Args:
-        lr: the learning rate, above 0.
-        eps: keeps the division finite, above 0.
-        norm: accumulate the number ``‖g‖²`` in place of the vector ``g²``: one rate for all
-            parameters, and one number of state, which stays on the device.
+        lr: the learning rate, above 0. Default 0.01.
+        eps: the term that avoids a division by 0, above 0. Default 1e-7.
+        norm: whether to accumulate the number ``‖g‖²`` instead of the vector ``g²``: one rate for
+            all parameters, and a state of one number, which stays on the device. Default False.
 
     Raises:
         ArgumentError: if an argument is out of its range.
 
-    Reference: Goodfellow et al., Deep Learning, algorithm 8.4; for ``norm`` Ward et al., "AdaGrad
+    References: Goodfellow et al., Deep Learning, algorithm 8.4; for ``norm`` Ward et al., "AdaGrad
     stepsizes", JMLR 21, 2020, algorithm 1.
 
     >>> import numpy as np
@@ -75,23 +75,24 @@ class AdaGrad(Optimizer):
 
 @dataclass(frozen=True)
 class RMSProp(Optimizer):
-    """Rates from recent gradients: ``v ← ρv + (1−ρ)g²``, ``θ ← θ − lr·g/(√v + eps)``.
+    """RMSProp, with a mean of squared gradients: ``v ← ρv + (1−ρ)g²``, ``θ ← θ − lr·g/(√v + eps)``.
 
     Args:
-        lr: the learning rate, above 0.
-        rho: the share of the mean square that is kept, in ``[0, 1)``.
-        eps: keeps the division finite, above 0.
-        centered: divide by the root of the variance, ``v − m²`` with ``m ← ρm + (1−ρ)g``.
-        norm: accumulate the number ``‖g‖²`` in place of the vector ``g²``: one rate for all
-            parameters, and one number of state, which stays on the device.
+        lr: the learning rate, above 0. Default 1e-3.
+        rho: ρ, the decay rate of the mean of the squares, in ``[0, 1)``. Default 0.9.
+        eps: the term that avoids a division by 0, above 0. Default 1e-8.
+        centered: whether to divide by the root of the variance, ``v − m²`` with
+            ``m ← ρm + (1−ρ)g``. Default False.
+        norm: whether to accumulate the number ``‖g‖²`` instead of the vector ``g²``: one rate for
+            all parameters, and a state of one number, which stays on the device. Default False.
 
     Raises:
         ArgumentError: if an argument is out of its range, or ``centered`` and ``norm`` are both
-            asked for.
+            True.
 
-    Reference: Goodfellow et al., Deep Learning, algorithm 8.5 (there eps lies under the root);
-    for ``centered`` Graves, "Generating sequences with recurrent neural networks", 2013,
-    eq. (38) to (40).
+    References: Goodfellow et al., Deep Learning, algorithm 8.5, where eps is under the root; for
+    ``centered`` Graves, "Generating sequences with recurrent neural networks", 2013, eq. (38) to
+    (40).
 
     >>> import numpy as np
     >>> theta, rmsprop = np.zeros(2), RMSProp(lr=0.1, rho=0.75)
@@ -138,8 +139,8 @@ class RMSProp(Optimizer):
     ) -> None:
         """See `Optimizer.update`."""
         if self.norm:
-            shares = (self.rho, 1 - self.rho)
-            _step_by_norm(theta, grad, state, shares, (scalars[0], scalars[-1]), skip)
+            weights = (self.rho, 1 - self.rho)
+            _step_by_norm(theta, grad, state, weights, (scalars[0], scalars[-1]), skip)
         elif self.centered:
             targets = theta, *state.slots
             operations_for(theta).update_unless(
@@ -151,15 +152,15 @@ class RMSProp(Optimizer):
 
 @dataclass(frozen=True)
 class AdaDelta(Optimizer):
-    """Steps of the size of recent steps: ``Δ = g·√(d + eps)/√(v + eps)``, ``θ ← θ − lr·Δ``.
+    """AdaDelta: ``v ← ρv + (1−ρ)g²``, ``Δ = g·√(d + eps)/√(v + eps)``, ``θ ← θ − lr·Δ``.
 
-    ``v ← ρv + (1−ρ)g²`` comes before, ``d ← ρd + (1−ρ)Δ²`` after. The steps have the units of θ,
-    so the method has no rate to tune; it starts slowly, from ``√eps``.
+    Then ``d ← ρd + (1−ρ)Δ²``. The steps have the units of θ, so no rate has to be tuned; the first
+    steps are small, of the order of ``√eps``.
 
     Args:
-        lr: multiplies the step, above 0. It is not in the paper, where it is 1.
-        rho: the share of both mean squares that is kept, in ``[0, 1)``.
-        eps: the start of the step's size, squared, above 0.
+        lr: a factor of the step, above 0, which the paper does not have. Default 1.
+        rho: ρ, the decay rate of both means of squares, in ``[0, 1)``. Default 0.95.
+        eps: the square of the size of the first steps, above 0. Default 1e-6.
 
     Raises:
         ArgumentError: if an argument is out of its range.
@@ -194,14 +195,14 @@ def _step_by_norm(
     theta: Array,
     grad: Array,
     state: OptimizerState,
-    shares: tuple[float, float],
+    weights: tuple[float, float],
     scalars: tuple[Any, ...],
     skip: Array | None,
 ) -> None:
-    """``r ← keep·r + add·‖g‖²`` with ``(keep, add) = shares``; then a step at one rate."""
+    """Update ``r ← keep·r + add·‖g‖²`` with ``(keep, add) = weights``, then θ with one rate."""
     ops, r = operations_for(theta), state.slots[0]
     squares = ops.xp.reshape(ops.xp.sum(grad * grad), (1,))
-    ops.update_unless(skip, rules.average, (r,), (squares,), shares)
-    # A view of theta's shape: every implementation of an update takes equal shapes.
-    spread = ops.xp.broadcast_to(r, theta.shape)
-    ops.update_unless(skip, rules.norm_scaled, (theta,), (grad, spread), scalars)
+    ops.update_unless(skip, rules.average, (r,), (squares,), weights)
+    # The implementations of an update take arrays of equal shapes.
+    r_of_all = ops.xp.broadcast_to(r, theta.shape)
+    ops.update_unless(skip, rules.norm_scaled, (theta,), (grad, r_of_all), scalars)

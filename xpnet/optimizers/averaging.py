@@ -1,4 +1,4 @@
-"""Averages of the iterates θ₁, θ₂, …, kept beside any optimizer."""
+"""Averages of the iterates θ₁, θ₂, … of any optimizer."""
 
 from __future__ import annotations
 
@@ -16,14 +16,13 @@ from xpnet.parameters import Layout
 
 @dataclass(frozen=True)
 class PolyakAverage:
-    """``θ̂_t = (1/t) Σ θ_i``, the mean of all iterates of ``i = 1 … t``.
+    """The mean of the iterates, ``θ̂_t = (1/t) Σ θ_i`` for ``i = 1 … t``.
 
-    With a constant learning rate θ wanders about the minimum; its mean comes nearer and nearer.
+    With a constant learning rate θ fluctuates about the minimum, while its mean converges.
 
     Args:
-        start: how many steps are passed over before the mean begins, at least 0; default 0, as in
-            the paper. The way from the initial parameters is then not in the mean; until there is
-            one, ``θ̂ = θ``.
+        start: the number of first iterates that are not averaged, at least 0; until then
+            ``θ̂ = θ``. Default 0, as in the paper.
 
     Raises:
         ArgumentError: if ``start`` is not an integer of at least 0.
@@ -41,26 +40,25 @@ class PolyakAverage:
         require_count(self.start, "start", low=0)
 
     def weight(self, step: int) -> float:
-        """The share ``1/t`` of the newest iterate, after ``step`` steps in all."""
+        """Return the weight ``1/t`` of the newest iterate after ``step`` steps."""
         return 1.0 / max(1, step - self.start)
 
 
 @dataclass(frozen=True)
 class ExponentialAverage:
-    """``θ̂_t = αθ̂_(t−1) + (1−α)θ_t``, a mean over about the last ``1/(1−α)`` iterates.
+    """The moving average ``θ̂_t = αθ̂_(t−1) + (1−α)θ_t`` of about ``1/(1−α)`` iterates.
 
-    The weights of the iterates sum to 1 from the first step on: ``θ̂_t = Σ αᵗ⁻ⁱ θ_i / Σ αᵗ⁻ⁱ``,
-    so that the start does not count. This is what starts at 0 and is divided by ``1 − αᵗ``, as
-    Adam's moments are.
+    Its bias is corrected: ``θ̂_t = Σ αᵗ⁻ⁱ θ_i / Σ αᵗ⁻ⁱ``, so that the weights of the iterates sum
+    to 1 from the first step on. The moments of Adam are corrected in the same way.
 
     Args:
-        alpha: the share α that is kept, in ``[0, 1)``; default 0.999.
+        alpha: α, the decay rate of the average, in ``[0, 1)``. Default 0.999.
 
     Raises:
         ArgumentError: if ``alpha`` is out of its range.
 
-    Reference: I. Goodfellow, Y. Bengio and A. Courville, "Deep Learning", 2016, equation 8.39;
-    for the division D. Kingma and J. Ba, "Adam", 2015, section 3.
+    References: I. Goodfellow, Y. Bengio and A. Courville, "Deep Learning", 2016, equation 8.39;
+    for the correction D. Kingma and J. Ba, "Adam", 2015, section 3.
 
     >>> [round(ExponentialAverage(0.5).weight(step), 3) for step in (1, 2, 3, 20)]
     [1.0, 0.667, 0.571, 0.5]
@@ -72,24 +70,23 @@ class ExponentialAverage:
         require_number(self.alpha, "alpha", low=0, below=1)
 
     def weight(self, step: int) -> float:
-        """The share ``(1−α)/(1−αᵗ)`` of the newest iterate, after ``step`` steps."""
+        """Return the weight ``(1−α)/(1−αᵗ)`` of the newest iterate after ``step`` steps."""
         return (1.0 - self.alpha) / (1.0 - self.alpha**step)
 
 
 @dataclass(frozen=True)
 class Averaged(Optimizer):
-    """An optimizer that keeps an average θ̂ of its iterates as one more slot of its state.
+    """An optimizer with an average θ̂ of its iterates as an additional slot of its state.
 
-    θ goes exactly where ``optimizer`` alone takes it: train on θ, evaluate on θ̂, which `mean`
-    reads. `xpnet.UseAverage` does so in ``fit``.
+    The iterates θ are those of ``optimizer``. Train on θ and evaluate on θ̂, which `mean` returns;
+    `xpnet.UseAverage` does so in ``fit``.
 
     Args:
-        optimizer: the optimizer that takes the steps, such as ``SGD(lr=0.1)``.
-        average: `PolyakAverage` (default) or `ExponentialAverage`.
+        optimizer: the optimizer of the iterates, such as ``SGD(lr=0.1)``.
+        average: `PolyakAverage` or `ExponentialAverage`. Default ``PolyakAverage()``.
 
     Raises:
-        ArgumentError: if an argument is of another type, or ``optimizer`` is `Resumed`, which
-            goes outside.
+        ArgumentError: if an argument has another type, or ``optimizer`` is `Resumed`.
 
     >>> import numpy as np
     >>> from xpnet.optimizers import SGD
@@ -105,19 +102,19 @@ class Averaged(Optimizer):
     average: PolyakAverage | ExponentialAverage = PolyakAverage()
 
     def __post_init__(self) -> None:
-        do = "Take one of xpnet.optimizers, such as SGD(lr=0.1)."
+        do = "Use one of xpnet.optimizers, such as SGD(lr=0.1)."
         require_type(self.optimizer, Optimizer, "optimizer", do)
         refuse_resumed(self.optimizer, "Averaged")
         require_type(self.average, (PolyakAverage, ExponentialAverage), "average")
         take_after(self, self.optimizer)
 
     def mean(self, state: OptimizerState) -> Array:
-        """θ̂, the last slot of ``state``: no copy, so the next step changes it.
+        """Return θ̂, the last slot of ``state``, not a copy: the next step changes it.
 
         Raises:
             ArgumentError: if no step has been taken yet.
         """
-        rule = "have taken a step, of which there is an average"
+        rule = "have taken a step, so that there is an average"
         require(state.step > 0 and len(state.slots) > 0, "state", rule, state.step)
         return state.slots[-1]
 
@@ -125,7 +122,7 @@ class Averaged(Optimizer):
         return [*self.optimizer._slot_sizes(n), n]
 
     def scalars(self, state: OptimizerState, lr: float) -> tuple[float, ...]:
-        """Those of the optimizer inside, and the shares of θ̂ that are kept and taken from θ."""
+        """Return the scalars of the wrapped optimizer, and the weights of θ̂ and θ."""
         inner = self._inner(state)
         scalars = self.optimizer.scalars(inner, lr)
         state.scalars = inner.scalars
@@ -147,6 +144,7 @@ class Averaged(Optimizer):
         )
 
     def _inner(self, state: OptimizerState) -> OptimizerState:
+        """Return the state of the wrapped optimizer, with the same arrays."""
         return replace(state, slots=state.slots[:-1])
 
     def _first_scalars(self, theta: Array, layout: Layout | None) -> tuple[float, ...]:

@@ -1,4 +1,4 @@
-"""What every optimizer is: a value that makes a state and takes steps in place."""
+"""The base class of the optimizers, and their state."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from xpnet.parameters import Layout
 
 @dataclass
 class OptimizerState:
-    """What an optimizer remembers between steps, and all that a checkpoint has to store.
+    """The state of an optimizer between two steps, which a checkpoint stores.
 
-    Made by `Optimizer.init`; `Optimizer.step` brings it up to date in place.
+    `Optimizer.init` makes it, and `Optimizer.step` updates it in place.
 
     Args:
-        slots: flat arrays on θ's device, each of θ's size (of one number where ``norm=True``).
-        step: the steps taken so far.
-        scalars: what else the optimizer keeps, as floats on the host.
+        slots: flat arrays on the device of θ and of its size (of one number for ``norm=True``).
+        step: the number of steps taken.
+        scalars: further numbers of the state, as floats on the host.
 
     >>> import numpy as np
     >>> from xpnet.optimizers import Momentum
@@ -35,22 +35,22 @@ class OptimizerState:
     scalars: tuple[float, ...] = ()
 
     def copy(self) -> OptimizerState:
-        """A state of its own, whose arrays no step on this one changes."""
+        """Return a copy that does not share arrays with this state."""
         slots = tuple(copied(slot) for slot in self.slots)
         return OptimizerState(slots, self.step, self.scalars)
 
 
 class Optimizer:
-    """The base of all optimizers, which are frozen dataclasses of their hyperparameters.
+    """Base class of the optimizers, frozen dataclasses of their hyperparameters.
 
-    An optimizer is one rule, run once a step over the whole of θ. Clipping, penalties, schedules
-    and averages compose around it.
+    An optimizer is one elementwise rule, applied to the whole of θ in each step. Clipping,
+    penalties, schedules and averages are composed with it.
 
     Attributes:
         lr: the learning rate, above 0.
         rule: the update, ``rule(xp, theta, *slots, grad, *scalars) → (theta, *slots)``.
-        n_slots: how many arrays like θ the state has.
-        n_scalars: how many floats on the host it has.
+        n_slots: the number of arrays of the size of θ in the state.
+        n_scalars: the number of floats on the host in the state.
     """
 
     lr: float
@@ -59,9 +59,9 @@ class Optimizer:
     n_scalars: ClassVar[int] = 0
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        """Refuse keywords of other versions and libraries by naming ours.
+        """Refuse keywords of earlier versions and other libraries; the message names ours.
 
-        The signature is that of the dataclass: ``__init__`` takes the arguments.
+        The signature of a subclass is that of its dataclass: ``__init__`` takes the arguments.
         """
         known = getattr(cls, "__dataclass_fields__", {})
         refuse_renamed(kwargs, known, f"{cls.__name__}({{}})")
@@ -71,19 +71,20 @@ class Optimizer:
         require_number(self.lr, "lr", above=0)
 
     def init(self, theta: Array, layout: Layout | None = None) -> OptimizerState:
-        """The state before the first step: zeros on the device of ``theta``.
+        """Make the state before the first step: zeros on the device of ``theta``.
 
         Args:
             theta: the flat parameter vector, 1-D and floating, on any backend; only its size,
                 dtype and device matter.
-            layout: which slice of ``theta`` holds the weights, for optimizers that treat them
-                apart (`AdamW`, `Lion`); ``None``: all of it.
+            layout: the layout of ``theta``, for optimizers that decay only weights (`AdamW`,
+                `Lion`). Default ``None``: everything decays.
 
         Returns:
             A state for vectors of this size.
 
         Raises:
-            ArgumentError: if ``theta`` is not a 1-D floating array, or not of the layout's size.
+            ArgumentError: if ``theta`` is not a 1-D floating array, or not of the size of the
+                layout.
         """
         require(getattr(theta, "ndim", None) == 1, "theta", "be a 1-D floating array", theta)
         xp = namespace_of(theta)
@@ -104,16 +105,16 @@ class Optimizer:
         *,
         skip: Array | None = None,
     ) -> None:
-        """One step, in place on ``theta`` and ``state``. It reads no number from the device.
+        """Take one step, in place on ``theta`` and ``state``; nothing is read from the device.
 
         Args:
-            theta: the flat parameter vector, shape ``(n,)``; overwritten.
-            grad: the gradient of the loss at ``theta``, shape ``(n,)``; kept.
-            state: what `init` made for a vector of this size; overwritten.
-            lr: the learning rate of this step alone, at least 0; ``None``: ``self.lr``.
-            skip: an array of one number on θ's device; where it is above 0, ``theta`` and the
-                slots keep every bit and only the count advances. Loss scaling passes it;
-                ``None``: the step is taken.
+            theta: the flat parameter vector, ``(n,)``; overwritten.
+            grad: the gradient of the loss at ``theta``, ``(n,)``; not changed.
+            state: the state that `init` made for a vector of this size; overwritten.
+            lr: the learning rate of this step, at least 0. Default: ``self.lr``.
+            skip: an array of one number on the device of θ. If it is above 0, ``theta`` and the
+                slots are not changed and only the count of steps advances; loss scaling uses it.
+                Default ``None``: the step is taken.
 
         Raises:
             ArgumentError: if ``grad`` or ``state`` does not fit ``theta``, or ``lr`` is negative
@@ -132,24 +133,24 @@ class Optimizer:
         self.update_unless(skip, theta, grad, state, self.scalars(state, lr))
 
     def scalars(self, state: OptimizerState, lr: float) -> tuple[float, ...]:
-        """The scalars of the rule at step ``state.step``, counted from 1, as Python floats.
+        """Return the scalars of the rule at step ``state.step``, counted from 1, as floats.
 
-        Called once a step: an optimizer that carries a product from step to step moves it on here.
+        It is called once per step: an optimizer with a product over the steps updates it here.
         """
         raise NotImplementedError
 
     def _fits(self, theta: Array, state: OptimizerState) -> bool:
-        """Whether the state was made for a vector like ``theta``; plain, for it runs each step."""
+        """Return whether the state was made for a vector like ``theta``."""
         dtype, sizes = theta.dtype, [slot.shape[0] for slot in state.slots]
         if sizes != self._slot_sizes(theta.shape[0]) or len(state.scalars) != self.n_scalars:
             return False
-        for slot in state.slots:  # noqa: SIM110  twice as fast as all() of a generator
+        for slot in state.slots:  # noqa: SIM110  runs in every step: twice as fast as all()
             if slot.dtype is not dtype and slot.dtype != dtype:
                 return False
         return True
 
     def _slot_sizes(self, n: int) -> list[int]:
-        """The size of every slot for a θ of ``n`` numbers."""
+        """Return the size of every slot for a θ of ``n`` numbers."""
         return [n] * self.n_slots
 
     def update(
@@ -160,15 +161,15 @@ class Optimizer:
         scalars: tuple[Any, ...],
         skip: Array | None = None,
     ) -> None:
-        """Run the rule once over everything, in place, with the `scalars` of the step.
+        """Apply the rule in place with the `scalars` of the step, without validation or counting.
 
-        Nothing is checked or counted. An override that has no ``skip`` cannot be trained in fp16.
+        An override without ``skip`` cannot be used for training in fp16.
 
         Args:
             theta: see `step`.
             grad: see `step`.
             state: see `step`.
-            scalars: floats, or arrays of one number on θ's device.
+            scalars: floats, or arrays of one number on the device of θ.
             skip: see `step`.
         """
         targets = theta, *state.slots
@@ -182,18 +183,18 @@ class Optimizer:
         state: OptimizerState,
         scalars: tuple[Any, ...],
     ) -> None:
-        """`update` with ``skip``, or without it where it is ``None``: an override may lack it."""
+        """Call `update`, with ``skip`` only if there is one, because an override may lack it."""
         if skip is None:
             self.update(theta, grad, state, scalars)
         else:
             self.update(theta, grad, state, scalars, skip)
 
     def _first_scalars(self, theta: Array, layout: Layout | None) -> tuple[float, ...]:
-        """The scalars of a state before the first step, `n_scalars` of them."""
+        """Return the scalars of the state before the first step, `n_scalars` of them."""
         return ()
 
     def _refuse_state(self, theta: Array, state: OptimizerState) -> None:
-        """Say for which θ the state should have been made, and what it holds."""
+        """Raise an error that says which state ``theta`` needs, and which it is."""
         slots = [f"{dtype_name(slot.dtype)} {tuple(slot.shape)}" for slot in state.slots]
         vector = f"{dtype_name(theta.dtype)} theta of shape {tuple(theta.shape)}"
         require(
@@ -201,12 +202,12 @@ class Optimizer:
             "state",
             f"be what {type(self).__name__}.init makes for a {vector}",
             Phrase(f"slots [{', '.join(slots)}] and {len(state.scalars)} scalars"),
-            "Make one for each optimizer and each theta.",
+            "Make a state for each optimizer and each theta.",
         )
 
 
 def decayed_count(theta: Array, layout: Layout | None) -> tuple[float]:
-    """How many leading numbers of θ decay, as the scalars of a state: the weights, or all."""
+    """Return the number of leading elements of θ that decay: the weights, or all."""
     return (float(theta.shape[0] if layout is None else layout.weights.stop),)
 
 
@@ -218,7 +219,7 @@ def update_decaying(
     scalars: tuple[Any, ...],
     skip: Array | None,
 ) -> None:
-    """Run the rule on all; its last scalar, the decay, is 1 for what does not decay."""
+    """Apply the rule; its last scalar, the decay, is 1 for the elements that do not decay."""
     ops, n, targets = operations_for(theta), int(state.scalars[0]), (theta, *state.slots)
     if n == theta.shape[0]:
         ops.update_unless(skip, optimizer.rule, targets, (grad,), scalars)
@@ -227,6 +228,6 @@ def update_decaying(
 
 
 def take_after(wrapper: Optimizer, inner: Optimizer) -> None:
-    """Give a frozen ``wrapper`` the rate and the number of scalars of what it is around."""
+    """Give a frozen ``wrapper`` the rate and the number of scalars of the optimizer ``inner``."""
     object.__setattr__(wrapper, "lr", inner.lr)
     object.__setattr__(wrapper, "n_scalars", inner.n_scalars)

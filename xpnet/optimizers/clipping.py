@@ -1,4 +1,4 @@
-"""Clipping: a gradient is cut down, in place, before the step."""
+"""Gradient clipping, in place, before the step."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from xpnet.ops import operations_for
 from xpnet.ops.rules import optimizers as rules
 
 PART = 1 << 22
-"""How many squares there are at a time: all of them would be a second gradient."""
+"""Numbers that are squared together: the squares of all need the memory of a second gradient."""
 
 
 @dataclass(frozen=True)
 class ClipByValue:
-    """Every number of the gradient into ``[−limit, limit]``. It changes the direction.
+    """Clip every number of the gradient to ``[−limit, limit]``, which changes its direction.
 
     Args:
         limit: the largest magnitude, above 0.
@@ -36,16 +36,16 @@ class ClipByValue:
         require_number(self.limit, "limit", above=0)
 
     def apply(self, grad: Array) -> None:
-        """``g ← min(max(g, −limit), limit)``, in place; NaN stays NaN."""
+        """Compute ``g ← min(max(g, −limit), limit)`` in place; NaN remains NaN."""
         operations_for(grad).update(rules.clip_by_value, (grad,), (), (-self.limit, self.limit))
 
 
 @dataclass(frozen=True)
 class ClipByNorm:
-    """The whole gradient scaled to a norm of at most ``limit``: ``g ← g·min(1, limit/(‖g‖+10⁻⁶))``.
+    """Scale the gradient to a norm of at most ``limit``: ``g ← g·min(1, limit/(‖g‖ + 10⁻⁶))``.
 
-    The norm is that of all parameters together, so the direction stays. As in PyTorch, 10⁻⁶ keeps
-    the division finite: a gradient of zeros stays one.
+    The norm is that of all parameters together, so the direction does not change. As in PyTorch,
+    10⁻⁶ avoids a division by 0.
 
     Args:
         limit: the largest Euclidean norm, above 0.
@@ -73,7 +73,7 @@ class ClipByNorm:
         if grad.shape[0] == 0:
             return
         xp, size = operations_for(grad).xp, grad.shape[0]
-        # Squares of an exploding float32 gradient overflow from 1e19 on; those of g/unit do not.
+        # Squares of a float32 gradient overflow above 1e19; those of g/unit do not.
         unit = xp.maximum(xp.maximum(xp.max(grad), -xp.min(grad)), 1.0)
         parts = (grad[i : min(i + PART, size)] / unit for i in range(0, size, PART))
         norm = xp.sqrt(sum(xp.sum(part * part) for part in parts))

@@ -1,4 +1,4 @@
-"""Freezing: an optimizer that sees and moves only a part of θ."""
+"""Freeze layers or parameters during training."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from xpnet.parameters import Layout
 
 @dataclass(frozen=True)
 class Frozen(Optimizer):
-    """An optimizer with parts of θ frozen: they keep every bit.
+    """An optimizer that does not change some parameters.
 
-    ``optimizer`` is handed only the free numbers, packed into one vector. It has no moments of the
-    frozen ones, its weight decay does not reach them, and a norm it takes does not count them. What
-    is done before its step still does: `ClipByNorm` measures the gradient of all parameters.
-    The running statistics of a frozen `BatchNorm` are no parameters and go on in training.
+    ``optimizer`` updates only the free parameters, packed into one vector: it has no moments of
+    the frozen ones, does not decay them, and does not include them in a norm. What precedes the
+    update does: `ClipByNorm` computes the norm of the gradient of all parameters. The running
+    statistics of a frozen `BatchNorm` are not parameters, so training still updates them.
 
     Args:
         optimizer: the optimizer of the free parameters, such as ``Adam(lr=1e-3)``.
-        layout: where the parameters lie: ``model.layout``.
-        parts: what is frozen: layers by their index (``0``), or parameters by their path
-            (``"layers.0.weight"``); at least one, and not all.
+        layout: the layout of the parameters, ``model.layout``.
+        parts: the frozen parts, at least one and not all: layers by their index (``0``), or
+            parameters by their path (``"layers.0.weight"``).
 
     Raises:
-        ArgumentError: if a part does not exist or has no parameters, nothing is left free, or
-            ``optimizer`` is `Resumed`, which goes outside.
+        ArgumentError: if a part does not exist or has no parameters, if all parameters are frozen,
+            or if ``optimizer`` is `Resumed`.
 
     >>> import numpy as np
     >>> from xpnet import MLP, SGD
@@ -49,30 +49,30 @@ class Frozen(Optimizer):
     _free: Layout = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        do = "Take one of xpnet.optimizers, such as Adam(lr=1e-3)."
+        do = "Use one of xpnet.optimizers, such as Adam(lr=1e-3)."
         require_type(self.optimizer, Optimizer, "optimizer", do)
         refuse_resumed(self.optimizer, "Frozen")
         require_type(self.layout, Layout, "layout", "Give model.layout.")
         require(not isinstance(self.parts, (str, int)), "parts", "be a sequence", self.parts)
         parts = tuple(self.parts)
-        require(len(parts) > 0, "parts", "name something to freeze", list(parts))
+        require(len(parts) > 0, "parts", "name at least one part", list(parts))
         frozen = {path for part in parts for path in _paths(self.layout, part)}
         free = [e for e in self.layout.entries if e.path not in frozen]
-        require(len(free) > 0, "parts", "leave something to train", list(parts))
+        require(len(free) > 0, "parts", "leave a parameter to train", list(parts))
         object.__setattr__(self, "parts", parts)
         object.__setattr__(self, "_spans", _merged([(e.start, e.stop) for e in free]))
         object.__setattr__(self, "_free", Layout.of((e.path, e.shape, e.role) for e in free))
         take_after(self, self.optimizer)
 
     def init(self, theta: Array, layout: Layout | None = None) -> OptimizerState:
-        """The state of the free parameters, before the first step; see `Optimizer.init`."""
+        """Make the state of the free parameters; see `Optimizer.init`."""
         return super().init(theta, layout or self.layout)
 
     def _slot_sizes(self, n: int) -> list[int]:
         return self.optimizer._slot_sizes(self._free.size)
 
     def scalars(self, state: OptimizerState, lr: float) -> tuple[float, ...]:
-        """Those of the optimizer inside."""
+        """Return the scalars of the wrapped optimizer."""
         return self.optimizer.scalars(state, lr)
 
     def update(
@@ -92,22 +92,22 @@ class Frozen(Optimizer):
             return
         xp, n = operations_for(theta).xp, self._free.size
         packed, packed_grad = (xp.empty_like(vector[:n]) for vector in (theta, grad))
-        # Slice by slice: to join many arrays CuPy copies a table of their addresses to the device,
-        # which a captured step must not do.
-        places = _packed(self._spans)
-        for part, place in zip(self._spans, places, strict=True):
-            packed[place] = theta[part]
-            packed_grad[place] = grad[part]
+        # Slice by slice, because CuPy joins many arrays by a table of their addresses, which it
+        # copies from the host: a captured step must not do so.
+        targets = _packed(self._spans)
+        for part, target in zip(self._spans, targets, strict=True):
+            packed[target] = theta[part]
+            packed_grad[target] = grad[part]
         self.optimizer.update_unless(skip, packed, packed_grad, state, scalars)
-        for part, place in zip(self._spans, places, strict=True):
-            theta[part] = packed[place]
+        for part, target in zip(self._spans, targets, strict=True):
+            theta[part] = packed[target]
 
     def _first_scalars(self, theta: Array, layout: Layout | None) -> tuple[float, ...]:
         return self.optimizer._first_scalars(theta[: self._free.size], self._free)
 
 
 def _paths(layout: Layout, part: int | str) -> list[str]:
-    """The paths of the parameters that ``part`` stands for."""
+    """Return the paths of the parameters of ``part``."""
     prefix = part if isinstance(part, str) else f"layers.{part}"
     paths = [e.path for e in layout.entries if e.path == prefix or e.path.startswith(f"{prefix}.")]
     if not paths:
@@ -119,7 +119,7 @@ def _paths(layout: Layout, part: int | str) -> list[str]:
 
 
 def _merged(spans: list[tuple[int, int]]) -> tuple[slice, ...]:
-    """Neighbouring spans in one: fewer copies."""
+    """Return the spans with adjacent ones merged, which need fewer copies."""
     merged: list[tuple[int, int]] = []
     for start, stop in spans:
         if merged and merged[-1][1] == start:
@@ -130,6 +130,6 @@ def _merged(spans: list[tuple[int, int]]) -> tuple[slice, ...]:
 
 
 def _packed(spans: tuple[slice, ...]) -> list[slice]:
-    """Where the spans lie one after another."""
+    """Return the slices of the packed vector that hold the spans."""
     ends = list(accumulate(span.stop - span.start for span in spans))
     return [slice(start, stop) for start, stop in pairwise([0, *ends])]

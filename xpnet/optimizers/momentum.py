@@ -1,4 +1,4 @@
-"""Gradient descent, with momentum and without: one rate for every parameter."""
+"""Gradient descent with and without momentum, and Lion: one rate for all parameters."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from xpnet.parameters import Layout
 
 @dataclass(frozen=True)
 class SGD(Optimizer):
-    """Gradient descent, ``θ ← θ − lr·g``; stochastic when ``g`` comes from a mini-batch.
+    """Gradient descent, ``θ ← θ − lr·g``; stochastic if ``g`` is the gradient of a mini-batch.
 
     Args:
-        lr: the learning rate, above 0.
+        lr: the learning rate, above 0. Default 0.01.
 
     Raises:
         ArgumentError: if ``lr`` is out of its range.
@@ -45,12 +45,12 @@ class SGD(Optimizer):
 class Momentum(Optimizer):
     """Gradient descent with momentum: ``v ← μv − lr·g``, ``θ ← θ + v``.
 
-    Under a steady gradient the speed grows to ``lr/(1 − μ)``. PyTorch keeps ``v/lr`` in place of
-    ``v``; the two agree as long as ``lr`` is the same in every step.
+    For a constant gradient the velocity approaches ``−lr·g/(1 − μ)``. PyTorch stores ``v/lr``
+    instead of ``v``; the two agree if ``lr`` is the same in every step.
 
     Args:
-        lr: the learning rate, above 0.
-        momentum: μ, the share of the velocity that is kept, in ``[0, 1)``.
+        lr: the learning rate, above 0. Default 0.01.
+        momentum: μ, the decay rate of the velocity ``v``, in ``[0, 1)``. Default 0.9.
 
     Raises:
         ArgumentError: if an argument is out of its range.
@@ -85,13 +85,13 @@ class Momentum(Optimizer):
 class Nesterov(Optimizer):
     """Nesterov's momentum, ``v ← μv − lr·g(θ + μv)``, ``θ ← θ + v``, in look-ahead form.
 
-    The vector that is stored and stepped is the look-ahead point ``φ = θ + μv``, so an ordinary
-    gradient at what is stored suffices: ``v ← μv − lr·g(φ)``, ``φ ← φ + μv − lr·g(φ)``. At a
-    minimum φ and θ are the same; `read_back` gives θ anywhere.
+    The parameter vector is the look-ahead point ``φ = θ + μv``, at which the gradient is computed:
+    ``v ← μv − lr·g(φ)``, ``φ ← φ + μv − lr·g(φ)``. At a minimum φ equals θ; `read_back` computes θ
+    at any point.
 
     Args:
-        lr: the learning rate, above 0.
-        momentum: μ, the share of the velocity that is kept, in ``[0, 1)``.
+        lr: the learning rate, above 0. Default 0.01.
+        momentum: μ, the decay rate of the velocity ``v``, in ``[0, 1)``. Default 0.9.
 
     Raises:
         ArgumentError: if an argument is out of its range.
@@ -122,23 +122,23 @@ class Nesterov(Optimizer):
         return lr, self.momentum
 
     def read_back(self, theta: Array, state: OptimizerState) -> Array:
-        """``θ = φ − μv``, a new array, where ``theta`` is the stored look-ahead point φ."""
+        """Return ``θ = φ − μv``, a new array; ``theta`` is the look-ahead point φ."""
         return theta - self.momentum * state.slots[0]
 
 
 @dataclass(frozen=True)
 class Lion(Optimizer):
-    """Steps of one size along a sign: ``θ ← θ − lr·(sign(β₁m + (1−β₁)g) + λθ)``.
+    """Lion, steps along a sign: ``θ ← θ − lr·(sign(β₁m + (1−β₁)g) + λθ)``.
 
-    Then ``m ← β₂m + (1−β₂)g``. Every parameter moves by ``lr``, so the rate wants to be three to
-    ten times smaller than Adam's and λ, the ``weight_decay``, as much larger. With a layout given
-    to `init` only weights decay.
+    Then ``m ← β₂m + (1−β₂)g``. Every parameter moves by ``lr``; the authors recommend a rate three
+    to ten times smaller than for Adam, and a λ larger by the same factor. If a layout is passed to
+    `init`, only weights decay.
 
     Args:
-        lr: the learning rate, above 0.
-        beta1: the share of the mean gradient in the step's direction, in ``[0, 1)``.
-        beta2: the share of the mean gradient that is kept, in ``[0, 1)``.
-        weight_decay: λ, decoupled from the gradient, at least 0.
+        lr: the learning rate, above 0. Default 1e-4.
+        beta1: β₁, the weight of the mean gradient in the direction, in ``[0, 1)``. Default 0.9.
+        beta2: β₂, the decay rate of the mean gradient, in ``[0, 1)``. Default 0.99.
+        weight_decay: λ, decoupled from the gradient, at least 0. Default 0.
 
     Raises:
         ArgumentError: if an argument is out of its range.

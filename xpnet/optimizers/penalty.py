@@ -1,4 +1,4 @@
-"""Penalties on the size of the weights: L2, L1, and both."""
+"""L1, L2 and elastic-net penalties of the weights."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from xpnet.ops.rules import optimizers as rules
 
 @dataclass(frozen=True)
 class Penalty:
-    """``l1·Σ|w| + ½·l2·Σw²``, to be added to a loss: L2, L1, or the elastic net with both.
+    """The penalty ``l1·Σ|w| + ½·l2·Σw²`` of a loss: L1, L2, or both, the elastic net.
 
-    Meant for weights, never for biases, scales or shifts: hand it the slices
-    ``theta[layout.weights]`` and ``grad[layout.weights]``. Unlike the decay of `AdamW` its gradient
-    passes through the optimizer's moments.
+    It is for weights, not for biases, scales or shifts: pass the slices ``theta[layout.weights]``
+    and ``grad[layout.weights]``. Unlike the decay of `AdamW`, its gradient passes through the
+    moments of the optimizer.
 
     Args:
-        l1: the rate of ``Σ|w|``, at least 0; its gradient at 0 is taken as 0.
-        l2: the rate of ``½Σw²``, at least 0.
+        l1: the coefficient of ``Σ|w|``, at least 0; its gradient at 0 is 0. Default 0.
+        l2: the coefficient of ``½Σw²``, at least 0. Default 0.
 
     Raises:
         ArgumentError: if an argument is out of its range.
 
-    Reference: Goodfellow et al., Deep Learning, eq. (7.2) and (7.19); for both together Zou and
+    References: Goodfellow et al., Deep Learning, eq. (7.2) and (7.19); for the elastic net Zou and
     Hastie, "Regularization and variable selection via the elastic net", 2005.
 
     >>> import numpy as np
@@ -44,10 +44,10 @@ class Penalty:
         require_number(self.l2, "l2", low=0)
 
     def value(self, weight: Array) -> Array:
-        """The penalty, a 0-d array on the device of ``weight``, a flat array."""
+        """Compute the penalty of the flat array ``weight``, a 0-d array on its device."""
         xp = operations_for(weight).xp
         return self.l1 * xp.sum(xp.abs(weight)) + 0.5 * self.l2 * xp.sum(weight * weight)
 
     def add_grad(self, weight: Array, grad: Array) -> None:
-        """``g ← g + l1·sign(w) + l2·w``, in place, for flat arrays of the same shape and dtype."""
+        """Add ``l1·sign(w) + l2·w`` to ``grad`` in place, for flat arrays of the same shape."""
         operations_for(grad).update(rules.penalty, (grad,), (weight,), (self.l1, self.l2))

@@ -1,4 +1,4 @@
-"""Going on from a state, where `fit` would begin a new one."""
+"""Resume training from a state instead of a new one."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from xpnet.parameters import Layout
 
 @dataclass(frozen=True, eq=False)
 class Resumed(Optimizer):
-    """An optimizer that begins with a state it is given: moments, count of steps, average.
+    """An optimizer that starts from a given state: moments, number of steps, average.
 
-    So ``fit`` goes on where an earlier call or an earlier day stopped::
+    With it, ``fit`` continues the training of an earlier call or process::
 
         state = load_state("state.safetensors", backend=model.backend)
         model.fit(X, y, loss=CrossEntropy(), optimizer=Resumed(Adam(), state))
 
-    It stands outside of `Averaged` and `Frozen`, whose states hold more or less than those of the
-    optimizer inside them.
+    It is outside of `Averaged` and `Frozen`, which have other states than the optimizers that they
+    wrap.
 
     Args:
         optimizer: the optimizer that made the state.
-        state: the state; each `init` copies it, so it stays as it is.
+        state: the state, which `init` copies; not changed.
 
     Raises:
-        ArgumentError: if an argument is of another type; from `init`, if the state does not fit.
+        ArgumentError: if an argument has another type; from `init`, if the state does not fit.
 
     >>> import numpy as np
     >>> from xpnet.optimizers import Momentum
@@ -41,13 +41,13 @@ class Resumed(Optimizer):
     state: OptimizerState
 
     def __post_init__(self) -> None:
-        do = "Take one of xpnet.optimizers, such as Adam(lr=1e-3)."
+        do = "Use one of xpnet.optimizers, such as Adam(lr=1e-3)."
         require_type(self.optimizer, Optimizer, "optimizer", do)
         require_type(self.state, OptimizerState, "state", "load_state reads one from a file.")
         take_after(self, self.optimizer)
 
     def init(self, theta: Array, layout: Layout | None = None) -> OptimizerState:
-        """A copy of the state, if it is one for ``theta``; see `Optimizer.init`."""
+        """Return a copy of the state, after validating that it fits ``theta``."""
         fresh = self.optimizer.init(theta, layout)
         kinds = [
             [(namespace_of(slot), slot.dtype, slot.shape) for slot in state.slots]
@@ -61,7 +61,7 @@ class Resumed(Optimizer):
         return self.optimizer._slot_sizes(n)
 
     def scalars(self, state: OptimizerState, lr: float) -> tuple[float, ...]:
-        """Those of the optimizer inside."""
+        """Return the scalars of the wrapped optimizer."""
         return self.optimizer.scalars(state, lr)
 
     def update(
@@ -77,7 +77,7 @@ class Resumed(Optimizer):
 
 
 def refuse_resumed(inner: Optimizer, wrapper: str) -> None:
-    """Refuse a `Resumed` inside a wrapper, which makes a state of its own and would drop it."""
+    """Refuse `Resumed` in a wrapper, which makes a new state and would ignore that of `Resumed`."""
     do = f"Put Resumed outside: Resumed({wrapper}(...), state)."
     rule = f"begin with a new state inside {wrapper}"
     require(not isinstance(inner, Resumed), "optimizer", rule, inner, do)

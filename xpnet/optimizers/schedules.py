@@ -1,7 +1,7 @@
-"""Schedules: what the optimizer's learning rate is multiplied by, as training goes on.
+"""Schedules of the learning rate, as a factor of the rate of the optimizer.
 
-Time is counted in epochs, as a fraction that starts at 0.0, so a schedule does not depend on the
-batch size. By hand it takes three lines:
+Time is measured in epochs, with fractions, from 0.0 on, so a schedule does not depend on the batch
+size. In a training loop:
 
     lr = optimizer.lr * schedule.factor(epoch, n_epochs)
     loss, grad = ...
@@ -18,40 +18,40 @@ from xpnet.errors import require_count, require_number, require_type
 
 
 class Schedule:
-    """The base of all schedules, which are frozen dataclasses of their hyperparameters."""
+    """Base class of the schedules, frozen dataclasses of their hyperparameters."""
 
     def factor(self, epoch: float, n_epochs: float, values: Sequence[float] = ()) -> float:
-        """What multiplies the optimizer's ``lr``, in ``[0, 1]``. A pure function.
+        """Return the factor of the learning rate, in ``[0, 1]``, as a pure function.
 
         Args:
-            epoch: the time, in epochs: 0.0 at the first step, 1.5 in the middle of the second
-                epoch. After ``n_epochs`` a schedule stays where it ended.
-            n_epochs: the epochs planned, above 0.
-            values: the monitored quantity, such as the validation loss, of each finished epoch.
+            epoch: the time in epochs: 0.0 at the first step, 1.5 in the middle of the second
+                epoch. After ``n_epochs`` the factor is constant.
+            n_epochs: the planned number of epochs, above 0.
+            values: the monitored quantity, such as the validation loss, of each completed epoch.
         """
         raise NotImplementedError
 
 
 @dataclass(frozen=True)
 class ConstantRate(Schedule):
-    """Always 1.
+    """The constant factor 1.
 
     >>> ConstantRate().factor(3.0, 10)
     1.0
     """
 
     def factor(self, epoch: float, n_epochs: float, values: Sequence[float] = ()) -> float:
-        """1."""
+        """Return 1."""
         return 1.0
 
 
 @dataclass(frozen=True)
 class StepDecay(Schedule):
-    """``rate^⌊epoch/every⌋``: a drop at once, every so many epochs.
+    """The factor ``rate^⌊epoch/every⌋``, which decreases in steps.
 
     Args:
-        every: the epochs between two drops, above 0.
-        rate: what a drop multiplies by, in ``(0, 1]``.
+        every: the number of epochs between two steps, above 0.
+        rate: the factor of a step, in ``(0, 1]``. Default 0.1.
 
     Raises:
         ArgumentError: if an argument is out of its range.
@@ -68,16 +68,16 @@ class StepDecay(Schedule):
         require_number(self.rate, "rate", above=0, high=1)
 
     def factor(self, epoch: float, n_epochs: float, values: Sequence[float] = ()) -> float:
-        """``rate^⌊epoch/every⌋``."""
+        """Return ``rate^⌊epoch/every⌋``."""
         return float(self.rate ** (min(epoch, n_epochs) // self.every))
 
 
 @dataclass(frozen=True)
 class ExponentialDecay(Schedule):
-    """``rate^epoch``: the same share lost in every epoch.
+    """The factor ``rate^epoch``, which decreases continuously.
 
     Args:
-        rate: what an epoch multiplies by, in ``(0, 1]``.
+        rate: the factor of an epoch, in ``(0, 1]``.
 
     Raises:
         ArgumentError: if ``rate`` is out of its range.
@@ -92,7 +92,7 @@ class ExponentialDecay(Schedule):
         require_number(self.rate, "rate", above=0, high=1)
 
     def factor(self, epoch: float, n_epochs: float, values: Sequence[float] = ()) -> float:
-        """``rate^epoch``."""
+        """Return ``rate^epoch``."""
         return float(self.rate ** min(epoch, n_epochs))
 
 
@@ -101,7 +101,7 @@ class Cosine(Schedule):
     """Half a cosine wave from 1 to ``final``: ``final + (1 − final)·½(1 + cos(π·epoch/n_epochs))``.
 
     Args:
-        final: the factor at the end, in ``[0, 1]``.
+        final: the factor at the end, in ``[0, 1]``. Default 0.
 
     Raises:
         ArgumentError: if ``final`` is out of its range.
@@ -118,21 +118,21 @@ class Cosine(Schedule):
         require_number(self.final, "final", low=0, high=1)
 
     def factor(self, epoch: float, n_epochs: float, values: Sequence[float] = ()) -> float:
-        """``final + (1 − final)·½(1 + cos(π·epoch/n_epochs))``."""
+        """Return ``final + (1 − final)·½(1 + cos(π·epoch/n_epochs))``."""
         wave = (1 + math.cos(math.pi * _progress(epoch, n_epochs))) / 2
         return wave + self.final * (1 - wave)
 
 
 @dataclass(frozen=True)
 class LinearWarmup(Schedule):
-    """A straight rise to 1 over the first ``epochs``; then another schedule, its clock at 0.
+    """A linear increase from 0 to 1 over the first ``epochs``, followed by another schedule.
 
-    At time 0 the factor is 0. The schedule that follows sees the epochs that are left, and the
-    values of those that finished since the warm-up.
+    The time of that schedule starts at 0 after the warm-up; it gets the number of the remaining
+    epochs, and the values of those completed since.
 
     Args:
-        epochs: how long the rise takes, above 0.
-        then: the schedule that follows; default `ConstantRate`.
+        epochs: the duration of the warm-up, above 0.
+        then: the schedule that follows. Default ``ConstantRate()``.
 
     Raises:
         ArgumentError: if an argument is out of its range or of the wrong type.
@@ -152,7 +152,7 @@ class LinearWarmup(Schedule):
         require_type(self.then, Schedule, "then")
 
     def factor(self, epoch: float, n_epochs: float, values: Sequence[float] = ()) -> float:
-        """``epoch/epochs`` at first, then that of ``then``."""
+        """Return ``epoch/epochs`` during the warm-up, then the factor of ``then``."""
         if epoch < self.epochs:
             return epoch / self.epochs
         later = values[math.ceil(self.epochs) :]
@@ -161,21 +161,22 @@ class LinearWarmup(Schedule):
 
 @dataclass(frozen=True)
 class OneCycle(Schedule):
-    """A straight rise from ``initial`` to 1 and a straight fall to ``final``.
+    """A linear increase from ``initial`` to 1, followed by a linear decrease to ``final``.
 
-    The optimizer's ``lr`` is the largest rate, which may be several times the usual one.
+    The ``lr`` of the optimizer is the largest rate, which may be several times the usual one.
 
     Args:
-        peak: where the top lies, as a share of the training, in ``(0, 1)``.
-        initial: the factor at the start, in ``[0, 1]``.
-        final: the factor at the end, in ``[0, 1]``.
+        peak: the time of the largest rate, as a fraction of the training, in ``(0, 1)``. Default
+            0.3.
+        initial: the factor at the start, in ``[0, 1]``. Default 0.04.
+        final: the factor at the end, in ``[0, 1]``. Default 4e-6.
 
     Raises:
         ArgumentError: if an argument is out of its range.
 
     Reference: Smith and Topin, "Super-convergence: very fast training of neural networks using
-    large learning rates", 2018, section 3 (there the momentum moves the other way, and the last
-    part falls more steeply; here one line leads from the top to ``final``).
+    large learning rates", 2018, section 3, where the momentum is varied inversely and the last part
+    decreases more steeply.
 
     >>> schedule = OneCycle(peak=0.5, initial=0.1, final=0.0)
     >>> [round(schedule.factor(epoch, 4), 3) for epoch in range(5)]
@@ -192,7 +193,7 @@ class OneCycle(Schedule):
         require_number(self.final, "final", low=0, high=1)
 
     def factor(self, epoch: float, n_epochs: float, values: Sequence[float] = ()) -> float:
-        """The height of the two lines at the time ``epoch/n_epochs``."""
+        """Return the piecewise linear factor at the time ``epoch/n_epochs``."""
         time = _progress(epoch, n_epochs)
         if time < self.peak:
             rise = time / self.peak
@@ -203,17 +204,20 @@ class OneCycle(Schedule):
 
 @dataclass(frozen=True)
 class ReduceOnPlateau(Schedule):
-    """A drop whenever the monitored value has not improved for a while.
+    """A reduction whenever the monitored value has not improved for some epochs.
 
-    It counts through ``values`` anew at each call and remembers nothing, so training that goes on
-    from a checkpoint needs the history of the values and no more.
+    It has no state: each call evaluates all of ``values``, so that resumed training needs only the
+    history of the values.
 
     Args:
-        rate: what a drop multiplies by, in ``(0, 1)``.
-        patience: how many epochs in a row may pass without improvement; one more, and it drops.
-        min_delta: by how much a value must lie below the best one to improve on it, at least 0.
-        cooldown: epochs after a drop in which nothing is counted.
-        floor: the smallest factor, in ``[0, 1]``.
+        rate: the factor of a reduction, in ``(0, 1)``. Default 0.1.
+        patience: the number of consecutive epochs without improvement that do not yet cause a
+            reduction, at least 0. Default 10.
+        min_delta: the smallest decrease below the best value that is an improvement, at least 0.
+            Default 1e-4.
+        cooldown: the number of epochs after a reduction that are not counted, at least 0. Default
+            0.
+        floor: the smallest factor, in ``[0, 1]``. Default 0.
 
     Raises:
         ArgumentError: if an argument is out of its range.
@@ -238,19 +242,19 @@ class ReduceOnPlateau(Schedule):
         require_number(self.floor, "floor", low=0, high=1)
 
     def factor(self, epoch: float, n_epochs: float, values: Sequence[float] = ()) -> float:
-        """``rate`` to the power of the drops that ``values`` call for; at least ``floor``."""
-        factor, best, waited, resting = 1.0, math.inf, 0, 0
+        """Return ``rate`` to the power of the number of reductions; at least ``floor``."""
+        factor, best, waited, cooling = 1.0, math.inf, 0, 0
         for value in values:
             improved = value < best - self.min_delta
             if improved:
                 best = value
-            waited = 0 if improved or resting else waited + 1
-            resting = max(resting - 1, 0)
+            waited = 0 if improved or cooling else waited + 1
+            cooling = max(cooling - 1, 0)
             if waited > self.patience:
-                factor, waited, resting = factor * self.rate, 0, self.cooldown
+                factor, waited, cooling = factor * self.rate, 0, self.cooldown
         return max(factor, self.floor)
 
 
 def _progress(epoch: float, n_epochs: float) -> float:
-    """The share of the training that is over, at most 1."""
+    """Return the completed fraction of the training, at most 1."""
     return epoch / n_epochs if epoch < n_epochs else 1.0

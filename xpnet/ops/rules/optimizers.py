@@ -1,9 +1,10 @@
-"""The updates of the first-order optimizers, and of what composes around them.
+"""The updates of the first-order optimizers, of clipping, penalties and averages.
 
-Every rule takes the numbers it updates first (θ, then the state), then the gradient, then scalars,
-and returns the new numbers in the same order. Whatever is the same for all parameters, such as a
-bias correction, reaches it as a scalar: so a rule has no step count, and no literal constant that
-would widen a float32 loop.
+Every rule takes the numbers that it updates (θ, then the state), then the gradient, then scalars,
+and returns the new numbers in the same order. What is the same for all parameters, such as a bias
+correction, is a scalar, so that a rule has no step count and no literal constant that would promote
+float32 to float64. Scalars such as ``one_minus_beta2`` are computed on the host in double
+precision: ``1 − 0.999`` in float32 has a relative error of 1.3e-5.
 """
 
 from __future__ import annotations
@@ -86,13 +87,13 @@ def rmsprop_centered(
     """``m ← ρm + (1−ρ)g``, ``v ← ρv + (1−ρ)g²``, ``θ ← θ − lr·g/(√(v − m²) + eps)``."""
     m = rho * m + one_minus_rho * grad
     v = rho * v + one_minus_rho * grad * grad
-    # v ≥ m² but for rounding, which would make a NaN of a constant gradient.
+    # v ≥ m² except for rounding, which would give NaN for a constant gradient.
     variance = xp.abs(v - m * m)
     return theta - lr * grad / (xp.sqrt(variance) + eps), m, v
 
 
 def norm_scaled(xp: Namespace, theta: Array, grad: Array, r: Array, lr: float, eps: float) -> Array:
-    """``θ ← θ − lr·g/(√r + eps)`` with an ``r`` that the caller has brought up to date."""
+    """``θ ← θ − lr·g/(√r + eps)`` with an ``r`` that the caller has already updated."""
     return theta - lr * grad / (xp.sqrt(r) + eps)
 
 
@@ -109,7 +110,7 @@ def adadelta(
 ) -> tuple[Array, Array, Array]:
     """``v ← ρv + (1−ρ)g²``, ``Δ = g·√((d+eps)/(v+eps))``, ``θ ← θ − lr·Δ``, ``d ← ρd + (1−ρ)Δ²``.
 
-    One root of the quotient is faster than the quotient of two.
+    One root of the quotient is faster than the quotient of two roots.
     """
     v = rho * v + one_minus_rho * grad * grad
     delta = xp.sqrt((d + eps) / (v + eps)) * grad
@@ -132,7 +133,7 @@ def adam(
 ) -> tuple[Array, Array, Array]:
     """``θ ← θ − lr·m̂/(√v̂ + eps)`` with ``corrected_lr = lr/(1−β₁ᵗ)``.
 
-    ``root_correction = 1/√(1−β₂ᵗ)`` makes ``√v̂`` of ``√v``.
+    ``root_correction = 1/√(1−β₂ᵗ)`` gives ``√v̂ = root_correction·√v``.
     """
     m = beta1 * m + one_minus_beta1 * grad
     v = beta2 * v + one_minus_beta2 * grad * grad
@@ -175,7 +176,7 @@ def amsgrad(
     root_correction: float,
     eps: float,
 ) -> tuple[Array, Array, Array, Array]:
-    """`adam` with ``v_max ← max(v_max, v)`` in the place of ``v`` under the root."""
+    """`adam` with ``v_max ← max(v_max, v)`` instead of ``v`` under the root."""
     m = beta1 * m + one_minus_beta1 * grad
     v = beta2 * v + one_minus_beta2 * grad * grad
     v_max = xp.maximum(v_max, v)
@@ -236,7 +237,7 @@ def radam(
     one_minus_beta2: float,
     eps: float,
 ) -> tuple[Array, Array, Array]:
-    """``θ ← θ − m·(lr_plain + lr_rectified/(√v + eps))``: one of the two rates is zero."""
+    """``θ ← θ − m·(lr_plain + lr_rectified/(√v + eps))``: one of the two rates is 0."""
     m = beta1 * m + one_minus_beta1 * grad
     v = beta2 * v + one_minus_beta2 * grad * grad
     return theta - m * (lr_plain + lr_rectified / (xp.sqrt(v) + eps)), m, v
