@@ -7,189 +7,106 @@
 ...                     epochs=100, progress=False)
 >>> model.predict(X).tolist()
 [0, 1, 1, 0]
+
+Names are loaded on first access, which keeps ``import xpnet`` fast.
 """
 
-from xpnet import data, initializers, losses, metrics, optimizers
-from xpnet._version import __version__
-from xpnet.activations import (
-    ELU,
-    GELU,
-    SELU,
-    Affine,
-    Exponential,
-    GELUTanh,
-    HardSigmoid,
-    Identity,
-    LeakyReLU,
-    ReLU,
-    Sigmoid,
-    SiLU,
-    Softmax,
-    Softplus,
-    Step,
-    Tanh,
-)
-from xpnet.backend import Backend, backend_of, get_backend, to_numpy
-from xpnet.data import MinMax, Standardize
-from xpnet.errors import (
-    ArgumentError,
-    BackendUnavailableError,
-    FallbackWarning,
-    FileFormatError,
-    MissingExtraError,
-    NonFiniteError,
-)
-from xpnet.inspection import LayerRecorder, inspect_layers
-from xpnet.layers import Activation, BatchNorm, Dense, Dropout
-from xpnet.losses import (
-    MAE,
-    MSE,
-    BinaryCrossEntropy,
-    CrossEntropy,
-    Distillation,
-    GaussianNLL,
-    HalfMSE,
-    Hinge,
-    Huber,
-    PerceptronLoss,
-    PoissonNLL,
-)
-from xpnet.model import MLP, Sequential, load
-from xpnet.optimizers import (
-    SGD,
-    AdaDelta,
-    AdaGrad,
-    Adam,
-    Adamax,
-    AdamW,
-    AMSGrad,
-    Averaged,
-    ClipByNorm,
-    ClipByValue,
-    ExponentialAverage,
-    Frozen,
-    Lion,
-    Momentum,
-    Nadam,
-    Nesterov,
-    PolyakAverage,
-    RAdam,
-    Resumed,
-    RMSProp,
-    schedules,
-)
-from xpnet.perceptron import Perceptron
-from xpnet.serialization import load_state, save_state
-from xpnet.training import (
-    Checkpoint,
-    EarlyStopping,
-    History,
-    Run,
-    StochasticWeightAveraging,
-    TrainingStep,
-    UseAverage,
-    batches,
-    recompute_statistics,
-)
-from xpnet.transfer import (
-    copy_layers,
-    distillation_targets,
-    first_layers,
-    fit_hints,
-    pretrain_layers,
-)
+from __future__ import annotations
 
-__all__ = [
-    "ELU",
-    "GELU",
-    "MAE",
-    "MLP",
-    "MSE",
-    "SELU",
-    "SGD",
-    "AMSGrad",
-    "Activation",
-    "AdaDelta",
-    "AdaGrad",
-    "Adam",
-    "AdamW",
-    "Adamax",
-    "Affine",
-    "ArgumentError",
-    "Averaged",
-    "Backend",
-    "BackendUnavailableError",
-    "BatchNorm",
-    "BinaryCrossEntropy",
-    "Checkpoint",
-    "ClipByNorm",
-    "ClipByValue",
-    "CrossEntropy",
-    "Dense",
-    "Distillation",
-    "Dropout",
-    "EarlyStopping",
-    "Exponential",
-    "ExponentialAverage",
-    "FallbackWarning",
-    "FileFormatError",
-    "Frozen",
-    "GELUTanh",
-    "GaussianNLL",
-    "HalfMSE",
-    "HardSigmoid",
-    "Hinge",
-    "History",
-    "Huber",
-    "Identity",
-    "LayerRecorder",
-    "LeakyReLU",
-    "Lion",
-    "MinMax",
-    "MissingExtraError",
-    "Momentum",
-    "Nadam",
-    "Nesterov",
-    "NonFiniteError",
-    "Perceptron",
-    "PerceptronLoss",
-    "PoissonNLL",
-    "PolyakAverage",
-    "RAdam",
-    "RMSProp",
-    "ReLU",
-    "Resumed",
-    "Run",
-    "Sequential",
-    "SiLU",
-    "Sigmoid",
-    "Softmax",
-    "Softplus",
-    "Standardize",
-    "Step",
-    "StochasticWeightAveraging",
-    "Tanh",
-    "TrainingStep",
-    "UseAverage",
-    "__version__",
-    "backend_of",
-    "batches",
-    "copy_layers",
-    "data",
-    "distillation_targets",
-    "first_layers",
-    "fit_hints",
-    "get_backend",
-    "initializers",
-    "inspect_layers",
-    "load",
-    "load_state",
-    "losses",
-    "metrics",
-    "optimizers",
-    "pretrain_layers",
-    "recompute_statistics",
-    "save_state",
-    "schedules",
-    "to_numpy",
-]
+import importlib.util
+from typing import TYPE_CHECKING, Any
+
+from xpnet._version import __version__ as __version__
+
+if TYPE_CHECKING:  # the names for type checkers; `__getattr__` finds them at run time
+    from xpnet import data as data
+    from xpnet import derivatives as derivatives
+    from xpnet import initializers as initializers
+    from xpnet import metrics as metrics
+    from xpnet import minimize as minimize
+    from xpnet import plots as plots
+    from xpnet.activations import *
+    from xpnet.backend import Backend as Backend
+    from xpnet.backend import backend_of as backend_of
+    from xpnet.backend import get_backend as get_backend
+    from xpnet.backend import to_numpy as to_numpy
+    from xpnet.data import MinMax as MinMax
+    from xpnet.data import Standardize as Standardize
+    from xpnet.errors import ArgumentError as ArgumentError
+    from xpnet.errors import BackendUnavailableError as BackendUnavailableError
+    from xpnet.errors import FallbackWarning as FallbackWarning
+    from xpnet.errors import FileFormatError as FileFormatError
+    from xpnet.errors import MissingExtraError as MissingExtraError
+    from xpnet.errors import NonFiniteError as NonFiniteError
+    from xpnet.inspection import *
+    from xpnet.layers import *
+    from xpnet.losses import *
+    from xpnet.model import MLP as MLP
+    from xpnet.model import Sequential as Sequential
+    from xpnet.model import load as load
+    from xpnet.optimizers import *
+    from xpnet.optimizers import schedules as schedules
+    from xpnet.perceptron import Perceptron as Perceptron
+    from xpnet.serialization import load_state as load_state
+    from xpnet.serialization import save_state as save_state
+    from xpnet.training import *
+    from xpnet.transfer import *
+
+_WHOLE = ("activations", "layers", "losses", "optimizers", "training", "transfer", "inspection")
+"""Modules that are exported with all names in their ``__all__``."""
+
+_NAMES = {
+    "backend": ("Backend", "backend_of", "get_backend", "to_numpy"),
+    "data": ("MinMax", "Standardize"),
+    "errors": (
+        *("ArgumentError", "BackendUnavailableError", "FallbackWarning", "FileFormatError"),
+        *("MissingExtraError", "NonFiniteError"),
+    ),
+    "model": ("MLP", "Sequential", "load"),
+    "optimizers": ("schedules",),
+    "perceptron": ("Perceptron",),
+    "serialization": ("load_state", "save_state"),
+}
+"""The other names, by their module."""
+
+_MODULES = (
+    *("data", "derivatives", "initializers", "inspection", "losses", "metrics", "minimize"),
+    *("optimizers", "plots"),
+)
+"""The public modules."""
+
+_MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    """Import the module of ``name``, a public name or module, on first access."""
+    if name == "__all__":
+        return _all_names()
+    module = _MODULE_OF.get(name)
+    if module is None and not name.startswith("_"):
+        # Modules first: a module that the packages below import must not import them again.
+        if importlib.util.find_spec(f"xpnet.{name}") is not None:
+            return _load(name)
+        module = next((m for m in _WHOLE if name in _load(m).__all__), None)
+    if module is None:
+        raise AttributeError(f"module 'xpnet' has no attribute {name!r}")
+    value = globals()[name] = getattr(_load(module), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_all_names()})
+
+
+def _load(module: str) -> Any:
+    return importlib.import_module(f"xpnet.{module}")
+
+
+def _all_names() -> list[str]:
+    """Every public name: constants, then classes, then the rest."""
+    names = {*_MODULES, *_MODULE_OF, "__version__"}
+    names.update(name for module in _WHOLE for name in _load(module).__all__)
+    kind = {True: 0, False: 2}
+    return sorted(
+        names, key=lambda n: (1 if n[:1].isupper() and not n.isupper() else kind[n.isupper()], n)
+    )

@@ -14,6 +14,26 @@ from xpnet.errors import ArgumentError, require_number
 from xpnet.ops.operations import Operations, Rule
 from xpnet.ops.rules import activations as rules
 
+__all__ = [
+    "ELU",
+    "GELU",
+    "SELU",
+    "ActivationFunction",
+    "Affine",
+    "Exponential",
+    "GELUTanh",
+    "HardSigmoid",
+    "Identity",
+    "LeakyReLU",
+    "ReLU",
+    "SiLU",
+    "Sigmoid",
+    "Softmax",
+    "Softplus",
+    "Step",
+    "Tanh",
+]
+
 
 @dataclass(frozen=True)
 class ActivationFunction:
