@@ -45,6 +45,15 @@ def test_loops_say_why_they_are_not_compiled(monkeypatch):
     assert "NUMBA_DISABLE_JIT" in dict(doctor.computing())["loops"]
 
 
+def test_loops_say_whether_they_are_kept_on_disk(monkeypatch):
+    monkeypatch.setattr(doctor, "why_not_compiled", lambda: "")
+    monkeypatch.setattr(doctor, "find_spec", lambda name: None)
+    monkeypatch.setenv("NUMBA_CACHE_DIR", "folder")
+    assert dict(doctor.computing())["loops"] == "compiled by Numba, and kept on disk"
+    monkeypatch.delenv("NUMBA_CACHE_DIR")
+    assert "not kept on disk, since platformdirs" in dict(doctor.computing())["loops"]
+
+
 def test_import_time_is_the_difference_of_medians(monkeypatch):
     monkeypatch.setattr(
         doctor, "_seconds_to_import", lambda name: {"numpy": 0.1, "xpnet": 0.13}[name]

@@ -8,6 +8,7 @@ import statistics
 import subprocess
 import sys
 from importlib import metadata
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -22,10 +23,12 @@ Rows = list[tuple[str, str]]
 HARD = ("numpy", "array-api-compat", "safetensors")
 OPTIONAL = {
     "numba": "cpu",
+    "platformdirs": "cpu",
     "cupy-cuda12x": "cuda12",
     "cupy-cuda13x": "cuda13",
     "typer": "cli",
     "rich": "cli",
+    "threadpoolctl": "cli",
     "matplotlib": "plots",
     "pooch": "data",
     "torch": "",
@@ -76,7 +79,7 @@ def computing() -> Rows:
     """Return the CPUs, and the BLAS of NumPy with its kernel and threads."""
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     rows = [("CPU", f"{_cpu_model()}, {cpus} of {os.cpu_count()} usable"), *_blas()]
-    rows.append(("loops", why_not_compiled() or "compiled by Numba, and kept on disk"))
+    rows.append(("loops", why_not_compiled() or f"compiled by Numba, and {_cached()}"))
     for name in ("OPENBLAS_CORETYPE", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "XPNET_FALLBACK"):
         if name in os.environ:
             rows.append((name, os.environ[name]))
@@ -108,6 +111,12 @@ def _blas() -> Rows:
     config: dict[str, Any] = np.show_config(mode="dicts")  # type: ignore[assignment]
     blas = config.get("Build Dependencies", {}).get("blas", {})
     return [("BLAS", f"{blas.get('name', 'unknown')} {blas.get('version', '')}".strip())]
+
+
+def _cached() -> str:
+    if os.environ.get("NUMBA_CACHE_DIR") or find_spec("platformdirs") is not None:
+        return "kept on disk"
+    return "not kept on disk, since platformdirs is not installed: pip install 'xpnet[cpu]'"
 
 
 def _version(name: str) -> str | None:

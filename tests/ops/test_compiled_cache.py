@@ -248,7 +248,7 @@ def test_unwritable_folder_is_ignored(tmp_path, monkeypatch):
 
 
 def code_calling(function):
-    """Object code whose function ``f`` calls another of doubles."""
+    """Object code with a function ``f`` that calls another function of doubles."""
     code_cache._linker()  # initializes LLVM
     module = llvm.parse_assembly(
         f"""

@@ -27,7 +27,7 @@ This takes 0.1 s, and 0.5 s more if Numba is not loaded, and saves some microsec
 
 _IGNORED = np.zeros(2, np.int64)
 RESULT_AND_ERROR = address_of(_IGNORED), address_of(_IGNORED[1:])
-"""The addresses at which loops write results and errors, which nobody reads."""
+"""The addresses at which loops write results and errors; neither is read."""
 
 
 class Loop:

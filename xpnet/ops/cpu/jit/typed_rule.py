@@ -1,4 +1,4 @@
-"""Rules whose literals and constants have one floating type.
+"""Rules with literals and constants of one floating type.
 
 A Python float is a double to the compiler: one literal ``1.0`` makes a float32 loop compute in
 float64, at half the speed. NumPy gives such a number the type of the array beside it. So does the
