@@ -1,16 +1,15 @@
 """Compare the function evaluations of minimize with SciPy's, and time an L-BFGS iteration.
 
-    python benchmarks/minimize.py evaluations     # BFGS and L-BFGS beside SciPy's
+    python benchmarks/minimize.py evaluations     # BFGS and L-BFGS against SciPy's
     python benchmarks/minimize.py overhead        # microseconds per L-BFGS iteration over n
-    python benchmarks/minimize.py logistic        # logistic regression beside SciPy's L-BFGS-B
+    python benchmarks/minimize.py logistic        # logistic regression against SciPy's L-BFGS-B
 
 "overhead" times an iteration on a cheap function and subtracts the time of that function. The limit
 is the time of 4mn multiplications, measured as two products of a (2m, n) matrix with vectors, plus
 100 µs. Iterations and products alternate in rounds; both are medians over all rounds. The products
-read 4mn numbers. Beside its own products an iteration reads and writes vectors of n numbers about
-27 times (the new x and a copy of its gradient, s, y, two directional derivatives, the largest
-component). Where memory bandwidth is the limit, a ratio of about 1.7 is expected for m = 10 until
-these passes are fused.
+read 4mn numbers. Besides these, an iteration reads and writes vectors of n numbers about 27 times
+(the new x and a copy of its gradient, s, y, two directional derivatives, the largest component).
+Where memory bandwidth is the limit, a ratio of about 1.7 is expected for m = 10.
 
 "logistic" minimizes ``model.objective`` of a network of one linear layer on Fashion-MNIST, 784-10,
 by both to the same gradient tolerance, alternating, on other rows in every repeat. The data are
@@ -88,7 +87,7 @@ def evaluations(tol: float = 1e-6) -> None:
         )
 
 
-class Slope:
+class Valley:
     """A long, slightly curved valley that is cheap to evaluate."""
 
     def __init__(self, n: int) -> None:
@@ -96,7 +95,7 @@ class Slope:
         self.calls, self.seconds = 0, 0.0
 
     def __call__(self, x: Any) -> tuple[float, Any]:
-        """The value and the gradient, timed."""
+        """Return the value and the gradient, and add up the time."""
         begin = time.perf_counter()
         grad = self.curvatures * x
         value = 0.5 * float(grad @ x)
@@ -126,8 +125,8 @@ def overhead(largest: float = 1e7) -> None:
 
 
 def ours_an_iteration(n: int, repeats: int) -> list[float]:
-    """Seconds of iterations of L-BFGS once its memory is full, without the function's."""
-    function = Slope(n)
+    """Time L-BFGS iterations after its memory is full, without the time of the function."""
+    function = Valley(n)
     stamps = Stamps(function)
     start = np.random.default_rng(0).normal(size=n)
     tol = Tolerances(grad=0.0)
@@ -136,10 +135,10 @@ def ours_an_iteration(n: int, repeats: int) -> list[float]:
 
 
 def scipy_an_iteration(n: int, repeats: int) -> list[float]:
-    """The same of SciPy's L-BFGS-B."""
+    """Time the same for SciPy's L-BFGS-B."""
     from scipy.optimize import minimize as scipy_minimize  # noqa: PLC0415
 
-    function = Slope(n)
+    function = Valley(n)
     stamps = Stamps(function)
     start = np.random.default_rng(0).normal(size=n)
     options = {"gtol": 0, "ftol": 0, "maxiter": M + repeats, "maxcor": M}
@@ -150,7 +149,7 @@ def scipy_an_iteration(n: int, repeats: int) -> list[float]:
 class Stamps:
     """A callback that records the time, and the share of the function."""
 
-    def __init__(self, function: Slope) -> None:
+    def __init__(self, function: Valley) -> None:
         self.function = function
         self.stamps: list[tuple[float, float]] = []
 
@@ -159,13 +158,13 @@ class Stamps:
         self.stamps.append((time.perf_counter(), self.function.seconds))
 
     def between(self) -> list[float]:
-        """Seconds between iterations without the function's, once the memory is full."""
+        """Return the seconds between iterations after the memory is full, without the function."""
         pairs = itertools.pairwise(self.stamps[M:])
         return [(b[0] - a[0]) - (b[1] - a[1]) for a, b in pairs]
 
 
 def two_products(n: int, repeats: int) -> list[float]:
-    """Seconds of ``A x`` and ``y A`` for a (2m, n) matrix A."""
+    """Time ``A x`` and ``y A`` for a (2m, n) matrix A."""
     memory, vector, weights = np.ones((2 * M, n)), np.ones(n), np.ones(2 * M)
     seconds = []
     for _ in range(repeats):
@@ -203,7 +202,7 @@ def logistic(data_dir: Path, n_rows: int = 10_000, repeats: int = 5, l2: float =
 
 
 def images(data_dir: Path) -> tuple[Any, Any, str]:
-    """Fashion-MNIST, or noisy blobs of the same size and range if it is missing."""
+    """Return Fashion-MNIST, or noisy blobs of the same size and range if it is missing."""
     if data_dir.is_dir():
         data = load_fashion_mnist(data_dir)
         return data.X_train, data.y_train, "Fashion-MNIST"
@@ -214,13 +213,13 @@ def images(data_dir: Path) -> tuple[Any, Any, str]:
 
 
 def ours_logistic(objective: Any, start: Any) -> tuple[float, int, float]:
-    """Seconds, evaluations and the final loss."""
+    """Return the seconds, the evaluations and the final loss."""
     result = minimize(objective, start, LBFGS(M), tol=1e-6)
     return result.seconds, result.evaluations.functions, result.value
 
 
 def scipy_logistic(objective: Any, start: Any) -> tuple[float, int, float]:
-    """The same of SciPy's L-BFGS-B."""
+    """Time the same for SciPy's L-BFGS-B."""
     from scipy.optimize import minimize as scipy_minimize  # noqa: PLC0415
 
     def fun(theta: Any) -> tuple[float, Any]:
@@ -235,11 +234,11 @@ def scipy_logistic(objective: Any, start: Any) -> tuple[float, int, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("parts", nargs="*", help="of evaluations, overhead, logistic; default all")
-    parser.add_argument("--data-dir", type=Path, default=FASHION, help="of Fashion-MNIST")
-    parser.add_argument("--rows", type=int, default=10_000, help="of the logistic regression")
-    parser.add_argument("--repeats", type=int, default=5, help="of the logistic regression")
-    parser.add_argument("--largest", type=float, default=1e7, help="n of the overhead")
+    parser.add_argument("parts", nargs="*", help="evaluations, overhead, logistic; default all")
+    parser.add_argument("--data-dir", type=Path, default=FASHION, help="directory of Fashion-MNIST")
+    parser.add_argument("--rows", type=int, default=10_000, help="rows of the logistic part")
+    parser.add_argument("--repeats", type=int, default=5, help="repeats of the logistic part")
+    parser.add_argument("--largest", type=float, default=1e7, help="largest n of the overhead part")
     given = parser.parse_args()
     parts = {
         "evaluations": evaluations,

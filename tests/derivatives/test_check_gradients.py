@@ -222,7 +222,7 @@ def test_fault_on_reused_buffers_is_found(layer, call, training, place):
     assert [check.name for check in wrong] == ["layers.0.weight", "layers.0.bias"]
     assert {check.call for check in wrong} == {call}
     assert f"wrong: 4 entries in the {call}" in str(report)
-    message = f"in the {call}, where central differences give .* buffers of its own"
+    message = f"in the {call}, where central differences give .* context of its own"
     with pytest.raises(ArgumentError, match=message):
         report.raise_if_wrong()
     on_new_memory = place.host(gradient(model, X, y, CrossEntropy(), training=training))

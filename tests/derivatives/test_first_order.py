@@ -41,6 +41,7 @@ from xpnet.derivatives import (
     parameter_jacobian,
     vjp,
 )
+from xpnet.random import MaskStream
 
 M, N, K = 4, 3, 3
 
@@ -119,9 +120,9 @@ def test_forward_and_reverse_mode_agree(name, training, place):
     model = network(name, place)
     X, dX, dy = (drawn(place, M, n, seed=i) for i, n in enumerate((N, N, K)))
     v = drawn(place, model.layout.size, seed=9)
-    how = {"training": training, "seed": 6}
-    directional = place.host(jvp(model, X, dX, v, **how))
-    back_X, back_theta = (place.host(g) for g in vjp(model, X, dy, **how))
+    options = {"training": training, "seed": 6}
+    directional = place.host(jvp(model, X, dX, v, **options))
+    back_X, back_theta = (place.host(g) for g in vjp(model, X, dy, **options))
     forward = np.sum(place.host(dy) * directional)
     reverse = np.sum(back_X * place.host(dX)) + np.sum(back_theta * place.host(v))
     assert directional.shape == (M, K)
@@ -133,17 +134,21 @@ def test_forward_mode_agrees_with_differences(name, training, place):
     model = network(name, place)
     X, dX = drawn(place, M, N), drawn(place, M, N, seed=1)
     v = drawn(place, model.layout.size, seed=9)
-    how = {"training": training, "seed": 6}
-    directional = place.host(jvp(model, X, dX, v, **how))
+    options = {"training": training, "seed": 6}
+    directional = place.host(jvp(model, X, dX, v, **options))
     h = 1e-5
-    ends = [place.host(output_of(model, X + s * dX, model.theta + s * v, how)) for s in (h, -h)]
+    ends = [place.host(output_of(model, X + s * dX, model.theta + s * v, options)) for s in (h, -h)]
     close(directional, (ends[0] - ends[1]) / (2 * h), 1e-7)
 
 
-def output_of(model, X, theta, how):
+def output_of(model, X, theta, options):
     """Return the output in either mode, without updating the running statistics."""
     contexts = model.network.contexts(
-        model.backend, model.statistics, update_statistics=False, **how
+        model.backend,
+        model.statistics,
+        training=options["training"],
+        update_statistics=False,
+        masks=MaskStream(options["seed"]),
     )
     return model.network.forward(model.network.by_layer(theta), X, contexts)[0]
 
@@ -153,13 +158,13 @@ def test_gradient_agrees_with_forward_mode(name, training, place):
     """Spec §1: forward mode gives the gradient of backpropagation, one direction at a time."""
     model, loss = network(name, place), CrossEntropy()
     X, y = drawn(place, M, N), place.array([0, 2, 1, 2])
-    how = {"training": training, "seed": 6}
-    reverse = place.host(gradient(model, X, y, loss, **how))
-    _, dy = loss.value_and_grad(output_of(model, X, model.theta, how), y)
+    options = {"training": training, "seed": 6}
+    reverse = place.host(gradient(model, X, y, loss, **options))
+    _, dy = loss.value_and_grad(output_of(model, X, model.theta, options), y)
     size = model.layout.size
     some = range(size) if place.backend.name == "numpy" else range(0, size, 5)
     for j in some:
-        directional = jvp(model, X, dtheta=place.array(np.eye(size)[j]), **how)
+        directional = jvp(model, X, dtheta=place.array(np.eye(size)[j]), **options)
         forward = np.sum(place.host(dy) * place.host(directional))
         assert forward == pytest.approx(reverse[j], rel=1e-12, abs=1e-13)
 

@@ -139,14 +139,14 @@ def close(got, expected, tolerance):
     np.testing.assert_allclose(got, expected, rtol=0, atol=tolerance * scale)
 
 
-def against_differences(place, model, loss, target, weight, **how):
+def against_differences(place, model, loss, target, weight, **options):
     """Compare the Hessian product with central differences of gradients along v."""
     X, y, v = drawn(place, M, N), place.array(target), drawn(place, model.layout.size, seed=1)
     weight = None if weight is None else place.array(weight)
-    product = place.host(hvp(model, X, y, loss, v, weight=weight, **how))
+    product = place.host(hvp(model, X, y, loss, v, weight=weight, **options))
     h = 6e-6
     ends = [
-        place.host(gradient(model, X, y, loss, model.theta + s * v, weight=weight, **how))
+        place.host(gradient(model, X, y, loss, model.theta + s * v, weight=weight, **options))
         for s in (h, -h)
     ]
     close(product, (ends[0] - ends[1]) / (2 * h), 1e-7)
@@ -197,15 +197,15 @@ def test_hvp_in_float32_at_another_theta(place32):
 def test_hessian_is_symmetric_and_matches_hvp(training, place):
     model = network(NETWORKS["all"], place)
     X, y, v = drawn(place, M, N), place.array(CLASSES), drawn(place, model.layout.size, seed=1)
-    weight, how = place.array(WEIGHT), {"training": training, "seed": 4}
-    H = place.host(hessian(model, X, y, CrossEntropy(), weight=weight, **how))
+    weight, options = place.array(WEIGHT), {"training": training, "seed": 4}
+    H = place.host(hessian(model, X, y, CrossEntropy(), weight=weight, **options))
     np.testing.assert_array_equal(H, H.T)
-    product = place.host(hvp(model, X, y, CrossEntropy(), v, weight=weight, **how))
+    product = place.host(hvp(model, X, y, CrossEntropy(), v, weight=weight, **options))
     close(H @ place.host(v), product, 1e-13)
     # Column j by a product equals row j, so the products are symmetric by themselves.
     for j in (0, model.layout.size - 1):
         unit = place.array(np.eye(model.layout.size)[j])
-        column = place.host(hvp(model, X, y, CrossEntropy(), unit, weight=weight, **how))
+        column = place.host(hvp(model, X, y, CrossEntropy(), unit, weight=weight, **options))
         np.testing.assert_allclose(column, H[j], rtol=0, atol=1e-13 * np.abs(H).max())
 
 
@@ -322,10 +322,10 @@ def test_fisher_is_expected_product_of_scores(name, weight):
 def test_fisher_equals_gauss_newton(name, training, place):
     loss, target = LOSSES[name]
     model, X = network(NETWORKS["all"], place), drawn(place, M, N)
-    v, how = drawn(place, model.layout.size, seed=1), {"training": training, "seed": 1}
-    how["weight"] = place.array(WEIGHT)
-    expected = gauss_newton_vp(model, X, place.array(target), loss, v, **how)
-    close(place.host(fisher_vp(model, X, loss, v, **how)), place.host(expected), 1e-14)
+    v, options = drawn(place, model.layout.size, seed=1), {"training": training, "seed": 1}
+    options["weight"] = place.array(WEIGHT)
+    expected = gauss_newton_vp(model, X, place.array(target), loss, v, **options)
+    close(place.host(fisher_vp(model, X, loss, v, **options)), place.host(expected), 1e-14)
 
 
 @every_loss
@@ -377,25 +377,25 @@ def same(a, b, *sizes):
 @given(stacks, seeds, st.booleans())
 def test_products_are_linear_symmetric_and_adjoint(layers, seed, training):
     model, X, y, rng = random_case(layers, seed)
-    loss, how = CrossEntropy(), {"training": training, "seed": seed % 7}
+    loss, options = CrossEntropy(), {"training": training, "seed": seed % 7}
     u, v = rng.normal(size=(2, model.layout.size))
     dX, eX = rng.normal(size=(2, *X.shape))
     a, b = rng.normal(size=2)
 
-    Ju, Jv = jvp(model, X, dX, u, **how), jvp(model, X, eX, v, **how)
-    both = jvp(model, X, a * dX + b * eX, a * u + b * v, **how)
+    Ju, Jv = jvp(model, X, dX, u, **options), jvp(model, X, eX, v, **options)
+    both = jvp(model, X, a * dX + b * eX, a * u + b * v, **options)
     same(both, a * Ju + b * Jv, Ju, Jv)
 
     dy = rng.normal(size=Ju.shape)
-    back_X, back_theta = vjp(model, X, dy, **how)
+    back_X, back_theta = vjp(model, X, dy, **options)
     sums = np.sum(dy * Ju), np.sum(back_X * dX) + back_theta @ u
     same(*sums, dy * Ju, back_X * dX, back_theta * u)
 
-    Hu, Hv = (hvp(model, X, y, loss, d, **how) for d in (u, v))
-    same(hvp(model, X, y, loss, a * u + b * v, **how), a * Hu + b * Hv, Hu, Hv)
+    Hu, Hv = (hvp(model, X, y, loss, d, **options) for d in (u, v))
+    same(hvp(model, X, y, loss, a * u + b * v, **options), a * Hu + b * Hv, Hu, Hv)
     same(u @ Hv, v @ Hu, u * Hv, v * Hu)
 
-    Gu, Gv = (gauss_newton_vp(model, X, y, loss, d, **how) for d in (u, v))
+    Gu, Gv = (gauss_newton_vp(model, X, y, loss, d, **options) for d in (u, v))
     same(u @ Gv, v @ Gu, u * Gv, v * Gu)
     assert u @ Gu >= -1e-12 * np.abs(u * Gu).max()
 
@@ -405,10 +405,12 @@ def test_products_are_linear_symmetric_and_adjoint(layers, seed, training):
 def test_random_network_hvp_agrees_with_differences(layers, seed, training):
     model, X, y, rng = random_case(layers, seed)
     v = rng.normal(size=model.layout.size)
-    how = {"training": training, "seed": seed % 7}
+    options = {"training": training, "seed": seed % 7}
     h = 6e-6
-    up, down = (gradient(model, X, y, CrossEntropy(), model.theta + s * v, **how) for s in (h, -h))
-    found = hvp(model, X, y, CrossEntropy(), v, **how)
+    up, down = (
+        gradient(model, X, y, CrossEntropy(), model.theta + s * v, **options) for s in (h, -h)
+    )
+    found = hvp(model, X, y, CrossEntropy(), v, **options)
     expected = (up - down) / (2 * h)
     scale = max(1.0, np.abs(expected).max())
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6 * scale)

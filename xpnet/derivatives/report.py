@@ -11,7 +11,7 @@ REUSED = "on reused buffers"
 
 OWN_BUFFERS = (
     "A layer must not overwrite what it saved for the backward pass, and must give each layer "
-    "inside it buffers of its own."
+    "inside it a context of its own, ctx.child(i)."
 )
 """The advice for a gradient that is wrong on reused buffers alone."""
 

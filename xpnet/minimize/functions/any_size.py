@@ -46,26 +46,26 @@ class Rosenbrock(TestFunction):
 
     def value(self, x: Array) -> Array:
         """Return f(x), a 0-d array."""
-        bend, gap = x[1:] - x[:-1] ** 2, 1.0 - x[:-1]
-        return 100.0 * (bend @ bend) + gap @ gap
+        residual, gap = x[1:] - x[:-1] ** 2, 1.0 - x[:-1]
+        return 100.0 * (residual @ residual) + gap @ gap
 
     def grad(self, x: Array) -> Array:
         """Return ∇f(x), shape ``(n,)``."""
-        bend = x[1:] - x[:-1] ** 2
+        residual = x[1:] - x[:-1] ** 2
         out = 0.0 * x
-        out[:-1] = -400.0 * x[:-1] * bend - 2.0 * (1.0 - x[:-1])
-        out[1:] += 200.0 * bend
+        out[:-1] = -400.0 * x[:-1] * residual - 2.0 * (1.0 - x[:-1])
+        out[1:] += 200.0 * residual
         return out
 
     def hess(self, x: Array) -> Array:
         """Return ∇²f(x), tridiagonal."""
-        entries, beside = 0.0 * x, 0.0 * x
+        entries, off_diagonal = 0.0 * x, 0.0 * x
         entries[:-1] = 1200.0 * x[:-1] ** 2 - 400.0 * x[1:] + 2.0
         entries[1:] += 200.0
-        beside[:-1] = -400.0 * x[:-1]
+        off_diagonal[:-1] = -400.0 * x[:-1]
         backend = backend_of(x)
         shifted = backend.xp.eye(self.n, k=1, dtype=x.dtype, device=backend.device)
-        upper = beside[:, None] * shifted
+        upper = off_diagonal[:, None] * shifted
         return diagonal(entries) + upper + backend.xp.matrix_transpose(upper)
 
 

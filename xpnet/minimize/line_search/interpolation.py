@@ -38,9 +38,9 @@ def quadratic_minimum(a: Trial, alpha: float, increase: float) -> float:
     Reference: Nocedal and Wright, Numerical Optimization, 2nd ed., eq. (3.58).
     """
     width = alpha - a.alpha
-    bend = increase - a.increase - a.derivative * width
-    if bend > 0.0:
-        return a.alpha - 0.5 * a.derivative * width * width / bend
+    curvature = increase - a.increase - a.derivative * width
+    if curvature > 0.0:
+        return a.alpha - 0.5 * a.derivative * width * width / curvature
     return a.alpha + 0.5 * width
 
 
