@@ -18,9 +18,7 @@ from xpnet.data.preprocessing import MinMax, Standardize
 from xpnet.data.splitting import train_test_split
 
 if TYPE_CHECKING:
-    from xpnet.data.dataset import Dataset
-    from xpnet.data.datasets import load_fashion_mnist, load_mnist
-    from xpnet.data.digits import load_digits
+    from xpnet.data.datasets import Dataset, load_digits, load_fashion_mnist, load_mnist
     from xpnet.data.idx import read_idx
     from xpnet.data.tables import Table, read_table
 
@@ -44,9 +42,9 @@ __all__ = [
 ]
 
 _READERS = {
-    "Dataset": "dataset",
+    "Dataset": "datasets",
     "Table": "tables",
-    "load_digits": "digits",
+    "load_digits": "datasets",
     "load_fashion_mnist": "datasets",
     "load_mnist": "datasets",
     "read_idx": "idx",

@@ -1,15 +1,24 @@
-"""MNIST and Fashion-MNIST: from a folder of yours, or downloaded once and checked by hash."""
+"""Data sets: the digits of the package; MNIST and Fashion-MNIST, from files or downloaded."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from xpnet.data.dataset import Dataset
-from xpnet.data.files import HostArray, StrPath, read_npz, require_file
+from xpnet.backend import HostArray
+from xpnet.data.checks import check_same_length
+from xpnet.data.files import StrPath, read_npz, require_file
 from xpnet.data.idx import read_idx
+from xpnet.data.splitting import split_rows
 from xpnet.errors import FileFormatError, MissingExtraError, Phrase, require
+from xpnet.random import Rng
+
+DIGITS_LICENCE = (
+    "E. Alpaydin, C. Kaynak (1998), Optical Recognition of Handwritten Digits (test part), UCI "
+    "Machine Learning Repository, https://doi.org/10.24432/C50P49, CC BY 4.0"
+)
 
 STEMS = (
     "train-images-idx3-ubyte",
@@ -55,6 +64,86 @@ FASHION_CLASSES = (
     "Bag",
     "Ankle boot",
 )
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A data set divided into a training and a test part, as NumPy arrays on the host.
+
+    Attributes:
+        X_train: features of shape (m, n), one row a sample.
+        y_train: targets of shape (m,) or (m, k): int64 class indices in a classification.
+        X_test: the other samples, of as many columns.
+        y_test: their targets.
+        name: a short name, such as ``"digits"``.
+        classes: the name of every class, in the order of the indices; ``None`` in a regression.
+        feature_shape: the shape of one sample before it was flattened: (28, 28) for an image.
+        feature_names: the n names of the columns; empty if they have none.
+        licence: the licence of the data and whom to name.
+
+    Raises:
+        ArgumentError: if a part has not one target a row, or the parts differ in columns.
+
+    >>> import numpy as np
+    >>> data = Dataset(np.zeros((3, 2)), np.zeros(3), np.zeros((1, 2)), np.zeros(1), name="zeros")
+    >>> data
+    Dataset(name='zeros', classes=None, feature_shape=(), feature_names=())
+    """
+
+    X_train: HostArray = field(repr=False)
+    y_train: HostArray = field(repr=False)
+    X_test: HostArray = field(repr=False)
+    y_test: HostArray = field(repr=False)
+    name: str
+    classes: tuple[str, ...] | None = None
+    feature_shape: tuple[int, ...] = ()
+    feature_names: tuple[str, ...] = ()
+    licence: str = field(default="", repr=False)
+
+    def __post_init__(self) -> None:
+        check_same_length(self.X_train, self.y_train, "X_train", "y_train")
+        check_same_length(self.X_test, self.y_test, "X_test", "y_test")
+        ok = self.X_train.shape[1:] == self.X_test.shape[1:]
+        words = f"have rows of shape {self.X_train.shape[1:]}, as X_train has"
+        require(ok, "X_test", words, self.X_test)
+
+
+def load_digits(test_fraction: float = 0.2, rng: Rng = 0) -> Dataset:
+    """1797 handwritten digits of 8×8 pixels with values of 0 to 16, and a stratified split.
+
+    Each pixel counts the ink in a block of 4×4 of a 32×32 bitmap. Scale them first:
+    ``MinMax(0, 16, to=(-1, 1)).apply(data.X_train)``.
+
+    Args:
+        test_fraction: the share of the test part, above 0 and below 1 (default: 0.2).
+        rng: a seed or a numpy Generator for the split (default: 0).
+
+    Returns:
+        The data set: X uint8 of shape (m, 64), y int64 of shape (m,).
+
+    Raises:
+        ArgumentError: if ``test_fraction`` or ``rng`` is out of its range.
+
+    Reference: E. Alpaydin, C. Kaynak, "Cascading Classifiers", Kybernetika 34, 1998. The file
+    ``digits.LICENSE`` beside the data has the notice that goes with them.
+
+    >>> data = load_digits()
+    >>> data.X_train.shape, data.X_test.shape, data.feature_shape
+    ((1438, 64), (359, 64), (8, 8))
+    """
+    X, y = read_npz(Path(__file__).with_name("digits.npz"), ["X", "y"])
+    y = y.astype(np.int64)
+    train, test = split_rows(len(y), test_fraction, rng, y)
+    return Dataset(
+        X_train=X[train],
+        y_train=y[train],
+        X_test=X[test],
+        y_test=y[test],
+        name="digits",
+        classes=tuple("0123456789"),
+        feature_shape=(8, 8),
+        licence=DIGITS_LICENCE,
+    )
 
 
 def load_mnist(data_dir: StrPath | None = None) -> Dataset:
