@@ -403,8 +403,8 @@ X0, Y0, V0 = np.ones((M, N)), np.zeros(M, dtype=int), np.zeros(12)
             lambda: jvp(
                 Sequential([BatchNorm(), Dense(2)], N), X0[:1], dtheta=np.zeros(14), training=True
             ),
-            "a training batch must have at least 2 rows under batch norm, whose statistics are the "
-            "batch's; got 1 row. Use larger batches, or drop the last short one (drop_last=True).",
+            "a training batch must have at least 2 rows under batch norm, which normalizes by the "
+            "batch; got 1 row. Use larger batches, or drop the last short one (drop_last=True).",
         ),
     ],
 )
