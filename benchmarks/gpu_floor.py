@@ -10,7 +10,7 @@ from benchmarks.cases import Case
 from benchmarks.gpu_cases import products
 from benchmarks.gpu_device import Contestant
 from xpnet.engine.cuda_graph import CudaCapture
-from xpnet.ops.cuda.matmul import product_of_own
+from xpnet.ops.cuda.matmul import cublas_product
 from xpnet.ops.operations import Precision
 
 COPIED = 1 << 28
@@ -23,7 +23,7 @@ def floor(case: Case, precision: Precision) -> Contestant:
     In 16 bits the factors are rounded beforehand, which is not part of a product, and drawn once,
     because a graph reads fixed addresses.
     """
-    product = product_of_own(precision)
+    product = cublas_product(precision)
     if product is None:
         raise ImportError("nvmath-python")
     arrays: list[Any] = []

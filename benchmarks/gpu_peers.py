@@ -59,7 +59,7 @@ def xpnet_graph(case: Case, precision: Precision, epilogues: bool = True) -> Con
     device.fill_normal(X, 0)
     how = StepSettings(CrossEntropy(), Adam(), engine="replay", precision=precision)
     state = how.optimizer.init(model.theta, model.layout)
-    without = patch.object(operations, "proven_epilogues", lambda product, xp: None)
+    without = patch.object(operations, "checked_epilogues", lambda product, xp: None)
     rows = prepare(model.input_spec, X, y, how.loss).data
     with nullcontext() if epilogues else without:
         captured = steps_for(model.state, rows, how, state, batch_size=case.batch, drop_last=False)

@@ -15,7 +15,7 @@ import numpy as np
 
 from xpnet.ops.cpu.jit import loop
 from xpnet.ops.cpu.operations import CompiledOperations
-from xpnet.ops.numpy import HostOperations
+from xpnet.ops.numpy import NumPyOperations
 from xpnet.ops.operations import Operations
 from xpnet.ops.rules import activations, losses, optimizers
 
@@ -70,7 +70,7 @@ def elementwise(ops: Operations, rule: Callable[..., object]) -> Callable[[], ob
 
 def main() -> None:
     loop.CALLS_BEFORE_NATIVE_WRAPPER = 0  # as in a long training
-    host, compiled = HostOperations(np), CompiledOperations(np)
+    host, compiled = NumPyOperations(np), CompiledOperations(np)
     print("| rule | NumPy | compiled | ratio |\n|---|---|---|---|")
     for module in (activations, losses, optimizers):
         for rule in rules_of(module):

@@ -17,7 +17,7 @@ from xpnet.ops import operations_for
 from xpnet.ops.cuda import operations
 from xpnet.ops.cuda.matmul import Product
 from xpnet.ops.cuda.operations import CudaOperations
-from xpnet.ops.cuda.self_check import SELDOM, prove, why_not
+from xpnet.ops.cuda.self_check import DEFERRED_CHECKS, check_kernels, why_not_usable
 from xpnet.ops.operations import Operations
 from xpnet.ops.rules import activations
 from xpnet.optimizers import schedules
@@ -149,8 +149,10 @@ def test_kernels_are_proven_here_and_none_is_left_to_cupy(cuda):
     ops = operations_for(get_backend("cupy").zeros(1))
     assert isinstance(ops, CudaOperations)
     assert isinstance(ops.product, Product)
-    prove(ops, ops.xp)
-    assert {name: why_not(ops, ops.xp, name) for name in SELDOM} == dict.fromkeys(SELDOM, "")
+    check_kernels(ops, ops.xp)
+    assert {name: why_not_usable(ops, ops.xp, name) for name in DEFERRED_CHECKS} == dict.fromkeys(
+        DEFERRED_CHECKS, ""
+    )
     for precision in ("tf32", "bf16", "fp16"):
         assert ops.at_precision(precision).product.precision == precision
 
@@ -332,7 +334,7 @@ def test_a_graph_with_epilogues_is_the_plain_path_without(
     network = {"hidden": hidden}
     graph = train(backends[1], task, network, engine="replay", **how)
     eager = train(backends[1], task, network, engine="eager", **how)
-    monkeypatch.setattr(operations, "proven_epilogues", lambda product, xp: None)
+    monkeypatch.setattr(operations, "checked_epilogues", lambda product, xp: None)
     without = train(backends[1], task, network, engine="eager", **how)
     assert graph[0].engine == "replay: a CUDA graph"
     dtype, steps = backends[1].dtype_name, 100 if precision in ("tf32", "bf16", "fp16") else 20

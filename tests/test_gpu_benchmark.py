@@ -672,10 +672,10 @@ def test_captured_steps_are_run_as_fit_runs_them(fake):
 
 def test_steps_with_and_without_epilogues(fake, monkeypatch):
     found = []
-    monkeypatch.setattr(operations, "proven_epilogues", lambda product, xp: "epilogues")
+    monkeypatch.setattr(operations, "checked_epilogues", lambda product, xp: "epilogues")
 
     def at_precision(self, precision):
-        found.append((precision, operations.proven_epilogues(None, np)))
+        found.append((precision, operations.checked_epilogues(None, np)))
         return self
 
     monkeypatch.setattr(Operations, "at_precision", at_precision)
@@ -683,7 +683,7 @@ def test_steps_with_and_without_epilogues(fake, monkeypatch):
         gpu_peers.OURS[name][0](SMALL, "tf32")
     model = ("float32", "epilogues")  # the gradient of value_and_grad
     assert found == [model, ("tf32", "epilogues"), model, ("tf32", None)]
-    assert operations.proven_epilogues(None, np) == "epilogues"
+    assert operations.checked_epilogues(None, np) == "epilogues"
 
 
 def test_the_floor_is_the_products_of_a_step(fake, monkeypatch):
@@ -699,7 +699,7 @@ def test_the_floor_is_the_products_of_a_step(fake, monkeypatch):
         return x
 
     product = SimpleNamespace(factor=factor, multiply=multiply)
-    monkeypatch.setattr(gpu_floor, "product_of_own", lambda precision: product)
+    monkeypatch.setattr(gpu_floor, "cublas_product", lambda precision: product)
     monkeypatch.setattr(gpu_floor, "CudaCapture", FakeCapture)
     it = gpu_floor.floor(SMALL, "float32")
     gpu_device.timed(it, 8, 1)
@@ -713,7 +713,7 @@ def test_the_floor_is_the_products_of_a_step(fake, monkeypatch):
 
 
 def test_without_nvmath_there_is_no_floor(host, monkeypatch):
-    monkeypatch.setattr(gpu_floor, "product_of_own", lambda precision: None)
+    monkeypatch.setattr(gpu_floor, "cublas_product", lambda precision: None)
     with pytest.raises(ImportError, match="nvmath-python"):
         gpu_floor.floor(SMALL, "float32")
 

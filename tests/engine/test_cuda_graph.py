@@ -108,13 +108,13 @@ def test_bytes_stay_bytes_on_the_device(engine, scaling, kernels, device, monkey
         "one limit": xpnet.MinMax(0, 255),
     }[scaling]
     kept = []
-    take = type(fake_operations(kernels)).take_batch
+    take = type(fake_operations(kernels).for_graphs).take_batch
 
     def spy(ops, x, *arguments):
         kept.append(x.dtype.name)
         return take(ops, x, *arguments)
 
-    monkeypatch.setattr(type(fake_operations(kernels)), "take_batch", spy)
+    monkeypatch.setattr(type(fake_operations(kernels).for_graphs), "take_batch", spy)
     thetas = []
     for backend, how in ((fake_backend("float32"), engine), ("numpy", "eager")):
         model = MLP(4, [6], 3, backend=backend, preprocessing=preprocessing)
@@ -169,7 +169,7 @@ def in_half(a, b, out):
 def test_fp16_scales_the_loss(engine, task, device, monkeypatch):
     """A gradient that would be 0 in 16 bits arrives: the targets are nearly the outputs."""
     monkeypatch.setitem(select._chosen, DeviceArray, fake_operations(kernels=True))
-    monkeypatch.setattr(operations, "product_of_own", lambda precision: in_half)
+    monkeypatch.setattr(operations, "cublas_product", lambda precision: in_half)
     X, moved = np.abs(task[0]), []
     fp16 = {"precision": "fp16", "engine": engine}
     for backend, how in (("numpy", {"engine": "eager"}), (fake_backend("float32"), fp16)):
@@ -186,7 +186,7 @@ def test_fp16_scales_the_loss(engine, task, device, monkeypatch):
 def test_the_precision_of_fit_ends_with_it(fails, task, device, monkeypatch):
     monkeypatch.setitem(select._chosen, DeviceArray, fake_operations(kernels=True))
     products = {"fp16": in_half, "float32": None}
-    monkeypatch.setattr(operations, "product_of_own", products.get)
+    monkeypatch.setattr(operations, "cublas_product", products.get)
     (X, y), model, loss = task, MLP(4, [], 3, backend=fake_backend("float32")), CrossEntropy()
 
     def callback(run):
@@ -205,7 +205,7 @@ def test_the_precision_of_fit_ends_with_it(fails, task, device, monkeypatch):
 def fit_in_half(X, t, engine, monkeypatch, epochs):
     """Train on products in 16 bits; the model, and θ and the scale before and after every step."""
     monkeypatch.setitem(select._chosen, DeviceArray, fake_operations(kernels=True))
-    monkeypatch.setattr(operations, "product_of_own", lambda precision: in_half)
+    monkeypatch.setattr(operations, "cublas_product", lambda precision: in_half)
     model = MLP(4, [], 1, backend=fake_backend("float32"))
     thetas, scales, made = [np.array(model.theta)], [], []
 

@@ -168,7 +168,7 @@ def test_a_compiler_that_does_not_do_as_expected_leaves_steps_plain(monkeypatch,
     def fails():
         raise RuntimeError("no code")
 
-    monkeypatch.setattr(program, "prove", fails)
+    monkeypatch.setattr(program, "check_replay", fails)
     _, history = train(None, task)
     assert history.engine == "eager: recorded steps do not work here (no code)"
     with pytest.raises(ArgumentError, match=r"got 'replay'\. recorded steps do not work here"):

@@ -99,7 +99,7 @@ print(caught[0].message)
         [sys.executable, "-c", code], env=environment, text=True, check=True, stdout=subprocess.PIPE
     )
     lines = run.stdout.splitlines()
-    assert lines[0] == "column_sum on numpy: NumPy, filling the buffers it is given."
+    assert lines[0] == "column_sum on numpy: NumPy, filling the given buffers."
     assert lines[1].startswith("Numba cannot be used (Numba needs an older NumPy); NumPy computes")
 
 

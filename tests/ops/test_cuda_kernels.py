@@ -26,9 +26,9 @@ from helpers.rules import SCALARS, UPDATES, counts_of, targets_of
 
 from xpnet.errors import ArgumentError, FallbackWarning
 from xpnet.ops import select
-from xpnet.ops.cuda import columns, composed, matmul, operations, sources
-from xpnet.ops.cuda.matmul import WORKSPACE, as_columns, product_of_own
-from xpnet.ops.cuda.self_check import prove
+from xpnet.ops.cuda import columns, elementwise, matmul, operations
+from xpnet.ops.cuda.matmul import WORKSPACE, as_columns, cublas_product
+from xpnet.ops.cuda.self_check import check_kernels
 from xpnet.ops.cuda.translate import translate
 from xpnet.ops.operations import Operations
 from xpnet.ops.rules import activations, losses, optimizers
@@ -82,7 +82,7 @@ def test_kernels_of_integers_call_no_function_of_floating_numbers(dtype):
 
 
 def test_every_file_of_kernels_is_compiled_above():
-    folder = sources.Path(sources.__file__).parent / "kernels"
+    folder = elementwise.Path(elementwise.__file__).parent / "kernels"
     assert {path.name for path in folder.glob("*.cu")} == set(FILES.values())
 
 
@@ -135,7 +135,7 @@ def test_sums_of_tall_and_odd_shapes(shape, dtype, ops):
     np.testing.assert_allclose(ops.column_sum(dy), dy.sum(axis=0), **close)
 
 
-SHARE = columns.SHARE
+SHARE = columns.ROWS_PER_BLOCK
 HEIGHTS = [1, 2, 31, 33, SHARE - 1, SHARE, SHARE + 1, 2 * SHARE, 2 * SHARE + 1, 5 * SHARE + 7]
 
 
@@ -173,8 +173,8 @@ def test_batch_norm_of_tall_batches(n, m, dtype, ops):
 @pytest.mark.parametrize("m", [15, 16, 22, 43])
 def test_more_rows_than_blocks_may_share_and_blocks_without_rows(m, ops, monkeypatch):
     """15 rows are 7 shares of 3, two of them empty."""
-    monkeypatch.setattr(columns, "SHARE", 2)
-    monkeypatch.setattr(columns, "SHARES", 7)
+    monkeypatch.setattr(columns, "ROWS_PER_BLOCK", 2)
+    monkeypatch.setattr(columns, "MAX_BLOCKS_PER_COLUMN", 7)
     for dtype in ("float32", "float64"):
         given = batch_of(m, 2, 3, dtype)
         expected, actual = normalized(REFERENCE, *given), normalized(ops, *given)
@@ -312,15 +312,19 @@ def test_a_batch_is_converted_and_scaled_on_its_way(scaled, source, dtype, ops):
         expected = (expected - scaling[0]) / scaling[1] + scaling[2]
     for one in (ops, REFERENCE):
         out = np.empty((13, 7), dtype)
-        np.testing.assert_array_equal(one.take_batch(x, order, start, out, scaling), expected)
+        np.testing.assert_array_equal(
+            one.for_graphs.take_batch(x, order, start, out, scaling), expected
+        )
     labels = np.empty(13, "int64")
-    np.testing.assert_array_equal(ops.take_batch(order, order, start, labels), order[order[12:25]])
+    np.testing.assert_array_equal(
+        ops.for_graphs.take_batch(order, order, start, labels), order[order[12:25]]
+    )
 
 
 def test_arrays_of_more_elements_than_32_bits_count_are_counted_in_64(ops, monkeypatch):
     """On few numbers: the sizes at which it begins are too large to test."""
-    assert sources.index_type(2**31 - 1) == "unsigned"
-    assert sources.index_type(2**31) == "long long"
+    assert elementwise.index_type(2**31 - 1) == "unsigned"
+    assert elementwise.index_type(2**31) == "long long"
     rng, kinds = np.random.default_rng(0), []
 
     def launch(kernel, *how):
@@ -330,9 +334,11 @@ def test_arrays_of_more_elements_than_32_bits_count_are_counted_in_64(ops, monke
     z, bias, order = rng.normal(size=(37, 23)), rng.normal(size=23), rng.permutation(37)
     results = []
     for narrow in (2**31, 0):
-        monkeypatch.setattr(sources, "NARROW", narrow)
-        ours = replace(ops, launch=launch, trying=True)
-        taken = ours.take_batch(z, order, np.array([3]), np.empty((20, 23)), (bias, bias, bias))
+        monkeypatch.setattr(elementwise, "LIMIT_32_BIT", narrow)
+        ours = replace(ops, launch=launch, checking=True)
+        taken = ours.for_graphs.take_batch(
+            z, order, np.array([3]), np.empty((20, 23)), (bias, bias, bias)
+        )
         results.append([ours.shift_and_apply(activations.tanh, z.copy(), bias), taken])
     assert kinds == ["unsigned"] * 2 + ["long long"] * 2
     np.testing.assert_array_equal(results[0][0], results[1][0])
@@ -346,12 +352,12 @@ def test_advance_takes_the_next_row_of_each_table(dtype, ops):
     for one in (ops, REFERENCE):
         cursor, place, number = np.array([-1]), np.empty(40, "int64"), np.empty(3, dtype)
         for row in range(5):
-            one.advance(cursor, (places, numbers), (place, number))
+            one.for_graphs.advance(cursor, (places, numbers), (place, number))
             assert cursor == row
             np.testing.assert_array_equal(place, places[row])
             np.testing.assert_array_equal(number, numbers[row])
         log = np.zeros(6, dtype)
-        one.record(log, cursor, np.array(7, dtype))
+        one.for_graphs.record(log, cursor, np.array(7, dtype))
         np.testing.assert_array_equal(log, [0, 0, 0, 0, 7, 0])
 
 
@@ -365,10 +371,10 @@ def test_a_gradient_back_at_its_scale(bad, size, dtype, ops):
     scale, found = np.full(1, 2**15, dtype), np.zeros(1, dtype)
     for one in (ops, REFERENCE):
         x, flag = grad.copy(), found.copy()
-        one.unscale(x, scale, flag)
+        one.for_graphs.unscale(x, scale, flag)
         np.testing.assert_array_equal(x, grad / scale)
         assert flag == (bad is not None)
-        one.unscale(np.ones(size, dtype), scale, flag)
+        one.for_graphs.unscale(np.ones(size, dtype), scale, flag)
         assert flag == (bad is not None)  # it stays
         target = np.zeros(size, dtype)
         one.update_unless(flag, optimizers.sgd, (target,), (grad,), (-1.0,))
@@ -409,14 +415,18 @@ MISFITS = {
     "a key of another type": lambda ops: ops.keep_mask(X, np.ones(1, np.int32), 0.5),
     "room for few rows": lambda ops: ops.take_rows(X, SIX, np.empty((2, 4))),
     "indices of another type": lambda ops: ops.take_rows(X, SIX32, np.empty((6, 4))),
-    "a batch of other widths": lambda ops: ops.take_batch(X, SIX, INDEX, np.empty((2, 3))),
-    "few limits": lambda ops: ops.take_batch(X, SIX, INDEX, np.empty((2, 4)), (FEW, FEW, FEW)),
-    "no rows to take": lambda ops: ops.take_batch(X[:0], SIX, INDEX, np.empty((2, 4))),
-    "tables of other widths": lambda ops: ops.advance(
+    "a batch of other widths": lambda ops: ops.for_graphs.take_batch(
+        X, SIX, INDEX, np.empty((2, 3))
+    ),
+    "few limits": lambda ops: ops.for_graphs.take_batch(
+        X, SIX, INDEX, np.empty((2, 4)), (FEW, FEW, FEW)
+    ),
+    "no rows to take": lambda ops: ops.for_graphs.take_batch(X[:0], SIX, INDEX, np.empty((2, 4))),
+    "tables of other widths": lambda ops: ops.for_graphs.advance(
         INDEX.copy(), (np.zeros((2, 5), np.int64), X), (SIX.copy(), COLUMN.copy())
     ),
-    "a log of another type": lambda ops: ops.record(FEW.astype("f"), INDEX, FEW[:1]),
-    "two scales": lambda ops: ops.unscale(np.ones(2), np.ones(2), np.zeros(1)),
+    "a log of another type": lambda ops: ops.for_graphs.record(FEW.astype("f"), INDEX, FEW[:1]),
+    "two scales": lambda ops: ops.for_graphs.unscale(np.ones(2), np.ones(2), np.zeros(1)),
     "two flags": lambda ops: ops.update_unless(
         np.ones(2), optimizers.sgd, (np.zeros(2),), (np.ones(2),), (0.1,)
     ),
@@ -435,7 +445,7 @@ def test_what_does_not_fit_never_reaches_a_kernel(name, ops):
         except (ValueError, IndexError) as error:
             return repr(error)
 
-    ours = outcome(replace(ops, launch=never, product=never, trying=True))
+    ours = outcome(replace(ops, launch=never, product=never, checking=True))
     np.testing.assert_equal(ours, outcome(REFERENCE))
 
 
@@ -452,7 +462,7 @@ WILD = np.array([0, -1, 6, 10**12, -(10**12), 3])
 def test_an_index_that_is_none_reads_the_nearest_row(start, ops):
     x = np.arange(24.0).reshape(6, 4)
     order = WILD[np.clip(start + np.arange(6), 0, 5)]
-    taken = ops.take_batch(x, WILD, np.array([start]), np.empty((6, 4)))
+    taken = ops.for_graphs.take_batch(x, WILD, np.array([start]), np.empty((6, 4)))
     np.testing.assert_array_equal(taken, x[np.clip(order, 0, 5)])
     np.testing.assert_array_equal(ops.take_rows(x, WILD), x[np.clip(WILD, 0, 5)])
 
@@ -460,10 +470,10 @@ def test_an_index_that_is_none_reads_the_nearest_row(start, ops):
 @pytest.mark.parametrize("at", [-1, 5, 10**12])
 def test_a_cursor_out_of_its_tables_writes_nowhere(at, ops):
     log, cursor = np.zeros(5), np.array([at])
-    ops.record(log, cursor, np.ones(()))
+    ops.for_graphs.record(log, cursor, np.ones(()))
     np.testing.assert_array_equal(log, 0)
     places, place, number = np.arange(4).reshape(2, 2), np.empty(2, np.int64), np.empty(1)
-    ops.advance(cursor, (places, np.zeros((2, 1))), (place, number))
+    ops.for_graphs.advance(cursor, (places, np.zeros((2, 1))), (place, number))
     np.testing.assert_array_equal(place, places[0 if at < 0 else 1])
     assert cursor == at + 1
 
@@ -663,13 +673,13 @@ def devices(monkeypatch):
 
 
 def test_all_precisions_share_the_handle_and_the_workspace_of_a_device(devices):
-    products = [product_of_own(), product_of_own("float32"), product_of_own("tf32")]
+    products = [cublas_product(), cublas_product("float32"), cublas_product("tf32")]
     assert products[0] == products[1]
     assert len({id(product.cublas()) for product in products}) == 1
     assert (devices.created, devices.rooms) == ([0], [(0, WORKSPACE)])
     first = products[0].cublas()
     devices.current = 1  # a product made on another device is one of the current device
-    assert products[0].cublas() is product_of_own().cublas() is not first
+    assert products[0].cublas() is cublas_product().cublas() is not first
     assert (devices.created, devices.rooms) == ([0, 1], [(0, WORKSPACE), (1, WORKSPACE)])
     devices.current = 0
     assert products[2].cublas() is first
@@ -677,8 +687,10 @@ def test_all_precisions_share_the_handle_and_the_workspace_of_a_device(devices):
 
 def test_a_cublas_that_cannot_be_loaded_is_a_warning(devices, ops):
     devices.broken = True
-    with pytest.warns(FallbackWarning, match=r"cannot multiply here \(no libcublas\); CuPy does"):
-        assert product_of_own() is None
+    with pytest.warns(
+        FallbackWarning, match=r"nvmath-python does not work here \(no libcublas\); CuPy"
+    ):
+        assert cublas_product() is None
     with pytest.warns(FallbackWarning, match="no libcublas"):
         assert ops.at_precision("float32").product is None
     with (
@@ -690,15 +702,15 @@ def test_a_cublas_that_cannot_be_loaded_is_a_warning(devices, ops):
 
 def test_without_nvmath_there_is_no_product(devices, monkeypatch):
     monkeypatch.setitem(sys.modules, "nvmath", None)
-    assert product_of_own() is None
+    assert cublas_product() is None
 
 
-@pytest.mark.parametrize("fails", ["product_of_own", "prove"])
+@pytest.mark.parametrize("fails", ["cublas_product", "check_kernels"])
 def test_what_fails_on_a_device_leaves_cupys_own_operations(fails, monkeypatch):
     def failing(*arguments):
         raise OSError("no such device")
 
-    monkeypatch.setattr(operations, "product_of_own", lambda: None)
+    monkeypatch.setattr(operations, "cublas_product", lambda: None)
     monkeypatch.setattr(operations, fails, failing)
     with pytest.warns(FallbackWarning, match=r"kernels do not work here \(no such device\)"):
         assert type(select._cuda(np)) is Operations
@@ -719,7 +731,7 @@ def test_a_kernel_that_does_not_compile_is_found_before_use(broken, ops):
         emulated_cuda.launch(kernel, *how)
 
     with pytest.raises(SyntaxError, match=broken):
-        prove(replace(ops, launch=launch), np)
+        check_kernels(replace(ops, launch=launch), np)
 
 
 def failing(broken, how):
@@ -736,15 +748,17 @@ def failing(broken, how):
 
 @pytest.mark.parametrize("broken", [*KERNELS_OF_A_STEP, "rule_sgd", "batch_norm_parts"])
 def test_a_kernel_that_does_nothing_is_found_before_use(broken, ops):
-    with pytest.raises(RuntimeError, match="gives other numbers than the plain operation"):
-        prove(replace(ops, launch=failing(broken, "does nothing")), np)
+    with pytest.raises(RuntimeError, match="differs from the plain operation"):
+        check_kernels(replace(ops, launch=failing(broken, "does nothing")), np)
 
 
 BYTES, GRAD = np.arange(24, dtype="uint8").reshape(6, 4), np.full(3, 8.0, "f")
 SELDOM = {
     "keep_mask": lambda ops: ops.keep_mask(X, 7, 0.5),
-    "take_batch": lambda ops: ops.take_batch(BYTES, SIX, INDEX, np.zeros((2, 4), "f")),
-    "unscale": lambda ops: ops.unscale(GRAD, np.full(1, 2, "f"), np.zeros(1, "f")) or GRAD[0],
+    "take_batch": lambda ops: ops.for_graphs.take_batch(BYTES, SIX, INDEX, np.zeros((2, 4), "f")),
+    "unscale": lambda ops: (
+        ops.for_graphs.unscale(GRAD, np.full(1, 2, "f"), np.zeros(1, "f")) or GRAD[0]
+    ),
 }
 
 
@@ -771,19 +785,19 @@ def test_what_is_seldom_needed_is_tried_when_it_first_is(broken, how, ops):
 
 def test_rules_that_nobody_has_any_more_are_forgotten():
     """A program may make new ones as long as it runs."""
-    for name in ("elementwise", "column_sums"):
-        assert getattr(sources, name).cache_info().maxsize == composed.MOST_RULES
+    for name in ("rule_kernel", "column_sum_kernel"):
+        assert getattr(elementwise, name).cache_info().maxsize == elementwise.MAX_RULES
 
     def new():
         return lambda xp, x: x + 1.0
 
     forgotten = []
-    for make in (composed.shifted, partial(composed.unless, n_targets=1)):
+    for make in (elementwise.shifted, partial(elementwise.unless, n_targets=1)):
         rule = new()
         forgotten.append(weakref.ref(rule))
         assert make(rule) is make(rule)
         del rule
-        for _ in range(composed.MOST_RULES):
+        for _ in range(elementwise.MAX_RULES):
             make(new())
     gc.collect()
     assert [reference() for reference in forgotten] == [None, None]
@@ -809,8 +823,8 @@ def test_what_works_is_tried_once(name, ops):
 @pytest.mark.parametrize("how", ["raises", "does nothing"])
 def test_a_precision_whose_products_fail_is_refused(how, precision, ops, monkeypatch):
     product = cublas(precision)[1]
-    monkeypatch.setattr(operations, "product_of_own", lambda precision: product)
-    monkeypatch.setattr(operations, "proven_epilogues", lambda product, xp: None)
+    monkeypatch.setattr(operations, "cublas_product", lambda precision: product)
+    monkeypatch.setattr(operations, "checked_epilogues", lambda product, xp: None)
     assert ops.at_precision(precision).product is product
     product = replace(product, launch=failing("to_16_bits", how))
     with pytest.raises(ArgumentError, match=r"be 'float32' here; got '.*'\. Its products fail: .*"):
@@ -824,19 +838,19 @@ def test_labels_are_among_what_is_tried(ops):
         taken.extend(re.findall(r"typedef (.*) T;", kernel.source) * (kernel.name == "take_batch"))
         emulated_cuda.launch(kernel, *how)
 
-    prove(replace(ops, launch=launch), np)
+    check_kernels(replace(ops, launch=launch), np)
     assert taken == ["float", "long long"]
 
 
 def test_a_wrong_product_is_found_before_use(ops):
-    prove(replace(ops, product=cublas()[1]), np)
-    with pytest.raises(RuntimeError, match="matmul gives other numbers than the plain operation"):
-        prove(replace(ops, product=lambda a, b, out: out), np)
+    check_kernels(replace(ops, product=cublas()[1]), np)
+    with pytest.raises(RuntimeError, match="matmul differs from the plain operation"):
+        check_kernels(replace(ops, product=lambda a, b, out: out), np)
 
 
 def test_kernels_are_proven_before_use_and_a_wrong_one_is_found():
     ops = cuda_operations()
-    prove(ops, np)
+    check_kernels(ops, np)
 
-    with pytest.raises(RuntimeError, match="gives other numbers than the plain operation"):
-        prove(replace(ops, launch=lambda *arguments: None), np)
+    with pytest.raises(RuntimeError, match="differs from the plain operation"):
+        check_kernels(replace(ops, launch=lambda *arguments: None), np)

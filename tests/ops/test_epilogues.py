@@ -24,19 +24,19 @@ from xpnet.activations import Identity, ReLU
 from xpnet.backend import get_backend
 from xpnet.engine import select as engines
 from xpnet.ops import select
-from xpnet.ops.cuda import epilogue_trial, epilogues, operations
-from xpnet.ops.cuda.epilogue_trial import proven_epilogues
+from xpnet.ops.cuda import epilogues, operations, self_check
 from xpnet.ops.cuda.epilogues import (
     BGRADA,
     BIAS,
+    BIAS_ALIGNMENT,
     NOT_SUPPORTED,
-    OF_VECTORS,
     RELU_BIAS,
     CublasLt,
     Epilogues,
 )
 from xpnet.ops.cuda.matmul import WORKSPACE, Cublas, Product
 from xpnet.ops.cuda.operations import CudaOperations
+from xpnet.ops.cuda.self_check import checked_epilogues
 from xpnet.ops.explain import explain
 from xpnet.ops.operations import Operations
 from xpnet.ops.rules import activations
@@ -151,7 +151,7 @@ class LtColumnMajor:
         self.calls.append("heuristic")
         wanted = self.alive[operation_desc], self.alive[preference]
         self.asked.append(wanted)
-        assert 0 < wanted[0][8] % 256 == OF_VECTORS  # no more than any vector is aligned to
+        assert 0 < wanted[0][8] % 256 == BIAS_ALIGNMENT  # no more than any vector is aligned to
         assert wanted[1][1] < WORKSPACE
         if self.trouble == "refused":
             raise LtError(NOT_SUPPORTED)
@@ -216,7 +216,7 @@ class LtColumnMajor:
         out = column(d[0], *d[2:], dtype)
         assert out.shape == (left.shape[0], right.shape[1])
         z = one * (left @ right) + zero
-        assert how[8] % OF_VECTORS == 0, "misaligned address"
+        assert how[8] % BIAS_ALIGNMENT == 0, "misaligned address"
 
         def vector(size):
             return column(how[8], size, 1, size, dtype)
@@ -470,7 +470,7 @@ def test_a_product_that_fails_in_a_capture_ends_it(device, rng, monkeypatch):
 
 
 def test_plans_that_are_no_longer_kept_are_destroyed(monkeypatch):
-    monkeypatch.setattr(epilogues, "PLANS", 2)
+    monkeypatch.setattr(epilogues, "MAX_PLANS", 2)
     lt, ours = epilogues_at()
     for m in range(1, 6):
         x, out = np.ones((m, 8), "f"), np.ones((m, 5), "f")
@@ -552,7 +552,7 @@ def test_without_an_algorithm_product_and_kernel_do_it(trouble):
 
 def test_which_version_of_a_layer_runs_is_told(device):
     told = [explain("affine_and_apply", b) for b in (fake_backend("float32"), get_backend("numpy"))]
-    assert ": one product by cublasLt where it can be, else a product and what follows" in told[0]
+    assert ": one fused product by cublasLt if possible, else a product and" in told[0]
     assert "cublasLt" not in told[1]
 
 
@@ -636,27 +636,27 @@ def test_what_inherits_from_an_ending_is_asked_itself(rng):
 @pytest.fixture
 def lt(monkeypatch):
     """The stand-in in the place of cublasLt."""
-    proven_epilogues.cache_clear()
+    checked_epilogues.cache_clear()
     lt = LtColumnMajor()
-    monkeypatch.setattr(epilogue_trial, "Epilogues", lambda product: Epilogues(product, beside(lt)))
+    monkeypatch.setattr(self_check, "Epilogues", lambda product: Epilogues(product, beside(lt)))
     yield lt
-    proven_epilogues.cache_clear()
+    checked_epilogues.cache_clear()
 
 
 @pytest.mark.parametrize("precision", ["float32", "tf32", "bf16", "fp16"])
 def test_epilogues_that_work_are_used(precision, lt):
     cuda_operations()
     product = product_of(lt, precision)
-    ours = proven_epilogues(product, np)
+    ours = checked_epilogues(product, np)
     assert ours.usable == {BIAS, RELU_BIAS, BGRADA}
     tried = {how[7] for how, _ in lt.asked}
     assert tried == ({4, 6, 256} if precision == "float32" else {4, 6} | {256})
-    assert proven_epilogues(product, np) is ours
+    assert checked_epilogues(product, np) is ours
 
 
 def test_a_relu_that_loses_nan_is_left_to_a_kernel(lt):
     lt.relu = np.fmax
-    ours = proven_epilogues(product_of(lt), np)
+    ours = checked_epilogues(product_of(lt), np)
     assert ours.usable == {BIAS, BGRADA}
     calls = len(lt.calls)
     assert not affine(ours, rule=activations.relu)
@@ -679,14 +679,14 @@ def test_wrong_numbers_are_a_warning_and_the_products_stay(wrong, lt, monkeypatc
             target[-1, -1] += 1
 
     monkeypatch.setattr(lt, "run", run)
-    with pytest.warns(FallbackWarning, match=r"does not work here \(.* gives other numbers"):
-        assert proven_epilogues(product_of(lt), np) is None
+    with pytest.warns(FallbackWarning, match=r"does not work here \(.* differs from"):
+        assert checked_epilogues(product_of(lt), np) is None
 
 
 def test_a_product_that_fails_in_the_trial_is_a_warning(lt):
     lt.trouble = "failed"
     with pytest.warns(FallbackWarning, match=r"cublasLt does not work here \(status 13\)"):
-        assert proven_epilogues(product_of(lt), np) is None
+        assert checked_epilogues(product_of(lt), np) is None
 
 
 def test_whatever_fails_is_a_warning_and_the_products_stay(lt, monkeypatch):
@@ -695,7 +695,7 @@ def test_whatever_fails_is_a_warning_and_the_products_stay(lt, monkeypatch):
 
     monkeypatch.setattr(lt, "create", failing)
     with pytest.warns(FallbackWarning, match=r"cublasLt does not work here \(no libcublasLt\)"):
-        assert proven_epilogues(product_of(lt), np) is None
+        assert checked_epilogues(product_of(lt), np) is None
 
 
 @pytest.mark.parametrize("trouble", TROUBLES)
@@ -703,20 +703,20 @@ def test_a_library_without_algorithms_is_no_failure(trouble, lt):
     lt.trouble = trouble
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert proven_epilogues(product_of(lt), np) is not None
+        assert checked_epilogues(product_of(lt), np) is not None
 
 
 @pytest.mark.parametrize("product", [None, never])
 def test_without_a_product_of_cublas_there_are_no_epilogues(product):
-    assert proven_epilogues(product, np) is None
+    assert checked_epilogues(product, np) is None
 
 
 def test_the_operations_of_a_device_have_the_epilogues_that_work(lt, devices, monkeypatch):
     cuda_operations()
     products = {p: product_of(lt, p) for p in ("float32", "bf16")}
-    monkeypatch.setattr(operations, "product_of_own", lambda p="float32": products[p])
+    monkeypatch.setattr(operations, "cublas_product", lambda p="float32": products[p])
     monkeypatch.setattr(CudaOperations, "launch", staticmethod(emulated_cuda.launch))
-    monkeypatch.setattr(operations, "prove", lambda ops, xp: None)
+    monkeypatch.setattr(operations, "check_kernels", lambda ops, xp: None)
     ops = select._cuda(np)
     assert ops.epilogues.product is ops.product is products["float32"]
     in_bits = ops.at_precision("bf16")

@@ -137,7 +137,7 @@ class CapturedSteps:
         self.engine = ENGINE
         self._model, self._rows, self._settings, self._state = model, rows, settings, state
         self.value_and_grad = ValueAndGrad(model, precision=settings.precision)
-        self._device, self._ops = device, operations_for(model.theta)
+        self._device, self._ops = device, operations_for(model.theta).for_graphs
         self._parts = list(spans(rows.n_rows, batch_size, drop_last))
         self._sizes = [part.stop - part.start for part in self._parts]
         first = OptimizerState(state.slots, state.step + 1, state.scalars)

@@ -67,6 +67,6 @@ class LossScaling:
 
     def down(self, grad: Array) -> None:
         """``g ← g/S``, in place; then choose the next ``S`` by whether ``g`` was finite."""
-        self._ops.unscale(grad, self._scale, self._found)
+        self._ops.for_graphs.unscale(grad, self._scale, self._found)
         targets = self._scale, self._good, self._found, self.skip
         self._ops.update(next_scale, targets, (), (self._interval, LARGEST))

@@ -318,7 +318,7 @@ def why_not_recorded() -> str:
     if reason:
         return reason
     try:
-        _program().prove()
+        _program().check_replay()
     except Exception as error:  # it depends on the compiler, which may fail in any way
         return f"recorded steps do not work here ({error})"
     return ""

@@ -203,7 +203,7 @@ def _replayed(table: list[list[int]]) -> Callable[[], None]:
 
 
 @cache
-def prove() -> None:
+def check_replay() -> None:
     """Record a small program and replay it on other numbers.
 
     Raises:

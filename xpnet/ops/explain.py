@@ -1,4 +1,4 @@
-"""Which version of an operation or a rule runs on a backend, and why."""
+"""Explain which implementation of an operation or a rule runs on a backend."""
 
 from __future__ import annotations
 
@@ -8,35 +8,40 @@ import numpy as np
 
 from xpnet.backend import Backend
 from xpnet.errors import require
-from xpnet.ops.numpy import HostOperations
+from xpnet.ops.graph_operations import GraphOperations
+from xpnet.ops.numpy import NumPyOperations
 from xpnet.ops.operations import Operations, Rule
 from xpnet.ops.select import operations_for
 
-NO_OPERATION = ("xp", "at_precision")
-OPERATIONS = tuple(n for n in vars(Operations) if not n.startswith("_") and n not in NO_OPERATION)
+NOT_OPERATIONS = ("xp", "at_precision", "for_graphs")
+OPERATIONS = tuple(
+    name
+    for name in (*vars(Operations), *vars(GraphOperations))
+    if not name.startswith("_") and name not in NOT_OPERATIONS
+)
 RULE_OPERATIONS = ("apply", "chain", "update", "shift_and_apply", "chain_and_sum")
 """The operations that run a rule."""
-MADE_OF_OTHERS = ("affine", "affine_and_apply", "matmul_and_sum")
-"""The operations that are others one after another, unless a faster version is one."""
+COMPOSED = ("affine", "affine_and_apply", "matmul_and_sum")
+"""The operations that call other operations, unless a faster version fuses them."""
 
 
 def explain(what: str | Rule, backend: Backend) -> str:
-    """Say which version of an operation, or of a rule, runs on a backend, and why.
+    """Explain which implementation of an operation or a rule runs on a backend.
 
     Args:
-        what: the name of a method of `Operations`, or a rule such as
+        what: the name of a method of `Operations` or `GraphOperations`, or a rule such as
             ``xpnet.ops.rules.activations.relu``.
-        backend: where it would run.
+        backend: the backend.
 
     Returns:
         One sentence.
 
     Raises:
-        ArgumentError: if there is no such operation.
+        ArgumentError: if there is no operation of that name.
 
     >>> from xpnet.backend import get_backend
     >>> explain("matmul", get_backend("numpy"))
-    'matmul on numpy: NumPy, filling the buffers it is given.'
+    'matmul on numpy: NumPy, filling the given buffers.'
     """
     ops = operations_for(backend.empty(0))
     if isinstance(what, FunctionType):
@@ -48,25 +53,25 @@ def explain(what: str | Rule, backend: Backend) -> str:
 
 def _of_a_rule(ops: Operations) -> str:
     if type(ops) is Operations:
-        return "as it is written, one array operation after another"
-    if isinstance(ops, HostOperations):
-        return f"as it is written, in blocks that fit the cache ({ops.reason})"
+        return "as plain array code, one array operation after another"
+    if isinstance(ops, NumPyOperations):
+        return f"as NumPy code, in blocks that fit in the cache ({ops.reason})"
     if ops.xp is not np:
-        return "in one kernel over C-contiguous arrays, as it is written over others"
-    return "in one compiled loop over C-contiguous arrays, in blocks by NumPy over others"
+        return "in one kernel on C-contiguous arrays, as plain array code on others"
+    return "in one compiled loop on C-contiguous arrays, as NumPy code in blocks on others"
 
 
 def _of_an_operation(name: str, ops: Operations) -> str:
     if name in RULE_OPERATIONS:
         return f"its rule runs {_of_a_rule(ops)}"
-    own = vars(type(ops)).get(name)
-    if name in MADE_OF_OTHERS and type(ops) is not Operations:
-        parts = "a product and what follows it, each in its own version"
-        return parts if own is None else f"one product by cublasLt where it can be, else {parts}"
+    own = vars(type(ops.for_graphs if hasattr(GraphOperations, name) else ops)).get(name)
+    if name in COMPOSED and type(ops) is not Operations:
+        parts = "a product and the operation after it, one after the other"
+        return parts if own is None else f"one fused product by cublasLt if possible, else {parts}"
     if type(ops) is Operations or own is None:
-        return "plain array-API code, since no faster version is written for it"
+        return "plain array code, because there is no faster version"
     if ops.xp is not np:
-        return "a kernel over C-contiguous arrays, or a product by cuBLAS; plain code for others"
-    if own is vars(HostOperations).get(name):
-        return "NumPy, filling the buffers it is given"
-    return "one compiled pass over C-contiguous arrays; NumPy for others"
+        return "a kernel on C-contiguous arrays, or a product by cuBLAS; plain array code on others"
+    if own is vars(NumPyOperations).get(name):
+        return "NumPy, filling the given buffers"
+    return "one compiled loop on C-contiguous arrays; NumPy on others"

@@ -1,4 +1,4 @@
-"""Operations on NumPy arrays without a compiler: results go into buffers, rules run in blocks."""
+"""Operations on NumPy arrays that are not compiled: they fill buffers and run rules in blocks."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from xpnet.backend import Array
 from xpnet.ops.operations import Operations, Rule
 
 BLOCK = 1 << 14
-"""How many elements a rule is given at a time: what it makes on the way then stays in the cache."""
+"""Elements in a block, small enough for the temporary arrays of a rule to stay in the cache."""
 
 SMALL_PRODUCT = 1 << 20
-"""The multiplications below which `numpy.dot`, which has less to look up, beats `numpy.matmul`."""
+"""Below this many multiplications `numpy.dot` is faster, with less overhead than `numpy.matmul`."""
 
 
 @dataclass(frozen=True)
-class HostOperations(Operations):
-    """The operations on NumPy arrays alone.
+class NumPyOperations(Operations):
+    """The operations on NumPy arrays.
 
-    ``out`` is filled wherever it is given, and large arrays are worked on in blocks, since a rule
-    written plainly makes an array for every operation in it.
+    ``out`` is filled wherever it is given. Rules run on blocks of large arrays, because each
+    operation of a rule allocates a temporary array.
 
     Attributes:
-        reason: why nothing is compiled.
+        reason: why the operations are not compiled.
     """
 
     reason: str = ""
@@ -53,8 +53,8 @@ class HostOperations(Operations):
         if out is None:
             out = np.empty_like(dy)
         for part in _blocks(out):
-            slope = rule(np, *(array[part] for array in arrays), *scalars)
-            np.multiply(dy[part], slope, out=out[part])
+            derivative = rule(np, *(array[part] for array in arrays), *scalars)
+            np.multiply(dy[part], derivative, out=out[part])
         return out
 
     def update(
@@ -79,7 +79,7 @@ class HostOperations(Operations):
         if out.size * a.shape[1] < SMALL_PRODUCT:
             try:
                 return np.dot(a, b, out=out)
-            except ValueError:  # it takes no strided or narrower out
+            except ValueError:  # np.dot accepts no strided out and no other dtype
                 pass
         return np.matmul(a, b, out=out)
 
@@ -117,14 +117,14 @@ class HostOperations(Operations):
         return y, x_hat
 
     def take_rows(self, x: Array, indices: Array, out: Array | None = None) -> Array:
-        """See `Operations.take_rows`; the indices must be those of rows."""
+        """See `Operations.take_rows`; the indices must be in range."""
         if out is None:
             return x.take(indices, axis=0)
-        return x.take(indices, axis=0, out=out, mode="clip")  # "raise" would copy through a buffer
+        return x.take(indices, axis=0, out=out, mode="clip")  # "raise" would buffer the output
 
 
 def _blocks(array: Array) -> Iterator[Any]:
-    """Indices that cut an array along its first axis into blocks of about `BLOCK` elements."""
+    """Indices that divide an array along its first axis into blocks of about `BLOCK` elements."""
     if array.size <= BLOCK:
         yield ...
         return

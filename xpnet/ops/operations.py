@@ -1,7 +1,7 @@
-"""Every operation under the layers in plain array-API code: the reference for faster versions.
+"""The operations of layers in plain array-API code, which faster versions are tested against.
 
-An operation with ``out`` may fill it and return it, or return a new array; the caller uses what is
-returned. So a fast backend can reuse buffers and the reference stays plain.
+An operation with ``out`` may fill and return it, or return a new array; callers use the returned
+array. Faster versions can therefore reuse buffers while this one stays plain.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from typing import Any, Literal, TypeAlias
 from xpnet.backend import Array, Namespace, copied
 from xpnet.errors import require
 from xpnet.ops.buffers import Buffers, NoBuffers, Scratch
+from xpnet.ops.graph_operations import GraphOperations
 from xpnet.ops.rules.activations import identity
 from xpnet.ops.rules.layers import normalize
 from xpnet.random import hash32
 
 Precision: TypeAlias = Literal["float32", "tf32", "bf16", "fp16"]
-"""In what float32 numbers are multiplied in matrix products; the sums are always in float32."""
+"""The format in which matrix products multiply float32 numbers; sums are always in float32."""
 
 Rule: TypeAlias = Callable[..., Any]
 """An elementwise function ``rule(xp, *arrays, *scalars)``; see `xpnet.ops.rules`."""
@@ -26,10 +27,10 @@ Rule: TypeAlias = Callable[..., Any]
 
 @dataclass(frozen=True)
 class Operations:
-    """The operations on one array namespace, written plainly.
+    """The operations on one array namespace.
 
-    Faster versions for one library subclass this and override what they do better; a test holds
-    every override to the method here.
+    A faster version for one library is a subclass. Tests compare each method that it overrides with
+    the method of this class.
 
     Attributes:
         xp: the array namespace.
@@ -38,14 +39,19 @@ class Operations:
     xp: Namespace
 
     def at_precision(self, precision: Precision) -> Operations:
-        """These operations with float32 numbers multiplied in another format.
+        """These operations, with matrix products that multiply in ``precision``.
 
         Raises:
-            ArgumentError: if that cannot be done here.
+            ArgumentError: if the backend does not support the precision.
         """
-        do = "Other precisions are for the matrix units of a GPU: backend='cupy'."
+        do = "Other precisions need the matrix units of a GPU: backend='cupy'."
         require(precision == "float32", "precision", "be 'float32' here", precision, do)
         return self
+
+    @property
+    def for_graphs(self) -> GraphOperations:
+        """The operations of a captured step besides those of its layers."""
+        return GraphOperations(self.xp)
 
     def apply(
         self, rule: Rule, *arrays: Array, scalars: tuple[float, ...] = (), out: Array | None = None
@@ -61,7 +67,7 @@ class Operations:
         scalars: tuple[float, ...] = (),
         out: Array | None = None,
     ) -> Array:
-        """``dy · rule(xp, *arrays, *scalars)``: one link of the chain rule, elementwise."""
+        """``dy · rule(xp, *arrays, *scalars)``, elementwise: one factor of the chain rule."""
         return dy * rule(self.xp, *arrays, *scalars)
 
     def update(
@@ -73,7 +79,7 @@ class Operations:
     ) -> None:
         """``targets ← rule(xp, *targets, *inputs, *scalars)``, in place, elementwise.
 
-        The rule returns one new value per target: a tuple, or the value itself for one target.
+        The rule returns a tuple with one value per target, or the value itself for one target.
         """
         new = rule(self.xp, *targets, *inputs, *scalars)
         for target, value in zip(targets, new if len(targets) > 1 else (new,), strict=True):
@@ -87,9 +93,9 @@ class Operations:
         inputs: Sequence[Array] = (),
         scalars: tuple[Any, ...] = (),
     ) -> None:
-        """`update`; but where ``flag``, an array of one number, is above 0 no bit of them changes.
+        """`update` the targets unless ``flag``, an array of one number, is above 0.
 
-        ``None`` is 0.
+        A skipped update leaves every bit unchanged. ``None`` always updates.
         """
         if flag is None:
             self.update(rule, targets, inputs, scalars)
@@ -108,10 +114,10 @@ class Operations:
         scalars: tuple[Any, ...],
         n: int,
     ) -> None:
-        """`update_unless` of flat arrays; beyond the first ``n`` numbers the last scalar is 1."""
+        """`update_unless` on flat arrays, with the last scalar 1 from element ``n`` on."""
         for part, keep in ((slice(0, n), scalars[-1]), (slice(n, None), 1.0)):
-            mine, given = ([array[part] for array in arrays] for arrays in (targets, inputs))
-            self.update_unless(flag, rule, mine, given, (*scalars[:-1], keep))
+            views, given = ([array[part] for array in arrays] for arrays in (targets, inputs))
+            self.update_unless(flag, rule, views, given, (*scalars[:-1], keep))
 
     def dense(
         self,
@@ -121,14 +127,14 @@ class Operations:
         activation: Any,
         buffers: Buffers | NoBuffers,
     ) -> tuple[Array, Array]:
-        """``φ(x W + b)``, and what the backward pass of φ needs: ``x W + b`` or ``φ(x W + b)``.
+        """``φ(x W + b)``, and the array that the backward pass of φ reads: its input or output.
 
         Args:
             x: rows, ``(m, n_in)``.
             weight: ``W``, ``(n_in, n_out)``.
             bias: ``b``, ``(n_out,)``, or ``None``.
             activation: φ, an `xpnet.activations.ActivationFunction`.
-            buffers: the memory of the results.
+            buffers: allocates the results.
         """
         shape = x.shape[0], weight.shape[1]
         z = buffers["z", *shape]
@@ -162,13 +168,13 @@ class Operations:
         Args:
             dy: ``∂L/∂y``, ``(m, n_out)``.
             x: the input, ``(m, n_in)``.
-            saved: what `dense` returned beside ``y``.
+            saved: the second result of `dense`.
             activation: φ.
             weight: ``W``, ``(n_in, n_out)``.
-            d_weight: takes ``dW``.
-            d_bias: takes ``db``; ``None`` without a bias.
-            scratch: the memory of ``δ`` and of the result.
-            need_dx: whether ``δ Wᵀ`` is needed; if not, ``None`` is returned.
+            d_weight: filled with ``dW``.
+            d_bias: filled with ``db``; ``None`` without a bias.
+            scratch: allocates ``δ`` and the result.
+            need_dx: whether to compute ``δ Wᵀ``; if not, ``None`` is returned.
         """
         if d_bias is not None and declares(activation, "is_identity"):
             self.matmul_and_sum(x.T, dy, d_weight, d_bias)
@@ -191,12 +197,12 @@ class Operations:
     def affine_backward(
         self, x: Array, weight: Array, dz: Array, d_weight: Array, out: Array | None = None
     ) -> Array:
-        """Fill ``d_weight`` with ``xᵀ ∂z`` and return ``∂z Wᵀ``, which ``out`` may take."""
+        """Fill ``d_weight`` with ``xᵀ ∂z`` and return ``∂z Wᵀ``."""
         self.matmul(x.T, dz, d_weight)
         return self.matmul(dz, weight.T, out)
 
     def shift(self, z: Array, bias: Array) -> Array:
-        """``z + b``, a term for each column; it may take the place of ``z``."""
+        """``z + b`` with ``b: (n,)`` added to each row; may overwrite ``z``."""
         return z + bias
 
     def affine(self, x: Array, weight: Array, bias: Array | None) -> Array:
@@ -207,19 +213,19 @@ class Operations:
     def affine_and_apply(
         self, rule: Rule, x: Array, weight: Array, bias: Array, out: Array | None = None
     ) -> Array:
-        """``rule(xp, x W + b)`` for a rule without scalars, on whose way a product may take it."""
+        """``rule(xp, x W + b)`` for a rule without scalars, which can be fused into a product."""
         z = self.matmul(x, weight, out)
         return self.shift(z, bias) if rule is identity else self.shift_and_apply(rule, z, bias)
 
     def matmul_and_sum(self, a: Array, b: Array, out: Array, sums: Array) -> Array:
-        """``out ← a b``, which also fills ``sums`` with the `column_sum` of ``b``."""
+        """``out ← a b`` and ``sums ← column_sum(b)``; return ``out``."""
         self.column_sum(b, out=sums)
         return self.matmul(a, b, out)
 
     def shift_and_apply(
         self, rule: Rule, z: Array, bias: Array, scalars: tuple[float, ...] = ()
     ) -> Array:
-        """``rule(xp, z + b, *scalars)``, which may take the place of ``z``."""
+        """``rule(xp, z + b, *scalars)``; may overwrite ``z``."""
         return rule(self.xp, z + bias, *scalars)
 
     def chain_and_sum(
@@ -231,7 +237,7 @@ class Operations:
         scalars: tuple[float, ...] = (),
         out: Array | None = None,
     ) -> Array:
-        """`chain` of one array, which also fills ``sums`` with the `column_sum` of the result."""
+        """`chain` with one array; also fills ``sums`` with the `column_sum` of the result."""
         dz = self.chain(rule, dy, saved, scalars=scalars, out=out)
         self.column_sum(dz, out=sums)
         return dz
@@ -260,8 +266,8 @@ class Operations:
         Args:
             x: rows, ``(m, n)``.
             columns: ``μ, f, γ, β``, each ``(n,)``.
-            out: may take ``y``.
-            x_hat: may take ``x̂``.
+            out: may be filled with ``y``.
+            x_hat: may be filled with ``x̂``.
         """
         return normalize(self.xp, x, *columns)
 
@@ -274,9 +280,9 @@ class Operations:
         out: Array | None = None,
         x_hat: Array | None = None,
     ) -> tuple[Array, Array, Array, Array]:
-        """``x̂ = (x − μ)/√(σ² + ε)``, ``y = γ x̂ + β`` over the rows; returns ``y, x̂, μ, σ²``.
+        """``x̂ = (x − μ)/√(σ² + ε)``, ``y = γ x̂ + β``; returns ``y, x̂, μ, σ²``.
 
-        σ² is the biased variance of the batch.
+        μ and σ² are the mean and the biased variance of each column over the rows of the batch.
         """
         mean = self.xp.mean(x, axis=0)
         centered = x - mean
@@ -297,8 +303,8 @@ class Operations:
     ) -> Array:
         """Fill ``dγ = Σ dy·x̂`` and ``dβ = Σ dy``; return ``dx``.
 
-        ``dx = γ/(m√(σ² + ε)) · (m dy − Σdy − x̂ Σ(dy·x̂))``, since ``dx̂ = γ dy`` and γ is one
-        number a column.
+        ``dx = γ/(m√(σ² + ε)) · (m dy − Σdy − x̂ Σ(dy·x̂))``, because ``dx̂ = γ dy`` and γ is
+        constant within a column.
         """
         m = dy.shape[0]
         d_shift[...] = self.xp.sum(dy, axis=0)
@@ -307,10 +313,10 @@ class Operations:
         return factor * (m * dy - d_shift - x_hat * d_scale)
 
     def keep_mask(self, like: Array, key: int, p: float, out: Array | None = None) -> Array:
-        """A dropout mask in the shape of ``like``: 0 with probability ``p``, else ``1/(1 − p)``.
+        """A dropout mask like ``like``: 0 with probability ``p``, otherwise ``1/(1 − p)``.
 
-        Position ``i`` (row-major) is dropped where ``hash32(hash32(i ^ key) + key) < p 2³²``: a
-        function of the key and the position alone, so it is the same on every backend.
+        Position ``i`` (row-major) is dropped where ``hash32(hash32(i ^ key) + key) < p 2³²``, which
+        depends on the key and the position only, so that every backend draws the same mask.
         """
         xp, (m, n) = self.xp, like.shape
         position = xp.arange(m * n, dtype=xp.int64, device=like.device)
@@ -323,17 +329,17 @@ class Operations:
         return self.xp.take(x, indices, axis=0)
 
     def softmax(self, z: Array, out: Array | None = None) -> Array:
-        """``e^(z - max z) / Σ e^(z - max z)`` along each row."""
+        """``e^(z − max z) / Σ e^(z − max z)`` along each row."""
         e = self.xp.exp(z - self.xp.max(z, axis=1, keepdims=True))
         return e / self.xp.sum(e, axis=1, keepdims=True)
 
     def log_softmax(self, z: Array, out: Array | None = None) -> Array:
-        """``z - max z - log Σ e^(z - max z)`` along each row."""
+        """``z − max z − log Σ e^(z − max z)`` along each row."""
         shifted = z - self.xp.max(z, axis=1, keepdims=True)
         return shifted - self.xp.log(self.xp.sum(self.xp.exp(shifted), axis=1, keepdims=True))
 
     def one_hot(self, indices: Array, like: Array) -> Array:
-        """Rows with a 1 at ``indices: (m,)`` and else 0, in the width and dtype of ``like``."""
+        """Rows with 1 at ``indices: (m,)`` and 0 elsewhere, in the width and dtype of ``like``."""
         xp = self.xp
         columns = xp.arange(like.shape[1], dtype=xp.int64, device=like.device)
         return xp.astype(columns[None, :] == xp.astype(indices, xp.int64)[:, None], like.dtype)
@@ -341,64 +347,23 @@ class Operations:
     def softmax_cross_entropy(
         self, z: Array, target: Array, scale: Any, out: Array | None = None
     ) -> tuple[Array, Array]:
-        """``Σ_i s_i (−Σ_k t_ik log softmax(z_i)_k)`` and its gradient by ``z``.
+        """``Σ_i s_i (−Σ_k t_ik log softmax(z_i)_k)`` and its gradient with respect to ``z``.
 
         Args:
             z: logits, ``(m, K)``.
-            target: class indices ``(m,)``, or rows ``(m, K)`` that sum to about 1. An index that
-                is no class stands for a row of zeros; `Loss.check` refuses it.
+            target: class indices ``(m,)``, or rows ``(m, K)`` that sum to about 1. An index out of
+                range is treated as a row of zeros; `Loss.check` rejects it.
             scale: one factor ``s`` for all rows, or a column ``(m, 1)``.
-            out: may take the gradient ``s_i (softmax(z_i) Σ_k t_ik − t_i)``.
+            out: may be filled with the gradient ``s_i (softmax(z_i) Σ_k t_ik − t_i)``.
         """
         rows = self.one_hot(target, z) if target.ndim == 1 else target
         log_p, mass = self.log_softmax(z), self.xp.sum(rows, axis=1, keepdims=True)
         loss = -self.xp.sum(scale * rows * log_p)
         return loss, scale * (self.xp.exp(log_p) * mass - rows)
 
-    def take_batch(
-        self, x: Array, order: Array, start: Array, out: Array, scaling: Sequence[Array] = ()
-    ) -> Array:
-        """``out_i ← x[order[start + i]]``, in the type of ``out``; the indices stay on the device.
-
-        Args:
-            x: rows, of any type.
-            order: int64 indices of rows.
-            start: where in ``order`` the batch begins, an array of one int64.
-            out: takes the rows.
-            scaling: columns ``shift, width, begin`` for ``(out − shift)/width + begin``.
-        """
-        xp = self.xp
-        at = xp.arange(out.shape[0], dtype=xp.int64, device=out.device) + start
-        rows = xp.astype(xp.take(x, xp.take(order, at), axis=0), out.dtype)
-        if scaling:
-            shift, width, begin = scaling
-            rows = (rows - shift) / width + begin
-        out[...] = rows
-        return out
-
-    def advance(self, cursor: Array, tables: Sequence[Array], rows: Sequence[Array]) -> None:
-        """``cursor ← cursor + 1``, then ``row ← table[cursor]`` for an int64 and a floating one."""
-        cursor[...] = cursor + 1
-        for table, row in zip(tables, rows, strict=True):
-            row[...] = self.xp.take(table, cursor, axis=0)[0, ...]
-
-    def record(self, log: Array, cursor: Array, value: Array) -> None:
-        """``log[cursor] ← value``, one number at a place that lies on the device."""
-        log[cursor] = value
-
-    def unscale(self, x: Array, scale: Array, found: Array) -> None:
-        """``x ← x/scale`` in place, and ``found ← 1`` where a number of ``x`` is not finite.
-
-        ``scale`` and ``found`` are arrays of one number, the scale a power of two.
-        """
-        xp = self.xp
-        broken = xp.sum(xp.astype(~xp.isfinite(x), x.dtype))
-        found[...] = xp.minimum(found + broken, 1.0)
-        x[...] = x / scale
-
 
 def declares(value: object, flag: str) -> bool:
-    """Whether the class of ``value`` itself sets ``flag``, which subclasses do not inherit.
+    """Whether the class of ``value`` itself sets ``flag``; subclasses do not inherit it.
 
     A subclass may override the methods that the flag describes.
     """
@@ -406,7 +371,7 @@ def declares(value: object, flag: str) -> bool:
 
 
 def _into(out: Array | None, value: Array) -> Array:
-    """Write ``value`` into ``out`` where one is given: gradient views must be filled in place."""
+    """Copy ``value`` to ``out`` if one is given, because gradient views are filled in place."""
     if out is None:
         return value
     out[...] = value

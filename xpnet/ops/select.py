@@ -1,4 +1,4 @@
-"""Which operations run on an array: chosen once per array library."""
+"""Select the operations for an array, once for each array library."""
 
 from __future__ import annotations
 
@@ -12,17 +12,27 @@ import numpy as np
 
 from xpnet.backend import Array, Namespace, library_of, namespace_of
 from xpnet.errors import FallbackWarning
-from xpnet.ops.numpy import HostOperations
+from xpnet.ops.numpy import NumPyOperations
 from xpnet.ops.operations import Operations
 
 _chosen: dict[type, Operations] = {}
 
 
 def operations_for(array: Array) -> Operations:
-    """The operations for the library of ``array``.
+    """Return the fastest operations that work on the type of ``array``.
 
-    On NumPy they are compiled where Numba is installed (the extra ``cpu``), unless its own switch
-    ``NUMBA_DISABLE_JIT=1`` is in the environment when the first array is seen.
+    NumPy arrays use compiled loops if Numba is installed (the extra ``cpu``), unless the
+    environment variable ``NUMBA_DISABLE_JIT`` is 1 when the first array is passed. CuPy arrays use
+    CUDA kernels that pass a self check. Other arrays use plain array code.
+
+    Args:
+        array: an array of a supported library, or one that is recorded.
+
+    Returns:
+        The operations, which are selected once for each array type.
+
+    Warns:
+        FallbackWarning: if faster operations are installed but do not work.
 
     >>> import numpy as np
     >>> operations_for(np.zeros(2)).xp.__name__
@@ -32,14 +42,14 @@ def operations_for(array: Array) -> Operations:
     chosen = _chosen.get(kind)
     if chosen is None:
         own: Operations | None = getattr(array, "operations", None)
-        if own is not None:  # an array whose use is recorded brings its own
+        if own is not None:  # the operations of a recorded array record
             return own
         chosen = _chosen[kind] = _choose(array)
     return chosen
 
 
 def why_not_compiled() -> str:
-    """Why loops on NumPy arrays are not compiled; empty if they are."""
+    """The reason why operations on NumPy arrays are not compiled; empty if they are."""
     if os.environ.get("NUMBA_DISABLE_JIT", "0") != "0":
         return "NUMBA_DISABLE_JIT is set in the environment"
     if importlib.util.find_spec("numba") is None:
@@ -55,36 +65,36 @@ def _choose(array: Array) -> Operations:
         return Operations(xp)
     reason = why_not_compiled()
     if reason:
-        return HostOperations(np, reason)
+        return NumPyOperations(np, reason)
     try:
-        # By name, for it is imported only where Numba is, and only when the first array comes.
+        # Imported at first use, because it needs Numba.
         compiled = importlib.import_module("xpnet.ops.cpu.operations")
         operations: Operations = compiled.compiled_operations()
-    except ImportError as error:  # a Numba that does not go with this NumPy says so here
+    except ImportError as error:  # such as a Numba that is incompatible with this NumPy
         warnings.warn(
             f"Numba cannot be used ({error}); NumPy computes without it. Upgrade Numba, or set "
-            "NUMBA_DISABLE_JIT=1 to be asked no more.",
+            "NUMBA_DISABLE_JIT=1 to disable this warning.",
             FallbackWarning,
             stacklevel=3,
         )
-        return HostOperations(np, f"Numba cannot be used: {error}")
+        return NumPyOperations(np, f"Numba cannot be used: {error}")
     return operations
 
 
 def _cuda(xp: Namespace) -> Operations:
-    """Kernels for CuPy arrays, if they work on this device; else CuPy's own operations."""
-    # By name: nobody else needs to load them.
+    """CUDA kernels for CuPy arrays if they pass the self check, otherwise plain array code."""
+    # Imported at first use, because no other backend needs it.
     cuda = importlib.import_module("xpnet.ops.cuda.operations")
     try:
-        product = cuda.product_of_own()
-        on_device = cuda.CudaOperations(xp, product=product)
-        cuda.prove(on_device, xp)
-    except Exception as error:  # a compiler, a driver or a device may fail in its own way
+        product = cuda.cublas_product()
+        kernels = cuda.CudaOperations(xp, product=product)
+        cuda.check_kernels(kernels, xp)
+    except Exception as error:  # a compiler, a driver or a device can raise any exception
         warnings.warn(
             f"xpnet's CUDA kernels do not work here ({error}); CuPy computes without them.",
             FallbackWarning,
             stacklevel=4,
         )
         return Operations(xp)
-    proven: Operations = replace(on_device, epilogues=cuda.proven_epilogues(product, xp))
-    return proven
+    checked: Operations = replace(kernels, epilogues=cuda.checked_epilogues(product, xp))
+    return checked

@@ -12,7 +12,7 @@ from xpnet.backend import Array
 from xpnet.ops.cpu import elementwise, rowwise
 from xpnet.ops.cpu.jit import NotCompiled, loop_of
 from xpnet.ops.cpu.runner import EagerRunner, LoopRunner
-from xpnet.ops.numpy import HostOperations
+from xpnet.ops.numpy import NumPyOperations
 from xpnet.ops.operations import Operations, Rule
 from xpnet.ops.rules.activations import identity
 
@@ -34,7 +34,7 @@ def compiled_operations() -> CompiledOperations:
 class CompiledOperations(Operations):
     """Each rule in one compiled loop: one pass over memory, without arrays for parts of it.
 
-    `HostOperations` computes what no loop accepts, such as strided arrays and other types.
+    `NumPyOperations` computes what no loop accepts, such as strided arrays and other types.
 
     Attributes:
         runner: runs the loops; one that records them takes its place.
@@ -42,10 +42,10 @@ class CompiledOperations(Operations):
     """
 
     runner: LoopRunner = field(default_factory=EagerRunner)
-    plain: HostOperations = field(default_factory=lambda: HostOperations(np))
+    plain: NumPyOperations = field(default_factory=lambda: NumPyOperations(np))
 
-    matmul = HostOperations.matmul
-    multiply = HostOperations.multiply
+    matmul = NumPyOperations.matmul
+    multiply = NumPyOperations.multiply
 
     def apply(
         self, rule: Rule, *arrays: Array, scalars: tuple[float, ...] = (), out: Array | None = None

@@ -1,3 +1,3 @@
-"""Operations on CuPy arrays in kernels of our own, made from the rules and from ``kernels/``."""
+"""Operations on CuPy arrays: CUDA kernels generated from rules or read from ``kernels/``."""
 
 __all__: list[str] = []

@@ -1,4 +1,4 @@
-"""Which arrays and scalars a kernel takes: it looks at no bounds itself."""
+"""Checks of the arrays and scalars passed to a kernel, which itself checks no bounds."""
 
 from __future__ import annotations
 
@@ -13,35 +13,35 @@ from xpnet.errors import dtype_name
 FLOATS = ("float32", "float64")
 
 
-def fit(*arrays: Array) -> bool:
-    """Whether a kernel takes them: of one floating type, C-contiguous, and not empty."""
+def supported(*arrays: Array) -> bool:
+    """Whether the arrays have one floating dtype, are C-contiguous and are not empty."""
     dtype = arrays[0].dtype
     return dtype_name(dtype) in FLOATS and all(
         array.dtype == dtype and array.size > 0 and array.flags.c_contiguous for array in arrays
     )
 
 
-def shaped(shape: tuple[int, ...], *arrays: Array) -> bool:
-    """Whether all have the shape."""
+def have_shape(shape: tuple[int, ...], *arrays: Array) -> bool:
+    """Whether all arrays have the shape."""
     return all(array.shape == shape for array in arrays)
 
 
-def is_one(array: Array, like: Array) -> bool:
-    """Whether an array is one number for all elements of a longer one, of the same type."""
-    one = array.size == 1 or (array.size > 0 and not any(array.strides))
-    return one and like.size > 1 and array.dtype == like.dtype
+def is_constant(array: Array, like: Array) -> bool:
+    """Whether an array is a single number, or one broadcast, for a longer array of its dtype."""
+    single = array.size == 1 or (array.size > 0 and not any(array.strides))
+    return single and like.size > 1 and array.dtype == like.dtype
 
 
 def on_device(scalar: Any) -> bool:
-    """Whether a scalar is an array; a NumPy scalar has a shape too, but is a value."""
+    """Whether a scalar is an array in device memory; NumPy scalars are passed by value."""
     return hasattr(scalar, "shape") and not isinstance(scalar, np.generic)
 
 
-def are_numbers(scalars: Sequence[Any], dtype: Any) -> bool:
-    """Whether every scalar that is an array is one number of the type."""
+def are_scalars(scalars: Sequence[Any], dtype: Any) -> bool:
+    """Whether every scalar that is an array has one element and the dtype."""
     return all(s.size == 1 and s.dtype == dtype for s in scalars if on_device(s))
 
 
-def in_type(scalars: Sequence[Any], dtype: Any) -> list[Any]:
-    """The scalars as a kernel takes them: values in its type, arrays as they are."""
+def kernel_scalars(scalars: Sequence[Any], dtype: Any) -> list[Any]:
+    """The scalars as kernel arguments: values converted to the dtype, arrays unchanged."""
     return [s if on_device(s) else dtype.type(s) for s in scalars]

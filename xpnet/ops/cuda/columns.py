@@ -1,7 +1,7 @@
-"""Kernels over columns: 32 of them a block, whose rows of threads share the rows of the arrays.
+"""Kernels that reduce over rows, in blocks of 32 columns.
 
-Tall arrays are also shared by several blocks. What each finds is put together afterwards, in the
-same order every time, so that two runs give the same bits.
+The rows of tall arrays are divided among several blocks. Their partial results are combined in a
+fixed order, so that two runs give the same bits.
 """
 
 from __future__ import annotations
@@ -14,43 +14,42 @@ import numpy as np
 
 from xpnet.backend import Array, Namespace
 from xpnet.errors import dtype_name
-from xpnet.ops.cuda import sources
-from xpnet.ops.cuda.arrays import are_numbers, fit, in_type, shaped
+from xpnet.ops.cuda.arrays import are_scalars, have_shape, kernel_scalars, supported
+from xpnet.ops.cuda.elementwise import ROWS, column_sum_kernel, file_kernel, scalar_letters
 from xpnet.ops.cuda.launch import Launch
-from xpnet.ops.cuda.sources import ROWS
 from xpnet.ops.operations import Rule
 from xpnet.ops.rules.activations import identity
 
-SHARE = 512
-"""The rows that one block takes; taller arrays are shared by several."""
+ROWS_PER_BLOCK = 512
+"""Arrays with more rows are divided among several blocks."""
 
-SHARES = 64
-"""The most blocks that share a column; beyond, each takes more rows."""
+MAX_BLOCKS_PER_COLUMN = 64
+"""The maximum number of blocks for a column; in taller arrays each block takes more rows."""
 
 
-def normalize(
-    launch: Launch, xp: Namespace, name: str, read: Sequence[Array], rest: Sequence[Any]
+def batch_norm(
+    launch: Launch, xp: Namespace, name: str, arrays: Sequence[Array], rest: Sequence[Any]
 ) -> None:
-    """Run a kernel of ``batch_norm.cu``: at once, or of a tall batch after that of its shares.
+    """Launch a kernel of ``batch_norm.cu``, after the kernel of its partial sums if it is tall.
 
     Args:
-        launch: starts a kernel.
-        xp: makes the array for what is found in the shares.
-        name: of the kernel; that of the shares has ``_parts`` behind it.
-        read: the arrays ``(m, n)`` whose rows are added up, the first parameters of both.
-        rest: the parameters behind those and the parts.
+        launch: launches a kernel.
+        xp: the namespace in which partial results are allocated.
+        name: the name of the kernel; that of the partial results ends in ``_parts``.
+        arrays: the arrays ``(m, n)`` to reduce, which are the first parameters of both kernels.
+        rest: the parameters after these arrays and the partial results.
     """
-    (m, n), dtype = read[0].shape, read[0].dtype
+    (m, n), dtype = arrays[0].shape, arrays[0].dtype
     grid, parts, sizes = _grid(m, n), None, (np.int64(m), np.int64(n))
     if grid[1] > 1:
         parts = xp.empty((2, grid[1], n), dtype=dtype)
-        kernel = sources.from_file(f"{name}_parts", "batch_norm.cu", dtype_name(dtype))
-        launch(kernel, grid, (32, ROWS), (*read, parts, *sizes))
-    kernel = sources.from_file(name, "batch_norm.cu", dtype_name(dtype))
-    launch(kernel, grid, (32, ROWS), (*read, parts, *rest, *sizes))
+        kernel = file_kernel(f"{name}_parts", "batch_norm.cu", dtype_name(dtype))
+        launch(kernel, grid, (32, ROWS), (*arrays, parts, *sizes))
+    kernel = file_kernel(name, "batch_norm.cu", dtype_name(dtype))
+    launch(kernel, grid, (32, ROWS), (*arrays, parts, *rest, *sizes))
 
 
-def sums(
+def column_sums(
     launch: Launch,
     xp: Namespace,
     rule: Rule,
@@ -59,25 +58,25 @@ def sums(
     out: Array,
     scalars: tuple[Any, ...],
 ) -> bool:
-    """Run a kernel of `sources.column_sums`; whether there is one for these arrays."""
+    """Launch a `column_sum_kernel`; return False if no kernel supports these arguments."""
     x = arrays[-1]
     assert x is not None
     given = [array for array in arrays if array is not None]
-    alike = x.ndim == 2 and shaped(x.shape, *given) and shaped(x.shape[1:], out)
-    if not (alike and fit(*given, out) and are_numbers(scalars, x.dtype)):
+    alike = x.ndim == 2 and have_shape(x.shape, *given) and have_shape(x.shape[1:], out)
+    if not (alike and supported(*given, out) and are_scalars(scalars, x.dtype)):
         return False
     try:
-        kernel = sources.column_sums(rule, dtype_name(x.dtype), letters, sources.kinds(scalars))
+        kernel = column_sum_kernel(rule, dtype_name(x.dtype), letters, scalar_letters(scalars))
     except (AttributeError, TypeError):
         return False
     m, n = x.shape
     grid = _grid(m, n)
     parts = out if grid[1] == 1 else xp.empty((grid[1], n), dtype=x.dtype)
-    arguments = (*arrays, *in_type(scalars, x.dtype), parts, np.int64(m), np.int64(n))
+    arguments = (*arrays, *kernel_scalars(scalars, x.dtype), parts, np.int64(m), np.int64(n))
     launch(kernel, grid, (32, ROWS), arguments)
-    return grid[1] == 1 or sums(launch, xp, identity, "x", (None, parts), out, ())
+    return grid[1] == 1 or column_sums(launch, xp, identity, "x", (None, parts), out, ())
 
 
 def _grid(m: int, n: int) -> tuple[int, int]:
-    """The blocks along the columns, and those that share their rows."""
-    return ceil(n / 32), min(ceil(m / SHARE), SHARES)
+    """The number of blocks along the columns and along the rows."""
+    return ceil(n / 32), min(ceil(m / ROWS_PER_BLOCK), MAX_BLOCKS_PER_COLUMN)

@@ -1,8 +1,7 @@
-"""What a matrix product does on its way out: bias, ReLU, and the gradient of a bias.
+"""Epilogues of matrix products by cublasLt: bias, ReLU, and the gradient of a bias.
 
-cublasLt can end a product with them while the numbers are still in registers. That spares a kernel,
-and one reading and writing of a layer's output. What it does not take is left to `Product` and the
-kernels behind it.
+cublasLt applies an epilogue while the result is in registers, which saves a kernel that reads and
+writes the output of a layer. Unsupported products use `Product` and separate kernels.
 """
 
 from __future__ import annotations
@@ -19,50 +18,50 @@ import numpy as np
 
 from xpnet.backend import Array
 from xpnet.errors import FallbackWarning
-from xpnet.ops.cuda.arrays import fit, shaped
+from xpnet.ops.cuda.arrays import have_shape, supported
 from xpnet.ops.cuda.matmul import WORKSPACE, Cublas, Factor, Product, as_columns
 from xpnet.ops.operations import Rule
 from xpnet.ops.rules.activations import identity, relu
 
-# cublasLtEpilogue_t, cublasLtMatmulDescAttributes_t and cublasLtMatmulPreferenceAttributes_t, in
-# the bindings as enumerations of the same numbers.
+# cublasLtEpilogue_t, cublasLtMatmulDescAttributes_t and cublasLtMatmulPreferenceAttributes_t; the
+# enumerations of the bindings have the same values.
 BIAS, RELU_BIAS, BGRADA = 4, 6, 256
 _TRANSA, _TRANSB, _EPILOGUE, _BIAS_POINTER = 3, 4, 7, 8
 _MAX_WORKSPACE_BYTES, _MIN_ALIGNMENT_BYTES = 1, (5, 6, 7, 8)  # of A, B, C and D
 
 NOT_SUPPORTED = 15
-"""The status with which cublasLt says that it does not make such products: nothing was queued."""
+"""The status of a product that cublasLt does not support; nothing was enqueued."""
 
-ENDINGS = {identity: BIAS, relu: RELU_BIAS}
-"""The rules that a product can end with."""
+RULE_EPILOGUES = {identity: BIAS, relu: RELU_BIAS}
+"""The rules that can be fused into a product with a bias."""
 
-WHOLE = 256
-"""Bytes: to know of an address that it is a multiple of more helps no kernel."""
+MAX_ALIGNMENT = 256
+"""The largest alignment in bytes that is reported to cublasLt; no kernel benefits from a larger."""
 
-OF_VECTORS = 16
-"""Bytes of whose multiple the address of a bias must be.
+BIAS_ALIGNMENT = 16
+"""The required alignment of a bias, in bytes.
 
-No preference tells cublasLt of that address, and its kernels may read four numbers at once: where
-it is another, they fail, and the device with them.
+The heuristic of cublasLt does not take this alignment into account, and kernels may read four
+elements at once. A misaligned address makes them fail, which invalidates the CUDA context.
 """
 
-ROOM = WORKSPACE - WHOLE
-"""Bytes of workspace that an algorithm may want: some write a few more, says nvmath-python."""
+USABLE_WORKSPACE = WORKSPACE - MAX_ALIGNMENT
+"""Bytes of workspace that an algorithm may request; nvmath-python reports that some exceed it."""
 
-PLANS = 1024
-"""The products whose plans are kept; one has perhaps a kilobyte."""
+MAX_PLANS = 1024
+"""The number of plans that are cached, of about a kilobyte each."""
 
 
-class Side(NamedTuple):
-    """A matrix of a product as cublasLt is told of it, its columns one after another.
+class LtMatrix(NamedTuple):
+    """A matrix of a product as cublasLt reads it, in column-major order.
 
     Attributes:
-        kind: the type of its numbers.
-        rows: of what lies in memory.
-        columns: of what lies in memory.
-        leading: the numbers from one column to the next.
-        transposed: whether the factor is the transpose of that.
-        alignment: the bytes of whose multiple its address is.
+        kind: the ``cudaDataType_t`` of its elements.
+        rows: the number of rows in memory.
+        columns: the number of columns in memory.
+        leading: the leading dimension.
+        transposed: whether the factor is the transpose of the matrix in memory.
+        alignment: the alignment of its address, in bytes.
     """
 
     kind: int
@@ -73,67 +72,65 @@ class Side(NamedTuple):
     alignment: int
 
 
-class Plan:
-    """How cublasLt makes products of one sort: its descriptors, and the algorithm it chose.
+class ProductPlan:
+    """The descriptors of one kind of product, and the algorithm that cublasLt selected for it.
 
     Args:
-        bindings: the module ``nvmath.bindings.cublasLt``, or a stand-in.
-        handle: of the library.
-        sides: A, B and D of ``D = A B``, as cublasLt sees them.
-        compute: in what it computes.
-        epilogue: what it ends with.
-        vector: the address of a bias, or of the room for its gradient; see `aim`.
+        bindings: the module ``nvmath.bindings.cublasLt``, or a fake.
+        handle: the handle of the library.
+        matrices: A, B and D of ``D = A B``.
+        compute: the ``cublasComputeType_t``.
+        epilogue: the ``cublasLtEpilogue_t``.
+        vector: the address of the bias or of its gradient; see `set_vector`.
 
     Attributes:
-        descriptor: of the product.
-        layouts: of A, B and D.
-        algorithm: the memory that describes it; ``None`` if there is none.
+        descriptor: the descriptor of the product.
+        layouts: the layouts of A, B and D.
+        algorithm: the selected algorithm; ``None`` if the product is not supported.
     """
 
     def __init__(
         self,
         bindings: Any,
         handle: int,
-        sides: tuple[Side, Side, Side],
+        matrices: tuple[LtMatrix, LtMatrix, LtMatrix],
         compute: int,
         epilogue: int,
         vector: int,
     ) -> None:
-        self._lt, (a, b, out) = bindings, sides
+        self._lt, (a, b, out) = bindings, matrices
         new_layout, descriptor = bindings.matrix_layout_create, bindings.matmul_desc_create
-        self.descriptor = self._kept(descriptor(compute, out.kind), "matmul_desc")
+        self.descriptor = self._owned(descriptor(compute, out.kind), "matmul_desc")
         self.layouts = [
-            self._kept(
-                new_layout(side.kind, side.rows, side.columns, side.leading), "matrix_layout"
-            )
-            for side in sides
+            self._owned(new_layout(x.kind, x.rows, x.columns, x.leading), "matrix_layout")
+            for x in matrices
         ]
         attributes = {_TRANSA: a.transposed, _TRANSB: b.transposed, _EPILOGUE: epilogue}
         for attribute, value in (attributes | {_BIAS_POINTER: vector}).items():
             self._set("matmul_desc", self.descriptor, attribute, value)
-        self.algorithm = self._choose(handle, [side.alignment for side in (a, b, out, out)])
+        self.algorithm = self._select(handle, [x.alignment for x in (a, b, out, out)])
 
-    def aim(self, vector: int) -> None:
-        """Take the bias at another address, or put its gradient there."""
+    def set_vector(self, vector: int) -> None:
+        """Set the address of the bias, or of its gradient."""
         self._set("matmul_desc", self.descriptor, _BIAS_POINTER, vector)
 
-    def _choose(self, handle: int, alignments: list[int]) -> Any:
-        """The algorithm that cublasLt thinks the fastest for such addresses, if it has one.
+    def _select(self, handle: int, alignments: list[int]) -> Any:
+        """The first choice of cublasLt's heuristic, or ``None``.
 
-        Nothing is queued here, so whatever else it says is a warning.
+        An error is only a warning, because nothing has been enqueued.
         """
         a, b, out = self.layouts
         found = np.zeros(1, self._lt.matmul_heuristic_result_dtype)
         count, preference = np.zeros(1, np.int32), self._lt.matmul_preference_create()
         try:
             limits = dict(zip(_MIN_ALIGNMENT_BYTES, alignments, strict=True))
-            for attribute, value in (limits | {_MAX_WORKSPACE_BYTES: ROOM}).items():
+            for attribute, value in (limits | {_MAX_WORKSPACE_BYTES: USABLE_WORKSPACE}).items():
                 self._set("matmul_preference", preference, attribute, value)
-            wanted = handle, self.descriptor, a, b, out, out, preference
-            self._lt.matmul_algo_get_heuristic(*wanted, 1, found.ctypes.data, count.ctypes.data)
+            query = handle, self.descriptor, a, b, out, out, preference
+            self._lt.matmul_algo_get_heuristic(*query, 1, found.ctypes.data, count.ctypes.data)
         except self._lt.cuBLASLtError as error:
-            if error.status != NOT_SUPPORTED:  # it may also say so that it has none
-                message = f"cublasLt gives no algorithm ({error}); a product is made without it."
+            if error.status != NOT_SUPPORTED:  # which also reports that there is no algorithm
+                message = f"cublasLt gives no algorithm ({error}); a product is not fused."
                 warnings.warn(message, FallbackWarning, stacklevel=2)
             return None
         finally:
@@ -141,67 +138,67 @@ class Plan:
         return found if count[0] and not found["state"][0] else None
 
     def _set(self, what: str, which: int, attribute: int, value: int) -> None:
-        """Set an attribute of a descriptor to a number, which is handed over by its address."""
+        """Set an attribute of a descriptor, which the bindings read from an address."""
         dtype = getattr(self._lt, f"get_{what}_attribute_dtype")(attribute)
         number = np.array([value], dtype)
-        set_it = getattr(self._lt, f"{what}_set_attribute")
-        set_it(which, attribute, number.ctypes.data, number.nbytes)
+        set_attribute = getattr(self._lt, f"{what}_set_attribute")
+        set_attribute(which, attribute, number.ctypes.data, number.nbytes)
 
-    def _kept(self, which: int, what: str) -> int:
-        """A descriptor, which is destroyed with the plan."""
+    def _owned(self, which: int, what: str) -> int:
+        """Destroy a descriptor together with the plan; return it."""
         finalize(self, getattr(self._lt, f"{what}_destroy"), which).atexit = False
         return which
 
 
 class CublasLt:
-    """A handle of cublasLt beside one of cuBLAS, whose stream and workspace it uses.
+    """A cublasLt handle, which uses the stream and the workspace of a cuBLAS handle.
 
-    What a sort of product needs is made when the first comes: a step makes nothing, and the steps
-    before a capture have made it all. One thread at a time may use it.
+    The plan of a product is created at its first use, so that the warm-up steps create all plans of
+    a captured step. Not thread-safe.
 
     Args:
-        bindings: the module ``nvmath.bindings.cublasLt``, or a stand-in.
-        cublas: the handle of the device.
+        bindings: the module ``nvmath.bindings.cublasLt``, or a fake.
+        cublas: the cuBLAS handle of the device.
     """
 
     def __init__(self, bindings: Any, cublas: Cublas) -> None:
         self._lt, self._cublas, self._handle = bindings, cublas, bindings.create()
-        self._plan = lru_cache(PLANS)(self._new_plan)
+        self._plan = lru_cache(MAX_PLANS)(self._new_plan)
 
     def multiply(
         self, a: Factor, b: Factor, out: Factor, compute: int, epilogue: int, vector: int
     ) -> bool:
-        """Fill ``out: (m, n)`` with the product of ``a`` and ``b`` and what the epilogue makes.
+        """Fill ``out: (m, n)`` with the product of ``a`` and ``b``, followed by the epilogue.
 
         Args:
             a: the left factor, ``(m, k)``.
             b: the right factor, ``(k, n)``.
-            out: takes the product; it must not be transposed.
-            compute: in what cublasLt computes.
-            epilogue: `BIAS`: the vector is added to each row; `RELU_BIAS`: and negative numbers are
-                0; `BGRADA`: the `column_sum` of ``b`` goes into the vector.
-            vector: the address of ``(n,)`` numbers like those of ``out``, a multiple of
-                `OF_VECTORS`.
+            out: the result; it must not be transposed.
+            compute: the ``cublasComputeType_t``.
+            epilogue: `BIAS` adds the vector to each row, `RELU_BIAS` also applies ReLU, and
+                `BGRADA` writes the `column_sum` of ``b`` to the vector.
+            vector: the address of an array ``(n,)`` of the dtype of ``out``, a multiple of
+                `BIAS_ALIGNMENT`.
 
         Returns:
-            Whether it was done; if not, ``out`` and the vector hold anything.
+            Whether the product is supported; if not, ``out`` and the vector are undefined.
 
         Raises:
-            Exception: what the bindings raise if the product itself fails: a stream that is
-                captured, or the device, may not be what it was before.
+            Exception: an exception of the bindings if the product fails; the state of the stream
+                and of the device is then undefined.
         """
-        # outᵀ = bᵀ aᵀ, for cublasLt too takes our rows for columns. So b is its A, and a bias, of
-        # which it adds a number to each row of D = outᵀ, is one of a number for each column of out.
-        # BGRADA sums its A along k: bᵀ along the rows of b.
+        # outᵀ = bᵀ aᵀ, because cublasLt is column-major. So b is its A, and a bias, which it adds
+        # to each column of D = outᵀ, is added to each row of out. BGRADA sums its A = bᵀ along k,
+        # which sums the rows of b.
         factors = b, a, out
-        places = [self._cublas.pointer(factor.memory) for factor in factors]
-        A, B, D = map(_side, factors, places)
+        addresses = [self._cublas.pointer(factor.memory) for factor in factors]
+        A, B, D = map(_lt_matrix, factors, addresses)
         plan = self._plan((A, B, D), compute, epilogue)
         if plan.algorithm is None:
             return False
-        plan.aim(vector)
+        plan.set_vector(vector)
         try:
-            self._run(plan, places, self._cublas.one_and_zero(out.kind))
+            self._run(plan, addresses, self._cublas.one_and_zero(out.kind))
         except self._lt.cuBLASLtError as error:
             if error.status != NOT_SUPPORTED:
                 raise
@@ -209,9 +206,9 @@ class CublasLt:
             return False
         return True
 
-    def _run(self, plan: Plan, places: list[int], one_and_zero: tuple[int, int]) -> None:
-        """``D ← A B``, with the addresses of cublasLt's own A, B and D."""
-        (one, zero), (A, B, D), (of_A, of_B, of_D) = one_and_zero, places, plan.layouts
+    def _run(self, plan: ProductPlan, addresses: list[int], one_and_zero: tuple[int, int]) -> None:
+        """``D ← A B`` and the epilogue, with the addresses of A, B and D."""
+        (one, zero), (A, B, D), (of_A, of_B, of_D) = one_and_zero, addresses, plan.layouts
         self._lt.matmul(
             *(self._handle, plan.descriptor),
             *(one, A, of_A, B, of_B),
@@ -220,52 +217,54 @@ class CublasLt:
             self._cublas.stream(),
         )
 
-    def _new_plan(self, sides: tuple[Side, Side, Side], compute: int, epilogue: int) -> Plan:
-        # Of some vector, whose address is a multiple of no more than that of each is.
-        vector = self._cublas.memory.ptr + OF_VECTORS
-        return Plan(self._lt, self._handle, sides, compute, epilogue, vector)
+    def _new_plan(
+        self, matrices: tuple[LtMatrix, LtMatrix, LtMatrix], compute: int, epilogue: int
+    ) -> ProductPlan:
+        # Any vector with the smallest alignment that is allowed.
+        vector = self._cublas.memory.ptr + BIAS_ALIGNMENT
+        return ProductPlan(self._lt, self._handle, matrices, compute, epilogue, vector)
 
 
 @cache
-def beside(cublas: Cublas) -> CublasLt:
-    """The handle of cublasLt beside one of cuBLAS, on the current device."""
+def cublas_lt(cublas: Cublas) -> CublasLt:
+    """The cublasLt handle for a cuBLAS handle, on the current device."""
     return CublasLt(importlib.import_module("nvmath.bindings.cublasLt"), cublas)
 
 
-def _side(factor: Factor, place: int) -> Side:
-    """How cublasLt finds the transpose of a factor."""
+def _lt_matrix(factor: Factor, address: int) -> LtMatrix:
+    """A factor as cublasLt reads it, in column-major order."""
     (m, n), (transposed, leading) = factor.shape, factor.matrix
-    size = (m, n) if transposed else (n, m)
-    return Side(factor.kind, *size, leading, transposed, min(place & -place, WHOLE))
+    size, alignment = (m, n) if transposed else (n, m), min(address & -address, MAX_ALIGNMENT)
+    return LtMatrix(factor.kind, *size, leading, transposed, alignment)
 
 
 @dataclass(frozen=True)
 class Epilogues:
-    """Products that end with more than the product.
+    """Matrix products with fused epilogues.
 
     Attributes:
-        product: the products, whose precision and handle are used.
-        beside: gives the handle of cublasLt beside one of cuBLAS.
-        usable: the epilogues that are used.
+        product: the matrix product, which defines the precision and the cuBLAS handle.
+        cublas_lt: returns the cublasLt handle for a cuBLAS handle.
+        usable: the epilogues that may be used.
     """
 
     product: Product
-    beside: Callable[[Cublas], CublasLt] = beside
+    cublas_lt: Callable[[Cublas], CublasLt] = cublas_lt
     usable: frozenset[int] = frozenset({BIAS, RELU_BIAS, BGRADA})
 
     def affine(self, rule: Rule, x: Array, weight: Array, bias: Array, out: Array) -> bool:
-        """Fill ``out`` with ``rule(xp, x W + b)``; whether it was done."""
-        return self._multiply(x, weight, out, ENDINGS.get(rule, 0), bias)
+        """``out ← rule(xp, x W + b)``; return False if it cannot be fused."""
+        return self._multiply(x, weight, out, RULE_EPILOGUES.get(rule, 0), bias)
 
     def gradients(self, a: Array, b: Array, out: Array, sums: Array) -> bool:
-        """Fill ``out`` with ``a b`` and ``sums`` with the sums of ``b``; whether it was done.
+        """``out ← a b`` and ``sums ← column_sum(b)``; return False if they cannot be fused.
 
-        It is not for factors that are rounded: the sum is one of float32 numbers. Nor for ``b``
-        transposed or of one row, which cublasLt does not promise, or not in all versions.
+        Rounded factors are not supported, because the sum is one of float32 numbers. Neither is
+        ``b`` if it is transposed or has one row, which some versions of cublasLt do not support.
         """
-        place = as_columns(b) if b.ndim == 2 else None
+        matrix = as_columns(b) if b.ndim == 2 else None
         exact = self.product.precision == "float32" or b.dtype.itemsize == 8
-        if not exact or place is None or place.transposed or b.shape[0] < 2:
+        if not exact or matrix is None or matrix.transposed or b.shape[0] < 2:
             return False
         return self._multiply(a, b, out, BGRADA, sums)
 
@@ -273,15 +272,15 @@ class Epilogues:
         if epilogue not in self.usable or not a.ndim == b.ndim == 2 or a.shape[1] != b.shape[0]:
             return False
         n = b.shape[1:]
-        fits = fit(out, vector) and shaped(n, vector) and shaped(a.shape[:1] + n, out)
-        if not fits or not a.dtype == b.dtype == out.dtype:
+        shapes = have_shape(n, vector) and have_shape(a.shape[:1] + n, out)
+        if not (shapes and supported(out, vector)) or not a.dtype == b.dtype == out.dtype:
             return False
         cublas = self.product.cublas()
         address = cublas.pointer(vector)
-        if address % OF_VECTORS:
+        if address % BIAS_ALIGNMENT:
             return False
         left, right = self.product.factor(a), self.product.factor(b)
         if left is None or right is None:
             return False
-        lt = self.beside(cublas)
+        lt = self.cublas_lt(cublas)
         return lt.multiply(left, right, *self.product.target(out), epilogue, address)

@@ -1,4 +1,4 @@
-"""The one place where kernels are started: everything above only says which, and with what."""
+"""Kernel launches: every launch of the package goes through a `Launch`."""
 
 from __future__ import annotations
 
@@ -9,46 +9,47 @@ from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 
-from xpnet.ops.cuda.sources import Kernel
+from xpnet.ops.cuda.elementwise import Kernel
 
 Size: TypeAlias = tuple[int, ...]
 
 THREADS = 256
-"""The threads of a block of a kernel over elements."""
+"""Threads in a block of an elementwise kernel."""
 
 BLOCKS = 4096
-"""The most blocks of such a kernel; beyond, a thread takes several elements."""
+"""The maximum number of such blocks; in larger arrays each thread computes several elements."""
 
 
 class Launch(Protocol):
-    """Starts a kernel on a grid of blocks of threads."""
+    """A function that launches a kernel; tests replace it."""
 
     def __call__(self, kernel: Kernel, grid: Size, block: Size, arguments: Sequence[Any]) -> None:
-        """Queue the kernel.
+        """Enqueue the kernel.
 
         Args:
-            kernel: what to run.
-            grid: the blocks along each axis.
-            block: the threads of a block along each axis.
-            arguments: arrays, NumPy scalars of the types of its parameters, ``None`` for no array.
+            kernel: the kernel.
+            grid: the number of blocks along each axis.
+            block: the number of threads of a block along each axis.
+            arguments: arrays, NumPy scalars of the parameters' types, or ``None`` for a null
+                pointer.
         """
         ...
 
 
 def launch(kernel: Kernel, grid: Size, block: Size, arguments: Sequence[Any]) -> None:
-    """Start a kernel on CuPy's current device and stream, compiled when it is first seen."""
+    """Launch a kernel on CuPy's current device and stream; it is compiled at first use."""
     given = (np.int64(0) if argument is None else argument for argument in arguments)
     compiled(kernel)(grid, block, tuple(given))
 
 
-def launch_linear(start: Launch, kernel: Kernel, size: int, arguments: Sequence[Any]) -> None:
-    """Start a kernel over ``size`` elements with ``start``."""
-    start(kernel, (min(ceil(size / THREADS), BLOCKS),), (THREADS,), arguments)
+def launch_linear(launch: Launch, kernel: Kernel, size: int, arguments: Sequence[Any]) -> None:
+    """Launch a kernel over ``size`` elements by ``launch``."""
+    launch(kernel, (min(ceil(size / THREADS), BLOCKS),), (THREADS,), arguments)
 
 
 @cache
 def compiled(kernel: Kernel) -> Any:
-    """The kernel for the current device; CuPy also keeps it in a file for other processes."""
+    """The kernel for the current device; CuPy also caches its machine code on disk."""
     import cupy  # noqa: PLC0415
 
     return cupy.RawKernel(kernel.source, kernel.name)

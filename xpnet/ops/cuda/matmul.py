@@ -1,8 +1,7 @@
-"""Matrix products by a cuBLAS handle of our own.
+"""Matrix products by cuBLAS through the bindings of ``nvmath-python``.
 
-CuPy refuses its cuBLAS while a stream is captured into a graph, though cuBLAS itself allows it. So
-the products go through the bindings of ``nvmath-python``, into whatever memory they are given: a
-gradient lands in its place in g.
+CuPy does not allow its own cuBLAS handle during a stream capture, although cuBLAS itself does.
+Products write into any array, such as a view of g.
 """
 
 from __future__ import annotations
@@ -19,14 +18,14 @@ import numpy as np
 
 from xpnet.backend import Array
 from xpnet.errors import FallbackWarning, dtype_name
-from xpnet.ops.cuda import sources
+from xpnet.ops.cuda.elementwise import file_kernel, index_type
 from xpnet.ops.cuda.launch import Launch, launch, launch_linear
 from xpnet.ops.operations import Precision
 
 WORKSPACE = 32 << 20
-"""Bytes that cuBLAS may use for itself; NVIDIA recommends 32 MiB from Hopper on."""
+"""Bytes of workspace for cuBLAS; NVIDIA recommends 32 MiB for Hopper and later."""
 
-# cudaDataType_t and cublasComputeType_t, in the bindings as enumerations of the same numbers.
+# cudaDataType_t and cublasComputeType_t; the enumerations of the bindings have the same values.
 _REAL = {"float32": 0, "float64": 1}
 _SIXTEEN_BITS = {"bf16": 14, "fp16": 2}
 _COMPUTE = {"float32": 68, "tf32": 77, "bf16": 68, "fp16": 68}
@@ -35,11 +34,11 @@ _ANY_ALGORITHM = -1
 
 
 class Matrix(NamedTuple):
-    """A matrix as cuBLAS reads it, whose columns lie one after another.
+    """How cuBLAS reads an array, as a matrix in column-major order.
 
     Attributes:
-        transposed: whether what it reads is the transpose of what we mean by the memory.
-        leading: the numbers from one column of it to the next.
+        transposed: whether the matrix in memory has to be transposed.
+        leading: the leading dimension, the number of elements from one column to the next.
     """
 
     transposed: bool
@@ -47,10 +46,10 @@ class Matrix(NamedTuple):
 
 
 def as_columns(x: Array) -> Matrix | None:
-    """How cuBLAS finds ``xᵀ`` in the memory of ``x: (m, n)``; ``None`` if it cannot.
+    """How cuBLAS reads ``xᵀ`` from the memory of ``x: (m, n)``; ``None`` if it cannot.
 
-    Rows that lie one after another are the columns of the transpose, so nothing is to be done for
-    them; a transposed view has to be transposed back.
+    An array in row-major order is its transpose in column-major order. A transposed view has to be
+    transposed.
 
     >>> x = np.zeros((3, 2))
     >>> as_columns(x), as_columns(x.T), as_columns(np.zeros((4, 4))[::2, ::2])
@@ -66,12 +65,12 @@ def as_columns(x: Array) -> Matrix | None:
 
 
 class Factor(NamedTuple):
-    """A factor of a product as it lies in memory.
+    """A factor of a product in memory.
 
     Attributes:
-        memory: the array of its numbers, kept until the product is queued.
-        shape: of the matrix, ``(m, n)``.
-        kind: the type of its numbers.
+        memory: the array, which must live until the product is enqueued.
+        shape: the shape ``(m, n)`` of the factor.
+        kind: the ``cudaDataType_t`` of its elements.
         matrix: how cuBLAS reads it.
     """
 
@@ -82,15 +81,15 @@ class Factor(NamedTuple):
 
 
 class Cublas:
-    """A handle of cuBLAS on one device, with the workspace that all products there share.
+    """A cuBLAS handle on one device, with the workspace that all products on it share.
 
-    The stream is set before each product, so one thread at a time may use it.
+    Not thread-safe, because the stream is set before each product.
 
     Attributes:
-        bindings: the module ``nvmath.bindings.cublas``, or a stand-in.
-        stream: gives the address of the current stream.
-        memory: `WORKSPACE` bytes on the device, whose address is its ``ptr``.
-        pointer: gives the address of an array's memory.
+        bindings: the module ``nvmath.bindings.cublas``, or a fake.
+        stream: returns the address of the current stream.
+        memory: `WORKSPACE` bytes on the device, with the attribute ``ptr``.
+        pointer: returns the address of an array.
     """
 
     def __init__(
@@ -112,15 +111,15 @@ class Cublas:
         Args:
             a: the left factor.
             b: the right factor.
-            out: takes the product; it must not be transposed.
-            compute: in what cuBLAS computes.
+            out: the result; it must not be transposed.
+            compute: the ``cublasComputeType_t``.
         """
         (m, k), n = a.shape, b.shape[1]
         one, zero = self.one_and_zero(out.kind)
         self.bindings.set_stream(self._handle, self.stream())
-        # Setting the stream puts the workspace back to one that cuBLAS chooses.
+        # Setting the stream resets the workspace.
         self.bindings.set_workspace(self._handle, self.memory.ptr, WORKSPACE)
-        # outᵀ = bᵀ aᵀ, for cuBLAS takes our rows for columns.
+        # outᵀ = bᵀ aᵀ, because cuBLAS is column-major.
         self.bindings.gemm_ex(
             self._handle,
             int(b.matrix.transposed),
@@ -129,42 +128,42 @@ class Cublas:
             m,
             k,
             one,
-            *self._place(b),
-            *self._place(a),
+            *self._operand(b),
+            *self._operand(a),
             zero,
-            *self._place(out),
+            *self._operand(out),
             compute,
             _ANY_ALGORITHM,
         )
 
     def one_and_zero(self, kind: int) -> tuple[int, int]:
-        """The addresses, on the host, of these numbers in a type: what a product is scaled by."""
+        """The host addresses of 1 and 0, the factors α and β of a product, in a data type."""
         one, zero = self._numbers[kind]
         return one.ctypes.data, zero.ctypes.data
 
-    def _place(self, factor: Factor) -> tuple[int, int, int]:
+    def _operand(self, factor: Factor) -> tuple[int, int, int]:
         return self.pointer(factor.memory), factor.kind, factor.matrix.leading
 
 
 @dataclass(frozen=True)
 class Product:
-    """``out ← a b``, on the device and the stream that are current at the call.
+    """The matrix product ``out ← a b`` on the current device and stream.
 
-    In ``"bf16"`` and ``"fp16"`` both factors are rounded to 16 bits before, by a kernel of our own:
-    matrix units take such numbers at twice the rate of tf32, and cuBLAS, which could also round
-    float32 numbers itself, reads half the bytes. The sums and ``out`` are float32. What is beyond
-    the range of fp16, about 65 504, becomes infinite.
+    In ``"bf16"`` and ``"fp16"`` a kernel first rounds both factors to 16 bits. Matrix units
+    multiply these at twice the rate of tf32, and cuBLAS, which could also round float32 factors
+    itself, reads half the bytes. The sums and ``out`` are float32. Magnitudes above about 65 504
+    overflow to infinity in fp16.
 
-    The rounded factors take 2 bytes a number, for one product or two: they come from CuPy's pool of
-    memory and are given back when the products are queued. A captured step has a pool that lives as
-    long as its graph, and the steps before the capture have filled it.
+    Rounded factors take 2 bytes per element. They are allocated from CuPy's memory pool and
+    returned to it when the products are enqueued. A captured step uses a pool that lives as long as
+    its graph, which the warm-up steps have filled.
 
     Attributes:
-        precision: in what float32 numbers are multiplied.
-        cublas: gives the handle of the current device.
-        empty: makes an array of so many uint16 on the device.
-        launch: starts a kernel.
-        ready: a factor of several products and what cuBLAS is to read for it; see `sharing`.
+        precision: the format in which float32 numbers are multiplied.
+        cublas: returns the handle of the current device.
+        empty: allocates a uint16 array of the given size on the device.
+        launch: launches a kernel.
+        ready: a factor that several products share, and what cuBLAS reads; see `sharing`.
     """
 
     precision: Precision
@@ -175,8 +174,8 @@ class Product:
 
     def __call__(self, a: Array, b: Array, out: Array) -> Array:
         """Fill ``out: (m, n)`` with the product of ``a: (m, k)`` and ``b: (k, n)``."""
-        place = as_columns(out)
-        fits = place is not None and not place.transposed and a.dtype == b.dtype == out.dtype
+        target = as_columns(out)
+        fits = target is not None and not target.transposed and a.dtype == b.dtype == out.dtype
         left, right = (self.factor(x) if fits else None for x in (a, b))
         if left is None or right is None:
             out[...] = a @ b
@@ -186,15 +185,15 @@ class Product:
 
     @property
     def rounds(self) -> bool:
-        """Whether factors of float32 are rounded to 16 bits."""
+        """Whether float32 factors are rounded to 16 bits."""
         return self.precision in _SIXTEEN_BITS
 
     def sharing(self, x: Array) -> Product:
-        """Products with ``x``, which is rounded here alone; what it holds now is multiplied."""
+        """This product, with ``x`` rounded once, now, for all products that it is a factor of."""
         return replace(self, ready=(x, self.factor(x)))
 
     def factor(self, x: Array) -> Factor | None:
-        """What cuBLAS is to read for ``x``, rounded if need be; ``None`` if it cannot."""
+        """``x`` as cuBLAS reads it, rounded if necessary; ``None`` if it cannot."""
         if self.ready is not None and x is self.ready[0]:
             return self.ready[1]
         kind = _REAL.get(dtype_name(x.dtype))
@@ -206,60 +205,58 @@ class Product:
         return Factor(x, x.shape, kind, matrix)
 
     def multiply(self, a: Factor, b: Factor, out: Array) -> None:
-        """Fill ``out: (m, n)``, whose rows lie one after another, with the product."""
+        """Fill ``out: (m, n)``, in row-major order, with the product."""
         self.cublas().multiply(a, b, *self.target(out))
 
     def target(self, out: Array) -> tuple[Factor, int]:
-        """Where cuBLAS is to write for ``out``, whose rows lie so, and in what it computes."""
-        place, kind = as_columns(out), _REAL[dtype_name(out.dtype)]
-        assert place is not None
+        """``out``, in row-major order, as cuBLAS writes it, and the ``cublasComputeType_t``."""
+        matrix, kind = as_columns(out), _REAL[dtype_name(out.dtype)]
+        assert matrix is not None
         is_float64 = kind == _REAL["float64"]
         compute = _COMPUTE_FLOAT64 if is_float64 else _COMPUTE[self.precision]
-        return Factor(out, out.shape, kind, place), compute
+        return Factor(out, out.shape, kind, matrix), compute
 
     def _rounded(self, x: Array, matrix: Matrix) -> Factor:
-        """``x`` in 16 bits, transposed as it is, its rows or columns close to each other."""
+        """``x`` in 16 bits, contiguous in the order of its memory."""
         width, kind = x.shape[0 if matrix.transposed else 1], _SIXTEEN_BITS[self.precision]
-        index = sources.index_type(x.size // width * matrix.leading)
-        is_bfloat = str(int(self.precision == "bf16"))
-        kernel = sources.from_file(
-            "to_16_bits", "rounding.cu", "float32", BFLOAT=is_bfloat, INDEX=index
-        )
+        index = index_type(x.size // width * matrix.leading)
+        defines = {"BFLOAT": str(int(self.precision == "bf16")), "INDEX": index}
+        kernel = file_kernel("to_16_bits", "rounding.cu", "float32", **defines)
         memory = self.empty(x.size)
         sizes = map(np.int64, (x.size, width, matrix.leading))
-        # Of a view that is transposed or has gaps the kernel gets the address and reads on by it.
+        # The kernel reads transposed views and gaps between rows by address and leading dimension.
         launch_linear(self.launch, kernel, x.size, (x, memory, *sizes))
         return Factor(memory, x.shape, kind, Matrix(matrix.transposed, width))
 
 
-def product_of_own(precision: Precision = "float32") -> Product | None:
-    """The product through ``nvmath-python``; ``None`` where it is not, or does not work.
+def cublas_product(precision: Precision = "float32") -> Product | None:
+    """The product by ``nvmath-python``; ``None`` if it is not installed or does not work.
 
-    All precisions share the handle and the workspace of a device.
+    All precisions share one handle and one workspace per device.
     """
     if importlib.util.find_spec("nvmath") is None:
         return None
     try:
-        _cublas_here()
-    except Exception as error:  # a library, a driver or a device may fail in its own way
+        _current_cublas()
+    except Exception as error:  # a library, a driver or a device can raise any exception
         warnings.warn(
-            f"nvmath-python cannot multiply here ({error}); CuPy does, which cannot be captured "
-            "into a graph.",
+            f"nvmath-python does not work here ({error}); CuPy computes matrix products, which "
+            "cannot be captured in a CUDA graph.",
             FallbackWarning,
             stacklevel=3,
         )
         return None
-    return Product(precision, _cublas_here, _uint16)
+    return Product(precision, _current_cublas, _uint16)
 
 
 def _uint16(n: int) -> Array:
-    """Memory for ``n`` numbers of 16 bits, from the pool of the moment."""
+    """An array of ``n`` uint16 from the current memory pool."""
     import cupy  # noqa: PLC0415
 
     return cupy.empty(n, dtype="uint16")
 
 
-def _cublas_here() -> Cublas:
+def _current_cublas() -> Cublas:
     """The handle of the current device."""
     import cupy  # noqa: PLC0415
 
@@ -268,7 +265,7 @@ def _cublas_here() -> Cublas:
 
 @cache
 def _cublas_on(device: int) -> Cublas:
-    """The handle of a device, which must be the current one."""
+    """The handle of a device, which must be the current device."""
     import cupy  # noqa: PLC0415
 
     return Cublas(

@@ -1,8 +1,8 @@
-"""A rule as CUDA code: it is run once on symbols, which write down what is done to them.
+"""Translate a rule to CUDA C by executing it once on symbols, which emit one line per operation.
 
-The namespace and the symbols below take part in a rule like arrays do. So a rule that calls another
-rule, loops over constants or computes with `math` needs no parser: what remains is one line of code
-for every operation on an element, each value named once and used wherever it comes up again.
+The namespace and the symbols below replace the namespace and the arrays of a rule. A rule that
+calls another rule, loops over constants or uses `math` therefore needs no parser, and common
+subexpressions are computed once.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from xpnet.ops.operations import Rule
 Operand: TypeAlias = "Symbol | float | int"
 
 
-class Code:
-    """The lines of a kernel's body in the making."""
+class KernelBody:
+    """The lines of a kernel's body, emitted so far."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
         self._names: dict[str, str] = {}
 
     def value(self, expression: str, kind: str = "T") -> Symbol:
-        """The name of an expression's value; the same expression keeps the name it has."""
+        """The variable that holds an expression; an expression seen before is reused."""
         name = self._names.get(expression)
         if name is None:
             name = self._names[expression] = f"v{len(self._names)}"
@@ -35,18 +35,18 @@ class Code:
 
 @dataclass(frozen=True, eq=False)
 class Symbol:
-    """A value of one element, known by its name in the code.
+    """The value of one element, a variable of the kernel.
 
     Attributes:
-        code: where what is done to it is written.
-        name: its name there.
+        code: the body to which operations on the symbol append.
+        name: the name of the variable.
     """
 
-    code: Code = field(repr=False)
+    code: KernelBody = field(repr=False)
     name: str
 
     def _infix(self, left: Operand, sign: str, right: Operand, kind: str = "T") -> Symbol:
-        return self.code.value(f"{written(left)} {sign} {written(right)}", kind)
+        return self.code.value(f"{c_expression(left)} {sign} {c_expression(right)}", kind)
 
     def __add__(self, other: Operand) -> Symbol:
         return self._infix(self, "+", other)
@@ -89,7 +89,7 @@ class Symbol:
 
     __hash__ = None  # type: ignore[assignment]
 
-    # Python's own would compare the symbols themselves, and hand the rule a constant.
+    # The default compares identities, which would insert a constant into the kernel.
     def __eq__(self, other: Operand) -> Symbol:  # type: ignore[override]
         return self._infix(self, "==", other, "bool")
 
@@ -97,13 +97,13 @@ class Symbol:
         return self._infix(self, "!=", other, "bool")
 
     def __bool__(self) -> bool:
-        raise TypeError("a rule must not branch on values: xp.where chooses between two")
+        raise TypeError("a rule must not branch on values: use xp.where")
 
 
-def written(operand: Operand) -> str:
-    """An operand as it stands in an expression: a name, or a number in the kernel's type.
+def c_expression(operand: Operand) -> str:
+    """The C expression of an operand: a variable, or a literal of the kernel's type.
 
-    >>> written(0.1), written(-2), written(math.inf)
+    >>> c_expression(0.1), c_expression(-2), c_expression(math.inf)
     ('T(0.1)', 'T(-2.0)', 'infinity()')
     """
     if isinstance(operand, Symbol):
@@ -124,13 +124,13 @@ FUNCTIONS = {
     "maximum": "larger",
     "minimum": "smaller",
 }
-"""The functions that a rule may use, and their names in CUDA or in ``kernels/numbers.cuh``."""
+"""The functions that rules may call, and their names in CUDA or ``kernels/numbers.cuh``."""
 
 
-class Namespace:
-    """What a rule gets for ``xp``: functions that write calls."""
+class SymbolNamespace:
+    """The ``xp`` of a rule that is translated: functions that emit calls."""
 
-    def __init__(self, code: Code) -> None:
+    def __init__(self, code: KernelBody) -> None:
         self._code = code
 
     def __getattr__(self, name: str) -> Callable[..., Symbol]:
@@ -139,30 +139,32 @@ class Namespace:
             raise AttributeError(f"xp.{name} is not among the functions of rules")
 
         def call(*operands: Operand) -> Symbol:
-            return self._code.value(f"{called}({', '.join(map(written, operands))})")
+            return self._code.value(f"{called}({', '.join(map(c_expression, operands))})")
 
         return call
 
     def where(self, condition: Operand, a: Operand, b: Operand) -> Symbol:
-        """One of two values; both are computed."""
-        return self._code.value(f"{written(condition)} ? {written(a)} : {written(b)}")
+        """Select one of two values; both are computed."""
+        return self._code.value(
+            f"{c_expression(condition)} ? {c_expression(a)} : {c_expression(b)}"
+        )
 
 
 def translate(rule: Rule, arguments: int) -> tuple[list[str], list[str]]:
-    """The lines that compute a rule of the variables ``a0, a1, …``, and the names of its values.
+    """The C code of a rule: its lines, and the expressions of its values.
 
     Args:
         rule: a rule; see `xpnet.ops.rules`.
-        arguments: how many arrays and scalars it takes.
+        arguments: the number of arrays and scalars, which are the variables ``a0, a1, …``.
 
     Raises:
-        TypeError: if it is no rule: it branches on values, or does what symbols do not.
-        AttributeError: if it uses another function of ``xp`` than `FUNCTIONS`.
+        TypeError: if the rule branches on values, or uses an operator that symbols do not have.
+        AttributeError: if it calls a function of ``xp`` that is not in `FUNCTIONS`.
 
     >>> translate(lambda xp, z, alpha: xp.where(z > 0.0, z, alpha * z), 2)[0]
     ['const bool v0 = a0 > T(0.0);', 'const T v1 = a1 * a0;', 'const T v2 = v0 ? a0 : v1;']
     """
-    code = Code()
-    result: Any = rule(Namespace(code), *(Symbol(code, f"a{i}") for i in range(arguments)))
+    code = KernelBody()
+    result: Any = rule(SymbolNamespace(code), *(Symbol(code, f"a{i}") for i in range(arguments)))
     values = result if isinstance(result, tuple) else (result,)
-    return code.lines, [written(value) for value in values]
+    return code.lines, [c_expression(value) for value in values]

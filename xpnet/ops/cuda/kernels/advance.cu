@@ -1,6 +1,5 @@
-// The one place where a captured step moves on: the next row of every table becomes the current one.
-// One block: every thread must have read the cursor before it is moved. Behind the last row of the
-// tables comes the last again.
+// Advance the cursor, and copy its row of each table; past the end the last row is repeated. Launch
+// one block: every thread reads the cursor before it is written.
 extern "C" __global__ void advance(long long* cursor, long long rows, const long long* places,
                                    long long* place, long long n_places, const T* numbers,
                                    T* number, long long n_numbers) {

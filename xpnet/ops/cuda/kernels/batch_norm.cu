@@ -1,13 +1,13 @@
-// Batch norm, 32 columns a block, whose threads go down their columns in steps of ROWS rows. The rows
-// of a tall batch are shared out: a first kernel leaves in `parts` what it found in each share, and
-// every block of the second puts that together for itself. Without `parts` a block looks at all rows.
-// The bounds: with more than 64 registers a thread a device starts no block of 1024.
+// Batch norm: a block has 32 columns, and its threads iterate over the rows in steps of ROWS. The rows
+// of a tall batch are divided among the blocks of a column: a first kernel writes their partial
+// results to `parts`, and every block of the second kernel combines these. Without `parts` a block
+// reduces all rows. Launch bounds: blocks of 1024 threads need at most 64 registers per thread.
 
 struct Moments {
     T mean, squares;  // the mean of x - base, and the sum of the squared deviations from it
 };
 
-// With the first row taken off, a mean far from 0 costs the deviations no digits.
+// Subtracting the first row avoids cancellation if the mean is large.
 static __device__ inline Moments moments_of_rows(const T* x, T base, bool inside, long long first,
                                                  long long last, long long n) {
     T total = 0;
@@ -20,8 +20,8 @@ static __device__ inline Moments moments_of_rows(const T* x, T base, bool inside
     return {mean, sum_over_rows(total)};
 }
 
-// Chan, Golub and LeVeque, 1979: the squares within the shares, and those of their means.
-static __device__ inline Moments moments_of_shares(const T* means, const T* squares, bool inside,
+// Chan, Golub and LeVeque, 1979: combine the moments of the parts.
+static __device__ inline Moments moments_of_parts(const T* means, const T* squares, bool inside,
                                                    long long m, long long n) {
     T total = 0;
     for (long long k = threadIdx.y; inside && k < gridDim.y; k += ROWS) {
@@ -39,7 +39,7 @@ static __device__ inline Moments moments_of_shares(const T* means, const T* squa
 extern "C" __global__ void __launch_bounds__(32 * ROWS)
 batch_norm_parts(const T* x, T* parts, long long m, long long n) {
     const long long j = blockIdx.x * 32LL + threadIdx.x;
-    const bool inside = j < n;  // every thread stays to the end, for all of them meet in a sum
+    const bool inside = j < n;  // no early return: all threads reach the barriers of a sum
     const long long first = rows_before(blockIdx.y, m), last = rows_before(blockIdx.y + 1, m);
     const Moments own = moments_of_rows(x + j, inside ? x[j] : T(0), inside, first, last, n);
     if (!inside || threadIdx.y > 0) return;
@@ -53,7 +53,7 @@ batch_norm(const T* x, const T* parts, const T* scale, const T* shift, T eps, T*
     const long long j = blockIdx.x * 32LL + threadIdx.x;
     const bool inside = j < n;
     const T base = inside ? x[j] : T(0);
-    const Moments whole = parts ? moments_of_shares(parts + j, parts + gridDim.y * n + j, inside, m, n)
+    const Moments whole = parts ? moments_of_parts(parts + j, parts + gridDim.y * n + j, inside, m, n)
                                 : moments_of_rows(x + j, base, inside, 0, m, n);
     if (!inside) return;
     const T sigma2 = whole.squares / m, root = sqrt(sigma2 + eps), gamma = scale[j], beta = shift[j];
@@ -68,12 +68,13 @@ batch_norm(const T* x, const T* parts, const T* scale, const T* shift, T eps, T*
     var[j] = sigma2;
 }
 
-struct Slopes {
+struct Gradients {
     T shift, scale;  // the sums of dy and of dy x_hat
 };
 
-static __device__ inline Slopes slopes_of_rows(const T* dy, const T* x_hat, bool inside,
-                                               long long first, long long last, long long n) {
+static __device__ inline Gradients gradients_of_rows(const T* dy, const T* x_hat, bool inside,
+                                                     long long first, long long last,
+                                                     long long n) {
     T total = 0, product = 0;
     for (long long i = first + threadIdx.y; inside && i < last; i += ROWS) {
         total += dy[i * n];
@@ -88,7 +89,7 @@ batch_norm_backward_parts(const T* dy, const T* x_hat, T* parts, long long m, lo
     const long long j = blockIdx.x * 32LL + threadIdx.x;
     const bool inside = j < n;
     const long long first = rows_before(blockIdx.y, m), last = rows_before(blockIdx.y + 1, m);
-    const Slopes own = slopes_of_rows(dy + j, x_hat + j, inside, first, last, n);
+    const Gradients own = gradients_of_rows(dy + j, x_hat + j, inside, first, last, n);
     if (!inside || threadIdx.y > 0) return;
     parts[blockIdx.y * n + j] = own.shift;
     parts[(gridDim.y + blockIdx.y) * n + j] = own.scale;
@@ -108,7 +109,7 @@ batch_norm_backward(const T* dy, const T* x_hat, const T* parts, const T* scale,
         d_beta = sum_over_rows(d_beta);
         d_gamma = sum_over_rows(d_gamma);
     } else {
-        const Slopes whole = slopes_of_rows(dy + j, x_hat + j, inside, 0, m, n);
+        const Gradients whole = gradients_of_rows(dy + j, x_hat + j, inside, 0, m, n);
         d_beta = whole.shift;
         d_gamma = whole.scale;
     }

@@ -1,9 +1,9 @@
-// Softmax cross-entropy and its gradient, one warp a row: the lanes go along the row in steps of 32.
+// Softmax cross-entropy and its gradient. One warp computes a row, in steps of 32 columns.
 
 extern "C" __global__ void cross_entropy(const T* z, const TARGET* target, const T* scales, T scale,
                                          T* losses, T* grad, long long m, long long n) {
     const long long i = (long long)blockIdx.x * blockDim.y + threadIdx.y;
-    if (i >= m) return;  // a whole warp at once
+    if (i >= m) return;  // the same for all lanes of a warp
     const T* row = z + i * n;
     T top = -infinity();
     for (long long k = threadIdx.x; k < n; k += 32) top = larger(top, row[k]);
@@ -14,7 +14,7 @@ extern "C" __global__ void cross_entropy(const T* z, const TARGET* target, const
     const T factor = scales ? scales[i] : scale;
 #if TARGET_IS_INDEX
     const long long label = (long long)target[i];
-    const T mass = label == within(label, n) ? T(1) : T(0);  // what is no class is a row of zeros
+    const T mass = label == within(label, n) ? T(1) : T(0);  // an invalid class is a row of zeros
 #else
     T mass = 0;
     for (long long k = threadIdx.x; k < n; k += 32) mass += target[i * n + k];
@@ -28,7 +28,7 @@ extern "C" __global__ void cross_entropy(const T* z, const TARGET* target, const
 #else
         const T t = target[i * n + k];
 #endif
-        // As the reference has it: 0·(-∞) is NaN in both, so that a broken row shows.
+        // Like the reference, 0·(-∞) is NaN, so that an invalid row is visible.
         loss += factor * t * log_p;
         grad[i * n + k] = factor * (exp(log_p) * mass - t);
     }

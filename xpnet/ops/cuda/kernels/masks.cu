@@ -1,4 +1,4 @@
-// What a training step does besides the layers: masks, batches, and its place in the epoch.
+// Dropout masks.
 
 static __device__ inline unsigned hash32(unsigned long long x) {
     unsigned bits = (unsigned)(x ^ (x >> 16)) * 0x7FEB352Du;
@@ -6,7 +6,7 @@ static __device__ inline unsigned hash32(unsigned long long x) {
     return bits ^ (bits >> 16);
 }
 
-// The bits of xpnet.random: a mask depends on its key and the position, not on who computes it.
+// The bits of xpnet.random: a mask depends on its key and the position only.
 extern "C" __global__ void keep_mask(const long long* keys, long long key, unsigned limit, T kept,
                                      T* mask, long long n) {
     const unsigned long long k = keys ? *keys : key;

@@ -1,4 +1,4 @@
-// A gradient goes back to its own scale, a power of two; whether it was finite is found on the way.
+// Divide by the scale, a power of two, and set `found` if an element is not finite.
 extern "C" __global__ void unscale(T* x, const T* scale, T* found, long long n) {
     const T factor = T(1) / *scale;
     bool finite = true;
@@ -7,5 +7,5 @@ extern "C" __global__ void unscale(T* x, const T* scale, T* found, long long n) 
         finite = finite && fabs(value) < infinity();
         x[i] = value * factor;
     }
-    if (!finite) *found = 1;  // whoever writes writes the same
+    if (!finite) *found = 1;  // a benign race: all threads write 1
 }

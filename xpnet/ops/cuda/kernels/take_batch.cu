@@ -1,5 +1,5 @@
-// out[i] = x[order[*start + i]], row by row, converted to T; with limits also scaled. In the place of
-// an index that is none the nearest is taken: no other memory is read.
+// out[i] = x[order[*start + i]] for rows i, converted to T, and scaled if `shift` is given. Indices
+// are clipped to the valid range.
 extern "C" __global__ void take_batch(const SOURCE* __restrict__ x,
                                       const long long* __restrict__ order,
                                       const long long* __restrict__ start,

@@ -1,4 +1,4 @@
-// The sum of n numbers by one block of 32 by ROWS threads, in a fixed order.
+// The sum of n elements by one block of 32 by ROWS threads, in a fixed order.
 extern "C" __global__ void __launch_bounds__(32 * ROWS)
 total(const T* x, T* sum, long long n) {
     T part = 0;

@@ -1,6 +1,6 @@
-"""The text of every kernel: those in ``kernels/``, and those written around a rule.
+"""How a rule becomes a CUDA kernel: the source of every kernel, generated or read from a file.
 
-A kernel is compiled for one type of numbers, so a source begins with what that type is.
+Kernels are compiled for one dtype each, so that a source starts with the definition of ``T``.
 """
 
 from __future__ import annotations
@@ -11,17 +11,16 @@ from itertools import compress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from xpnet.backend import Array
+from xpnet.backend import Array, Namespace
 from xpnet.errors import dtype_name
 from xpnet.ops.cuda.arrays import FLOATS, on_device
-from xpnet.ops.cuda.composed import MOST_RULES
 from xpnet.ops.cuda.translate import translate
 from xpnet.ops.operations import Rule
 
 ROWS = 32
-"""How many rows of threads the blocks of the kernels over columns have; 32 threads a row."""
+"""Rows of threads in a block of a column kernel; each row has 32 threads."""
 
-TYPES = {
+C_TYPES = {
     "float32": "float",
     "float64": "double",
     "bool": "bool",
@@ -34,18 +33,21 @@ TYPES = {
     "int64": "long long",
     "uint64": "unsigned long long",
 }
-"""The types of arrays by the names of their dtypes."""
+"""The C type of each supported dtype."""
 
-NARROW = 2**31
-"""Fewer elements are counted in 32 bits: that divides faster, and takes fewer registers."""
+LIMIT_32_BIT = 2**31
+"""Smaller arrays are indexed in 32 bits, which divides faster and takes fewer registers."""
+
+MAX_RULES = 512
+"""The cache size for objects made from a rule: a program may create rules as long as it runs."""
 
 
 class Kernel(NamedTuple):
-    """A kernel as it is compiled.
+    """A kernel before compilation.
 
     Attributes:
-        name: of its function.
-        source: the code of the function and what it needs.
+        name: the name of the function.
+        source: the complete source text.
     """
 
     name: str
@@ -53,30 +55,32 @@ class Kernel(NamedTuple):
 
 
 @cache
-def from_file(name: str, file: str, dtype: str, **defines: str) -> Kernel:
-    """The kernel ``name`` in a file of ``kernels/``, for one dtype."""
+def file_kernel(name: str, file: str, dtype: str, **defines: str) -> Kernel:
+    """The kernel ``name`` from a file in ``kernels/``, for one dtype."""
     lines = [f"#define {key} {value}" for key, value in defines.items()]
     return Kernel(name, "\n".join([*lines, _head(dtype), _file(file)]))
 
 
-@lru_cache(MOST_RULES)
-def elementwise(
+@lru_cache(MAX_RULES)
+def rule_kernel(
     rule: Rule, dtype: str, inputs: str, n_outputs: int, scalars: str, index: str = "unsigned"
 ) -> Kernel:
-    """A kernel ``outputs ← rule(inputs, scalars)``, each element by one thread.
+    """A kernel that computes ``outputs ← rule(inputs, scalars)``, one element per iteration.
 
-    Its parameters: the outputs, the inputs, the scalars, the number of elements, the width of rows.
+    Parameters of the kernel: outputs, inputs, scalars, number of elements, row width.
 
     Args:
         rule: the rule.
-        dtype: of all arrays.
-        inputs: for each array that the rule takes a letter: ``x`` is read element by element, ``b``
-            has a number for each column, ``o`` one for all, ``t`` is also the output in its place;
-            and ``d`` is no argument of the rule but what its value is multiplied by.
-        n_outputs: how many values the rule has.
-        scalars: for each scalar ``v``, a value, or ``p``, a number in device memory; as a capital,
-            it is 1 from the element on whose number is the width.
-        index: the type that counts the elements: `index_type`.
+        dtype: the dtype of all arrays.
+        inputs: one letter for each array argument of the rule. ``x``: an array of the output's
+            shape. ``b``: one value per column. ``o``: one value for all elements. ``t``: an array
+            updated in place, which is also the output of the same index. The additional letter
+            ``d`` marks an array that is not passed to the rule but multiplies its value.
+        n_outputs: the number of values that the rule returns.
+        scalars: one letter for each scalar. ``v``: passed by value. ``p``: a pointer to device
+            memory. An uppercase letter replaces the scalar by 1 for elements whose index is at
+            least the row width.
+        index: the C type of element indices, see `index_type`.
     """
     once, body, values = _body(rule, inputs, scalars)
     stores = [f"y{i}[i] = {value};" for i, value in enumerate(values[:n_outputs])]
@@ -92,7 +96,7 @@ def elementwise(
     return Kernel(name, "\n".join([f"#define INDEX {index}", _head(dtype), *lines]))
 
 
-def of_rule(
+def kernel_for(
     rule: Rule,
     like: Array,
     letters: str,
@@ -100,25 +104,26 @@ def of_rule(
     scalars: tuple[Any, ...],
     ending: int | None = None,
 ) -> Kernel | None:
-    """`elementwise` over arrays like one; ``None`` for a rule that symbols cannot follow.
+    """The `rule_kernel` for arrays like ``like``; ``None`` if the rule cannot be translated.
 
-    From the element on whose number is the width, the scalar of the index ``ending`` is 1.
+    The scalar of index ``ending`` is 1 for elements whose index is at least the row width.
     """
-    of_scalars = [k.upper() if i == ending else k for i, k in enumerate(kinds(scalars))]
+    letters_of = enumerate(scalar_letters(scalars))
+    of_scalars = "".join(k.upper() if i == ending else k for i, k in letters_of)
     dtype, index = dtype_name(like.dtype), index_type(like.size)
     try:
-        return elementwise(rule, dtype, letters, n_outputs, "".join(of_scalars), index)
+        return rule_kernel(rule, dtype, letters, n_outputs, of_scalars, index)
     except (AttributeError, TypeError):
         return None
 
 
-@lru_cache(MOST_RULES)
-def column_sums(rule: Rule, dtype: str, inputs: str, scalars: str) -> Kernel:
-    """A kernel ``y ← rule(inputs, scalars)`` for ``(m, n)`` that also sums the columns of ``y``.
+@lru_cache(MAX_RULES)
+def column_sum_kernel(rule: Rule, dtype: str, inputs: str, scalars: str) -> Kernel:
+    """A kernel that computes ``y ← rule(inputs, scalars)``, ``(m, n)``, and the column sums of y.
 
-    Blocks of 32 columns by `ROWS` rows of threads; each block of the grid's second axis takes an
-    equal share of the rows and fills one row of ``sums: (shares, n)``. The parameters: those of
-    `elementwise` but for the sums before the numbers ``m`` and ``n`` of rows and columns.
+    Blocks have 32 columns and `ROWS` rows of threads. The rows of the arrays are divided equally
+    along the second axis of the grid, and each block writes one row of ``sums: (grid_y, n)``.
+    Parameters: those of `rule_kernel`, with the sums before the numbers of rows and columns.
     """
     once, body, values = _body(rule, inputs, scalars)
     parameters = _parameters(inputs, 1, scalars).replace(
@@ -145,8 +150,35 @@ def column_sums(rule: Rule, dtype: str, inputs: str, scalars: str) -> Kernel:
     return Kernel(name, "\n".join([_head(dtype), *lines]))
 
 
+@lru_cache(MAX_RULES)
+def shifted(rule: Rule) -> Rule:
+    """``rule(xp, z + b, *scalars)`` as a rule of ``z`` and ``b``."""
+
+    def of_sum(xp: Namespace, z: Array, bias: Array, *scalars: Any) -> Array:
+        return rule(xp, z + bias, *scalars)
+
+    of_sum.__name__ = f"{rule.__name__}_of_sum"
+    return of_sum
+
+
+@lru_cache(MAX_RULES)
+def unless(rule: Rule, n_targets: int) -> Rule:
+    """``rule`` with an additional scalar, a flag: where it is above 0 the targets are unchanged."""
+
+    def kept(xp: Namespace, *given: Any) -> Any:
+        *arguments, flag = given
+        new = rule(xp, *arguments)
+        values = new if n_targets > 1 else (new,)
+        pairs = zip(arguments[:n_targets], values, strict=True)
+        chosen = tuple(xp.where(flag > 0.0, old, value) for old, value in pairs)
+        return chosen if n_targets > 1 else chosen[0]
+
+    kept.__name__ = f"{rule.__name__}_unless"
+    return kept
+
+
 def _parameters(inputs: str, n_outputs: int, scalars: str) -> str:
-    """The parameters of a kernel; what is read element by element may also be written."""
+    """The parameter list; arrays read element by element may alias the output."""
     number, numbers = "const T* __restrict__", "const T*"
     parameters = [f"T* y{i}" for i in range(n_outputs)]
     parameters += [
@@ -159,10 +191,10 @@ def _parameters(inputs: str, n_outputs: int, scalars: str) -> str:
 
 
 def _body(rule: Rule, inputs: str, scalars: str) -> tuple[list[str], list[str], list[str]]:
-    """The lines that load what is one for all, those of an element, and the names of its values."""
-    places = {"x": "x{}[i]", "b": "x{}[i % (INDEX)width]", "o": "*x{}", "t": "y{}[i]"}
+    """The loads outside the loop, the lines for each element, and the names of the results."""
+    loads_of = {"x": "x{}[i]", "b": "x{}[i % (INDEX)width]", "o": "*x{}", "t": "y{}[i]"}
     taken = [(i, kind) for i, kind in enumerate(inputs) if kind != "d"]
-    loads = [places[kind].format(i) for i, kind in taken]
+    loads = [loads_of[kind].format(i) for i, kind in taken]
     values_of = {"v": "s{}", "p": "*s{}"}
     values_of |= {k.upper(): f"i < (INDEX)width ? {s} : (T)1" for k, s in values_of.items()}
     loads += [values_of[kind].format(i) for i, kind in enumerate(scalars)]
@@ -170,13 +202,13 @@ def _body(rule: Rule, inputs: str, scalars: str) -> tuple[list[str], list[str], 
     if "d" in inputs:
         values = [f"x{inputs.index('d')}[i] * ({values[0]})"]
     names = [f"const T a{i} = {load};" for i, load in enumerate(loads)]
-    is_one = [kind == "o" for _, kind in taken] + [kind.islower() for kind in scalars]
-    once = list(compress(names, is_one))
+    is_constant = [kind == "o" for _, kind in taken] + [kind.islower() for kind in scalars]
+    once = list(compress(names, is_constant))
     return once, [*(name for name in names if name not in once), *lines], values
 
 
 def _name(rule: Rule) -> str:
-    """A name that is no function of C's, as ``tanh`` would be."""
+    """A function name that does not collide with the C library, as ``tanh`` would."""
     return f"rule_{rule.__name__}" if rule.__name__.isidentifier() else "rule"
 
 
@@ -187,14 +219,14 @@ def _file(name: str) -> str:
 
 def _head(dtype: str) -> str:
     files = ("common.cuh", "numbers.cuh") if dtype in FLOATS else ("common.cuh",)
-    return "\n".join([f"typedef {TYPES[dtype]} T;\n#define ROWS {ROWS}", *map(_file, files)])
+    return "\n".join([f"typedef {C_TYPES[dtype]} T;\n#define ROWS {ROWS}", *map(_file, files)])
 
 
 def index_type(size: int) -> str:
-    """The type in which a kernel counts ``size`` elements."""
-    return "unsigned" if size < NARROW else "long long"
+    """The C type of indices into ``size`` elements."""
+    return "unsigned" if size < LIMIT_32_BIT else "long long"
 
 
-def kinds(scalars: Sequence[object]) -> str:
-    """The letters for scalars: ``v`` of Python numbers, ``p`` of arrays in device memory."""
+def scalar_letters(scalars: Sequence[object]) -> str:
+    """The letters of scalars: ``v`` for Python numbers, ``p`` for arrays in device memory."""
     return "".join("p" if on_device(scalar) else "v" for scalar in scalars)
