@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 
 from helpers import emulated_cuda
-from xpnet.backend import Backend
+from xpnet.backend import ArrayLibrary, Backend
 from xpnet.engine import select as engines
 from xpnet.ops import select
 from xpnet.ops.cuda.operations import CudaOperations
@@ -175,15 +175,25 @@ def launch(kernel, grid, block, arguments):
     Tape.add(emulated_cuda.launch, *given)
 
 
-class FakeBackend(Backend):
-    """NumPy's arrays are the host's: data have to be moved."""
+class FakeLibrary(ArrayLibrary):
+    """The library of the device's arrays: data of the host have to be moved."""
 
-    def owns(self, x):
-        return isinstance(x, DeviceArray)
+    name = compat = "numpy"
+    is_host = False
+
+    def namespace(self):
+        return FakeNamespace()
+
+    def array_type(self):
+        return DeviceArray
+
+
+class FakeBackend(Backend):
+    """The backend of the device."""
 
     @property
-    def is_host(self):
-        return False
+    def library(self):
+        return FakeLibrary()
 
 
 def fake_backend(dtype):
