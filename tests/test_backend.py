@@ -50,11 +50,11 @@ def test_unknown_names_are_refused(call, message):
     assert message in str(error.value)
 
 
-def test_a_backend_is_returned_as_it_is(place):
+def test_get_backend_returns_a_backend_unchanged(place):
     assert get_backend(place.backend) is place.backend
 
 
-def test_equal_backends_are_equal_values():
+def test_backends_compare_by_value():
     assert get_backend("numpy") == get_backend("numpy", device="cpu")
     assert get_backend("numpy") != get_backend("numpy", dtype="float64")
 
@@ -62,17 +62,17 @@ def test_equal_backends_are_equal_values():
 # --- availability ---------------------------------------------------------------------------------
 
 
-def test_cupy_without_a_gpu_says_why(no_cupy):
+def test_cupy_without_a_gpu_is_an_error(no_cupy):
     with pytest.raises(BackendUnavailableError) as error:
         get_backend("cupy")
     assert str(error.value) == "backend 'cupy' does not work here: no GPU here."
 
 
-def test_auto_takes_numpy_without_a_gpu(no_cupy):
+def test_auto_without_a_gpu_is_numpy(no_cupy):
     assert get_backend("auto", dtype="float64") == get_backend("numpy", dtype="float64")
 
 
-def test_the_fallback_warns(no_cupy, monkeypatch):
+def test_fallback_to_numpy_warns(no_cupy, monkeypatch):
     monkeypatch.setenv("XPNET_FALLBACK", "numpy")
     with pytest.warns(FallbackWarning, match=r"'cupy' is unavailable \(no GPU here\.\)"):
         backend = get_backend("cupy", dtype="float64")
@@ -80,7 +80,7 @@ def test_the_fallback_warns(no_cupy, monkeypatch):
 
 
 @pytest.mark.parametrize("value", ["", "0", "cupy"])
-def test_only_numpy_is_a_fallback(value, no_cupy, monkeypatch):
+def test_other_fallbacks_are_ignored(value, no_cupy, monkeypatch):
     monkeypatch.setenv("XPNET_FALLBACK", value)
     with pytest.raises(BackendUnavailableError):
         get_backend("cupy")
@@ -94,14 +94,14 @@ def fails(error):
 
 
 @pytest.mark.parametrize("name", ["cupy", "torch", "array_api_strict"])
-def test_a_missing_package_is_told_with_its_installation(name, monkeypatch):
+def test_missing_package_error_says_how_to_install(name, monkeypatch):
     monkeypatch.setattr(backends.ArrayLibrary, "namespace", fails(ImportError("No module")))
     reason = unavailable(name)
     assert reason.startswith("it cannot be imported (No module). Install it")
     assert "pip install" in reason
 
 
-def test_a_failing_driver_is_told(monkeypatch):
+def test_driver_error_is_reported(monkeypatch):
     monkeypatch.setattr(backends.ArrayLibrary, "namespace", fails(RuntimeError("driver too old")))
     assert unavailable("cupy") == (
         "an operation on its device failed (RuntimeError: driver too old). Is there a CUDA GPU?"
@@ -111,14 +111,14 @@ def test_a_failing_driver_is_told(monkeypatch):
 # --- arrays ---------------------------------------------------------------------------------------
 
 
-def test_an_array_that_is_here_is_not_copied(place):
+def test_asarray_returns_own_arrays_uncopied(place):
     x = place.array(np.arange(3.0))
     assert place.backend.asarray(x) is x
     assert place.backend.asarray(x, dtype=x.dtype) is x
 
 
 @pytest.mark.parametrize("data", [[1.0, 2.0], (1.0, 2.0), np.array([1.0, 2.0])])
-def test_host_data_move_once_and_keep_their_values(data, place):
+def test_asarray_moves_host_data(data, place):
     x = place.backend.asarray(data, dtype=place.backend.dtype)
     assert place.backend.owns(x)
     assert x.dtype == place.backend.dtype
@@ -126,13 +126,13 @@ def test_host_data_move_once_and_keep_their_values(data, place):
     assert place.host(x).tolist() == [1.0, 2.0]
 
 
-def test_asarray_changes_the_dtype_where_asked(place):
+def test_asarray_converts_on_request(place):
     xp = place.xp
     assert place.backend.asarray(place.array([1.0]), dtype=xp.float32).dtype == xp.float32
     assert place.backend.asarray(np.array([3])).dtype == xp.int64
 
 
-def test_zeros_and_empty(place32):
+def test_zeros_and_empty_have_shape_and_dtype(place32):
     backend = place32.backend
     zeros, empty = backend.zeros(2, 3), backend.empty(4)
     assert place32.host(zeros).tolist() == [[0.0] * 3] * 2
@@ -140,14 +140,14 @@ def test_zeros_and_empty(place32):
     assert backend.zeros(1, dtype=place32.xp.int64).dtype == place32.xp.int64
 
 
-def test_backend_of_an_array_is_where_it_was_made(place):
+def test_backend_of_finds_the_backend(place):
     found = backend_of(place.backend.zeros(2))
     assert (found.name, found.dtype_name) == (place.backend.name, "float64")
     assert tuple(found.zeros(2).shape) == (2,)
     assert namespace_of(place.backend.zeros(1)) is found.xp
 
 
-def test_an_array_of_another_library_is_refused(torch):
+def test_arrays_of_another_library_are_refused(torch):
     strict = pytest.importorskip("array_api_strict", reason="no second library to refuse")
     with pytest.raises(ArgumentError) as error:
         get_backend("numpy").asarray(torch.zeros(2))
@@ -161,31 +161,31 @@ def test_an_array_of_another_library_is_refused(torch):
 
 
 @pytest.mark.parametrize("x", ["text", {1: 2}, None])
-def test_what_is_no_array_is_refused(x):
+def test_values_that_are_no_arrays_are_refused(x):
     with pytest.raises(ArgumentError, match=rf"an array must be a NumPy array .*; got {x!r}\.$"):
         get_backend("numpy").asarray(x)
     with pytest.raises(ArgumentError):
         namespace_of(object())
 
 
-def test_integers_have_no_backend():
+def test_backend_of_integers_is_refused():
     with pytest.raises(ArgumentError, match="the dtype of an array must be one of float32"):
         backend_of(np.arange(3))
 
 
-def test_to_numpy_reads_every_place(place):
+def test_to_numpy_reads_every_backend(place):
     x = place.array(np.arange(4.0))
     host = to_numpy(x)
     assert type(host) is np.ndarray
     assert host.tolist() == [0.0, 1.0, 2.0, 3.0]
 
 
-def test_to_numpy_leaves_host_arrays_alone():
+def test_to_numpy_returns_host_arrays_unchanged():
     x = np.zeros(3)
     assert to_numpy(x) is x
 
 
-def test_a_backend_says_where_it_is(place):
+def test_str_of_a_backend_names_device_and_dtype(place):
     assert str(place.backend).startswith(place.backend.name + ", ")
     assert str(place.backend).endswith(", float64")
 
@@ -193,7 +193,7 @@ def test_a_backend_says_where_it_is(place):
 # --- what is put back -----------------------------------------------------------------------------
 
 
-def test_numbers_are_taken_and_put_back(place32):
+def test_snapshot_restores_arrays(place32):
     arrays = [place32.writable([1.0, 2.0, 3.0]), place32.writable([])]
     saved = Snapshot(arrays)
     arrays[0][...] = 7.0
@@ -206,7 +206,7 @@ def test_numbers_are_taken_and_put_back(place32):
     assert place32.host(arrays[0]).tolist() == [1.0, 5.0, 5.0]
 
 
-def test_of_a_cuda_device_numbers_are_copied_once_each_way(monkeypatch):
+def test_snapshot_copies_device_arrays_once(monkeypatch):
     """Into the same host memory every time, and back without other memory of the device.
 
     Who writes waits for the stream of the copy alone: others may go on.

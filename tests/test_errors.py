@@ -32,11 +32,11 @@ from xpnet.errors import (
         ("x" * 100, "'" + "x" * 76 + "..."),
     ],
 )
-def test_describe(value, text):
+def test_describe_is_short_and_exact(value, text):
     assert describe(value) == text
 
 
-def test_describe_is_the_same_on_every_backend(place):
+def test_describe_agrees_on_every_backend(place):
     assert describe(place.array(np.zeros((2, 3)))) == "a float64 array of shape (2, 3)"
 
 
@@ -70,7 +70,7 @@ def test_describe_is_the_same_on_every_backend(place):
         (lambda: require_type(bool, int, "i"), "Write bool() to make one."),
     ],
 )
-def test_messages(check, message):
+def test_messages_name_argument_rule_and_value(check, message):
     with pytest.raises(ArgumentError) as error:
         check()
     assert message in str(error.value)
@@ -87,7 +87,7 @@ def test_messages(check, message):
         lambda: require_type(True, int, "i"),
     ],
 )
-def test_what_keeps_the_rule_passes(check):
+def test_valid_values_pass(check):
     check()
 
 
@@ -100,7 +100,7 @@ def test_what_keeps_the_rule_passes(check):
         (3, ""),
     ],
 )
-def test_unknown_names(name, hint):
+def test_unknown_name_error_suggests_a_name(name, hint):
     error = unknown_name("backend", name, {"numpy", "CuPy"})
     assert isinstance(error, ArgumentError)
     assert str(error) == f"backend must be one of CuPy, numpy; got {name!r}.{hint}"
@@ -117,16 +117,16 @@ def test_unknown_names(name, hint):
         (errors.FallbackWarning, UserWarning),
     ],
 )
-def test_errors_are_what_python_calls_them(kind, base):
+def test_errors_derive_from_builtin_ones(kind, base):
     assert issubclass(kind, base)
 
 
-def test_a_non_finite_error_says_where():
+def test_non_finite_error_has_step_and_layer():
     error = errors.NonFiniteError("no", epoch=2, step=7, layer="loss", history="h")
     assert (str(error), error.epoch, error.step, error.layer, error.history) == (
         *("no", 2, 7, "loss", "h"),
     )
 
 
-def test_argument_errors_cross_processes():
+def test_argument_errors_can_be_pickled():
     assert str(pickle.loads(pickle.dumps(ArgumentError("x must be y.")))) == "x must be y."

@@ -304,7 +304,7 @@ def test_every_picture_is_shown_and_small():
         assert picture.stat().st_size < 120_000, picture.name
 
 
-def test_one_word_without_a_gpu_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_example_without_a_gpu_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.delenv("XPNET_FALLBACK", raising=False)
     done = run(tmp_path, str(EXAMPLES / "one_word.py"), "cupy")
@@ -314,7 +314,7 @@ def test_one_word_without_a_gpu_says_why(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 @needs_fashion
-def test_reference_experiment_refuses_the_other_data(tmp_path: Path):
+def test_reference_experiment_names_missing_data(tmp_path: Path):
     pytest.importorskip("matplotlib", reason="Matplotlib is not installed: no pictures")
     script = str(EXAMPLES / "reference_experiment.py")
     done = run(tmp_path, script, "mnist", "--data-dir", str(FASHION))

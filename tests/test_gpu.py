@@ -76,7 +76,7 @@ def comparable(backend, lr):
 
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("engine", ["eager", "replay"])
-def test_one_step_is_that_of_numpy(engine, network, backends, task):
+def test_step_equals_numpy(engine, network, backends, task):
     X, y = (part[:64] for part in task)
     numpy, cupy = backends
     optimizer = comparable(numpy, lr=10.0)  # so that θ is as much the gradient's as the start's
@@ -87,7 +87,7 @@ def test_one_step_is_that_of_numpy(engine, network, backends, task):
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=repr)
-def test_a_graph_takes_the_steps_of_the_plain_path(optimizer, backends, task):
+def test_graph_steps_equal_eager_steps(optimizer, backends, task):
     """Batches of 49 and of 44 rows, a schedule, clipping, penalties, weights and dropout."""
     cupy, settings = backends[1], {"optimizer": optimizer, "epochs": 2, "validation": 0.2}
     settings |= {"schedule": schedules.Cosine(), "clip": ClipByNorm(0.5), "l1": 1e-3, "l2": 1e-3}
@@ -101,7 +101,7 @@ def test_a_graph_takes_the_steps_of_the_plain_path(optimizer, backends, task):
         np.testing.assert_allclose(graph[0][name], eager[0][name], rtol=1e-4)
 
 
-def test_a_larger_batch_in_between_disturbs_no_graph(backends, task, monkeypatch):
+def test_larger_batch_between_steps_keeps_graphs(backends, task, monkeypatch):
     """It takes larger buffers; who takes the memory of the old ones must not meet the graphs.
 
     Old ones go back to the stream on which they were made, that of the graphs. What is taken there
@@ -128,7 +128,7 @@ def test_a_larger_batch_in_between_disturbs_no_graph(backends, task, monkeypatch
     assert all((to_numpy(array) == 1.0).all() for array in met)
 
 
-def test_graphs_give_their_memory_back(cuda, rng):
+def test_graphs_free_their_memory(cuda, rng):
     """Clipping needs 4 MB of it here, which the device counts in steps of 2 MiB."""
     import cupy  # noqa: PLC0415
 
@@ -144,7 +144,7 @@ def test_graphs_give_their_memory_back(cuda, rng):
     assert free[1] - free[3] < 1 << 22
 
 
-def test_kernels_are_proven_here_and_none_is_left_to_cupy(cuda):
+def test_kernels_pass_their_self_check(cuda):
     pytest.importorskip("nvmath", reason="no nvmath-python for products of our own")
     ops = operations_for(get_backend("cupy").zeros(1))
     assert isinstance(ops, CudaOperations)
@@ -158,7 +158,7 @@ def test_kernels_are_proven_here_and_none_is_left_to_cupy(cuda):
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=repr)
-def test_a_step_that_is_skipped_moves_no_bit(optimizer, backends, rng):
+def test_skipped_step_changes_no_bit(optimizer, backends, rng):
     cupy = backends[1]
     theta, good, bad = (cupy.asarray(rng.normal(size=999), cupy.dtype) for _ in range(3))
     state, scaling = optimizer.init(theta), LossScaling(theta, 2.0**15)
@@ -174,11 +174,11 @@ def test_a_step_that_is_skipped_moves_no_bit(optimizer, backends, rng):
     assert [any(each) for each in moved] == [True, False, True]
 
 
-def test_a_graph_is_the_default(backends, task):
+def test_graph_is_the_default_engine(backends, task):
     assert train(backends[1], task)[0].engine == "replay: a CUDA graph"
 
 
-def test_weights_batches_and_masks_are_those_of_numpy(backends):
+def test_initial_weights_and_masks_equal_numpy(backends):
     numpy, cupy = backends
     a, b = (MLP(20, [33], 3, backend=backend) for backend in backends)
     np.testing.assert_array_equal(to_numpy(b.theta), a.theta)
@@ -186,7 +186,7 @@ def test_weights_batches_and_masks_are_those_of_numpy(backends):
     np.testing.assert_array_equal(to_numpy(masks[1]), masks[0])
 
 
-def test_bytes_stay_bytes_on_the_device(backends, rng):
+def test_uint8_rows_train_like_numpy(backends, rng):
     X, y = rng.integers(0, 256, (300, 20)).astype("uint8"), rng.integers(0, 3, 300)
     network = {"preprocessing": xpnet.MinMax(0, 255, to=(-1, 1))}
     numpy, cupy = backends
@@ -199,7 +199,7 @@ def test_bytes_stay_bytes_on_the_device(backends, rng):
 
 @pytest.mark.parametrize("dtype", ["uint8", "float32"])
 @pytest.mark.parametrize("engine", ["eager", "replay"])
-def test_rows_that_stay_on_the_host(engine, dtype, backends, rng, tmp_path):
+def test_streamed_rows_train_like_resident_rows(engine, dtype, backends, rng, tmp_path):
     X, y = rng.integers(0, 256, (300, 20)).astype(dtype), rng.integers(0, 3, 300)
     X.tofile(tmp_path / "X")
     mapped = np.memmap(tmp_path / "X", dtype, "r", shape=X.shape)
@@ -216,7 +216,7 @@ def test_two_runs_give_the_same_numbers(backends, task):
 
 
 @pytest.mark.parametrize("m", [700, 40_000])
-def test_batch_norm_of_batches_that_several_blocks_share(m, backends, rng):
+def test_batch_norm_over_several_blocks_agrees(m, backends, rng):
     arrays = [rng.normal(size=(m, 40)) + 5, rng.normal(size=(m, 40)), *rng.uniform(1, 2, (2, 40))]
     results = []
     for backend in backends:
@@ -228,7 +228,7 @@ def test_batch_norm_of_batches_that_several_blocks_share(m, backends, rng):
     assert_near(results[1], results[0], backends[0].dtype_name, steps=20)
 
 
-def test_indices_and_labels_out_of_range_touch_no_other_memory(backends, rng):
+def test_indices_out_of_range_are_clipped(backends, rng):
     x, wild = rng.normal(size=(6, 4)), np.array([0, -1, 6, 10**12, -(10**12), 3])
     cupy = backends[1]
     there, labels = cupy.asarray(x, cupy.dtype), cupy.asarray(wild)
@@ -240,7 +240,7 @@ def test_indices_and_labels_out_of_range_touch_no_other_memory(backends, rng):
     assert_near([to_numpy(a) for a in ours], expected, cupy.dtype_name, steps=1)
 
 
-def test_fp16_trains_on_gradients_of_any_size(backends, task):
+def test_fp16_trains_on_tiny_and_huge_gradients(backends, task):
     """Targets of 10⁴ overflow at the first scale of the loss, and of 10⁻⁴ vanish without one."""
     pytest.importorskip("nvmath", reason="no nvmath-python for products in 16 bits")
     for size in (1e4, 1e-4):
@@ -267,7 +267,7 @@ NEAR = {"float32": 1e-5, "tf32": 2e-3, "bf16": 1e-2, "fp16": 2e-3}
 @pytest.mark.parametrize("precision", NEAR)
 @pytest.mark.parametrize("left", FACTORS)
 @pytest.mark.parametrize("right", FACTORS)
-def test_products_in_every_precision(right, left, precision, backends, rng):
+def test_products_in_every_precision_agree(right, left, precision, backends, rng):
     pytest.importorskip("nvmath", reason="no nvmath-python for products of our own")
     (shape, _, cut_left), (_, other, cut_right) = FACTORS[left], FACTORS[right]
     given, cupy = (rng.random(shape), rng.random(other)), backends[1]
@@ -285,7 +285,7 @@ SHAPES = [(64, 128, 32), (65, 131, 33), (1, 7, 5), (33, 1, 3), (5, 7, 1), (256, 
 @pytest.mark.parametrize("odd", [0, 1], ids=["even addresses", "odd addresses"])
 @pytest.mark.parametrize(("m", "k", "n"), SHAPES)
 @pytest.mark.parametrize("rule", [activations.identity, activations.relu])
-def test_products_that_end_with_more(rule, m, k, n, odd, precision, backends, rng):
+def test_fused_products_agree(rule, m, k, n, odd, precision, backends, rng):
     """Of widths and at addresses as they come in θ; a bias at an odd one is left to a kernel."""
     pytest.importorskip("nvmath", reason="no nvmath-python for products of our own")
     sizes, cupy = {"x": (m, k), "weight": (k, n), "bias": (1, n), "dz": (m, n)}, backends[1]
@@ -312,7 +312,7 @@ def test_products_that_end_with_more(rule, m, k, n, odd, precision, backends, rn
 
 
 @pytest.mark.parametrize("rule", [activations.identity, activations.relu])
-def test_a_product_that_ends_with_more_keeps_nan(rule, backends):
+def test_fused_products_keep_nan(rule, backends):
     """A loss that explodes must be seen, whichever algorithm the size of a product brings."""
     cupy = backends[1]
     for m, k, n in SHAPES:
@@ -325,9 +325,7 @@ def test_a_product_that_ends_with_more_keeps_nan(rule, backends):
 
 @pytest.mark.parametrize("hidden", [[32, 32], [33, 17]], ids=["even", "odd"])
 @pytest.mark.parametrize("precision", NEAR)
-def test_a_graph_with_epilogues_is_the_plain_path_without(
-    precision, hidden, backends, task, monkeypatch
-):
+def test_graph_with_epilogues_equals_eager_without(precision, hidden, backends, task, monkeypatch):
     """Two layers of one shape share what cublasLt is told, but not their biases."""
     pytest.importorskip("nvmath", reason="no nvmath-python for products of our own")
     how = {"optimizer": xpnet.SGD(0.1), "precision": precision, "epochs": 2, "batch_size": 49}
@@ -343,7 +341,7 @@ def test_a_graph_with_epilogues_is_the_plain_path_without(
 
 
 @pytest.mark.parametrize("precision", ["tf32", "bf16"])
-def test_a_graph_multiplies_as_the_plain_path_does(precision, backends, task):
+def test_graph_precision_equals_eager_precision(precision, backends, task):
     """The last batch is shorter, so that two graphs share the memory of rounded factors."""
     if backends[1].dtype_name == "float64":
         pytest.skip("float64 is not multiplied in fewer bits")
@@ -354,7 +352,7 @@ def test_a_graph_multiplies_as_the_plain_path_does(precision, backends, task):
 
 
 @pytest.mark.parametrize("engine", ["eager", "replay"])
-def test_a_loss_that_explodes_is_told_and_undone(engine, backends, task):
+def test_exploding_loss_is_an_error(engine, backends, task):
     model = MLP(20, [33, 17], 3, backend=backends[1])
     before, dtype = to_numpy(model.theta).copy(), backends[1].dtype_name
     how = {"optimizer": xpnet.SGD(1e100 if dtype == "float64" else 1e30), "progress": False}
@@ -364,7 +362,7 @@ def test_a_loss_that_explodes_is_told_and_undone(engine, backends, task):
 
 
 @pytest.mark.parametrize("kind", ["int8", "uint8", "int32", "uint64"])
-def test_labels_of_every_type(kind, backends, task):
+def test_label_dtypes_train_alike(kind, backends, task):
     labels = (task[1] > 0).astype(kind)
     expected, actual = (train(backend, (task[0], labels)) for backend in backends)
     assert_near(actual[1:], expected[1:], backends[0].dtype_name, steps=20)

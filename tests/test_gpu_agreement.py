@@ -40,7 +40,7 @@ def here():
     return get_backend("numpy", dtype="float32")
 
 
-def test_nothing_is_left_out():
+def test_tables_hold_every_part():
     def kinds(module, root):
         found = {x for x in vars(module).values() if isinstance(x, type) and issubclass(x, root)}
         return {kind for kind in found - {root} if not kind.__name__.startswith("_")}
@@ -52,7 +52,7 @@ def test_nothing_is_left_out():
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=repr)
-def test_a_step_of_every_optimizer(optimizer, here, there, rng):
+def test_optimizer_steps_equal_numpy(optimizer, here, there, rng):
     """Of one gradient, after a step of another: with all that a state may hold."""
     layout = MLP(20, [10], 3).layout
     theta, *grads = rng.normal(size=(3, layout.size))
@@ -68,7 +68,7 @@ def test_a_step_of_every_optimizer(optimizer, here, there, rng):
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=repr)
-def test_a_step_by_every_loss(loss, here, there, rng):
+def test_loss_steps_equal_numpy(loss, here, there, rng):
     n_out = 2
     y = targets(rng, loss, n_out, rows=64)
     X, weight, ends = rng.normal(size=(64, 20)), rng.uniform(0.5, 2, 64), []
@@ -81,7 +81,7 @@ def test_a_step_by_every_loss(loss, here, there, rng):
 
 
 @pytest.mark.parametrize("init", INITIALIZERS, ids=repr)
-def test_initial_weights_of_every_initializer(init, here, there):
+def test_initial_weights_equal_numpy(init, here, there):
     layers = [Dense(16, xpnet.Tanh(), weight_init=init), Dense(3, weight_init=init)]
     ours, theirs = (to_numpy(Sequential(layers, 20, backend=b, rng=7).theta) for b in (there, here))
     np.testing.assert_array_equal(ours, theirs)

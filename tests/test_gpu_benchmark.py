@@ -99,7 +99,7 @@ def say(row, column, value):
     return f"print('''{json.dumps({'row': row, 'column': column, 'value': value})}''', flush=True);"
 
 
-def test_without_a_device_it_says_so(monkeypatch, capsys):
+def test_benchmark_without_a_device_says_so(monkeypatch, capsys):
     monkeypatch.setattr(gpu, "unavailable", lambda name: f"there is no {name}")
     assert gpu.main([]) == 2
     assert capsys.readouterr().out == (
@@ -108,7 +108,7 @@ def test_without_a_device_it_says_so(monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("passed", [False, True])
-def test_failed_tests_are_told_first_and_all_is_measured(passed, monkeypatch, run):
+def test_failed_tests_are_reported_before_results(passed, monkeypatch, run):
     monkeypatch.setattr(gpu, "tested", lambda: (passed, "**3 of 9 failed**"))
     name = CASES[0].name
     status, found, text = run([job("a", name)], {"a": say("a", name, [1.0])}, tests=True)
@@ -126,7 +126,7 @@ REPORTS = {
 
 
 @pytest.mark.parametrize("name", REPORTS)
-def test_the_tests_that_fail_are_counted(name, monkeypatch):
+def test_failed_tests_are_counted(name, monkeypatch):
     status, counts, expected = REPORTS[name]
 
     def pytest_run(words, **how):
@@ -143,14 +143,14 @@ def test_the_tests_that_fail_are_counted(name, monkeypatch):
     assert gpu.tested() == expected
 
 
-def test_tests_that_hang_are_a_failure(monkeypatch):
+def test_hanging_tests_are_a_failure(monkeypatch):
     run, hanging = subprocess.run, [sys.executable, "-c", "import threading as t; t.Event().wait()"]
     monkeypatch.setattr(gpu, "TESTS_LIMIT", 1)
     monkeypatch.setattr(gpu.subprocess, "run", lambda words, **how: run(hanging, **how))
     assert gpu.tested() == (False, "**took more than 1 s**")
 
 
-def test_a_section_alone_and_what_was_found_before(run, tmp_path):
+def test_section_keeps_earlier_results(run, tmp_path):
     """On the same machine and the same day."""
     name = CASES[0].name
     jobs = [job("JAX, jit", name, section="peers"), job("ours", name, section="steps")]
@@ -175,7 +175,7 @@ def test_a_section_alone_and_what_was_found_before(run, tmp_path):
     assert json.loads(path.read_text())["results"] == {name: {"JAX, jit": [1.0]}}
 
 
-def test_every_job_is_of_a_section():
+def test_every_job_belongs_to_a_section():
     sections = {name: job.section for name, job in gpu_job.all_jobs().items()}
     assert set(sections.values()) == set(gpu_job.SECTIONS)
     assert sections["xpnet, eager"] == sections["copy"] == "steps"
@@ -184,7 +184,7 @@ def test_every_job_is_of_a_section():
     }
 
 
-def test_a_device_that_the_tests_do_not_find_is_a_failure(monkeypatch, tmp_path):
+def test_device_missed_by_the_tests_is_a_failure(monkeypatch, tmp_path):
     """Tests that are skipped would pass for tests on a device."""
     (tmp_path / "cupy.py").write_text("raise ImportError('no driver')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
@@ -203,7 +203,7 @@ def test_a_device_that_the_tests_do_not_find_is_a_failure(monkeypatch, tmp_path)
     )
 
 
-def test_what_fails_loses_nothing(run, monkeypatch, capsys):
+def test_failed_job_keeps_other_results(run, monkeypatch, capsys):
     small, middle, *_ = (case.name for case in CASES)
     monkeypatch.setattr(gpu, "LIMIT", 2)
     jobs = [job(row, small, middle) for row in ("good", "dead", "silent", "endless")]
@@ -231,7 +231,7 @@ def test_what_fails_loses_nothing(run, monkeypatch, capsys):
     assert text in capsys.readouterr().out
 
 
-def test_every_number_is_written_when_it_comes(run, monkeypatch):
+def test_results_are_written_at_once(run, monkeypatch):
     """An interruption leaves what was there before it, and no process."""
     small, middle, *_ = (case.name for case in CASES)
     script = say("a", small, [1.0]) + say("a", middle, [2.0])
@@ -255,14 +255,14 @@ def test_every_number_is_written_when_it_comes(run, monkeypatch):
     ]
 
 
-def test_rows_can_be_chosen(run):
+def test_rows_can_be_selected(run):
     name = CASES[0].name
     jobs = [job("JAX, jit", name), job("PyTorch", name)]
     _, found, _ = run(jobs, {"JAX, jit": say("JAX, jit", name, [1.0])}, "--only", "JAX")
     assert found == {name: {"JAX, jit": [1.0]}}
 
 
-def test_a_job_goes_on_after_what_fails(monkeypatch):
+def test_job_continues_after_a_failure(monkeypatch):
     monkeypatch.setattr(gpu_job, "give_back", lambda: 1 / 0)
 
     def missing(data_dir):
@@ -280,7 +280,7 @@ def test_a_job_goes_on_after_what_fails(monkeypatch):
     ]
 
 
-def test_a_process_measures_a_job(monkeypatch, capsys):
+def test_job_is_measured_in_a_process(monkeypatch, capsys):
     made = Job("JAX, jit", ((("a",), lambda data_dir: {"a": [1.0]}),))
     monkeypatch.setattr(gpu_job, "all_jobs", lambda: {"JAX, jit": made})
     monkeypatch.setattr(gpu_job, "give_back", lambda: None)
@@ -293,7 +293,7 @@ def test_a_process_measures_a_job(monkeypatch, capsys):
     assert json.loads(text) == {"row": "JAX, jit", "column": "a", "value": [1.0]}
 
 
-def test_the_machine_is_described(monkeypatch):
+def test_machine_is_described(monkeypatch):
     runtime = SimpleNamespace(runtimeGetVersion=lambda: 13020)
     stand_in = SimpleNamespace(cuda=SimpleNamespace(runtime=runtime))
     monkeypatch.setattr(gpu_device, "cupy", lambda: stand_in)
@@ -330,7 +330,7 @@ def numbers():
     return {column: dict(whose) for column, whose in rows.items()}
 
 
-def test_targets_that_are_met():
+def test_met_targets_are_reported():
     text = gpu_table.verdicts(numbers())
     assert len(text.splitlines()) == 2 + len(gpu_table.TARGETS)
     assert text.count("| met |") == len(gpu_table.TARGETS)
@@ -349,14 +349,14 @@ WORSE = {
 
 
 @pytest.mark.parametrize("name", WORSE)
-def test_targets_that_are_not_met(name):
+def test_missed_targets_are_reported(name):
     column, who, value, failing = WORSE[name]
     found = numbers()
     found[column][who] = value
     assert gpu_table.verdicts(found).count("**not met**") == failing
 
 
-def test_targets_that_were_not_measured_say_why():
+def test_unmeasured_targets_say_why():
     found = numbers()
     del found[CASES[1].name]["PyTorch, eager"], found[CASES[1].name]["JAX, scan"]
     found[gpu_job.EXPERIMENT]["xpnet, fit"] = "failed (no memory)"
@@ -365,7 +365,7 @@ def test_targets_that_were_not_measured_say_why():
     assert "| – | ≤ 400 ms | failed (no memory) |" in text
 
 
-def test_the_whole_document():
+def test_document_has_every_section():
     found = numbers()
     case = CASES[0]
     found[gpu_job.BANDWIDTH] = {"copy": [4e12]}
@@ -383,7 +383,7 @@ def test_the_whole_document():
     assert "| xpnet, fit, tf32 | not measured | no files |" in text
 
 
-def test_nothing_measured_is_a_document_too():
+def test_document_without_results_is_valid():
     assert gpu_table.document(MACHINE, {}).count("not measured") > len(gpu_table.TARGETS)
 
 
@@ -397,7 +397,7 @@ def test_parameters_are_counted(case):
     assert n_parameters(case) == model.layout.size
 
 
-def test_memory_that_is_allowed():
+def test_allowed_memory_is_a_formula():
     numbers = 4 * n_parameters(SMALL) + 4 * (6 + 2 * (5 + 3))
     assert allowed_memory(SMALL) == pytest.approx(1.05 * 4 * numbers)
     more = 4 * (n_parameters(NORMED) - n_parameters(SMALL)) + 4 * 2 * (5 + 5)
@@ -409,7 +409,7 @@ def wide(batch_norm):
 
 
 @pytest.mark.parametrize("batch_norm", [False, True], ids=["", "batch norm"])
-def test_a_step_takes_no_more_than_is_allowed(batch_norm, host):
+def test_step_uses_at_most_the_allowed_memory(batch_norm, host):
     case = wide(batch_norm)
     model = gpu_device.model_of(case)
     X, y = np.ones((case.batch, case.widths[0]), "f"), np.zeros(case.batch, "int64")
@@ -422,7 +422,7 @@ def test_a_step_takes_no_more_than_is_allowed(batch_norm, host):
 
 
 @pytest.mark.parametrize("batch_norm", [False, True], ids=["", "batch norm"])
-def test_a_captured_step_takes_no_more_than_is_allowed(batch_norm, fake, monkeypatch):
+def test_captured_step_uses_at_most_the_allowed(batch_norm, fake, monkeypatch):
     """All that is made on the device and lives on: θ, g, states, buffers, the batch."""
     monkeypatch.setitem(select._chosen, DeviceArray, fake_operations(kernels=True))
     case, made = wide(batch_norm), []
@@ -460,7 +460,7 @@ def test_a_captured_step_takes_no_more_than_is_allowed(batch_norm, fake, monkeyp
     assert least < taken <= allowed_memory(case)
 
 
-def test_all_rows_have_names_of_their_own():
+def test_row_names_are_unique():
     jobs = gpu_job.all_jobs()
     wanted = {"float32": "", "tf32": ", tf32", "bf16": ", bf16"}
     for name in (
@@ -493,21 +493,21 @@ class Event:
         self.log.append("synchronize")
 
 
-def test_events_are_around_the_work():
+def test_events_enclose_the_work():
     Event.log.clear()
     clock = gpu_device.clock_of_events(Event, lambda a, b: float(a is not b) * 3.0)
     assert clock(partial(Event.log.append, "work")) == 3.0
     assert Event.log == ["record", "work", "record", "synchronize"]
 
 
-def test_the_host_waits_before_and_after():
+def test_host_waits_before_and_after():
     log = []
     clock = gpu_device.clock_of_host(partial(log.append, "wait"))
     assert clock(partial(log.append, "work")) >= 0
     assert log == ["wait", "work", "wait"]
 
 
-def test_clocks_ask_the_libraries_for_events(monkeypatch):
+def test_clocks_use_events_of_the_libraries(monkeypatch):
     cuda = SimpleNamespace(Event=Event, get_elapsed_time=lambda a, b: 5.0)
     monkeypatch.setattr(gpu_device, "cupy", lambda: SimpleNamespace(cuda=cuda))
     assert gpu_device.cupy_clock()(lambda: None) == 5e-3
@@ -523,7 +523,7 @@ def test_clocks_ask_the_libraries_for_events(monkeypatch):
     assert gpu_device.torch_clock(pt)(lambda: None) == 7e-3
 
 
-def test_times_are_of_fresh_data_after_a_warm_up():
+def test_times_use_fresh_data_after_warm_up():
     log = []
 
     def clock(work):
@@ -596,7 +596,7 @@ def test_contestants_run_on_the_cpu(name, case, host):
 
 
 @pytest.mark.parametrize("case", [SMALL, NORMED], ids=lambda case: case.name)
-def test_what_an_epoch_of_fit_adds_is_measured_apart(case, host, monkeypatch):
+def test_overhead_of_fit_is_measured_separately(case, host, monkeypatch):
     copies, looked, take = [], [], gpu_peers.Snapshot.take
     monkeypatch.setattr(gpu_peers.Snapshot, "take", lambda self: copies.append(take(self)))
     monkeypatch.setattr(gpu_peers, "first_not_finite", looked.append)
@@ -606,7 +606,7 @@ def test_what_an_epoch_of_fit_adds_is_measured_apart(case, host, monkeypatch):
     assert len(copies) == len(looked) == 3 * 8
 
 
-def test_the_textbook_takes_the_steps_of_xpnet(host, monkeypatch):
+def test_textbook_steps_equal_xpnet(host, monkeypatch):
     kept = []
     rotate = gpu_peers._rotate
     monkeypatch.setattr(gpu_peers, "_rotate", lambda *a: (kept.append(a[0]), rotate(*a)))
@@ -639,7 +639,7 @@ def test_jax_without_a_gpu_is_not_measured(host, monkeypatch):
 
 
 @pytest.mark.parametrize(("variant", "fused"), [("eager", None), ("fused", True)])
-def test_pytorch_takes_its_own_default_where_nobody_asks(variant, fused, host, monkeypatch, torch):
+def test_pytorch_keeps_its_default_precision(variant, fused, host, monkeypatch, torch):
     asked, adam = [], torch.optim.Adam
     monkeypatch.setattr(
         torch.optim, "Adam", lambda *given, **how: (asked.append(how), adam(*given, **how))[1]
@@ -649,12 +649,12 @@ def test_pytorch_takes_its_own_default_where_nobody_asks(variant, fused, host, m
 
 
 @pytest.mark.parametrize("case", [SMALL, *CASES], ids=lambda case: case.name)
-def test_an_epoch_is_as_long_as_what_is_timed(case):
+def test_epoch_has_the_timed_number_of_steps(case):
     assert len(gpu_peers.labels(case)) == gpu_cases.n_steps(case) * case.batch
 
 
 @pytest.mark.parametrize("precision", gpu_peers.JAX_PRODUCTS)
-def test_jax_knows_the_precisions(precision):
+def test_jax_accepts_the_precisions(precision):
     jax = pytest.importorskip("jax", reason="not installed")
     name = gpu_peers.JAX_PRODUCTS[precision]
     with jax.default_matmul_precision(name):
@@ -662,7 +662,7 @@ def test_jax_knows_the_precisions(precision):
     assert name.upper() in text.upper()
 
 
-def test_captured_steps_are_run_as_fit_runs_them(fake):
+def test_captured_steps_run_as_in_fit(fake):
     it = gpu_peers.xpnet_graph(SMALL, "float32")
     gpu_device.timed(it, 16, 2)
     assert FakeCapture.replayed == 3 * 16
@@ -670,7 +670,7 @@ def test_captured_steps_are_run_as_fit_runs_them(fake):
     assert not any((a == b).all() for a, b in pairwise(fake[1:]))
 
 
-def test_steps_with_and_without_epilogues(fake, monkeypatch):
+def test_steps_run_with_and_without_epilogues(fake, monkeypatch):
     found = []
     monkeypatch.setattr(operations, "checked_epilogues", lambda product, xp: "epilogues")
 
@@ -686,7 +686,7 @@ def test_steps_with_and_without_epilogues(fake, monkeypatch):
     assert operations.checked_epilogues(None, np) == "epilogues"
 
 
-def test_the_floor_is_the_products_of_a_step(fake, monkeypatch):
+def test_floor_is_the_products_of_a_step(fake, monkeypatch):
     done, log, rounded = [], [], []
 
     def multiply(a, b, out):
@@ -725,7 +725,7 @@ def test_bandwidth_counts_bytes_read_and_written(host, monkeypatch):
 
 
 @pytest.mark.parametrize("data_dir", [None, "folder"])
-def test_the_reference_experiment(data_dir, host, monkeypatch, rng):
+def test_reference_experiment_is_measured(data_dir, host, monkeypatch, rng):
     X, y = rng.integers(0, 256, (200, 784)).astype("uint8"), rng.integers(0, 10, 200)
     asked = []
     monkeypatch.setattr(
@@ -744,14 +744,14 @@ def test_the_reference_experiment(data_dir, host, monkeypatch, rng):
         assert 0 <= min(accuracies) <= max(accuracies) <= 1
 
 
-def test_memory_is_what_training_takes(host, monkeypatch):
+def test_memory_is_what_training_uses(host, monkeypatch):
     """Of the device 100 bytes are taken, and 700 and 800 at the ends of the two epochs."""
     taken = iter([100, 700, 800])
     monkeypatch.setattr(gpu_device, "taken_bytes", lambda: next(taken))
     assert gpu_whole.memory(SMALL) == (700.0, allowed_memory(SMALL))
 
 
-def test_the_memory_of_graphs_counts(monkeypatch):
+def test_memory_of_graphs_is_counted(monkeypatch):
     pool = SimpleNamespace(total_bytes=lambda: 100)
     monkeypatch.setattr(
         gpu_device, "cupy", lambda: SimpleNamespace(get_default_memory_pool=lambda: pool)
@@ -789,7 +789,7 @@ def run_peer(make, precision):
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("name", OURS)
-def test_every_way_of_ours_runs_on_a_device(name, cuda):
+def test_every_own_contestant_runs_on_a_device(name, cuda):
     make, precision = OURS[name]
     assert gpu_device.timed(make(SMALL, precision), 8, 1)[0] > 0
 
@@ -804,7 +804,7 @@ def stand_in(seconds):
     return gpu_device.Contestant(lambda steps: None, lambda seed: None, lambda work: seconds)
 
 
-def test_a_peer_may_warn(host):
+def test_warnings_of_peers_are_allowed(host):
     def make(case, precision):
         warnings.warn("TensorFloat32 tensor cores available but not enabled", stacklevel=1)
         return stand_in(1.0)
@@ -814,7 +814,7 @@ def test_a_peer_may_warn(host):
         run_peer(lambda *given: stand_in(0.0), "float32")
 
 
-def test_a_peer_that_fails_is_reported_and_no_failure_of_ours(host):
+def test_failing_peer_is_reported(host):
     def make(case, precision):
         raise RuntimeError("no compiler")
 

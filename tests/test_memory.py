@@ -12,7 +12,7 @@ SHAPES = [(), (0,), (3, 5), (SIZE,), (SIZE - 1,), (1025, 1031)]
 
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("dtype", ["uint8", "float32", "float64"])
-def test_large_arrays_are_aligned_and_contiguous(shape, dtype):
+def test_arrays_equal_those_of_numpy(shape, dtype):
     for array in (memory.empty(shape, dtype), memory.zeros(shape, dtype)):
         assert array.shape == shape
         assert array.dtype == dtype

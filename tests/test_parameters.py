@@ -21,7 +21,7 @@ properties = settings(derandomize=True, deadline=None, max_examples=50)
 
 @properties
 @given(parameters)
-def test_the_entries_partition_the_vector(rows):
+def test_entries_partition_the_vector(rows):
     layout = Layout.of(rows)
     assert layout.size == sum(prod(shape) for _, shape, _ in rows)
     places = [range(entry.start, entry.stop) for entry in layout.entries]
@@ -31,7 +31,7 @@ def test_the_entries_partition_the_vector(rows):
 
 @properties
 @given(parameters)
-def test_roles_come_in_order_and_the_given_order_stays_within_one(rows):
+def test_entries_are_sorted_by_role_stably(rows):
     entries = Layout.of(rows).entries
     ranks = [(ROLES.index(entry.role), int(entry.path[1:])) for entry in entries]
     assert ranks == sorted(ranks)
@@ -39,7 +39,7 @@ def test_roles_come_in_order_and_the_given_order_stays_within_one(rows):
 
 @properties
 @given(parameters)
-def test_the_slice_of_weights_holds_all_weights_and_nothing_else(rows):
+def test_weights_slice_holds_exactly_the_weights(rows):
     layout = Layout.of(rows)
     marked = np.zeros(layout.size)
     for entry in layout.entries:
@@ -50,7 +50,7 @@ def test_the_slice_of_weights_holds_all_weights_and_nothing_else(rows):
 
 @properties
 @given(parameters)
-def test_views_hold_every_number_once(rows):
+def test_views_cover_every_number_once(rows):
     layout = Layout.of(rows)
     theta = np.arange(float(layout.size))
     views = layout.views(theta)
@@ -64,7 +64,7 @@ def test_views_hold_every_number_once(rows):
 
 @properties
 @given(parameters.filter(bool))
-def test_where_names_the_number(rows):
+def test_where_names_path_and_index(rows):
     layout = Layout.of(rows)
     views = layout.views(np.arange(layout.size))
     for index in range(layout.size):
@@ -81,7 +81,7 @@ def test_views_write_through_on_every_backend(place):
     assert place.host(theta).tolist() == [2.0] * 6 + [5.0, 6.0]
 
 
-def test_an_empty_layout():
+def test_empty_layout_has_size_zero():
     layout = Layout.of([])
     assert (layout.size, layout.weights, layout.views(np.zeros(0))) == (0, slice(0, 0), {})
 
@@ -109,7 +109,7 @@ LAYOUT = Layout.of([("W", (3, 2), "weight")])
         (lambda: LAYOUT.where(-1), "index must be in 0..5; got -1."),
     ],
 )
-def test_bad_arguments(call, message):
+def test_bad_arguments_are_refused(call, message):
     with pytest.raises(ArgumentError) as error:
         call()
     assert str(error.value) == message

@@ -13,7 +13,7 @@ from xpnet.random import MASK, as_generator, hash32, stream_key
 words = st.integers(0, MASK)
 
 
-def test_a_seed_starts_a_stream_and_a_generator_goes_on():
+def test_seed_starts_and_generator_continues_a_stream():
     assert as_generator(3).integers(10**9) == np.random.default_rng(3).integers(10**9)
     generator = np.random.default_rng(0)
     assert as_generator(generator) is generator
@@ -21,7 +21,7 @@ def test_a_seed_starts_a_stream_and_a_generator_goes_on():
 
 
 @pytest.mark.parametrize("rng", [-1, True, 1.0, "0", None, np.random.RandomState])
-def test_what_is_no_seed_is_refused(rng):
+def test_bad_seeds_are_refused(rng):
     with pytest.raises(ArgumentError, match="shuffle must be a seed"):
         as_generator(rng, "shuffle")
 
@@ -48,14 +48,14 @@ def test_every_backend_hashes_alike(place):
     assert place.host(hash32(place.array(x))).tolist() == [hash32(int(i)) for i in x]
 
 
-def test_the_hash_is_one_to_one_within_its_range():
+def test_hash_is_one_to_one_in_range():
     hashed = hash32(np.arange(200_000, dtype=np.int64))
     assert np.unique(hashed).size == hashed.size
     assert hashed.min() >= 0
     assert hashed.max() <= MASK
 
 
-def test_a_flipped_bit_flips_half_of_the_hash(rng):
+def test_flipped_bit_flips_half_of_the_hash(rng):
     x = rng.integers(0, 2**32, size=4000, dtype=np.int64)
     for bit in range(32):
         flipped = hash32(x) ^ hash32(x ^ (1 << bit))
@@ -65,12 +65,12 @@ def test_a_flipped_bit_flips_half_of_the_hash(rng):
 
 @settings(derandomize=True, deadline=None, max_examples=50)
 @given(st.lists(st.integers(0, 2**40), max_size=4))
-def test_a_key_is_a_word_fixed_by_its_path(path):
+def test_stream_key_is_deterministic_and_32_bits(path):
     assert 0 <= stream_key(*path) <= MASK
     assert stream_key(*path) == stream_key(*path)
 
 
-def test_neighbouring_paths_have_different_keys():
+def test_adjacent_paths_have_different_keys():
     paths = [(s, layer, step) for s in range(20) for layer in range(10) for step in range(50)]
     keys = {stream_key(*path) for path in paths}
     # 10 000 keys of 32 bits collide 0.01 times on average.

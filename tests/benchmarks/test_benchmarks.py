@@ -51,14 +51,14 @@ def test_three_steps_give_the_same_parameters(label, case):
 
 
 @pytest.mark.parametrize("case", SMALL[:2], ids=lambda case: case.name)
-def test_a_step_of_scikit_learn_gives_the_same_parameters(case):
+def test_scikit_learn_gives_the_same_parameters(case):
     theirs = parameters_after(ready("scikit-learn"), case).parameters()
     for mine, other in zip(parameters_after(XPNET, case).parameters(), theirs, strict=True):
         np.testing.assert_allclose(other, mine, rtol=1e-4, atol=5e-6)
 
 
 @pytest.mark.parametrize("label", ["xpnet", *TRAINED])
-def test_reset_brings_the_beginning_back(label):
+def test_reset_restores_initial_parameters(label):
     case, it = SMALL[2], parameters_after(ready(label), SMALL[2])
     once = it.parameters()
     it.reset()
@@ -79,7 +79,7 @@ def test_predictions_agree(label):
     assert accuracy(case, first, X / 127.5 - 1, ours) == 1
 
 
-def test_the_floor_makes_the_products_of_a_step():
+def test_floor_computes_the_products_of_a_step():
     case = SMALL[1]
     it = FLOOR.contestant(case, initial_parameters(case))
     X = batches(case, 1)[0][0]
@@ -104,11 +104,11 @@ TIMES = {
     ("seconds", "text"),
     [(8.6e-6, "8.60 µs"), (1.75e-4, "175 µs"), (0.0452, "45.2 ms"), (12.345, "12.3 s")],
 )
-def test_durations(seconds, text):
+def test_durations_have_units(seconds, text):
     assert duration(seconds) == text
 
 
-def test_the_table_has_medians_spreads_and_ratios():
+def test_table_has_medians_spreads_and_ratios():
     assert cell(TIMES["784-200-10, batch 64"]["xpnet"]) == "200 µs (100–300)"
     table = markdown(TIMES, {"JAX": "jax not installed"})
     lines = table.splitlines()
@@ -120,7 +120,7 @@ def test_the_table_has_medians_spreads_and_ratios():
     assert "| JAX | absent: jax not installed |  |" in lines
 
 
-def test_the_targets_that_were_measured_are_judged():
+def test_measured_targets_are_judged():
     assert ratio(TIMES[FIT], "steps × step time") == (1.25, "steps × step time")
     lines = verdicts(TIMES).splitlines()[2:]
     assert [line.split("|")[-2].strip() for line in lines] == [
@@ -131,13 +131,13 @@ def test_the_targets_that_were_measured_are_judged():
     ]
 
 
-def test_a_peer_that_is_not_installed_is_reported(monkeypatch):
+def test_missing_peer_is_reported(monkeypatch):
     peer = Peer("Nobody's", "torch_peer", "", ("no_such_package",))
     monkeypatch.setitem(PEERS, "Nobody's", peer)
     assert cpu.absent()["Nobody's"] == "no_such_package not installed"
 
 
-def test_one_quick_case_from_end_to_end(tmp_path):
+def test_quick_case_runs_end_to_end(tmp_path):
     out = tmp_path / "results.json"
     words = ["--quick", "--only", "32-64", "--peers", "xpnet,matrix", "--out", str(out)]
     done = subprocess.run(

@@ -87,7 +87,7 @@ def driver(monkeypatch):
     return driver
 
 
-def test_graphs_have_memory_of_their_own_and_what_runs_beside_them_has_not(driver):
+def test_only_captures_use_the_memory_of_graphs(driver):
     capture = CudaCapture()
     with capture.capturing():
         assert driver.current == ("of captures", "of captures")
@@ -103,7 +103,7 @@ def test_graphs_have_memory_of_their_own_and_what_runs_beside_them_has_not(drive
     ]
 
 
-def test_no_block_goes_back_to_the_device_before_the_graphs(driver):
+def test_blocks_live_as_long_as_the_graphs(driver):
     """CuPy's pool drops its free blocks where memory runs out."""
     capture = CudaCapture()
     blocks = [weakref.ref(capture.pool.allocator(size)[0]) for size in (512, 1024)]
@@ -120,7 +120,7 @@ def test_no_block_goes_back_to_the_device_before_the_graphs(driver):
 
 @pytest.mark.parametrize("fails", ["a step", "synchronize of captures"])
 @pytest.mark.parametrize("how", ["capturing", "running"])
-def test_after_a_failure_the_stream_and_the_memory_are_the_usual_ones(how, fails, driver):
+def test_failure_restores_stream_and_allocator(how, fails, driver):
     capture, driver.fails = CudaCapture(), fails
 
     with pytest.raises(RuntimeError, match=fails), getattr(capture, how)():
@@ -128,7 +128,7 @@ def test_after_a_failure_the_stream_and_the_memory_are_the_usual_ones(how, fails
     assert driver.current == ("the usual", "the usual")
 
 
-def test_a_capture_that_fails_is_ended(driver):
+def test_failed_capture_is_ended(driver):
     capture, driver.fails = CudaCapture(), "a step"
     with pytest.raises(RuntimeError, match="a step"), capture.capturing():
         capture.capture(lambda: driver.do("a step"))

@@ -66,23 +66,23 @@ def assert_same(task, network=None, **settings):
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=repr)
-def test_every_optimizer(optimizer, task, device):
+def test_captured_optimizer_equals_eager(optimizer, task, device):
     assert_same(task, optimizer=optimizer)
     assert (device.captured, device.replayed) == (2, 12)  # batches of 16 and of 2 rows
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-def test_what_composes_around_a_step(name, task, device):
+def test_captured_setting_equals_eager(name, task, device):
     assert_same(task, **SETTINGS[name])
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_every_layer(name, task, device):
+def test_captured_network_equals_eager(name, task, device):
     assert_same(task, NETWORKS[name])
 
 
 @pytest.mark.parametrize("optimizer", [xpnet.AdamW(0.01), xpnet.RMSProp(0.01, norm=True)], ids=repr)
-def test_with_cuda_kernels(optimizer, task, device, monkeypatch):
+def test_captured_kernels_equal_eager(optimizer, task, device, monkeypatch):
     monkeypatch.setitem(select._chosen, DeviceArray, fake_operations(kernels=True))
     assert_same(
         task,
@@ -97,7 +97,7 @@ def test_with_cuda_kernels(optimizer, task, device, monkeypatch):
 @pytest.mark.parametrize("kernels", [False, True])
 @pytest.mark.parametrize("scaling", ["none", "min-max", "standardize", "one limit"])
 @pytest.mark.parametrize("engine", ["replay", "eager"])
-def test_bytes_stay_bytes_on_the_device(engine, scaling, kernels, device, monkeypatch, rng):
+def test_uint8_rows_stay_uint8_on_the_device(engine, scaling, kernels, device, monkeypatch, rng):
     monkeypatch.setitem(select._chosen, DeviceArray, fake_operations(kernels))
     X, y = rng.integers(0, 5, (50, 4)).astype("uint8"), rng.integers(0, 3, 50)
     X[:, 3] = 2  # a constant column
@@ -132,7 +132,7 @@ def test_bytes_stay_bytes_on_the_device(engine, scaling, kernels, device, monkey
     assert ("uint8" in kept) == (engine == "replay")
 
 
-def test_frozen_parts_and_a_resumed_state(task, device, monkeypatch):
+def test_captured_frozen_and_resumed_equal_eager(task, device, monkeypatch):
     layout = MLP(4, [6, 5], 3).layout
     assert_same(task, optimizer=xpnet.Frozen(xpnet.AdamW(0.01), layout, (0,)))
     state = xpnet.Adam().init(np.zeros(layout.size))
@@ -166,7 +166,7 @@ def in_half(a, b, out):
 
 
 @pytest.mark.parametrize("engine", ["replay", "eager"])
-def test_fp16_scales_the_loss(engine, task, device, monkeypatch):
+def test_fp16_keeps_tiny_gradients(engine, task, device, monkeypatch):
     """A gradient that would be 0 in 16 bits arrives: the targets are nearly the outputs."""
     monkeypatch.setitem(select._chosen, DeviceArray, fake_operations(kernels=True))
     monkeypatch.setattr(operations, "cublas_product", lambda precision: in_half)
@@ -183,7 +183,7 @@ def test_fp16_scales_the_loss(engine, task, device, monkeypatch):
 
 
 @pytest.mark.parametrize("fails", [False, True])
-def test_the_precision_of_fit_ends_with_it(fails, task, device, monkeypatch):
+def test_precision_applies_to_its_fit_only(fails, task, device, monkeypatch):
     monkeypatch.setitem(select._chosen, DeviceArray, fake_operations(kernels=True))
     products = {"fp16": in_half, "float32": None}
     monkeypatch.setattr(operations, "cublas_product", products.get)
@@ -229,7 +229,7 @@ def fit_in_half(X, t, engine, monkeypatch, epochs):
 
 
 @pytest.mark.parametrize("engine", ["replay", "eager"])
-def test_steps_that_overflow_in_fp16_are_skipped(engine, task, device, monkeypatch):
+def test_fp16_skips_steps_that_overflow(engine, task, device, monkeypatch):
     """A gradient of 30 at the output, 1/50 of 1500: it goes into 16 bits 2¹¹ times."""
     _, thetas, scales = fit_in_half(np.abs(task[0]), 1500.0, engine, monkeypatch, 8)
     assert scales == [2.0**14, 2.0**13, 2.0**12, *[2.0**11] * 5]
@@ -239,19 +239,19 @@ def test_steps_that_overflow_in_fp16_are_skipped(engine, task, device, monkeypat
 
 
 @pytest.mark.parametrize("engine", ["replay", "eager"])
-def test_what_no_scale_helps_is_reported(engine, task, device, monkeypatch):
+def test_fp16_overflow_at_every_scale_is_an_error(engine, task, device, monkeypatch):
     with pytest.raises(xpnet.NonFiniteError, match=r"epoch 16, .* the parameter layers\.0"):
         fit_in_half(np.abs(task[0]), 1e15, engine, monkeypatch, 20)
 
 
-def test_precisions_that_cannot_be(task):
+def test_unknown_precision_is_refused(task):
     with pytest.raises(ArgumentError, match="precision must be 'float32' here; got 'tf32'"):
         train("numpy", task, precision="tf32")
     with pytest.raises(ArgumentError, match="Did you mean 'bf16'"):
         train("numpy", task, precision="bf61")
 
 
-def test_the_largest_batch_is_captured_first(task, device, monkeypatch):
+def test_largest_batch_is_captured_first(task, device, monkeypatch):
     """Buffers that grew later would leave a graph with memory that was given back."""
     sizes, capture = [], FakeCapture.capture
     monkeypatch.setattr(
@@ -261,7 +261,7 @@ def test_the_largest_batch_is_captured_first(task, device, monkeypatch):
     assert sizes == [16, 2]
 
 
-def test_what_outlives_the_graphs_does_not_lie_in_their_memory(task, device, monkeypatch):
+def test_arrays_that_outlive_graphs_use_other_memory(task, device, monkeypatch):
     where, empty = [], FakeBackend.empty
     monkeypatch.setattr(
         FakeBackend,
@@ -291,7 +291,7 @@ def test_larger_batch_between_steps_moves_no_buffer(task, device):
     assert blocks[0]
 
 
-def test_training_goes_on_where_it_was(task, device):
+def test_second_fit_continues_the_mask_stream(task, device):
     """A second fit draws the masks that it would draw after an eager one."""
     models = []
     for backend, engine in (("numpy", "eager"), (fake_backend("float64"), "replay")):
@@ -312,14 +312,12 @@ def test_training_goes_on_where_it_was(task, device):
     np.testing.assert_allclose(models[1], models[0], rtol=1e-12, atol=1e-13)
 
 
-def test_a_loss_that_is_not_finite_puts_the_epoch_back(task, device):
+def test_captured_nan_loss_is_an_error(task, device):
     with pytest.raises(xpnet.NonFiniteError, match="epoch 1, step"), np.errstate(all="ignore"):
         train(fake_backend("float64"), task, engine="replay", optimizer=xpnet.SGD(1e200))
 
 
-def test_the_plain_path_waits_for_a_device_as_often_in_an_epoch_of_many_steps(
-    task, device, monkeypatch
-):
+def test_device_reads_do_not_grow_with_steps(task, device, monkeypatch):
     reads, read = [], DeviceArray.read
     monkeypatch.setattr(DeviceArray, "read", lambda x, name: (reads.append(name), read(x, name))[1])
     counts = []
@@ -331,7 +329,7 @@ def test_the_plain_path_waits_for_a_device_as_often_in_an_epoch_of_many_steps(
     assert counts[0] == counts[1]
 
 
-def test_what_reads_the_host_is_not_captured(task, device):
+def test_host_read_cannot_be_captured(task, device):
     class Reads(xpnet.SGD):
         def update(self, theta, grad, state, scalars):
             if float(theta[0]) > -1e9:
@@ -373,7 +371,7 @@ STRANGE = {
 
 
 @pytest.mark.parametrize("reason", STRANGE)
-def test_what_a_user_wrote_is_captured_only_if_asked_for(reason, task, device):
+def test_user_defined_part_is_captured_on_request(reason, task, device):
     network, settings = STRANGE[reason]
     model, history = train(fake_backend("float64"), task, network, **settings())
     assert device.captured == 0
@@ -398,7 +396,7 @@ class Failing(FakeCapture):
         raise RuntimeError("cudaErrorStreamCaptureUnsupported")
 
 
-def test_a_step_that_cannot_be_captured_runs_as_it_is(task, device, monkeypatch):
+def test_failed_capture_warns_and_runs_eagerly(task, device, monkeypatch):
     monkeypatch.setattr(engines, "CudaCapture", Failing)
     with pytest.warns(FallbackWarning, match="could not be captured: cudaError"):
         model, history = train(fake_backend("float64"), task, network={"dropout": 0.3})
@@ -410,7 +408,7 @@ def test_a_step_that_cannot_be_captured_runs_as_it_is(task, device, monkeypatch)
         train(fake_backend("float64"), task, engine="replay")
 
 
-def test_engines_and_reasons(task):
+def test_history_names_engine_and_reason(task):
     _, history = train("array_api_strict", task)
     reason = "CUDA graphs are for the backend 'cupy', and this is 'array_api_strict'"
     assert history.engine == f"eager: {reason}"

@@ -35,7 +35,7 @@ MOVES = {
 
 
 @pytest.mark.parametrize("name", MOVES)
-def test_how_the_scale_moves(name, place):
+def test_scale_doubles_and_halves(name, place):
     start, grads, expected = MOVES[name]
     theta = place.writable(np.zeros(3))
     scaling = LossScaling(theta, start, interval=2)
@@ -44,7 +44,7 @@ def test_how_the_scale_moves(name, place):
 
 @pytest.mark.parametrize("bad", [INF, NAN])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=repr)
-def test_a_skipped_step_changes_no_bit(optimizer, bad, place32):
+def test_skipped_step_changes_no_bit(optimizer, bad, place32):
     """Nor does the scale of a good one: it is a power of two."""
     place, rng = place32, np.random.default_rng(0)
     theta = place.writable(rng.normal(size=9))
@@ -71,7 +71,7 @@ def test_a_skipped_step_changes_no_bit(optimizer, bad, place32):
     assert (place.host(theta) != before[0]).all()
 
 
-def test_at_a_scale_of_one_nothing_is_skipped(place):
+def test_scale_of_one_skips_nothing(place):
     """What is not finite then would not be in float32 either, and is to be seen."""
     theta = place.writable(np.zeros(3))
     scaling, optimizer = LossScaling(theta, 2.0), SGD(0.1)

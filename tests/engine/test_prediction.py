@@ -32,7 +32,7 @@ def asked_often(model, rows):
 
 @pytest.mark.parametrize("network", NETWORKS.values(), ids=NETWORKS)
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_every_network(network, dtype):
+def test_replayed_network_equals_eager(network, dtype):
     model = MLP(4, [6, 5], 3, dtype=dtype, **network)
     for m in (1, 3, 1):
         asked_often(model, X[:m])
@@ -44,13 +44,13 @@ def test_every_network(network, dtype):
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS, ids=repr)
-def test_every_activation(activation):
+def test_replayed_activation_equals_eager(activation):
     model = MLP(4, [6], 3, activation=activation, dtype="float64")
     asked_often(model, X[:2])
     np.testing.assert_allclose(model.forward(X[8:10]), plain(model, X[8:10]), rtol=1e-12)
 
 
-def test_results_are_arrays_of_their_own():
+def test_replayed_results_are_new_arrays():
     model = MLP(4, [6], 3, dtype="float64")
     asked_often(model, X[:1])
     first = model.forward(X[:1])
@@ -61,13 +61,13 @@ def test_results_are_arrays_of_their_own():
     np.testing.assert_array_equal(model.forward(X[:1]), kept)
 
 
-def test_other_parameters_are_not_those_of_the_model():
+def test_other_parameters_are_not_replayed():
     model = MLP(4, [6], 3, dtype="float64")
     asked_often(model, X[:1])
     np.testing.assert_array_equal(model.forward(X[:1], theta=0 * model.theta), np.zeros((1, 3)))
 
 
-def test_threads_do_not_mix_their_rows():
+def test_threads_predict_their_own_rows():
     model = MLP(4, [64, 64], 3, dtype="float64")
     expected = plain(model, X)
     with ThreadPoolExecutor(4) as pool:
@@ -94,7 +94,7 @@ class Draws(Dense):
 RNG = np.random.default_rng(1)
 
 
-def test_a_layer_that_looks_is_not_replayed(monkeypatch):
+def test_layer_that_reads_values_is_not_replayed(monkeypatch):
     monkeypatch.setattr(Looks, "__module__", "xpnet.layers")  # as if it were not a user's own
     model = xpnet.Sequential([Looks(5), Dense(3)], 4, dtype="float64")
     for _ in range(CALLS_BEFORE_RECORDING + 3):
@@ -103,7 +103,7 @@ def test_a_layer_that_looks_is_not_replayed(monkeypatch):
     assert model._predict._own.__dict__[1] < NEVER + 100
 
 
-def test_a_layer_of_a_users_is_not_replayed():
+def test_user_defined_layer_is_not_replayed():
     model = xpnet.Sequential([Draws(5), Dense(3)], 4)
     found = {model.forward(X[:1]).tobytes() for _ in range(CALLS_BEFORE_RECORDING + 5)}
     assert len(found) == CALLS_BEFORE_RECORDING + 5

@@ -57,33 +57,33 @@ def assert_same(task, network=None, **settings):
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=repr)
-def test_every_optimizer(optimizer, task):
+def test_replayed_optimizer_equals_eager(optimizer, task):
     assert_same(task, optimizer=optimizer)
 
 
 @pytest.mark.parametrize("optimizer", [Adam(0.01), xpnet.RMSProp(0.01, norm=True)], ids=repr)
-def test_single_precision(optimizer, task):
+def test_replayed_float32_equals_eager(optimizer, task):
     assert_same(task, optimizer=optimizer, dtype="float32")
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-def test_what_composes_around_a_step(name, task):
+def test_replayed_setting_equals_eager(name, task):
     assert_same(task, **SETTINGS[name])
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_every_layer(name, task):
+def test_replayed_network_equals_eager(name, task):
     assert_same(task, NETWORKS[name], clip=ClipByNorm(0.05), l2=0.1)
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS, ids=repr)
-def test_every_activation(activation, task):
+def test_replayed_activation_equals_eager(activation, task):
     assert_same(task, {"activation": activation}, epochs=1)
 
 
 @pytest.mark.parametrize("loss", LOSSES, ids=repr)
 @pytest.mark.parametrize("weighted", [False, True])
-def test_every_loss(loss, weighted, rng):
+def test_replayed_loss_equals_eager(loss, weighted, rng):
     n_out = 4
     y = targets(rng, loss, n_out)
     weight = {"sample_weight": np.linspace(0.1, 2, 30)} if weighted else {}
@@ -92,7 +92,7 @@ def test_every_loss(loss, weighted, rng):
 
 
 @pytest.mark.parametrize("m", [20, 32, 600, 2048])
-def test_tall_and_narrow_products(m, rng):
+def test_replayed_tall_products_equal_eager(m, rng):
     """The batch sizes at which a product is cut in pieces, and at which it is not."""
     X, y = rng.normal(size=(m, 8)), rng.integers(0, 3, m)
     ends = []
@@ -137,7 +137,7 @@ FUNCTIONS = {
 
 
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_functions_of_numpy_are_recorded(name, rng):
+def test_numpy_functions_are_recorded(name, rng):
     actual, expected = recorded_and_plain(FUNCTIONS[name], *rng.normal(size=(2, 3, 3)))
     np.testing.assert_allclose(actual, expected, rtol=1e-14)
 
@@ -158,13 +158,13 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_what_a_replay_could_not_repeat_is_refused(name):
+def test_value_dependent_code_is_refused(name):
     recorder = program.Recorder()
     with pytest.raises((TypeError, ValueError)):
         recorder.record(partial(REFUSED[name], recorder.traced(np.ones((3, 3)))))
 
 
-def test_a_compiler_that_does_not_do_as_expected_leaves_steps_plain(monkeypatch, task):
+def test_failed_self_check_runs_eagerly(monkeypatch, task):
     def fails():
         raise RuntimeError("no code")
 
@@ -175,7 +175,7 @@ def test_a_compiler_that_does_not_do_as_expected_leaves_steps_plain(monkeypatch,
         train("replay", task)
 
 
-def test_a_large_batch_is_not_kept(rng):
+def test_replaced_batch_is_released(rng):
     """The array of the first batch is let go when another takes its place."""
     step = TrainingStep(MLP(N_IN, [6], 3), CrossEntropy(), Adam())
     X, y = rng.normal(size=(2, 8, N_IN)).astype("float32"), rng.integers(0, 3, 8)
@@ -187,21 +187,21 @@ def test_a_large_batch_is_not_kept(rng):
 
 
 @pytest.mark.parametrize("n_out", [1, 2])
-def test_two_classes(n_out, task):
+def test_replayed_two_classes_equal_eager(n_out, task):
     y = (task[0][:, 0] > 0).astype("int64")
     loss = xpnet.BinaryCrossEntropy() if n_out == 1 else CrossEntropy()
     assert_same((task[0], y), loss=loss, n_out=n_out)
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "int32", "float64", "bool"])
-def test_targets_of_any_type(dtype, task):
+def test_replayed_target_dtypes_equal_eager(dtype, task):
     assert_same(
         (task[0], (task[0][:, 0] > 0).astype(dtype)), loss=xpnet.BinaryCrossEntropy(), n_out=1
     )
 
 
 @pytest.mark.parametrize("blas", [True, False])
-def test_wide_layers_agree(blas, monkeypatch, rng):
+def test_replayed_wide_layers_equal_eager(blas, monkeypatch, rng):
     """Widths at which products are cut in pieces; and a NumPy whose product is not found."""
     if not blas:
         monkeypatch.setattr(product, "SYMBOLS", ())
@@ -216,7 +216,7 @@ def test_wide_layers_agree(blas, monkeypatch, rng):
     np.testing.assert_allclose(models[0].theta, models[1].theta, rtol=1e-12, atol=1e-14)
 
 
-def test_large_layers_are_shared_out(monkeypatch, task):
+def test_replayed_loops_on_threads_equal_eager(monkeypatch, task):
     monkeypatch.setattr(runner, "MIN_PARALLEL_SIZE", 20)
     monkeypatch.setattr(threads, "n_threads", lambda: 3)
     threads._pool.cache_clear()
@@ -266,7 +266,7 @@ def built(layer, dtype="float64"):
         (Looks, xpnet.Nadam()),
     ],
 )
-def test_what_cannot_be_recorded_is_taken_plainly(layer, optimizer, task, monkeypatch):
+def test_unrecordable_step_runs_eagerly(layer, optimizer, task, monkeypatch):
     """From the first step on, with nothing done twice: no mask, no step of the state."""
     monkeypatch.setattr(type(optimizer), "__module__", "xpnet.optimizers")
     monkeypatch.setattr(layer, "__module__", "xpnet.layers")  # as if they were not a user's own
@@ -308,7 +308,7 @@ OWN = {
 
 
 @pytest.mark.parametrize("reason", OWN)
-def test_what_a_user_wrote_is_recorded_only_if_asked_for(reason, task):
+def test_user_defined_part_is_recorded_on_request(reason, task):
     settings = {"layer": Dense, "loss": CrossEntropy(), "optimizer": Adam()} | OWN[reason]
     model = built(settings.pop("layer"))
     history = model.fit(*task, epochs=1, progress=False, **settings)
@@ -316,7 +316,7 @@ def test_what_a_user_wrote_is_recorded_only_if_asked_for(reason, task):
     assert TrainingStep(model, settings["loss"], settings["optimizer"]).engine == history.engine
 
 
-def test_programs_are_not_copied(task):
+def test_recorded_step_refuses_deepcopy(task):
     """The copy would train the model of the other."""
     step = TrainingStep(MLP(N_IN, [6], 3), CrossEntropy(), Adam())
     step(*task)
@@ -324,7 +324,7 @@ def test_programs_are_not_copied(task):
         copy.deepcopy(step)
 
 
-def test_loss_that_is_not_finite_names_what_the_plain_step_names(task):
+def test_replayed_nan_error_equals_eager_error(task):
     messages = []
     for engine in ("eager", "replay"):
         with pytest.raises(xpnet.NonFiniteError) as caught:
@@ -333,7 +333,7 @@ def test_loss_that_is_not_finite_names_what_the_plain_step_names(task):
     assert messages[0] == messages[1]
 
 
-def test_a_step_by_hand(task):
+def test_step_equals_value_and_grad_and_update(task):
     """Views, Fortran order, lists, other dtypes and numbers that change in place."""
     X, y = task
     kinds = [
@@ -365,7 +365,7 @@ def test_a_step_by_hand(task):
 
 
 @pytest.mark.parametrize("kept", [True, False])
-def test_compiled_code_lives_as_long_as_a_program(kept, task, monkeypatch):
+def test_program_keeps_its_machine_code(kept, task, monkeypatch):
     """A program knows it by its address alone, which no collector of garbage sees."""
     if not kept:
         monkeypatch.setattr(code_cache, "_folder", lambda: None)
@@ -385,7 +385,7 @@ def test_compiled_code_lives_as_long_as_a_program(kept, task, monkeypatch):
         assert call.code.address == owned
 
 
-def test_batches_of_ever_other_sizes_are_not_all_written_down(monkeypatch, task):
+def test_number_of_recorded_sizes_is_limited(monkeypatch, task):
     monkeypatch.setattr(recorded, "MAX_RECORDED_KINDS", 3)
     models = [MLP(N_IN, [6], 3, dropout=0.5, dtype="float64") for _ in range(2)]
     steps = [
@@ -422,7 +422,7 @@ def test_bad_batches_are_refused(arguments, message):
         step(**good)
 
 
-def test_settings_of_a_step_are_checked():
+def test_bad_step_settings_are_refused():
     model = MLP(N_IN, [6], 3)
     with pytest.raises(ArgumentError, match="loss must"):
         TrainingStep(model, CrossEntropy, Adam())
@@ -434,7 +434,7 @@ def test_settings_of_a_step_are_checked():
     assert TrainingStep(strict, CrossEntropy(), Adam()).engine.startswith("eager: steps")
 
 
-def test_a_replay_makes_no_arrays(task):
+def test_replay_allocates_no_arrays(task):
     """Else the buffers of a step would not be allocated once."""
     model = MLP(N_IN, [64, 64], 3, batch_norm=True)
     step = TrainingStep(model, CrossEntropy(), Adam())

@@ -48,7 +48,7 @@ def assert_alike(steps):
         np.testing.assert_allclose(actual, expected, rtol=1e-11, atol=1e-13)
 
 
-def test_a_batch_that_is_wrong_says_nothing_of_others():
+def test_bad_batch_does_not_stop_recording():
     steps = pair(batch_norm=True)
     for step in steps:
         step(X, Y)
@@ -60,7 +60,7 @@ def test_a_batch_that_is_wrong_says_nothing_of_others():
 
 
 @pytest.mark.parametrize("label", [-1, 3])
-def test_a_label_that_is_no_class_is_a_row_of_zeros(label):
+def test_label_out_of_range_has_no_gradient(label):
     steps, labels = pair(), np.where(np.arange(24) == 5, label, Y)
     for step in steps:
         step(X, labels, check=False)
@@ -72,7 +72,7 @@ def test_a_label_that_is_no_class_is_a_row_of_zeros(label):
     )
 
 
-def test_arrays_of_other_classes_are_read():
+def test_array_subclasses_are_read():
     steps, masked = pair(), np.ma.masked_array(X)
     for step in steps:
         for batch in (masked, X[::-1], masked.copy(), masked):
@@ -80,7 +80,7 @@ def test_arrays_of_other_classes_are_read():
     assert_alike(steps)
 
 
-def test_a_state_may_be_given_other_slots():
+def test_replaced_slots_are_recorded_again():
     steps = pair()
     for step in steps:
         for _ in range(3):
@@ -92,7 +92,7 @@ def test_a_state_may_be_given_other_slots():
     assert_alike(steps)
 
 
-def test_threads_wait_for_each_other():
+def test_threads_step_one_after_another():
     (step, _), batches = pair(), [np.array(X, copy=True) for _ in range(200)]
     with ThreadPoolExecutor(4) as pool:
         losses = list(pool.map(lambda batch: float(step(batch.copy(), Y)), batches))
@@ -101,7 +101,7 @@ def test_threads_wait_for_each_other():
     assert np.isfinite(step._model.theta).all()
 
 
-def test_an_interrupted_recording_leaves_no_trace(monkeypatch):
+def test_interrupted_recording_changes_nothing(monkeypatch):
     (step, plain), done = pair(dropout=0.5, batch_norm=True), program.Recorder.record
 
     def interrupted(self, function):
@@ -126,7 +126,7 @@ class Looks(Dense):
         return (y * 2.0 if float(x[0, 0]) > 0 else y), tape
 
 
-def test_what_was_refused_is_recorded_no_more():
+def test_refused_recording_changes_nothing():
     model = xpnet.Sequential([Looks(5, xpnet.Tanh()), Dense(3)], 4)
     before = model.theta.copy()
     step = TrainingStep(model, CrossEntropy(), Adam(), engine="replay")
@@ -136,7 +136,7 @@ def test_what_was_refused_is_recorded_no_more():
     assert (step.state.step, model.state.masks.step) == (0, 0)
 
 
-def test_an_array_that_is_read_only_is_not_written():
+def test_read_only_theta_is_refused():
     (step, _) = pair()
     step._model.theta.flags.writeable = False
     with pytest.raises(ValueError, match="read-only"):
@@ -147,7 +147,7 @@ class Mine(xpnet.initializers.HeNormal):
     """An initializer of a user's: no part of a step."""
 
 
-def test_an_initializer_of_a_users_is_no_reason():
+def test_user_defined_initializer_is_replayed():
     model = MLP(4, [6], 3, weight_init=Mine())
     assert TrainingStep(model, CrossEntropy(), Adam()).engine == "replay: a list of compiled calls"
 
@@ -179,7 +179,7 @@ def test_rule_without_a_loop_is_one_call(rows):
     assert sum(not isinstance(call, program.Call) for call in known.program._steps) == 2
 
 
-def test_a_step_that_is_gone_leaves_its_memory():
+def test_deleted_step_frees_its_memory():
     step, _ = pair()
     step(X, Y)
     slot = weakref.ref(step.state.slots[0])
@@ -196,7 +196,7 @@ TINY = np.float32(1e-40)
 
 @pytest.mark.skipif(not IS_X86, reason="only an x86 processor is told to flush")
 @pytest.mark.parametrize("large", [1, 1 << 22])
-def test_numbers_below_the_normal_ones_are_0_in_a_replay_and_nowhere_else(large, monkeypatch):
+def test_only_replay_flushes_subnormals(large, monkeypatch):
     monkeypatch.setattr(runner, "MIN_PARALLEL_SIZE", large)  # from where on threads share a loop
     step = TrainingStep(MLP(4, [5], 3), CrossEntropy(), Momentum())
     (velocity,) = step.state.slots
@@ -207,7 +207,7 @@ def test_numbers_below_the_normal_ones_are_0_in_a_replay_and_nowhere_else(large,
     assert TINY * np.float32(0.5) > 0
 
 
-def test_a_replay_that_is_refused_leaves_the_thread_as_it_was():
+def test_refused_replay_restores_subnormals():
     loop = loop_of(column_sum, np.dtype("float32"))
     block = loop.pack([np.ones((2, 3), np.float32), np.empty(3, np.float32)])
     replay = loop_of(program.replay).bind(np.array([[loop.code.address, block.address]]))

@@ -91,7 +91,7 @@ def close(got, expected, tolerance):
 
 
 @every_layer
-def test_backward_agrees_with_central_differences(name):
+def test_backward_equals_central_differences(name):
     case = Case(name)
     values = {"x": case.x, **case.p}
     layout = Layout.of((key, value.shape, "weight") for key, value in values.items())
@@ -126,7 +126,7 @@ def second_order(case):
 
 
 @every_layer
-def test_the_tangent_of_backward_agrees_with_differences_of_backward(name):
+def test_backward_jvp_equals_differences_of_backward(name):
     case = Case(name)
     dx, tangents, ddy = second_order(case)
     h, ends = 1e-5, []
@@ -144,7 +144,7 @@ def test_the_tangent_of_backward_agrees_with_differences_of_backward(name):
 
 
 @every_layer
-def test_second_order_is_the_same_everywhere(name, place):
+def test_second_order_agrees_on_every_backend(name, place):
     dx, tangents, _ = second_order(Case(name, place))
     expected_dx, expected, _ = second_order(Case(name))
     close(place.host(dx), expected_dx, 1e-12)
@@ -154,7 +154,7 @@ def test_second_order_is_the_same_everywhere(name, place):
 
 
 @every_layer
-def test_jvp_agrees_with_central_differences(name):
+def test_jvp_equals_central_differences(name):
     case = Case(name)
     _, tangent, _ = case.run()
     h = 1e-5
@@ -166,7 +166,7 @@ def test_jvp_agrees_with_central_differences(name):
 
 
 @every_layer
-def test_forward_mode_agrees_with_reverse_mode(name, place):
+def test_forward_mode_equals_reverse_mode(name, place):
     case = Case(name, place)
     _, tangent, gradients = case.run()
     forward = np.sum(case.dy * place.host(tangent))
@@ -205,7 +205,7 @@ def test_float32_stays_float32(name, place32):
 
 
 @pytest.mark.parametrize("name", [n for n in TABLE if n.startswith("dense")])
-def test_dense_skips_dx_where_it_is_not_needed(name):
+def test_dense_skips_dx_if_not_needed(name):
     case = Case(name)
     ctx = case.context(case.x, need_dx=False)
     g = {k: np.zeros_like(v) for k, v in case.p.items()}
@@ -217,7 +217,7 @@ def test_dense_skips_dx_where_it_is_not_needed(name):
 # --- beside PyTorch -------------------------------------------------------------------------------
 
 
-def test_dense_is_pytorchs_linear(torch):
+def test_dense_equals_pytorch_linear(torch):
     case = Case("dense")
     y, _, gradients = case.run()
     linear = torch.nn.Linear(N, 4, dtype=torch.float64)
@@ -233,7 +233,7 @@ def test_dense_is_pytorchs_linear(torch):
 
 
 @pytest.mark.parametrize("name", ["batch_norm", "batch_norm-evaluation"])
-def test_batch_norm_is_pytorchs(name, torch):
+def test_batch_norm_equals_pytorch(name, torch):
     case = Case(name)
     norm = torch.nn.BatchNorm1d(N, eps=1e-5, momentum=0.1, dtype=torch.float64)
     with torch.no_grad():
@@ -256,7 +256,7 @@ def test_batch_norm_is_pytorchs(name, torch):
     close(ctx.statistics["var"], norm.running_var.numpy(), 1e-10)
 
 
-def test_evaluation_far_from_zero_keeps_its_digits(place32, rng):
+def test_evaluation_of_large_means_is_accurate(place32, rng):
     mean, var = rng.uniform(1e4, 1e6, N).astype("float32"), rng.uniform(0.5, 2, N).astype("float32")
     x = (mean + rng.normal(size=(M, N))).astype("float32")
     given = {"mean": mean, "var": var}
@@ -293,7 +293,7 @@ def batches(rng):
     return [rng.normal(loc=1e3 * i, scale=1.0 + i, size=(m, N)) for i, m in enumerate(SIZES)]
 
 
-def test_cumulative_statistics_are_those_of_the_union(place, batches):
+def test_cumulative_statistics_are_of_all_rows(place, batches):
     got = run_batches(BatchNorm(momentum=None), place, batches, training=True)
     union = np.concatenate(batches)
     np.testing.assert_allclose(got["mean"], union.mean(axis=0), rtol=1e-12)
@@ -301,7 +301,7 @@ def test_cumulative_statistics_are_those_of_the_union(place, batches):
     assert got["count"].tolist() == [sum(SIZES)]
 
 
-def test_exponential_statistics_follow_their_recurrence(place, batches):
+def test_exponential_statistics_follow_the_formula(place, batches):
     got = run_batches(BatchNorm(momentum=0.8), place, batches, training=True)
     mean, var = np.zeros(N), np.ones(N)
     for batch in batches:
@@ -313,14 +313,14 @@ def test_exponential_statistics_follow_their_recurrence(place, batches):
 
 @pytest.mark.parametrize("momentum", [0.9, None])
 @pytest.mark.parametrize("settings", [{}, {"training": True, "update_statistics": False}])
-def test_statistics_stay_where_nothing_asks_for_them(momentum, settings, place, batches):
+def test_statistics_change_in_training_only(momentum, settings, place, batches):
     got = run_batches(BatchNorm(momentum), place, batches, **settings)
     close(got["mean"], np.zeros(N), 0)
     close(got["var"], np.ones(N), 0)
     assert got["count"].tolist() == [0]
 
 
-def test_a_training_batch_of_one_row_is_refused(place):
+def test_batch_norm_refuses_one_training_row(place):
     with pytest.raises(ArgumentError, match=r"at least 2 rows under batch norm.*got 1 row\. Use"):
         run_batches(BatchNorm(), place, [np.zeros((1, N))], training=True)
     run_batches(BatchNorm(), place, [np.zeros((1, N))])  # evaluation takes one row
@@ -336,13 +336,13 @@ def mask_of(seed, layer, step, shape=(200, 50), p=0.3, make=np.asarray):
 
 
 @pytest.mark.parametrize("key", [(0, 0, 0), (7, 2, 1000), (2**31, 1, 1)])
-def test_a_key_gives_one_mask_everywhere(key, place):
+def test_masks_agree_on_every_backend(key, place):
     got = place.host(mask_of(*key, make=place.array))
     np.testing.assert_array_equal(got, mask_of(*key))
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
-def test_the_right_share_is_dropped_and_the_rest_scaled(p):
+def test_dropout_drops_the_share_and_scales_the_rest(p):
     y = mask_of(1, 0, 4, shape=(500, 200), p=p)
     dropped = y == 0
     assert dropped.mean() == pytest.approx(p, abs=5 * np.sqrt(p * (1 - p) / y.size))
@@ -350,7 +350,7 @@ def test_the_right_share_is_dropped_and_the_rest_scaled(p):
 
 
 @pytest.mark.parametrize("other", [(1, 0, 0), (0, 1, 0), (0, 0, 1), (0, 0, 2)])
-def test_masks_of_neighbouring_keys_are_uncorrelated(other):
+def test_masks_of_adjacent_keys_are_uncorrelated(other):
     first, second = (mask_of(*key, shape=(500, 200)).ravel() for key in ((0, 0, 0), other))
     # Five standard errors, also beside one another and one column on.
     for shift in (0, 1, 200):
@@ -361,7 +361,7 @@ def test_masks_of_neighbouring_keys_are_uncorrelated(other):
 # --- buffers --------------------------------------------------------------------------------------
 
 
-def test_buffers_are_used_again(place):
+def test_buffers_are_reused(place):
     buffers = Buffers(place.backend)
     large = buffers["z", 6, 4]
     large[...] = 1.0
@@ -395,12 +395,12 @@ def test_buffers_are_used_again(place):
         (lambda: BatchNorm(eps=0), "eps must be a finite number, above 0; got 0."),
     ],
 )
-def test_bad_settings(make, message):
+def test_bad_settings_are_refused(make, message):
     with pytest.raises(ArgumentError) as error:
         make()
     assert message in str(error.value)
 
 
-def test_layers_are_values():
+def test_layers_compare_and_hash_by_value():
     assert Dense(3, Tanh()) == Dense(3, Tanh()) != Dense(3)
     assert len({BatchNorm(), BatchNorm(0.9), Dropout(), Dropout(0.5)}) == 2

@@ -45,7 +45,7 @@ def numbers(model):
 
 
 @every_way
-def test_a_copy_is_what_it_was_made_of(way, model, task):
+def test_copy_equals_the_original(way, model, task):
     model.note = "mine"
     other = way(model)
     assert other.predict(task[0]).tolist() == model.predict(task[0]).tolist()
@@ -62,7 +62,7 @@ def test_a_copy_is_what_it_was_made_of(way, model, task):
 
 
 @every_way
-def test_training_a_copy_leaves_the_original_as_it_is(way, model, task):
+def test_training_a_copy_leaves_the_original(way, model, task):
     before, other = numbers(model), way(model)
     train(other, task, epochs=3)
     np.testing.assert_array_equal(numbers(model), before)
@@ -72,7 +72,7 @@ def test_training_a_copy_leaves_the_original_as_it_is(way, model, task):
 
 
 @every_way
-def test_the_views_of_a_copy_are_of_its_own_vectors(way, model, task):
+def test_copy_has_views_of_its_own_vectors(way, model, task):
     other = way(model)
     other.theta[...] = 0.0
     assert not to_numpy(other.forward(np.ones((3, 4)))).any()
@@ -93,6 +93,6 @@ VALUES = {
 
 
 @pytest.mark.parametrize("name", VALUES)
-def test_values_come_back_equal(name):
+def test_pickled_values_are_equal(name):
     copies = (way(VALUES[name]) for way in WAYS.values())
     assert [repr(value) for value in copies] == [repr(VALUES[name])] * len(WAYS)

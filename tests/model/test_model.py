@@ -47,7 +47,7 @@ def randomized(layers, rng, backend="numpy"):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_gradient_is_the_central_difference(name, place, rng):
+def test_gradient_equals_central_differences(name, place, rng):
     X, y = data(rng)
     weight = place.writable(rng.uniform(0.5, 2, size=7))
     X, y = place.array(X), place.array(y)
@@ -66,7 +66,7 @@ def test_gradient_is_the_central_difference(name, place, rng):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_forward_mode_is_reverse_mode(name, place, rng):
+def test_forward_mode_equals_reverse_mode(name, place, rng):
     X, _ = data(rng)
     model = randomized(NETWORKS[name], rng, place.backend)
     network, backend = model.network, place.backend
@@ -88,7 +88,7 @@ def test_forward_mode_is_reverse_mode(name, place, rng):
 
 
 @pytest.mark.parametrize("batch_norm", [False, True])
-def test_one_seed_gives_the_same_training_everywhere(place, rng, batch_norm):
+def test_training_agrees_on_every_backend(place, rng, batch_norm):
     X, y = rng.normal(size=(50, 4)), rng.integers(3, size=50)
 
     def trained(backend):
@@ -106,7 +106,7 @@ def test_one_seed_gives_the_same_training_everywhere(place, rng, batch_norm):
         np.testing.assert_allclose(mine, reference, rtol=1e-11, atol=1e-12)
 
 
-def test_two_runs_with_one_seed_are_identical(rng):
+def test_same_seed_gives_identical_training(rng):
     X, y = rng.normal(size=(80, 4)), rng.integers(3, size=80)
     thetas = []
     for _ in range(2):
@@ -116,7 +116,7 @@ def test_two_runs_with_one_seed_are_identical(rng):
     assert np.array_equal(*thetas)
 
 
-def test_any_theta_can_be_evaluated(place, rng):
+def test_other_theta_is_evaluated(place, rng):
     model = randomized([Dense(6, Sigmoid()), Dense(3)], rng, place.backend)
     X = place.array(rng.normal(size=(5, 4)))
     other = place.writable(rng.normal(size=model.layout.size))
@@ -127,7 +127,7 @@ def test_any_theta_can_be_evaluated(place, rng):
     np.testing.assert_array_equal(place.host(model.forward(X)), output)
 
 
-def test_theta_is_one_vector_that_the_layers_read(rng):
+def test_layers_read_views_of_theta(rng):
     model = MLP(4, [8], 3)
     theta = model.theta
     model.theta = np.zeros(model.layout.size)
@@ -141,7 +141,7 @@ def test_long_data_are_evaluated_in_parts(rng):
     np.testing.assert_allclose(model.forward(X)[8990:], model.forward(X[8990:]), rtol=1e-5)
 
 
-def test_words_come_back_as_words(place, rng):
+def test_predictions_are_class_names(place, rng):
     X = rng.normal(size=(60, 4))
     y = np.where(X[:, 0] > 0, "yes", "no")
     model = MLP(4, [8], 2, backend=place.backend)
@@ -156,7 +156,7 @@ def test_words_come_back_as_words(place, rng):
     np.testing.assert_allclose(proba.sum(axis=1), 1, rtol=1e-5)
 
 
-def test_a_class_that_does_not_occur_keeps_its_output(rng):
+def test_absent_class_keeps_its_output(rng):
     model, X = MLP(2, [4], 3, classes=("a", "b", "c")), rng.normal(size=(40, 2))
     y = np.where(X[:, 0] > 0, "a", "c")
     model.fit(X, y, loss=CrossEntropy(), optimizer=xpnet.Adam(0.1), epochs=40, progress=False)
@@ -164,7 +164,7 @@ def test_a_class_that_does_not_occur_keeps_its_output(rng):
     assert set(model.predict(1e3 * rng.normal(size=(500, 2)))) <= {"a", "b", "c"}
 
 
-def test_binary_words_need_one_output(rng):
+def test_binary_class_names_need_one_output(rng):
     X = rng.normal(size=(60, 2))
     y = np.where(X[:, 0] > 0, "b", "a")
     model = Sequential([Dense(1)], 2)
@@ -175,7 +175,7 @@ def test_binary_words_need_one_output(rng):
     assert model.predict_proba(X).shape == (60, 2)
 
 
-def test_preprocessing_is_applied_to_what_users_hand_in(rng):
+def test_preprocessing_applies_to_raw_features(rng):
     X = rng.normal(loc=50, scale=9, size=(40, 3))
     scaling = xpnet.Standardize.fit(X)
     with_scaling = MLP(3, [5], 2, preprocessing=scaling, loss=CrossEntropy())
@@ -250,7 +250,7 @@ BAD_FITS = {
 
 
 @pytest.mark.parametrize("case", BAD_FITS)
-def test_fit_refuses_at_the_door(case):
+def test_fit_refuses_bad_arguments(case):
     change, message = BAD_FITS[case]
     arguments = {"X": X_GOOD, "y": Y_GOOD} | FIT | change
     model = MLP(4, [5], 3)
@@ -301,7 +301,7 @@ BAD_THETAS = {
 
 
 @pytest.mark.parametrize("case", BAD_THETAS)
-def test_theta_must_be_a_number_for_each_parameter(case):
+def test_theta_of_wrong_shape_or_type_is_refused(case):
     value, message = BAD_THETAS[case]
     model = MLP(2, [3], 2)
     with pytest.raises(ArgumentError, match=message):
@@ -311,7 +311,7 @@ def test_theta_must_be_a_number_for_each_parameter(case):
 
 
 @pytest.mark.parametrize("number", ["nan", "inf"])
-def test_theta_must_be_finite(number, place):
+def test_theta_that_is_not_finite_is_refused(number, place):
     model, value = MLP(2, [3], 2, backend=place.backend), place.writable(ZEROS)
     before, value[7] = place.host(model.theta).copy(), float(number)
     with pytest.raises(ArgumentError, match=rf"be finite; got {number} in layers.1.weight\[0, 1\]"):
@@ -319,7 +319,7 @@ def test_theta_must_be_finite(number, place):
     np.testing.assert_array_equal(place.host(model.theta), before)
 
 
-def test_theta_of_another_dtype_is_taken_in_the_models(place32, rng):
+def test_theta_is_converted_to_the_model_dtype(place32, rng):
     """In float32 whatever the number of rows, as if it were the model's own."""
     model = MLP(2, [3], 2, backend=place32.backend)
     other, X = rng.normal(size=17), place32.array(rng.normal(size=(100, 2)))
@@ -333,13 +333,13 @@ def test_theta_of_another_dtype_is_taken_in_the_models(place32, rng):
 
 
 @pytest.mark.parametrize("case", BAD_MODELS)
-def test_building_refuses_at_the_door(case):
+def test_model_refuses_bad_arguments(case):
     build, message = BAD_MODELS[case]
     with pytest.raises(ArgumentError, match=message):
         build()
 
 
-def test_predicting_needs_a_loss():
+def test_evaluate_without_a_loss_is_refused():
     model = MLP(4, [5], 3)
     with pytest.raises(ArgumentError, match="Call fit first"):
         model.evaluate(X_GOOD, Y_GOOD)
@@ -353,7 +353,7 @@ def test_arrays_of_another_library_are_refused(torch):
         MLP(4, [5], 3).forward(torch.zeros((2, 4)))
 
 
-def test_the_hand_written_loop_is_fit(rng):
+def test_hand_written_loop_equals_fit(rng):
     X, y = rng.normal(size=(64, 4)).astype("float32"), rng.integers(3, size=64)
     by_fit, by_hand = MLP(4, [8], 3), MLP(4, [8], 3)
     optimizer = xpnet.Momentum()
@@ -384,7 +384,7 @@ def test_summary_counts_every_parameter():
         (np.zeros(4), "weight must not be all 0"),
     ],
 )
-def test_weights_of_a_step_by_hand_are_checked(weight, says):
+def test_bad_row_weights_are_refused(weight, says):
     model = MLP(2, [3], 2)
     with pytest.raises(ArgumentError, match=says):
         model.value_and_grad(np.ones((4, 2)), np.zeros(4, int), CrossEntropy(), weight=weight)

@@ -75,13 +75,13 @@ def test_every_kernel_compiles_without_headers(arch, together):
 
 
 @pytest.mark.parametrize("dtype", INTEGERS)
-def test_kernels_of_integers_call_no_function_of_floating_numbers(dtype):
+def test_integer_kernels_call_no_float_functions(dtype):
     """NVRTC refuses ``log`` of an integer even where it is not called; nvcc has one."""
     for (kernel,) in kernels(dtype):
         assert not re.search(r"\b(log|exp|sqrt|fabs)\(", kernel.source)
 
 
-def test_every_file_of_kernels_is_compiled_above():
+def test_every_kernel_file_is_compiled():
     folder = elementwise.Path(elementwise.__file__).parent / "kernels"
     assert {path.name for path in folder.glob("*.cu")} == set(FILES.values())
 
@@ -89,19 +89,19 @@ def test_every_file_of_kernels_is_compiled_above():
 # --- translation ----------------------------------------------------------------------------------
 
 
-def test_a_value_that_comes_up_again_is_computed_once():
+def test_repeated_value_is_computed_once():
     lines, values = translate(activations.sigmoid, 1)
     assert sum("exp(" in line for line in lines) == 1
     assert lines[-1].startswith(f"const T {values[0]} = ")
 
 
-def test_numbers_that_are_not_finite():
+def test_infinity_and_nan_are_translated():
     lines, _ = translate(lambda xp, z: xp.where(z > math.inf, -math.inf, math.nan), 1)
     assert lines[0] == "const bool v0 = a0 > infinity();"
     assert lines[1].endswith("? (-infinity()) : (infinity() - infinity());")
 
 
-def test_a_rule_may_ask_whether_numbers_are_equal(ops):
+def test_equality_in_a_rule_is_translated(ops):
     """Of symbols Python says itself whether they are: they never would be."""
 
     def changed(xp, z, t):
@@ -111,7 +111,7 @@ def test_a_rule_may_ask_whether_numbers_are_equal(ops):
     np.testing.assert_array_equal(ops.apply(changed, z, t), [1, -1, 7])
 
 
-def test_what_is_no_rule_is_refused():
+def test_untranslatable_rules_are_refused():
     with pytest.raises(TypeError, match="a rule must not branch on values"):
         translate(lambda xp, z: z if z > 0.0 else -z, 1)
     with pytest.raises(AttributeError, match=r"xp\.cos is not among the functions of rules"):
@@ -123,7 +123,7 @@ def test_what_is_no_rule_is_refused():
 
 @dtypes
 @pytest.mark.parametrize("shape", [(1500, 3), (513, 40), (1, 70), (33, 1)])
-def test_sums_of_tall_and_odd_shapes(shape, dtype, ops):
+def test_sums_of_tall_and_odd_shapes_agree(shape, dtype, ops):
     rng = np.random.default_rng(0)
     dy, a = (rng.uniform(-1, 1, shape).astype(dtype) for _ in range(2))
     sums, expected_sums = np.empty(shape[1], dtype), np.empty(shape[1], dtype)
@@ -160,7 +160,7 @@ def batch_of(m, n, mean, dtype):
 @dtypes
 @pytest.mark.parametrize("m", HEIGHTS)
 @pytest.mark.parametrize("n", [1, 33])
-def test_batch_norm_of_tall_batches(n, m, dtype, ops):
+def test_batch_norm_of_tall_batches_agrees(n, m, dtype, ops):
     given = batch_of(m, n, 3, dtype)
     expected = normalized(REFERENCE, *(a.astype("float64") for a in given))
     actual = normalized(ops, *given)
@@ -171,7 +171,7 @@ def test_batch_norm_of_tall_batches(n, m, dtype, ops):
 
 
 @pytest.mark.parametrize("m", [15, 16, 22, 43])
-def test_more_rows_than_blocks_may_share_and_blocks_without_rows(m, ops, monkeypatch):
+def test_uneven_shares_of_rows_agree(m, ops, monkeypatch):
     """15 rows are 7 shares of 3, two of them empty."""
     monkeypatch.setattr(columns, "ROWS_PER_BLOCK", 2)
     monkeypatch.setattr(columns, "MAX_BLOCKS_PER_COLUMN", 7)
@@ -185,7 +185,7 @@ def test_more_rows_than_blocks_may_share_and_blocks_without_rows(m, ops, monkeyp
 
 
 @pytest.mark.parametrize("m", [300, 3 * SHARE])
-def test_a_mean_far_from_zero_costs_batch_norm_no_digits(m, ops):
+def test_batch_norm_of_large_means_is_accurate(m, ops):
     """``E[x²] - E[x]²`` in float32 would have no digit of this variance."""
     given = batch_of(m, 3, 0, "float32")
     given[0] += np.float32(2**16)
@@ -195,7 +195,7 @@ def test_a_mean_far_from_zero_costs_batch_norm_no_digits(m, ops):
         np.testing.assert_allclose(actual[name], expected[name], rtol=3e-6, atol=3e-6)
 
 
-def test_the_order_of_blocks_changes_no_bit(ops):
+def test_order_of_blocks_changes_no_bit(ops):
     """A device promises none, and two runs are to give the same numbers."""
     backwards = replace(ops, launch=partial(emulated_cuda.launch, backwards=True))
     given = batch_of(3 * SHARE, 40, 3, "float32")
@@ -206,7 +206,7 @@ def test_the_order_of_blocks_changes_no_bit(ops):
 
 
 @pytest.mark.parametrize("rule", UPDATES, ids=lambda rule: rule.__name__)
-def test_scalars_in_device_memory_are_those_given_as_numbers(rule, ops):
+def test_scalars_may_be_in_device_memory(rule, ops):
     dtype = "float32"
     (n_arrays, n_scalars), n_targets = counts_of(rule), targets_of(rule)
     arrays = [np.random.default_rng(i).uniform(0.1, 2, 700).astype(dtype) for i in range(n_arrays)]
@@ -220,7 +220,7 @@ def test_scalars_in_device_memory_are_those_given_as_numbers(rule, ops):
 
 
 @pytest.mark.parametrize("rule", UPDATES, ids=lambda rule: rule.__name__)
-def test_an_update_that_is_skipped_is_one_kernel_and_changes_no_bit(rule, ops):
+def test_skipped_update_is_one_kernel_without_effect(rule, ops):
     """Nor does the flag of one that is not. There are no copies, which would be as large."""
     (n_arrays, n_scalars), n_targets = counts_of(rule), targets_of(rule)
     rng, dtype = np.random.default_rng(0), "float32"
@@ -247,7 +247,7 @@ def test_an_update_that_is_skipped_is_one_kernel_and_changes_no_bit(rule, ops):
 @pytest.mark.parametrize("flag", [None, 0.0, 1.0])
 @pytest.mark.parametrize("n", [0, 1, 333, 699, 700])
 @pytest.mark.parametrize("optimizer", [AdamW(0.1, weight_decay=0.5), Lion(0.1, weight_decay=0.5)])
-def test_an_update_of_which_a_part_decays_is_one_kernel(optimizer, n, flag, ops):
+def test_update_with_partial_decay_is_one_kernel(optimizer, n, flag, ops):
     """By scalars of the host and by those that a captured step reads."""
     dtype, kernels = "float32", []
     rng, skip = np.random.default_rng(0), None if flag is None else np.full(1, flag, dtype)
@@ -276,7 +276,7 @@ def test_an_update_of_which_a_part_decays_is_one_kernel(optimizer, n, flag, ops)
     assert len(kernels) == 2
 
 
-def test_what_decays_in_part_but_does_not_fit_is_left_to_the_plain_code(ops):
+def test_misfit_partial_decay_runs_as_plain_code(ops):
     gaps, grad = np.ones(20, "f")[::2], np.ones(10, "f")
     ours = replace(ops, launch=never)
     ours.update_decaying(None, optimizers.times, (gaps,), (), (0.5,), 4)
@@ -285,14 +285,14 @@ def test_what_decays_in_part_but_does_not_fit_is_left_to_the_plain_code(ops):
         ops.update_decaying(None, optimizers.sgd, (np.ones(9, "f"),), (grad,), (0.5,), 4)
 
 
-def test_one_number_for_all_elements(ops):
+def test_array_of_one_number_is_broadcast(ops):
     theta, grad, r = np.ones(300), np.arange(300.0), np.array([4.0])
     ops.update(optimizers.norm_scaled, (theta,), (grad, r), (0.5, 1.0))
     np.testing.assert_allclose(theta, 1 - 0.5 * np.arange(300) / 3, rtol=1e-15)
 
 
 @dtypes
-def test_a_mask_with_a_key_in_device_memory(dtype, ops):
+def test_mask_key_may_be_in_device_memory(dtype, ops):
     like, key = np.empty((40, 30), dtype), stream_key(1, 2, 3)
     expected = REFERENCE.keep_mask(like, key, 0.3)
     np.testing.assert_array_equal(ops.keep_mask(like, np.array(key), 0.3), expected)
@@ -302,7 +302,7 @@ def test_a_mask_with_a_key_in_device_memory(dtype, ops):
 @dtypes
 @pytest.mark.parametrize("source", ["uint8", "int16", "float32", "float64", "bool"])
 @pytest.mark.parametrize("scaled", [False, True])
-def test_a_batch_is_converted_and_scaled_on_its_way(scaled, source, dtype, ops):
+def test_take_batch_converts_and_scales(scaled, source, dtype, ops):
     rng = np.random.default_rng(0)
     x = rng.integers(0, 2 if source == "bool" else 100, (50, 7)).astype(source)
     order, start = rng.permutation(50), np.array([12])
@@ -321,7 +321,7 @@ def test_a_batch_is_converted_and_scaled_on_its_way(scaled, source, dtype, ops):
     )
 
 
-def test_arrays_of_more_elements_than_32_bits_count_are_counted_in_64(ops, monkeypatch):
+def test_large_arrays_use_64_bit_indices(ops, monkeypatch):
     """On few numbers: the sizes at which it begins are too large to test."""
     assert elementwise.index_type(2**31 - 1) == "unsigned"
     assert elementwise.index_type(2**31) == "long long"
@@ -364,7 +364,7 @@ def test_advance_takes_the_next_row_of_each_table(dtype, ops):
 @dtypes
 @pytest.mark.parametrize("size", [1, 300, 70000])
 @pytest.mark.parametrize("bad", [None, np.inf, -np.inf, np.nan])
-def test_a_gradient_back_at_its_scale(bad, size, dtype, ops):
+def test_unscale_divides_and_finds_overflow(bad, size, dtype, ops):
     grad = np.random.default_rng(0).normal(size=size).astype(dtype)
     if bad is not None:
         grad[-1] = bad
@@ -436,7 +436,7 @@ MISFITS = {
 
 
 @pytest.mark.parametrize("name", MISFITS)
-def test_what_does_not_fit_never_reaches_a_kernel(name, ops):
+def test_misfit_arguments_reach_no_kernel(name, ops):
     """It is left to the plain code, which refuses it or spreads it as NumPy does."""
 
     def outcome(ops):
@@ -449,7 +449,7 @@ def test_what_does_not_fit_never_reaches_a_kernel(name, ops):
     np.testing.assert_equal(ours, outcome(REFERENCE))
 
 
-def test_room_of_another_shape_is_left_alone(ops):
+def test_out_of_another_shape_is_not_written(ops):
     small = np.full((2, 4), 9.0)
     np.testing.assert_array_equal(ops.apply(activations.relu, X, out=small), X)
     np.testing.assert_array_equal(small, 9)
@@ -459,7 +459,7 @@ WILD = np.array([0, -1, 6, 10**12, -(10**12), 3])
 
 
 @pytest.mark.parametrize("start", [0, 3, 10**12, -(10**12)])
-def test_an_index_that_is_none_reads_the_nearest_row(start, ops):
+def test_index_out_of_range_reads_nearest_row(start, ops):
     x = np.arange(24.0).reshape(6, 4)
     order = WILD[np.clip(start + np.arange(6), 0, 5)]
     taken = ops.for_graphs.take_batch(x, WILD, np.array([start]), np.empty((6, 4)))
@@ -468,7 +468,7 @@ def test_an_index_that_is_none_reads_the_nearest_row(start, ops):
 
 
 @pytest.mark.parametrize("at", [-1, 5, 10**12])
-def test_a_cursor_out_of_its_tables_writes_nowhere(at, ops):
+def test_cursor_out_of_range_writes_nothing(at, ops):
     log, cursor = np.zeros(5), np.array([at])
     ops.for_graphs.record(log, cursor, np.ones(()))
     np.testing.assert_array_equal(log, 0)
@@ -480,7 +480,7 @@ def test_a_cursor_out_of_its_tables_writes_nowhere(at, ops):
 
 @dtypes
 @pytest.mark.parametrize("mass", [0.0, 0.4, 2.0])
-def test_cross_entropy_of_rows_that_do_not_sum_to_one(mass, dtype, ops):
+def test_cross_entropy_of_unnormalized_rows_agrees(mass, dtype, ops):
     rng = np.random.default_rng(0)
     z, target = rng.normal(size=(9, 40)).astype(dtype), rng.random((9, 40)).astype(dtype)
     target *= mass / target.sum(axis=1, keepdims=True)
@@ -499,7 +499,7 @@ NO_CLASSES = [
 
 @dtypes
 @pytest.mark.parametrize(("kind", "label"), NO_CLASSES)
-def test_an_index_that_is_no_class_costs_nothing_and_moves_nothing(kind, label, dtype, ops):
+def test_label_out_of_range_has_no_loss_or_gradient(kind, label, dtype, ops):
     z, target = np.random.default_rng(0).normal(size=(5, 4)).astype(dtype), np.arange(5) % 4
     target = target.astype(kind)
     target[2] = label
@@ -515,7 +515,7 @@ def test_an_index_that_is_no_class_costs_nothing_and_moves_nothing(kind, label, 
         np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-6)
 
 
-def test_scalars_of_numpy_are_values(ops):
+def test_numpy_scalars_are_passed_by_value(ops):
     """They have a shape, as arrays do; their bits are not an address."""
     theta, number = np.ones(5), np.float64(0.5)
     ops.update(optimizers.sgd, (theta,), (np.ones(5),), (number,))
@@ -537,7 +537,7 @@ HALVES = pytest.mark.parametrize("precision", ["bf16", "fp16"])
 
 
 @HALVES
-def test_numbers_in_16_bits_are_the_nearest(precision, ops):
+def test_16_bit_numbers_are_rounded_to_nearest(precision, ops):
     """Of every size, halfway between two and beside that, and what is no number."""
     bits = np.random.default_rng(0).integers(0, 2**32, 20000, dtype="uint32")
     edges = np.arange(0, 2**32, 2**19, dtype="uint64")[:, None] + [0, 1, 4095, 4096, 4097, 32768]
@@ -558,7 +558,7 @@ def test_numbers_in_16_bits_are_the_nearest(precision, ops):
 
 @HALVES
 @pytest.mark.parametrize(("m", "k", "n"), [(4, 3, 5), (1, 3, 5), (4, 1, 5), (4, 3, 1), (1, 1, 1)])
-def test_products_in_16_bits(m, k, n, precision, ops):
+def test_16_bit_products_agree(m, k, n, precision, ops):
     rng = np.random.default_rng(0)
     bindings, product = cublas(precision)
     for a in (rng.random((m, k)), rng.random((k, m)).T, rng.random((m, k + 2))[:, :k]):
@@ -580,21 +580,21 @@ def cut(x):
 
 
 @HALVES
-def test_float64_is_not_rounded(precision):
+def test_float64_factors_are_not_rounded(precision):
     bindings, product = cublas(precision)
     a, b = np.random.default_rng(0).random((2, 3, 3))
     np.testing.assert_allclose(product(a, b, np.empty((3, 3))), a @ b, rtol=1e-15)
     assert ("empty", 9) not in bindings.calls
 
 
-def test_what_fp16_does_not_hold_becomes_infinite(ops):
+def test_fp16_overflow_becomes_infinite(ops):
     """A scaled loss finds it, takes no step and halves its scale."""
     product, a = cublas("fp16")[1], np.full((1, 1), 7e4, "float32")
     assert np.isinf(product(a, np.ones_like(a), np.empty_like(a)))
     assert product(a / 2, np.ones_like(a), np.empty_like(a)) == np.float16(3.5e4)
 
 
-def test_a_factor_may_be_rounded_once_for_many_products(ops):
+def test_rounded_factor_serves_many_products(ops):
     """As a benchmark does it that measures the products alone."""
     bindings, product = cublas("bf16")
     a, b = np.random.default_rng(0).random((2, 3, 3)).astype("float32")
@@ -608,7 +608,7 @@ def test_a_factor_may_be_rounded_once_for_many_products(ops):
 
 @pytest.mark.parametrize(("precision", "rounded"), [("bf16", 3), ("fp16", 3), ("float32", 0)])
 @pytest.mark.parametrize("gaps", [False, True])
-def test_the_way_back_rounds_each_factor_once(gaps, precision, rounded, ops):
+def test_backward_pass_rounds_each_factor_once(gaps, precision, rounded, ops):
     rng = np.random.default_rng(0)
     x, weight, dz = (rng.random(shape).astype("float32") for shape in ((6, 4), (4, 3), (6, 3)))
     dz = np.repeat(dz, 2, axis=1)[:, ::2] if gaps else dz  # which cuBLAS cannot read
@@ -626,7 +626,7 @@ def test_the_way_back_rounds_each_factor_once(gaps, precision, rounded, ops):
 
 @dtypes
 @pytest.mark.parametrize(("m", "k", "n"), [(4, 3, 5), (1, 3, 5), (4, 1, 5), (4, 3, 1), (1, 1, 1)])
-def test_products_of_arrays_and_their_transposes(m, k, n, dtype):
+def test_products_of_views_agree(m, k, n, dtype):
     rng = np.random.default_rng(0)
     bindings, product = cublas()
     for a in (rng.random((m, k)), rng.random((k, m)).T, rng.random((m, k + 2))[:, :k]):
@@ -642,7 +642,7 @@ def test_products_of_arrays_and_their_transposes(m, k, n, dtype):
     assert bindings.calls == one * 9
 
 
-def test_what_cublas_cannot_read_is_multiplied_all_the_same():
+def test_products_cublas_cannot_read_agree():
     bindings, product = cublas()
     a, b = np.arange(48.0).reshape(6, 8)[::2, ::2], np.arange(8.0).reshape(4, 2)
     assert as_columns(a) is None
@@ -651,7 +651,7 @@ def test_what_cublas_cannot_read_is_multiplied_all_the_same():
     assert bindings.calls == []
 
 
-def test_the_numbers_are_those_of_the_bindings():
+def test_constants_equal_those_of_the_bindings():
     bindings = pytest.importorskip("nvmath.bindings.cublas", reason="no nvmath-python")
     kind = bindings.ComputeType
     names = {"float32": "32F", "tf32": "32F_FAST_TF32", "bf16": "32F", "fp16": "32F"}
@@ -672,7 +672,7 @@ def devices(monkeypatch):
     matmul._cublas_on.cache_clear()
 
 
-def test_all_precisions_share_the_handle_and_the_workspace_of_a_device(devices):
+def test_precisions_share_a_handle_per_device(devices):
     products = [cublas_product(), cublas_product("float32"), cublas_product("tf32")]
     assert products[0] == products[1]
     assert len({id(product.cublas()) for product in products}) == 1
@@ -685,7 +685,7 @@ def test_all_precisions_share_the_handle_and_the_workspace_of_a_device(devices):
     assert products[2].cublas() is first
 
 
-def test_a_cublas_that_cannot_be_loaded_is_a_warning(devices, ops):
+def test_missing_cublas_warns(devices, ops):
     devices.broken = True
     with pytest.warns(
         FallbackWarning, match=r"nvmath-python does not work here \(no libcublas\); CuPy"
@@ -706,7 +706,7 @@ def test_without_nvmath_there_is_no_product(devices, monkeypatch):
 
 
 @pytest.mark.parametrize("fails", ["cublas_product", "check_kernels"])
-def test_what_fails_on_a_device_leaves_cupys_own_operations(fails, monkeypatch):
+def test_device_failure_falls_back_to_cupy(fails, monkeypatch):
     def failing(*arguments):
         raise OSError("no such device")
 
@@ -724,7 +724,7 @@ KERNELS_OF_A_STEP = [
 
 
 @pytest.mark.parametrize("broken", KERNELS_OF_A_STEP)
-def test_a_kernel_that_does_not_compile_is_found_before_use(broken, ops):
+def test_self_check_finds_a_compile_error(broken, ops):
     def launch(kernel, *how):
         if kernel.name == broken:
             raise SyntaxError(f"more than one function fits in {broken}")
@@ -747,7 +747,7 @@ def failing(broken, how):
 
 
 @pytest.mark.parametrize("broken", [*KERNELS_OF_A_STEP, "rule_sgd", "batch_norm_parts"])
-def test_a_kernel_that_does_nothing_is_found_before_use(broken, ops):
+def test_self_check_finds_a_kernel_without_effect(broken, ops):
     with pytest.raises(RuntimeError, match="differs from the plain operation"):
         check_kernels(replace(ops, launch=failing(broken, "does nothing")), np)
 
@@ -764,7 +764,7 @@ SELDOM = {
 
 @pytest.mark.parametrize("how", ["raises", "does nothing"])
 @pytest.mark.parametrize("broken", SELDOM)
-def test_what_is_seldom_needed_is_tried_when_it_first_is(broken, how, ops):
+def test_rare_kernels_are_checked_at_first_use(broken, how, ops):
     launched = []
 
     def launch(kernel, *arguments):
@@ -783,7 +783,7 @@ def test_what_is_seldom_needed_is_tried_when_it_first_is(broken, how, ops):
     assert len(launched) == tried > 0
 
 
-def test_rules_that_nobody_has_any_more_are_forgotten():
+def test_sources_of_deleted_rules_are_released():
     """A program may make new ones as long as it runs."""
     for name in ("rule_kernel", "column_sum_kernel"):
         assert getattr(elementwise, name).cache_info().maxsize == elementwise.MAX_RULES
@@ -804,7 +804,7 @@ def test_rules_that_nobody_has_any_more_are_forgotten():
 
 
 @pytest.mark.parametrize("name", SELDOM)
-def test_what_works_is_tried_once(name, ops):
+def test_working_kernels_are_checked_once(name, ops):
     launched = []
 
     def launch(kernel, *arguments):
@@ -821,7 +821,7 @@ def test_what_works_is_tried_once(name, ops):
 
 @HALVES
 @pytest.mark.parametrize("how", ["raises", "does nothing"])
-def test_a_precision_whose_products_fail_is_refused(how, precision, ops, monkeypatch):
+def test_precision_with_failing_products_is_refused(how, precision, ops, monkeypatch):
     product = cublas(precision)[1]
     monkeypatch.setattr(operations, "cublas_product", lambda precision: product)
     monkeypatch.setattr(operations, "checked_epilogues", lambda product, xp: None)
@@ -831,7 +831,7 @@ def test_a_precision_whose_products_fail_is_refused(how, precision, ops, monkeyp
         ops.at_precision(precision)
 
 
-def test_labels_are_among_what_is_tried(ops):
+def test_self_check_takes_integer_labels(ops):
     taken = []
 
     def launch(kernel, *how):
@@ -842,13 +842,13 @@ def test_labels_are_among_what_is_tried(ops):
     assert taken == ["float", "long long"]
 
 
-def test_a_wrong_product_is_found_before_use(ops):
+def test_self_check_finds_a_wrong_product(ops):
     check_kernels(replace(ops, product=cublas()[1]), np)
     with pytest.raises(RuntimeError, match="matmul differs from the plain operation"):
         check_kernels(replace(ops, product=lambda a, b, out: out), np)
 
 
-def test_kernels_are_proven_before_use_and_a_wrong_one_is_found():
+def test_self_check_passes_or_names_the_operation():
     ops = cuda_operations()
     check_kernels(ops, np)
 

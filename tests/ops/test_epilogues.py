@@ -309,7 +309,7 @@ def factors(rng, rows, columns, dtype):
 @precisions
 @rules
 @shapes
-def test_a_bias_and_a_rule_on_the_way_out(m, k, n, rule, precision):
+def test_affine_with_bias_and_rule_agrees(m, k, n, rule, precision):
     emulated_cuda.cuda_operations()  # which rounds to 16 bits
     rng, dtype = np.random.default_rng(0), dtype_at(precision)
     lt, ours = epilogues_at(precision)
@@ -328,7 +328,7 @@ def test_a_bias_and_a_rule_on_the_way_out(m, k, n, rule, precision):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @shapes
-def test_the_gradient_of_a_bias_beside_that_of_a_weight(m, k, n, dtype):
+def test_bias_gradient_with_weight_gradient_agrees(m, k, n, dtype):
     rng, (lt, ours) = np.random.default_rng(0), epilogues_at()
     for x in factors(rng, m, k, dtype):
         dz = aligned(m * n, dtype).reshape(m, n)
@@ -347,7 +347,7 @@ def test_the_gradient_of_a_bias_beside_that_of_a_weight(m, k, n, dtype):
 
 
 @pytest.mark.parametrize("precision", ["tf32", "bf16", "fp16"])
-def test_a_bias_is_not_moved_by_rounded_numbers(precision):
+def test_bias_gradient_is_never_of_rounded_numbers(precision):
     """The sums are always of float32 numbers."""
     lt, ours = epilogues_at(precision)
     x, dz, out, sums = (np.ones(shape, "f") for shape in ((4, 3), (4, 4), (3, 4), 4))
@@ -355,7 +355,7 @@ def test_a_bias_is_not_moved_by_rounded_numbers(precision):
     assert lt.calls == []
 
 
-def test_a_product_goes_on_after_others_of_its_sort():
+def test_plan_serves_layers_with_other_biases():
     """Two layers of one shape have one plan and two biases."""
     lt, ours = epilogues_at()
     x, weight, out = (np.ones((4, 4), "f") for _ in range(3))
@@ -378,7 +378,7 @@ def affine(ours, x=None, weight=None, bias=None, out=None, rule=activations.iden
     return ours.affine(rule, x, weight, bias, out)
 
 
-def test_a_step_makes_nothing():
+def test_repeated_product_creates_nothing():
     lt, ours = epilogues_at()
     assert affine(ours)
     lt.calls.clear()
@@ -386,7 +386,7 @@ def test_a_step_makes_nothing():
     assert lt.calls == ["attribute", "matmul"]
 
 
-def test_cublaslt_is_told_of_the_addresses_as_they_are():
+def test_plan_states_the_alignment_of_addresses():
     lt, ours = epilogues_at()
     for offset in (0, 4, 8, 16, 128):
         x, weight = (aligned(n, "f", 1, offset) for n in (32, 40))
@@ -403,7 +403,7 @@ def test_cublaslt_is_told_of_the_addresses_as_they_are():
 
 
 @pytest.mark.parametrize("offset", [4, 8, 12])
-def test_a_bias_that_lies_oddly_is_left_to_a_kernel(offset):
+def test_misaligned_bias_is_left_to_a_kernel(offset):
     """Its address is in no preference, and a kernel that reads four numbers at once would fail."""
     lt, ours = epilogues_at("bf16")
     assert not affine(ours, bias=aligned(5, "f", 2, offset))
@@ -415,7 +415,7 @@ TROUBLES = ["refused", "none", "a bad state", "refused late"]
 
 
 @pytest.mark.parametrize("trouble", TROUBLES)
-def test_what_cublaslt_does_not_do_is_not_asked_for_again(trouble):
+def test_unsupported_product_is_asked_for_once(trouble):
     lt, ours = epilogues_at()
     lt.trouble = trouble
     assert not affine(ours)
@@ -426,7 +426,7 @@ def test_what_cublaslt_does_not_do_is_not_asked_for_again(trouble):
     assert not any(isinstance(content, dict) and 1 in content for content in lt.alive.values())
 
 
-def test_a_product_that_fails_is_an_error_and_its_plan_stays():
+def test_failed_product_raises_and_keeps_its_plan():
     """Nobody knows what the device, or a stream that is captured, has been given."""
     lt, ours = epilogues_at()
     lt.trouble = "failed"
@@ -436,7 +436,7 @@ def test_a_product_that_fails_is_an_error_and_its_plan_stays():
     assert affine(ours)
 
 
-def test_a_question_that_cublaslt_does_not_answer_is_a_warning():
+def test_failed_heuristic_warns_once():
     lt, ours = epilogues_at()
     lt.trouble = "asked badly"
     with pytest.warns(FallbackWarning, match=r"gives no algorithm \(status 7\)"):
@@ -446,7 +446,7 @@ def test_a_question_that_cublaslt_does_not_answer_is_a_warning():
         assert not affine(ours)
 
 
-def test_a_product_that_fails_in_a_capture_ends_it(device, rng, monkeypatch):
+def test_failed_product_ends_the_capture(device, rng, monkeypatch):
     """Training goes on without graphs and says so; no step is a graph with a hole."""
     X, y, capture = rng.normal(size=(16, 8)), rng.integers(0, 3, 16), FakeCapture.capture
 
@@ -469,7 +469,7 @@ def test_a_product_that_fails_in_a_capture_ends_it(device, rng, monkeypatch):
     assert np.isfinite(history["loss"]).all()
 
 
-def test_plans_that_are_no_longer_kept_are_destroyed(monkeypatch):
+def test_discarded_plans_are_destroyed(monkeypatch):
     monkeypatch.setattr(epilogues, "MAX_PLANS", 2)
     lt, ours = epilogues_at()
     for m in range(1, 6):
@@ -496,14 +496,14 @@ MISFITS = {
 
 
 @pytest.mark.parametrize("name", MISFITS)
-def test_what_does_not_fit_never_reaches_cublaslt(name):
+def test_misfit_arguments_do_not_reach_cublaslt(name):
     lt, ours = epilogues_at()
     assert not affine(ours, **MISFITS[name])
     assert lt.calls == []
 
 
 @pytest.mark.parametrize("dz", [np.ones((5, 4), "f").T, np.ones(4, "f"), np.ones((1, 5), "f")])
-def test_gradients_that_are_left_to_a_kernel(dz):
+def test_unsupported_gradients_are_left_to_a_kernel(dz):
     lt, ours = epilogues_at()
     x = np.ones((dz.shape[0], 3), "f")
     assert not ours.gradients(x.T, dz, np.ones((3, 5), "f"), np.ones(5, "f"))
@@ -518,7 +518,7 @@ def never(*arguments):
 
 
 @rules
-def test_a_layer_is_one_product(rule):
+def test_layer_is_one_product(rule):
     _, ours = epilogues_at()
     ops = CudaOperations(np, never, never, ours)
     x, weight, bias = np.ones((4, 8), "f"), np.ones((8, 4), "f"), aligned(4, "f", -9)
@@ -533,7 +533,7 @@ def test_a_layer_is_one_product(rule):
 
 
 @pytest.mark.parametrize("trouble", TROUBLES)
-def test_without_an_algorithm_product_and_kernel_do_it(trouble):
+def test_without_algorithm_a_kernel_adds_the_bias(trouble):
     lt, ours = epilogues_at()
     lt.trouble = trouble
     ops = replace(cuda_operations(), product=ours.product, epilogues=ours)
@@ -550,7 +550,7 @@ def test_without_an_algorithm_product_and_kernel_do_it(trouble):
     assert "matmul" not in lt.calls
 
 
-def test_which_version_of_a_layer_runs_is_told(device):
+def test_explain_names_cublaslt(device):
     told = [explain("affine_and_apply", b) for b in (fake_backend("float32"), get_backend("numpy"))]
     assert ": one fused product by cublasLt if possible, else a product and" in told[0]
     assert "cublasLt" not in told[1]
@@ -571,7 +571,7 @@ def device(monkeypatch):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("widths", [[8, 8], [6, 5]], ids=["even", "odd"])
-def test_a_captured_step_is_that_of_numpy(widths, dtype, device, rng):
+def test_captured_step_equals_numpy(widths, dtype, device, rng):
     """A replay computes with the biases of each layer, though layers of one shape share a plan."""
     X, y = rng.normal(size=(50, 8)), rng.integers(0, 3, 50)
     thetas, how = [], {"loss": CrossEntropy(), "optimizer": xpnet.SGD(0.1), "progress": False}
@@ -614,7 +614,7 @@ class Doubled(ReLU):
         return y, y
 
 
-def test_what_inherits_from_an_ending_is_asked_itself(rng):
+def test_activation_subclass_is_not_fused(rng):
     """An activation of one's own that is much like one of these, but not quite."""
     X, y = rng.normal(size=(6, 4)), rng.normal(size=(6, 3))
     for activation in (Flip(), Doubled()):
@@ -644,7 +644,7 @@ def lt(monkeypatch):
 
 
 @pytest.mark.parametrize("precision", ["float32", "tf32", "bf16", "fp16"])
-def test_epilogues_that_work_are_used(precision, lt):
+def test_working_epilogues_are_used(precision, lt):
     cuda_operations()
     product = product_of(lt, precision)
     ours = checked_epilogues(product, np)
@@ -654,7 +654,7 @@ def test_epilogues_that_work_are_used(precision, lt):
     assert checked_epilogues(product, np) is ours
 
 
-def test_a_relu_that_loses_nan_is_left_to_a_kernel(lt):
+def test_relu_that_loses_nan_is_left_to_a_kernel(lt):
     lt.relu = np.fmax
     ours = checked_epilogues(product_of(lt), np)
     assert ours.usable == {BIAS, BGRADA}
@@ -665,7 +665,7 @@ def test_a_relu_that_loses_nan_is_left_to_a_kernel(lt):
 
 
 @pytest.mark.parametrize("wrong", ["identity", "relu", "weight", "bias"])
-def test_wrong_numbers_are_a_warning_and_the_products_stay(wrong, lt, monkeypatch):
+def test_wrong_epilogue_warns_and_is_not_used(wrong, lt, monkeypatch):
     right = lt.run
 
     def run(how, *given):
@@ -683,13 +683,13 @@ def test_wrong_numbers_are_a_warning_and_the_products_stay(wrong, lt, monkeypatc
         assert checked_epilogues(product_of(lt), np) is None
 
 
-def test_a_product_that_fails_in_the_trial_is_a_warning(lt):
+def test_failed_trial_warns(lt):
     lt.trouble = "failed"
     with pytest.warns(FallbackWarning, match=r"cublasLt does not work here \(status 13\)"):
         assert checked_epilogues(product_of(lt), np) is None
 
 
-def test_whatever_fails_is_a_warning_and_the_products_stay(lt, monkeypatch):
+def test_missing_cublaslt_warns(lt, monkeypatch):
     def failing(*arguments):
         raise OSError("no libcublasLt")
 
@@ -699,7 +699,7 @@ def test_whatever_fails_is_a_warning_and_the_products_stay(lt, monkeypatch):
 
 
 @pytest.mark.parametrize("trouble", TROUBLES)
-def test_a_library_without_algorithms_is_no_failure(trouble, lt):
+def test_trial_without_algorithms_does_not_warn(trouble, lt):
     lt.trouble = trouble
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -707,11 +707,11 @@ def test_a_library_without_algorithms_is_no_failure(trouble, lt):
 
 
 @pytest.mark.parametrize("product", [None, never])
-def test_without_a_product_of_cublas_there_are_no_epilogues(product):
+def test_without_cublas_there_are_no_epilogues(product):
     assert checked_epilogues(product, np) is None
 
 
-def test_the_operations_of_a_device_have_the_epilogues_that_work(lt, devices, monkeypatch):
+def test_device_operations_use_working_epilogues(lt, devices, monkeypatch):
     cuda_operations()
     products = {p: product_of(lt, p) for p in ("float32", "bf16")}
     monkeypatch.setattr(operations, "cublas_product", lambda p="float32": products[p])
@@ -730,7 +730,7 @@ def bindings():
     return pytest.importorskip("nvmath.bindings.cublasLt", reason="no nvmath-python")
 
 
-def test_the_numbers_are_those_of_the_bindings():
+def test_constants_equal_those_of_the_bindings():
     lt = bindings()
     kind = lt.Epilogue
     assert (kind.BIAS, kind.RELU_BIAS, kind.BGRADA, kind.BGRADB) == (BIAS, RELU_BIAS, BGRADA, 512)
@@ -744,7 +744,7 @@ def test_the_numbers_are_those_of_the_bindings():
     assert lt.PointerMode.HOST == 0  # the default, by which one and zero are read
 
 
-def test_attributes_have_the_types_of_the_bindings():
+def test_attribute_types_equal_the_bindings():
     lt, ours = bindings(), LtColumnMajor
     for attribute, dtype in ours.DESCRIPTOR.items():
         assert lt.get_matmul_desc_attribute_dtype(attribute) == np.dtype(dtype).type
@@ -763,7 +763,7 @@ FUNCTIONS = [n for n, f in vars(LtColumnMajor).items() if inspect.isfunction(f) 
 
 
 @pytest.mark.parametrize("name", sorted({*FUNCTIONS} - {"run"}))
-def test_the_stand_in_has_the_parameters_of_the_bindings(name):
+def test_fake_cublaslt_has_the_bindings_signatures(name):
     first, *_ = getattr(bindings(), name).__doc__.splitlines()
     written = first[first.index("(") + 1 : first.rindex(")")]
     theirs = [parameter.split()[-1] for parameter in written.split(",") if parameter.strip()]

@@ -90,7 +90,7 @@ def close(actual, expected, dtype, scale=1.0):
 @layouts
 @dtypes
 @pytest.mark.parametrize("rule", VALUES, ids=lambda rule: rule.__name__)
-def test_values_of_activations(rule, dtype, layout, ops):
+def test_activation_values_agree(rule, dtype, layout, ops):
     scalars, x = scalars_of(rule), LAYOUTS[layout](matrix(dtype, 1))
     expected = REFERENCE.apply(rule, x, scalars=scalars)
     close(ops.apply(rule, x, scalars=scalars, out=np.full(x.shape, 9, dtype)), expected, dtype)
@@ -113,7 +113,7 @@ def test_slopes_and_curvatures_of_activations(rule, dtype, layout, ops):
 
 @dtypes
 @pytest.mark.parametrize("rule", VALUES, ids=lambda rule: rule.__name__)
-def test_a_bias_on_the_way(rule, dtype, ops):
+def test_shift_and_apply_agrees(rule, dtype, ops):
     scalars, z, bias = scalars_of(rule), matrix(dtype), matrix(dtype, 1)[0]
     expected = REFERENCE.shift_and_apply(rule, z.copy(), bias, scalars)
     for given in (z.copy(), np.asfortranarray(z)):
@@ -124,7 +124,7 @@ def test_a_bias_on_the_way(rule, dtype, ops):
 @layouts
 @dtypes
 @pytest.mark.parametrize("rule", LOSSES, ids=lambda rule: rule.__name__)
-def test_apply_of_losses(rule, dtype, layout, ops):
+def test_loss_values_agree(rule, dtype, layout, ops):
     scalars = scalars_of(rule)
     z, t = LAYOUTS[layout](matrix(dtype)), LAYOUTS[layout](np.sign(matrix(dtype, 1)))
     close(ops.apply(rule, z, t, scalars=scalars), rule(np, z, t, *scalars), dtype)
@@ -133,7 +133,7 @@ def test_apply_of_losses(rule, dtype, layout, ops):
 @layouts
 @dtypes
 @pytest.mark.parametrize("rule", CURVATURES_OF_LOSSES, ids=lambda rule: rule.__name__)
-def test_curvatures_of_losses(rule, dtype, layout, ops):
+def test_loss_curvatures_agree(rule, dtype, layout, ops):
     scalars = scalars_of(rule)
     dz, z, t = (LAYOUTS[layout](matrix(dtype, seed)) for seed in range(3))
     close(ops.chain(rule, dz, z, t, scalars=scalars), dz * rule(np, z, t, *scalars), dtype, 4)
@@ -142,7 +142,7 @@ def test_curvatures_of_losses(rule, dtype, layout, ops):
 @dtypes
 @pytest.mark.parametrize("size", [0, 1, 1000, BLOCK + 5, 3 * BLOCK])
 @pytest.mark.parametrize("rule", UPDATES, ids=lambda rule: rule.__name__)
-def test_updates(rule, size, dtype, ops):
+def test_updates_agree(rule, size, dtype, ops):
     (n_arrays, n_scalars), n_targets = counts_of(rule), targets_of(rule)
     rng = np.random.default_rng(size)
     arrays = [rng.uniform(0.1, 2, size).astype(dtype) for _ in range(n_arrays)]
@@ -156,7 +156,7 @@ def test_updates(rule, size, dtype, ops):
 @dtypes
 @pytest.mark.parametrize("state", [0.0, 1.0])
 @pytest.mark.parametrize("rule", UPDATES, ids=lambda rule: rule.__name__)
-def test_updates_by_extreme_gradients(rule, state, dtype, ops):
+def test_updates_by_extreme_gradients_agree(rule, state, dtype, ops):
     """What plain NumPy keeps finite no faster version makes NaN of, and the other way round.
 
     But for the centered RMSProp: in ``r − s²`` a fused product does not overflow before ``r`` does.
@@ -185,7 +185,7 @@ EXTREME = np.array([0.0, 1e-40, 1e-8, 80.0, -80.0, 700.0, -700.0, 1e30, -1e30, n
 @pytest.mark.parametrize(
     "rule", [*VALUES, *DERIVATIVES, *CURVATURES], ids=lambda rule: rule.__name__
 )
-def test_extreme_numbers_and_nan(rule, dtype, ops):
+def test_extreme_numbers_and_nan_agree(rule, dtype, ops):
     scalars = scalars_of(rule)
     x = np.append(EXTREME, np.nan).astype(dtype)[None, :]
     if rule in OF_POSITIVE:
@@ -197,20 +197,20 @@ def test_extreme_numbers_and_nan(rule, dtype, ops):
     close(actual, expected, dtype)
 
 
-def test_a_rule_may_be_given_its_own_input_as_out(ops):
+def test_out_may_be_the_input(ops):
     x = matrix("float64")
     expected = activations.sigmoid(np, x)
     close(ops.apply(activations.sigmoid, x, out=x), expected, "float64")
 
 
-def test_a_small_difference_is_not_rounded_away(ops):
+def test_sums_are_not_reordered(ops):
     """``z - z + log(1 + e^(-z))``: a compiler that reorders the sum would lose the last term."""
     z = np.array([[28.0]])
     exact = 6.914400106935423e-13  # e^-28, to which log(1 + e^-28) is equal in 12 digits
     assert ops.apply(losses.logistic, z, np.ones((1, 1)))[0, 0] == pytest.approx(exact, rel=1e-10)
 
 
-def test_a_rule_of_a_user_runs_whether_it_compiles_or_not(ops):
+def test_user_rules_run_compiled_or_plain(ops):
     def compiles(xp, z, factor):
         return factor * xp.exp(z)
 
@@ -229,7 +229,7 @@ def test_a_rule_of_a_user_runs_whether_it_compiles_or_not(ops):
 @dtypes
 @pytest.mark.parametrize("target", ["int64", "uint8", "rows"])
 @pytest.mark.parametrize("weighted", [False, True])
-def test_softmax_cross_entropy(weighted, target, dtype, layout, ops):
+def test_softmax_cross_entropy_agrees(weighted, target, dtype, layout, ops):
     z = LAYOUTS[layout](matrix(dtype, 3, -30, 30))
     m = z.shape[0]
     rng = np.random.default_rng(4)
@@ -245,7 +245,7 @@ def test_softmax_cross_entropy(weighted, target, dtype, layout, ops):
         close(actual[1], expected[1], dtype, 8)
 
 
-def test_cross_entropy_of_extreme_logits(ops):
+def test_cross_entropy_of_extreme_logits_agrees(ops):
     z = np.array([[1e4, 0.0, -1e4], [np.nan, 0.0, 0.0], [np.inf, 0.0, 0.0]])
     with np.errstate(all="ignore"):
         for row in range(3):
@@ -258,7 +258,7 @@ def test_cross_entropy_of_extreme_logits(ops):
 
 @layouts
 @dtypes
-def test_batch_norm_both_ways(dtype, layout, ops):
+def test_batch_norm_and_its_backward_agree(dtype, layout, ops):
     x = LAYOUTS[layout](matrix(dtype, 5) + np.asarray(3, dtype))
     if x.shape[0] == 0:
         pytest.skip("no rows have no statistics")
@@ -281,7 +281,7 @@ def test_batch_norm_both_ways(dtype, layout, ops):
 
 @layouts
 @dtypes
-def test_normalize(dtype, layout, ops):
+def test_normalize_agrees(dtype, layout, ops):
     x, columns = LAYOUTS[layout](matrix(dtype, 5)), matrix(dtype, 7)[:4].copy()
     expected = REFERENCE.normalize(x, columns)
     out, x_hat = np.full(x.shape, 9, dtype), np.full(x.shape, 9, dtype)
@@ -292,14 +292,14 @@ def test_normalize(dtype, layout, ops):
 
 @dtypes
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
-def test_the_dropout_mask_is_the_same_bit_for_bit(p, dtype, ops):
+def test_dropout_masks_are_identical(p, dtype, ops):
     like, key = matrix(dtype), stream_key(3, 1, 4)
     np.testing.assert_array_equal(ops.keep_mask(like, key, p), REFERENCE.keep_mask(like, key, p))
 
 
 @layouts
 @dtypes
-def test_products_sums_and_rows(dtype, layout, ops):
+def test_products_sums_and_rows_agree(dtype, layout, ops):
     x, w = LAYOUTS[layout](matrix(dtype, 9)), matrix(dtype, 10, shape=(N, 5))
     z = np.empty((x.shape[0], 5), dtype)
     close(ops.matmul(x, w, z), x @ w, dtype, 10)
@@ -315,7 +315,7 @@ def test_products_sums_and_rows(dtype, layout, ops):
 
 
 @dtypes
-def test_an_index_of_no_row_takes_the_nearest(dtype, ops):
+def test_index_out_of_range_takes_nearest_row(dtype, ops):
     x, wrong = matrix(dtype), np.array([-1, M, 1 << 40])
     close(ops.take_rows(x, wrong, np.empty((3, N), dtype)), x[[0, M - 1, M - 1]], dtype)
 
@@ -323,7 +323,7 @@ def test_an_index_of_no_row_takes_the_nearest(dtype, ops):
 @layouts
 @dtypes
 @pytest.mark.parametrize("rule", [activations.identity, activations.relu])
-def test_products_that_end_with_more(rule, dtype, layout, ops):
+def test_fused_products_agree(rule, dtype, layout, ops):
     x, w = LAYOUTS[layout](matrix(dtype, 9)), matrix(dtype, 10, shape=(N, 5))
     bias, z = matrix(dtype, 11)[0, :5].copy(), np.full((x.shape[0], 5), 9, dtype)
     expected = rule(np, x @ w + bias)
@@ -335,7 +335,7 @@ def test_products_that_end_with_more(rule, dtype, layout, ops):
     close(sums, z.sum(axis=0), dtype, 400)
 
 
-def test_large_arrays_are_shared_out_and_give_the_same(monkeypatch, ops):
+def test_threads_give_the_same_numbers(monkeypatch, ops):
     if type(ops).__name__ != "CompiledOperations":
         pytest.skip("only compiled loops share their work")
     from xpnet.ops.cpu import runner, threads  # noqa: PLC0415
@@ -358,7 +358,7 @@ def test_large_arrays_are_shared_out_and_give_the_same(monkeypatch, ops):
     np.testing.assert_allclose(shared_sums, sums, rtol=1e-5, atol=1e-4)
 
 
-def test_shapes_that_do_not_fit_are_refused_or_broadcast_as_numpy_does(ops):
+def test_misfit_shapes_are_refused_or_broadcast(ops):
     """Loops and kernels look at no bounds: beyond them would be somebody else's memory."""
     x, short, b = matrix("float32"), matrix("float32")[:5].copy(), matrix("float32")[0]
     few = b[:3].copy()
@@ -381,7 +381,7 @@ def test_shapes_that_do_not_fit_are_refused_or_broadcast_as_numpy_does(ops):
 
 
 @pytest.mark.parametrize("label", [-1, N, 10**6])
-def test_a_label_out_of_range_touches_no_other_memory(label, ops):
+def test_label_out_of_range_reads_no_other_memory(label, ops):
     z, target = matrix("float64"), np.zeros(M, np.int64)
     target[3] = label
     expected = REFERENCE.softmax_cross_entropy(z, target, 0.1)
@@ -390,7 +390,7 @@ def test_a_label_out_of_range_touches_no_other_memory(label, ops):
     np.testing.assert_allclose(actual[1], expected[1], atol=1e-15)
 
 
-def test_ordinary_arrays_are_not_left_to_numpy(monkeypatch, ops):
+def test_ordinary_arrays_use_compiled_loops(monkeypatch, ops):
     """A loop that refuses what it was made for would still give the right numbers, slowly."""
     if isinstance(ops, NumPyOperations):
         pytest.skip("for compiled loops: NumPy alone has none")
@@ -427,7 +427,7 @@ def test_ordinary_arrays_are_not_left_to_numpy(monkeypatch, ops):
     ops.softmax_cross_entropy(x, rows, 0.1)
 
 
-def test_every_faster_operation_is_tested_here(ops):
+def test_every_override_is_tested_here(ops):
     """A new override must get a test above, and its name here."""
     covered = {
         *("apply", "chain", "update", "matmul", "shift", "shift_and_apply", "chain_and_sum"),

@@ -67,7 +67,7 @@ def expected_statistics(model, X) -> np.ndarray:
     return np.concatenate([found[e.path] for e in entries])
 
 
-def test_recomputed_statistics_are_those_of_all_rows(place, monkeypatch):
+def test_recomputed_statistics_are_of_all_rows(place, monkeypatch):
     monkeypatch.setattr("xpnet.training.batch_norm_statistics.CHUNK_ROWS", 23)
     model, X, _ = small(place)
     recompute_statistics(model, place.array(X))
@@ -75,7 +75,7 @@ def test_recomputed_statistics_are_those_of_all_rows(place, monkeypatch):
     np.testing.assert_allclose(got, expected_statistics(model, X), rtol=1e-10)
 
 
-def test_recomputing_takes_preprocessing_and_leaves_theta(place):
+def test_recomputing_preprocesses_and_keeps_theta(place):
     model, X, _ = small(place, preprocessing=MinMax(0, 2, to=(0, 1)))
     before = to_numpy(model.theta).copy()
     recompute_statistics(model, place.array(X))
@@ -106,7 +106,7 @@ def test_fit_ends_with_the_average(average, place):
     assert use.state.step == 4
 
 
-def test_the_average_is_evaluated_beside_theta_and_does_not_disturb_it():
+def test_average_is_evaluated_without_side_effects():
     model, X, y = small(PLACE)
     again, _, _ = small(PLACE)
     how = {"loss": LOSS, "epochs": 3, "optimizer": Averaged(SGD(0.1)), "progress": False}
@@ -120,7 +120,7 @@ def test_the_average_is_evaluated_beside_theta_and_does_not_disturb_it():
     assert len(history["avg_loss"]) == 3
 
 
-def test_swa_is_the_mean_of_the_later_epochs(place):
+def test_swa_is_the_mean_of_later_epochs(place):
     model, X, y = small(place)
     thetas, swa = [], StochasticWeightAveraging(start=3, every=2)
     how = {"loss": LOSS, "epochs": 8, "optimizer": SGD(0.1), "progress": False}
@@ -139,7 +139,7 @@ def test_swa_is_the_mean_of_the_later_epochs(place):
     )
 
 
-def test_an_averaged_model_is_saved_and_loaded(tmp_path):
+def test_averaged_model_is_saved_and_loaded(tmp_path):
     model, X, y = small(PLACE)
     use = UseAverage()
     model.fit(X, y, loss=LOSS, optimizer=Averaged(Adam(0.01)), callbacks=[use], progress=False)
@@ -148,7 +148,7 @@ def test_an_averaged_model_is_saved_and_loaded(tmp_path):
     np.testing.assert_array_equal(again.predict_proba(X), model.predict_proba(X))
 
 
-def test_fit_goes_on_from_files_as_if_it_had_never_stopped(place, tmp_path):
+def test_fit_resumes_from_files_exactly(place, tmp_path):
     optimizer = Averaged(Adam(0.01), ExponentialAverage(0.9))
     how = {"loss": LOSS, "batch_size": 70, "shuffle": False, "progress": False}
     (whole, X, y), (halves, _, _) = (small(place, dropout=0.0) for _ in range(2))
@@ -165,7 +165,7 @@ def test_fit_goes_on_from_files_as_if_it_had_never_stopped(place, tmp_path):
     np.testing.assert_allclose(to_numpy(halves.theta), to_numpy(whole.theta), rtol=1e-12)
 
 
-def test_theta_and_statistics_come_back_if_evaluation_fails(place):
+def test_failed_evaluation_restores_the_model(place):
     def broken(predicted, target):
         raise RuntimeError("no such metric")
 
@@ -196,7 +196,7 @@ def noisy_digits():
     ],
     ids=["Polyak", "exponential", "SWA"],
 )
-def test_averages_beat_the_last_theta_on_noisy_labels(optimizer, callback):
+def test_averages_beat_last_theta_on_noisy_labels(optimizer, callback):
     X, y, X_test, y_test = noisy_digits()
     scores = []
     for how in ({"optimizer": SGD(0.5)}, {"optimizer": optimizer, "callbacks": [callback]}):
@@ -207,7 +207,7 @@ def test_averages_beat_the_last_theta_on_noisy_labels(optimizer, callback):
     assert np.mean(scores[3:]) < 0.9 * np.mean(scores[:3])
 
 
-def test_recomputed_statistics_are_what_makes_the_mean_of_weights_good():
+def test_mean_of_weights_needs_recomputed_statistics():
     """The mean of weights far apart has other activations than any of them."""
     digits = load_digits()
     models = [MLP(64, [32], 10, batch_norm=True, preprocessing=MinMax(0, 16)) for _ in range(2)]
@@ -250,7 +250,7 @@ def test_bad_input_is_refused(message):
         BAD[message]()
 
 
-def test_averages_beside_a_method_of_all_rows():
+def test_swa_works_with_full_batch_methods():
     """Callbacks see the rows and the method there too."""
     model, X, y = small(PLACE, dropout=0.0)
     how = {"loss": LOSS, "epochs": 2, "progress": False}
@@ -265,7 +265,7 @@ def test_averages_beside_a_method_of_all_rows():
         model.fit(X, y, optimizer=LBFGS(), callbacks=[UseAverage()], **how)
 
 
-def test_a_model_without_batch_norm_has_nothing_to_recompute():
+def test_recomputing_without_batch_norm_is_a_no_op():
     model = Sequential([Dense(3, Tanh()), Dense(1)], 2, loss=HalfMSE())
     recompute_statistics(model, np.zeros((4, 2)))
     assert model.statistics.shape == (0,)

@@ -18,7 +18,7 @@ def task(rng):
     return X, (X[:, 0] > 0).astype("int64") + (X[:, 1] > 1)
 
 
-def test_history_has_a_row_an_epoch(task):
+def test_history_has_one_row_per_epoch(task):
     X, y = task
     history = MLP(4, [8], 3).fit(
         X, y, epochs=3, validation=0.2, metrics=[xpnet.metrics.accuracy], l2=1e-3, **QUIET
@@ -32,7 +32,7 @@ def test_history_has_a_row_an_epoch(task):
         history["val_los"]
 
 
-def test_history_goes_to_csv(task, tmp_path):
+def test_history_is_written_as_csv(task, tmp_path):
     history = MLP(4, [8], 3).fit(*task, epochs=2, **QUIET)
     history.to_csv(tmp_path / "history.csv")
     lines = (tmp_path / "history.csv").read_text().splitlines()
@@ -49,7 +49,7 @@ def test_reported_loss_is_the_mean_over_rows(task):
     assert history["loss"][0] == pytest.approx(expected, rel=1e-5)
 
 
-def test_memory_map_backend_array_and_list_train_alike(task, place32, tmp_path):
+def test_memmap_array_and_list_train_alike(task, place32, tmp_path):
     X, y = task
     np.save(tmp_path / "X.npy", X)
     mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
@@ -62,7 +62,7 @@ def test_memory_map_backend_array_and_list_train_alike(task, place32, tmp_path):
         np.testing.assert_array_equal(theta, thetas[0])
 
 
-def test_targets_and_weights_of_the_backend_train_like_host_ones(task, place32):
+def test_device_targets_and_weights_train_alike(task, place32):
     X, y = task
     weight = np.linspace(0.5, 1.5, len(y)).astype("float32")
     on_device = [place32.array(x) for x in (X, y, weight)]
@@ -79,7 +79,7 @@ def test_targets_and_weights_of_the_backend_train_like_host_ones(task, place32):
     assert losses[0] == losses[1]
 
 
-def test_bytes_train_as_the_numbers_they_are(rng):
+def test_uint8_features_train_like_float32(rng):
     X, y = rng.integers(256, size=(30, 4), dtype="uint8"), rng.integers(3, size=30)
     thetas = []
     for features in (X, X.astype("float32")):
@@ -109,7 +109,7 @@ def test_early_stopping_restores_the_best_weights(task):
     assert value == pytest.approx(min(history["val_loss"]), rel=1e-6)
 
 
-def test_early_stopping_may_maximize(task):
+def test_early_stopping_can_maximize(task):
     X, y = task
     stop = EarlyStopping("val_accuracy", patience=2, maximize=True)
     model = MLP(4, [8], 3)
@@ -122,18 +122,18 @@ def test_early_stopping_may_maximize(task):
     assert f"epoch {best} are restored" in history.stopped
 
 
-def test_monitor_must_be_a_column(task):
+def test_unknown_monitor_is_refused(task):
     with pytest.raises(ArgumentError, match="monitor must be one of epoch, loss, lr"):
         MLP(4, [8], 3).fit(*task, callbacks=[EarlyStopping()], epochs=1, **QUIET)
 
 
-def test_a_callback_can_stop(task):
+def test_callback_can_stop_training(task):
     history = MLP(4, [8], 3).fit(*task, callbacks=[lambda run: run.epoch == 2], epochs=9, **QUIET)
     assert len(history) == 2
     assert history.stopped == "a callback stopped training in epoch 2"
 
 
-def test_checkpoint_keeps_the_best(task, tmp_path):
+def test_checkpoint_keeps_the_best_model(task, tmp_path):
     path = tmp_path / "best.safetensors"
     X, y = task
     model = MLP(4, [32], 3)
@@ -146,7 +146,7 @@ def test_checkpoint_keeps_the_best(task, tmp_path):
     assert value < history["val_loss"][-1]
 
 
-def test_schedule_sets_the_rate(task):
+def test_schedule_sets_the_learning_rate(task):
     history = MLP(4, [8], 3).fit(
         *task, epochs=4, schedule=schedules.StepDecay(every=2, rate=0.1), **QUIET
     )
@@ -201,7 +201,7 @@ def test_class_weights_take_class_names(task):
     np.testing.assert_array_equal(*thetas)
 
 
-def test_rows_of_weight_zero_count_for_nothing(task):
+def test_rows_of_weight_zero_have_no_effect(task):
     X, y = task
     junk = np.concatenate([X, 100 * X]), np.concatenate([y, y])
     weight = np.repeat([1.0, 0.0], len(y))
@@ -211,7 +211,7 @@ def test_rows_of_weight_zero_count_for_nothing(task):
     assert float(loss) == pytest.approx(float(expected), rel=1e-5)
 
 
-def test_loss_that_explodes_stops_training(rng, place):
+def test_exploding_loss_stops_training(rng, place):
     X, y = rng.normal(size=(64, 4)), rng.normal(size=(64, 2))
     model = MLP(4, [8], 2, backend=place.backend)
     with pytest.raises(NonFiniteError, match=r"epoch \d+, step \d+ \(") as caught:
@@ -224,7 +224,7 @@ def test_loss_that_explodes_stops_training(rng, place):
     assert len(model.history) == caught.value.epoch - 1
 
 
-def test_a_loss_that_is_read_after_the_epoch_names_its_step_and_layer(rng, monkeypatch):
+def test_late_nan_check_names_step_and_layer(rng, monkeypatch):
     """As on a GPU, where reading a number waits for all queued work."""
     monkeypatch.setattr(xpnet.Backend, "is_host", False)
     X, y = rng.normal(size=(64, 4)), rng.normal(size=(64, 2))
@@ -238,7 +238,7 @@ def test_a_loss_that_is_read_after_the_epoch_names_its_step_and_layer(rng, monke
     assert np.isfinite(model.theta).all()
 
 
-def test_parameters_that_explode_in_the_last_step_are_found(rng):
+def test_nan_after_the_last_step_is_found(rng):
     X, y = rng.normal(size=(8, 4)), rng.normal(size=(8, 2))
     model = MLP(4, [8], 2)
 
@@ -282,7 +282,7 @@ def test_progress_is_a_plain_line_when_piped(task, capsys):
     assert lines[0].endswith(" s")
 
 
-def test_silence_on_request(task, capsys):
+def test_progress_false_prints_nothing(task, capsys):
     MLP(4, [8], 3).fit(*task, epochs=2, **QUIET)
     assert capsys.readouterr() == ("", "")
 
@@ -291,7 +291,7 @@ BATCHES = [(10, 3, False, [3, 3, 3, 1]), (10, 3, True, [3, 3, 3]), (4, 9, False,
 
 
 @pytest.mark.parametrize(("rows", "size", "drop_last", "sizes"), BATCHES)
-def test_batches_are_a_partition(rows, size, drop_last, sizes):
+def test_batches_partition_the_rows(rows, size, drop_last, sizes):
     X, y = np.arange(rows)[:, None], np.arange(rows)
     parts = list(xpnet.batches(X, y, size, rng=1, drop_last=drop_last))
     assert [len(y_b) for _, y_b in parts] == sizes
@@ -309,7 +309,7 @@ def test_regression_finds_the_line(rng, place):
     np.testing.assert_allclose(place.host(model.theta), [2.0, -1.0, 0.5], atol=1e-4)
 
 
-def test_a_batch_in_which_no_row_counts_changes_nothing():
+def test_batch_of_zero_weights_changes_nothing():
     X, y = np.random.default_rng(0).normal(size=(40, 3)), np.arange(40) % 2
     weight = np.zeros(40)
     weight[:10] = 1.0

@@ -64,7 +64,7 @@ def test_lbfgs_learns_the_digits():
     assert score["accuracy"] >= 0.96
 
 
-def test_it_takes_the_iterates_of_minimize(task, place):
+def test_fit_takes_the_iterates_of_minimize(task, place):
     X, y = task
     settings = {"activation": Tanh(), "backend": place.backend}
     model, other = MLP(4, [6], 3, **settings), MLP(4, [6], 3, **settings)
@@ -92,7 +92,7 @@ def test_every_method_lowers_the_loss(method, task):
     assert history["epoch"] == list(range(1, len(history) + 1))
 
 
-def test_history_has_a_row_an_iteration(task):
+def test_history_has_one_row_per_iteration(task):
     X, y = task
     history = MLP(4, [8], 3).fit(
         X, y, epochs=4, validation=0.2, metrics=[accuracy], l2=1e-3, **QUIET
@@ -109,7 +109,7 @@ def test_history_has_a_row_an_iteration(task):
     assert on_training["accuracy"][-1] == model.evaluate(X, y, metrics=[accuracy])["accuracy"]
 
 
-def test_it_stops_at_a_stationary_point_and_says_so(task):
+def test_stationary_point_ends_training(task):
     X, y = task
     model = MLP(4, [], 3, dtype="float64")
     history = model.fit(X, y, epochs=200, l2=0.1, **QUIET)
@@ -120,7 +120,7 @@ def test_it_stops_at_a_stationary_point_and_says_so(task):
     assert again.stopped == Reason.GRADIENT.value
 
 
-def test_the_model_ends_with_the_best_theta(task):
+def test_model_ends_with_the_best_theta(task):
     X, y = task
     model = MLP(4, [8], 3, dtype="float64")
     wild = QUIET | {"optimizer": FirstOrder(xpnet.SGD(4.0))}
@@ -129,7 +129,7 @@ def test_the_model_ends_with_the_best_theta(task):
     assert model.evaluate(X, y)["loss"] == pytest.approx(min(history["loss"]), rel=1e-12)
 
 
-def test_early_stopping_restores_the_best_weights_of_the_validation(task):
+def test_early_stopping_restores_best_validation(task):
     X, y = task
     best = {}
 
@@ -147,7 +147,7 @@ def test_early_stopping_restores_the_best_weights_of_the_validation(task):
     np.testing.assert_array_equal(model.theta, best["theta"])
 
 
-def test_checkpoint_and_a_callback_that_stops(task, tmp_path):
+def test_checkpoint_and_stopping_callback_work(task, tmp_path):
     X, y = task
     path = tmp_path / "best.safetensors"
     model = MLP(4, [8], 3)
@@ -159,7 +159,7 @@ def test_checkpoint_and_a_callback_that_stops(task, tmp_path):
     np.testing.assert_array_equal(xpnet.load(path).theta, model.theta)
 
 
-def test_an_interrupt_ends_it_with_what_there_is(task):
+def test_interrupt_keeps_the_best_theta(task):
     X, y = task
 
     def interrupt(run):
@@ -173,7 +173,7 @@ def test_an_interrupt_ends_it_with_what_there_is(task):
     assert model_loss == pytest.approx(min(history["loss"]), rel=1e-6)
 
 
-def test_words_and_a_file_and_batch_norm_after_training(task, tmp_path):
+def test_words_memmap_and_batch_norm_train(task, tmp_path):
     X, y = task
     np.save(tmp_path / "X.npy", X)
     mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
@@ -188,7 +188,7 @@ def test_words_and_a_file_and_batch_norm_after_training(task, tmp_path):
     assert (model.predict(X) == words).mean() > 0.85
 
 
-def test_progress_prints_a_line_an_iteration(task, capsys):
+def test_progress_prints_one_line_per_iteration(task, capsys):
     MLP(4, [8], 3).fit(*task, epochs=2, **QUIET | {"progress": True})
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 2
@@ -224,7 +224,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_arguments_are_refused_before_anything_changes(name, task):
+def test_bad_arguments_leave_the_model_unchanged(name, task):
     changes, message = BAD[name]
     model = MLP(4, [8], 3)
     theta = model.theta.copy()
@@ -241,7 +241,7 @@ RANDOM = {
 
 
 @pytest.mark.parametrize("name", RANDOM)
-def test_networks_that_are_no_function_are_refused(name, task):
+def test_random_networks_are_refused(name, task):
     model = MLP(4, [8], 3, **{name: 0.5 if name == "dropout" else True})
     with pytest.raises(ArgumentError, match=RANDOM[name]):
         model.fit(*task, **QUIET)

@@ -49,7 +49,7 @@ def network(layers, rng, backend="numpy", **settings):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_gradient_is_the_central_difference(name, place, rng):
+def test_gradient_equals_central_differences(name, place, rng):
     X, y, weight = task(rng)
     model = network(NETWORKS[name], rng, place.backend, preprocessing=Standardize.fit(X))
     objective = model.objective(
@@ -71,7 +71,7 @@ def test_gradient_is_the_central_difference(name, place, rng):
 
 @pytest.mark.parametrize("name", ["logistic", "tanh"])
 @pytest.mark.parametrize("weighted", [False, True])
-def test_it_is_one_big_batch_however_the_rows_are_cut(name, weighted, place, rng):
+def test_value_is_independent_of_chunk_rows(name, weighted, place, rng):
     X, y, weight = task(rng)
     weight = weight if weighted else None
     model = network(NETWORKS[name], rng, place.backend)
@@ -86,7 +86,7 @@ def test_it_is_one_big_batch_however_the_rows_are_cut(name, weighted, place, rng
         np.testing.assert_allclose(place.host(found), gradient, rtol=1e-12, atol=1e-14)
 
 
-def test_the_penalty_is_on_the_weights_alone(rng):
+def test_penalty_applies_to_weights_only(rng):
     X, y, _ = task(rng)
     model = network(NETWORKS["batch norm"], rng)
     plain, l2 = model.objective(X, y, CrossEntropy()), 0.7
@@ -103,14 +103,14 @@ def test_the_penalty_is_on_the_weights_alone(rng):
         np.testing.assert_allclose(change[path], rate * view, atol=1e-13)
 
 
-def test_it_is_the_loss_of_evaluate(rng):
+def test_value_equals_the_loss_of_evaluate(rng):
     X, y, _ = task(rng)
     model = network(NETWORKS["batch norm"], rng, loss=CrossEntropy())
     value = model.objective(X, y, CrossEntropy()).value(model.theta)
     assert float(value) == pytest.approx(model.evaluate(X, y)["loss"], rel=1e-13)
 
 
-def test_rows_of_weight_zero_count_nothing_even_in_a_chunk_of_their_own(rng):
+def test_chunk_of_zero_weights_has_no_effect(rng):
     X, y, weight = task(rng)
     weight[:10] = 0.0
     model = network(NETWORKS["tanh"], rng)
@@ -122,7 +122,7 @@ def test_rows_of_weight_zero_count_nothing_even_in_a_chunk_of_their_own(rng):
     np.testing.assert_allclose(gradient, rest_gradient, rtol=1e-12, atol=1e-15)
 
 
-def test_class_weights_and_words_are_those_of_fit(rng):
+def test_class_weights_and_words_work_as_in_fit(rng):
     X, y, _ = task(rng)
     words = np.array(["ash", "birch", "cedar"])[y]
     model = network(NETWORKS["tanh"], rng)
@@ -133,7 +133,7 @@ def test_class_weights_and_words_are_those_of_fit(rng):
     assert model.classes is None
 
 
-def test_a_file_is_read_chunk_by_chunk(rng, tmp_path, monkeypatch):
+def test_memmap_is_read_by_chunks(rng, tmp_path, monkeypatch):
     X, y, _ = task(rng, m=50)
     np.save(tmp_path / "X.npy", X.astype("float32"))
     mapped = np.load(tmp_path / "X.npy", mmap_mode="r")
@@ -154,7 +154,7 @@ def test_a_file_is_read_chunk_by_chunk(rng, tmp_path, monkeypatch):
     np.testing.assert_array_equal(gradient, in_memory_gradient)
 
 
-def test_it_does_not_change_with_the_model_or_change_it(rng):
+def test_objective_and_model_are_independent(rng):
     X, y, _ = task(rng)
     model = network(NETWORKS["batch norm"], rng)
     before = [model.theta.copy(), model.statistics.copy(), model.grad.copy()]
@@ -166,7 +166,7 @@ def test_it_does_not_change_with_the_model_or_change_it(rng):
     assert float(objective.value(before[0])) == first
 
 
-def test_ten_steps_of_lbfgs_are_the_same_everywhere(place):
+def test_ten_lbfgs_steps_agree_on_every_backend(place):
     rng = np.random.default_rng(5)
     X, y = rng.normal(size=(200, 784)), rng.integers(10, size=200)
     paths = []
@@ -185,7 +185,7 @@ def test_ten_steps_of_lbfgs_are_the_same_everywhere(place):
 @pytest.mark.parametrize(
     "method", [LBFGS(), NewtonCG(), BFGS(), Newton(), TrustRegion()], ids=lambda m: type(m).__name__
 )
-def test_methods_find_the_minimum_of_a_logistic_regression(method, rng):
+def test_methods_solve_a_logistic_regression(method, rng):
     """Newton's methods take differences of gradients where no Hessian is given."""
     X, y, _ = task(rng, m=60)
     model = Sequential([Dense(3)], 4, dtype="float64", preprocessing=Standardize.fit(X))
@@ -201,7 +201,7 @@ def test_methods_find_the_minimum_of_a_logistic_regression(method, rng):
 
 
 @pytest.mark.parametrize("loss", [HalfMSE(), MSE(), MAE(), Hinge()], ids=repr)
-def test_other_losses_and_targets(loss, rng):
+def test_losses_and_targets_are_accepted(loss, rng):
     X = rng.normal(size=(20, 4))
     y = np.sign(X[:, 0]) if isinstance(loss, Hinge) else X @ rng.normal(size=(4, 1))
     model = MLP(4, [6], 1, activation=Tanh(), dtype="float64")
@@ -212,7 +212,7 @@ def test_other_losses_and_targets(loss, rng):
     assert result.value < float(whole.value(model.theta))
 
 
-def test_a_trial_that_overflows_gives_no_warning(rng):
+def test_overflow_in_a_trial_step_does_not_warn(rng):
     X, y, _ = task(rng)
     model = MLP(4, [5], 3, dtype="float32")
     objective = model.objective(X, y, CrossEntropy())
@@ -267,7 +267,7 @@ def test_bad_input_is_refused(name):
         call()
 
 
-def test_newton_cg_by_differences_of_gradients_finds_a_minimum_of_a_small_network(rng):
+def test_newton_cg_without_hessian_finds_a_minimum(rng):
     X, y, _ = task(rng, m=60)
     model = MLP(4, [5], 3, activation=Tanh(), dtype="float64", preprocessing=Standardize.fit(X))
     objective = model.objective(X, y, CrossEntropy(), l2=0.05)
@@ -281,7 +281,7 @@ def test_newton_cg_by_differences_of_gradients_finds_a_minimum_of_a_small_networ
         assert float(objective.value(near)) > result.value - 1e-9
 
 
-def test_bounds_keep_the_parameters_of_a_network_in_their_box(rng):
+def test_bounds_hold_for_network_parameters(rng):
     X, y, _ = task(rng, m=60)
     model = MLP(4, [5], 3, activation=Tanh(), dtype="float64", preprocessing=Standardize.fit(X))
     objective = model.objective(X, y, CrossEntropy(), l2=0.05)

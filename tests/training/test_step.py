@@ -44,7 +44,7 @@ def data(rows=64, n_in=300):
 
 
 @networks
-def test_a_step_makes_no_array_of_the_size_of_a_layer(name):
+def test_step_allocates_no_array_of_layer_size(name):
     """A matrix of a layer has 64 × 200 numbers, 51 kB; what grows and goes is a fifth of it."""
     if why_not_compiled():
         pytest.skip(f"rules make arrays on their way: {why_not_compiled()}")
@@ -71,7 +71,7 @@ def test_a_step_makes_no_array_of_the_size_of_a_layer(name):
 
 
 @networks
-def test_one_seed_gives_the_same_bits_twice(name):
+def test_same_seed_gives_the_same_bits(name):
     X, y = data(rows=500)
     thetas = []
     for _ in range(2):
@@ -82,7 +82,7 @@ def test_one_seed_gives_the_same_bits_twice(name):
     np.testing.assert_array_equal(thetas[0], thetas[1])
 
 
-def test_the_number_of_threads_changes_rounding_alone(monkeypatch):
+def test_number_of_threads_changes_only_rounding(monkeypatch):
     if why_not_compiled():
         pytest.skip(f"no loop has threads: {why_not_compiled()}")
     from xpnet.ops.cpu import runner, threads  # noqa: PLC0415
@@ -188,7 +188,7 @@ class Watched:
 
 
 @pytest.mark.parametrize("name", WAYS_BACK)
-def test_layers_that_share_memory_on_the_way_back_change_no_number(name, place):
+def test_shared_scratch_changes_no_gradient(name, place):
     if "views" in name and place.backend.name in ("array_api_strict", "torch"):
         pytest.skip("no steps backwards in an index here")
     layers, rng = WAYS_BACK[name], np.random.default_rng(3)
@@ -212,7 +212,7 @@ def test_layers_that_share_memory_on_the_way_back_change_no_number(name, place):
         assert np.abs(grads[-1]).max() > 0
 
 
-def test_the_way_back_takes_the_memory_of_two_layers():
+def test_backward_pass_uses_two_scratch_arrays():
     """Of each layer the output is kept; dz and dx are those of one layer at a time."""
     model = MLP(7, [6, 5, 5], 3)
     X, y = np.ones((4, 7), np.float32), np.zeros(4, int)
@@ -222,7 +222,7 @@ def test_the_way_back_takes_the_memory_of_two_layers():
     assert numbers == 4 * ((6 + 5 + 5 + 3) + 3 + 6 + 6)
 
 
-def test_nor_does_it_take_more_with_layers_between():
+def test_scratch_does_not_grow_with_batch_norm():
     """Of batch norm x̂ is kept too, and the mask of a dropout."""
     model = MLP(7, [6, 5, 5], 3, batch_norm=True, dropout=0.3)
     X, y = np.ones((4, 7), np.float32), np.zeros(4, int)
@@ -245,7 +245,7 @@ class Residual(Dense):
 
 
 @pytest.mark.parametrize("activation", [xpnet.Tanh(), xpnet.Identity()], ids=repr)
-def test_a_layer_around_a_layer_keeps_its_dy(activation, rng):
+def test_layer_around_a_layer_keeps_its_dy(activation, rng):
     layers = [Dense(5, xpnet.Tanh()), Residual(5, activation), Residual(5, activation)]
     model = xpnet.Sequential([*layers, Dense(5, xpnet.Tanh()), Dense(3)], 4, dtype="float64")
     X, y = rng.normal(size=(6, 4)), np.arange(6) % 3
@@ -255,7 +255,7 @@ def test_a_layer_around_a_layer_keeps_its_dy(activation, rng):
     np.testing.assert_allclose(grad, one_by_one, rtol=1e-11, atol=1e-13)
 
 
-def test_the_blocks_are_all_wherever_the_first_dense_layer_stands():
+def test_blocks_hold_the_shared_scratch():
     model = xpnet.Sequential([xpnet.Dropout(0.5), Dense(6, xpnet.Tanh()), Dense(3)], 4)
     value_and_grad = ValueAndGrad(model.state)
     value_and_grad(CrossEntropy(), np.ones((5, 4), np.float32), np.zeros(5, int))
