@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 
 from xpnet import backend as backends
-from xpnet.backend import Snapshot, backend_of, get_backend, namespace_of, to_numpy, unavailable
+from xpnet.backend import (
+    NAMES,
+    Snapshot,
+    backend_of,
+    get_backend,
+    namespace_of,
+    to_numpy,
+    unavailable,
+)
 from xpnet.errors import ArgumentError, BackendUnavailableError, FallbackWarning
 
 
@@ -31,12 +39,12 @@ def no_cupy(monkeypatch):
     [
         (
             lambda: get_backend("numpi"),
-            "backend must be one of array_api_strict, auto, cupy, numpy, torch; got 'numpi'. "
+            f"backend must be one of {', '.join(sorted((*NAMES, 'auto')))}; got 'numpi'. "
             "Did you mean 'numpy'?",
         ),
         (lambda: get_backend("CuPy"), "Did you mean 'cupy'?"),
         (lambda: get_backend("pytorch"), "Did you mean 'torch'?"),
-        (lambda: get_backend("jax"), "got 'jax', whose arrays are immutable. Use 'numpy'"),
+        (lambda: get_backend("jax"), "got 'jax', which has immutable arrays. Use 'numpy'"),
         (
             lambda: get_backend("numpy", dtype="float16"),
             "dtype must be one of float32, float64; got 'float16'.",
