@@ -311,7 +311,7 @@ def test_equal_hyperparameters_compare_equal():
 
 @pytest.mark.parametrize("method", ["backward", "jvp"])
 def test_step_cannot_be_trained(method, z):
-    with pytest.raises(ArgumentError, match=r"got Step\(\), whose derivative is 0 almost every"):
+    with pytest.raises(ArgumentError, match=r"got Step\(\), with a derivative of 0 almost every"):
         getattr(Step(), method)(operations_for(z), z, z)
 
 

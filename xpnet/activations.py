@@ -246,7 +246,7 @@ class Step(ActivationFunction):
             ArgumentError: always.
         """
         raise ArgumentError(
-            "activation must be differentiable to train; got Step(), whose derivative is 0 almost "
+            "activation must be differentiable to train; got Step(), with a derivative of 0 almost "
             "everywhere. Use Sigmoid() or ReLU(), or the perceptron's own rule."
         )
 

@@ -29,7 +29,7 @@ def copy_layers(
 
     Args:
         source: the trained model; not changed.
-        target: the model to copy to, whose backend and dtype may differ; changed in place.
+        target: the model to copy to, of any backend and dtype; changed in place.
         layers: the indices of the layers, the same in both models, or a mapping from indices in
             ``source`` to indices in ``target``.
 
