@@ -232,7 +232,7 @@ BAD = [
     *(
         (
             lambda bad=bad: Perceptron().fit([[1.0], [2.0]], [1.0, bad]),
-            "y must hold words or integers; got a float64 array",
+            "y must hold strings or integers; got a float64 array",
         )
         for bad in (math.inf, -math.inf, math.nan, 0.5, 1e300)
     ),
@@ -241,7 +241,7 @@ BAD = [
         r"separator must be a Separator; got FittedPerceptron\(.*Pass its attribute last",
     ),
     (lambda: Perceptron().fit([[1.0], [2.0]], [1, 1]), "y must hold two classes; got 1: 1."),
-    (lambda: Perceptron().fit([[1.0], [2.0]], [0.5, 1]), "y must hold words or integers; got"),
+    (lambda: Perceptron().fit([[1.0], [2.0]], [0.5, 1]), "y must hold strings or integers; got"),
     (
         lambda: Perceptron().fit([[1.0], [-1.0]], [1, -1]).predict([[1.0, 2.0]]),
         r"X must have 1 column, as many as the input has; got a float64 array of shape \(1, 2\)\.",

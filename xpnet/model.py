@@ -235,7 +235,7 @@ class Sequential:
         if not training:
             return self._predict(*prepare_features(self.input_spec, X, preprocess=False), theta)
         require_count(seed, "seed", low=0)
-        X = self.input_spec.moved(as_features(self.input_spec, X))
+        X = self.input_spec.to_backend(as_features(self.input_spec, X))
         if any(is_any(layer, "batch_statistics") for layer in self.layers):
             require(X.shape[0] > 1, "X", "have at least 2 rows under batch norm in training", X)
         return self._predict.in_training_mode(X, int(seed), theta)

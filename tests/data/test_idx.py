@@ -1,4 +1,4 @@
-"""IDX files, good and hostile."""
+"""The reader of IDX files: valid, damaged and malicious files."""
 
 from __future__ import annotations
 
@@ -30,7 +30,9 @@ LABELS = idx_bytes(np.arange(5, dtype="uint8"))
 @pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzip"])
 @settings(derandomize=True, deadline=None, max_examples=40)
 @given(data=st.data())
-def test_round_trip(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, packed: bool):
+def test_written_arrays_are_read(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, packed: bool
+):
     dtype = data.draw(st.sampled_from(list(CODES)))
     shape = data.draw(hnp.array_shapes(max_dims=4, max_side=5))
     array = data.draw(hnp.arrays(dtype, shape))
@@ -45,14 +47,14 @@ def test_round_trip(tmp_path_factory: pytest.TempPathFactory, data: st.DataObjec
     np.testing.assert_array_equal(found, array)
 
 
-HOSTILE = [
+INVALID = [
     ("empty", b"", "an empty file"),
     ("three bytes", LABELS[:3], "got 00 00 08"),
     ("wrong magic", b"\x01" + LABELS[1:], "start with an IDX magic number"),
     ("unknown dtype", b"\0\0\x0a" + LABELS[3:], "dtype code"),
     ("no dimension", bytes([0, 0, 8, 0, 7]), "1 to 32 dimensions; got 0"),
     ("too many dimensions", bytes([0, 0, 8, 33]) + bytes(200), "1 to 32 dimensions; got 33"),
-    ("no room for lengths", bytes([0, 0, 8, 3, 0, 0, 0, 1]), "3 dimensions, 12 bytes; got 4"),
+    ("missing lengths", bytes([0, 0, 8, 3, 0, 0, 0, 1]), "3 dimensions, 12 bytes; got 4"),
     ("a length of 0", bytes([0, 0, 8, 1, 0, 0, 0, 0]), "no dimension of length 0"),
     ("truncated", LABELS[:-1], "5 bytes of data, for uint8 values of shape (5,); got 4"),
     ("oversized", LABELS + b"\0", "5 bytes of data, for uint8 values of shape (5,); got more"),
@@ -62,10 +64,10 @@ HOSTILE = [
 
 @pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzip"])
 @pytest.mark.parametrize(
-    ("content", "message"), [h[1:] for h in HOSTILE], ids=[h[0] for h in HOSTILE]
+    ("content", "message"), [h[1:] for h in INVALID], ids=[h[0] for h in INVALID]
 )
-def test_hostile(tmp_path: Path, content: bytes, message: str, packed: bool):
-    path = tmp_path / "hostile-idx"
+def test_invalid_files_are_refused(tmp_path: Path, content: bytes, message: str, packed: bool):
+    path = tmp_path / "invalid-idx"
     path.write_bytes(gzip.compress(content) if packed else content)
 
     with pytest.raises(FileFormatError) as error:
@@ -76,14 +78,14 @@ def test_hostile(tmp_path: Path, content: bytes, message: str, packed: bool):
 
 
 @pytest.mark.parametrize("cut", [3, 12, 20, -1], ids=lambda n: f"cut at {n}")
-def test_truncated_gzip(tmp_path: Path, cut: int):
+def test_truncated_gzip_is_refused(tmp_path: Path, cut: int):
     path = tmp_path / "cut.gz"
     path.write_bytes(gzip.compress(LABELS)[:cut])
     with pytest.raises(FileFormatError, match=r"cut\.gz must be a whole gzip file"):
         read_idx(path)
 
 
-def test_gzip_with_a_wrong_checksum(tmp_path: Path):
+def test_gzip_with_a_wrong_checksum_is_refused(tmp_path: Path):
     content = bytearray(gzip.compress(LABELS))
     content[-8] ^= 1
     path = tmp_path / "damaged.gz"
@@ -92,13 +94,13 @@ def test_gzip_with_a_wrong_checksum(tmp_path: Path):
         read_idx(path)
 
 
-def test_missing_file_is_an_os_error(tmp_path: Path):
+def test_missing_file_raises_os_error(tmp_path: Path):
     with pytest.raises(FileNotFoundError):
         read_idx(tmp_path / "nowhere")
 
 
-@pytest.mark.skipif(not FASHION.is_dir(), reason="the Fashion-MNIST files are not here")
-def test_a_real_file():
+@pytest.mark.skipif(not FASHION.is_dir(), reason="the Fashion-MNIST files are missing")
+def test_fashion_mnist_is_read():
     images = read_idx(FASHION / "t10k-images-idx3-ubyte.gz")
     labels = read_idx(FASHION / "t10k-labels-idx1-ubyte.gz")
     assert images.shape == (10_000, 28, 28)

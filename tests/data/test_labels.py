@@ -1,4 +1,4 @@
-"""Labels, weights and splits."""
+"""Encoding of labels, and class weights."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from xpnet.data import (
     encode_labels,
     one_hot,
     sample_weights,
-    train_test_split,
 )
 from xpnet.errors import ArgumentError
 
@@ -25,7 +24,7 @@ from xpnet.errors import ArgumentError
         st.lists(st.booleans(), min_size=1),
     )
 )
-def test_encoded_labels_come_back(y: list):
+def test_encoded_labels_are_recovered(y: list):
     indices, classes = encode_labels(y)
     assert classes[indices].tolist() == y
     assert classes.tolist() == sorted(set(y))
@@ -34,16 +33,16 @@ def test_encoded_labels_come_back(y: list):
     assert reverse[encode_labels(y, reverse)[0]].tolist() == y
 
 
-def test_labels_of_every_backend(place):
+def test_labels_are_encoded_on_every_backend(place):
     indices, classes = encode_labels(place.array([7, 3, 7], "int64"))
     assert (indices.tolist(), classes.tolist()) == ([1, 0, 1], [3, 7])
 
 
-def test_text_of_a_data_frame():
+def test_strings_of_a_data_frame_are_encoded():
     assert encode_labels(np.array(["b", "a"], dtype=object))[0].tolist() == [1, 0]
 
 
-def test_one_hot(place):
+def test_one_hot_equals_rows_of_the_identity(place):
     y = np.array([2, 0, 1, 2])
     for dtype in ("uint8", "int64"):
         for wanted in ("float32", "float64"):
@@ -53,13 +52,13 @@ def test_one_hot(place):
             np.testing.assert_array_equal(place.host(rows), np.eye(4)[y])
 
 
-def test_one_hot_of_more_classes_than_a_byte_counts():
+def test_one_hot_of_uint8_has_more_than_256_classes():
     assert one_hot(np.array([200], dtype="uint8"), 300).argmax() == 200
 
 
 @settings(derandomize=True, deadline=None, max_examples=50)
 @given(y=st.lists(st.integers(0, 6), min_size=1))
-def test_balanced_weights_give_each_class_the_same_share(y: list[int]):
+def test_balanced_classes_have_equal_total_weight(y: list[int]):
     w = sample_weights(y, balanced_class_weights(y))
     shares = [w[np.array(y) == k].sum() for k in set(y)]
     np.testing.assert_allclose(shares, len(y) / len(set(y)))
@@ -69,7 +68,7 @@ def test_balanced_weights_give_each_class_the_same_share(y: list[int]):
     ("class_weight", "expected"),
     [([1, 2, 3], [3, 1, 2]), ({0: 0.5}, [1, 0.5, 1]), ({}, [1, 1, 1]), ({2: 4, 9: 1}, [4, 1, 1])],
 )
-def test_sample_weights(place, class_weight, expected: list[float]):
+def test_sample_weights_are_those_of_the_class(place, class_weight, expected: list[float]):
     weights = sample_weights(place.array([2, 0, 1], "int64"), class_weight)
     assert weights.tolist() == expected
 
@@ -77,8 +76,8 @@ def test_sample_weights(place, class_weight, expected: list[float]):
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: encode_labels([0.5, 1.0]), "y must hold words or integers; got a float64 array"),
-        (lambda: encode_labels(["a", None]), "y must hold words or integers"),
+        (lambda: encode_labels([0.5, 1.0]), "y must hold strings or integers; got a float64 array"),
+        (lambda: encode_labels(["a", None]), "y must hold strings or integers"),
         (lambda: encode_labels([]), "y must be 1-D and not empty"),
         (lambda: encode_labels([["a"]]), "y must be 1-D"),
         (lambda: encode_labels(["a", "zoo"], ["a", "zo"]), "row 1 of y must be .*mean 'zo'"),
@@ -97,74 +96,6 @@ def test_sample_weights(place, class_weight, expected: list[float]):
         (lambda: sample_weights([0], {"a": 1.0}), "a key of class_weight must be an integer"),
     ],
 )
-def test_bad_labels(call, message: str):
+def test_invalid_arguments_are_refused(call, message: str):
     with pytest.raises(ArgumentError, match=message):
         call()
-
-
-@settings(derandomize=True, deadline=None, max_examples=50)
-@given(
-    counts=st.lists(st.integers(2, 20), min_size=1, max_size=5),
-    fraction=st.floats(0.01, 0.99),
-    stratify=st.booleans(),
-    seed=st.integers(0, 99),
-)
-def test_a_split_is_a_partition(counts: list[int], fraction: float, stratify: bool, seed: int):
-    y = np.repeat(np.arange(len(counts)), counts)
-    X = np.arange(len(y))[:, None]
-    X_train, X_test, y_train, y_test = train_test_split(X, y, fraction, seed, stratify=stratify)
-    assert sorted([*X_train[:, 0], *X_test[:, 0]]) == list(range(len(y)))
-    np.testing.assert_array_equal(y[X_train[:, 0]], y_train)
-    np.testing.assert_array_equal(y[X_test[:, 0]], y_test)
-    assert len(y_test) == min(max(round(len(y) * fraction), 1), len(y) - 1)
-    if stratify:
-        exact = np.array(counts) * len(y_test) / len(y)
-        assert (np.abs(np.bincount(y_test, minlength=len(counts)) - exact) < 1).all()
-
-
-def test_a_split_is_the_same_on_every_backend_and_for_a_seed(place):
-    X, y = np.arange(24.0).reshape(12, 2), np.arange(12) % 3
-    expected = train_test_split(X, y, 0.25, np.random.default_rng(3), stratify=True)
-    found = train_test_split(place.array(X), place.array(y), 0.25, 3, stratify=True)
-    for one, other in zip(expected, found, strict=True):
-        assert place.backend.owns(other)
-        np.testing.assert_array_equal(place.host(other), one)
-    again = train_test_split(X, y, 0.25, 4, stratify=True)
-    assert not np.array_equal(again[1], expected[1])
-
-
-@pytest.mark.parametrize("stratify", [False, True])
-def test_a_split_is_at_random_and_in_random_order(stratify: bool):
-    X, y = np.arange(100)[:, None], np.arange(100) // 50
-    for part in train_test_split(X, y, 0.5, stratify=stratify)[:2]:
-        assert (np.diff(part[:, 0]) < 0).any()
-        for first in (0, 50):
-            inside = part[(part >= first) & (part < first + 50)]
-            assert 0 < (inside < first + 25).sum() < 25
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ((np.eye(3), np.zeros(2)), "y must have one row for each of the 3 rows of X; got 2 rows"),
-        ((np.eye(1), np.zeros(1)), "X must have at least two rows; got 1"),
-        ((np.eye(3), np.zeros(3), 0.0), "test_fraction must be .*above 0 and below 1; got 0.0"),
-        ((np.eye(3), np.zeros(3), 1), "test_fraction must be .*below 1; got 1"),
-        ((np.eye(3), np.zeros(3), 0.5, -1), "rng must be a seed"),
-    ],
-)
-def test_bad_splits(arguments: tuple, message: str):
-    with pytest.raises(ArgumentError, match=message):
-        train_test_split(*arguments)
-
-
-@pytest.mark.parametrize(
-    ("y", "message"),
-    [
-        (np.array(["a", "a", "b"]), "y must have two rows or more of every class; got one .* b"),
-        (np.eye(3), "y must be 1-D class labels to be stratified"),
-    ],
-)
-def test_bad_stratified_splits(y: np.ndarray, message: str):
-    with pytest.raises(ArgumentError, match=message):
-        train_test_split(np.eye(3), y, stratify=True)

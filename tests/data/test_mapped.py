@@ -1,4 +1,4 @@
-"""Mapped files: read by rows, and without holding what was read."""
+"""Reading of memory-mapped files with a small resident set."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from xpnet import MLP, SGD, CrossEntropy
-from xpnet.data.mapped import RowReader, forget_pages
+from xpnet.data.mapped import RowReader, release_pages
 
 ORDER = np.array([7, 0, 99, 7, 50])
 
@@ -29,32 +29,32 @@ def mapped(path, mode="r", offset=0, shape=(100, 6)):
 
 VIEWS = {
     "all": mapped,
-    "behind a header": lambda path: mapped(path, offset=24, shape=(99, 6))[:, :],
-    "rows from the tenth": lambda path: mapped(path)[10:],
+    "with an offset": lambda path: mapped(path, offset=24, shape=(99, 6))[:, :],
+    "from row 10": lambda path: mapped(path)[10:],
     "every second row": lambda path: mapped(path)[::2],
-    "rows backwards": lambda path: mapped(path)[::-1],
-    "the first columns": lambda path: mapped(path)[:, :4],
+    "reversed rows": lambda path: mapped(path)[::-1],
+    "first columns": lambda path: mapped(path)[:, :4],
     "every second column": lambda path: mapped(path)[:, ::2],
-    "a private mapping": lambda path: mapped(path, "c"),
-    "a writable one": lambda path: mapped(path, "r+"),
+    "private mapping": lambda path: mapped(path, "c"),
+    "writable mapping": lambda path: mapped(path, "r+"),
 }
 
 
 @pytest.mark.parametrize("view", VIEWS)
-def test_rows_are_those_of_the_mapping(view, file):
+def test_rows_equal_those_of_the_mapping(view, file):
     X = VIEWS[view](file)
     order = ORDER % len(X)
     np.testing.assert_array_equal(RowReader(X).take(order), np.asarray(X)[order])
 
 
 @pytest.mark.parametrize("mode", ["c", "r+"])
-def test_what_was_written_through_the_mapping_is_read(mode, file):
+def test_writes_through_the_mapping_are_read(mode, file):
     X = mapped(file, mode)
     X[7] = -1.0
     np.testing.assert_array_equal(RowReader(X).take(ORDER)[0], -np.ones(6))
 
 
-def test_a_file_that_was_replaced_is_not_read(file):
+def test_replaced_file_is_read_through_the_mapping(file):
     X = mapped(file)
     expected = np.array(X)
     other = file.with_name("other.dat")
@@ -63,11 +63,11 @@ def test_a_file_that_was_replaced_is_not_read(file):
     np.testing.assert_array_equal(RowReader(X).take(ORDER), expected[ORDER])
 
 
-def test_the_file_is_closed_with_the_reader(file):
+def test_deleted_reader_closes_its_file(file):
     folder = Path("/proc/self/fd")
     if not folder.exists():
         pytest.skip("only Linux lists the open files of a process")
-    X = mapped(file)  # which keeps the file open too
+    X = mapped(file)  # the mapping keeps the file open as well
     reader = RowReader(X)
     reader.take(ORDER)
 
@@ -80,8 +80,8 @@ def test_the_file_is_closed_with_the_reader(file):
     assert is_open() == before - 1
 
 
-def held(path: Path) -> int:
-    """Kilobytes of the file that the process is said to hold in memory."""
+def resident(path: Path) -> int:
+    """Return the resident size of the mapping of a file, in kilobytes."""
     total, ours = 0, False
     for line in Path("/proc/self/smaps").read_text().splitlines():
         if "-" in line.split()[0] and ":" not in line.split()[0]:
@@ -91,15 +91,15 @@ def held(path: Path) -> int:
     return total
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells what is held")
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux has /proc/self/smaps")
 @pytest.mark.parametrize("shuffle", [True, False])
-def test_training_on_a_file_holds_little_of_it(shuffle, tmp_path):
+def test_training_on_a_file_keeps_little_resident(shuffle, tmp_path):
     path = tmp_path / "large.dat"
     rng = np.random.default_rng(0)
     rng.standard_normal((10_000, 500), dtype=np.float32).tofile(path)  # 20 MB
     X, y = np.memmap(path, np.float32, "r", shape=(10_000, 500)), rng.integers(0, 3, 10_000)
     np.asarray(X).sum()
-    assert held(path) > 15_000
+    assert resident(path) > 15_000
     model = MLP(500, [8], 3)
     model.fit(
         X,
@@ -111,8 +111,8 @@ def test_training_on_a_file_holds_little_of_it(shuffle, tmp_path):
         shuffle=shuffle,
         progress=False,
     )
-    assert held(path) < 5_000
+    assert resident(path) < 5_000
     model.predict(X)
-    assert held(path) < 5_000
-    forget_pages(X)
-    assert held(path) == 0
+    assert resident(path) < 5_000
+    release_pages(X)
+    assert resident(path) == 0

@@ -1,4 +1,4 @@
-"""`prepare` makes checked, encoded, moved data of X, y and weights, on every backend."""
+"""Preparation of X, y and weights, on every backend."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def spec_of(backend="numpy", n_in=2, n_out=3, preprocessing=SCALING):
 
 
 def rows(m=6):
-    """m rows whose first column counts them, and targets 0, 1, 2, 0, …"""
+    """Return m rows with the row number in column 0, and the targets 0, 1, 2, 0, …"""
     X = np.stack([np.arange(m), np.arange(m) % 4], axis=1).astype("float64")
     return X, np.arange(m) % 3
 
@@ -35,11 +35,11 @@ def mapped(X, path):
     return np.load(path, mmap_mode="r")
 
 
-# What prepare returns
+# Training data
 
 
 @pytest.mark.parametrize("kind", ["float64", "float32", "int64", "uint8", "bool"])
-def test_features_are_preprocessed_and_moved(place32, kind):
+def test_features_are_preprocessed(place32, kind):
     X, y = rows()
     X = (X % 2 if kind == "bool" else X).astype(kind)
     spec = spec_of(place32.backend)
@@ -50,7 +50,7 @@ def test_features_are_preprocessed_and_moved(place32, kind):
     np.testing.assert_allclose(found, X.astype("float64") / 2 - 1, rtol=1e-6)
 
 
-def test_host_arrays_and_lists_are_moved(place):
+def test_host_arrays_and_lists_are_transferred(place):
     X, y = rows()
     weight = np.arange(6.0)
     spec = spec_of(place.backend)
@@ -92,7 +92,7 @@ def test_targets_keep_integers_and_cast_floats(place32, y, loss, n_out, dtype):
         (np.array(["b", "a", "c"], dtype=object), None, [1, 0, 2], ("a", "b", "c")),
     ],
 )
-def test_class_names_become_indices(y, classes, indices, names):
+def test_class_names_are_encoded(y, classes, indices, names):
     prepared = prepare(spec_of(), rows(3)[0], y, CLASSES, classes=classes)
     assert prepared.data.y.tolist() == indices
     assert prepared.classes == names
@@ -119,7 +119,7 @@ def test_weights_are_multiplied(place, y, sample_weight, class_weight, expected)
         assert to_numpy(found).tolist() == expected
 
 
-def test_ready_features_are_not_copied():
+def test_prepared_features_are_not_copied():
     X = np.ones((3, 2), dtype="float32")
     assert prepare(spec_of(preprocessing=None), X, [0, 1, 2], CLASSES).data.X is X
 
@@ -127,11 +127,11 @@ def test_ready_features_are_not_copied():
 # Validation
 
 
-def test_no_validation_gives_none():
+def test_validation_is_optional():
     assert prepare(spec_of(), *rows(), CLASSES).validation is None
 
 
-def test_a_pair_is_encoded_with_the_training_classes(place):
+def test_validation_pair_has_the_training_classes(place):
     X, _ = rows(3)
     spec = spec_of(place.backend)
     validation = (X[:2] + 1, ["c", "b"])
@@ -141,7 +141,7 @@ def test_a_pair_is_encoded_with_the_training_classes(place):
     assert prepared.validation.weight is None
 
 
-def test_a_share_divides_the_rows(place):
+def test_validation_fraction_splits_the_rows(place):
     X, y = rows(10)
     spec, weight = spec_of(place.backend), np.arange(10.0)
     prepared = prepare(
@@ -157,7 +157,7 @@ def test_a_share_divides_the_rows(place):
         np.testing.assert_array_equal(to_numpy(data.weight), weight[indices])
 
 
-def test_a_seed_is_a_generator():
+def test_seed_equals_its_generator():
     X, y = rows(10)
     found = [
         prepare(spec_of(), X, y, CLASSES, validation=0.5, rng=rng).validation.X.tolist()
@@ -166,13 +166,13 @@ def test_a_seed_is_a_generator():
     assert found[0] == found[1] != found[2]
 
 
-def test_a_share_of_a_file_is_refused(tmp_path):
+def test_validation_fraction_of_a_file_is_refused(tmp_path):
     X, y = rows()
     with pytest.raises(ArgumentError, match=r"validation must be a pair \(X, y\) for data in a f"):
         prepare(spec_of(), mapped(X, tmp_path / "X.npy"), y, CLASSES, validation=0.5)
 
 
-# Bad input
+# Invalid input
 
 GOOD = {"X": rows(3)[0], "y": [0, 1, 2], "loss": CLASSES}
 
@@ -208,7 +208,7 @@ GOOD = {"X": rows(3)[0], "y": [0, 1, 2], "loss": CLASSES}
         ({"validation": 0.5, "rng": -1}, "rng must be a seed"),
     ],
 )
-def test_bad_input_is_refused(bad, message):
+def test_invalid_input_is_refused(bad, message):
     given = GOOD | bad
     spec = spec_of(n_out=given.pop("n_out", 3))
     with pytest.raises(ArgumentError, match=message):
@@ -225,12 +225,12 @@ def test_arrays_of_another_library_are_refused(argument):
         prepare(spec, given["X"], given["y"], CLASSES, sample_weight=given["sample_weight"])
 
 
-# Rows that are converted batch by batch
+# Raw features, converted batch by batch
 
 
 @pytest.mark.parametrize("order", [None, [5, 0, 3, 1, 4, 2]])
 @pytest.mark.parametrize("kind", ["float64", "float32", "uint8", ">f4"])
-def test_a_file_is_converted_batch_by_batch(order, kind, place32, tmp_path):
+def test_memmaps_are_converted_batch_by_batch(order, kind, place32, tmp_path):
     X, y = rows()
     spec = spec_of(place32.backend)
     data = prepare(spec, mapped(X.astype(kind), tmp_path / "X.npy"), y, CLASSES).data
@@ -243,21 +243,21 @@ def test_a_file_is_converted_batch_by_batch(order, kind, place32, tmp_path):
     np.testing.assert_array_equal(np.concatenate([b[1] for b in batches]), y[given])
 
 
-def test_bytes_stay_bytes_on_a_device():
+def test_bytes_remain_bytes_on_a_device():
     X, y = rows()
     spec = InputSpec(fake_backend("float32"), 2, 3, SCALING)
     data = prepare(spec, X.astype("uint8"), y, CLASSES).data
     assert data.X.dtype == "uint8"
     assert data.raw
-    assert data.columns.tolist() == [[0, 0], [2, 2], [-1, -1]]
+    assert data.scaling.tolist() == [[0, 0], [2, 2], [-1, -1]]
     plain = prepare(replace(spec, preprocessing=None), X.astype("uint8"), y, CLASSES).data
-    assert plain.columns is None
+    assert plain.scaling is None
     floats = prepare(spec, X, y, CLASSES).data
     assert not floats.raw
     assert floats.X.dtype == "float32"
 
 
-def test_large_arrays_stay_on_the_host(monkeypatch):
+def test_large_arrays_remain_on_the_host(monkeypatch):
     X, y = rows(10)
     spec = InputSpec(fake_backend("float32"), 2, 3, SCALING)
     monkeypatch.setattr(FakeBackend, "free_bytes", 2 * X.size * 4 - 1, raising=False)
@@ -270,14 +270,14 @@ def test_large_arrays_stay_on_the_host(monkeypatch):
     assert not prepare(spec, X, y, CLASSES).data.streamed
 
 
-# TrainingData
+# Batches
 
 
 @pytest.mark.parametrize(
     ("batch_size", "drop_last", "sizes"),
     [(6, False, [6]), (4, False, [4, 2]), (4, True, [4]), (9, False, [6]), (9, True, [])],
 )
-def test_batch_sizes(batch_size, drop_last, sizes, place):
+def test_last_batch_is_smaller_or_dropped(batch_size, drop_last, sizes, place):
     data = prepare(spec_of(place.backend), *rows(), CLASSES, sample_weight=np.arange(6.0)).data
     for order in (None, np.arange(6)):
         batches = list(data.batches(order, batch_size, drop_last))
@@ -297,7 +297,7 @@ def test_batches_follow_the_order(place, rng):
 
 
 @pytest.mark.parametrize("raw", [False, True])
-def test_features_say_how_to_convert_a_part(raw, place, tmp_path):
+def test_features_come_with_their_conversion(raw, place, tmp_path):
     X, y = rows()
     given = mapped(X, tmp_path / "X.npy") if raw else X
     data = prepare(spec_of(place.backend), given, y, CLASSES).data
@@ -316,11 +316,11 @@ def test_take_copies_rows(place):
     assert taken.weight is None
 
 
-# One batch, and features alone
+# Single batches, and features without targets
 
 
 @pytest.mark.parametrize("check", [True, False])
-def test_a_batch_is_moved_but_not_preprocessed(place, check):
+def test_prepare_batch_does_not_preprocess(place, check):
     X, y = rows()
     weight = np.arange(6.0)
     spec = spec_of(place.backend)
@@ -343,20 +343,20 @@ def test_a_batch_is_moved_but_not_preprocessed(place, check):
         ({"weight": [1.0]}, r"weight must have the shape \(3,\)"),
     ],
 )
-def test_a_bad_batch_is_refused(bad, message):
+def test_invalid_batch_is_refused(bad, message):
     given = GOOD | bad
     with pytest.raises(ArgumentError, match=message):
         prepare_batch(spec_of(), **given)
 
 
-def test_an_unchecked_batch_is_not_looked_at():
+def test_prepare_batch_without_check_accepts_nan():
     X, y, _ = prepare_batch(spec_of(), [[NAN, 1.0]], [9], CLASSES, check=False)
     assert np.isnan(X[0, 0])
     assert y.tolist() == [9]
 
 
 @pytest.mark.parametrize("preprocess", [True, False])
-def test_features_alone_are_converted_by_part(place, preprocess):
+def test_prepare_features_converts_some_rows(place, preprocess):
     X, _ = rows()
     spec = spec_of(place.backend)
     features, convert = prepare_features(spec, place.array(X), preprocess=preprocess)
@@ -364,7 +364,7 @@ def test_features_alone_are_converted_by_part(place, preprocess):
     np.testing.assert_array_equal(to_numpy(convert(features[1:3, :])), expected[1:3])
 
 
-def test_nan_is_found_in_the_part_that_holds_it():
+def test_nan_is_found_when_its_rows_are_converted():
     X = rows()[0]
     X[4, 1] = NAN
     features, convert = prepare_features(spec_of(), X)
@@ -375,7 +375,7 @@ def test_nan_is_found_in_the_part_that_holds_it():
         as_features(spec_of(), X)
 
 
-def test_features_keep_their_library(place):
+def test_as_features_keeps_the_library(place):
     X = place.array(rows()[0])
     assert as_features(spec_of(place.backend), X) is X
     scaled = InputSpec(place.backend, 2, 1, Standardize.fit(X))

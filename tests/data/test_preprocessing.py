@@ -1,4 +1,4 @@
-"""Scaling: fitted values, every backend, chunks, bad input."""
+"""Scalings: fitted values, every backend, chunks, invalid arguments."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def fits(X):
     return [Standardize.fit(X), MinMax.fit(X), MinMax.fit(X, to=(-1.0, 3.0))]
 
 
-def test_standardize_is_its_formula(place, rng):
+def test_standardize_follows_its_formula(place, rng):
     X = rng.normal(3, 2, (50, 4))
     scaling = Standardize.fit(place.array(X))
     np.testing.assert_allclose(scaling.mean, X.mean(axis=0), rtol=1e-14)
@@ -35,7 +35,7 @@ def test_standardize_is_its_formula(place, rng):
     np.testing.assert_allclose(place.host(Z), (X - X.mean(axis=0)) / X.std(axis=0), atol=1e-14)
 
 
-def test_minmax_is_its_formula(place, rng):
+def test_minmax_follows_its_formula(place, rng):
     X = rng.normal(3, 2, (50, 4))
     scaling = MinMax.fit(place.array(X), to=(-1.0, 3.0))
     Z = place.host(scaling.apply(place.array(X)))
@@ -45,7 +45,7 @@ def test_minmax_is_its_formula(place, rng):
     np.testing.assert_allclose(Z.max(axis=0), 3, atol=1e-14)
 
 
-def test_apply_keeps_its_input_and_its_device(place32, rng):
+def test_apply_keeps_input_dtype_and_device(place32, rng):
     X = rng.normal(size=(5, 3)).astype("float32")
     given_array = place32.array(X)
     for scaling in fits(X):
@@ -58,7 +58,7 @@ def test_apply_keeps_its_input_and_its_device(place32, rng):
 
 @settings(derandomize=True, deadline=None, max_examples=50)
 @given(X=matrices)
-def test_invert_undoes_apply(X: np.ndarray):
+def test_invert_is_the_inverse_of_apply(X: np.ndarray):
     for scaling in fits(X):
         back = scaling.invert(scaling.apply(X))
         np.testing.assert_allclose(back, X, rtol=0, atol=1e-9 * max(1, np.abs(X).max()))
@@ -66,7 +66,7 @@ def test_invert_undoes_apply(X: np.ndarray):
 
 @settings(derandomize=True, deadline=None, max_examples=50)
 @given(X=matrices, chunk=st.integers(1, 12))
-def test_a_fit_in_chunks_is_the_fit_of_the_whole(X: np.ndarray, chunk: int):
+def test_fit_in_chunks_equals_fit_of_all_rows(X: np.ndarray, chunk: int):
     whole = fits(X)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(finite, "CHUNK", chunk)
@@ -77,7 +77,7 @@ def test_a_fit_in_chunks_is_the_fit_of_the_whole(X: np.ndarray, chunk: int):
             np.testing.assert_allclose(other.arrays()[name], value, rtol=1e-12, atol=1e-13 * scale)
 
 
-def test_a_memmap_far_from_zero_is_fitted_exactly(tmp_path: Path, monkeypatch, rng):
+def test_fit_far_from_zero_has_no_cancellation(tmp_path: Path, monkeypatch, rng):
     X = np.memmap(tmp_path / "X", dtype="float64", mode="w+", shape=(1000, 2))
     X[...] = 1e9 + rng.normal(size=X.shape)
     monkeypatch.setattr(finite, "CHUNK", 64)
@@ -86,7 +86,7 @@ def test_a_memmap_far_from_zero_is_fitted_exactly(tmp_path: Path, monkeypatch, r
 
 
 @pytest.mark.parametrize("value", [0.0, 0.1, -7.3, 1e300])
-def test_a_constant_column_is_zero_and_comes_back(place, value: float):
+def test_constant_column_is_zero_and_restored(place, value: float):
     X = np.array([[value, 1.0], [value, 2.0], [value, 4.0]])
     scalings = [
         Standardize.fit(X[:, :1]),
@@ -104,13 +104,13 @@ def test_a_constant_column_is_zero_and_comes_back(place, value: float):
 @pytest.mark.parametrize(
     ("dtype", "expected"), [("uint8", "float32"), ("int16", "float32"), ("int64", "float64")]
 )
-def test_integers_become_floats(place, dtype: str, expected: str):
+def test_integers_are_converted_to_floats(place, dtype: str, expected: str):
     Z = MinMax(0, 255, to=(-1, 1)).apply(place.array([[[0, 255], [51, 102]]], dtype))
     assert str(Z.dtype).endswith(expected)
     np.testing.assert_allclose(place.host(Z), [[[-1, 1], [-0.6, -0.2]]], atol=1e-6)
 
 
-def test_arrays_round_trip(rng):
+def test_from_arrays_inverts_arrays(rng):
     X = rng.normal(size=(6, 3))
     for scaling in [*fits(X), MinMax(0, 255, to=(-1, 1)), Standardize(0.1307, 0.3081)]:
         again = type(scaling).from_arrays(scaling.arrays())
@@ -118,7 +118,7 @@ def test_arrays_round_trip(rng):
         np.testing.assert_array_equal(again.apply(X), scaling.apply(X))
 
 
-def test_fitted_values_cannot_change(rng):
+def test_fitted_values_are_read_only(rng):
     mean = np.zeros(2)
     scaling = Standardize(mean, np.ones(2))
     mean[0] = 5
@@ -153,6 +153,6 @@ NAN = np.array([[0.0, 1.0], [np.nan, 1.0]])
         (lambda: Standardize.from_arrays({}), "arrays must hold exactly mean, std; got none"),
     ],
 )
-def test_bad_arguments(make, message: str):
+def test_invalid_arguments_are_refused(make, message: str):
     with pytest.raises(ArgumentError, match=message):
         make()

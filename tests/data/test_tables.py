@@ -1,4 +1,4 @@
-"""CSV, npy and npz tables, good and hostile."""
+"""Readers of CSV, .npy and .npz tables: valid, damaged and malicious files."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PLAIN = b"a,b,t\n1,2,0\n3,4.5,1\n"
     ],
     ids=["plain", "BOM", "CRLF", "no last newline", "blank lines", "spaces", "quotes"],
 )
-def test_csv_reads(tmp_path: Path, content: bytes):
+def test_csv_variants_are_read(tmp_path: Path, content: bytes):
     path = tmp_path / "t.csv"
     path.write_bytes(content)
     table = read_table(path, "t")
@@ -51,7 +51,9 @@ def test_csv_reads(tmp_path: Path, content: bytes):
         (["x", "nan"], "U", ["x", "nan"]),
     ],
 )
-def test_csv_target_kinds(tmp_path: Path, cells: list[str], kind: str, values: list[object]):
+def test_csv_target_has_the_dtype_of_its_cells(
+    tmp_path: Path, cells: list[str], kind: str, values: list[object]
+):
     path = tmp_path / "t.csv"
     path.write_text("t,a\n" + "".join(f"{cell},0\n" for cell in cells))
     table = read_table(path, "t")
@@ -59,7 +61,7 @@ def test_csv_target_kinds(tmp_path: Path, cells: list[str], kind: str, values: l
     assert table.y.tolist() == values
 
 
-def test_csv_without_target_takes_every_column(tmp_path: Path):
+def test_csv_without_target_has_only_features(tmp_path: Path):
     path = tmp_path / "t.CSV"
     path.write_text("a\n1\n2\n")
     table = read_table(path)
@@ -68,7 +70,7 @@ def test_csv_without_target_takes_every_column(tmp_path: Path):
     assert table.target_name is None
 
 
-def test_csv_finite_cells_whose_sum_overflows(tmp_path: Path):
+def test_csv_finite_cells_may_overflow_in_sum(tmp_path: Path):
     path = tmp_path / "t.csv"
     path.write_text("a,b\n1e308,1.5e308\n")
     assert read_table(path).X.tolist() == [[1e308, 1.5e308]]
@@ -82,7 +84,7 @@ def test_csv_finite_cells_whose_sum_overflows(tmp_path: Path):
         elements=st.floats(allow_nan=False, allow_infinity=False),
     )
 )
-def test_csv_round_trip(tmp_path_factory: pytest.TempPathFactory, X: np.ndarray):
+def test_written_csv_is_read(tmp_path_factory: pytest.TempPathFactory, X: np.ndarray):
     path = tmp_path_factory.mktemp("csv") / "t.csv"
     lines = [",".join(f"c{j}" for j in range(X.shape[1]))]
     lines += [",".join(map(repr, row)) for row in X.tolist()]
@@ -90,7 +92,7 @@ def test_csv_round_trip(tmp_path_factory: pytest.TempPathFactory, X: np.ndarray)
     np.testing.assert_array_equal(read_table(path).X, X)
 
 
-HOSTILE_CSV = [
+INVALID_CSV = [
     ("empty", b"", "start with a header line of column names; got an empty first line"),
     ("blank first line", b"\na,t\n1,2\n", "got an empty first line"),
     ("no header", b"1,2,3\n4,5,6\n", "column names; got the numbers 1, 2, 3"),
@@ -107,7 +109,7 @@ HOSTILE_CSV = [
     ("overflow", b"a,t\n1e999,0\n", "got '1e999' in row 1 (line 2), column 'a'"),
     ("missing target", b"a,t\n1,0\n1, \n", "target column 't'; got '' in row 2 (line 3)"),
     ("mistyped target", b"a,t\n1,0.5\n1,O.5\n", "column 't'; got 'O.5' in row 2 (line 3)"),
-    ("number among words", b"a,t\n1,x\n1,5\n", "column 't'; got '5' in row 2 (line 3)"),
+    ("number among strings", b"a,t\n1,x\n1,5\n", "column 't'; got '5' in row 2 (line 3)"),
     ("open quote", b'a,t\n"1,0\n', "UTF-8 text of cells separated by commas"),
     ("Latin-1", b"a,t\n1,caf\xe9\n", "UTF-8 text of cells separated by commas"),
     ("UTF-16", "a,t\n1,2\n".encode("utf-16"), "UTF-8 text of cells separated by commas"),
@@ -116,10 +118,10 @@ HOSTILE_CSV = [
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [h[1:] for h in HOSTILE_CSV], ids=[h[0] for h in HOSTILE_CSV]
+    ("content", "message"), [h[1:] for h in INVALID_CSV], ids=[h[0] for h in INVALID_CSV]
 )
-def test_hostile_csv(tmp_path: Path, content: bytes, message: str):
-    path = tmp_path / "hostile.csv"
+def test_invalid_csv_is_refused(tmp_path: Path, content: bytes, message: str):
+    path = tmp_path / "invalid.csv"
     path.write_bytes(content)
     with pytest.raises(FileFormatError) as error:
         read_table(path, "t")
@@ -127,19 +129,19 @@ def test_hostile_csv(tmp_path: Path, content: bytes, message: str):
     assert str(path) in str(error.value)
 
 
-def test_unknown_target_suggests_the_nearest(tmp_path: Path):
+def test_unknown_target_suggests_the_closest_name(tmp_path: Path):
     path = tmp_path / "t.csv"
     path.write_text("length,species\n1,a\n")
     with pytest.raises(ArgumentError, match=r"target must be one of .*Did you mean 'species'\?"):
         read_table(path, "speces")
 
 
-def test_unknown_suffix(tmp_path: Path):
+def test_unknown_suffix_is_refused(tmp_path: Path):
     with pytest.raises(ArgumentError, match=r"suffix of path must be one of .csv, .npy, .npz"):
         read_table(tmp_path / "t.xlsx")
 
 
-def test_npy_float64_is_mapped_and_the_rest_converted(tmp_path: Path):
+def test_npy_is_mapped_if_float64_else_converted(tmp_path: Path):
     np.save(tmp_path / "f8.npy", np.eye(3))
     np.save(tmp_path / "u1.npy", np.arange(12, dtype="uint8").reshape(3, 2, 2))
     mapped = read_table(tmp_path / "f8.npy")
@@ -159,7 +161,9 @@ def test_npy_float64_is_mapped_and_the_rest_converted(tmp_path: Path):
         ({"X": np.eye(2)}, None, None, None),
     ],
 )
-def test_npz(tmp_path: Path, arrays: dict, target: str | None, y: list | None, name: str | None):
+def test_npz_arrays_are_found_by_name(
+    tmp_path: Path, arrays: dict, target: str | None, y: list | None, name: str | None
+):
     for save in (np.savez, np.savez_compressed):
         save(tmp_path / "t.npz", **arrays)
         table = read_table(tmp_path / "t.npz", target)
@@ -179,13 +183,15 @@ def test_npz(tmp_path: Path, arrays: dict, target: str | None, y: list | None, n
         ({"X": np.eye(2), "label": [1, 2]}, "lable", "Did you mean 'label'"),
     ],
 )
-def test_npz_arguments(tmp_path: Path, arrays: dict, target: str | None, message: str):
+def test_invalid_npz_arrays_are_refused(
+    tmp_path: Path, arrays: dict, target: str | None, message: str
+):
     np.savez(tmp_path / "t.npz", **arrays)
     with pytest.raises(ArgumentError, match=message):
         read_table(tmp_path / "t.npz", target)
 
 
-def test_npy_has_no_named_target(tmp_path: Path):
+def test_npy_with_a_target_is_refused(tmp_path: Path):
     np.save(tmp_path / "t.npy", np.eye(2))
     with pytest.raises(ArgumentError, match=r"target must be None for a \.npy"):
         read_table(tmp_path / "t.npy", "y")
@@ -197,14 +203,14 @@ def npy_bytes(tmp_path: Path, array: object) -> bytes:
 
 
 def relabel(content: bytes, shape: str) -> bytes:
-    """The same file with another shape in its header, padded to the same length."""
+    """Return the file with another shape in its header, of the same length."""
     old = b"'shape': (2, 2), }"
     assert old in content
     new = f"'shape': {shape}, }}".encode()
     return content.replace(old + b" " * (len(new) - len(old)), new)
 
 
-HOSTILE_NPY = [
+INVALID_NPY = [
     ("empty", lambda good: b""),
     ("text", lambda good: b"a,b\n1,2\n"),
     ("truncated", lambda good: good[:-1]),
@@ -218,18 +224,18 @@ HOSTILE_NPY = [
 ]
 
 
-@pytest.mark.parametrize("spoil", [h[1] for h in HOSTILE_NPY], ids=[h[0] for h in HOSTILE_NPY])
+@pytest.mark.parametrize("spoil", [h[1] for h in INVALID_NPY], ids=[h[0] for h in INVALID_NPY])
 @pytest.mark.parametrize("suffix", ["npy", "npz", "npz-deflated"])
-def test_hostile_npy_and_npz(tmp_path: Path, spoil, suffix: str):
+def test_invalid_npy_and_npz_are_refused(tmp_path: Path, spoil, suffix: str):
     content = spoil(npy_bytes(tmp_path, np.eye(2)))
-    path = tmp_path / f"hostile.{suffix[:3]}"
+    path = tmp_path / f"invalid.{suffix[:3]}"
     if suffix == "npy":
         path.write_bytes(content)
     else:
         method = zipfile.ZIP_DEFLATED if suffix == "npz-deflated" else zipfile.ZIP_STORED
         with zipfile.ZipFile(path, "w", method) as archive:
             archive.writestr("X.npy", content)
-    with pytest.raises(FileFormatError, match=r"hostile\.np[yz] must"):
+    with pytest.raises(FileFormatError, match=r"invalid\.np[yz] must"):
         read_table(path)
 
 
@@ -252,19 +258,19 @@ def test_pickles_are_refused(tmp_path: Path, name: str):
         (b"PK\x03\x04 nor this", "be a whole .npz file"),
     ],
 )
-def test_not_a_zip(tmp_path: Path, content: bytes, message: str):
+def test_npz_that_is_no_zip_is_refused(tmp_path: Path, content: bytes, message: str):
     (tmp_path / "t.npz").write_bytes(content)
     with pytest.raises(FileFormatError, match=message):
         read_table(tmp_path / "t.npz")
 
 
-def test_npz_without_features(tmp_path: Path):
+def test_npz_without_features_is_refused(tmp_path: Path):
     np.savez(tmp_path / "t.npz", weights=np.eye(2))
     with pytest.raises(FileFormatError, match="an array named X or x_train; got weights"):
         read_table(tmp_path / "t.npz")
 
 
-def test_a_zip_that_lies_about_its_lengths(tmp_path: Path):
+def test_zip_with_wrong_lengths_is_refused(tmp_path: Path):
     path = tmp_path / "t.npz"
     np.savez_compressed(path, X=np.zeros((100, 100)))
     content = path.read_bytes()

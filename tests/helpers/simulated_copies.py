@@ -1,8 +1,8 @@
-"""A device with two streams that run as early, or as late, as their events let them.
+"""A simulated device with a copy stream and a compute stream, scheduled by a policy.
 
-What is queued runs when the policy or somebody's waiting makes it run, and not before. So a copy
-that reads memory of the host too late, one that overwrites what has still to be read, and a step
-that does not wait for its batch give wrong numbers here, each under one of the policies.
+Work is enqueued, and executed only when the policy or a wait requires it. A copy that reads host
+memory too late, a copy that overwrites data before they are read, and a step that does not wait
+for its batch each give wrong numbers under one of the policies.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ import numpy as np
 from helpers.fake_device import DeviceArray, FakeCapture, plain
 
 POLICIES = {
-    "as late as can be": (),
+    "as late as possible": (),
     "copies run ahead": ("copies",),
     "computing runs ahead": ("computing",),
-    "both at once": ("copies", "computing"),
+    "both run ahead": ("copies", "computing"),
 }
 
 
 class Event:
-    """Whether a stream has come so far, and which."""
+    """A point in the work of a stream, and whether the stream has reached it."""
 
     def __init__(self, stream):
         self.stream, self.done = stream, False
@@ -34,18 +34,18 @@ class SimulatedCopies:
     """`xpnet.data.streaming.Copies` on NumPy arrays.
 
     Args:
-        ahead: the streams that run whenever they can; the others only when they are waited for.
+        ahead: the streams that execute work as soon as possible; the others only on a wait.
     """
 
     def __init__(self, ahead=()):
         self.ahead, self.lock = ahead, threading.RLock()
         self.queues = {"copies": deque(), "computing": deque()}
-        self.sources, self.waited, self.rooms = [], [], 0
-        self.queued = SimpleQueue()  # a batch's rows, when its copy is queued
+        self.sources, self.waited, self.n_allocated = [], [], 0
+        self.enqueued = SimpleQueue()  # the number of rows of each copy
 
-    def room(self, shape, dtype):
-        assert not FakeCapture.memory_of_graphs  # it may be what a graph writes
-        self.rooms += 1
+    def allocate(self, shape, dtype):
+        assert not FakeCapture.memory_of_graphs  # a graph may overwrite that memory
+        self.n_allocated += 1
         host = np.full(shape, 77, dtype)
         return host, host.copy().view(DeviceArray)
 
@@ -53,8 +53,8 @@ class SimulatedCopies:
         done = Event("copies")
         with self.lock:
             self.sources.append(source.dtype.name)
-            self._queue("copies", after, lambda: plain(target).__setitem__(..., source), done)
-        self.queued.put(len(source))
+            self._enqueue("copies", after, lambda: plain(target).__setitem__(..., source), done)
+        self.enqueued.put(len(source))
         return done
 
     def wait(self, event):
@@ -64,12 +64,12 @@ class SimulatedCopies:
 
     def compute_after(self, event):
         with self.lock:
-            self._queue("computing", event)
+            self._enqueue("computing", event)
 
     def computed(self):
         event = Event("computing")
         with self.lock:
-            self._queue("computing", event)
+            self._enqueue("computing", event)
         return event
 
     def finish(self):
@@ -77,23 +77,23 @@ class SimulatedCopies:
             self.drain("copies")
 
     def compute(self, work):
-        """Queue what a step does."""
+        """Enqueue the work of a step."""
         with self.lock:
-            self._queue("computing", work)
+            self._enqueue("computing", work)
 
     def drain(self, stream):
-        """Run all that is queued on a stream, and what it needs of the other."""
+        """Execute all work of a stream, and the work of the other that it waits for."""
         while self.queues[stream]:
             self._run_first(stream)
 
     def run_until(self, event):
-        """Run no more than an event needs."""
+        """Execute the work that an event requires."""
         while not event.done:
             self._run_first(event.stream)
 
-    def _queue(self, stream, *pieces):
-        """Queue work, events to wait for and events to set: an event of the stream's own is set."""
-        self.queues[stream].extend(pieces)
+    def _enqueue(self, stream, *items):
+        """Enqueue functions and events: the stream completes its own, and waits for others."""
+        self.queues[stream].extend(items)
         for each in self.ahead:
             while self.queues[each] and not self._is_blocked(each):
                 self._run_first(each)
@@ -113,7 +113,7 @@ class SimulatedCopies:
 
 
 class ComputingHost(SimulatedCopies):
-    """Steps are computed by the host at once, as on the fake device; copies as late as can be."""
+    """Executes steps immediately, as the fake device does, and copies as late as possible."""
 
     def compute_after(self, event):
         self.run_until(event)

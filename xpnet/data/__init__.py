@@ -1,4 +1,4 @@
-"""Data on their way to a model: reading, checking, splitting, scaling, encoding.
+"""Data preparation: reading, validation, splitting, scaling, encoding and batching.
 
 >>> from xpnet.data import MinMax, load_digits
 >>> data = load_digits()
@@ -53,7 +53,7 @@ _READERS = {
 
 
 def __getattr__(name: str) -> Any:
-    """Load the readers when they are first used: ``import xpnet`` does without them."""
+    """Import a reader when it is first accessed, which keeps ``import xpnet`` fast."""
     if name not in _READERS:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{_READERS[name]}"), name)

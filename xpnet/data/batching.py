@@ -1,4 +1,4 @@
-"""Batches of training data, which are on the backend or are converted batch by batch."""
+"""Mini-batches of training data that is on the backend or converted batch by batch."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import numpy as np
 
 from xpnet.backend import Array, Backend, HostArray
 from xpnet.data.checks import check_same_length
-from xpnet.data.mapped import RowReader, forget_pages
+from xpnet.data.mapped import RowReader, release_pages
 from xpnet.data.preprocessing import InputSpec
-from xpnet.data.streaming import CudaCopies, Feed, Part, fill_rows, streams
+from xpnet.data.streaming import CudaCopies, Prefetcher, RowIndex, fill_rows, is_streamed
 from xpnet.errors import dtype_name, require, require_count
 from xpnet.ops import operations_for
 from xpnet.ops.buffers import Buffers
@@ -23,42 +23,41 @@ from xpnet.random import Rng, as_generator
 
 @dataclass
 class TrainingData:
-    """Checked features, targets and weights, from which batches are taken.
-
-    `xpnet.data.prepare.prepare` makes it.
+    """Validated features, targets and weights; the result of `xpnet.data.prepare.prepare`.
 
     Attributes:
-        spec: converts raw rows to network inputs.
-        X: features ``(m, n_in)``: network inputs on the backend; or raw rows, which each batch
-            converts: a `numpy.memmap`, an array of the host that is too large for the device, or
-            bytes, which stay bytes on a device.
+        spec: converts raw features to network inputs.
+        X: features ``(m, n_in)``. Either network inputs on the backend, or raw features, of which
+            each batch is converted: a `numpy.memmap`, a host array that is too large for the
+            device, or bytes on a device.
         y: the targets, on the backend.
         weight: the weights of the rows, on the backend, or ``None``.
-        columns: for raw rows on a device that are scaled, the rows ``shift, width, begin`` of the
-            scaling ``(X − shift)/width + begin``, in host memory.
+        scaling: for raw features on a device, the coefficients ``shift, width, start`` of the
+            scaling ``(X − shift)/width + start``, ``(3, n_in)`` in host memory; else ``None``.
+        streamed: whether batches of X are copied from host memory to the device.
     """
 
     spec: InputSpec
     X: Array
     y: Array
     weight: Array | None = None
-    columns: HostArray | None = None
+    scaling: HostArray | None = None
 
     def __post_init__(self) -> None:
         self._reader = RowReader(self.X) if isinstance(self.X, np.memmap) else None
-        self.streamed = streams(self.backend, self.X)
+        self.streamed = is_streamed(self.backend, self.X)
         self._ops = operations_for(self.y)
         self._buffers = Buffers(self.backend)
-        self._taken: dict[tuple[str, int], Array] = {}
+        self._target_buffers: dict[tuple[str, int], Array] = {}
 
     @property
     def backend(self) -> Backend:
-        """Where the batches are."""
+        """The backend of the batches."""
         return self.spec.backend
 
     @property
     def raw(self) -> bool:
-        """Whether rows of ``X`` are raw: each batch must be converted to network inputs."""
+        """Whether ``X`` holds raw features, of which each batch is converted."""
         return self._reader is not None or self.streamed or is_bytes(self.X)
 
     @property
@@ -68,11 +67,11 @@ class TrainingData:
 
     @property
     def features(self) -> tuple[Array, Callable[[Array], Array]]:
-        """``X``, and a function that converts a part of its rows to network inputs."""
+        """``X``, and a function that converts some of its rows to network inputs."""
         return self.X, self.spec.network_inputs if self.raw else _unchanged
 
     def take(self, indices: HostArray) -> TrainingData:
-        """A copy of the rows at ``indices``."""
+        """Return a copy of the rows at ``indices``."""
         index, xp = self.backend.asarray(indices), self.backend.xp
         X = self.X[indices] if self.streamed else xp.take(self.X, index, axis=0)
         weight = None if self.weight is None else xp.take(self.weight, index, axis=0)
@@ -81,58 +80,55 @@ class TrainingData:
     def batches(
         self, order: HostArray | None, batch_size: int, drop_last: bool = False
     ) -> Iterator[tuple[Array, Array, Array | None]]:
-        """The rows in the given order, ``batch_size`` at a time.
+        """Yield batches of network inputs, targets, and weights or ``None``, on the backend.
 
-        The next batch overwrites the arrays of the one before.
+        A batch may overwrite the arrays of the previous batch.
 
         Args:
-            order: the indices of the rows; ``None`` takes the rows in the order of ``X``.
-            batch_size: rows a batch, at least 1; the last batch is shorter where they do not
-                divide.
-            drop_last: whether a shorter last batch is left out.
-
-        Yields:
-            Network inputs, targets, and weights or ``None``, all on the backend.
+            order: the row indices in the order of the batches; ``None`` takes the order of ``X``.
+            batch_size: rows per batch, at least 1. The last batch is smaller if ``batch_size``
+                does not divide the number of rows.
+            drop_last: whether to drop a smaller last batch; default false.
         """
         parts = list(spans(self.n_rows, batch_size, drop_last))
         on_device = None if order is None else self.backend.asarray(order)
-        with closing(self._features(order, on_device, parts)) as features:
-            for part, X in zip(parts, features, strict=True):
-                y = self._part("y", self.y, part, on_device)
+        with closing(self._inputs(order, on_device, parts)) as inputs:
+            for part, X in zip(parts, inputs, strict=True):
+                y = self._rows("y", self.y, part, on_device)
                 weight = None
                 if self.weight is not None:
-                    weight = self._part("weight", self.weight, part, on_device)
+                    weight = self._rows("weight", self.weight, part, on_device)
                 yield X, y, weight
 
-    def arriving(
+    def streamed_inputs(
         self, order: HostArray | None, parts: Sequence[slice]
     ) -> Generator[Array | None, None, None]:
-        """Network inputs of each part, copied from the host; ``None`` if X is on the device."""
+        """Yield the network inputs of each part of ``order``; ``None`` unless X is streamed."""
         if not self.streamed:
             yield from repeat(None, len(parts))
             return
-        rows: list[Part] = [part if order is None else order[part] for part in parts]
-        with closing(self._feed.batches(rows)) as batches:
+        rows: list[RowIndex] = [part if order is None else order[part] for part in parts]
+        with closing(self._prefetcher.batches(rows)) as batches:
             for X in batches:
                 yield self.spec.network_inputs(X)
 
     @cached_property
-    def _feed(self) -> Feed:
+    def _prefetcher(self) -> Prefetcher:
         dtype = self.X.dtype.newbyteorder("=")
         fill = partial(fill_rows, self.X, self._reader)
-        return Feed(fill, self.X.shape[1], dtype, CudaCopies())
+        return Prefetcher(fill, self.X.shape[1], dtype, CudaCopies())
 
-    def _features(
+    def _inputs(
         self, order: HostArray | None, on_device: Array | None, parts: Sequence[slice]
     ) -> Generator[Array, None, None]:
-        """Network inputs of each part."""
+        """Yield the network inputs of each part of ``order``."""
         if self.streamed:
-            yield from self.arriving(order, parts)
+            yield from self.streamed_inputs(order, parts)
             return
         raw, convert = self.raw, self.spec.network_inputs
         for part in parts:
             if order is None or on_device is None:
-                yield self._in_place(part) if raw else self.X[part, :]
+                yield self._convert(part) if raw else self.X[part, :]
             elif self._reader is not None:
                 yield convert(self._reader.take(order[part]))
             elif raw:
@@ -141,23 +137,23 @@ class TrainingData:
                 out = self._buffers["X", part.stop - part.start, self.X.shape[1]]
                 yield self._ops.take_rows(self.X, on_device[part], out=out)
 
-    def _in_place(self, part: slice) -> Array:
-        """Network inputs of consecutive raw rows; the pages read of a file are released."""
+    def _convert(self, part: slice) -> Array:
+        """Return the network inputs of consecutive raw rows; release the pages of a file."""
         if self._reader is None:
             return self.spec.network_inputs(self.X[part, :])
         rows = np.array(self.X[part])
-        forget_pages(self.X)
+        release_pages(self.X)
         return self.spec.network_inputs(rows)
 
-    def _part(self, name: str, array: Array, part: slice, order: Array | None) -> Array:
-        """Targets or weights of a part; it overwrites those of the last part of this length."""
+    def _rows(self, name: str, array: Array, part: slice, order: Array | None) -> Array:
+        """Return the targets or weights of a part of ``order``, in a buffer for this length."""
         if order is None:
             return array[part, ...]
         n = part.stop - part.start
-        if (name, n) not in self._taken:
+        if (name, n) not in self._target_buffers:
             shape = n, *array.shape[1:]
-            self._taken[name, n] = self.backend.empty(*shape, dtype=array.dtype)
-        return self._ops.take_rows(array, order[part], out=self._taken[name, n])
+            self._target_buffers[name, n] = self.backend.empty(*shape, dtype=array.dtype)
+        return self._ops.take_rows(array, order[part], out=self._target_buffers[name, n])
 
 
 def _unchanged(part: Array) -> Array:
@@ -165,7 +161,7 @@ def _unchanged(part: Array) -> Array:
 
 
 def is_bytes(X: Array) -> bool:
-    """Whether ``X`` holds numbers of one byte, as images do.
+    """Return whether the elements of ``X`` have one byte, such as the pixels of images.
 
     >>> is_bytes(np.zeros(2, dtype="uint8")), is_bytes(np.zeros(2))
     (True, False)
@@ -182,15 +178,16 @@ def batches(
     shuffle: bool = True,
     drop_last: bool = False,
 ) -> Iterator[tuple[Array, Array]]:
-    """One epoch of mini-batches ``(X_b, y_b)``, for a training loop written by hand.
+    """Yield the mini-batches ``(X_b, y_b)`` of one epoch, for a hand-written training loop.
 
     Args:
-        X: the features, an array of any backend, ``(m, n)``.
-        y: the targets, one a row, of the same backend.
-        batch_size: rows a batch, at least 1; the last batch is shorter where they do not divide.
-        rng: seed or generator of the order; take another for every epoch.
+        X: features ``(m, n)``, an array of any backend.
+        y: targets of the same backend, one for each row.
+        batch_size: rows per batch, at least 1. The last batch is smaller if ``batch_size`` does
+            not divide m.
+        rng: seed or generator of the order of the rows; default 0. Each epoch needs another seed.
         shuffle: whether the order is random; default true.
-        drop_last: whether a shorter last batch is left out.
+        drop_last: whether to drop a smaller last batch; default false.
 
     Yields:
         New arrays of at most ``batch_size`` rows.
@@ -214,7 +211,7 @@ def batches(
 
 
 def spans(n_rows: int, size: int, drop_last: bool = False) -> Iterator[slice]:
-    """``n_rows`` rows in slices of ``size``, the last one shorter or left out.
+    """Yield slices of ``size`` that cover ``n_rows`` rows; the last is smaller, or dropped.
 
     >>> list(spans(5, 2))
     [slice(0, 2, None), slice(2, 4, None), slice(4, 5, None)]
@@ -225,9 +222,9 @@ def spans(n_rows: int, size: int, drop_last: bool = False) -> Iterator[slice]:
 
 
 def refuse_single_row(n_rows: int, batch_size: int, drop_last: bool) -> None:
-    """Refuse batches of one row, which batch norm cannot normalize."""
+    """Refuse batches of a single row, which batch norm cannot normalize."""
     last = n_rows % batch_size
     single = batch_size == 1 or n_rows == 1 or (last == 1 and not drop_last)
     rule = f"leave no batch of one row of {n_rows} under batch norm"
-    do = "Take another batch_size, or drop_last=True."
+    do = "Choose another batch_size, or drop_last=True."
     require(not single, "batch_size", rule, batch_size, do)

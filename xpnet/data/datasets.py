@@ -1,4 +1,4 @@
-"""Data sets: the digits of the package; MNIST and Fashion-MNIST, from files or downloaded."""
+"""Data sets: the digits included in the package, MNIST and Fashion-MNIST."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ STEMS = (
     "t10k-images-idx3-ubyte",
     "t10k-labels-idx1-ubyte",
 )
-"""The names of the four files; hashes below are SHA-256 of the gzipped ones, in this order."""
+"""Names of the four IDX files; the SHA-256 hashes below are of the gzipped files, in this order."""
 
 NPZ_ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 IMAGE = (28, 28)
@@ -71,18 +71,20 @@ class Dataset:
     """A data set divided into a training and a test part, as NumPy arrays on the host.
 
     Attributes:
-        X_train: features of shape (m, n), one row a sample.
-        y_train: targets of shape (m,) or (m, k): int64 class indices in a classification.
-        X_test: the other samples, of as many columns.
-        y_test: their targets.
+        X_train: features of the training part, shape (m, n), one row for each sample.
+        y_train: targets of the training part, shape (m,) or (m, k): int64 class indices for
+            classification.
+        X_test: features of the test part, with n columns.
+        y_test: targets of the test part.
         name: a short name, such as ``"digits"``.
-        classes: the name of every class, in the order of the indices; ``None`` in a regression.
-        feature_shape: the shape of one sample before it was flattened: (28, 28) for an image.
-        feature_names: the n names of the columns; empty if they have none.
-        licence: the licence of the data and whom to name.
+        classes: the class names in the order of the indices; ``None`` for regression.
+        feature_shape: the shape of one sample before flattening, such as (28, 28) for an image.
+        feature_names: the n names of the columns; empty if they have no names.
+        licence: the licence and the attribution of the data.
 
     Raises:
-        ArgumentError: if a part has not one target a row, or the parts differ in columns.
+        ArgumentError: if the features and targets of a part differ in length, or the rows of the
+            two parts differ in shape.
 
     >>> import numpy as np
     >>> data = Dataset(np.zeros((3, 2)), np.zeros(3), np.zeros((1, 2)), np.zeros(1), name="zeros")
@@ -104,28 +106,29 @@ class Dataset:
         check_same_length(self.X_train, self.y_train, "X_train", "y_train")
         check_same_length(self.X_test, self.y_test, "X_test", "y_test")
         ok = self.X_train.shape[1:] == self.X_test.shape[1:]
-        words = f"have rows of shape {self.X_train.shape[1:]}, as X_train has"
-        require(ok, "X_test", words, self.X_test)
+        rule = f"have rows of shape {self.X_train.shape[1:]}, as X_train has"
+        require(ok, "X_test", rule, self.X_test)
 
 
 def load_digits(test_fraction: float = 0.2, rng: Rng = 0) -> Dataset:
-    """1797 handwritten digits of 8×8 pixels with values of 0 to 16, and a stratified split.
+    """Load 1797 images of handwritten digits, included in the package, with a stratified split.
 
-    Each pixel counts the ink in a block of 4×4 of a 32×32 bitmap. Scale them first:
+    An image has 8×8 pixels with values from 0 to 16: the number of set pixels in each 4×4 block
+    of a 32×32 bitmap. Scale them before training:
     ``MinMax(0, 16, to=(-1, 1)).apply(data.X_train)``.
 
     Args:
-        test_fraction: the share of the test part, above 0 and below 1 (default: 0.2).
-        rng: a seed or a numpy Generator for the split (default: 0).
+        test_fraction: the fraction of rows in the test part, in (0, 1); default 0.2.
+        rng: seed or ``numpy.random.Generator`` of the split; default 0.
 
     Returns:
         The data set: X uint8 of shape (m, 64), y int64 of shape (m,).
 
     Raises:
-        ArgumentError: if ``test_fraction`` or ``rng`` is out of its range.
+        ArgumentError: if ``test_fraction`` is not in (0, 1), or ``rng`` is not valid.
 
-    Reference: E. Alpaydin, C. Kaynak, "Cascading Classifiers", Kybernetika 34, 1998. The file
-    ``digits.LICENSE`` beside the data has the notice that goes with them.
+    Reference: E. Alpaydin, C. Kaynak, "Cascading Classifiers", Kybernetika 34, 1998. The licence
+    notice is in ``digits.LICENSE``, in the folder of the data.
 
     >>> data = load_digits()
     >>> data.X_train.shape, data.X_test.shape, data.feature_shape
@@ -147,23 +150,24 @@ def load_digits(test_fraction: float = 0.2, rng: Rng = 0) -> Dataset:
 
 
 def load_mnist(data_dir: StrPath | None = None) -> Dataset:
-    """MNIST: 60 000 training and 10 000 test images of handwritten digits, 28×28 bytes.
+    """Load MNIST: 60 000 training and 10 000 test images of handwritten digits, 28×28 uint8.
 
     Args:
-        data_dir: a folder with the four IDX files under their usual names
+        data_dir: a folder that contains the four IDX files under their usual names
             (``train-images-idx3-ubyte`` or ``train-images.idx3-ubyte``, …), gzipped or not, or
-            with Keras's ``mnist.npz``. ``None`` downloads the four files once, 11 MB, into the
-            user's cache folder; their SHA-256 is checked. That needs the extra ``data``.
+            Keras's ``mnist.npz``. ``None`` (default) downloads the four files, 11 MB, to the
+            user's cache folder on first use and verifies their SHA-256; this requires the extra
+            ``data``.
 
     Returns:
-        The data set: X uint8 of shape (m, 784), y int64 of shape (m,). To scale it to [−1, 1]:
-        ``MinMax(0, 255, to=(-1, 1)).apply(data.X_train)``.
+        The data set: X uint8 of shape (m, 784), y int64 of shape (m,).
+        ``MinMax(0, 255, to=(-1, 1)).apply(data.X_train)`` scales X to [−1, 1].
 
     Raises:
-        ArgumentError: if ``data_dir`` holds no such files.
-        FileFormatError: if a file is damaged, or not of images and labels, or has another hash
-            than the original.
-        MissingExtraError: if a download is needed and pooch is not installed.
+        ArgumentError: if ``data_dir`` does not contain these files.
+        FileFormatError: if a file is damaged, does not contain images or labels of the expected
+            shape, or a downloaded file does not have the expected hash.
+        MissingExtraError: if a download is required and pooch is not installed.
         ConnectionError: if the download fails.
 
     Reference: Y. LeCun, L. Bottou, Y. Bengio, P. Haffner, "Gradient-Based Learning Applied to
@@ -178,24 +182,25 @@ def load_mnist(data_dir: StrPath | None = None) -> Dataset:
 
 
 def load_fashion_mnist(data_dir: StrPath | None = None) -> Dataset:
-    """Fashion-MNIST: 60 000 training and 10 000 test images of clothes, 28×28 bytes.
+    """Load Fashion-MNIST: 60 000 training and 10 000 test images of clothes, 28×28 uint8.
 
     Args:
-        data_dir: a folder with the four IDX files under their usual names
+        data_dir: a folder that contains the four IDX files under their usual names
             (``train-images-idx3-ubyte`` or ``train-images.idx3-ubyte``, …), gzipped or not, or
-            with a ``fashion-mnist.npz`` or ``fashion_mnist.npz`` of the arrays ``x_train``,
-            ``y_train``, ``x_test``, ``y_test``. ``None`` downloads the four files once, 30 MB,
-            into the user's cache folder; their SHA-256 is checked. That needs the extra ``data``.
+            ``fashion-mnist.npz`` or ``fashion_mnist.npz`` with the arrays ``x_train``,
+            ``y_train``, ``x_test`` and ``y_test``. ``None`` (default) downloads the four files,
+            30 MB, to the user's cache folder on first use and verifies their SHA-256; this
+            requires the extra ``data``.
 
     Returns:
-        The data set: X uint8 of shape (m, 784), y int64 of shape (m,). To scale it to [−1, 1]:
-        ``MinMax(0, 255, to=(-1, 1)).apply(data.X_train)``.
+        The data set: X uint8 of shape (m, 784), y int64 of shape (m,).
+        ``MinMax(0, 255, to=(-1, 1)).apply(data.X_train)`` scales X to [−1, 1].
 
     Raises:
-        ArgumentError: if ``data_dir`` holds no such files.
-        FileFormatError: if a file is damaged, or not of images and labels, or has another hash
-            than the original.
-        MissingExtraError: if a download is needed and pooch is not installed.
+        ArgumentError: if ``data_dir`` does not contain these files.
+        FileFormatError: if a file is damaged, does not contain images or labels of the expected
+            shape, or a downloaded file does not have the expected hash.
+        MissingExtraError: if a download is required and pooch is not installed.
         ConnectionError: if the download fails.
 
     Reference: H. Xiao, K. Rasul, R. Vollgraf, "Fashion-MNIST: a Novel Image Dataset for
@@ -212,7 +217,7 @@ def load_fashion_mnist(data_dir: StrPath | None = None) -> Dataset:
 def _load(
     name: str, data_dir: StrPath | None, url: str, hashes: tuple[str, ...]
 ) -> list[tuple[Path, HostArray]]:
-    """The four arrays, in the order of `STEMS`, each with the file that it came from."""
+    """Return the four arrays in the order of `STEMS`, each with the path of its file."""
     if data_dir is None:
         return [(path, read_idx(path)) for path in _download(name, url, hashes)]
     folder = Path(data_dir)
@@ -222,13 +227,13 @@ def _load(
     if npz is not None and None in found:
         return [(npz, array) for array in read_npz(npz, NPZ_ARRAYS)]
     missing = [stem for stem, path in zip(STEMS, found, strict=True) if path is None]
-    words = f"hold the IDX files of {name}, gzipped or not, or {name}.npz"
-    require(not missing, "data_dir", words, Phrase(f"{folder} without {', '.join(missing)}"))
+    rule = f"contain the IDX files of {name}, gzipped or not, or {name}.npz"
+    require(not missing, "data_dir", rule, Phrase(f"{folder} without {', '.join(missing)}"))
     return [(path, read_idx(path)) for path in found if path is not None]
 
 
 def _file_names(stem: str) -> tuple[str, ...]:
-    """The names that a file goes by: some copies write a dot for the hyphen before "idx"."""
+    """Return the possible names of a file: some copies have a dot before "idx", not a hyphen."""
     dotted = stem.replace("-idx", ".idx")
     return f"{stem}.gz", stem, f"{dotted}.gz", dotted
 
@@ -238,13 +243,13 @@ def _find(folder: Path, *names: str) -> Path | None:
 
 
 def _download(name: str, url: str, hashes: tuple[str, ...]) -> list[Path]:
-    """The four files in the cache folder, downloaded where they are not there yet."""
+    """Return the paths of the four files in the cache folder, after downloading those missing."""
     try:
         import pooch  # noqa: PLC0415
     except ImportError:
         raise MissingExtraError(
             f"{name} is downloaded with pooch, which is not installed: pip install 'xpnet[data]'. "
-            "Or give data_dir, the folder that holds its files."
+            "Or give data_dir, the folder that contains its files."
         ) from None
     registry = dict(zip((f"{stem}.gz" for stem in STEMS), hashes, strict=True))
     folder = Path(pooch.os_cache("xpnet")) / name
@@ -254,10 +259,12 @@ def _download(name: str, url: str, hashes: tuple[str, ...]) -> list[Path]:
     except OSError as error:
         raise ConnectionError(
             f"{name} could not be downloaded from {url} ({error}). "
-            "Give data_dir, the folder that holds its files."
+            "Give data_dir, the folder that contains its files."
         ) from error
     except ValueError as error:
-        raise FileFormatError(f"{name} from {url} must have its known SHA-256; {error}") from None
+        raise FileFormatError(
+            f"{name} from {url} must have the expected SHA-256; {error}"
+        ) from None
 
 
 def _dataset(
@@ -281,13 +288,13 @@ def _dataset(
 def _flatten(
     images_path: Path, images: HostArray, labels_path: Path, labels: HostArray
 ) -> tuple[HostArray, HostArray]:
-    """Images as rows and labels as int64, after a check that they fit together."""
+    """Return images as rows and labels as int64, after checking their shapes and values."""
     ok = images.dtype == np.uint8 and images.shape[1:] == IMAGE and len(images) >= 1
     got = f"{images.dtype} of shape {images.shape}"
-    require_file(ok, images_path, "hold uint8 images of 28×28 pixels", got)
+    require_file(ok, images_path, "contain uint8 images of 28×28 pixels", got)
     ok = labels.shape == images.shape[:1] and labels.dtype.kind in "iu"
     got = f"{labels.dtype} of shape {labels.shape}"
-    require_file(ok, labels_path, f"hold a label for each of {len(images)} images", got)
+    require_file(ok, labels_path, f"contain a label for each of {len(images)} images", got)
     ok = labels.min() >= 0 and labels.max() < N_CLASSES
-    require_file(ok, labels_path, "hold labels of 0 to 9", f"{labels.min()} to {labels.max()}")
+    require_file(ok, labels_path, "contain labels from 0 to 9", f"{labels.min()} to {labels.max()}")
     return images.reshape(len(images), -1), labels.astype(np.int64)

@@ -1,4 +1,4 @@
-"""Reading NumPy's files without trusting them: no pickles, no allocation before a check."""
+"""Readers of untrusted NumPy files: no pickles, and sizes are checked before allocation."""
 
 from __future__ import annotations
 
@@ -11,33 +11,33 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from xpnet.backend import HostArray
 from xpnet.errors import FileFormatError
 
 StrPath: TypeAlias = str | os.PathLike[str]
-HostArray: TypeAlias = np.ndarray[Any, Any]
 
 MAX_DEFLATE_RATIO = 1032
-"""No deflate stream unpacks to more than this many times its own length."""
+"""Upper bound of the compression ratio of a deflate stream."""
 
 
 def require_file(ok: Any, path: StrPath, rule: str, got: object) -> None:
-    """Raise `FileFormatError` unless ``ok``: "`path` must `rule`; got `got`."."""
+    """Raise `FileFormatError` with "`path` must `rule`; got `got`." unless ``ok``."""
     if not ok:
         raise FileFormatError(f"{path} must {rule}; got {got}.")
 
 
 def read_npy(path: StrPath) -> HostArray:
-    """The array of a ``.npy`` file, mapped into memory read-only: pages are read when used.
+    """Map the array of a ``.npy`` file into memory, read-only.
 
     Args:
         path: the file.
 
     Returns:
-        A read-only array backed by the file.
+        A read-only `numpy.memmap`.
 
     Raises:
-        FileFormatError: if the file is no ``.npy`` file, holds Python objects, or is shorter or
-            longer than its header says.
+        FileFormatError: if the file is not a ``.npy`` file, contains Python objects, or does not
+            have the length that its header declares.
         OSError: if the file cannot be opened.
 
     >>> import tempfile
@@ -47,39 +47,43 @@ def read_npy(path: StrPath) -> HostArray:
     [1.0, 2.0]
     """
     try:
-        with np.errstate(over="ignore"):  # a hostile shape may overflow; it is refused just below
+        with np.errstate(over="ignore"):  # an overflowing shape is refused below
             array = np.lib.format.open_memmap(path, mode="r")
     except OSError:
         raise
-    except Exception as error:  # damaged bytes raise anything; each means the same to the caller
+    except Exception as error:  # damaged files raise many types of exceptions
         raise FileFormatError(
             f"{path} must be a whole .npy file of numbers; got {error}."
         ) from None
     n_bytes = array.offset + array.nbytes
     size = Path(path).stat().st_size
-    require_file(size == n_bytes, path, f"hold the {n_bytes} bytes its header says", size)
+    require_file(size == n_bytes, path, f"have the {n_bytes} bytes that its header declares", size)
     return array
 
 
 def npz_names(path: StrPath) -> list[str]:
-    """The names of the arrays in an ``.npz`` file; `FileFormatError` if it is not one."""
+    """Return the names of the arrays in an ``.npz`` file.
+
+    Raises:
+        FileFormatError: if the file is not an ``.npz`` file.
+    """
     with _open_npz(path) as archive:
         return list(archive.files)
 
 
 def read_npz(path: StrPath, names: Sequence[str]) -> list[HostArray]:
-    """The arrays called ``names`` of an ``.npz`` file; no other member is unpacked.
+    """Read the arrays ``names`` of an ``.npz`` file; other members are not decompressed.
 
     Args:
-        path: the file, as `numpy.savez` or `numpy.savez_compressed` writes it.
-        names: the arrays to read.
+        path: a file written by `numpy.savez` or `numpy.savez_compressed`.
+        names: the names of the arrays to read.
 
     Returns:
         The arrays, in the order of ``names``.
 
     Raises:
-        FileFormatError: if the file is not an ``.npz`` file, lacks a name, holds Python objects,
-            or if a member's length is not what its header says.
+        FileFormatError: if the file is not an ``.npz`` file, lacks a name or contains Python
+            objects, or a member does not have the length that its header declares.
         OSError: if the file cannot be opened.
 
     >>> import tempfile
@@ -98,7 +102,7 @@ def read_npz(path: StrPath, names: Sequence[str]) -> list[HostArray]:
             return [archive[name] for name in names]
         except FileFormatError:
             raise
-        except Exception as error:  # damaged bytes raise anything, as above
+        except Exception as error:  # damaged files raise many types of exceptions
             raise FileFormatError(f"{path} must be a whole .npz file; got {error}.") from None
 
 
@@ -110,14 +114,14 @@ def _open_npz(path: StrPath) -> Iterator[Any]:
         stream.seek(0)
         try:
             archive = np.load(stream, allow_pickle=False)
-        except Exception as error:  # damaged bytes raise anything, as above
+        except Exception as error:  # damaged files raise many types of exceptions
             raise FileFormatError(f"{path} must be a whole .npz file; got {error}.") from None
         with archive:
             yield archive
 
 
 def _check_member(archive: Any, name: str, path: StrPath) -> None:
-    """Refuse a member whose header, declared length and packed length do not fit together."""
+    """Refuse a member with an inconsistent header, declared length and compressed length."""
     info = archive.getinfo(name if name in archive.namelist() else f"{name}.npy")
     with archive.open(info) as stream:
         version = np.lib.format.read_magic(stream)
@@ -131,5 +135,5 @@ def _check_member(archive: Any, name: str, path: StrPath) -> None:
     require_file(not dtype.hasobject, path, "hold no Python objects", f"some in {name!r}")
     n_bytes = header + math.prod(shape) * dtype.itemsize
     ok = n_bytes == info.file_size <= MAX_DEFLATE_RATIO * info.compress_size
-    rule = f"hold {n_bytes} bytes in {name!r}, as its header says"
-    require_file(ok, path, rule, f"{info.file_size}, packed in {info.compress_size}")
+    rule = f"have {n_bytes} bytes in {name!r}, as its header declares"
+    require_file(ok, path, rule, f"{info.file_size}, compressed to {info.compress_size}")

@@ -1,4 +1,4 @@
-"""The IDX format of MNIST: a short header, then big-endian numbers; plain or gzipped."""
+"""Reader of the IDX format, in which MNIST is distributed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from xpnet.data.files import MAX_DEFLATE_RATIO, HostArray, StrPath, require_file
+from xpnet.backend import HostArray
+from xpnet.data.files import MAX_DEFLATE_RATIO, StrPath, require_file
 from xpnet.errors import FileFormatError
 
 DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
@@ -19,22 +20,23 @@ _GZIP = b"\x1f\x8b"
 
 
 def read_idx(path: StrPath) -> HostArray:
-    """The array of an IDX file, gzipped or not, which its first two bytes tell.
+    """Read the array of an IDX file, which may be gzipped.
 
-    An IDX file is two zero bytes, a dtype code (8 uint8, 9 int8, 11 int16, 12 int32, 13 float32,
-    14 float64), the number of dimensions, each length as a big-endian uint32, and then the values
-    in row-major order. Every length is compared with the file's before memory is taken for it.
+    An IDX file consists of two zero bytes, a dtype code (8 uint8, 9 int8, 11 int16, 12 int32,
+    13 float32, 14 float64), the number of dimensions, the length of each dimension as a big-endian
+    uint32, and the big-endian elements in row-major order. The declared size is compared with the
+    size of the file before memory is allocated.
 
     Args:
-        path: the file; its name does not matter.
+        path: the file, of any name; its first two bytes determine whether it is gzipped.
 
     Returns:
-        A new array of the declared shape, in the machine's byte order.
+        A new array of the declared shape, in native byte order.
 
     Raises:
-        FileFormatError: if the magic number, the dtype code or a dimension is not IDX, or the file
-            is shorter or longer than they say, or the gzip stream is damaged. The message names
-            the file, the rule and what was found.
+        FileFormatError: if the magic number, the dtype code or a dimension is not valid, the file
+            does not have the declared size, or the gzip stream is damaged. The message names the
+            file, the rule and the value found.
         OSError: if the file cannot be opened.
 
     Reference: Y. LeCun, C. Cortes, C. Burges, "The MNIST database", section "File formats".
@@ -48,23 +50,23 @@ def read_idx(path: StrPath) -> HostArray:
     """
     path = Path(path)
     with path.open("rb") as raw:
-        packed = raw.read(2) == _GZIP
+        is_gzipped = raw.read(2) == _GZIP
         raw.seek(0)
-        most = path.stat().st_size * (MAX_DEFLATE_RATIO if packed else 1)
-        if not packed:
-            return _read(raw, path, most)
+        max_bytes = path.stat().st_size * (MAX_DEFLATE_RATIO if is_gzipped else 1)
+        if not is_gzipped:
+            return _read(raw, path, max_bytes)
         try:
-            with gzip.GzipFile(fileobj=raw) as unpacked:
-                return _read(unpacked, path, most)
+            with gzip.GzipFile(fileobj=raw) as stream:
+                return _read(stream, path, max_bytes)
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise FileFormatError(f"{path} must be a whole gzip file; got {error}") from None
 
 
-def _read(stream: io.BufferedIOBase, path: Path, most: int) -> HostArray:
+def _read(stream: io.BufferedIOBase, path: Path, max_bytes: int) -> HostArray:
     dtype, shape = _read_header(stream, path)
     n_bytes = math.prod(shape) * dtype.itemsize
     rule = f"hold {n_bytes} bytes of data, for {dtype.name} values of shape {shape}"
-    require_file(n_bytes <= most, path, rule, f"a file that can hold at most {most}")
+    require_file(n_bytes <= max_bytes, path, rule, f"a file that can hold at most {max_bytes}")
     data = stream.read(n_bytes + 1)
     found = len(data) if len(data) <= n_bytes else "more"
     require_file(len(data) == n_bytes, path, rule, found)

@@ -1,4 +1,4 @@
-"""Class labels: to indices and back, to rows of 0 and 1, to weights of samples."""
+"""Class labels: encoding as indices, one-hot encoding, and class weights."""
 
 from __future__ import annotations
 
@@ -7,27 +7,28 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.backend import DTYPES, Array, HostArray, namespace_of
+from xpnet.backend import DTYPES, Array, HostArray, is_kind, namespace_of
 from xpnet.data.checks import as_host_vector
 from xpnet.errors import Phrase, require, require_count, require_number, unknown_name
 
 
 def encode_labels(y: Any, classes: Any = None) -> tuple[HostArray, HostArray]:
-    """Class indices for labels that are words or integers, and the classes in their order.
+    """Encode labels, such as class names, as class indices.
 
-    ``classes[indices]`` are the labels again. Encode the test labels with the classes of the
-    training labels, so that both use the same indices.
+    ``classes[indices]`` recovers the labels. Encode test labels with the classes of the training
+    labels, so that both use the same indices.
 
     Args:
-        y: m labels: a list, or an array of any backend; text, integers or booleans.
-        classes: the known classes in their order; ``None`` takes the sorted labels of ``y``.
+        y: m labels, a list or an array of any backend: strings, integers or booleans.
+        classes: the known classes, in the order of their indices; ``None`` (default) takes the
+            sorted distinct labels of ``y``.
 
     Returns:
-        The indices, int64 of shape (m,), and the classes, shape (K,), on the host.
+        The indices, int64 of shape (m,), and the classes, shape (K,), as NumPy arrays.
 
     Raises:
-        ArgumentError: if ``y`` is not 1-D, is empty or holds fractions, or if a label is not
-            among ``classes``: the first such label and its row are named.
+        ArgumentError: if ``y`` is not 1-D, is empty or holds floating-point numbers, or a label is
+            not in ``classes``; the message names the first such label and its row.
 
     >>> indices, classes = encode_labels(["cat", "dog", "cat"])
     >>> indices.tolist(), classes.tolist()
@@ -46,21 +47,21 @@ def encode_labels(y: Any, classes: Any = None) -> tuple[HostArray, HostArray]:
     order = np.argsort(known)
     position = np.minimum(np.searchsorted(known[order], labels), len(known) - 1)
     indices = order[position]
-    strange = np.flatnonzero(known[indices] != labels)
-    if strange.size:
-        row = int(strange[0])
+    unknown = np.flatnonzero(known[indices] != labels)
+    if unknown.size:
+        row = int(unknown[0])
         names = [str(label) for label in known.tolist()]
         raise unknown_name(f"the label in row {row} of y", str(labels[row]), names)
     return indices.astype(np.int64), known
 
 
 def one_hot(y: Array, n_classes: int, dtype: str = "float32") -> Array:
-    """Rows of 0 with a 1 in the column of the class: ``(y[:, None] == k)``, k = 0 … K − 1.
+    """Encode class indices as rows ``Y[i, k] = 1 if y[i] == k else 0``, k = 0, …, K − 1.
 
     Args:
         y: class indices, integers of shape (m,), an array of any backend.
-        n_classes: K, at least 1 and above the largest index.
-        dtype: ``"float32"`` or ``"float64"``.
+        n_classes: K, at least 1 and greater than the largest index.
+        dtype: ``"float32"`` (default) or ``"float64"``.
 
     Returns:
         An array of shape (m, K) on the backend and device of ``y``.
@@ -75,27 +76,28 @@ def one_hot(y: Array, n_classes: int, dtype: str = "float32") -> Array:
     if dtype not in DTYPES:
         raise unknown_name("dtype", dtype, DTYPES)
     xp = namespace_of(y)
-    require(xp.isdtype(y.dtype, "integral"), "y", "hold class indices, which are integers", y)
+    require(is_kind(y, "integral"), "y", "hold class indices, which are integers", y)
     require(y.ndim == 1 and y.shape[0] >= 1, "y", "be 1-D and not empty", y)
     low, high = int(xp.min(y)), int(xp.max(y))
-    words = f"hold class indices of 0 to {n_classes - 1}"
-    require(low >= 0 and high < n_classes, "y", words, low if low < 0 else high)
+    rule = f"hold class indices of 0 to {n_classes - 1}"
+    require(low >= 0 and high < n_classes, "y", rule, low if low < 0 else high)
     columns = xp.arange(n_classes, dtype=xp.int64, device=y.device)
-    hits = xp.astype(y, xp.int64)[:, None] == columns[None, :]
-    return xp.astype(hits, getattr(xp, dtype))
+    is_class = xp.astype(y, xp.int64)[:, None] == columns[None, :]
+    return xp.astype(is_class, getattr(xp, dtype))
 
 
 def balanced_class_weights(y: Any) -> HostArray:
-    """Weights that give each class the same share of the loss: ``w_k = m / (K · m_k)``.
+    """Return class weights inversely proportional to class frequency: ``w_k = m / (K · m_k)``.
 
-    K counts the classes that occur; an index below the largest that does not occur gets 0, which
-    no sample carries. The weights of the samples have mean 1.
+    With these weights every class has the same total weight, and the weights of the m samples have
+    mean 1. K is the number of classes that occur in ``y``, and ``m_k`` the number of samples of
+    class k; a class that does not occur has weight 0.
 
     Args:
         y: m class indices, a list or an array of any backend.
 
     Returns:
-        One weight for each index up to the largest, float64 on the host.
+        The weights of the classes 0 to ``max(y)``, a float64 NumPy array.
 
     Raises:
         ArgumentError: if ``y`` is not 1-D integers of at least 0, or is empty.
@@ -112,18 +114,18 @@ def balanced_class_weights(y: Any) -> HostArray:
 
 
 def sample_weights(y: Any, class_weight: Mapping[int, float] | Sequence[float]) -> HostArray:
-    """The weight of every sample, from the weight of its class: ``class_weight[y]``.
+    """Return the weight of each sample, which is that of its class: ``class_weight[y]``.
 
     Args:
         y: m class indices, a list or an array of any backend.
-        class_weight: a weight of at least 0 for every class index, in order or as a mapping; a
-            class that a mapping leaves out weighs 1.
+        class_weight: weights of at least 0, a sequence in the order of the class indices or a
+            mapping from class indices; a class missing in a mapping has weight 1.
 
     Returns:
-        Float64 weights of shape (m,), on the host.
+        Weights of shape (m,), a float64 NumPy array.
 
     Raises:
-        ArgumentError: if ``y`` is not 1-D integers of at least 0, if a weight is negative or not
+        ArgumentError: if ``y`` is not 1-D integers of at least 0, a weight is negative or not
             finite, or a sequence is shorter than the number of classes.
 
     >>> sample_weights([0, 2, 1], {2: 5.0}).tolist()
@@ -136,14 +138,14 @@ def sample_weights(y: Any, class_weight: Mapping[int, float] | Sequence[float]) 
             require_count(index, "a key of class_weight", low=0)
         weights = [class_weight.get(k, 1.0) for k in range(n_classes)]
     else:
-        do = "balanced_class_weights(y) gives some."
+        do = "balanced_class_weights(y) computes weights."
         ok = hasattr(class_weight, "__len__") and not isinstance(class_weight, str)
         rule = "be a mapping by class, or numbers in order"
         require(ok, "class_weight", rule, class_weight, do)
         weights = list(class_weight)
         got = Phrase(f"{len(weights)} weights")
-        words = f"have a weight for each of {n_classes} classes"
-        require(len(weights) >= n_classes, "class_weight", words, got)
+        rule = f"have a weight for each of {n_classes} classes"
+        require(len(weights) >= n_classes, "class_weight", rule, got)
     for index, weight in enumerate(weights):
         require_number(weight, f"class_weight[{index}]", low=0)
     return np.array(weights, dtype=np.float64)[indices]
@@ -152,15 +154,15 @@ def sample_weights(y: Any, class_weight: Mapping[int, float] | Sequence[float]) 
 def _as_labels(values: Any, argument: str) -> HostArray:
     labels = as_host_vector(values, argument)
     if labels.dtype.kind in "OT" and all(isinstance(label, str) for label in labels):
-        labels = labels.astype(np.str_)  # a column of a data frame
+        labels = labels.astype(np.str_)  # a column of a pandas data frame
     do = "Targets of a regression need no encoding."
-    require(labels.dtype.kind in "iubU", argument, "hold words or integers", labels, do)
+    require(labels.dtype.kind in "iubU", argument, "hold strings or integers", labels, do)
     return labels
 
 
 def _as_indices(y: Any) -> HostArray:
     indices = as_host_vector(y, "y")
-    words = "hold class indices, which are integers"
-    require(indices.dtype.kind in "iu", "y", words, indices, "See encode_labels.")
+    rule = "hold class indices, which are integers"
+    require(indices.dtype.kind in "iu", "y", rule, indices, "See encode_labels.")
     require(indices.min() >= 0, "y", "hold class indices of at least 0", int(indices.min()))
     return indices.astype(np.int64)

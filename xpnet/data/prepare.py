@@ -1,9 +1,9 @@
-"""Turn X, y and weights into checked, encoded data on the backend of a network.
+"""Preparation of X, y and weights: validation, encoding, preprocessing, transfer to the backend.
 
-Everything that a caller passes as data goes through this module. `prepare` serves `fit`,
-`evaluate` and `objective`; `prepare_batch` one step of a hand-written loop; `prepare_features`
-predictions. Features are normalized and checked in `as_features` alone, targets in `as_targets`
-(after `encode_targets` where they may be class names), weights in `as_weights`.
+All data that a caller passes is prepared by this module: `prepare` is called by `fit`, `evaluate`
+and `objective`; `prepare_batch` by a step of a hand-written loop; `prepare_features` by
+predictions. They share `as_features`, which validates features; `as_targets`, which validates
+targets (`encode_targets` first encodes class names); and `as_weights`, which validates weights.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import numpy as np
 from xpnet.backend import Array, as_array, is_kind
 from xpnet.data.batching import TrainingData, is_bytes
 from xpnet.data.checks import check_features, check_table
-from xpnet.data.preprocessing import InputSpec, columns_of
+from xpnet.data.preprocessing import InputSpec, scaling_coefficients
 from xpnet.data.streaming import stays_on_host
 from xpnet.data.targets import Classes, as_targets, as_weights, encode_targets, row_weights
 from xpnet.errors import require
@@ -26,20 +26,20 @@ from xpnet.losses import Loss
 from xpnet.random import Rng, as_generator
 
 Validation = tuple[Array, Array] | float | None
-"""Validation data: a pair ``(X, y)``, the share of the rows to hold out, or none."""
+"""Validation data: a pair ``(X, y)``, the fraction of the rows to hold out, or ``None``."""
 
 ClassWeight = Mapping[Any, float] | Sequence[float]
-"""A weight for each class: a mapping by class, or numbers in the order of the classes."""
+"""A weight for each class: a mapping from classes, or a sequence in the order of the classes."""
 
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """What `prepare` returns.
+    """The result of `prepare`.
 
     Attributes:
-        data: the rows to train or to evaluate on.
-        validation: the rows to validate on, or ``None``.
-        classes: the class names that the targets stand for; ``None`` if they have no names.
+        data: the training data.
+        validation: the validation data, or ``None``.
+        classes: the class names in the order of their indices; ``None`` if they have no names.
     """
 
     data: TrainingData
@@ -59,28 +59,30 @@ def prepare(
     validation: Validation = None,
     rng: Rng = 0,
 ) -> Prepared:
-    """Check features, targets and weights, encode class names, and move everything.
+    """Validate features, targets and weights, encode class names, and transfer the data.
 
-    Features are preprocessed and moved once. A `numpy.memmap`, and an array larger than half of a
-    device's free memory, stay in host memory and are converted batch by batch; bytes stay bytes on
-    a device.
+    Features are preprocessed and transferred once, with two exceptions: a `numpy.memmap` and an
+    array larger than half of the free device memory remain in host memory, and bytes remain bytes
+    on a device. Both are converted batch by batch.
 
     Args:
-        spec: the inputs that the network takes.
+        spec: the inputs and outputs of the network, and the preprocessing.
         X: raw features, ``(m, n_in)``.
-        y: targets, one for each row; words stand for the indices of their sorted names.
-        loss: the loss, which decides what targets are valid.
-        classes: the known class names in order; ``None`` takes them from ``y`` if it holds words.
-        sample_weight: a weight for each row, at least 0; default 1.
-        class_weight: a weight for each class; default 1.
-        validation: a pair ``(X, y)``, or the share of the rows to hold out, in ``(0, 1)``.
-        rng: seed or generator of the choice of the rows that are held out.
+        y: targets, one for each row; strings are encoded as indices of the sorted names.
+        loss: the loss, which determines the valid targets.
+        classes: the known class names in the order of their indices; ``None`` (default) takes the
+            names from ``y`` if it holds strings.
+        sample_weight: a weight of at least 0 for each row; default 1.
+        class_weight: a weight of at least 0 for each class; default 1.
+        validation: a pair ``(X, y)``, the fraction of the rows to hold out, in ``(0, 1)``, or
+            ``None`` (default).
+        rng: seed or generator of the selection of the held-out rows; default 0.
 
     Returns:
-        The data, the validation data and the class names.
+        The training data, the validation data and the class names.
 
     Raises:
-        ArgumentError: if an argument is not valid; the message names it and the first bad row.
+        ArgumentError: if an argument is not valid; the message names it and the first invalid row.
 
     >>> from xpnet.backend import get_backend
     >>> from xpnet.losses import CrossEntropy
@@ -106,22 +108,23 @@ def prepare_batch(
     *,
     check: bool = True,
 ) -> tuple[Array, Array, Array | None]:
-    """Network inputs, targets and weights of one batch on the backend, checked unless told not to.
+    """Return network inputs, targets and weights of one batch on the backend.
 
     Features are not preprocessed and targets are not encoded: a hand-written loop does both once,
     before its first step.
 
     Args:
-        spec: the inputs that the network takes.
+        spec: the inputs and outputs of the network.
         X: network inputs, ``(m, n_in)``.
-        y: what the loss takes, such as class indices.
-        loss: the loss, which decides what targets are valid.
+        y: targets that are valid for the loss, such as class indices.
+        loss: the loss, which determines the valid targets.
         weight: weights of the rows, ``(m,)``, or ``None``.
-        check: whether to check; on a GPU a check waits for the device.
+        check: whether to validate the arguments; default true. On a GPU, validation waits for the
+            device.
 
     Raises:
-        ArgumentError: if an argument is not valid; only its library is looked at without
-            ``check``.
+        ArgumentError: if an argument is not valid; without ``check``, only if it belongs to
+            another array library.
     """
     if check:
         X = as_features(spec, X)
@@ -135,38 +138,38 @@ def prepare_batch(
 def prepare_features(
     spec: InputSpec, X: Any, *, preprocess: bool = True
 ) -> tuple[Array, Callable[[Array], Array]]:
-    """``X`` as an array of ``n_in`` columns, and a function that converts a part of its rows.
+    """Return ``X`` as an array, and a function that converts some of its rows to network inputs.
 
-    The function checks that the part is finite and returns network inputs. A part is then in the
-    cache already, while a check of all rows beforehand would read them twice.
+    The function also checks that the rows are finite. The conversion then reads them from the CPU
+    cache, whereas a check of all rows in advance would read them from memory twice.
 
     Args:
-        spec: the inputs that the network takes.
+        spec: the inputs of the network, and the preprocessing.
         X: features, ``(m, n_in)``.
         preprocess: whether the function applies the preprocessing; default true.
 
     Raises:
-        ArgumentError: if ``X`` is not a table of real numbers with ``n_in`` columns. NaN and
-            infinity raise it when the part that holds them is converted.
+        ArgumentError: if ``X`` does not hold real numbers, shape ``(m, n_in)``. The function
+            raises it for NaN and infinity.
     """
     X = _as_array(spec, X)
     check_table(X, spec.n_in)
-    convert = spec.network_inputs if preprocess else spec.moved
+    convert = spec.network_inputs if preprocess else spec.to_backend
 
     def checked(part: Array) -> Array:
         if not are_finite(part):
-            check_features(X, spec.n_in)  # names the row and the column within all of X
+            check_features(X, spec.n_in)  # raises an error that names the row in X
         return convert(part)
 
     return X, checked
 
 
 def as_features(spec: InputSpec, X: Any) -> Array:
-    """``X`` as an array of ``n_in`` finite columns, in the library that it came in.
+    """Return ``X`` as an array of its own library, after validation.
 
     Raises:
-        ArgumentError: if it is not a table of finite real numbers with ``n_in`` columns, or
-            belongs to the library of another backend.
+        ArgumentError: if ``X`` does not hold finite real numbers, shape ``(m, n_in)``, or belongs
+            to another device library than the backend.
     """
     X = _as_array(spec, X)
     check_features(X, spec.n_in)
@@ -176,22 +179,22 @@ def as_features(spec: InputSpec, X: Any) -> Array:
 def _as_array(spec: InputSpec, X: Any) -> Array:
     X = as_array(X)
     if not isinstance(X, np.ndarray):
-        spec.backend.asarray(X)  # refuses the arrays of another device library
+        spec.backend.asarray(X)  # refuses arrays of another device library
     return X
 
 
-def _moved(spec: InputSpec, X: Array, y: Array, weight: Array | None) -> TrainingData:
-    """Checked rows on the backend, converted unless they must be converted batch by batch."""
-    backend, columns = spec.backend, None
-    keep = not backend.is_host and backend.dtype_name == "float32" and is_bytes(X)
-    if not stays_on_host(backend, X, X.dtype if keep else backend.dtype_name):
-        if keep and spec.preprocessing is not None:
-            columns = columns_of(spec.preprocessing, spec.n_in).astype(np.float32)
-        X = backend.asarray(X) if keep else spec.network_inputs(X)
+def _on_backend(spec: InputSpec, X: Array, y: Array, weight: Array | None) -> TrainingData:
+    """Return validated rows on the backend, as network inputs unless batches are converted."""
+    backend, scaling = spec.backend, None
+    keeps_bytes = not backend.is_host and backend.dtype_name == "float32" and is_bytes(X)
+    if not stays_on_host(backend, X, X.dtype if keeps_bytes else backend.dtype_name):
+        if keeps_bytes and spec.preprocessing is not None:
+            scaling = scaling_coefficients(spec.preprocessing, spec.n_in).astype(np.float32)
+        X = backend.asarray(X) if keeps_bytes else spec.network_inputs(X)
     y = backend.asarray(y)
     if is_kind(y, "real floating"):
         y = backend.asarray(y, backend.dtype)
-    return TrainingData(spec, X, y, weight, columns)
+    return TrainingData(spec, X, y, weight, scaling)
 
 
 def _split(
@@ -204,23 +207,23 @@ def _split(
     classes: Classes | None,
     rng: Rng,
 ) -> tuple[TrainingData, TrainingData | None]:
-    """The data to train on, of checked rows, and the data to validate on."""
+    """Return the training data and the validation data of validated rows."""
     if validation is None:
-        return _moved(spec, X, y, weight), None
+        return _on_backend(spec, X, y, weight), None
     if isinstance(validation, (tuple, list)) and len(validation) == 2:
         X_val = as_features(spec, validation[0])
         y_val, _ = encode_targets(validation[1], loss, spec.n_out, X_val.shape[0], classes)
-        return _moved(spec, X, y, weight), _moved(spec, X_val, y_val, None)
+        return _on_backend(spec, X, y, weight), _on_backend(spec, X_val, y_val, None)
     ok = isinstance(validation, float) and 0 < validation < 1
     rule = "be a pair (X, y) or a fraction between 0 and 1"
     require(ok, "validation", rule, validation)
-    return _hold_out(_moved(spec, X, y, weight), float(validation), as_generator(rng))
+    return _hold_out(_on_backend(spec, X, y, weight), float(validation), as_generator(rng))
 
 
 def _hold_out(
     data: TrainingData, fraction: float, rng: np.random.Generator
 ) -> tuple[TrainingData, TrainingData]:
-    """Divide the rows at random: those to train on, and a share to validate on."""
+    """Split the rows at random into training data and held-out validation data."""
     order = rng.permutation(data.n_rows)
     n_held = round(fraction * data.n_rows)
     rule = f"leave rows on both sides of {data.n_rows}"

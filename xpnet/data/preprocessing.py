@@ -1,6 +1,6 @@
-"""Scaling of features, and how raw rows become network inputs.
+"""Scaling of features, and the conversion of raw features to network inputs.
 
-A scaling is fitted on training data and is a value of its own, the same on every backend.
+A scaling is an immutable object that is fitted on training data and independent of the backend.
 """
 
 from __future__ import annotations
@@ -19,17 +19,19 @@ from xpnet.finite import row_chunks
 
 @dataclass(frozen=True, eq=False)
 class Standardize:
-    """Each column shifted to mean 0 and scaled to standard deviation 1: ``(X − mean) / std``.
+    """Standardization of each column to mean 0 and standard deviation 1: ``(X − mean) / std``.
 
-    A column that was constant in the fit, ``std = 0``, becomes 0 whatever it holds later:
-    a network that never saw it vary cannot know what its variation means.
+    A column that is constant in the training data, ``std = 0``, is mapped to 0 for all data: the
+    network has not been trained on other values.
 
     Attributes:
         mean: float64 of shape (n,), or one number for all columns.
-        std: of the same shape, at least 0; the population's, ``√(Σ (x − mean)² / m)``.
+        std: the population standard deviation ``√(Σ (x − mean)² / m)``, of the shape of ``mean``,
+            at least 0.
 
     Raises:
-        ArgumentError: if they differ in shape or are not finite, or ``std`` is below 0.
+        ArgumentError: if ``mean`` and ``std`` differ in shape or are not finite, or ``std`` is
+            negative.
 
     >>> X = np.array([[1.0, 5.0], [3.0, 5.0]])
     >>> scaling = Standardize.fit(X)
@@ -48,19 +50,20 @@ class Standardize:
 
     @classmethod
     def fit(cls, X: Array) -> Self:
-        """The mean and standard deviation of every column of the training data ``X``.
+        """Compute the mean and standard deviation of each column of the training data ``X``.
 
-        Chunks of rows are merged, so that a `numpy.memmap` larger than memory can be fitted; the
-        result is that of the whole to rounding, without the cancellation of ``E x² − (E x)²``.
+        The statistics of chunks of rows are merged, so that ``X`` may be a `numpy.memmap` larger
+        than memory. This avoids the cancellation of ``E x² − (E x)²``.
 
         Args:
-            X: training data of shape (m, n), of any backend.
+            X: training data of shape (m, n), an array of any backend.
 
         Returns:
             The fitted scaling.
 
         Raises:
-            ArgumentError: if ``X`` is not (m, n) finite real numbers, or its variance overflows.
+            ArgumentError: if ``X`` does not hold finite real numbers, shape (m, n), or its
+                variance overflows.
 
         Reference: T. Chan, G. Golub, R. LeVeque, "Updating Formulae and a Pairwise Algorithm for
         Computing Sample Variances", 1979.
@@ -68,7 +71,7 @@ class Standardize:
         check_features(X)
         xp = namespace_of(X)
         n_seen, mean, squares = 0, np.zeros(X.shape[1]), np.zeros(X.shape[1])
-        with np.errstate(over="ignore", invalid="ignore"):  # refused by the check of std
+        with np.errstate(over="ignore", invalid="ignore"):  # std is validated below
             for _, rows in row_chunks(X):
                 part = xp.astype(rows, xp.float64)
                 m = part.shape[0]
@@ -84,62 +87,69 @@ class Standardize:
         )
 
     def apply(self, X: Array) -> Array:
-        """``(X − mean) / std``, a new array on the backend of ``X``.
+        """Return ``(X − mean) / std``, a new array on the backend of ``X``.
 
         Args:
             X: real numbers of shape (m, n), or of any shape if ``mean`` is one number. Integers
-                of up to 16 bits become float32, longer ones float64.
+                of up to 16 bits are converted to float32, larger ones to float64.
 
         Returns:
-            A floating array of the shape of ``X``.
+            A floating-point array of the shape of ``X``.
 
         Raises:
-            ArgumentError: if ``X`` has another number of columns.
+            ArgumentError: if ``X`` does not have n columns, or does not hold real numbers.
         """
-        return _scale(X, self.mean, self.std, np.zeros(()))
+        return _scale(X, *self._coefficients())
 
     def invert(self, Z: Array) -> Array:
-        """``Z · std + mean``: `apply` undone; a constant column gets its constant back.
+        """Return ``Z · std + mean``, the inverse of `apply`; a constant column is restored.
 
         Args:
-            Z: what `apply` returned, or values like it.
+            Z: scaled values, of a shape that `apply` returns.
 
         Returns:
-            A new floating array of the shape of ``Z``.
+            A new floating-point array of the shape of ``Z``.
 
         Raises:
-            ArgumentError: if ``Z`` has another number of columns.
+            ArgumentError: if ``Z`` does not have n columns, or does not hold real numbers.
         """
-        return _unscale(Z, self.mean, self.std, np.zeros(()))
+        return _unscale(Z, *self._coefficients())
 
     def arrays(self) -> dict[str, HostArray]:
-        """The fitted values by name, for a file; `from_arrays` takes them back."""
+        """Return the fitted values by name, the argument of `from_arrays`."""
         return {"mean": self.mean, "std": self.std}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, HostArray]) -> Self:
-        """The scaling that `arrays` described; `ArgumentError` if a name is missing or unknown."""
+        """Return the scaling with the values that `arrays` returned.
+
+        Raises:
+            ArgumentError: if a name is missing or unknown.
+        """
         _check_names(arrays, ("mean", "std"))
         return cls(arrays["mean"], arrays["std"])
+
+    def _coefficients(self) -> tuple[HostArray, HostArray, HostArray]:
+        """Return shift, width and start: `apply` is ``(X − shift)/width + start``."""
+        return self.mean, self.std, np.zeros(())
 
 
 @dataclass(frozen=True, eq=False)
 class MinMax:
-    """Each column mapped from [low, high] onto [a, b]: ``a + (X − low) (b − a) / (high − low)``.
+    """Linear map of each column from [low, high] to [a, b]: ``a + (X − low)(b − a)/(high − low)``.
 
-    With limits known beforehand nothing needs a fit: ``MinMax(0, 255, to=(-1, 1))`` scales images
-    of bytes of any shape to [−1, 1]. Values beyond the limits land beyond ``to``; nothing is
-    clipped. A column that was constant in the fit, ``low = high``, becomes 0 whatever it holds
-    later.
+    Known limits need no fit: ``MinMax(0, 255, to=(-1, 1))`` scales images of uint8 pixels, of any
+    shape, to [−1, 1]. Values outside the limits are mapped outside ``to``; they are not clipped. A
+    column that is constant in the training data, ``low = high``, is mapped to 0 for all data.
 
     Attributes:
-        low: float64 of shape (n,), or one number for all columns; mapped onto ``to[0]``.
-        high: of the same shape, at least ``low``; mapped onto ``to[1]``.
-        to: (a, b) with a < b (default: (0, 1)).
+        low: float64 of shape (n,), or one number for all columns; mapped to ``to[0]``.
+        high: of the shape of ``low``, at least ``low``; mapped to ``to[1]``.
+        to: (a, b) with a < b; default (0, 1).
 
     Raises:
-        ArgumentError: if ``low`` and ``high`` differ in shape, are not finite or ``low > high``,
-            or ``to`` is not two increasing numbers.
+        ArgumentError: if ``low`` and ``high`` differ in shape or are not finite, ``low > high``, or
+            ``to`` is not a tuple of two increasing numbers.
 
     >>> pixels = np.array([[0, 51, 255]], dtype="uint8")
     >>> MinMax(0, 255, to=(-1, 1)).apply(pixels).tolist()
@@ -162,63 +172,71 @@ class MinMax:
 
     @classmethod
     def fit(cls, X: Array, to: tuple[float, float] = (0.0, 1.0)) -> Self:
-        """The smallest and largest value of every column of the training data ``X``.
+        """Compute the minimum and maximum of each column of the training data ``X``.
 
-        A `numpy.memmap` larger than memory is read in chunks of rows.
+        ``X`` is read in chunks of rows, so it may be a `numpy.memmap` larger than memory.
 
         Args:
-            X: training data of shape (m, n), of any backend.
-            to: where the limits are mapped (default: (0, 1)).
+            X: training data of shape (m, n), an array of any backend.
+            to: the interval that the limits are mapped to; default (0, 1).
 
         Returns:
             The fitted scaling.
 
         Raises:
-            ArgumentError: if ``X`` is not (m, n) finite real numbers, or ``to`` is wrong.
+            ArgumentError: if ``X`` does not hold finite real numbers, shape (m, n), or ``to`` is
+                not valid.
         """
         check_features(X)
         return cls(*_limits(X), to=to)
 
     def apply(self, X: Array) -> Array:
-        """``a + (X − low) (b − a) / (high − low)``, a new array on the backend of ``X``.
+        """Return ``a + (X − low)(b − a)/(high − low)``, a new array on the backend of ``X``.
 
         Args:
             X: real numbers of shape (m, n), or of any shape if ``low`` is one number. Integers of
-                up to 16 bits become float32, longer ones float64.
+                up to 16 bits are converted to float32, larger ones to float64.
 
         Returns:
-            A floating array of the shape of ``X``.
+            A floating-point array of the shape of ``X``.
 
         Raises:
-            ArgumentError: if ``X`` has another number of columns.
+            ArgumentError: if ``X`` does not have n columns, or does not hold real numbers.
         """
-        return _scale(X, *self._shift_width_start())
+        return _scale(X, *self._coefficients())
 
     def invert(self, Z: Array) -> Array:
-        """`apply` undone; a constant column gets its constant back.
+        """Return ``low + (Z − a)(high − low)/(b − a)``, the inverse of `apply`.
+
+        A constant column is restored.
 
         Args:
-            Z: what `apply` returned, or values like it.
+            Z: scaled values, of a shape that `apply` returns.
 
         Returns:
-            A new floating array of the shape of ``Z``.
+            A new floating-point array of the shape of ``Z``.
 
         Raises:
-            ArgumentError: if ``Z`` has another number of columns.
+            ArgumentError: if ``Z`` does not have n columns, or does not hold real numbers.
         """
-        return _unscale(Z, *self._shift_width_start())
+        return _unscale(Z, *self._coefficients())
 
     def arrays(self) -> dict[str, HostArray]:
-        """The fitted values by name, for a file; `from_arrays` takes them back."""
+        """Return the fitted values by name, the argument of `from_arrays`."""
         return {"low": np.asarray(self.low), "high": np.asarray(self.high), "to": np.array(self.to)}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, HostArray]) -> Self:
-        """The scaling that `arrays` described; `ArgumentError` if a name is missing or unknown."""
+        """Return the scaling with the values that `arrays` returned.
+
+        Raises:
+            ArgumentError: if a name is missing or unknown.
+        """
         _check_names(arrays, ("low", "high", "to"))
         return cls(arrays["low"], arrays["high"], tuple(arrays["to"].tolist()))
 
-    def _shift_width_start(self) -> tuple[HostArray, HostArray, HostArray]:
+    def _coefficients(self) -> tuple[HostArray, HostArray, HostArray]:
+        """Return shift, width and start: `apply` is ``(X − shift)/width + start``."""
         low, high = np.asarray(self.low), np.asarray(self.high)
         start, stop = self.to
         return low, (high - low) / (stop - start), np.where(low == high, 0.0, start)
@@ -226,10 +244,10 @@ class MinMax:
 
 @dataclass(frozen=True, eq=False)
 class InputSpec:
-    """The inputs and outputs of a network, and how raw rows become its inputs.
+    """The numbers of inputs and outputs of a network, its backend and its preprocessing.
 
     Attributes:
-        backend: where the network computes, and in which dtype.
+        backend: the backend of the network, with its dtype.
         n_in: the number of features.
         n_out: the number of outputs.
         preprocessing: a fitted scaling of raw features, or ``None``.
@@ -246,34 +264,32 @@ class InputSpec:
     preprocessing: Standardize | MinMax | None = None
 
     def network_inputs(self, X: Array) -> Array:
-        """Raw rows preprocessed, on the backend, in its dtype."""
+        """Return raw features as network inputs: preprocessed, and on the backend."""
         if self.preprocessing is not None:
             X = self.preprocessing.apply(X)
-        return self.moved(X)
+        return self.to_backend(X)
 
-    def moved(self, X: Array) -> Array:
-        """Rows on the backend in its dtype, without a copy if they are there already."""
+    def to_backend(self, X: Array) -> Array:
+        """Return features on the backend in its dtype, without a copy if that is possible."""
         return self.backend.asarray(X, self.backend.dtype)
 
 
-def columns_of(scaling: Standardize | MinMax, n: int) -> HostArray:
-    """Rows ``shift, width, begin``, float64 ``(3, n)``: `apply` is ``(X − shift)/width + begin``.
+def scaling_coefficients(scaling: Standardize | MinMax, n: int) -> HostArray:
+    """Return the coefficients shift, width and start of ``scaling``, float64 ``(3, n)``.
 
-    The width of a constant column is infinite, so that the column becomes ``begin``, 0.
+    ``(X − shift)/width + start`` is the scaled array. The width of a constant column is infinite,
+    which maps the column to its start, 0.
 
-    >>> columns_of(MinMax(0, 255, to=(-1, 1)), 2).tolist()
+    >>> scaling_coefficients(MinMax(0, 255, to=(-1, 1)), 2).tolist()
     [[0.0, 0.0], [127.5, 127.5], [-1.0, -1.0]]
     """
-    if isinstance(scaling, Standardize):
-        shift, width, begin = scaling.mean, scaling.std, np.zeros(())
-    else:
-        shift, width, begin = scaling._shift_width_start()
+    shift, width, start = scaling._coefficients()
     width = np.where(width > 0, width, np.inf)
-    return np.stack([np.broadcast_to(x, (n,)) for x in (shift, width, begin)])
+    return np.stack([np.broadcast_to(x, (n,)) for x in (shift, width, start)])
 
 
 def _limits(X: Array) -> tuple[HostArray, HostArray]:
-    """The least and the largest value of each column, as float64."""
+    """Return the minimum and the maximum of each column, float64."""
     xp = namespace_of(X)
     parts = [(to_numpy(xp.min(c, axis=0)), to_numpy(xp.max(c, axis=0))) for _, c in row_chunks(X)]
     low = np.min([part[0] for part in parts], axis=0)
@@ -282,38 +298,38 @@ def _limits(X: Array) -> tuple[HostArray, HostArray]:
 
 
 def _scale(X: Array, shift: HostArray, width: HostArray, start: HostArray) -> Array:
-    """``(X − shift) / width + start``; 0 where ``width`` is 0."""
+    """Return ``(X − shift)/width + start``; 0 where ``width`` is 0."""
     Z = _floating_copy(X, shift)
-    place = backend_of(Z)
-    Z -= place.asarray(shift, dtype=Z.dtype)
-    Z /= place.asarray(np.where(width > 0, width, np.inf), dtype=Z.dtype)
-    Z += place.asarray(start, dtype=Z.dtype)
+    backend = backend_of(Z)
+    Z -= backend.asarray(shift, dtype=Z.dtype)
+    Z /= backend.asarray(np.where(width > 0, width, np.inf), dtype=Z.dtype)
+    Z += backend.asarray(start, dtype=Z.dtype)
     return Z
 
 
 def _unscale(Z: Array, shift: HostArray, width: HostArray, start: HostArray) -> Array:
-    """``(Z − start) · width + shift``."""
+    """Return ``(Z − start) · width + shift``."""
     X = _floating_copy(Z, shift)
-    place = backend_of(X)
-    X -= place.asarray(start, dtype=X.dtype)
-    X *= place.asarray(width, dtype=X.dtype)
-    X += place.asarray(shift, dtype=X.dtype)
+    backend = backend_of(X)
+    X -= backend.asarray(start, dtype=X.dtype)
+    X *= backend.asarray(width, dtype=X.dtype)
+    X += backend.asarray(shift, dtype=X.dtype)
     return X
 
 
 def _floating_copy(X: Array, shift: HostArray) -> Array:
-    """A copy of ``X`` that can hold fractions: floats in their dtype, bytes in float32."""
+    """Return a floating-point copy of ``X``, in its dtype if that is floating-point."""
     xp = namespace_of(X)
     require(is_real(X), "X", "hold real numbers", X)
     if shift.ndim:
-        words = f"have shape (rows, {shift.size}), as the fit had"
-        require(X.ndim == 2 and X.shape[1] == shift.size, "X", words, X)
+        rule = f"have shape (rows, {shift.size}), as the fit had"
+        require(X.ndim == 2 and X.shape[1] == shift.size, "X", rule, X)
     dtype = np.result_type(dtype_name(X.dtype), np.float32)
     return xp.astype(X, getattr(xp, dtype.name), copy=True)
 
 
 def _freeze(scaling: object, first: str, second: str) -> None:
-    """Replace two fields by read-only float64 copies, refused unless finite and of one shape."""
+    """Replace two fields with read-only float64 copies, after checking values and shapes."""
     for name in (first, second):
         value = np.array(getattr(scaling, name), dtype=np.float64)
         require(value.ndim <= 1, name, "be one number or a vector", value)

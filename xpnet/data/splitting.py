@@ -1,4 +1,4 @@
-"""Splitting data into a part to train on and a part to test on."""
+"""Random splits into training and test rows."""
 
 from __future__ import annotations
 
@@ -13,25 +13,26 @@ from xpnet.random import Rng, as_generator
 def train_test_split(
     X: Array, y: Array, test_fraction: float = 0.2, rng: Rng = 0, *, stratify: bool = False
 ) -> tuple[Array, Array, Array, Array]:
-    """Divide the rows at random into a training and a test part; every row is in one of them.
+    """Split rows at random into a training part and a test part.
 
-    The test part has ``round(m · test_fraction)`` rows, at least 1 and at most m − 1. Stratified,
-    each class has its share of it to within one row, by the method of largest remainders.
+    The test part has ``round(m · test_fraction)`` rows, at least 1 and at most m − 1. In a
+    stratified split, the number of test rows of each class is within 1 of its exact share, by the
+    method of largest remainders.
 
     Args:
-        X: data whose first dimension is rows, of any backend.
-        y: targets with as many rows, of any backend; class labels if stratified.
-        test_fraction: the share of the test part, above 0 and below 1 (default: 0.2).
-        rng: a seed or a numpy Generator (default: 0).
-        stratify: whether to keep the shares of the classes in ``y``.
+        X: features of any backend; the first dimension is rows.
+        y: targets of any backend, one for each row; class labels if ``stratify``.
+        test_fraction: the fraction of test rows, in (0, 1); default 0.2.
+        rng: seed or ``numpy.random.Generator``; default 0.
+        stratify: whether both parts have the class proportions of ``y``; default false.
 
     Returns:
         ``X_train, X_test, y_train, y_test``, copies in random order.
 
     Raises:
-        ArgumentError: if ``X`` and ``y`` differ in length or have less than two rows, or
-            ``test_fraction`` is out of its range, or ``stratify`` is asked for with a ``y`` that
-            is not 1-D or a class of a single row.
+        ArgumentError: if ``X`` and ``y`` differ in length or have fewer than two rows,
+            ``test_fraction`` is not in (0, 1), or ``y`` of a stratified split is not 1-D or has a
+            class with a single row.
 
     >>> X, y = np.arange(10.0)[:, None], np.arange(10) % 2
     >>> X_train, X_test, y_train, y_test = train_test_split(X, y, 0.4, stratify=True)
@@ -46,7 +47,7 @@ def train_test_split(
 def split_rows(
     n_rows: int, test_fraction: float, rng: Rng, labels: HostArray | None = None
 ) -> tuple[HostArray, HostArray]:
-    """The rows of the training and of the test part, for `train_test_split`."""
+    """Return the row indices of the training part and of the test part."""
     require_number(test_fraction, "test_fraction", above=0, below=1)
     require(n_rows >= 2, "X", "have at least two rows", Phrase(f"{n_rows}"))
     order = as_generator(rng).permutation(n_rows)
@@ -58,18 +59,18 @@ def split_rows(
     single = Phrase(f"one row of class {classes[np.argmin(counts)]!s}")
     require(counts.min() >= 2, "y", "have two rows or more of every class", single)
     in_test = np.zeros(n_rows, dtype=bool)
-    for index, n_of_class in enumerate(_shares(counts, n_test)):
-        in_test[order[members[order] == index][:n_of_class]] = True
+    for index, n_in_class in enumerate(_allocation(counts, n_test)):
+        in_test[order[members[order] == index][:n_in_class]] = True
     return order[~in_test[order]], order[in_test[order]]
 
 
-def _shares(counts: HostArray, total: int) -> HostArray:
-    """``total`` divided in proportion to ``counts``, each to within one of its exact share."""
+def _allocation(counts: HostArray, total: int) -> HostArray:
+    """Return integers proportional to ``counts`` with the sum ``total``, by largest remainders."""
     exact = counts * (total / counts.sum())
-    shares: HostArray = np.floor(exact).astype(np.int64)
-    rest = total - int(shares.sum())
-    shares[np.argsort(shares - exact, kind="stable")[:rest]] += 1
-    return shares
+    allocation: HostArray = np.floor(exact).astype(np.int64)
+    rest = total - int(allocation.sum())
+    allocation[np.argsort(allocation - exact, kind="stable")[:rest]] += 1
+    return allocation
 
 
 def _take(array: Array, rows: HostArray) -> Array:

@@ -1,14 +1,14 @@
-"""Rows that do not fit on the device: copied there batch by batch, beside the computing.
+"""Prefetching of batches: rows in host memory are copied to the device while it computes.
 
-A thread gathers the rows of a batch into page-locked memory and queues their copy on a stream of
-its own, while the steps of the batches before are computed:
+A thread gathers the rows of a batch into page-locked memory and enqueues their copy on a second
+stream, while the steps on earlier batches are computed:
 
-    thread       gather 2 │ gather 3 │ gather 4 │
-    copies       copy 1   │ copy 2   │ copy 3   │
-    computing    step 0   │ step 1   │ step 2   │
+    thread               gather 2 │ gather 3 │ gather 4 │
+    copy stream          copy 1   │ copy 2   │ copy 3   │
+    compute stream       step 0   │ step 1   │ step 2   │
 
-Nobody waits for a step: events order the streams, and the thread alone waits, for a copy whose
-page-locked memory it wants to fill again.
+Events order the two streams, so the host never waits for a step. The thread waits for a copy
+before it overwrites the page-locked memory that the copy reads.
 """
 
 from __future__ import annotations
@@ -22,51 +22,51 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 
 from xpnet.backend import Array, Backend, HostArray
-from xpnet.data.mapped import RowReader, forget_pages
+from xpnet.data.mapped import RowReader, release_pages
 
-SHARE = 0.5
-"""Up to which share of the device's free memory X moves there as a whole: steps need room too."""
+MAX_SHARE = 0.5
+"""Maximum share of the free device memory that X may take; training needs memory as well."""
 
-SLOTS = 3
-"""How many batches are on their way: one is gathered, one is copied, one is computed on."""
+N_SLOTS = 3
+"""Number of batches in flight: one is gathered, one is copied, one is computed on."""
 
-Part: TypeAlias = HostArray | slice
-"""The rows of a batch: their indices, or a slice of rows that follow each other."""
+RowIndex: TypeAlias = HostArray | slice
+"""The rows of a batch: an array of indices, or a slice of consecutive rows."""
 
 Event: TypeAlias = Any
-"""What a stream has done when it has come so far."""
+"""A point in the work of a stream."""
 
 
 class Copies(Protocol):
     """A device with a stream for copies beside the current stream, on which it computes."""
 
-    def room(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[HostArray, Array]:
-        """A page-locked array of the host and an array of the device, both uninitialized."""
+    def allocate(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[HostArray, Array]:
+        """Return a page-locked host array and a device array, both uninitialized."""
         ...
 
     def copy(self, source: HostArray, target: Array, after: Event) -> Event:
-        """Queue a copy to the device behind ``after``; the event is that it is done."""
+        """Enqueue a copy to the device that starts after an event; return its completion event."""
         ...
 
     def wait(self, event: Event) -> None:
-        """Return when the event has come."""
+        """Block the host until the event completes."""
         ...
 
     def compute_after(self, event: Event) -> None:
-        """Let what is queued on the current stream from now on wait for the event."""
+        """Let work that is enqueued later on the current stream wait for the event."""
         ...
 
     def computed(self) -> Event:
-        """The event that all that is queued on the current stream is done."""
+        """Return the event that completes when the work enqueued on the current stream is done."""
         ...
 
     def finish(self) -> None:
-        """Return when every copy is done."""
+        """Block the host until all copies are done."""
         ...
 
 
 class CudaCopies:
-    """`Copies` on the current CUDA device, by CuPy."""
+    """`Copies` on the current CUDA device, with CuPy."""
 
     def __init__(self) -> None:
         import cupy  # noqa: PLC0415
@@ -75,8 +75,8 @@ class CudaCopies:
         self._device = cupy.cuda.Device()
         self._stream = cupy.cuda.Stream(non_blocking=True)
 
-    def room(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[HostArray, Array]:
-        """See `Copies.room`."""
+    def allocate(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> tuple[HostArray, Array]:
+        """See `Copies.allocate`."""
         target = self._cupy.empty(shape, dtype)
         memory = self._cupy.cuda.alloc_pinned_memory(target.nbytes)
         return np.ndarray(shape, dtype, memory), target
@@ -85,7 +85,7 @@ class CudaCopies:
         """See `Copies.copy`."""
         self._stream.wait_event(after)
         target.set(source, stream=self._stream)
-        return self._mark(self._stream)
+        return self._record(self._stream)
 
     def wait(self, event: Event) -> None:
         """See `Copies.wait`."""
@@ -97,21 +97,21 @@ class CudaCopies:
 
     def computed(self) -> Event:
         """See `Copies.computed`."""
-        return self._mark(self._cupy.cuda.get_current_stream())
+        return self._record(self._cupy.cuda.get_current_stream())
 
     def finish(self) -> None:
         """See `Copies.finish`."""
         self._stream.synchronize()
 
-    def _mark(self, stream: Any) -> Event:
-        """An event of the device's; a thread of its own may be on another device."""
+    def _record(self, stream: Any) -> Event:
+        """Record an event on the device, which need not be the current device of a new thread."""
         with self._device:
             return stream.record(self._cupy.cuda.Event(block=True, disable_timing=True))
 
 
 @dataclass
 class _Slot:
-    """The memory of a batch on both sides, and the last uses of it."""
+    """Memory for a batch on the host and on the device, and the last events that use it."""
 
     host: HostArray
     device: Array
@@ -119,19 +119,19 @@ class _Slot:
     copied: Event | None = None
 
 
-class Feed:
-    """Batches of rows in host memory, as arrays on the device.
+class Prefetcher:
+    """Copies batches of rows from host memory to the device ahead of their use.
 
     Args:
-        fill: ``(part, out)``: writes the rows of a part into an array of the host.
-        width: the numbers of a row.
-        dtype: of the rows; they are copied in it, so that bytes stay bytes on their way.
+        fill: ``fill(rows, out)`` writes the rows of a batch into the host array ``out``.
+        width: the number of columns.
+        dtype: the dtype of the rows, in which they are copied: bytes are transferred as bytes.
         copies: the device.
     """
 
     def __init__(
         self,
-        fill: Callable[[Part, HostArray], None],
+        fill: Callable[[RowIndex, HostArray], None],
         width: int,
         dtype: np.dtype[Any],
         copies: Copies,
@@ -139,93 +139,94 @@ class Feed:
         self._fill, self._width, self._dtype, self._copies = fill, width, dtype, copies
         self._slots: list[_Slot] = []
 
-    def batches(self, parts: Sequence[Part]) -> Generator[Array, None, None]:
-        """The rows of each part in turn, in memory that is used again for a later one.
+    def batches(self, batches: Sequence[RowIndex]) -> Generator[Array, None, None]:
+        """Yield the rows of each batch, as a device array that a later batch overwrites.
 
-        What is queued on the current stream before the next batch is asked for may read a batch.
-        An error of the thread's is raised here, and however the iteration ends, the thread does.
+        Work that reads a batch must be enqueued on the current stream before the next batch is
+        requested. An error in the thread is raised here. The thread ends with the iteration, also
+        if that is interrupted.
         """
-        slots, self._slots = self._room(max(map(_length, parts), default=0)), []
+        slots, self._slots = self._allocated(max(map(_length, batches), default=0)), []
         free: SimpleQueue[_Slot | None] = SimpleQueue()
         ready: SimpleQueue[_Slot | BaseException] = SimpleQueue()
         for slot in slots:
             free.put(slot)
-        thread = threading.Thread(target=self._run, args=(parts, free, ready), daemon=True)
+        thread = threading.Thread(target=self._run, args=(batches, free, ready), daemon=True)
         thread.start()
         try:
-            for part in parts:
-                arrived = ready.get()
-                if isinstance(arrived, BaseException):
-                    raise arrived
-                self._copies.compute_after(arrived.copied)
+            for rows in batches:
+                filled = ready.get()
+                if isinstance(filled, BaseException):
+                    raise filled
+                self._copies.compute_after(filled.copied)
                 try:
-                    yield arrived.device[: _length(part), ...]
+                    yield filled.device[: _length(rows), ...]
                 finally:
-                    arrived.computed = self._copies.computed()
-                free.put(arrived)
+                    filled.computed = self._copies.computed()
+                free.put(filled)
         finally:
             free.put(None)
             thread.join()
             self._copies.finish()
             self._slots = slots
 
-    def _room(self, rows: int) -> list[_Slot]:
-        """Slots of at least so many rows; those of a run that has ended if they are enough."""
-        if self._slots and self._slots[0].host.shape[0] >= rows:
+    def _allocated(self, n_rows: int) -> list[_Slot]:
+        """Return slots of at least ``n_rows`` rows: those of the last iteration if large enough."""
+        if self._slots and self._slots[0].host.shape[0] >= n_rows:
             return self._slots
-        pairs = [self._copies.room((rows, self._width), self._dtype) for _ in range(SLOTS)]
-        # New memory may be what a kernel that is still queued has given back.
+        pairs = [self._copies.allocate((n_rows, self._width), self._dtype) for _ in range(N_SLOTS)]
+        # New device memory may still be used by a kernel that is enqueued.
         return [_Slot(host, device, self._copies.computed()) for host, device in pairs]
 
     def _run(
         self,
-        parts: Sequence[Part],
+        batches: Sequence[RowIndex],
         free: SimpleQueue[_Slot | None],
         ready: SimpleQueue[_Slot | BaseException],
     ) -> None:
-        """What the thread does: gather each part and queue its copy."""
+        """Gather each batch and enqueue its copy, in the thread."""
         try:
-            for part in parts:
+            for rows in batches:
                 slot = free.get()
                 if slot is None:
                     return
                 if slot.copied is not None:
                     self._copies.wait(slot.copied)
-                host, device = (x[: _length(part), ...] for x in (slot.host, slot.device))
-                self._fill(part, host)
+                host, device = (x[: _length(rows), ...] for x in (slot.host, slot.device))
+                self._fill(rows, host)
                 slot.copied = self._copies.copy(host, device, slot.computed)
                 ready.put(slot)
-        except BaseException as error:  # raised where the batches are taken
+        except BaseException as error:  # raised in the thread that takes the batches
             ready.put(error)
 
 
 def stays_on_host(backend: Backend, X: Array, dtype: Any) -> bool:
-    """Whether X is left in host memory: a mapped file, or too large as ``dtype`` for the device."""
+    """Return whether X remains in host memory: a mapped file, or too large as ``dtype``."""
     if isinstance(X, np.memmap):
         return True
-    if not streams(backend, X):
+    if not is_streamed(backend, X):
         return False
     n_bytes: int = X.size * np.dtype(dtype).itemsize
-    return n_bytes > SHARE * backend.free_bytes
+    return n_bytes > MAX_SHARE * backend.free_bytes
 
 
-def streams(backend: Backend, X: Array) -> bool:
-    """Whether X has to be copied to a device batch by batch."""
+def is_streamed(backend: Backend, X: Array) -> bool:
+    """Return whether the batches of X must be copied from host memory to a device."""
     return not backend.is_host and isinstance(X, np.ndarray) and not backend.owns(X)
 
 
-def fill_rows(X: HostArray, reader: RowReader | None, part: Part, out: HostArray) -> None:
-    """Copy the rows of a part of ``X`` into ``out``, both in host memory."""
-    if isinstance(part, slice):
-        out[...] = X[part]
-        forget_pages(X)
+def fill_rows(X: HostArray, reader: RowReader | None, rows: RowIndex, out: HostArray) -> None:
+    """Copy rows of ``X`` to ``out``, both in host memory."""
+    if isinstance(rows, slice):
+        out[...] = X[rows]
+        release_pages(X)
     elif reader is not None:
-        reader.take_into(part, out)
+        reader.take_into(rows, out)
     elif X.flags.c_contiguous and X.dtype == out.dtype:
-        np.take(X, part, axis=0, out=out, mode="clip")  # the default mode copies through a buffer
+        np.take(X, rows, axis=0, out=out, mode="clip")  # mode "raise" would buffer the output
     else:
-        out[...] = X[part]
+        out[...] = X[rows]
 
 
-def _length(part: Part) -> int:
-    return part.stop - part.start if isinstance(part, slice) else len(part)
+def _length(rows: RowIndex) -> int:
+    return rows.stop - rows.start if isinstance(rows, slice) else len(rows)

@@ -1,4 +1,4 @@
-"""Tables from files: CSV, ``.npy`` and ``.npz``, every cell checked, errors by row and column."""
+"""Readers of tables: CSV, ``.npy`` and ``.npz`` files."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from xpnet.backend import HostArray
 from xpnet.data.checks import check_features, check_same_length
-from xpnet.data.files import HostArray, StrPath, npz_names, read_npy, read_npz, require_file
+from xpnet.data.files import StrPath, npz_names, read_npy, read_npz, require_file
 from xpnet.errors import FileFormatError, require, unknown_name
 
 SUFFIXES = (".csv", ".npy", ".npz")
@@ -22,14 +23,14 @@ Y_NAMES = ("y", "Y", "y_train", "Y_train")
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Features and, where there is one, a target: what `read_table` returns.
+    """The features and the target in a file; the result of `read_table`.
 
     Attributes:
-        X: float64 features of shape (m, n), finite.
-        y: the target of shape (m,), or ``None``: int64, float64 or text in a CSV file, as stored
-            in an ``.npz`` file.
-        feature_names: the n column names of a CSV file; empty for NumPy's files.
-        target_name: the name of the target's column or array; ``None`` without target.
+        X: finite float64 features of shape (m, n).
+        y: the target of shape (m,), or ``None``: int64, float64 or strings from a CSV file; with
+            the stored dtype from an ``.npz`` file.
+        feature_names: the n column names of a CSV file; empty for ``.npy`` and ``.npz`` files.
+        target_name: the name of the target column or array; ``None`` without a target.
     """
 
     X: HostArray
@@ -39,33 +40,33 @@ class Table:
 
 
 def read_table(path: StrPath, target: str | None = None) -> Table:
-    r"""Read features, and a target if one is named, from a ``.csv``, ``.npy`` or ``.npz`` file.
+    r"""Read features and an optional target from a ``.csv``, ``.npy`` or ``.npz`` file.
 
     - ``.csv``: UTF-8 text separated by commas, with a header line of distinct names. Features are
-      numbers. The target is all integers (int64), all numbers (float64) or all words (text), so a
-      mistyped number in it is refused and not taken for a class. Blank lines are passed over.
-    - ``.npy``: one array, the features; it is mapped, so float64 data larger than memory stay on
-      disk.
-    - ``.npz``: the features are the array ``X`` or ``x_train``; the target is the array that
-      ``target`` names, else ``y`` or ``y_train`` if there is one.
+      numbers. A target column holds only integers (int64), only numbers (float64) or only strings,
+      so that a mistyped number is refused and does not become a class. Blank lines are ignored.
+    - ``.npy``: one array, the features. The file is memory-mapped, so float64 features may be
+      larger than memory.
+    - ``.npz``: the features are the array ``X`` or ``x_train``. The target is the array named by
+      ``target``, or by default ``y`` or ``y_train`` if the file contains it.
 
-    Rows of more than one dimension, as of images, are flattened.
+    Samples of more than one dimension, such as images, are flattened to rows.
 
     Args:
-        path: the file; its suffix decides how it is read.
-        target: the name of the target's column or array; ``None`` takes every CSV column as a
-            feature.
+        path: the file; its suffix determines the format.
+        target: the name of the target column or array. ``None`` (default): all columns of a CSV
+            file are features.
 
     Returns:
         The table.
 
     Raises:
-        ArgumentError: if the suffix or ``target`` is unknown (the nearest name is suggested), or
-            an array is not of finite real numbers, or X and y differ in length.
-        FileFormatError: if the file is empty, damaged or holds Python objects, a header is missing
-            or names a column twice, a row has too few or too many cells, or a cell is missing or
-            not a finite number; the message names row, line and column. Rows count from 1, the
-            first below the header.
+        ArgumentError: if the suffix or ``target`` is unknown (the message suggests the closest
+            name), an array does not hold finite real numbers, or X and y differ in length.
+        FileFormatError: if the file is empty, damaged or contains Python objects; a header is
+            missing or repeats a name; a row has too few or too many cells; or a cell is missing or
+            not a finite number. The message names the row, line and column. Rows are counted from
+            1, starting below the header.
         OSError: if the file cannot be opened.
 
     >>> import tempfile
@@ -92,8 +93,8 @@ def read_table(path: StrPath, target: str | None = None) -> Table:
 def _read_npz(path: Path, target: str | None) -> Table:
     names = npz_names(path)
     x_name = next((name for name in X_NAMES if name in names), None)
-    held = ", ".join(names) or "no array"
-    require_file(x_name is not None, path, "hold an array named X or x_train", held)
+    found = ", ".join(names) or "no array"
+    require_file(x_name is not None, path, "hold an array named X or x_train", found)
     if target is not None and target not in names:
         raise unknown_name("target", target, names)
     y_name = target or next((name for name in Y_NAMES if name in names), None)
@@ -129,8 +130,8 @@ def _read_csv(path: Path, target: str | None) -> Table:
             X = np.fromiter(numbers, np.dtype((np.float64, (len(features),))))
         except (csv.Error, UnicodeDecodeError) as error:
             rule = "be UTF-8 text of cells separated by commas"
-            place = f"{error} after line {reader.line_num}"
-            raise FileFormatError(f"{path} must {rule}; got {place}.") from None
+            got = f"{error} after line {reader.line_num}"
+            raise FileFormatError(f"{path} must {rule}; got {got}.") from None
     require_file(len(X), path, "have a row below its header", "none")
     return Table(X, _target(labels) if target is not None else None, features, target)
 
@@ -142,13 +143,13 @@ def _read_header(cells: list[str], path: Path) -> list[str]:
     require_file(not all(map(_is_number, names)), path, rule, f"the numbers {', '.join(names)}")
     for position, name in enumerate(names):
         require_file(name, path, "name every column", f"no name for column {position + 1}")
-        again = name in names[:position]
-        require_file(not again, path, "have distinct column names", f"{name!r} twice")
+        repeated = name in names[:position]
+        require_file(not repeated, path, "have distinct column names", f"{name!r} twice")
     return names
 
 
 def _rows(reader: Any, n_cells: int, path: Path) -> Iterator[tuple[str, list[str]]]:
-    """(where, cells) of every row that is not blank; a row of another length is refused."""
+    """Yield the position in words and the cells of each row that is not blank."""
     row = 0
     for cells in reader:
         if cells:
@@ -168,14 +169,14 @@ def _feature_rows(
     labels: list[str],
     path: Path,
 ) -> Iterator[list[float]]:
-    """The features of every row as numbers; the cells of the target are appended to ``labels``."""
+    """Yield the features of each row, and append the cells of the target to ``labels``."""
     features = [name for name in names if name != target]
     for where, cells in rows:
         if target is not None:
             label = cells.pop(names.index(target)).strip()
             labels.append(label)
             if not label or _is_number(label) != _is_number(labels[0]):
-                rule = f"have only numbers or only words in its target column {target!r}"
+                rule = f"have only numbers or only strings in its target column {target!r}"
                 require_file(False, path, rule, f"{label!r} in {where}")
         yield _numbers(cells, features, where, path)
 
@@ -185,7 +186,7 @@ def _numbers(cells: list[str], names: list[str], where: str, path: Path) -> list
         numbers = list(map(float, cells))
     except ValueError:
         numbers = [math.nan]
-    if not math.isfinite(sum(numbers)):  # finite numbers can overflow too: look at each
+    if not math.isfinite(sum(numbers)):  # a sum of finite numbers may overflow: check each
         rule = "have a finite number in every cell of a feature"
         for name, cell in zip(names, cells, strict=True):
             require_file(_is_number(cell), path, rule, f"{cell!r} in {where}, column {name!r}")
@@ -200,7 +201,7 @@ def _is_number(cell: str) -> bool:
 
 
 def _target(labels: list[str]) -> HostArray:
-    """The cells of a target column as int64 if all are integers, else float64, else text."""
+    """Return a target column as int64 if all cells are integers, else as float64 or strings."""
     if not _is_number(labels[0]):
         return np.array(labels)
     try:

@@ -1,4 +1,4 @@
-"""Check targets and weights, and encode class names as indices."""
+"""Validation of targets and weights, and encoding of class names as indices."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ Classes = tuple[Any, ...]
 
 
 def as_targets(y: Any, loss: Loss, n_out: int, n_rows: int) -> Array:
-    """``y`` as an array that ``loss`` takes, in the library that it came in.
+    """Return ``y`` as an array, after checking that it is valid for ``loss``.
 
     Raises:
-        ArgumentError: if the loss cannot take it.
+        ArgumentError: if ``y`` is not valid for the loss.
     """
     y = as_array(y)
     loss.check(y, n_out, n_rows)
@@ -28,11 +28,11 @@ def as_targets(y: Any, loss: Loss, n_out: int, n_rows: int) -> Array:
 
 
 def as_weights(weight: Any, n_rows: int, argument: str) -> Array:
-    """``weight`` as an array of one number for each row, in the library that it came in.
+    """Return ``weight`` as an array, after checking that it holds one weight for each row.
 
     Raises:
-        ArgumentError: if a weight is negative or not finite, all are 0, or there are more or fewer
-            than rows; the message calls ``weight`` by the name ``argument``.
+        ArgumentError: if the shape is not ``(n_rows,)``, a weight is negative or not finite, or
+            all weights are 0; the message names ``argument``.
     """
     weight = as_array(weight)
     check_weight(weight, n_rows, argument)
@@ -42,34 +42,35 @@ def as_weights(weight: Any, n_rows: int, argument: str) -> Array:
 def encode_targets(
     y: Any, loss: Loss, n_out: int, n_rows: int, classes: Classes | None
 ) -> tuple[Array, Classes | None]:
-    """Targets that ``loss`` takes, and the class names that they stand for.
+    """Return targets that are valid for ``loss``, and the class names that they index.
 
-    Words become the indices of the sorted names. Integers are indices already, unless ``classes``
-    names them.
+    Strings are encoded as indices of the sorted names. Integers are class indices, unless
+    ``classes`` is given and lists them as names.
 
     Args:
         y: the targets, one for each row.
-        loss: the loss, which decides what targets are valid.
+        loss: the loss, which determines the valid targets.
         n_out: the number of outputs of the network.
         n_rows: the number of rows of X.
-        classes: the known class names in order, or ``None``.
+        classes: the known class names in the order of their indices, or ``None``.
 
     Returns:
         The targets, and the class names or ``None``.
 
     Raises:
-        ArgumentError: if the loss cannot take the targets, or the number of classes does not fit
-            the number of outputs.
+        ArgumentError: if the targets are not valid for the loss, or the number of classes does not
+            match the number of outputs.
     """
     y = as_array(y)
-    named = loss.target_kind in ("classes", "binary") and y.ndim == 1
-    words = isinstance(y, np.ndarray) and y.dtype.kind in "OUT"
-    if named and (classes is not None or words):
+    can_have_names = loss.target_kind in ("classes", "binary") and y.ndim == 1
+    has_strings = isinstance(y, np.ndarray) and y.dtype.kind in "OUT"
+    if can_have_names and (classes is not None or has_strings):
         indices, found = encode_labels(y, classes)
-        names = n_out if loss.target_kind == "classes" else 2
-        rule = f"have {names} classes for {n_out} output{'s' * (n_out != 1)}"
-        do = "Name those that do not occur by classes= of the model." if len(found) < names else ""
-        require(len(found) == names, "y", rule, Phrase(f"{len(found)}"), do)
+        n_classes = n_out if loss.target_kind == "classes" else 2
+        rule = f"have {n_classes} classes for {n_out} output{'s' * (n_out != 1)}"
+        few = len(found) < n_classes
+        do = "Name those that do not occur by classes= of the model." if few else ""
+        require(len(found) == n_classes, "y", rule, Phrase(f"{len(found)}"), do)
         y, classes = indices, tuple(found.tolist())
     return as_targets(y, loss, n_out, n_rows), classes
 
@@ -82,21 +83,23 @@ def row_weights(
     class_weight: Mapping[Any, float] | Sequence[float] | None,
     classes: Classes | None,
 ) -> Array | None:
-    """The weight of each row, sample weight times class weight, on the backend.
+    """Return the weight of each row: the product of its sample weight and its class weight.
 
     Args:
-        backend: where the weights go, in its dtype.
-        y: checked targets, as `encode_targets` returns them.
-        loss: the loss, which decides whether the targets are classes.
-        sample_weight: a weight for each row, at least 0, or ``None``.
-        class_weight: a weight for each class, by name, by index, or in order; or ``None``.
-        classes: the class names, if the classes have names.
+        backend: the backend of the result, which has its floating dtype.
+        y: the result of `encode_targets`.
+        loss: the loss, which determines whether the targets are classes.
+        sample_weight: a weight of at least 0 for each row, or ``None``.
+        class_weight: a weight of at least 0 for each class: a sequence in the order of the
+            classes, a mapping from names or indices, or ``None``.
+        classes: the class names, or ``None`` if the classes have no names.
 
     Returns:
-        Weights ``(m,)``, or ``None`` if neither was given.
+        Weights ``(m,)``, or ``None`` if neither weight is given.
 
     Raises:
-        ArgumentError: if a weight is negative, not finite, or of another length than the rows.
+        ArgumentError: if a weight is negative or not finite, or there is not one weight for each
+            row or class.
     """
     weight = None
     if sample_weight is not None:

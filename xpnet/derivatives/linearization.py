@@ -159,7 +159,9 @@ def linearize(
     X = as_features(spec, X)
     theta = vector(backend, model.network.layout, model.theta if theta is None else theta, "theta")
     statistics = backend.asarray(model.statistics, backend.dtype)
-    return Linearization(model.network, backend, theta, statistics, spec.moved(X), training, seed)
+    return Linearization(
+        model.network, backend, theta, statistics, spec.to_backend(X), training, seed
+    )
 
 
 def require_model(model: Any, argument: str = "model") -> None:

@@ -167,8 +167,8 @@ class CapturedSteps:
             keys = self._model.masks.next_keys(self.n_steps, len(self._model.network.layers))
             starts = [[part.start] for part in self._parts]
             self._write(order, np.concatenate([starts, keys], axis=1), self._scalars(lrs))
-            with closing(self._rows.arriving(order, self._parts)) as arriving:
-                for size, X in zip(self._sizes, arriving, strict=True):
+            with closing(self._rows.streamed_inputs(order, self._parts)) as inputs:
+                for size, X in zip(self._sizes, inputs, strict=True):
                     if X is not None:
                         self._X[:size, ...] = X
                     self._replays[size]()
@@ -188,8 +188,8 @@ class CapturedSteps:
         self._losses, self._counts = new(n), new(n)
         self._X = new(largest, *rows.X.shape[1:])
         self._y = new(largest, *rows.y.shape[1:], dtype=rows.y.dtype)
-        columns = () if rows.columns is None else rows.columns
-        self._columns = [self._model.backend.asarray(column) for column in columns]
+        scaling = () if rows.scaling is None else rows.scaling
+        self._scaling = [self._model.backend.asarray(row) for row in scaling]
         self._weight = None if rows.weight is None else new(largest, dtype=rows.weight.dtype)
 
     def _capture(self) -> dict[int, Replay]:
@@ -231,7 +231,7 @@ class CapturedSteps:
         rows, at = self._rows, (self._order, start)
         X = self._X[:size, ...]
         if not rows.streamed:
-            X = ops.take_batch(rows.X, *at, X, self._columns)
+            X = ops.take_batch(rows.X, *at, X, self._scaling)
         y = ops.take_batch(rows.y, *at, self._y[:size, ...])
         weight = None
         if self._weight is not None:

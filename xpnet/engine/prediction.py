@@ -10,7 +10,7 @@ import numpy as np
 
 from xpnet.backend import Array, copied
 from xpnet.data.batching import spans
-from xpnet.data.mapped import forget_pages
+from xpnet.data.mapped import release_pages
 from xpnet.engine.recorded import RecordedInput, TracedMemory, new_recorder, why_not_recorded
 from xpnet.engine.user_defined import user_defined
 from xpnet.layers.base import Views
@@ -74,7 +74,7 @@ class Prediction:
         result = backend.empty(m, network.n_out)
         for part in spans(m, HOST_ROWS if backend.is_host else CHUNK_ROWS):
             result[part, ...] = network.forward(p, prepare(X[part, ...]), contexts)[0]
-            forget_pages(X)
+            release_pages(X)
         return result
 
     def few(self, p: Sequence[Views], inputs: Array) -> Array:

@@ -1,4 +1,4 @@
-"""The door checks of X, on every backend and in chunks."""
+"""Validation of X and of lengths, on every backend and in chunks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from xpnet.finite import row_chunks
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "uint8", "bool"])
-def test_good_features_pass(place, dtype: str):
+def test_valid_features_pass(place, dtype: str):
     check_features(place.array(np.ones((3, 2)), dtype), 2)
     check_features(place.array(np.ones((3, 2)), dtype))
 
@@ -33,7 +33,7 @@ BAD = [
 
 
 @pytest.mark.parametrize(("X", "n_in", "message"), BAD)
-def test_bad_features(place, X: np.ndarray, n_in: int | None, message: str):
+def test_invalid_features_are_refused(place, X: np.ndarray, n_in: int | None, message: str):
     with pytest.raises(ArgumentError, match=message):
         check_features(place.array(X), n_in, "inputs")
 
@@ -49,18 +49,18 @@ def test_bad_features(place, X: np.ndarray, n_in: int | None, message: str):
     ],
     ids=["text", "complex", "object", "time", "record"],
 )
-def test_other_dtypes_are_refused(X: np.ndarray):
+def test_dtypes_that_are_not_real_are_refused(X: np.ndarray):
     with pytest.raises(ArgumentError, match="X must hold real numbers; got a"):
         check_features(X)
 
 
-def test_a_list_is_refused():
+def test_lists_are_refused():
     with pytest.raises(ArgumentError, match="must come from NumPy"):
         check_features([[1.0]])
 
 
 @pytest.mark.parametrize("row", [0, 6, 7, 49])
-def test_a_memmap_is_read_in_chunks(tmp_path: Path, monkeypatch, row: int):
+def test_memmaps_are_checked_in_chunks(tmp_path: Path, monkeypatch, row: int):
     X = np.memmap(tmp_path / "X", dtype="float32", mode="w+", shape=(50, 3))
     monkeypatch.setattr(finite, "CHUNK", 21)
     assert [len(chunk) for _, chunk in row_chunks(X)] == [7] * 7 + [1]
@@ -70,7 +70,7 @@ def test_a_memmap_is_read_in_chunks(tmp_path: Path, monkeypatch, row: int):
         check_features(X, 3)
 
 
-def test_lengths(place):
+def test_different_lengths_are_refused(place):
     X = place.array(np.zeros((3, 2)))
     check_same_length(X, place.array(np.zeros(3)))
     with pytest.raises(
