@@ -37,6 +37,13 @@ def test_dir_lists_every_name():
     assert {"MLP", "Adam", "ReLU", "plots", "Cosine", "load"} <= set(xpnet.__all__)
 
 
+@pytest.mark.parametrize("module", ["data", "derivatives", "minimize", "plots"])
+def test_dir_of_module_lists_every_name(module):
+    names = set(getattr(xpnet, module).__all__)
+    assert names
+    assert names <= set(dir(getattr(xpnet, module)))
+
+
 def test_unknown_name_is_an_attribute_error():
     with pytest.raises(AttributeError, match="module 'xpnet' has no attribute 'Convolution'"):
         _ = xpnet.Convolution

@@ -10,7 +10,12 @@ from helpers.training_cases import ACTIVATIONS, NETWORKS
 
 import xpnet
 from xpnet import MLP, Dense
-from xpnet.engine.prediction import CALLS_BEFORE_RECORDING, NEVER, Prediction
+from xpnet.engine.prediction import (
+    CALLS_BEFORE_RECORDING,
+    MAX_COPIED_BYTES,
+    NEVER,
+    Prediction,
+)
 from xpnet.ops.select import why_not_compiled
 
 if why_not_compiled():
@@ -41,6 +46,17 @@ def test_replayed_network_equals_eager(network, dtype):
     model.theta[...] *= 1.5
     model.statistics[...] += 0.25
     np.testing.assert_allclose(model.forward(X[:3]), plain(model, X[:3]), rtol=2e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("n_in", [4, MAX_COPIED_BYTES // 4 + 1])
+def test_one_row_is_that_of_eager_prediction_exactly(n_in, dtype, rng):
+    model = MLP(n_in, [16, 5], 3, dtype=dtype)
+    rows = rng.normal(size=(8, n_in)).astype(dtype)
+    asked_often(model, rows[:1])
+    for i in (3, 5, 5, 0):
+        row = rows[i : i + 1]
+        np.testing.assert_array_equal(model.forward(row), plain(model, row))
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS, ids=repr)

@@ -205,15 +205,26 @@ def test_replayed_wide_layers_equal_eager(blas, monkeypatch, rng):
     """Widths at which products are cut in pieces; and a NumPy whose product is not found."""
     if not blas:
         monkeypatch.setattr(product, "SYMBOLS", ())
-    product.gemm_of.cache_clear()
+    product.blas_function.cache_clear()
     X, y = rng.normal(size=(64, 48)), rng.integers(0, 3, 64)
     models = [MLP(48, [64, 96], 3, dtype="float64") for _ in range(2)]
     for model, engine in zip(models, ("replay", "eager"), strict=True):
         step = TrainingStep(model, CrossEntropy(), Adam(), engine=engine)
         for start in (0, 32, 16):
             step(X[start : start + 32], y[start : start + 32])
-    product.gemm_of.cache_clear()
+    product.blas_function.cache_clear()
     np.testing.assert_allclose(models[0].theta, models[1].theta, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_replayed_steps_on_one_row_equal_eager(dtype, rng):
+    X, y = rng.normal(size=(6, 48)).astype(dtype), rng.integers(0, 3, 6)
+    models = [MLP(48, [64, 96], 3, dtype=dtype) for _ in range(2)]
+    for model, engine in zip(models, ("replay", "eager"), strict=True):
+        step = TrainingStep(model, CrossEntropy(), Adam(), engine=engine)
+        for i in range(6):
+            step(X[i : i + 1], y[i : i + 1])
+    np.testing.assert_array_equal(models[0].theta, models[1].theta)
 
 
 def test_replayed_loops_on_threads_equal_eager(monkeypatch, task):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from threading import local
 from typing import Any
 
@@ -28,6 +29,9 @@ FEW_ROWS = 64
 
 CALLS_BEFORE_RECORDING = 16
 """Record after this many calls with the same row count: recording costs about 100 calls."""
+
+MAX_COPIED_BYTES = 1 << 14
+"""The size up to which copying an input takes less time than replacing its address."""
 
 NEVER = -(1 << 62)
 """A count of calls that does not reach `CALLS_BEFORE_RECORDING`."""
@@ -122,13 +126,13 @@ class ReplayedPrediction(Prediction):
             often = known >= CALLS_BEFORE_RECORDING
             passes[inputs.shape[0]] = self._recorded(inputs) if often else known + 1
             return super().few(p, inputs)
-        program, batch = known
-        batch.take(inputs)
+        program, take = known
+        take(inputs)
         program.replay()
         return program.result.copy()
 
     def _recorded(self, inputs: Array) -> Any:
-        """The recorded pass and its input; `NEVER` if it cannot be recorded."""
+        """The recorded pass and what gives it its input; `NEVER` if it cannot be recorded."""
         model = self._model
         if user_defined(model.network.layers) or why_not_recorded():
             return NEVER
@@ -141,4 +145,6 @@ class ReplayedPrediction(Prediction):
             program = recorder.record(lambda: model.network.forward(p, trace(own), contexts)[0])
         except Exception:  # such as control flow on array values in a layer
             return NEVER
-        return program, RecordedInput(program, own)
+        if own.nbytes <= MAX_COPIED_BYTES:
+            return program, partial(own.__setitem__, ...)
+        return program, RecordedInput(program, own).take

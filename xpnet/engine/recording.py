@@ -20,7 +20,7 @@ from xpnet.ops.cpu import rowwise
 from xpnet.ops.cpu.call_list import replay
 from xpnet.ops.cpu.jit import CompiledCode, LoopKey, NotCompiled, PackedArguments, loop_of
 from xpnet.ops.cpu.operations import CompiledOperations
-from xpnet.ops.cpu.product import packed_products, product_loop
+from xpnet.ops.cpu.product import products
 from xpnet.ops.cpu.runner import Arguments, LoopRunner
 from xpnet.ops.cpu.threads import run_in_threads
 from xpnet.ops.operations import Operations
@@ -163,7 +163,7 @@ class Recorder(LoopRunner):
     def product(self, a: HostArray, b: HostArray, out: HostArray) -> None:
         """``out ← a b``."""
         try:
-            parts, loop = packed_products(a, b, out), product_loop(out.dtype)
+            loop, parts = products(a, b, out)
         except NotCompiled:
             self.do(np.matmul, a, b, out=out)
             return

@@ -25,14 +25,14 @@ from xpnet.ops.cpu.jit import (
 )
 
 SYMBOLS = (
-    ("scipy_cblas_{}gemm64_", "int64"),
-    ("cblas_{}gemm64_", "int64"),
-    ("cblas_{}gemm", "int32"),
+    ("scipy_cblas_{}64_", "int64"),
+    ("cblas_{}64_", "int64"),
+    ("cblas_{}", "int32"),
 )
-"""The function's names in builds of NumPy, and its type of sizes; {} is the letter of the type."""
+"""A function's names in builds of NumPy, and its type of sizes; {} is the name in the BLAS."""
 
-POINTERS = [6, 8, 10]
-"""The indices of the packed words that are addresses of matrices."""
+GEMM_POINTERS, GEMV_POINTERS = [6, 8, 10], [4, 6, 7]
+"""The indices of the packed words that are addresses of matrices or vectors."""
 
 SMALL, FEW, MANY = 1024, 32, 256
 """OpenBLAS has a fast kernel for ``A Bᵀ`` with at most `SMALL` elements; for larger ones its set-up
@@ -42,33 +42,36 @@ is slow. So a product of at most `FEW` rows is computed in pieces of that size, 
 PLAIN, TRANSPOSED = 111, 112  # CBLAS_TRANSPOSE
 
 
-class Gemm(NamedTuple):
-    """The matrix product of one floating type: its address, and the type of its sizes."""
+class BlasFunction(NamedTuple):
+    """A function of NumPy's BLAS: its address, and the type of its sizes."""
 
     address: int
     integer: str
 
 
 @cache
-def gemm_of(dtype: Any) -> Gemm | None:
-    """NumPy's own matrix product; ``None`` if it is not found, as in other types and on Windows.
+def blas_function(name: str, dtype: Any) -> BlasFunction:
+    """``gemm`` or ``gemv`` of a floating type.
 
     The name is looked up in NumPy's extension module, which also finds it in the libraries that the
     module is linked to (not on Windows).
+
+    Raises:
+        NotCompiled: if it is not found, as in other types and on Windows.
     """
     letter = {"float32": "s", "float64": "d"}.get(dtype.name)
-    if letter is None:
-        return None
-    library = ctypes.CDLL(importlib.import_module("numpy._core._multiarray_umath").__file__)
-    for symbol, integer in SYMBOLS:
-        function = getattr(library, symbol.format(letter), None)
-        if function is not None:
-            return Gemm(ctypes.cast(function, ctypes.c_void_p).value or 0, integer)
-    return None
+    if letter is not None:
+        library = ctypes.CDLL(importlib.import_module("numpy._core._multiarray_umath").__file__)
+        for symbol, integer in SYMBOLS:
+            function = getattr(library, symbol.format(letter + name), None)
+            if function is not None:
+                address = ctypes.cast(function, ctypes.c_void_p).value or 0
+                return BlasFunction(address, integer)
+    raise NotCompiled(f"NumPy's own {name} of {dtype} was not found")
 
 
 def multiply(api: CompilerApi, dtype: Any, integer: str) -> LoopDefinition:
-    """``out ← a b``, for arguments from `packed_products`."""
+    """``out ← a b``, for arguments that `products` packs."""
     call_gemm = api.call_gemm
 
     def call(packed: Any) -> int:
@@ -79,20 +82,25 @@ def multiply(api: CompilerApi, dtype: Any, integer: str) -> LoopDefinition:
     return LoopDefinition(call, types, packed=True)
 
 
-def product_loop(dtype: Any) -> Loop:
-    """The compiled product of a type; its arguments are packed by `packed_products`.
+def multiply_row(api: CompilerApi, dtype: Any, integer: str) -> LoopDefinition:
+    """``out ← a b`` where ``a`` is one row, for arguments that `products` packs."""
+    call_gemv = api.call_gemv
+
+    def call(packed: Any) -> int:
+        call_gemv(packed)
+        return 0
+
+    types = ArgumentType(dtype.name), ArgumentType(integer)
+    return LoopDefinition(call, types, packed=True)
+
+
+def products(a: Array, b: Array, out: Array) -> tuple[Loop, list[PackedArguments]]:
+    """The compiled product ``out ← a b`` and its arguments, or those of each part of ``out``.
+
+    Like `numpy.dot`, the product of one row is one of a matrix and a vector.
 
     Raises:
-        NotCompiled: if NumPy's own product is not found.
-    """
-    return loop_of(multiply, dtype, _gemm(dtype).integer)
-
-
-def packed_products(a: Array, b: Array, out: Array) -> list[PackedArguments]:
-    """The arguments of ``out ← a b``, or of several products that fill parts of ``out``.
-
-    Raises:
-        NotCompiled: for matrices that BLAS does not accept.
+        NotCompiled: for matrices that BLAS does not accept, or if NumPy's own product is not found.
     """
     if not (a.ndim == b.ndim == out.ndim == 2 and a.dtype == b.dtype == out.dtype):
         raise NotCompiled("BLAS multiplies matrices of one type")
@@ -102,25 +110,34 @@ def packed_products(a: Array, b: Array, out: Array) -> list[PackedArguments]:
     if not fits or overlaps or 0 in (m, n, k):
         raise NotCompiled("BLAS cannot write the product to that array")
     (left, lda), (right, ldb) = _order(a), _order(b)
-    address, address_of = _gemm(out.dtype).address, PackedArguments.address_of
+    if m == 1 < n:
+        return _product_of_row(a, b, out)
+    gemm, address_of = blas_function("gemm", out.dtype), PackedArguments.address_of
     width = n
     if (left, right) == (PLAIN, TRANSPOSED) and m * n > SMALL and m <= FEW <= k <= MANY:
         width = SMALL // m
     each = [
         [
-            *(address, left, right, m, min(width, n - j), k),
+            *(gemm.address, left, right, m, min(width, n - j), k),
             *(address_of(a), lda, address_of(b[:, j:]), ldb, address_of(out[:, j:]), n),
         ]
         for j in range(0, n, width)
     ]
-    return [PackedArguments(array("q", words), POINTERS, [a, b, out]) for words in each]
+    arguments = [PackedArguments(array("q", words), GEMM_POINTERS, [a, b, out]) for words in each]
+    return loop_of(multiply, out.dtype, gemm.integer), arguments
 
 
-def _gemm(dtype: Any) -> Gemm:
-    found = gemm_of(dtype)
-    if found is None:
-        raise NotCompiled(f"NumPy's own matrix product of {dtype} was not found")
-    return found
+def _product_of_row(a: Array, b: Array, out: Array) -> tuple[Loop, list[PackedArguments]]:
+    """``outᵀ ← bᵀ aᵀ``; BLAS takes the one of ``b`` and ``bᵀ`` with contiguous rows."""
+    gemv, address_of = blas_function("gemv", out.dtype), PackedArguments.address_of
+    order, distance = _order(b)
+    flag, matrix = (TRANSPOSED, b) if order == PLAIN else (PLAIN, b.T)
+    words = [
+        *(gemv.address, flag, *matrix.shape, address_of(matrix), distance),
+        *(address_of(a), address_of(out)),
+    ]
+    arguments = PackedArguments(array("q", words), GEMV_POINTERS, [a, b, out])
+    return loop_of(multiply_row, out.dtype, gemv.integer), [arguments]
 
 
 def _order(x: Array) -> tuple[int, int]:

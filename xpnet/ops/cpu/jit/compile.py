@@ -38,6 +38,7 @@ API = CompilerApi(
     inline=register_jitable,
     call_address=intrinsics.call_address,
     call_gemm=intrinsics.call_gemm,
+    call_gemv=intrinsics.call_gemv,
     floating_point_mode=intrinsics.floating_point_mode,
     set_floating_point_mode=intrinsics.set_floating_point_mode,
     prefetch=intrinsics.prefetch,

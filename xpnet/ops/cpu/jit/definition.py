@@ -90,6 +90,7 @@ class CompilerApi(NamedTuple):
         call_address: inside a loop, ``(address, packed arguments)`` ↦ the status that the compiled
             loop at the address returns; 0 is success.
         call_gemm: inside a loop, calls ``cblas_?gemm`` with arguments that the caller packed.
+        call_gemv: inside a loop, calls ``cblas_?gemv`` likewise.
         floating_point_mode: inside a loop, returns the thread's floating-point control word (x86).
         set_floating_point_mode: inside a loop, sets it.
         prefetch: inside a loop, prefetches the cache line at an address.
@@ -100,6 +101,7 @@ class CompilerApi(NamedTuple):
     inline: Callable[..., Any]
     call_address: Callable[..., Any]
     call_gemm: Callable[..., Any]
+    call_gemv: Callable[..., Any]
     floating_point_mode: Callable[..., Any]
     set_floating_point_mode: Callable[..., Any]
     prefetch: Callable[..., Any]

@@ -168,29 +168,55 @@ def _control(builder: Any, instruction: str, word: Any) -> None:
 
 @intrinsic
 def call_gemm(typing: Any, packed: Any) -> Any:
-    """``C ← A B`` by ``cblas_?gemm``: its address and then its arguments are the packed words.
+    """``C ← op(A) op(B)`` by ``cblas_?gemm``: the packed words are its address and arguments.
 
     The type of the address has the types of the numbers and of the sizes.
     """
-    number, integer = packed.dtype
 
     def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
-        real, size = (context.get_value_type(kind) for kind in (number, integer))
-        flag = ir.IntType(32)
+        flag, size, real, one, zero = _blas_types(context, packed)
+        address, left, right, m, n, k, a, lda, b, ldb, c, ldc = _words(builder, given[0], 12)
         parameters = [flag] * 3 + [size] * 3 + [real, WORD, size, WORD, size, real, WORD, size]
-        at = builder.bitcast(given[0], WORD.as_pointer())
-        words = [builder.load(builder.gep(at, [WORD(i)])) for i in range(12)]
-        address, left, right, m, n, k, a, lda, b, ldb, c, ldc = words
-        one, zero = real(1.0), real(0.0)
         arguments = [WORD(ROW_MAJOR), left, right, m, n, k, one, a, lda, b, ldb, zero, c, ldc]
-        function = ir.FunctionType(ir.VoidType(), parameters).as_pointer()
-        builder.call(
-            builder.inttoptr(address, function),
-            [
-                builder.trunc(value, kind) if value.type == WORD != kind else value
-                for value, kind in zip(arguments, parameters, strict=True)
-            ],
-        )
+        _call_blas(builder, address, parameters, arguments)
         return context.get_dummy_value()
 
     return types.void(packed), generate
+
+
+@intrinsic
+def call_gemv(typing: Any, packed: Any) -> Any:
+    """``y ← op(A) x`` by ``cblas_?gemv``, for contiguous vectors; see `call_gemm`."""
+
+    def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        flag, size, real, one, zero = _blas_types(context, packed)
+        address, transposed, m, n, a, lda, x, y = _words(builder, given[0], 8)
+        parameters = [flag] * 2 + [size] * 2 + [real, WORD, size, WORD, size, real, WORD, size]
+        step = WORD(1)
+        arguments = [WORD(ROW_MAJOR), transposed, m, n, one, a, lda, x, step, zero, y, step]
+        _call_blas(builder, address, parameters, arguments)
+        return context.get_dummy_value()
+
+    return types.void(packed), generate
+
+
+def _blas_types(context: Any, packed: Any) -> tuple[Any, ...]:
+    """The types of flags, sizes and numbers, and the numbers 1 and 0."""
+    real, size = (context.get_value_type(kind) for kind in packed.dtype)
+    return ir.IntType(32), size, real, real(1.0), real(0.0)
+
+
+def _words(builder: Any, packed: Any, count: int) -> list[Any]:
+    first = builder.bitcast(packed, WORD.as_pointer())
+    return [builder.load(builder.gep(first, [WORD(i)])) for i in range(count)]
+
+
+def _call_blas(builder: Any, address: Any, parameters: list[Any], arguments: list[Any]) -> None:
+    function = ir.FunctionType(ir.VoidType(), parameters).as_pointer()
+    builder.call(
+        builder.inttoptr(address, function),
+        [
+            builder.trunc(value, kind) if value.type == WORD != kind else value
+            for value, kind in zip(arguments, parameters, strict=True)
+        ],
+    )
