@@ -1,0 +1,269 @@
+"""Figures of a network: activation functions, histograms of its layers, and weights as images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from xpnet.activations import ActivationFunction, Softmax, Step
+from xpnet.backend import Array, to_numpy
+from xpnet.errors import (
+    ArgumentError,
+    Phrase,
+    require,
+    require_count,
+    require_number,
+    require_type,
+    unknown_name,
+)
+from xpnet.figure import new_figure
+from xpnet.inspection import Distribution, InspectionReport, LayerReport
+from xpnet.model import Sequential
+from xpnet.ops import operations_for
+from xpnet.plots.style import BLUE, COLOURS, GREY, ORANGE, tidy
+
+LINE_STYLES = ("-", "--", "-.", ":")
+
+HISTOGRAM_COLOURS = {"output": BLUE, "gradient": ORANGE, "weight_gradient": ORANGE}
+
+
+def activation_curves(
+    functions: ActivationFunction | Sequence[ActivationFunction],
+    *,
+    low: float = -4.0,
+    high: float = 4.0,
+    axes: Any = None,
+) -> Any:
+    """Draw activation functions φ, and beside them their derivatives φ'.
+
+    Args:
+        functions: an activation, or several: ``[Sigmoid(), Tanh()]``. The derivative of `Step`,
+            which has none, is left out.
+        low: the left end, finite; default -4.
+        high: the right end, above ``low``; default 4.
+        axes: two Matplotlib axes, for φ and φ'; default new ones.
+
+    Returns:
+        The axes, an array of two.
+
+    Raises:
+        ArgumentError: if there is no activation, one works on whole rows (softmax), or ``high`` is
+            not above ``low``.
+        MissingExtraError: if Matplotlib is not installed.
+
+    >>> from xpnet import ReLU, Tanh
+    >>> left, right = activation_curves([ReLU(), Tanh()])
+    >>> [line.get_label() for line in left.get_lines()]
+    ['ReLU', 'Tanh']
+    """
+    several = _several(functions)
+    require_number(low, "low")
+    require_number(high, "high", above=low)
+    if axes is None:
+        axes = new_figure(figsize=(9, 3.6)).subplots(1, 2)
+    left, right = axes
+    z = np.linspace(low, high, 1601)[None, :]
+    ops = operations_for(z)
+    for index, function in enumerate(several):
+        value = function.forward(ops, z)
+        name = repr(function).removesuffix("()")
+        style = {
+            "color": COLOURS[index % len(COLOURS)],
+            "linestyle": LINE_STYLES[index % len(LINE_STYLES)],
+            "linewidth": 1.8,
+        }
+        left.plot(z[0], value[0], label=name, **style)
+        if not isinstance(function, Step):
+            saved = z if function.saves == "input" else value
+            derivative = function.backward(ops, saved, np.ones_like(z))
+            right.plot(z[0], derivative[0], label=name, **style)
+    for ax, title in ((left, r"$\varphi(z)$"), (right, r"$\varphi'(z)$")):
+        ax.set(title=title, xlabel="$z$", xlim=(low, high))
+        tidy(ax)
+    left.legend(frameon=False)
+    return axes
+
+
+def _several(functions: Any) -> list[ActivationFunction]:
+    """The activations, checked."""
+    if not isinstance(functions, Sequence):
+        require_type(functions, ActivationFunction, "functions")
+        functions = [functions]
+    require(functions, "functions", "hold at least one activation", functions)
+    for function in functions:
+        require_type(function, ActivationFunction, "a function")
+        require(not isinstance(function, Softmax), "a function", "be elementwise", function)
+    return list(functions)
+
+
+def layer_histograms(
+    reports: InspectionReport | Mapping[str, InspectionReport],
+    what: Literal["output", "gradient", "weight_gradient"] = "output",
+    *,
+    axes: Any = None,
+) -> Any:
+    """Draw the histogram of every layer, one row a setting and one column a layer.
+
+    A panel goes from the least to the greatest number, which are written under it, and the height
+    is the share of the numbers in a bin. In its corner stand the standard deviation, and of an
+    output the saturated and the dead share where there is one, and the spread over the rows where
+    it is less than half of the standard deviation.
+
+    Args:
+        reports: a report of `xpnet.inspect_layers`, or several by the name of their setting, all
+            of as many layers; ``report[2::3]`` leaves layers out.
+        what: the ``"output"`` (default), the ``"gradient"`` by it, or the ``"weight_gradient"``.
+        axes: Matplotlib axes, an array of ``(len(reports), n_layers)``; default new ones.
+
+    Returns:
+        The axes, a 2-D NumPy array.
+
+    Raises:
+        ArgumentError: if the reports have different numbers of layers, or were made without
+            targets and a gradient is asked for.
+        MissingExtraError: if Matplotlib is not installed.
+
+    >>> import xpnet
+    >>> report = xpnet.inspect_layers(xpnet.MLP(2, [3, 3], 1), [[0.0, 1.0], [1.0, 0.0]])
+    >>> [ax.get_title() for ax in layer_histograms({"untrained": report})[0]]
+    ['0 Dense(3, ReLU)', '1 Dense(3, ReLU)', '2 Dense(1)']
+    """
+    if what not in HISTOGRAM_COLOURS:
+        raise unknown_name("what", what, HISTOGRAM_COLOURS)
+    rows = {"": reports} if isinstance(reports, InspectionReport) else dict(reports)
+    require(rows, "reports", "hold at least one report", rows)
+    for report in rows.values():
+        require_type(report, InspectionReport, "a report")
+    lengths = {len(report) for report in rows.values()}
+    shown = Phrase(" and ".join(map(str, sorted(lengths))))
+    require(len(lengths) == 1, "reports", "have as many layers each", shown)
+    shape = len(rows), lengths.pop()
+    if axes is None:
+        figure = new_figure(figsize=(2.0 * shape[1] + 1.0, 1.35 * shape[0] + 0.5))
+        axes = figure.subplots(*shape, squeeze=False)
+    cells = np.asarray(axes, dtype=object)
+    require(cells.shape == shape, "axes", f"be an array of shape {shape}", cells)
+    same = len({tuple(layer.name for layer in report) for report in rows.values()}) == 1
+    for i, (name, report) in enumerate(rows.items()):
+        for j, layer in enumerate(report):
+            _panel(cells[i, j], layer, what)
+            if i == 0 or not same:
+                cells[i, j].set_title(layer.name, fontsize=8, pad=4)
+        cells[i, 0].set_ylabel(name, fontsize=9, rotation=0, ha="right", va="center")
+    return axes
+
+
+def _panel(ax: Any, layer: LayerReport, what: str) -> None:
+    found: Distribution | None = getattr(layer, what)
+    ax.set(yticks=[])
+    ax.spines[["top", "right", "left"]].set_visible(False)
+    if found is None:
+        if what == "gradient" or layer.gradient is None:
+            raise ArgumentError(
+                f"reports must hold gradients to draw a {what}; got one without. Give y= to "
+                "inspect_layers."
+            )
+        ax.set_xticks([])
+        ax.text(0.5, 0.5, "no weights", ha="center", va="center", transform=ax.transAxes, size=8)
+        return
+    total = max(int(found.counts.sum()), 1)
+    ax.stairs(found.counts / total, found.edges, fill=True, color=HISTOGRAM_COLOURS[what])
+    ends = found.edges[[0, -1]]
+    if found.low == found.high:
+        ends = np.array([found.low])
+    ax.set_xlim(found.edges[0], found.edges[-1])
+    text = _words(layer, found, what)
+    # Room above the highest bin for the words in the corner, so many lines of them.
+    room = (1.4, 2.0, 2.7)[min(text.count("\n"), 2)]
+    ax.set_ylim(0, room * max(found.counts.max() / total, 1e-12))
+    ax.set_xticks(ends, [_short(end, float(np.ptp(ends))) for end in ends], fontsize=7.5)
+    ax.tick_params(length=2, color=GREY, pad=2)
+    if len(ends) == 2:  # inwards, so that they do not meet the neighbours'
+        ax.get_xticklabels()[0].set_horizontalalignment("left")
+        ax.get_xticklabels()[1].set_horizontalalignment("right")
+    ax.text(0.98, 0.98, text, ha="right", va="top", transform=ax.transAxes, fontsize=7.5)
+
+
+def _short(number: float, scale: float = 0.0) -> str:
+    """A number in two digits, or whole up to a million; 0 if it is nothing beside ``scale``."""
+    if abs(number) < 1e-3 * scale:
+        return "0"
+    whole = 100 <= abs(number) < 1e6
+    text = f"{float(f'{number:.2g}'):.0f}" if whole else f"{number:.2g}"
+    return text.replace("-", "−")  # a minus sign, as on Matplotlib's own axes
+
+
+def _words(layer: LayerReport, found: Distribution, what: str) -> str:
+    """The numbers in the corner of a panel."""
+    shares = {"not finite": found.not_finite}
+    if what == "output":
+        shares = {"saturated": layer.saturated or 0.0, "dead": layer.dead, **shares}
+    words = [f"{name} {100 * share:.0f} %" for name, share in shares.items() if share >= 0.005]
+    if what == "output" and layer.spread < 0.5 * found.std:
+        words.insert(0, f"spread {_short(layer.spread)}")
+    return "\n".join([f"std {_short(found.std)}", *words])
+
+
+def weight_images(
+    model: Sequential,
+    shape: tuple[int, int] | None = None,
+    *,
+    n_units: int = 25,
+    axes: Any = None,
+) -> Any:
+    """Draw the weights into each unit of the first layer as an image, all on one scale.
+
+    Args:
+        model: a model of images, whose rows are their pixels.
+        shape: height and width of an image; default a square.
+        n_units: how many units are drawn at most, the first ones; default 25.
+        axes: an array of Matplotlib axes, one a unit, whose number replaces ``n_units``; default a
+            new grid.
+
+    Returns:
+        The axes, a NumPy array; those without a unit are empty.
+
+    Raises:
+        ArgumentError: if ``shape`` does not hold the features, or no layer has a weight.
+        MissingExtraError: if Matplotlib is not installed.
+
+    >>> from xpnet import MLP
+    >>> weight_images(MLP(64, [6], 10)).shape
+    (2, 3)
+    """
+    require_type(model, Sequential, "model")
+    require_count(n_units, "n_units")
+    weight = _first_weight(model)
+    side = math.isqrt(model.n_in)
+    shape = shape or (side, side)
+    do = f"Give the height and the width, whose product is {model.n_in}."
+    ok = len(shape) == 2 and math.prod(shape) == model.n_in
+    require(ok, "shape", f"hold the {model.n_in} features", shape, do)
+    if axes is None:
+        n = min(n_units, weight.shape[1])
+        columns = math.ceil(math.sqrt(n))
+        rows = math.ceil(n / columns)
+        figure = new_figure(figsize=(1.3 * columns + 1.0, 1.4 * rows + 0.3))
+        axes = figure.subplots(rows, columns, squeeze=False)
+        weight = weight[:, :n]
+    cells = np.asarray(axes, dtype=object).ravel()
+    weight = weight[:, : len(cells)]
+    limit = float(np.max(np.abs(weight))) or 1.0
+    for ax in cells:
+        ax.set_axis_off()
+    for index, (ax, unit) in enumerate(zip(cells, weight.T, strict=False)):
+        image = ax.imshow(unit.reshape(shape), cmap="RdBu_r", vmin=-limit, vmax=limit)
+        ax.set_title(f"unit {index}", fontsize=8, pad=3)
+    cells[0].figure.colorbar(image, ax=cells.tolist(), label="weight", shrink=0.8)
+    return axes
+
+
+def _first_weight(model: Sequential) -> Array:
+    """The first layer's weight, ``(n_in, n_out)``, on the host."""
+    for entry in model.layout.entries:
+        if entry.role == "weight":
+            return to_numpy(model.layout.views(model.theta)[entry.path])
+    raise ArgumentError("model must have a layer with weights, such as Dense(10); got none.")
