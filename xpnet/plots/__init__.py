@@ -1,7 +1,8 @@
-"""Pictures; each takes ``ax=``, or ``axes=`` for a grid, and returns it. Data of any backend.
+"""Plots of trainings, predictions and networks, from arrays of any backend.
 
-They need the extra ``plots``. Matplotlib is imported when one is drawn, and without its global
-state: no window is opened. ``ax.figure.savefig(path)`` saves a picture.
+Each function takes the argument ``ax``, or ``axes`` for a grid, and returns it;
+``ax.figure.savefig(path)`` saves the figure. The plots need the extra ``plots``. Matplotlib is
+imported on the first call, without its global state, so no window opens.
 """
 
 from xpnet.plots.curves import learning_rate_curve, loss_curve, metric_curve

@@ -1,4 +1,4 @@
-"""Figures of a network: activation functions, histograms of its layers, and weights as images."""
+"""Plots of a network: activation functions, histograms of layers, and images of weights."""
 
 from __future__ import annotations
 
@@ -37,21 +37,21 @@ def activation_curves(
     high: float = 4.0,
     axes: Any = None,
 ) -> Any:
-    """Draw activation functions φ, and beside them their derivatives φ'.
+    """Plot activation functions φ, and their derivatives φ' on separate axes.
 
     Args:
-        functions: an activation, or several: ``[Sigmoid(), Tanh()]``. The derivative of `Step`,
-            which has none, is left out.
-        low: the left end, finite; default -4.
-        high: the right end, above ``low``; default 4.
-        axes: two Matplotlib axes, for φ and φ'; default new ones.
+        functions: an activation function or a sequence of them, such as ``[Sigmoid(), Tanh()]``.
+            `Step` is plotted without a derivative.
+        low: the lower limit of z, finite; default -4.
+        high: the upper limit of z, greater than ``low``; default 4.
+        axes: two Matplotlib axes, for φ and for φ'; default new axes.
 
     Returns:
         The axes, an array of two.
 
     Raises:
-        ArgumentError: if there is no activation, one works on whole rows (softmax), or ``high`` is
-            not above ``low``.
+        ArgumentError: if there is no function, a function is not elementwise (softmax), or
+            ``high`` is not greater than ``low``.
         MissingExtraError: if Matplotlib is not installed.
 
     >>> from xpnet import ReLU, Tanh
@@ -59,7 +59,7 @@ def activation_curves(
     >>> [line.get_label() for line in left.get_lines()]
     ['ReLU', 'Tanh']
     """
-    several = _several(functions)
+    activations = _activations(functions)
     require_number(low, "low")
     require_number(high, "high", above=low)
     if axes is None:
@@ -67,7 +67,7 @@ def activation_curves(
     left, right = axes
     z = np.linspace(low, high, 1601)[None, :]
     ops = operations_for(z)
-    for index, function in enumerate(several):
+    for index, function in enumerate(activations):
         value = function.forward(ops, z)
         name = repr(function).removesuffix("()")
         style = {
@@ -87,8 +87,8 @@ def activation_curves(
     return axes
 
 
-def _several(functions: Any) -> list[ActivationFunction]:
-    """The activations, checked."""
+def _activations(functions: Any) -> list[ActivationFunction]:
+    """Return the activation functions as a list, after validation."""
     if not isinstance(functions, Sequence):
         require_type(functions, ActivationFunction, "functions")
         functions = [functions]
@@ -105,25 +105,26 @@ def layer_histograms(
     *,
     axes: Any = None,
 ) -> Any:
-    """Draw the histogram of every layer, one row a setting and one column a layer.
+    """Plot a histogram for each layer, with a row for each report and a column for each layer.
 
-    A panel goes from the least to the greatest number, which are written under it, and the height
-    is the share of the numbers in a bin. In its corner stand the standard deviation, and of an
-    output the saturated and the dead share where there is one, and the spread over the rows where
-    it is less than half of the standard deviation.
+    The x axis of a panel extends from the minimum to the maximum, and the height of a bar is the
+    fraction of the numbers in its bin. The text states the standard deviation; for outputs also
+    the saturated and dead fractions, unless they are 0, and the spread over the rows, if it is
+    less than half of the standard deviation.
 
     Args:
-        reports: a report of `xpnet.inspect_layers`, or several by the name of their setting, all
-            of as many layers; ``report[2::3]`` leaves layers out.
-        what: the ``"output"`` (default), the ``"gradient"`` by it, or the ``"weight_gradient"``.
-        axes: Matplotlib axes, an array of ``(len(reports), n_layers)``; default new ones.
+        reports: a report of `xpnet.inspect_layers`, or a mapping from names to reports with equal
+            numbers of layers. A slice such as ``report[2::3]`` selects layers.
+        what: ``"output"`` (default); ``"gradient"``, with respect to the output; or
+            ``"weight_gradient"``.
+        axes: Matplotlib axes, an array of shape ``(len(reports), n_layers)``; default new axes.
 
     Returns:
         The axes, a 2-D NumPy array.
 
     Raises:
-        ArgumentError: if the reports have different numbers of layers, or were made without
-            targets and a gradient is asked for.
+        ArgumentError: if the reports differ in their number of layers, or ``what`` is a gradient
+            and a report was computed without targets.
         MissingExtraError: if Matplotlib is not installed.
 
     >>> import xpnet
@@ -138,29 +139,29 @@ def layer_histograms(
     for report in rows.values():
         require_type(report, InspectionReport, "a report")
     lengths = {len(report) for report in rows.values()}
-    shown = Phrase(" and ".join(map(str, sorted(lengths))))
-    require(len(lengths) == 1, "reports", "have as many layers each", shown)
+    got = Phrase(" and ".join(map(str, sorted(lengths))))
+    require(len(lengths) == 1, "reports", "have equal numbers of layers", got)
     shape = len(rows), lengths.pop()
     if axes is None:
         figure = new_figure(figsize=(2.0 * shape[1] + 1.0, 1.35 * shape[0] + 0.5))
         axes = figure.subplots(*shape, squeeze=False)
-    cells = np.asarray(axes, dtype=object)
-    require(cells.shape == shape, "axes", f"be an array of shape {shape}", cells)
-    same = len({tuple(layer.name for layer in report) for report in rows.values()}) == 1
+    panels = np.asarray(axes, dtype=object)
+    require(panels.shape == shape, "axes", f"be an array of shape {shape}", panels)
+    same_names = len({tuple(layer.name for layer in report) for report in rows.values()}) == 1
     for i, (name, report) in enumerate(rows.items()):
         for j, layer in enumerate(report):
-            _panel(cells[i, j], layer, what)
-            if i == 0 or not same:
-                cells[i, j].set_title(layer.name, fontsize=8, pad=4)
-        cells[i, 0].set_ylabel(name, fontsize=9, rotation=0, ha="right", va="center")
+            _draw_histogram(panels[i, j], layer, what)
+            if i == 0 or not same_names:
+                panels[i, j].set_title(layer.name, fontsize=8, pad=4)
+        panels[i, 0].set_ylabel(name, fontsize=9, rotation=0, ha="right", va="center")
     return axes
 
 
-def _panel(ax: Any, layer: LayerReport, what: str) -> None:
-    found: Distribution | None = getattr(layer, what)
+def _draw_histogram(ax: Any, layer: LayerReport, what: str) -> None:
+    values: Distribution | None = getattr(layer, what)
     ax.set(yticks=[])
     ax.spines[["top", "right", "left"]].set_visible(False)
-    if found is None:
+    if values is None:
         if what == "gradient" or layer.gradient is None:
             raise ArgumentError(
                 f"reports must hold gradients to draw a {what}; got one without. Give y= to "
@@ -169,42 +170,42 @@ def _panel(ax: Any, layer: LayerReport, what: str) -> None:
         ax.set_xticks([])
         ax.text(0.5, 0.5, "no weights", ha="center", va="center", transform=ax.transAxes, size=8)
         return
-    total = max(int(found.counts.sum()), 1)
-    ax.stairs(found.counts / total, found.edges, fill=True, color=HISTOGRAM_COLOURS[what])
-    ends = found.edges[[0, -1]]
-    if found.low == found.high:
-        ends = np.array([found.low])
-    ax.set_xlim(found.edges[0], found.edges[-1])
-    text = _words(layer, found, what)
-    # Room above the highest bin for the words in the corner, so many lines of them.
-    room = (1.4, 2.0, 2.7)[min(text.count("\n"), 2)]
-    ax.set_ylim(0, room * max(found.counts.max() / total, 1e-12))
+    total = max(int(values.counts.sum()), 1)
+    ax.stairs(values.counts / total, values.edges, fill=True, color=HISTOGRAM_COLOURS[what])
+    ends = values.edges[[0, -1]]
+    if values.low == values.high:
+        ends = np.array([values.low])
+    ax.set_xlim(values.edges[0], values.edges[-1])
+    text = _summary(layer, values, what)
+    # Leave space for one, two or more lines of text above the highest bar.
+    headroom = (1.4, 2.0, 2.7)[min(text.count("\n"), 2)]
+    ax.set_ylim(0, headroom * max(values.counts.max() / total, 1e-12))
     ax.set_xticks(ends, [_short(end, float(np.ptp(ends))) for end in ends], fontsize=7.5)
     ax.tick_params(length=2, color=GREY, pad=2)
-    if len(ends) == 2:  # inwards, so that they do not meet the neighbours'
+    if len(ends) == 2:  # aligned inwards, so that labels of adjacent panels do not overlap
         ax.get_xticklabels()[0].set_horizontalalignment("left")
         ax.get_xticklabels()[1].set_horizontalalignment("right")
     ax.text(0.98, 0.98, text, ha="right", va="top", transform=ax.transAxes, fontsize=7.5)
 
 
 def _short(number: float, scale: float = 0.0) -> str:
-    """A number in two digits, or whole up to a million; 0 if it is nothing beside ``scale``."""
+    """Format a number with two digits, as an integer up to 1e6; below 0.1 % of ``scale`` as 0."""
     if abs(number) < 1e-3 * scale:
         return "0"
     whole = 100 <= abs(number) < 1e6
     text = f"{float(f'{number:.2g}'):.0f}" if whole else f"{number:.2g}"
-    return text.replace("-", "−")  # a minus sign, as on Matplotlib's own axes
+    return text.replace("-", "−")  # the minus sign of Matplotlib's tick labels
 
 
-def _words(layer: LayerReport, found: Distribution, what: str) -> str:
-    """The numbers in the corner of a panel."""
-    shares = {"not finite": found.not_finite}
+def _summary(layer: LayerReport, values: Distribution, what: str) -> str:
+    """Return the text of a panel: standard deviation, and fractions that are not 0."""
+    shares = {"not finite": values.not_finite}
     if what == "output":
         shares = {"saturated": layer.saturated or 0.0, "dead": layer.dead, **shares}
-    words = [f"{name} {100 * share:.0f} %" for name, share in shares.items() if share >= 0.005]
-    if what == "output" and layer.spread < 0.5 * found.std:
-        words.insert(0, f"spread {_short(layer.spread)}")
-    return "\n".join([f"std {_short(found.std)}", *words])
+    lines = [f"{name} {100 * share:.0f} %" for name, share in shares.items() if share >= 0.005]
+    if what == "output" and layer.spread < 0.5 * values.std:
+        lines.insert(0, f"spread {_short(layer.spread)}")
+    return "\n".join([f"std {_short(values.std)}", *lines])
 
 
 def weight_images(
@@ -214,20 +215,21 @@ def weight_images(
     n_units: int = 25,
     axes: Any = None,
 ) -> Any:
-    """Draw the weights into each unit of the first layer as an image, all on one scale.
+    """Plot the weights of each unit of the first layer as an image, on a common colour scale.
 
     Args:
-        model: a model of images, whose rows are their pixels.
-        shape: height and width of an image; default a square.
-        n_units: how many units are drawn at most, the first ones; default 25.
-        axes: an array of Matplotlib axes, one a unit, whose number replaces ``n_units``; default a
-            new grid.
+        model: a model of images that are flattened to rows of pixels.
+        shape: the height and width of an image; default square.
+        n_units: the maximum number of units to plot, starting with the first; default 25.
+        axes: an array of Matplotlib axes, one for each unit, which overrides ``n_units``; default
+            a new grid.
 
     Returns:
-        The axes, a NumPy array; those without a unit are empty.
+        The axes, a NumPy array; axes without a unit are empty.
 
     Raises:
-        ArgumentError: if ``shape`` does not hold the features, or no layer has a weight.
+        ArgumentError: if ``shape`` does not contain as many pixels as there are features, or no
+            layer has weights.
         MissingExtraError: if Matplotlib is not installed.
 
     >>> from xpnet import MLP
@@ -249,20 +251,20 @@ def weight_images(
         figure = new_figure(figsize=(1.3 * columns + 1.0, 1.4 * rows + 0.3))
         axes = figure.subplots(rows, columns, squeeze=False)
         weight = weight[:, :n]
-    cells = np.asarray(axes, dtype=object).ravel()
-    weight = weight[:, : len(cells)]
+    panels = np.asarray(axes, dtype=object).ravel()
+    weight = weight[:, : len(panels)]
     limit = float(np.max(np.abs(weight))) or 1.0
-    for ax in cells:
+    for ax in panels:
         ax.set_axis_off()
-    for index, (ax, unit) in enumerate(zip(cells, weight.T, strict=False)):
+    for index, (ax, unit) in enumerate(zip(panels, weight.T, strict=False)):
         image = ax.imshow(unit.reshape(shape), cmap="RdBu_r", vmin=-limit, vmax=limit)
         ax.set_title(f"unit {index}", fontsize=8, pad=3)
-    cells[0].figure.colorbar(image, ax=cells.tolist(), label="weight", shrink=0.8)
+    panels[0].figure.colorbar(image, ax=panels.tolist(), label="weight", shrink=0.8)
     return axes
 
 
 def _first_weight(model: Sequential) -> Array:
-    """The first layer's weight, ``(n_in, n_out)``, on the host."""
+    """Return the weights of the first layer that has any, ``(n_in, n_out)``, as a NumPy array."""
     for entry in model.layout.entries:
         if entry.role == "weight":
             return to_numpy(model.layout.views(model.theta)[entry.path])
