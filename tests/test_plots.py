@@ -1,4 +1,4 @@
-"""The pictures hold what they should, and refuse what they cannot draw."""
+"""Plots: the drawn data, labels and axes, and invalid arguments."""
 
 import sys
 
@@ -53,7 +53,7 @@ def axes():
     return figure.Figure().add_subplot()
 
 
-def test_the_loss_curve_shows_both_losses_on_a_logarithmic_axis(axes):
+def test_loss_curve_shows_both_losses_in_log_scale(axes):
     assert loss_curve(History(COLUMNS), ax=axes) is axes
     lines = {line.get_label(): line for line in axes.get_lines()}
     assert list(lines) == ["training", "validation"]
@@ -64,18 +64,18 @@ def test_the_loss_curve_shows_both_losses_on_a_logarithmic_axis(axes):
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("epoch", "loss")
 
 
-def test_a_loss_that_is_not_positive_has_a_plain_axis(axes):
+def test_loss_that_is_not_positive_has_a_linear_axis(axes):
     history = History({"epoch": [1, 2], "loss": [0.1, -0.2]})
     assert loss_curve(history, ax=axes).get_yscale() == "linear"
 
 
-def test_a_metric_of_the_validation_data_alone(axes):
+def test_metric_of_validation_data_alone_is_drawn(axes):
     metric_curve(History(COLUMNS), ax=axes)
     assert [line.get_label() for line in axes.get_lines()] == ["validation"]
     np.testing.assert_array_equal(axes.get_lines()[0].get_ydata(), COLUMNS["val_accuracy"])
 
 
-def test_the_learning_rate_has_a_logarithmic_axis_if_it_falls_far(axes):
+def test_learning_rate_axis_is_log_over_a_decade(axes):
     history = History({"epoch": [1, 2], "lr": [0.1, 0.01]})
     assert learning_rate_curve(history, ax=axes) is axes
     np.testing.assert_array_equal(axes.get_lines()[0].get_ydata(), [0.1, 0.01])
@@ -84,21 +84,21 @@ def test_the_learning_rate_has_a_logarithmic_axis_if_it_falls_far(axes):
     assert learning_rate_curve(steady).get_yscale() == "linear"
 
 
-def test_a_logarithmic_axis_over_little_is_labelled_in_plain_numbers(axes):
+def test_short_log_axis_has_decimal_labels(axes):
     loss_curve(History({"epoch": [1, 2], "loss": [0.2, 0.9]}), ax=axes)
     axes.figure.canvas.draw()
     labels = [text.get_text() for text in axes.get_yticklabels(which="both")]
     assert "0.5" in labels
 
 
-def test_what_is_not_there_is_refused(axes):
+def test_missing_columns_and_epochs_are_refused(axes):
     with pytest.raises(ArgumentError, match="Did you mean 'accuracy'"):
         metric_curve(History(COLUMNS), "acuracy", axes)
     with pytest.raises(ArgumentError, match="at least one epoch"):
         loss_curve(History(), axes)
 
 
-def test_the_extra_is_named_where_matplotlib_is_missing(monkeypatch):
+def test_missing_matplotlib_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'xpnet\[plots\]'"):
         loss_curve(History(COLUMNS))
@@ -110,29 +110,29 @@ CORNERS = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
 
 
 class Thirds:
-    """Predicts 0, 1 or 2 by the first feature."""
+    """Predict class 0, 1 or 2 from the first feature."""
 
     def predict(self, X):
         return np.minimum(np.floor(3 * np.maximum(X[:, 0], 0)), 2).astype(np.int64)
 
 
-def test_regions_show_the_class_of_each_place_and_every_row(axes):
+def test_regions_show_predictions_and_all_rows(axes):
     y = np.array([0, 1, 2, 2])
     assert decision_regions(Thirds(), CORNERS, y, points=31, ax=axes) is axes
-    picture = axes.get_images()[0].get_array()
-    assert picture.shape == (31, 31, 3)
+    image = axes.get_images()[0].get_array()
+    assert image.shape == (31, 31, 3)
     for column, k in ((0, 0), (15, 1), (30, 2)):
-        np.testing.assert_allclose(picture[:, column], np.tile(rgb(COLOURS[k], 0.3), (31, 1)))
+        np.testing.assert_allclose(image[:, column], np.tile(rgb(COLOURS[k], 0.3), (31, 1)))
     assert axes.get_xlim() == axes.get_ylim() == (-0.08, 1.08)
     assert axes.get_xlabel() == "$x_1$"
-    dots = {c.get_label(): c for c in axes.collections if not c.get_label().startswith("_")}
-    assert list(dots) == ["0", "1", "2", "black rim: wrong"]
-    np.testing.assert_array_equal(dots["2"].get_offsets(), CORNERS[2:])
-    np.testing.assert_array_equal(dots["1"].get_linewidths(), [1.4])  # the wrong one
-    np.testing.assert_array_equal(dots["2"].get_linewidths(), [0.6, 0.6])
+    markers = {c.get_label(): c for c in axes.collections if not c.get_label().startswith("_")}
+    assert list(markers) == ["0", "1", "2", "black rim: wrong"]
+    np.testing.assert_array_equal(markers["2"].get_offsets(), CORNERS[2:])
+    np.testing.assert_array_equal(markers["1"].get_linewidths(), [1.4])  # misclassified
+    np.testing.assert_array_equal(markers["2"].get_linewidths(), [0.6, 0.6])
 
 
-def test_regions_have_the_first_feature_to_the_right_and_the_second_upward(axes):
+def test_regions_have_the_first_feature_on_the_x_axis(axes):
     class Upper:
         def predict(self, X):
             return (X[:, 1] > 5.0).astype(np.int64)
@@ -147,7 +147,7 @@ def test_regions_have_the_first_feature_to_the_right_and_the_second_upward(axes)
     np.testing.assert_allclose(image.get_array()[-1, 0], rgb(COLOURS[1], 0.3))
 
 
-def test_regions_of_a_model_on_any_backend(place, axes):
+def test_regions_of_models_on_every_backend(place, axes):
     labels = np.array(["no", "no", "no", "yes"])
     found = Perceptron().fit(place.array(CORNERS), labels)
     decision_regions(found, place.array(CORNERS), labels, points=9, ax=axes)
@@ -157,19 +157,19 @@ def test_regions_of_a_model_on_any_backend(place, axes):
     decision_regions(model, place.array(CORNERS), place.array(np.array([0, 1, 2, 0])), points=9)
 
 
-def test_signs_that_are_floats_are_the_models_integers(axes):
+def test_float_labels_match_integer_predictions(axes):
     found = Perceptron().fit(CORNERS, [-1.0, -1.0, -1.0, 1.0])
     decision_regions(found, CORNERS, [-1.0, -1.0, -1.0, 1.0], points=9, ax=axes)
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["-1", "1"]
 
 
-def test_regions_without_classes_have_white_dots(axes):
+def test_regions_without_labels_have_white_markers(axes):
     decision_regions(Thirds(), CORNERS, points=5, ax=axes)
     assert axes.get_legend() is None
     np.testing.assert_array_equal(axes.collections[-1].get_facecolor(), [[1, 1, 1, 1]])
 
 
-def test_the_predictive_curve_lies_over_the_data(place, axes):
+def test_predictive_curve_is_drawn_with_the_data(place, axes):
     model = MLP(1, [3], 1, loss=HalfMSE(), backend=place.backend)
     X, y = place.array(np.array([[0.0], [2.0]])), place.array(np.array([1.0, -1.0]))
     assert predictive_curve(model, X, y, ax=axes, points=11) is axes
@@ -183,10 +183,10 @@ def test_the_predictive_curve_lies_over_the_data(place, axes):
     assert first.get_color() != second.get_color()
 
 
-# Confusion
+# Confusion matrix
 
 
-def test_the_confusion_matrix_counts_on_every_backend(place):
+def test_confusion_matrix_counts_on_every_backend(place):
     target, predicted = np.array([0, 0, 1, 2, 2, 2]), np.array([0, 1, 1, 2, 0, 2])
     expected = [[1, 1, 0], [0, 1, 0], [1, 0, 2]]
     found = confusion_matrix(place.array(predicted), place.array(target))
@@ -198,7 +198,7 @@ def test_the_confusion_matrix_counts_on_every_backend(place):
     assert place.host(wide)[3].tolist() == [0, 0, 0, 0]
 
 
-def test_the_confusion_picture_has_numbers_names_and_shares(place, axes):
+def test_confusion_plot_has_counts_names_and_shades(place, axes):
     matrix = place.array(np.array([[3, 1], [0, 0]]))
     assert draw_confusion(matrix, ["cat", "dog"], ax=axes) is axes
     assert [text.get_text() for text in axes.texts] == ["3", "1", "0", "0"]
@@ -208,7 +208,7 @@ def test_the_confusion_picture_has_numbers_names_and_shares(place, axes):
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("predicted class", "true class")
 
 
-def test_many_classes_have_shades_only(axes):
+def test_many_classes_have_no_counts(axes):
     draw_confusion(np.eye(30, dtype=int), ax=axes)
     assert len(axes.texts) == 0
 
@@ -216,7 +216,7 @@ def test_many_classes_have_shades_only(axes):
 # Layers, weights, activations
 
 
-def test_histograms_show_every_layer_of_every_setting(place):
+def test_histograms_show_every_layer_of_every_report(place):
     pytest.importorskip("matplotlib", reason="Matplotlib is not installed")
     X = place.array(np.random.default_rng(0).standard_normal((50, 2)))
     y = place.array(np.arange(50) % 2)
@@ -238,7 +238,7 @@ def test_histograms_show_every_layer_of_every_setting(place):
     assert layer_histograms(report[:1], axes=axes[:1, :1]).shape == (1, 1)
 
 
-def test_the_corner_says_what_is_saturated_dead_or_not_finite(axes):
+def test_histogram_states_saturated_and_dead_units(axes):
     model = Sequential([Dense(2, ReLU())], n_in=1, dtype="float64")
     model.layout.views(model.theta)["layers.0.weight"][...] = [[1.0, -1.0]]
     report = inspect_layers(model, [[1.0], [2.0]])
@@ -254,7 +254,7 @@ def test_the_corner_says_what_is_saturated_dead_or_not_finite(axes):
     assert ax.texts[0].get_text().splitlines()[-1] == "not finite 100 %"
 
 
-def test_the_weights_of_each_unit_are_an_image_on_one_scale(place):
+def test_weight_images_share_one_colour_scale(place):
     pytest.importorskip("matplotlib", reason="Matplotlib is not installed")
     model = Sequential([Activation(ReLU()), Dense(5)], n_in=6, backend=place.backend)
     axes = weight_images(model, (2, 3), n_units=3)
@@ -269,21 +269,21 @@ def test_the_weights_of_each_unit_are_an_image_on_one_scale(place):
     assert weight_images(model, (2, 3), axes=axes) is axes
 
 
-def test_activations_stand_beside_their_derivatives():
+def test_activation_curves_include_derivatives():
     pytest.importorskip("matplotlib", reason="Matplotlib is not installed")
     left, right = activation_curves([Sigmoid(), GELU(), Step()], low=-2, high=2)
     assert [line.get_label() for line in left.get_lines()] == ["Sigmoid", "GELU", "Step"]
     assert [line.get_label() for line in right.get_lines()] == ["Sigmoid", "GELU"]
     assert left.get_xlim() == right.get_xlim() == (-2, 2)
-    for value, slope in zip(left.get_lines(), right.get_lines(), strict=False):
+    for value, derivative in zip(left.get_lines(), right.get_lines(), strict=False):
         z, a = value.get_data()
-        np.testing.assert_allclose(np.gradient(a, z)[1:-1], slope.get_ydata()[1:-1], atol=1e-5)
+        np.testing.assert_allclose(np.gradient(a, z)[1:-1], derivative.get_ydata()[1:-1], atol=1e-5)
     again = activation_curves(Identity(), axes=(left, right))
     assert again[0] is left
 
 
-BARE = inspect_layers(MLP(2, [3], 1), CORNERS)
-BAD = [
+REPORT = inspect_layers(MLP(2, [3], 1), CORNERS)
+INVALID = [
     (lambda: learning_rate_curve(History({"epoch": [1], "loss": [1.0]})), "must be one of epoch"),
     (lambda: decision_regions(Thirds(), [[1.0]]), "X must have 2 columns"),
     (lambda: decision_regions(Thirds(), CORNERS, [0, 1]), "y must have one row for each of the 4"),
@@ -291,7 +291,7 @@ BAD = [
     (lambda: decision_regions(Thirds(), CORNERS, points=1), "points must be an integer of at leas"),
     (
         lambda: decision_regions(MLP(2, [3], 2), CORNERS),
-        "model must predict one class a row; got a float32 array of shape .* needs a loss of clas",
+        "model must predict one class a row; got a float32 array of shape .* needs a loss for clas",
     ),
     (lambda: predictive_curve(MLP(2, [3], 2), CORNERS), "X must have 1 column, as many"),
     (lambda: predictive_curve(MLP(1, [3], 2), [[1.0]]), "model must predict one value a row"),
@@ -305,10 +305,19 @@ BAD = [
     (lambda: draw_confusion([[1]], ["a", "b"]), "classes must name each of the 1 classes; got 2 "),
     (lambda: layer_histograms({}), "reports must hold at least one report"),
     (lambda: layer_histograms({"a": 3}), "a report must be an InspectionReport; got 3"),
-    (lambda: layer_histograms({"a": BARE, "b": BARE[:1]}), "as many layers each; got 1 and 2."),
-    (lambda: layer_histograms(BARE, "outputs"), "what must be one of .* Did you mean 'output'"),
-    (lambda: layer_histograms(BARE, "gradient"), "reports must hold gradients to draw a gradient"),
-    (lambda: layer_histograms(BARE, axes=[[1]]), r"axes must be an array of shape \(1, 2\)"),
+    (
+        lambda: layer_histograms({"a": REPORT, "b": REPORT[:1]}),
+        "equal numbers of layers; got 1 and 2",
+    ),
+    (
+        lambda: layer_histograms(REPORT, "outputs"),
+        "what must be one of .* Did you mean 'output'",
+    ),
+    (
+        lambda: layer_histograms(REPORT, "gradient"),
+        "reports must hold gradients to draw a gradient",
+    ),
+    (lambda: layer_histograms(REPORT, axes=[[1]]), r"axes must be an array of shape \(1, 2\)"),
     (lambda: weight_images(MLP(5, [3], 1)), r"shape must hold the 5 features; got \(2, 2\). Give"),
     (lambda: weight_images(Sequential([Activation(ReLU())], 4)), "must have a layer with weights"),
     (lambda: weight_images("model"), "model must be a Sequential; got 'model'"),
@@ -319,8 +328,8 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize(("call", "message"), BAD)
-def test_bad_input_is_refused(call, message):
+@pytest.mark.parametrize(("call", "message"), INVALID)
+def test_invalid_arguments_are_refused(call, message):
     pytest.importorskip("matplotlib", reason="Matplotlib is not installed")
     with pytest.raises(ArgumentError, match=message):
         call()

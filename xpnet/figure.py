@@ -1,4 +1,4 @@
-"""The one door to Matplotlib, an optional dependency, without its global state: no window opens."""
+"""Figures of Matplotlib, an optional dependency, created without its global state."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from xpnet.errors import MissingExtraError
 
 
 def new_figure(**settings: Any) -> Any:
-    """An empty figure.
+    """Create an empty figure, which opens no window.
 
     Args:
-        **settings: what `matplotlib.figure.Figure` takes, such as ``figsize``.
+        **settings: arguments of `matplotlib.figure.Figure`, such as ``figsize``.
 
     Raises:
         MissingExtraError: if Matplotlib is not installed.
@@ -23,6 +23,6 @@ def new_figure(**settings: Any) -> Any:
         from matplotlib.figure import Figure  # noqa: PLC0415  an optional dependency
     except ImportError:
         raise MissingExtraError(
-            "Pictures need Matplotlib. Install it: pip install 'xpnet[plots]'."
+            "Figures need Matplotlib. Install it: pip install 'xpnet[plots]'."
         ) from None
     return Figure(layout="constrained", **settings)

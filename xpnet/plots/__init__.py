@@ -1,15 +1,13 @@
-"""Pictures; each takes ``ax=``, or ``axes=`` for a grid, and returns it. Data of any backend.
+"""Plots of trainings, predictions and networks, from arrays of any backend.
 
-They need the extra ``plots``. Matplotlib is imported when one is drawn, and without its global
-state: no window is opened. ``ax.figure.savefig(path)`` saves a picture.
+Each function takes the argument ``ax``, or ``axes`` for a grid, and returns it;
+``ax.figure.savefig(path)`` saves the figure. The plots need the extra ``plots``. Matplotlib is
+imported on the first call, without its global state, so no window opens.
 """
 
-from xpnet.plots.activations import activation_curves
-from xpnet.plots.confusion import confusion_matrix
 from xpnet.plots.curves import learning_rate_curve, loss_curve, metric_curve
-from xpnet.plots.layers import layer_histograms
-from xpnet.plots.predictions import decision_regions, predictive_curve
-from xpnet.plots.weights import weight_images
+from xpnet.plots.network import activation_curves, layer_histograms, weight_images
+from xpnet.plots.predictions import confusion_matrix, decision_regions, predictive_curve
 
 __all__ = [
     "activation_curves",

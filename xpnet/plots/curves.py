@@ -1,4 +1,4 @@
-"""Curves over the epochs: losses, metrics, the learning rate."""
+"""Plots of a training history: losses, metrics and learning rates by epoch."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from xpnet.training.history import History
 
 
 def loss_curve(history: History, ax: Any = None) -> Any:
-    """Draw the training loss, and the validation loss if there is one, over the epochs.
+    """Plot the training loss, and the validation loss if there is one, by epoch.
 
-    The axis is logarithmic where every loss is above 0.
+    The y axis is logarithmic if all losses are positive.
 
     Args:
-        history: what `Sequential.fit` returned, of at least one epoch.
-        ax: Matplotlib axes; default new ones, whose picture ``ax.figure.savefig(path)`` saves.
+        history: the result of `Sequential.fit`, of at least one epoch.
+        ax: Matplotlib axes; default new axes.
 
     Returns:
         The axes.
@@ -36,18 +36,18 @@ def loss_curve(history: History, ax: Any = None) -> Any:
 
 
 def metric_curve(history: History, metric: str = "accuracy", ax: Any = None) -> Any:
-    """Draw a column of the history over the epochs, on training and on validation data.
+    """Plot a metric on training and validation data by epoch.
 
     Args:
-        history: what `Sequential.fit` returned, of at least one epoch.
-        metric: the column without ``val_``; default ``"accuracy"``.
-        ax: Matplotlib axes; default new ones.
+        history: the result of `Sequential.fit`, of at least one epoch.
+        metric: the name of the column without the prefix ``val_``; default ``"accuracy"``.
+        ax: Matplotlib axes; default new axes.
 
     Returns:
         The axes.
 
     Raises:
-        ArgumentError: if the history has no epoch, or no column of that name.
+        ArgumentError: if the history has no epoch, or no column of this name.
         MissingExtraError: if Matplotlib is not installed.
 
     >>> history = History({"epoch": [1, 2], "val_accuracy": [0.8, 0.9]})
@@ -69,13 +69,13 @@ def metric_curve(history: History, metric: str = "accuracy", ax: Any = None) -> 
 
 
 def learning_rate_curve(history: History, ax: Any = None) -> Any:
-    """Draw the learning rate at the end of every epoch.
+    """Plot the learning rate at the end of each epoch.
 
-    The axis is logarithmic where the largest is ten times the smallest or more.
+    The y axis is logarithmic if the maximum is at least 10 times the minimum.
 
     Args:
-        history: what `Sequential.fit` returned, of at least one epoch.
-        ax: Matplotlib axes; default new ones.
+        history: the result of `Sequential.fit`, of at least one epoch.
+        ax: Matplotlib axes; default new axes.
 
     Returns:
         The axes.
@@ -104,7 +104,7 @@ def _require_epochs(history: History) -> None:
 
 
 def _line(ax: Any, history: History, column: str, **style: Any) -> None:
-    """A line over the epochs, with a dot for each where they can be told apart."""
+    """Plot a column by epoch, with markers for up to 50 epochs."""
     marker = "." if len(history) <= 50 else ""
     ax.plot(history["epoch"], history[column], marker=marker, linewidth=1.4, **style)
     ax.xaxis.get_major_locator().set_params(integer=True)

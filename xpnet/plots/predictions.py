@@ -1,25 +1,29 @@
-"""What a model says all over its input: regions of a plane, a curve over a line."""
+"""Plots of predictions: decision regions, curves and confusion matrices."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
 
 from xpnet.backend import Array, HostArray, as_array, to_numpy
 from xpnet.data.checks import check_features, check_same_length
-from xpnet.errors import require, require_count
-from xpnet.plots.style import BLACK, COLOURS, MARKERS, axes_or_new, rgb, tidy
+from xpnet.errors import Phrase, require, require_count
+from xpnet.plots.style import BLACK, COLOURS, GREY, MARKERS, axes_or_new, rgb, tidy
 
 MARGIN = 0.08
-"""How far a picture reaches beyond the data, as a share of their range."""
+"""Margin around the data, as a fraction of their range."""
+
+MAX_CLASSES_WITH_COUNTS = 20
+"""Maximum number of classes for which a confusion matrix shows its counts."""
 
 
 class Predictor(Protocol):
-    """A trained model: `xpnet.Sequential`, a fitted perceptron, or anything alike."""
+    """A trained model, such as `xpnet.Sequential` or a fitted perceptron."""
 
     def predict(self, X: Array) -> Array:
-        """The prediction for each row of ``X``."""
+        """Return the prediction for each row of ``X``."""
         ...
 
 
@@ -32,23 +36,23 @@ def decision_regions(
     points: int = 301,
     ax: Any = None,
 ) -> Any:
-    """Draw which class a model gives to each place of the plane, and the data on it.
+    """Plot the class that a model of two features predicts at each point, and the data.
 
     Args:
-        model: what has ``predict(X)`` and was trained on two features.
-        X: the rows to draw, ``(m, 2)``; the picture reaches 8 % beyond them.
-        y: their classes, as the model predicts them; a row it gets wrong has a thick black rim.
-            Without them the dots are white.
-        names: of the two features, on the axes.
-        points: along each side of the grid that is predicted, at least 2; default 301.
-        ax: Matplotlib axes; default new ones.
+        model: a trained model of two features with a method ``predict(X)``.
+        X: the data, ``(m, 2)``. The plot extends beyond their range by 8 %.
+        y: the classes of the data, of the type that the model predicts; misclassified rows have a
+            thick black rim. ``None`` (default): the markers are white.
+        names: the axis labels of the two features.
+        points: the number of grid points along each axis, at least 2; default 301.
+        ax: Matplotlib axes; default new axes.
 
     Returns:
         The axes.
 
     Raises:
-        ArgumentError: if ``X`` does not have two columns, or the model does not predict one class
-            a row.
+        ArgumentError: if ``X`` does not have two columns, ``y`` does not have one class for each
+            row, or the model does not predict one class for each row.
         MissingExtraError: if Matplotlib is not installed.
 
     >>> from xpnet import Perceptron
@@ -58,24 +62,24 @@ def decision_regions(
     ['high', 'low']
     """
     require_count(points, "points", low=2)
-    rows = as_array(X)
-    check_features(rows, 2)
-    here = to_numpy(rows).astype(np.float64)
-    x, height = (_around(column, points) for column in here.T)
-    grid = np.stack([side.ravel() for side in np.meshgrid(x, height)], axis=1)
-    on_grid, on_rows = _classes_of(model, grid), _classes_of(model, here)
+    data = as_array(X)
+    check_features(data, 2)
+    rows = to_numpy(data).astype(np.float64)
+    x1, x2 = (_grid(column, points) for column in rows.T)
+    grid = np.stack([axis.ravel() for axis in np.meshgrid(x1, x2)], axis=1)
+    on_grid, on_rows = _predicted_classes(model, grid), _predicted_classes(model, rows)
     labels = None if y is None else to_numpy(as_array(y))
     if labels is not None:
-        check_same_length(rows, labels)
+        check_same_length(data, labels)
         if labels.dtype.kind == "f" and on_rows.dtype.kind in "iu":
             labels = labels.astype(on_rows.dtype)
-        same = (labels.dtype.kind in "OUT") == (on_rows.dtype.kind in "OUT")
-        require(same, "y", "hold classes of the kind that the model predicts", labels)
+        same_kind = (labels.dtype.kind in "OUT") == (on_rows.dtype.kind in "OUT")
+        require(same_kind, "y", "hold classes of the kind that the model predicts", labels)
     classes = np.unique(np.concatenate([on_grid, on_rows, *([] if labels is None else [labels])]))
     ax = axes_or_new(ax, (6.5, 4.5))
-    _draw_regions(ax, x, height, np.searchsorted(classes, on_grid))
-    _draw_rows(ax, here, labels, on_rows, classes)
-    ax.set(xlim=x[[0, -1]], ylim=height[[0, -1]], xlabel=names[0], ylabel=names[1])
+    _draw_regions(ax, x1, x2, np.searchsorted(classes, on_grid))
+    _draw_rows(ax, rows, labels, on_rows, classes)
+    ax.set(xlim=x1[[0, -1]], ylim=x2[[0, -1]], xlabel=names[0], ylabel=names[1])
     return ax
 
 
@@ -88,21 +92,22 @@ def predictive_curve(
     points: int = 401,
     ax: Any = None,
 ) -> Any:
-    """Draw what a model of one feature predicts along it, over the data.
+    """Plot the prediction of a model of one feature as a curve, and the data.
 
     Args:
-        model: what has ``predict(X)`` and was trained on one feature and one value.
-        X: the rows, ``(m, 1)``; the curve reaches 8 % beyond them.
-        y: their values, ``(m,)`` or ``(m, 1)``; drawn as dots.
-        label: of the curve, in the legend.
-        points: on the curve, at least 2; default 401.
-        ax: Matplotlib axes; default new ones. Curves of several models go into the same.
+        model: a trained model of one feature and one output with a method ``predict(X)``.
+        X: the data, ``(m, 1)``. The curve extends beyond their range by 8 %.
+        y: the targets of the data, ``(m,)`` or ``(m, 1)``; ``None`` (default) draws no data.
+        label: the label of the curve in the legend.
+        points: the number of points of the curve, at least 2; default 401.
+        ax: Matplotlib axes, which may contain the curves of other models; default new axes.
 
     Returns:
         The axes.
 
     Raises:
-        ArgumentError: if ``X`` does not have one column, or there is not one value a row.
+        ArgumentError: if ``X`` does not have one column, or the model or ``y`` does not have one
+            value for each row.
         MissingExtraError: if Matplotlib is not installed.
 
     >>> from xpnet import MLP
@@ -113,7 +118,7 @@ def predictive_curve(
     require_count(points, "points", low=2)
     rows = as_array(X)
     check_features(rows, 1)
-    x = _around(to_numpy(rows)[:, 0].astype(np.float64), points)
+    x = _grid(to_numpy(rows)[:, 0].astype(np.float64), points)
     curve = to_numpy(as_array(model.predict(x[:, None])))
     require(curve.size == points, "model", "predict one value a row", curve)
     ax = axes_or_new(ax)
@@ -131,47 +136,98 @@ def predictive_curve(
     return ax
 
 
-def _around(values: HostArray, points: int) -> HostArray:
-    """Equally spaced numbers over the range of ``values`` and a margin."""
+def confusion_matrix(matrix: Array, classes: Sequence[Any] | None = None, *, ax: Any = None) -> Any:
+    """Plot a confusion matrix: counts as numbers, and fractions of each true class as shades.
+
+    Args:
+        matrix: counts ``(K, K)``, true classes in rows and predicted classes in columns, such as
+            the result of `xpnet.metrics.confusion_matrix`. Counts are shown for up to 20 classes.
+        classes: the K class names in the order of their indices; default 0 to K − 1.
+        ax: Matplotlib axes; default new axes.
+
+    Returns:
+        The axes.
+
+    Raises:
+        ArgumentError: if ``matrix`` is not a square array of counts, or ``classes`` does not have
+            one name for each class.
+        MissingExtraError: if Matplotlib is not installed.
+
+    >>> ax = confusion_matrix([[3, 1], [0, 4]], ["cat", "dog"])
+    >>> [text.get_text() for text in ax.texts]
+    ['3', '1', '0', '4']
+    """
+    counts = to_numpy(as_array(matrix))
+    square = counts.ndim == 2 and counts.shape[0] == counts.shape[1] and counts.size > 0
+    require(square, "matrix", "be square, with a row and a column for each class", counts)
+    ok = counts.dtype.kind in "iuf" and np.all(np.isfinite(counts)) and np.all(counts >= 0)
+    require(ok, "matrix", "hold counts of at least 0", counts)
+    n = counts.shape[0]
+    names = list(map(str, range(n) if classes is None else classes))
+    got = Phrase(f"{len(names)} names")
+    require(len(names) == n, "classes", f"name each of the {n} classes", got)
+    side = min(3.0 + 0.45 * n, 11.0)
+    ax = axes_or_new(ax, (side + 1.0, side))
+    percent = 100.0 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    image = ax.imshow(percent, cmap="Blues", vmin=0, vmax=100)
+    if n <= MAX_CLASSES_WITH_COUNTS:
+        for (row, column), count in np.ndenumerate(counts):
+            colour = "white" if percent[row, column] > 55 else "black" if count else GREY
+            size = 10 if n <= 10 else 7.5
+            text = f"{count:g}" if counts.dtype.kind == "f" else str(count)
+            ax.text(column, row, text, ha="center", va="center", color=colour, fontsize=size)
+    rotated = max(map(len, names)) * n > 36
+    ax.set_xticks(
+        range(n), names, rotation=45 if rotated else 0, ha="right" if rotated else "center"
+    )
+    ax.set_yticks(range(n), names)
+    ax.set(xlabel="predicted class", ylabel="true class")
+    ax.tick_params(length=0)
+    ax.figure.colorbar(image, ax=ax, label="share of the true class (%)", fraction=0.046, pad=0.03)
+    return ax
+
+
+def _grid(values: HostArray, points: int) -> HostArray:
+    """Return equally spaced points over the range of ``values`` with a margin."""
     low, high = float(values.min()), float(values.max())
     margin = MARGIN * (high - low) or 0.5
     return np.linspace(low - margin, high + margin, points)
 
 
-def _classes_of(model: Predictor, X: HostArray) -> HostArray:
+def _predicted_classes(model: Predictor, X: HostArray) -> HostArray:
     predicted = to_numpy(as_array(model.predict(X)))
-    do = "A Sequential needs a loss of classes."
+    do = "A Sequential needs a loss for classification."
     require(predicted.shape == X.shape[:1], "model", "predict one class a row", predicted, do)
     return predicted
 
 
 def _draw_regions(ax: Any, x: HostArray, y: HostArray, index: HostArray) -> None:
-    """Pale colours, and a line where two meet."""
+    """Fill the regions of the classes, and draw the boundaries between them."""
     index = index.reshape(len(y), len(x))
-    pale = np.stack([rgb(colour, 0.3) for colour in COLOURS])
+    fills = np.stack([rgb(colour, 0.3) for colour in COLOURS])
     half_x, half_y = (x[1] - x[0]) / 2, (y[1] - y[0]) / 2
     extent = (x[0] - half_x, x[-1] + half_x, y[0] - half_y, y[-1] + half_y)
-    picture = pale[index % len(COLOURS)]
-    ax.imshow(picture, extent=extent, origin="lower", aspect="auto", interpolation="nearest")
-    found = np.unique(index)
-    for k in found[1:]:
+    image = fills[index % len(COLOURS)]
+    ax.imshow(image, extent=extent, origin="lower", aspect="auto", interpolation="nearest")
+    present = np.unique(index)
+    for k in present[1:]:
         ax.contour(x, y, (index == k) * 1.0, levels=[0.5], colors=BLACK, linewidths=0.8)
 
 
 def _draw_rows(
     ax: Any, X: HostArray, labels: HostArray | None, predicted: HostArray, classes: HostArray
 ) -> None:
-    """A dot a row, in the colour and shape of its class."""
+    """Draw a marker for each row, in the colour and shape of its class."""
     if labels is None:
         ax.scatter(X[:, 0], X[:, 1], s=22, color="white", edgecolors=BLACK, linewidths=0.8)
         return
     for k, name in enumerate(classes.tolist()):
         colour, marker = COLOURS[k % len(COLOURS)], MARKERS[k % len(MARKERS)]
-        mine = labels == name
-        wrong = predicted[mine] != name
+        of_class = labels == name
+        wrong = predicted[of_class] != name
         ax.scatter(
-            X[mine, 0],
-            X[mine, 1],
+            X[of_class, 0],
+            X[of_class, 1],
             s=38,
             color=colour,
             marker=marker,
@@ -183,7 +239,7 @@ def _draw_rows(
     if (predicted != labels).any():
         style = {"facecolors": "none", "edgecolors": "black", "linewidths": 1.4}
         ax.scatter([], [], s=38, marker="o", label="black rim: wrong", **style)
-    # Beside the picture, where no dot can lie under it.
+    # The legend is outside the axes, so that it hides no marker.
     legend = ax.legend(loc="upper left", bbox_to_anchor=(1.01, 1), frameon=False, title="class")
     for handle in legend.legend_handles[: len(classes)]:
         handle.set(edgecolors="white", linewidths=0.6)

@@ -1,4 +1,4 @@
-"""What the pictures share: colours, and axes without ornaments."""
+"""Shared style of the plots: colours, markers and axes."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 YELLOW, SKY, BLACK, GREY = "#E69F00", "#56B4E9", "#222222", "#999999"
 
 COLOURS = (BLUE, ORANGE, GREEN, PURPLE, YELLOW, SKY, BLACK, GREY)
-"""The palette of M. Okabe and K. Ito (2008), which the colour-blind can tell apart."""
+"""The colour-blind-safe palette of M. Okabe and K. Ito (2008)."""
 
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
 
 def axes_or_new(ax: Any, figsize: tuple[float, float] = (6, 4)) -> Any:
-    """``ax``, or new axes in a figure of ``figsize`` inches where it is ``None``.
+    """Return ``ax``, or new axes in a figure of ``figsize`` inches if it is ``None``.
 
     >>> axes_or_new(None, (3, 2)).figure.get_size_inches().tolist()
     [3.0, 2.0]
@@ -28,14 +28,14 @@ def axes_or_new(ax: Any, figsize: tuple[float, float] = (6, 4)) -> Any:
 
 
 def tidy(ax: Any) -> None:
-    """Take the upper and the right border away, and lay a pale grid behind."""
+    """Remove the top and right spines, and draw a light grid behind the data."""
     ax.spines[["top", "right"]].set_visible(False)
     ax.grid(alpha=0.25)
     ax.set_axisbelow(True)
 
 
 def logarithmic(ax: Any) -> None:
-    """Make the vertical axis logarithmic; over less than two decades label 2 and 5 as well.
+    """Make the y axis logarithmic; if it spans less than two decades, label 2 and 5 as well.
 
     >>> ax = axes_or_new(None)
     >>> line = ax.plot([0, 1], [0.1, 0.6])
@@ -52,7 +52,7 @@ def logarithmic(ax: Any) -> None:
 
 
 def rgb(colour: str, strength: float = 1.0) -> HostArray:
-    """A colour as three numbers in ``[0, 1]``, mixed with white where ``strength`` is below 1.
+    """Return a colour as three numbers in [0, 1], mixed with white if ``strength`` is below 1.
 
     >>> rgb("#FF0000", 0.5).tolist()
     [1.0, 0.5, 0.5]
