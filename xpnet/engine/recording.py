@@ -1,8 +1,8 @@
-"""A pass as a list of calls with fixed arguments, replayed by one compiled function.
+"""Record the compiled calls of a pass in a table, and replay them by one compiled function.
 
-Between the loops of a small network Python takes longer than the loops. So the calls are written
-down while a pass is done for the first time: where each loop is, and where its arguments lie in
-memory. A replay runs down the list. What only NumPy can do is a call of Python's between two lists.
+In small networks Python takes longer between the loops than the loops themselves. The first pass
+therefore records each call: the address of the loop and the addresses of its arguments. A replay
+executes the table. Operations that are not compiled are Python calls between two tables.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ class Call(NamedTuple):
     arguments: PackedArguments
 
     def row(self) -> list[int]:
-        """The call in the table of a replay."""
+        """The row of the call in the table of a replay."""
         return [self.code.address, self.arguments.address]
 
 
 class Program:
-    """What a recorder has written down.
+    """A recorded sequence of calls.
 
     Args:
-        steps: calls of compiled functions, and functions of Python's with nothing to give.
-        touched: the memory that the latter read and write.
-        result: what the pass returned.
+        steps: calls of compiled functions, and Python functions without arguments.
+        touched: the arrays that the Python functions read or write.
+        result: the result of the recorded function.
 
     Attributes:
-        replay: does it again, with the numbers that lie in memory now.
-        place_of: the address of an array's first number.
+        replay: repeats the calls on the current contents of memory.
+        place_of: returns the address of an array.
     """
 
     place_of = staticmethod(PackedArguments.address_of)
@@ -73,18 +73,18 @@ class Program:
             stage()
 
     def then(self, other: Program) -> Program:
-        """This program and another after it in one; it returns what this one does."""
+        """This program followed by another, as one program with the result of this one."""
         return Program(self._steps + other._steps, self._touched + other._touched, self.result)
 
     def reads(self, array: HostArray) -> bool:
-        """Whether a number of ``array`` is an argument of a call."""
+        """Whether a call reads or writes memory of ``array``."""
         kept = [other for call in self._calls for other in call.arguments.owners]
         return any(np.may_share_memory(array, other) for other in [*kept, *self._touched])
 
     def places_in(self, array: HostArray) -> list[tuple[memoryview, int, int]] | None:
-        """Where the addresses of numbers of ``array`` stand: a block, which word, how far in it.
+        """The pointers into ``array``: memory block, index of the word, offset in the array.
 
-        ``None`` if Python too reads the array, so that another cannot take its place.
+        ``None`` if a Python function also reads the array, because it then cannot be replaced.
         """
         if any(np.may_share_memory(array, other) for other in self._touched):
             return None
@@ -97,16 +97,16 @@ class Program:
         ]
 
     def release(self, array: HostArray) -> None:
-        """Keep ``array`` no longer: another has taken its place."""
+        """Release the references to ``array``, after its pointers have been replaced."""
         for _, packed in self._calls:
             packed.owners[:] = [a for a in packed.owners if not np.may_share_memory(a, array)]
 
 
 class Recorder(LoopRunner):
-    """Does a pass and writes down what it does.
+    """Executes a function and records its calls.
 
     Attributes:
-        operations: those of the arrays that it traces.
+        operations: the operations on the arrays that it traces.
     """
 
     def __init__(self) -> None:
@@ -115,23 +115,23 @@ class Recorder(LoopRunner):
         self._touched: list[Any] = []
 
     def record(self, function: Callable[[], Any]) -> Program:
-        """What ``function`` does with traced arrays, as a program; it is done once."""
+        """Execute ``function`` once, and return the program of its work on traced arrays."""
         self._steps, self._touched = [], []
         result = function()
         if not (result is None or isinstance(result, Traced)):
-            raise TypeError(f"the result is no recorded array, but {describe(result)}")
+            raise TypeError(f"the result must be a recorded array; got {describe(result)}")
         steps, touched = self._steps, self._touched
-        self._steps, self._touched = [], []  # a recorder is collected late, and holds no memory
+        self._steps, self._touched = [], []  # release memory: the recorder outlives the program
         return Program(steps, touched, result)
 
     def traced(self, array: HostArray) -> Traced:
-        """An array whose use is written down."""
+        """An array on which operations are recorded."""
         return Traced(array, self)
 
     def call(self, key: LoopKey, *arguments: Any) -> None:
         """See `LoopRunner.call`."""
         loop = loop_of(*key)
-        self._now(Call(loop.code, loop.pack(memory_of(arguments))))
+        self._execute(Call(loop.code, loop.pack(memory_of(arguments))))
 
     def call_in_threads(self, key: LoopKey, calls: list[Arguments]) -> None:
         """See `LoopRunner.call_in_threads`."""
@@ -168,21 +168,21 @@ class Recorder(LoopRunner):
             self.do(np.matmul, a, b, out=out)
             return
         for arguments in parts:
-            self._now(Call(loop.code, arguments))
+            self._execute(Call(loop.code, arguments))
 
     def do(self, function: Callable[..., Any], *given: Any, **named: Any) -> None:
-        """Call a function with memory, now and at every replay."""
+        """Call a function on plain arrays, now and at every replay."""
         function(*given, **named)
         self._steps.append(partial(function, *given, **named))
         self._touched += _arrays([*given, *named.values()])
 
-    def _now(self, call: Call) -> None:
+    def _execute(self, call: Call) -> None:
         _replayed([call.row()])()
         self._steps.append(call)
 
 
 def _arrays(values: Sequence[Any]) -> list[HostArray]:
-    """The arrays among values and in the lists, tuples and dictionaries among them."""
+    """The arrays in a sequence, including those in nested lists, tuples and dictionaries."""
     found: list[HostArray] = []
     for value in values:
         inside = list(value.values()) if isinstance(value, dict) else value
@@ -194,7 +194,7 @@ def _arrays(values: Sequence[Any]) -> list[HostArray]:
 
 
 def _run(replay: Callable[[], None], call: Call) -> None:
-    """A replay of one call, which has to live meanwhile."""
+    """Replay one call; the argument keeps its memory alive."""
     replay()
 
 
@@ -204,10 +204,10 @@ def _replayed(table: list[list[int]]) -> Callable[[], None]:
 
 @cache
 def check_replay() -> None:
-    """Record a small program and replay it on other numbers.
+    """Record a small program, and compare a replay on other data with NumPy.
 
     Raises:
-        RuntimeError: if it gives others than NumPy; what a compiler itself raises is passed on.
+        RuntimeError: if the results differ. Exceptions of the compiler are passed on.
     """
     recorder = Recorder()
     x, weight, bias = (np.ones(shape, np.float32) for shape in ((2, 3), (3, 4), 4))
@@ -221,4 +221,4 @@ def check_replay() -> None:
     x[...], weight[...], bias[...] = np.arange(3), np.arange(4), 0.5
     program.replay()
     if not np.array_equal(program.result, x @ weight + bias):
-        raise RuntimeError("a replay gives other numbers than NumPy")
+        raise RuntimeError("the result of a replay differs from NumPy")

@@ -18,22 +18,22 @@ RECORDED = frozenset(
         *(np.var, np.where, np.zeros_like),
     }
 )
-"""NumPy's functions, except the elementwise ones, with result shapes that depend on no value."""
+"""NumPy functions, in addition to ufuncs, of which the result shape depends on no values."""
 
 VIEWS = frozenset({np.astype, np.broadcast_to, np.reshape})
-"""Those that may return a view of their first argument."""
+"""The functions that may return a view of their first argument."""
 
 PRODUCTS = frozenset({np.dot, np.matmul.__call__})
 
 
-class Writes(Protocol):
-    """The recorder that a traced array reports to."""
+class OperationRecorder(Protocol):
+    """The recorder of a traced array."""
 
     operations: Operations
-    """The operations that it records."""
+    """The operations on traced arrays."""
 
     def do(self, function: Callable[..., Any], *given: Any, **named: Any) -> None:
-        """Call a function on memory, now and at every replay."""
+        """Call a function on plain arrays, now and at every replay."""
         ...
 
     def product(self, a: Any, b: Any, out: Any) -> None:
@@ -42,10 +42,10 @@ class Writes(Protocol):
 
 
 class Traced(NDArrayOperatorsMixin):
-    """An array on which NumPy's functions are computed and recorded.
+    """An array on which NumPy functions are executed and recorded.
 
     A program repeats them for any values. Control flow on array values, such as ``float(x)``,
-    ``if x`` or a mask as an index, therefore raises `TypeError`.
+    ``if x`` or a mask as an index, therefore raises TypeError.
 
     Args:
         memory: the array.
@@ -54,7 +54,7 @@ class Traced(NDArrayOperatorsMixin):
 
     __slots__ = ("memory", "program")
 
-    def __init__(self, memory: HostArray, program: Writes) -> None:
+    def __init__(self, memory: HostArray, program: OperationRecorder) -> None:
         self.memory, self.program = memory, program
 
     @property
@@ -149,7 +149,7 @@ def fill(out: HostArray, function: Any, given: tuple[Any, ...], named: dict[str,
 
 
 def _index(key: Any) -> Any:
-    """An index that selects the same elements for any values, so that the result is a view."""
+    """Validate an index without arrays; the result of indexing is then a view."""
     parts = key if isinstance(key, tuple) else (key,)
     if not all(part is None or part is ... or _is_fixed(part) for part in parts):
         raise TypeError("an index that is an array cannot be recorded")

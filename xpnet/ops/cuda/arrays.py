@@ -27,7 +27,7 @@ def have_shape(shape: tuple[int, ...], *arrays: Array) -> bool:
 
 
 def is_constant(array: Array, like: Array) -> bool:
-    """Whether an array is a single number, or one broadcast, for a longer array of its dtype."""
+    """Whether ``array`` holds one number in memory, to be broadcast to the longer ``like``."""
     single = array.size == 1 or (array.size > 0 and not any(array.strides))
     return single and like.size > 1 and array.dtype == like.dtype
 

@@ -9,11 +9,12 @@ from collections.abc import Sequence
 from functools import cache, lru_cache
 from itertools import compress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from xpnet.backend import Array, Namespace
 from xpnet.errors import dtype_name
 from xpnet.ops.cuda.arrays import FLOATS, on_device
+from xpnet.ops.cuda.launch import Kernel
 from xpnet.ops.cuda.translate import translate
 from xpnet.ops.operations import Rule
 
@@ -40,18 +41,6 @@ LIMIT_32_BIT = 2**31
 
 MAX_RULES = 512
 """The cache size for objects made from a rule: a program may create rules as long as it runs."""
-
-
-class Kernel(NamedTuple):
-    """A kernel before compilation.
-
-    Attributes:
-        name: the name of the function.
-        source: the complete source text.
-    """
-
-    name: str
-    source: str
 
 
 @cache
@@ -108,11 +97,10 @@ def kernel_for(
 
     The scalar of index ``ending`` is 1 for elements whose index is at least the row width.
     """
-    letters_of = enumerate(scalar_letters(scalars))
-    of_scalars = "".join(k.upper() if i == ending else k for i, k in letters_of)
+    of_scalars = [k.upper() if i == ending else k for i, k in enumerate(scalar_letters(scalars))]
     dtype, index = dtype_name(like.dtype), index_type(like.size)
     try:
-        return rule_kernel(rule, dtype, letters, n_outputs, of_scalars, index)
+        return rule_kernel(rule, dtype, letters, n_outputs, "".join(of_scalars), index)
     except (AttributeError, TypeError):
         return None
 

@@ -36,7 +36,7 @@ RULE_EPILOGUES = {identity: BIAS, relu: RELU_BIAS}
 """The rules that can be fused into a product with a bias."""
 
 MAX_ALIGNMENT = 256
-"""The largest alignment in bytes that is reported to cublasLt; no kernel benefits from a larger."""
+"""The largest alignment in bytes that is reported to cublasLt; a larger one has no benefit."""
 
 BIAS_ALIGNMENT = 16
 """The required alignment of a bias, in bytes.
@@ -207,7 +207,7 @@ class CublasLt:
         return True
 
     def _run(self, plan: ProductPlan, addresses: list[int], one_and_zero: tuple[int, int]) -> None:
-        """``D ← A B`` and the epilogue, with the addresses of A, B and D."""
+        """``D ← A B`` and the epilogue; all arguments but the plan are addresses."""
         (one, zero), (A, B, D), (of_A, of_B, of_D) = one_and_zero, addresses, plan.layouts
         self._lt.matmul(
             *(self._handle, plan.descriptor),

@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 from math import ceil
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
-
-from xpnet.ops.cuda.elementwise import Kernel
 
 Size: TypeAlias = tuple[int, ...]
 
@@ -18,6 +16,18 @@ THREADS = 256
 
 BLOCKS = 4096
 """The maximum number of such blocks; in larger arrays each thread computes several elements."""
+
+
+class Kernel(NamedTuple):
+    """A kernel before compilation.
+
+    Attributes:
+        name: the name of the function.
+        source: the complete source text.
+    """
+
+    name: str
+    source: str
 
 
 class Launch(Protocol):

@@ -15,18 +15,10 @@ from xpnet.backend import Array
 from xpnet.errors import FallbackWarning, dtype_name, require
 from xpnet.ops.cuda import columns, updates
 from xpnet.ops.cuda.arrays import are_scalars, have_shape, kernel_scalars, on_device, supported
-from xpnet.ops.cuda.elementwise import (
-    C_TYPES,
-    ROWS,
-    Kernel,
-    file_kernel,
-    kernel_for,
-    shifted,
-    unless,
-)
+from xpnet.ops.cuda.elementwise import C_TYPES, ROWS, file_kernel, kernel_for, shifted, unless
 from xpnet.ops.cuda.epilogues import Epilogues
 from xpnet.ops.cuda.graph_operations import CudaGraphOperations, launch_take
-from xpnet.ops.cuda.launch import Launch, launch, launch_linear
+from xpnet.ops.cuda.launch import Kernel, Launch, launch, launch_linear
 from xpnet.ops.cuda.matmul import Product, cublas_product
 from xpnet.ops.cuda.self_check import check_kernels, checked_epilogues, why_not_usable
 from xpnet.ops.operations import Operations, Precision, Rule

@@ -68,13 +68,12 @@ batch_norm(const T* x, const T* parts, const T* scale, const T* shift, T eps, T*
     var[j] = sigma2;
 }
 
-struct Gradients {
+struct Sums {
     T shift, scale;  // the sums of dy and of dy x_hat
 };
 
-static __device__ inline Gradients gradients_of_rows(const T* dy, const T* x_hat, bool inside,
-                                                     long long first, long long last,
-                                                     long long n) {
+static __device__ inline Sums sums_of_rows(const T* dy, const T* x_hat, bool inside,
+                                           long long first, long long last, long long n) {
     T total = 0, product = 0;
     for (long long i = first + threadIdx.y; inside && i < last; i += ROWS) {
         total += dy[i * n];
@@ -89,7 +88,7 @@ batch_norm_backward_parts(const T* dy, const T* x_hat, T* parts, long long m, lo
     const long long j = blockIdx.x * 32LL + threadIdx.x;
     const bool inside = j < n;
     const long long first = rows_before(blockIdx.y, m), last = rows_before(blockIdx.y + 1, m);
-    const Gradients own = gradients_of_rows(dy + j, x_hat + j, inside, first, last, n);
+    const Sums own = sums_of_rows(dy + j, x_hat + j, inside, first, last, n);
     if (!inside || threadIdx.y > 0) return;
     parts[blockIdx.y * n + j] = own.shift;
     parts[(gridDim.y + blockIdx.y) * n + j] = own.scale;
@@ -109,7 +108,7 @@ batch_norm_backward(const T* dy, const T* x_hat, const T* parts, const T* scale,
         d_beta = sum_over_rows(d_beta);
         d_gamma = sum_over_rows(d_gamma);
     } else {
-        const Gradients whole = gradients_of_rows(dy + j, x_hat + j, inside, 0, m, n);
+        const Sums whole = sums_of_rows(dy + j, x_hat + j, inside, 0, m, n);
         d_beta = whole.shift;
         d_gamma = whole.scale;
     }
