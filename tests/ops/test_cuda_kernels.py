@@ -19,6 +19,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from helpers import emulated_cuda
+from helpers.cases import looped
 from helpers.emulated_cuda import cuda_operations
 from helpers.fake_cublas import cublas, rounded, widened
 from helpers.kernel_sources import FILES, INTEGERS, as_one, kernels
@@ -36,7 +37,7 @@ from xpnet.optimizers import AdamW, Lion
 from xpnet.random import stream_key
 
 REFERENCE = Operations(np)
-dtypes = pytest.mark.parametrize("dtype", ["float32", "float64"])
+dtypes = looped(dtype=["float32", "float64"])
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +85,7 @@ def test_every_kernel_compiles_without_headers(arch, together):
     core.Program(as_one(together), "c++", options).compile("cubin")
 
 
-@pytest.mark.parametrize("dtype", INTEGERS)
+@looped(dtype=INTEGERS)
 def test_integer_kernels_call_no_float_functions(dtype):
     """NVRTC refuses ``log`` of an integer even where it is not called; nvcc has one."""
     for (kernel,) in kernels(dtype):
@@ -168,8 +169,8 @@ def batch_of(m, n, mean, dtype):
 
 
 @dtypes
+@looped(n=[1, 33])
 @pytest.mark.parametrize("m", HEIGHTS)
-@pytest.mark.parametrize("n", [1, 33])
 def test_batch_norm_of_tall_batches_agrees(n, m, dtype, ops):
     given = batch_of(m, n, 3, dtype)
     expected = normalized(REFERENCE, *(a.astype("float64") for a in given))
@@ -254,8 +255,7 @@ def test_skipped_update_is_one_kernel_without_effect(rule, ops):
     assert kernels == [f"rule_{rule.__name__}_unless"] * 2
 
 
-@pytest.mark.parametrize("flag", [None, 0.0, 1.0])
-@pytest.mark.parametrize("n", [0, 1, 333, 699, 700])
+@looped(n=[0, 1, 333, 699, 700], flag=[None, 0.0, 1.0])
 @pytest.mark.parametrize("optimizer", [AdamW(0.1, weight_decay=0.5), Lion(0.1, weight_decay=0.5)])
 def test_update_with_partial_decay_is_one_kernel(optimizer, n, flag, ops):
     """By scalars of the host and by those that a captured step reads."""
@@ -310,8 +310,7 @@ def test_mask_key_may_be_in_device_memory(dtype, ops):
 
 
 @dtypes
-@pytest.mark.parametrize("source", ["uint8", "int16", "float32", "float64", "bool"])
-@pytest.mark.parametrize("scaled", [False, True])
+@looped(scaled=[False, True], source=["uint8", "int16", "float32", "float64", "bool"])
 def test_take_batch_converts_and_scales(scaled, source, dtype, ops):
     rng = np.random.default_rng(0)
     x = rng.integers(0, 2 if source == "bool" else 100, (50, 7)).astype(source)
@@ -373,7 +372,7 @@ def test_advance_takes_the_next_row_of_each_table(dtype, ops):
 
 @dtypes
 @pytest.mark.parametrize("size", [1, 300, 70000])
-@pytest.mark.parametrize("bad", [None, np.inf, -np.inf, np.nan])
+@looped(bad=[None, np.inf, -np.inf, np.nan])
 def test_unscale_divides_and_finds_overflow(bad, size, dtype, ops):
     grad = np.random.default_rng(0).normal(size=size).astype(dtype)
     if bad is not None:
@@ -468,7 +467,7 @@ def test_out_of_another_shape_is_not_written(ops):
 WILD = np.array([0, -1, 6, 10**12, -(10**12), 3])
 
 
-@pytest.mark.parametrize("start", [0, 3, 10**12, -(10**12)])
+@looped(start=[0, 3, 10**12, -(10**12)])
 def test_index_out_of_range_reads_nearest_row(start, ops):
     x = np.arange(24.0).reshape(6, 4)
     order = WILD[np.clip(start + np.arange(6), 0, 5)]
@@ -477,7 +476,7 @@ def test_index_out_of_range_reads_nearest_row(start, ops):
     np.testing.assert_array_equal(ops.take_rows(x, WILD), x[np.clip(WILD, 0, 5)])
 
 
-@pytest.mark.parametrize("at", [-1, 5, 10**12])
+@looped(at=[-1, 5, 10**12])
 def test_cursor_out_of_range_writes_nothing(at, ops):
     log, cursor = np.zeros(5), np.array([at])
     ops.for_graphs.record(log, cursor, np.ones(()))
@@ -489,7 +488,7 @@ def test_cursor_out_of_range_writes_nothing(at, ops):
 
 
 @dtypes
-@pytest.mark.parametrize("mass", [0.0, 0.4, 2.0])
+@looped(mass=[0.0, 0.4, 2.0])
 def test_cross_entropy_of_unnormalized_rows_agrees(mass, dtype, ops):
     rng = np.random.default_rng(0)
     z, target = rng.normal(size=(9, 40)).astype(dtype), rng.random((9, 40)).astype(dtype)
@@ -508,8 +507,9 @@ NO_CLASSES = [
 
 
 @dtypes
-@pytest.mark.parametrize(("kind", "label"), NO_CLASSES)
-def test_label_out_of_range_has_no_loss_or_gradient(kind, label, dtype, ops):
+@looped(given=NO_CLASSES)
+def test_label_out_of_range_has_no_loss_or_gradient(given, dtype, ops):
+    kind, label = given
     z, target = np.random.default_rng(0).normal(size=(5, 4)).astype(dtype), np.arange(5) % 4
     target = target.astype(kind)
     target[2] = label
