@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
-from helpers import workers
+from helpers import emulated_cuda, workers
 from helpers.backends import Place, divide, open_place, places, require_backend
+from helpers.fake_cublas import Devices
+
+from xpnet.ops.cuda import matmul
 
 ABSENT = pytest.StashKey[dict[str, int]]()
 """The number of deselected tests by the reason."""
@@ -32,6 +36,14 @@ def cuda() -> None:
 
 
 @pytest.fixture
+def devices(monkeypatch: pytest.MonkeyPatch) -> Iterator[Devices]:
+    """CuPy and nvmath-python on a machine with CUDA devices, faked on host memory."""
+    matmul._cublas_on.cache_clear()
+    yield Devices(monkeypatch)
+    matmul._cublas_on.cache_clear()
+
+
+@pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(20240607)
 
@@ -44,6 +56,11 @@ def torch() -> Any:
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> None:
     workers.use_workers(config)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.pluginmanager.hasplugin("cacheprovider"):
+        emulated_cuda.Cache.use(config.cache.mkdir("emulated-cuda"))
 
 
 @pytest.hookimpl(trylast=True)  # after -m and -k, so that only their tests are counted

@@ -1,7 +1,7 @@
-// Runs CUDA kernels on the CPU, one block after another: every thread of a block is a coroutine that
-// goes on until it must wait for others. A barrier that is missing shows, for the first thread is
-// then through the kernel before the second begins. Blocks run forwards or backwards: a device
-// promises no order.
+// Runs CUDA kernels on the CPU, one block after another. Every thread of a block is a coroutine that
+// runs until it must wait for others. A missing barrier gives wrong numbers, because the first
+// thread then ends before the second begins. Blocks run forwards or backwards, because a device
+// guarantees no order.
 #include <math.h>
 #include <setjmp.h>
 #include <stdint.h>
@@ -17,8 +17,8 @@ static dim3 threadIdx, blockIdx, blockDim, gridDim;
 
 namespace emulation {
 struct Thread {
-    ucontext_t context;  // where it begins
-    jmp_buf place;       // where it goes on: unlike swapcontext, a jump asks nothing of the kernel
+    ucontext_t context;  // at its start
+    jmp_buf place;       // to resume it: unlike swapcontext, a jump makes no system call
     bool begun = false;
     dim3 index;
     bool done = false;
@@ -40,7 +40,7 @@ static void enter(size_t i) {
     threads[i].begun = true;
     setcontext(&threads[i].context);
 }
-// Where the threads of a group that are not done wait for each other.
+// A barrier for the threads of a group that have not ended.
 struct Barrier {
     size_t members = 0, waiting = 0, meetings = 0;
     void release_if_all() {
@@ -123,17 +123,27 @@ template <auto kernel, class... A> void unpack(void (*)(A...), void** arguments)
 }
 }  // namespace emulation
 
-#define EMULATED(kernel)                                                                          \
-    extern "C" void emulated(const unsigned* grid, const unsigned* block, void** arguments,       \
-                             bool backwards) {                                                    \
-        gridDim = {grid[0], grid[1], grid[2]};                                                    \
-        blockDim = {block[0], block[1], block[2]};                                                \
-        emulation::body_arguments = arguments;                                                    \
-        emulation::body = [](void* given) { emulation::unpack<kernel>(kernel, (void**)given); };  \
-        const unsigned count = grid[0] * grid[1] * grid[2];                                       \
-        for (unsigned k = 0; k < count; k++) {                                                    \
-            const unsigned i = backwards ? count - 1 - k : k;                                     \
-            blockIdx = {i % grid[0], i / grid[0] % grid[1], i / grid[0] / grid[1]};               \
-            emulation::run_block(blockDim);                                                       \
-        }                                                                                         \
+namespace emulation {
+static void run(const unsigned* grid, const unsigned* block, void** arguments, bool backwards,
+                void (*kernel)(void*)) {
+    gridDim = {grid[0], grid[1], grid[2]};
+    blockDim = {block[0], block[1], block[2]};
+    body_arguments = arguments;
+    body = kernel;
+    const unsigned count = grid[0] * grid[1] * grid[2];
+    for (unsigned k = 0; k < count; k++) {
+        const unsigned i = backwards ? count - 1 - k : k;
+        blockIdx = {i % grid[0], i / grid[0] % grid[1], i / grid[0] / grid[1]};
+        run_block(blockDim);
+    }
+}
+}  // namespace emulation
+
+// An entry point of a kernel.
+#define EMULATED(kernel, name)                                                                    \
+    extern "C" void name(const unsigned* grid, const unsigned* block, void** arguments,           \
+                         bool backwards) {                                                        \
+        emulation::run(grid, block, arguments, backwards, [](void* given) {                       \
+            emulation::unpack<kernel>(kernel, (void**)given);                                     \
+        });                                                                                       \
     }

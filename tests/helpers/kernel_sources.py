@@ -16,7 +16,7 @@ from helpers.rules import (
 )
 from xpnet.ops.cuda import elementwise
 from xpnet.ops.cuda.elementwise import column_sum_kernel, file_kernel, rule_kernel, shifted, unless
-from xpnet.ops.rules import activations, optimizers
+from xpnet.ops.rules import activations, optimizers, scaling
 from xpnet.ops.rules.layers import multiply, normalize
 
 FILES = {
@@ -79,6 +79,14 @@ def kernels_of_rules(dtype):
                 if n > t
                 for made, letters in ((r, scalar * k), (unless(r, t), scalar * k + "p"))
             ]
+        in_place = [r for r in UPDATES if counts_of(r)[0] == targets_of(r)]
+        in_place += [activations.affine, scaling.next_scale]
+        yield [
+            rule_kernel(made, dtype, "t" * t, t, letters)
+            for r, k, t in ((r, counts_of(r)[1], targets_of(r)) for r in in_place)
+            for made, letters in ((r, scalar * k), (unless(r, t), scalar * k + "p"))
+        ]
+        yield [single(optimizers.times, "x", scalar)]
         for rule in (optimizers.adamw, optimizers.lion):
             t, letters = targets_of(rule), scalar * (counts_of(rule)[1] - 1) + scalar.upper()
             for index in ("unsigned", "long long"):
@@ -93,13 +101,17 @@ def kernels_of_rules(dtype):
 
 
 def as_one(dtypes_of_one):
-    """The source of all kernels of some dtypes, each group in a namespace of its own."""
-    parts = []
+    """The code of all kernels of some dtypes, each group in a namespace of its own."""
+    parts, seen = [], set()
     for dtype in dtypes_of_one:
         head = elementwise._head(dtype)
         for group in kernels(dtype):
-            # C's functions have one name in all namespaces.
-            codes = [k.source.replace(head, "").replace('extern "C"', "") for k in group]
+            new = dict.fromkeys(kernel.source for kernel in group if kernel.source not in seen)
+            seen.update(new)
+            if not new:
+                continue
+            # C functions have one name in all namespaces.
+            codes = [source.replace(head, "").replace('extern "C"', "") for source in new]
             text = "\n".join([head, *codes])
             defined = dict.fromkeys(re.findall(r"#define (\w+)", text))
             parts.append(f"namespace part_{dtype}_{len(parts)} {{\n{text}\n}}")
@@ -107,4 +119,5 @@ def as_one(dtypes_of_one):
     return "\n".join(parts)
 
 
-INTEGERS = [dtype for dtype in elementwise.C_TYPES if not dtype.startswith("float")]
+DTYPES = list(elementwise.C_TYPES)
+INTEGERS = [dtype for dtype in DTYPES if not dtype.startswith("float")]

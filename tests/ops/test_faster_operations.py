@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from helpers.cases import looped
 from helpers.emulated_cuda import cuda_operations
 from helpers.rules import (
     CURVATURES,
@@ -74,8 +75,8 @@ LAYOUTS = {
     "empty": lambda x: x[:0].copy(),
     "one row": lambda x: x[:1].copy(),
 }
-layouts = pytest.mark.parametrize("layout", LAYOUTS)
-dtypes = pytest.mark.parametrize("dtype", ["float32", "float64"])
+layouts = looped(layout=LAYOUTS)
+dtypes = looped(dtype=["float32", "float64"])
 
 
 def close(actual, expected, dtype, scale=1.0):
@@ -100,7 +101,7 @@ def test_activation_values_agree(rule, dtype, layout, ops):
 @layouts
 @dtypes
 @pytest.mark.parametrize("rule", [*DERIVATIVES, *CURVATURES], ids=lambda rule: rule.__name__)
-def test_slopes_and_curvatures_of_activations(rule, dtype, layout, ops):
+def test_activation_derivatives_agree(rule, dtype, layout, ops):
     scalars = scalars_of(rule)
     low = 0.0 if rule in OF_POSITIVE else -4.0
     x, dy = LAYOUTS[layout](matrix(dtype, 1, low)), LAYOUTS[layout](matrix(dtype, 2))
@@ -140,7 +141,7 @@ def test_loss_curvatures_agree(rule, dtype, layout, ops):
 
 
 @dtypes
-@pytest.mark.parametrize("size", [0, 1, 1000, BLOCK + 5, 3 * BLOCK])
+@looped(size=[0, 1, 1000, BLOCK + 5, 3 * BLOCK])
 @pytest.mark.parametrize("rule", UPDATES, ids=lambda rule: rule.__name__)
 def test_updates_agree(rule, size, dtype, ops):
     (n_arrays, n_scalars), n_targets = counts_of(rule), targets_of(rule)
@@ -154,7 +155,7 @@ def test_updates_agree(rule, size, dtype, ops):
 
 
 @dtypes
-@pytest.mark.parametrize("state", [0.0, 1.0])
+@looped(state=[0.0, 1.0])
 @pytest.mark.parametrize("rule", UPDATES, ids=lambda rule: rule.__name__)
 def test_updates_by_extreme_gradients_agree(rule, state, dtype, ops):
     """What plain NumPy keeps finite no faster version makes NaN of, and the other way round.
@@ -227,8 +228,8 @@ def test_user_rules_run_compiled_or_plain(ops):
 
 @layouts
 @dtypes
-@pytest.mark.parametrize("target", ["int64", "uint8", "rows"])
-@pytest.mark.parametrize("weighted", [False, True])
+@looped(target=["int64", "uint8", "rows"])
+@looped(weighted=[False, True])
 def test_softmax_cross_entropy_agrees(weighted, target, dtype, layout, ops):
     z = LAYOUTS[layout](matrix(dtype, 3, -30, 30))
     m = z.shape[0]
@@ -291,7 +292,7 @@ def test_normalize_agrees(dtype, layout, ops):
 
 
 @dtypes
-@pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
+@looped(p=[0.1, 0.5, 0.9])
 def test_dropout_masks_are_identical(p, dtype, ops):
     like, key = matrix(dtype), stream_key(3, 1, 4)
     np.testing.assert_array_equal(ops.keep_mask(like, key, p), REFERENCE.keep_mask(like, key, p))
@@ -322,7 +323,7 @@ def test_index_out_of_range_takes_nearest_row(dtype, ops):
 
 @layouts
 @dtypes
-@pytest.mark.parametrize("rule", [activations.identity, activations.relu])
+@looped(rule=[activations.identity, activations.relu])
 def test_fused_products_agree(rule, dtype, layout, ops):
     x, w = LAYOUTS[layout](matrix(dtype, 9)), matrix(dtype, 10, shape=(N, 5))
     bias, z = matrix(dtype, 11)[0, :5].copy(), np.full((x.shape[0], 5), 9, dtype)
@@ -380,7 +381,7 @@ def test_misfit_shapes_are_refused_or_broadcast(ops):
     close(row, (x - x[:1]) * (x - x[:1]), "float32")
 
 
-@pytest.mark.parametrize("label", [-1, N, 10**6])
+@looped(label=[-1, N, 10**6])
 def test_label_out_of_range_reads_no_other_memory(label, ops):
     z, target = matrix("float64"), np.zeros(M, np.int64)
     target[3] = label
