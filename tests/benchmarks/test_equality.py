@@ -114,7 +114,53 @@ def test_replayed_digests_equal_the_eager_ones():
 def test_report_joins_the_parts_of_a_case():
     parts = {f"{ADAM}/{part}": np.zeros(1) for part in ("theta", "loss")}
     text = report(compare(found(parts), found({})))
-    assert f"| {ADAM} | theta, loss | missing here | **no** |" in text
+    assert f"| **no** | {ADAM} | theta, loss | missing here |" in text
+
+
+def test_report_shows_the_largest_difference_last_allowed():
+    near, far = np.float32([1.0001]), np.float32([1.0002])
+    earlier = found({f"{GELU}/{part}": np.float32([1]) for part in ("theta", "loss")})
+    here = found({f"{GELU}/theta": near, f"{GELU}/loss": far, f"{ADAM}/theta": near})
+    lines = report([*compare(earlier, here), *compare(one(ADAM, [1]), here)]).splitlines()
+    assert lines[2].startswith(f"| **no** | {ADAM} | theta |")
+    assert lines[3].startswith(f"| yes | {GELU} | theta, loss | 2.0e-04 of the largest")
+
+
+def outcome(monkeypatch, capsys, *rounds):
+    """The exit status and output of ``main`` if each round of measuring gives these arrays."""
+    results = iter([found(arrays) for pair in rounds for arrays in pair])
+    monkeypatch.setattr(equality, "measure", lambda *_: next(results))
+    monkeypatch.setattr(equality, "SETTINGS", {"with Numba": {}})
+    monkeypatch.setattr(equality.sys, "argv", ["equality", "--against", "earlier"])
+    status = equality.main()
+    assert next(results, None) is None
+    return status, capsys.readouterr().out
+
+
+def test_status_is_0_for_equal_numbers(monkeypatch, capsys):
+    arrays = {f"{ADAM}/theta": np.ones(1)}
+    status, text = outcome(monkeypatch, capsys, (arrays, arrays))
+    assert status == 0
+    assert "1 compared: 0 differ as allowed, 0 otherwise" in text
+
+
+def test_status_is_0_if_only_first_compilation_differs(monkeypatch, capsys):
+    one, other = {f"{ADAM}/loss": np.ones(1)}, {f"{ADAM}/loss": np.zeros(1)}
+    status, text = outcome(monkeypatch, capsys, (one, other), (one, one))
+    assert status == 0
+    assert "e+00 of the largest" in text
+
+
+def test_status_is_1_for_another_number(monkeypatch, capsys):
+    one, other = {f"{ADAM}/theta": np.ones(1)}, {f"{ADAM}/theta": np.zeros(1)}
+    status, text = outcome(monkeypatch, capsys, (one, other), (one, other))
+    assert status == 1
+    assert text.count("0 differ as allowed, 1 otherwise") == 2
+
+
+def test_no_common_case_is_an_error(monkeypatch, capsys):
+    with pytest.raises(RuntimeError, match="no case"):
+        outcome(monkeypatch, capsys, ({}, {}))
 
 
 @pytest.mark.parametrize("value", [np.float32([[1.5], [-2.0]]), np.arange(3), np.array(["é"])])
