@@ -25,7 +25,7 @@ from xpnet import Adam, CrossEntropy
 from xpnet.backend import Snapshot
 from xpnet.data.prepare import prepare
 from xpnet.engine.cuda_graph import CapturedSteps
-from xpnet.engine.eager import StepSettings
+from xpnet.engine.eager_step import StepSettings
 from xpnet.engine.select import step_for, steps_for
 from xpnet.finite import first_not_finite
 from xpnet.ops.cuda import operations

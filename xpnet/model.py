@@ -18,7 +18,7 @@ from xpnet.data.prepare import (
     prepare_features,
 )
 from xpnet.data.preprocessing import InputSpec, MinMax, Standardize
-from xpnet.engine.eager import Clip, Engine
+from xpnet.engine.eager_step import Clip, Engine
 from xpnet.engine.prediction import prediction_of
 from xpnet.engine.value_and_grad import ValueAndGrad
 from xpnet.errors import ArgumentError, require, require_count, require_type

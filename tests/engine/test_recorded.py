@@ -13,7 +13,7 @@ from helpers.training_cases import ACTIVATIONS, LOSSES, NETWORKS, OPTIMIZERS, SE
 
 import xpnet
 from xpnet import MLP, Adam, ArgumentError, ClipByNorm, CrossEntropy, Dense, TrainingStep
-from xpnet.engine import recorded
+from xpnet.engine import recorded_step as recorded
 from xpnet.ops.select import why_not_compiled
 
 if why_not_compiled():
@@ -21,7 +21,7 @@ if why_not_compiled():
 
 from llvmlite.binding import ResourceTracker
 
-from xpnet.engine import recording as program
+from xpnet.engine import recorder as program
 from xpnet.ops.cpu import product, runner, threads
 from xpnet.ops.cpu.jit import code_cache, loop
 

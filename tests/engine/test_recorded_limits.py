@@ -18,7 +18,7 @@ from xpnet.ops.select import why_not_compiled
 if why_not_compiled():
     pytest.skip(f"nothing is compiled: {why_not_compiled()}", allow_module_level=True)
 
-from xpnet.engine import recording as program
+from xpnet.engine import recorder as program
 from xpnet.ops.cpu import runner
 from xpnet.ops.cpu.jit import NotCompiled, loop_of
 from xpnet.ops.cpu.jit.arguments import DATA

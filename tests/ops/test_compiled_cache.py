@@ -24,7 +24,7 @@ SCRIPT = """
 import sys
 import numpy as np
 from xpnet.ops.cpu.operations import CompiledOperations
-from xpnet.engine.recording import Recorder
+from xpnet.engine.recorder import Recorder
 from xpnet.ops.rules import activations
 
 

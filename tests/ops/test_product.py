@@ -10,7 +10,7 @@ from xpnet.ops.select import why_not_compiled
 if why_not_compiled():
     pytest.skip(f"nothing is compiled: {why_not_compiled()}", allow_module_level=True)
 
-from xpnet.engine.recording import Recorder
+from xpnet.engine.recorder import Recorder
 from xpnet.ops.cpu.jit import NotCompiled
 from xpnet.ops.cpu.product import products
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from xpnet.backend import Array, HostArray, Snapshot, to_numpy
 from xpnet.data.batching import TrainingData, spans
-from xpnet.engine.eager import StepSettings, finish_gradient
+from xpnet.engine.eager_step import StepSettings, finish_gradient
 from xpnet.engine.value_and_grad import ValueAndGrad
 from xpnet.ops import operations_for
 from xpnet.optimizers import OptimizerState

@@ -12,7 +12,7 @@ import numpy as np
 from xpnet.backend import Array, copied
 from xpnet.data.batching import spans
 from xpnet.data.mapped import release_pages
-from xpnet.engine.recorded import RecordedInput, TracedMemory, new_recorder, why_not_recorded
+from xpnet.engine.recorded_step import RecordedInput, TracedMemory, new_recorder, why_not_recorded
 from xpnet.engine.user_defined import user_defined
 from xpnet.layers.base import Views
 from xpnet.random import MaskStream

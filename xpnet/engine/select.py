@@ -9,8 +9,8 @@ from typing import Any, TypeAlias
 from xpnet.backend import Backend
 from xpnet.data.batching import TrainingData
 from xpnet.engine.cuda_graph import CapturedSteps, CudaCapture
-from xpnet.engine.eager import EagerStep, StepSettings, no_replay
-from xpnet.engine.recorded import RecordedStep, why_not_recorded
+from xpnet.engine.eager_step import EagerStep, StepSettings, no_replay
+from xpnet.engine.recorded_step import RecordedStep, why_not_recorded
 from xpnet.engine.user_defined import user_defined
 from xpnet.errors import FallbackWarning
 from xpnet.optimizers import OptimizerState

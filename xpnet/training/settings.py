@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from xpnet.backend import Array
 from xpnet.data.batching import refuse_single_row
-from xpnet.engine.eager import StepSettings
+from xpnet.engine.eager_step import StepSettings
 from xpnet.errors import require, require_count, require_type
 from xpnet.layers.base import is_any
 from xpnet.network import Network

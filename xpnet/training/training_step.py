@@ -7,7 +7,7 @@ from typing import Any
 
 from xpnet.backend import Array
 from xpnet.data.prepare import prepare_batch
-from xpnet.engine.eager import Clip, Engine, StepSettings
+from xpnet.engine.eager_step import Clip, Engine, StepSettings
 from xpnet.engine.select import step_for
 from xpnet.errors import require_number
 from xpnet.losses import Loss

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.backend import Array, HostArray, Snapshot
-from xpnet.engine.eager import EagerStep, StepSettings, finish_gradient, no_replay
+from xpnet.engine.eager_step import EagerStep, StepSettings, finish_gradient, no_replay
 from xpnet.engine.value_and_grad import ValueAndGrad
 from xpnet.memory import Arena
 from xpnet.ops import operations_for
@@ -308,7 +308,7 @@ def _each(trace: Callable[[HostArray], Any], array: HostArray) -> list[Any]:
 
 
 def new_recorder() -> Any:
-    """A recorder of the work on NumPy arrays, an `xpnet.engine.recording.Recorder`."""
+    """A recorder of the work on NumPy arrays, an `xpnet.engine.recorder.Recorder`."""
     return _program().Recorder()
 
 
@@ -326,4 +326,4 @@ def why_not_recorded() -> str:
 
 def _program() -> Any:
     # By name, because it needs Numba.
-    return import_module("xpnet.engine.recording")
+    return import_module("xpnet.engine.recorder")
