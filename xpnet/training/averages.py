@@ -10,7 +10,7 @@ from xpnet.errors import ArgumentError, require, require_count
 from xpnet.ops import operations_for
 from xpnet.ops.rules import optimizers as rules
 from xpnet.optimizers import Averaged, OptimizerState, Resumed
-from xpnet.training.batch_norm_statistics import recompute_on_rows
+from xpnet.training.batch_norm_statistics import batch_norm_layers, recompute_on_rows
 from xpnet.training.callbacks import Run
 
 
@@ -37,7 +37,8 @@ class UseAverage:
         state: the optimizer's state then; `xpnet.save_state` writes it to a file.
 
     Raises:
-        ArgumentError: in training, if the optimizer keeps no average.
+        ArgumentError: in training, if the optimizer keeps no average, or a batch norm is inside
+            another layer.
 
     >>> from xpnet import MLP, SGD, Averaged, HalfMSE
     >>> import numpy as np
@@ -63,6 +64,7 @@ class UseAverage:
 
     def __call__(self, run: Run) -> None:
         """Evaluate θ̂ if ``validation`` was given."""
+        batch_norm_layers(run.model.network)  # raises an error in the first epoch, not the last
         mean = _average_of(run)
         if self.validation is None:
             return
@@ -104,8 +106,8 @@ class StochasticWeightAveraging:
             and the model keeps its last parameters.
 
     Raises:
-        ArgumentError: if an argument is not an integer of at least 1, or ``start`` is after the
-            last epoch.
+        ArgumentError: if an argument is not an integer of at least 1; in training, if ``start`` is
+            after the last epoch, or a batch norm is inside another layer.
 
     Reference: P. Izmailov et al., "Averaging weights leads to wider optima and better
     generalization", UAI 2018, algorithm 1.
@@ -129,6 +131,7 @@ class StochasticWeightAveraging:
         require(
             self.start <= run.epochs, "start", f"be at most the {run.epochs} epochs", self.start
         )
+        batch_norm_layers(run.model.network)  # raises an error in the first epoch, not the last
         if run.epoch == 1:
             self.n_averaged = 0
         if run.epoch < self.start or (run.epoch - self.start) % self.every:

@@ -1,4 +1,4 @@
-"""The running statistics of batch norm, recomputed for the parameters as they are."""
+"""Recomputation of the running statistics of batch norm for given parameters."""
 
 from __future__ import annotations
 
@@ -9,29 +9,36 @@ from xpnet.backend import Array
 from xpnet.data.batching import TrainingData, spans
 from xpnet.data.prepare import as_features
 from xpnet.engine.prediction import CHUNK_ROWS
-from xpnet.errors import require
+from xpnet.errors import ArgumentError, describe, require
+from xpnet.layers.base import is_any
+from xpnet.network import Network
 from xpnet.state import ModelState
+
+STATISTICS = {"mean", "var", "count"}
 
 
 def recompute_statistics(model: Any, X: Array) -> None:
-    """Give every `BatchNorm` the exact mean and variance of its input over the rows of ``X``.
+    """Set the running statistics of every `BatchNorm` to those of its input over all rows of ``X``.
 
-    For parameters that no step of training has led to, such as an average θ̂, the running
-    statistics belong to other parameters. Here each layer's are those over all rows at once, with
-    the layers before it as they evaluate: ``μ = mean``, ``σ² = 1/(m−1) Σ (x − μ)²``, whatever the
-    layer's momentum is. Rows are read in parts, once for each `BatchNorm`, and merged without loss
-    of digits. The paper on SWA makes one pass in training mode instead, whose batches still
-    normalize by their own statistics.
+    Parameters that are not the result of training steps, such as an average θ̂, do not match the
+    running statistics. This function computes ``μ = (1/m) Σ x`` and ``σ² = 1/(m−1) Σ (x − μ)²``,
+    regardless of the momentum of the layer, while earlier layers evaluate with their own
+    statistics. Rows are processed in chunks, once for each `BatchNorm`, and the statistics of the
+    chunks are merged without cancellation.
+
+    Deviation from the paper: it makes one pass in training mode, in which each batch is normalized
+    with its own statistics.
 
     Args:
-        model: the model; its statistics are changed in place, nothing else.
-        X: features ``(m, n_in)``, as `Sequential.fit` takes them, at least 2 rows.
+        model: the model; its running statistics are overwritten, its parameters are unchanged.
+        X: features ``(m, n_in)``, as for `Sequential.fit`, at least 2 rows.
 
     Raises:
-        ArgumentError: if ``X`` is not what the model takes, or has one row.
+        ArgumentError: if ``X`` is not valid for the model or has fewer than 2 rows, or a batch norm
+            is inside another layer.
 
     Reference: P. Izmailov et al., "Averaging weights leads to wider optima and better
-    generalization", UAI 2018, section 3.2; T. Chan et al., 1979, equation 2.1, for the merging.
+    generalization", UAI 2018, section 3.2; T. Chan et al., 1979, equation 2.1 (merging).
 
     >>> import numpy as np
     >>> from xpnet import BatchNorm, Dense, Sequential
@@ -40,28 +47,46 @@ def recompute_statistics(model: Any, X: Array) -> None:
     >>> model.statistics  # mean, variance and count
     array([3., 7., 3.])
     """
+    norms = batch_norm_layers(model.network)
     spec = model.input_spec
     X = as_features(spec, X)
     require(X.shape[0] > 1, "X", "have at least 2 rows, which have a variance", X)
-    for index in _norms(model.state):
+    for index in norms:
         parts = (spec.network_inputs(X[part, ...]) for part in spans(X.shape[0], CHUNK_ROWS))
         _measure(model.state, index, parts)
 
 
 def recompute_on_rows(model: ModelState, rows: TrainingData) -> None:
-    """`recompute_statistics` on prepared training data."""
-    for index in _norms(model):
+    """Recompute the running statistics, as `recompute_statistics` does, on prepared data."""
+    for index in batch_norm_layers(model.network):
         parts = (X for X, _, _ in rows.batches(None, CHUNK_ROWS))
         _measure(model, index, parts)
 
 
-def _norms(model: ModelState) -> list[int]:
-    layers = enumerate(model.network.layers)
-    return [i for i, layer in layers if getattr(layer, "batch_statistics", False)]
+def batch_norm_layers(network: Network) -> list[int]:
+    """Return the indices of the batch-norm layers of a network.
+
+    Raises:
+        ArgumentError: if a batch norm is inside another layer: its input is known only there.
+    """
+    indices = []
+    for i, layer in enumerate(network.layers):
+        if not is_any(layer, "batch_statistics"):
+            continue
+        prefix = f"layers.{i}."
+        paths = [e.path for e in network.statistics_layout.entries if e.path.startswith(prefix)]
+        names = {path.removeprefix(prefix) for path in paths}
+        if not getattr(layer, "batch_statistics", False) or names != STATISTICS:
+            raise ArgumentError(
+                "statistics of batch norm inside another layer cannot be recomputed; got "
+                f"{describe(layer)} as layers.{i}. Make the BatchNorm a layer of the model itself."
+            )
+        indices.append(i)
+    return indices
 
 
 def _measure(model: ModelState, index: int, parts: Iterable[Array]) -> None:
-    """Write the statistics of layer ``index``, whose predecessors have theirs already."""
+    """Write the statistics of layer ``index``; those of earlier layers are computed already."""
     layers, xp = model.network.layers, model.backend.xp
     p = model.network.by_layer(model.theta)
     contexts = model.network.contexts(model.backend, model.statistics)
