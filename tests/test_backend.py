@@ -7,7 +7,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from helpers.cases import warns_here
 
+from xpnet import MLP
 from xpnet import backend as backends
 from xpnet.backend import (
     NAMES,
@@ -18,7 +20,7 @@ from xpnet.backend import (
     to_numpy,
     unavailable,
 )
-from xpnet.errors import ArgumentError, BackendUnavailableError, FallbackWarning
+from xpnet.errors import ArgumentError, BackendUnavailableError
 
 
 @pytest.fixture
@@ -82,9 +84,11 @@ def test_auto_without_a_gpu_is_numpy(no_cupy):
 
 def test_fallback_to_numpy_warns(no_cupy, monkeypatch):
     monkeypatch.setenv("XPNET_FALLBACK", "numpy")
-    with pytest.warns(FallbackWarning, match=r"'cupy' is unavailable \(no GPU here\.\)"):
+    with warns_here(r"'cupy' is unavailable \(no GPU here\.\)"):
         backend = get_backend("cupy", dtype="float64")
     assert backend == get_backend("numpy", dtype="float64")
+    with warns_here("using NumPy"):  # at the line of the user, however deep the call is
+        assert MLP(2, [3], 2, backend="cupy").backend.name == "numpy"
 
 
 @pytest.mark.parametrize("value", ["", "0", "cupy"])

@@ -1,12 +1,17 @@
-"""Every example runs as a stranger runs it, with small settings, in a folder of its own."""
+"""Every example runs with small settings in a new folder, and shows what it claims."""
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 import math
 import os
 import re
+import runpy
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -274,20 +279,59 @@ def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.fixture
+def run_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Callable[..., str]]:
+    """Run an example in this process, in a new folder, and return what it prints.
+
+    Warnings are errors, as in `run`. What an interpreter has only once is restored: modules of the
+    examples, and the settings of Matplotlib.
+    """
+    modules = set(sys.modules)
+
+    def run(name: str, *arguments: str) -> str:
+        script = str(EXAMPLES / f"{name}.py")
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("MPLBACKEND", "Agg")
+        monkeypatch.syspath_prepend(EXAMPLES)
+        monkeypatch.setattr(sys, "argv", [script, *arguments])
+        drawing = importlib.util.find_spec("matplotlib")
+        with importlib.import_module("matplotlib").rc_context() if drawing else nullcontext():
+            runpy.run_path(script, run_name="__main__")
+        return capsys.readouterr().out
+
+    yield run
+    for name in {path.stem for path in EXAMPLES.glob("*.py")} - modules:
+        sys.modules.pop(name, None)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=MARKS.get(name, ())) for name in sorted(CASES)]
 )
-def test_example(name: str, tmp_path: Path):
+def test_example_prints_and_draws_its_claim(
+    name: str, tmp_path: Path, run_here: Callable[..., str]
+):
     arguments, printed, pictures = CASES[name]
     if pictures:
         pytest.importorskip("matplotlib", reason="Matplotlib is not installed: no pictures")
-    done = run(tmp_path, str(EXAMPLES / f"{name}.py"), *arguments)
-    assert done.returncode == 0, done.stderr
-    assert re.search(printed, done.stdout, re.MULTILINE), done.stdout
+    output = run_here(name, *arguments)
+    assert re.search(printed, output, re.MULTILINE), output
     for picture in pictures:
         assert (tmp_path / picture).read_bytes().startswith(b"\x89PNG")
     if name in CLAIMS:
-        CLAIMS[name](rows(done.stdout))
+        CLAIMS[name](rows(output))
+
+
+@pytest.mark.slow
+def test_example_runs_as_a_script(tmp_path: Path):
+    """In an interpreter of its own, in which nothing is imported yet."""
+    pytest.importorskip("matplotlib", reason="Matplotlib is not installed: no pictures")
+    arguments, printed, _ = CASES["one_neuron"]
+    done = run(tmp_path, str(EXAMPLES / "one_neuron.py"), *arguments)
+    assert done.returncode == 0, done.stderr
+    assert re.search(printed, done.stdout, re.MULTILINE), done.stdout
 
 
 def test_every_example_is_run_and_listed():
@@ -304,6 +348,7 @@ def test_every_picture_is_shown_and_small():
         assert picture.stat().st_size < 120_000, picture.name
 
 
+@pytest.mark.slow
 def test_example_without_a_gpu_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.delenv("XPNET_FALLBACK", raising=False)
@@ -313,6 +358,7 @@ def test_example_without_a_gpu_says_why(tmp_path: Path, monkeypatch: pytest.Monk
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 @needs_fashion
 def test_reference_experiment_names_missing_data(tmp_path: Path):
     pytest.importorskip("matplotlib", reason="Matplotlib is not installed: no pictures")

@@ -10,7 +10,6 @@ from __future__ import annotations
 import importlib
 import math
 import os
-import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
@@ -22,11 +21,11 @@ from xpnet import memory
 from xpnet.errors import (
     ArgumentError,
     BackendUnavailableError,
-    FallbackWarning,
     describe,
     dtype_name,
     require,
     unknown_name,
+    warn_fallback,
 )
 
 Array: TypeAlias = Any
@@ -377,7 +376,7 @@ def get_backend(
         return _open(name, dtype, device)
     if name == "cupy" and os.environ.get("XPNET_FALLBACK") == "numpy":
         message = f"backend 'cupy' is unavailable ({reason}); XPNET_FALLBACK=numpy: using NumPy"
-        warnings.warn(message, FallbackWarning, stacklevel=2)
+        warn_fallback(message)
         return _open("numpy", dtype, None)
     raise BackendUnavailableError(f"backend {name!r} does not work here: {reason}")
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import difflib
 import math
+import sys
+import warnings
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from numbers import Integral, Real
@@ -50,7 +52,15 @@ class NonFiniteError(ArithmeticError):
 
 
 class FallbackWarning(UserWarning):
-    """A backend was replaced by NumPy because ``XPNET_FALLBACK=numpy`` asks for it."""
+    """Something faster is unavailable, such as CUDA kernels; another way computes the same."""
+
+
+def warn_fallback(message: str) -> None:
+    """Issue a `FallbackWarning` that points to the line outside xpnet that led to it."""
+    frame, level = sys._getframe(), 1
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == "xpnet":
+        frame, level = frame.f_back, level + 1
+    warnings.warn(message, FallbackWarning, stacklevel=level)
 
 
 def dtype_name(dtype: object) -> str:

@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from helpers.cases import warns_here
 from helpers.fake_device import (
     DeviceArray,
     FakeBackend,
@@ -21,7 +22,7 @@ from helpers.fake_device import (
 from helpers.training_cases import NETWORKS, OPTIMIZERS, SETTINGS
 
 import xpnet
-from xpnet import MLP, ArgumentError, ClipByNorm, CrossEntropy, FallbackWarning
+from xpnet import MLP, ArgumentError, ClipByNorm, CrossEntropy
 from xpnet.engine import cuda_graph, value_and_grad
 from xpnet.engine import select as engines
 from xpnet.engine.user_defined import user_defined
@@ -398,7 +399,7 @@ class Failing(FakeCapture):
 
 def test_failed_capture_warns_and_runs_eagerly(task, device, monkeypatch):
     monkeypatch.setattr(engines, "CudaCapture", Failing)
-    with pytest.warns(FallbackWarning, match="could not be captured: cudaError"):
+    with warns_here("could not be captured: cudaError"):
         model, history = train(fake_backend("float64"), task, network={"dropout": 0.3})
     assert history.engine.startswith("eager: a step could not be captured")
     backend = xpnet.get_backend("numpy", dtype="float64")

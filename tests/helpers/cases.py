@@ -1,14 +1,28 @@
-"""Tests that run many small cases at once."""
+"""Many small cases in one test; warnings that point to the test."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from itertools import product
 from typing import Any
 
 import pytest
+
+from xpnet.errors import FallbackWarning
+
+
+@contextmanager
+def warns_here(match: str) -> Iterator[None]:
+    """Expect a `FallbackWarning` that points to the file of the test."""
+    here = sys._getframe(2).f_code.co_filename
+    with pytest.warns(FallbackWarning, match=match) as caught:
+        yield
+    found = {each.filename for each in caught if each.category is FallbackWarning}
+    assert found == {here}
 
 
 def looped(**tables: Iterable[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:

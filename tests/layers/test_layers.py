@@ -11,7 +11,6 @@ from xpnet.derivatives import check_gradients
 from xpnet.errors import ArgumentError
 from xpnet.layers import Activation, BatchNorm, Context, Dense, Dropout
 from xpnet.ops import operations_for
-from xpnet.ops.buffers import Buffers
 from xpnet.parameters import Layout
 from xpnet.random import MaskStream
 
@@ -356,24 +355,6 @@ def test_masks_of_adjacent_keys_are_uncorrelated(other):
     for shift in (0, 1, 200):
         correlation = np.corrcoef(first, np.roll(second, shift))[0, 1]
         assert abs(correlation) < 5 / np.sqrt(first.size)
-
-
-# --- buffers --------------------------------------------------------------------------------------
-
-
-def test_buffers_are_reused(place):
-    buffers = Buffers(place.backend)
-    large = buffers["z", 6, 4]
-    large[...] = 1.0
-    small = buffers["z", 2, 4]
-    assert buffers["z", 2, 4] is small
-    small[...] = 5.0
-    assert place.host(large)[:2].tolist() == [[5.0] * 4] * 2  # the same memory
-    assert place.host(large)[2:].tolist() == [[1.0] * 4] * 4
-    other = buffers["a", 6, 4]
-    other[...] = 0.0
-    assert float(place.host(large)[5, 3]) == 1.0
-    assert tuple(buffers["z", 10, 4].shape) == (10, 4)
 
 
 # --- as values ------------------------------------------------------------------------------------

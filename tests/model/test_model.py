@@ -22,7 +22,7 @@ from xpnet import (
     Softmax,
     Tanh,
 )
-from xpnet.derivatives import check_gradients
+from xpnet.derivatives import check_gradients, jvp
 from xpnet.random import MaskStream
 
 NETWORKS = {
@@ -114,6 +114,76 @@ def test_same_seed_gives_identical_training(rng):
         model.fit(X, y, loss=CrossEntropy(), optimizer=xpnet.Adam(), epochs=2, progress=False)
         thetas.append(model.theta.copy())
     assert np.array_equal(*thetas)
+
+
+def test_training_forward_depends_on_the_seed(place, rng):
+    X = rng.normal(size=(20, 4))
+    layers = [Dense(6, Tanh()), BatchNorm(), Dropout(0.4), Dense(3)]
+    model = Sequential(layers, 4, backend=place.backend)
+    before = place.host(model.statistics).copy()
+    seeds = (0, 1, 1, 2)
+    outputs = [
+        place.host(model.forward(place.array(X), training=True, seed=seed)) for seed in seeds
+    ]
+    np.testing.assert_array_equal(outputs[1], outputs[2])
+    assert not np.allclose(outputs[0], outputs[1])
+    assert not np.allclose(outputs[1], outputs[3])
+    np.testing.assert_array_equal(place.host(model.statistics), before)
+    on_numpy = Sequential(layers, 4, dtype="float64").forward(X, training=True, seed=1)
+    np.testing.assert_allclose(outputs[1], on_numpy, rtol=1e-12, atol=1e-13)
+
+
+def test_training_forward_leaves_other_masks_alone(rng):
+    """It draws from a stream of its own: the next training step has the same masks."""
+    X, y = data(rng, m=12)
+    grads = []
+    for calls in (0, 3):
+        model = randomized(NETWORKS["dropout"], np.random.default_rng(0))
+        for seed in range(calls):
+            model.forward(X, training=True, seed=seed)
+        grads.append(model.value_and_grad(X, y, CrossEntropy())[1].copy())
+    np.testing.assert_array_equal(*grads)
+
+
+def test_training_forward_is_what_derivatives_differentiate(rng):
+    X = data(rng, m=12)[0]
+    model = randomized(NETWORKS["dropout"], rng)
+    v, h = rng.normal(size=model.theta.size), 1e-6
+    ends = [model.forward(X, theta=model.theta + s * v, training=True, seed=5) for s in (h, -h)]
+    tangent = jvp(model, X, dtheta=v, training=True, seed=5)
+    np.testing.assert_allclose(tangent, (ends[0] - ends[1]) / (2 * h), rtol=1e-6, atol=1e-8)
+
+
+def test_monte_carlo_mean_approaches_the_prediction():
+    """A linear layer behind dropout: the mean over masks is the output without dropout."""
+    model = Sequential([Dropout(0.5), Dense(1)], 8, dtype="float64")
+    X = np.ones((3, 8))
+    outputs = [model.forward(X, training=True, seed=seed) for seed in range(2000)]
+    error = np.std(outputs, axis=0) / np.sqrt(len(outputs))
+    assert (np.abs(np.mean(outputs, axis=0) - model.forward(X)) < 4 * error).all()
+
+
+@pytest.mark.parametrize("seed", [-1, 0.5, True, None, "a"])
+def test_bad_forward_seed_is_refused(seed):
+    with pytest.raises(ArgumentError, match="seed must be an integer of at least 0"):
+        MLP(4, [5], 3, dropout=0.5).forward(X_GOOD, training=True, seed=seed)
+
+
+def test_statistics_layout_names_running_statistics(place, rng):
+    model = MLP(4, [5, 6], 3, batch_norm=True, backend=place.backend)
+    views = model.statistics_layout.views(model.statistics)
+    shapes = {name: tuple(view.shape) for name, view in views.items()}
+    assert shapes == {
+        f"layers.{i}.{name}": (1,) if name == "count" else (n,)
+        for i, n in ((1, 5), (4, 6))
+        for name in ("mean", "var", "count")
+    }
+    X, y = place.array(rng.normal(size=(30, 4))), rng.integers(3, size=30)
+    model.fit(X, y, loss=CrossEntropy(), optimizer=xpnet.SGD(0.1), epochs=1, progress=False)
+    assert float(views["layers.1.count"][0]) == 30
+    assert place.host(views["layers.4.mean"]).any()
+    views["layers.1.mean"][...] = 7.0
+    assert (place.host(model.statistics) == 7.0).sum() == 5
 
 
 def test_other_theta_is_evaluated(place, rng):

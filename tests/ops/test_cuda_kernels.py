@@ -19,13 +19,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from helpers import emulated_cuda
-from helpers.cases import looped
+from helpers.cases import looped, warns_here
 from helpers.emulated_cuda import cuda_operations
 from helpers.fake_cublas import cublas, rounded, widened
 from helpers.kernel_sources import FILES, INTEGERS, as_one, kernels
 from helpers.rules import SCALARS, UPDATES, counts_of, targets_of
 
-from xpnet.errors import ArgumentError, FallbackWarning
+from xpnet.errors import ArgumentError
 from xpnet.ops import select
 from xpnet.ops.cuda import columns, elementwise, matmul, operations
 from xpnet.ops.cuda.matmul import WORKSPACE, as_columns, cublas_product
@@ -690,14 +690,12 @@ def test_precisions_share_a_handle_per_device(devices):
 
 def test_missing_cublas_warns(devices, ops):
     devices.broken = True
-    with pytest.warns(
-        FallbackWarning, match=r"nvmath-python does not work here \(no libcublas\); CuPy"
-    ):
+    with warns_here(r"nvmath-python does not work here \(no libcublas\); CuPy"):
         assert cublas_product() is None
-    with pytest.warns(FallbackWarning, match="no libcublas"):
+    with warns_here("no libcublas"):
         assert ops.at_precision("float32").product is None
     with (
-        pytest.warns(FallbackWarning, match="no libcublas"),
+        warns_here("no libcublas"),
         pytest.raises(ArgumentError, match="precision must be 'float32' here; got 'bf16'"),
     ):
         ops.at_precision("bf16")
@@ -715,7 +713,7 @@ def test_device_failure_falls_back_to_cupy(fails, monkeypatch):
 
     monkeypatch.setattr(operations, "cublas_product", lambda: None)
     monkeypatch.setattr(operations, fails, failing)
-    with pytest.warns(FallbackWarning, match=r"kernels do not work here \(no such device\)"):
+    with warns_here(r"kernels do not work here \(no such device\)"):
         assert type(select._cuda(np)) is Operations
 
 
@@ -778,10 +776,10 @@ def test_rare_kernels_are_checked_at_first_use(broken, how, ops):
     GRAD[...] = 8
     expected = take(REFERENCE)
     GRAD[...] = 8
-    with pytest.warns(FallbackWarning, match=r"do not work here \(.*\); CuPy computes them"):
+    with warns_here(r"do not work here \(.*\); CuPy computes them"):
         np.testing.assert_array_equal(take(ours), expected)
     GRAD[...], tried = 8, len(launched)
-    with pytest.warns(FallbackWarning):
+    with warns_here(r"do not work here"):
         np.testing.assert_array_equal(take(ours), expected)
     assert len(launched) == tried > 0
 

@@ -13,13 +13,14 @@ from typing import ClassVar
 import numpy as np
 import pytest
 from helpers import emulated_cuda
+from helpers.cases import warns_here
 from helpers.emulated_cuda import cuda_operations
 from helpers.fake_cublas import KINDS, ColumnMajor, column, rounded, widened
 from helpers.fake_device import DeviceArray, FakeCapture, FakeNamespace, Tape, fake_backend
 from helpers.fake_device import launch as taped_launch
 
 import xpnet
-from xpnet import MLP, CrossEntropy, Dense, FallbackWarning, HalfMSE, Sequential
+from xpnet import MLP, CrossEntropy, Dense, HalfMSE, Sequential
 from xpnet.activations import Identity, ReLU
 from xpnet.backend import get_backend
 from xpnet.engine import select as engines
@@ -439,7 +440,7 @@ def test_failed_product_raises_and_keeps_its_plan():
 def test_failed_heuristic_warns_once():
     lt, ours = epilogues_at()
     lt.trouble = "asked badly"
-    with pytest.warns(FallbackWarning, match=r"gives no algorithm \(status 7\)"):
+    with warns_here(r"gives no algorithm \(status 7\)"):
         assert not affine(ours)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -463,7 +464,7 @@ def test_failed_product_ends_the_capture(device, rng, monkeypatch):
     monkeypatch.setattr(FakeCapture, "capture", failing)
     how = {"loss": CrossEntropy(), "optimizer": xpnet.SGD(0.1), "progress": False, "epochs": 1}
     model = MLP(8, [8], 3, backend=fake_backend("float32"))
-    with pytest.warns(FallbackWarning, match="could not be captured: status 13"):
+    with warns_here("could not be captured: status 13"):
         history = model.fit(X, y, **how)
     assert history.engine == "eager: a step could not be captured: status 13"
     assert np.isfinite(history["loss"]).all()
@@ -679,13 +680,13 @@ def test_wrong_epilogue_warns_and_is_not_used(wrong, lt, monkeypatch):
             target[-1, -1] += 1
 
     monkeypatch.setattr(lt, "run", run)
-    with pytest.warns(FallbackWarning, match=r"does not work here \(.* differs from"):
+    with warns_here(r"does not work here \(.* differs from"):
         assert checked_epilogues(product_of(lt), np) is None
 
 
 def test_failed_trial_warns(lt):
     lt.trouble = "failed"
-    with pytest.warns(FallbackWarning, match=r"cublasLt does not work here \(status 13\)"):
+    with warns_here(r"cublasLt does not work here \(status 13\)"):
         assert checked_epilogues(product_of(lt), np) is None
 
 
@@ -694,7 +695,7 @@ def test_missing_cublaslt_warns(lt, monkeypatch):
         raise OSError("no libcublasLt")
 
     monkeypatch.setattr(lt, "create", failing)
-    with pytest.warns(FallbackWarning, match=r"cublasLt does not work here \(no libcublasLt\)"):
+    with warns_here(r"cublasLt does not work here \(no libcublasLt\)"):
         assert checked_epilogues(product_of(lt), np) is None
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import warnings
 from typing import Any, TypeAlias
 
 from xpnet.backend import Backend
@@ -12,7 +11,7 @@ from xpnet.engine.cuda_graph import CapturedSteps, CudaCapture
 from xpnet.engine.eager_step import EagerStep, StepSettings, no_replay
 from xpnet.engine.recorded_step import RecordedStep, why_not_recorded
 from xpnet.engine.user_defined import user_defined
-from xpnet.errors import FallbackWarning
+from xpnet.errors import warn_fallback
 from xpnet.optimizers import OptimizerState
 from xpnet.state import ModelState
 
@@ -45,7 +44,7 @@ def steps_for(
             reason = f"a step could not be captured: {error}"
             if settings.engine is None:
                 message = f"{reason}; training goes on with engine='eager'"
-                warnings.warn(message, FallbackWarning, stacklevel=4)
+                warn_fallback(message)
     return _eager(model, settings, state, reason)
 
 

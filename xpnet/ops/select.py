@@ -5,13 +5,12 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
-import warnings
 from dataclasses import replace
 
 import numpy as np
 
 from xpnet.backend import Array, Namespace, library_of, namespace_of
-from xpnet.errors import FallbackWarning
+from xpnet.errors import warn_fallback
 from xpnet.ops.numpy import NumPyOperations
 from xpnet.ops.operations import Operations
 
@@ -32,7 +31,7 @@ def operations_for(array: Array) -> Operations:
         The operations, which are selected once for each array type.
 
     Warns:
-        FallbackWarning: if faster operations are installed but do not work.
+        warn_fallback: if faster operations are installed but do not work.
 
     >>> import numpy as np
     >>> operations_for(np.zeros(2)).xp.__name__
@@ -71,11 +70,9 @@ def _choose(array: Array) -> Operations:
         compiled = importlib.import_module("xpnet.ops.cpu.operations")
         operations: Operations = compiled.compiled_operations()
     except ImportError as error:  # such as a Numba that is incompatible with this NumPy
-        warnings.warn(
+        warn_fallback(
             f"Numba cannot be used ({error}); NumPy computes without it. Upgrade Numba, or set "
-            "NUMBA_DISABLE_JIT=1 to disable this warning.",
-            FallbackWarning,
-            stacklevel=3,
+            "NUMBA_DISABLE_JIT=1 to disable this warning."
         )
         return NumPyOperations(np, f"Numba cannot be used: {error}")
     return operations
@@ -90,10 +87,8 @@ def _cuda(xp: Namespace) -> Operations:
         kernels = cuda.CudaOperations(xp, product=product)
         cuda.check_kernels(kernels, xp)
     except Exception as error:  # a compiler, a driver or a device can raise any exception
-        warnings.warn(
-            f"xpnet's CUDA kernels do not work here ({error}); CuPy computes without them.",
-            FallbackWarning,
-            stacklevel=4,
+        warn_fallback(
+            f"xpnet's CUDA kernels do not work here ({error}); CuPy computes without them."
         )
         return Operations(xp)
     checked: Operations = replace(kernels, epilogues=cuda.checked_epilogues(product, xp))

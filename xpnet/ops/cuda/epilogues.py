@@ -7,7 +7,6 @@ writes the output of a layer. Unsupported products use `Product` and separate ke
 from __future__ import annotations
 
 import importlib
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, lru_cache
@@ -17,7 +16,7 @@ from weakref import finalize
 import numpy as np
 
 from xpnet.backend import Array
-from xpnet.errors import FallbackWarning
+from xpnet.errors import warn_fallback
 from xpnet.ops.cuda.arrays import have_shape, supported
 from xpnet.ops.cuda.matmul import WORKSPACE, Cublas, Factor, Product, as_columns
 from xpnet.ops.operations import Rule
@@ -131,7 +130,7 @@ class ProductPlan:
         except self._lt.cuBLASLtError as error:
             if error.status != NOT_SUPPORTED:  # which also reports that there is no algorithm
                 message = f"cublasLt gives no algorithm ({error}); a product is not fused."
-                warnings.warn(message, FallbackWarning, stacklevel=2)
+                warn_fallback(message)
             return None
         finally:
             self._lt.matmul_preference_destroy(preference)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cache
@@ -17,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xpnet.backend import Array
-from xpnet.errors import FallbackWarning, dtype_name
+from xpnet.errors import dtype_name, warn_fallback
 from xpnet.ops.cuda.elementwise import file_kernel, index_type
 from xpnet.ops.cuda.launch import Launch, launch, launch_linear
 from xpnet.ops.operations import Precision
@@ -239,11 +238,9 @@ def cublas_product(precision: Precision = "float32") -> Product | None:
     try:
         _current_cublas()
     except Exception as error:  # a library, a driver or a device can raise any exception
-        warnings.warn(
+        warn_fallback(
             f"nvmath-python does not work here ({error}); CuPy computes matrix products, which "
-            "cannot be captured in a CUDA graph.",
-            FallbackWarning,
-            stacklevel=3,
+            "cannot be captured in a CUDA graph."
         )
         return None
     return Product(precision, _current_cublas, _uint16)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.backend import Array
-from xpnet.errors import FallbackWarning, dtype_name, require
+from xpnet.errors import dtype_name, require, warn_fallback
 from xpnet.ops.cuda import columns, updates
 from xpnet.ops.cuda.arrays import are_scalars, have_shape, kernel_scalars, on_device, supported
 from xpnet.ops.cuda.elementwise import C_TYPES, ROWS, file_kernel, kernel_for, shifted, unless
@@ -350,7 +349,7 @@ class CudaOperations(Operations):
         reason = _why_not_usable(self, name)
         if reason:  # warn at every call: Python shows repeated warnings of one line once
             message = f"xpnet's kernels for {name} do not work here ({reason}); CuPy computes them."
-            warnings.warn(message, FallbackWarning, stacklevel=2)
+            warn_fallback(message)
         return not reason
 
     def _result_array(self, like: Array, out: Array | None) -> Array:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import cache, partial
 from typing import TypeAlias
 
 from xpnet.backend import Array, Namespace
-from xpnet.errors import FallbackWarning
+from xpnet.errors import warn_fallback
 from xpnet.ops.cuda.columns import ROWS_PER_BLOCK
 from xpnet.ops.cuda.epilogues import RELU_BIAS, Epilogues
 from xpnet.ops.cuda.matmul import Product
@@ -78,11 +77,7 @@ def checked_epilogues(product: object, xp: Namespace) -> Epilogues | None:
         _check_epilogues(epilogues, xp)
         keeps_nan = _keeps_nan(epilogues, xp)
     except Exception as error:  # a library, a driver or a device can raise any exception
-        warnings.warn(
-            f"cublasLt does not work here ({error}); products run without epilogues.",
-            FallbackWarning,
-            stacklevel=3,
-        )
+        warn_fallback(f"cublasLt does not work here ({error}); products run without epilogues.")
         return None
     return epilogues if keeps_nan else replace(epilogues, usable=epilogues.usable - {RELU_BIAS})
 
