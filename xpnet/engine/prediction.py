@@ -39,12 +39,22 @@ NEVER = -(1 << 62)
 
 def prediction_of(model: ModelState) -> Prediction:
     """The fastest `Prediction` for the model's arrays."""
-    kind = ReplayedPrediction if type(model.theta) is np.ndarray else Prediction
-    return kind(model)
+    if type(model.theta) is np.ndarray:
+        return ReplayedPrediction(model)
+    return Prediction(model)
+
+
+class _ThreadContexts(local):
+    """Contexts without buffers, one set for each thread, because a pass changes them."""
+
+    def __init__(self, model: ModelState) -> None:
+        self.contexts = model.network.contexts(model.backend, model.statistics)
 
 
 class Prediction:
-    """``X ↦ f(θ, X)`` in evaluation mode, with views made once.
+    """``X ↦ f(θ, X)`` in evaluation mode, with views created once.
+
+    Several threads may call at once.
 
     Args:
         model: the network and its vectors; θ and the statistics are read at every call.
@@ -53,7 +63,7 @@ class Prediction:
     def __init__(self, model: ModelState) -> None:
         self._model = model
         self._p = model.network.by_layer(model.theta)
-        self._contexts = model.network.contexts(model.backend, model.statistics)
+        self._of_thread = _ThreadContexts(model)
 
     def __call__(
         self, X: Array, prepare: Callable[[Array], Array], theta: Array | None = None
@@ -61,12 +71,12 @@ class Prediction:
         """The network's output for all rows of ``X``, ``(m, n_out)``.
 
         Rows are evaluated `CHUNK_ROWS` or `HOST_ROWS` at a time in buffers that belong to this
-        call, so memory beyond the result does not grow with ``m`` and several threads may call at
-        once. Up to `FEW_ROWS` rows use no buffers.
+        call, so memory beyond the result does not grow with ``m``. Up to `FEW_ROWS` rows use no
+        buffers.
 
         Args:
             X: the rows.
-            prepare: makes network inputs of a part of them.
+            prepare: converts a part of them to network inputs.
             theta: parameters to use instead of the model's; ``None``: the model's.
         """
         network, m = self._model.network, X.shape[0]
@@ -83,8 +93,7 @@ class Prediction:
 
     def few(self, p: Sequence[Views], inputs: Array) -> Array:
         """The output for few rows, a new array."""
-        contexts = self._contexts
-        output = self._model.network.forward(p, inputs, contexts)[0]
+        output = self._model.network.forward(p, inputs, self._of_thread.contexts)[0]
         return copied(output) if output is inputs else output
 
     def in_training_mode(self, inputs: Array, seed: int, theta: Array | None = None) -> Array:
@@ -99,17 +108,17 @@ class Prediction:
             model.statistics,
             training=True,
             update_statistics=False,
-            masks=MaskStream(seed),  # those of the derivatives of a training pass
+            masks=MaskStream(seed),  # the masks that `xpnet.derivatives` draws for this seed
         )
         output = model.network.forward(p, inputs, contexts)[0]
         return copied(output) if output is inputs else output
 
 
 class ReplayedPrediction(Prediction):
-    """`Prediction` on NumPy that records passes over few rows which are requested often.
+    """`Prediction` on NumPy that records passes over few rows once they have been called often.
 
-    For few rows most of the time goes to Python between the compiled loops, which a replay saves.
-    Each thread has programs and buffers of its own, so several threads may call at once.
+    For few rows most of the time is spent in Python between the compiled loops, which a replay
+    saves. Each thread has its own programs and buffers.
     """
 
     def __init__(self, model: ModelState) -> None:
