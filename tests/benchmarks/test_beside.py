@@ -24,9 +24,9 @@ def test_pairs_alternate_the_order(monkeypatch):
     assert asked == [EARLIER, beside.HERE, beside.HERE, EARLIER, EARLIER, beside.HERE]
 
 
-def test_failing_process_shows_its_output(tmp_path):
-    with pytest.raises(RuntimeError, match="benchmarks"):
-        beside.seconds(tmp_path, TASK)
+def test_failing_process_shows_its_output():
+    with pytest.raises(RuntimeError, match="KeyError: 'no such case'"):
+        beside.seconds(beside.HERE, TASK | {"case": "no such case"})
 
 
 def test_process_times_the_given_checkout():
