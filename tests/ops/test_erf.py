@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from xpnet.ops.select import why_not_compiled
 
 mpmath = pytest.importorskip("mpmath", reason="mpmath is not installed: nothing exact to check by")
 
+JIT = "xpnet.ops.cpu.jit"  # needs Numba
 EDGES = [0.0, 5e-324, 1e-310, 1e-45, 1e-40, 1e-30, 1e-8, 0.999999, 1.0, 1.000001, 3.9, 5.9, 10.0]
 SAMPLE = [*np.linspace(0.01, 6.0, 150), *np.logspace(-20, 0.5, 50), *EDGES]
 X = np.array([*SAMPLE, *np.negative(SAMPLE)])
@@ -94,7 +96,7 @@ def test_special_values(place32):
 
 
 def test_coefficients_are_those_derived():
-    derive = pytest.importorskip("benchmarks.erf_coefficients")
+    derive = import_module("benchmarks.erf_coefficients")
     for name, (coefficients, error) in derive.polynomials().items():
         assert getattr(erf, name) == coefficients
         assert error < 4e-17
@@ -104,11 +106,10 @@ def test_coefficients_are_those_derived():
 @pytest.mark.parametrize("rule", [erf.erf, erf.erfc, activations.gelu])
 @pytest.mark.skipif(bool(why_not_compiled()), reason=why_not_compiled() or "compiled")
 def test_compiled_rule_is_within_a_few_ulp(rule, dtype):
-    elementwise = pytest.importorskip("xpnet.ops.cpu.elementwise")
-    loop = pytest.importorskip("xpnet.ops.cpu.jit.loop")
+    apply, jit = import_module("xpnet.ops.cpu.elementwise").apply_to_one, import_module(JIT)
     x = X.astype(dtype)
     out = np.empty_like(x)
-    loop.loop_of(elementwise.apply_to_one, rule, x.dtype, 0)(x, out, ())
+    jit.loop_of(apply, rule, x.dtype, 0)(x, out, ())
     check(rule.__name__, out, x)
 
 
@@ -116,9 +117,9 @@ def test_compiled_rule_is_within_a_few_ulp(rule, dtype):
 @pytest.mark.parametrize("rule", [activations.gelu, activations.gelu_derivative])
 @pytest.mark.skipif(bool(why_not_compiled()), reason=why_not_compiled() or "compiled")
 def test_compiled_gelu_is_vectorized(rule, dtype):
-    elementwise = pytest.importorskip("xpnet.ops.cpu.elementwise")
-    compiler = pytest.importorskip("xpnet.ops.cpu.jit.compile")
-    entry, _, _ = compiler.compiled((elementwise.apply_to_one, rule, np.dtype(dtype), 0))
-    (result,) = entry.owner.overloads.values()
+    apply = import_module("xpnet.ops.cpu.elementwise").apply_to_one
+    compiler = import_module(f"{JIT}.compile")
+    code, _, _ = compiler.compile_loop((apply, rule, np.dtype(dtype), 0))
+    (result,) = code.owner.overloads.values()
     number = {"float32": "float", "float64": "double"}[dtype]
     assert f" x {number}> @llvm.floor" in result.library.get_llvm_str()
