@@ -16,6 +16,7 @@ import xpnet
 
 ROOT = Path(xpnet.__file__).parent
 FILES = {path.relative_to(ROOT).as_posix(): path for path in sorted(ROOT.rglob("*.py"))}
+TESTS = sorted(Path(__file__).parent.rglob("*.py"))
 TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in FILES.items()}
 
 # A module or package imports from those before it, and from itself.
@@ -249,3 +250,12 @@ def test_import_loads_no_optional_package():
         cwd=ROOT.parent,
     )
     assert set(done.stdout.split()) & set(HEAVY) == set()
+
+
+def test_test_names_have_at_most_50_characters():
+    long = []
+    for path in TESTS:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
+                long += [f"{path.name}: {node.name}"] if len(node.name) > 50 else []
+    assert not long

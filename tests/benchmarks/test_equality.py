@@ -117,7 +117,7 @@ def test_report_joins_the_parts_of_a_case():
     assert f"| **no** | {ADAM} | theta, loss | missing here |" in text
 
 
-def test_report_shows_the_largest_difference_last_allowed():
+def test_report_shows_the_largest_difference():
     near, far = np.float32([1.0001]), np.float32([1.0002])
     earlier = found({f"{GELU}/{part}": np.float32([1]) for part in ("theta", "loss")})
     here = found({f"{GELU}/theta": near, f"{GELU}/loss": far, f"{ADAM}/theta": near})
@@ -173,7 +173,7 @@ def test_values_survive_as_text(value):
 ONLY = "numpy float32 eager/optimizers/"
 
 
-def test_cases_are_repeatable_and_tell_optimizers_apart():
+def test_cases_repeat_and_differ_between_optimizers():
     first = equality_cases.digests(ONLY)
     assert first["errors"] == {}
     assert equality_cases.digests(ONLY) == first

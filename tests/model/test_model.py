@@ -145,7 +145,7 @@ def test_training_forward_leaves_other_masks_alone(rng):
     np.testing.assert_array_equal(*grads)
 
 
-def test_training_forward_is_what_derivatives_differentiate(rng):
+def test_training_forward_matches_derivatives(rng):
     X = data(rng, m=12)[0]
     model = randomized(NETWORKS["dropout"], rng)
     v, h = rng.normal(size=model.theta.size), 1e-6

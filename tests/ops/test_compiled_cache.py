@@ -395,7 +395,7 @@ def test_fingerprint_includes_the_value_of_a_global(monkeypatch):
     assert fingerprint_of(rule_by_name) == before
 
 
-def test_fingerprint_includes_a_function_of_another_file(monkeypatch):
+def test_fingerprint_includes_other_files(monkeypatch):
     rule = activations.silu
     before = fingerprint_of(rule)
     monkeypatch.setitem(rule.__globals__, "sigmoid", activations.tanh)
