@@ -315,7 +315,7 @@ def test_key_is_read_once_for_each_claim():
 
 @pytest.mark.parametrize("i", [-1, 65536, 1.5, "0"])
 def test_child_refuses_wrong_position(i):
-    with pytest.raises(ArgumentError, match="^i must be"):
+    with pytest.raises(ArgumentError, match=r"^i must be"):
         context().child(i)
 
 
