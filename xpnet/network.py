@@ -1,4 +1,4 @@
-"""Layers in a row as one function of (θ, X), with its derivatives. It stores no arrays."""
+"""The composition of layers as one function of (θ, X), with its derivatives; it stores no array."""
 
 from __future__ import annotations
 
@@ -25,11 +25,16 @@ class Network:
     """The composition of layers: ``f(θ, X) = f_L(θ_L, … f_1(θ_1, X))``.
 
     Attributes:
-        layers: the layers, frozen values.
+        layers: the layers.
         n_in: the width of the input.
         n_out: the width of the output.
         layout: the position of each parameter in θ.
+        widths: the width of each layer's output.
         statistics_layout: the position of each running statistic in the statistics vector.
+
+    Raises:
+        ArgumentError: if ``layers`` is not a nonempty sequence of layers, ``n_in`` is not a
+            positive integer, or a parameter has a dot in its name.
     """
 
     def __init__(self, layers: Sequence[Layer], n_in: int) -> None:
@@ -84,15 +89,16 @@ class Network:
         reuse: bool = False,
         ops: Operations | None = None,
     ) -> Contexts:
-        """One `Context` for each layer, for any number of passes one after another.
+        """One `Context` for each layer, for any number of passes, one at a time.
 
         Args:
-            memory: where buffers are allocated.
+            memory: allocates the buffers.
             statistics: the vector of running statistics.
             training: whether batch norm normalizes by the batch and dropout drops.
             update_statistics: whether a training pass updates the running statistics.
             masks: the stream of random masks; ``None``: that of seed 0.
-            reuse: whether passes reuse buffers, so that a pass overwrites the results of the last.
+            reuse: whether passes reuse buffers: a pass then overwrites the results of the previous
+                one. If not, every result is a new array.
             ops: the operations; ``None``: those for the library of ``statistics``.
         """
         views = _group(self.statistics_layout, statistics, len(self.layers))
@@ -117,13 +123,13 @@ class Network:
     def request_dx(self, contexts: Contexts, need_dx: bool) -> None:
         """Set whether `backward` returns ∂L/∂X.
 
-        A user-defined first layer computes it in any case, because it may hand its context on to
-        layers inside it, which need the gradient of each other's input.
+        A user-defined first layer computes it in any case, because it may pass its context to
+        layers inside it, which need the gradient with respect to each other's input.
         """
         contexts[0].need_dx = need_dx or not declares(self.layers[0], "releases_dy")
 
     def forward(self, p: Sequence[Views], X: Array, contexts: Contexts) -> tuple[Array, list[Any]]:
-        """The output for ``X: (m, n_in)``, and what each layer saves for the other passes."""
+        """The output for ``X: (m, n_in)``, and the values saved by each layer for other passes."""
         saved = []
         for layer, views, context in zip(self.layers, p, contexts, strict=True):
             context.begin_pass()
@@ -195,7 +201,7 @@ class Network:
         return "\n".join(lines)
 
     def first_not_finite(self, p: Sequence[Views], X: Array, contexts: Contexts) -> str:
-        """The first layer whose output for ``X`` is not finite; ``"loss"`` if all are."""
+        """The first layer with an output for ``X`` that is not finite; ``"loss"`` if none has."""
         for index, (layer, views, context) in enumerate(zip(self.layers, p, contexts, strict=True)):
             context.begin_pass()
             X, _ = layer.forward(views, X, context)
@@ -205,7 +211,7 @@ class Network:
 
 
 def brief(layer: Layer) -> str:
-    """A layer as source code, without default arguments."""
+    """A layer as text; of a `Dense`, only its width and an activation other than `Identity`."""
     if isinstance(layer, Dense):
         name = type(layer.activation).__name__
         act = "" if name == "Identity" else f", {layer.activation!r}"
@@ -214,7 +220,7 @@ def brief(layer: Layer) -> str:
 
 
 def _check_names(spec: LayerSpec, index: int) -> None:
-    """Refuse names that would not be found again in a path such as ``layers.0.weight``."""
+    """Refuse names with a dot, which separates the parts of a path such as ``layers.0.weight``."""
     for parameter in (*spec.parameters, *spec.statistics):
         ok, do = "." not in parameter.name, "Write an underscore."
         argument = f"the name of a parameter of layers[{index}]"

@@ -297,6 +297,28 @@ def test_each_claim_of_a_pass_has_other_memory():
     assert [a is b for a, b in zip(first, again, strict=True)] == [True] * 3
 
 
+def test_key_is_read_once_for_each_claim():
+    """Otherwise two random layers in one context would share a mask."""
+    ctx, keys = context(training=True), []
+    with pytest.raises(ArgumentError, match=r"ctx\.key must be .* got a context without a claim"):
+        ctx.key  # noqa: B018
+    for each in (ctx, ctx, ctx.child(0), ctx.child(1), ctx.child(0)):
+        each.claim()
+        keys.append(each.key)
+        with pytest.raises(ArgumentError, match=r"ctx\.key must be read once .* another reading"):
+            each.key  # noqa: B018
+    assert len(set(keys)) == len(keys)
+    ctx.begin_pass()
+    ctx.claim()
+    assert ctx.key == keys[0]
+
+
+@pytest.mark.parametrize("i", [-1, 65536, 1.5, "0"])
+def test_child_refuses_wrong_position(i):
+    with pytest.raises(ArgumentError, match=r"^i must be"):
+        context().child(i)
+
+
 def test_blocks_hold_the_memory_of_children():
     ctx = context()
     arrays = [ctx.child(0).claim()["z", 2], ctx.child(1).child(3).claim()["z", 5]]

@@ -35,11 +35,11 @@ class Activation:
         require_type(self.function, activations.ActivationFunction, "function")
 
     def specs(self, n_in: int) -> LayerSpec:
-        """No parameters; the width stays."""
+        """No parameters; the output width is ``n_in``."""
         return LayerSpec(n_in)
 
     def forward(self, p: Views, x: Array, ctx: Context) -> tuple[Array, Array]:
-        """``φ(x)``; saves ``x`` or ``φ(x)``, whichever the derivative is written in."""
+        """``φ(x)``; saves ``x`` or ``φ(x)``, whichever φ' is a function of."""
         y = self.function.forward(ctx.ops, x, out=ctx.claim()["a", *x.shape])
         return y, x if self.function.saves == "input" else y
 

@@ -1,4 +1,4 @@
-"""The interface of layers: values that name their parameters and map rows to rows and back."""
+"""The interface of layers, the specifications of their parameters, and layers inside layers."""
 
 from __future__ import annotations
 
@@ -51,8 +51,10 @@ class Layer(Protocol):
     - ``batch_statistics``: in training it computes with statistics of the batch, so that a batch of
       one row is refused; it keeps running statistics named ``mean``, ``var`` and ``count``.
     - ``stochastic``: in training its output is random.
-    - ``releases_dy``: ``backward`` does not read ``dy`` again once an inner layer has run, so
-      layers in a row may share two arrays. The class itself must set it; it is not inherited.
+    - ``releases_dy``: ``backward`` reads neither ``dy`` nor the gradient that one inner layer
+      returned after it has run another inner layer, so all layers may share two scratch arrays; and
+      inner layers get contexts from `Context.child`. Only the class that sets it has this
+      attribute: subclasses do not inherit it.
     """
 
     def specs(self, n_in: int) -> LayerSpec:
@@ -101,8 +103,12 @@ class Layer(Protocol):
 def nested_specs(layers: Sequence[Layer], n_in: int) -> LayerSpec:
     """The specification of layers in a row inside one layer.
 
-    Parameter ``name`` of layer ``i`` is named ``f"{i}_{name}"``; `child_views` and
-    `Context.child` find it again.
+    Parameter ``name`` of layer ``i`` is named ``f"{i}_{name}"``. `child_views` and `Context.child`
+    select the parameters and statistics of a layer by this prefix.
+
+    Args:
+        layers: the layers, each of which has the output of the previous one as its input.
+        n_in: the width of the first layer's input.
 
     >>> from xpnet import Dense
     >>> spec = nested_specs([Dense(3), Dense(2)], n_in=4)
@@ -120,11 +126,11 @@ def nested_specs(layers: Sequence[Layer], n_in: int) -> LayerSpec:
 
 
 def components(value: Any, leave_out: type | tuple[type, ...] = ()) -> Iterator[Any]:
-    """A layer, loss or optimizer and everything in its dataclass fields, tuples and lists.
+    """Yield a layer, loss or optimizer and all values in its dataclass fields, tuples and lists.
 
     Args:
-        value: where to begin.
-        leave_out: types that are skipped, with everything in them.
+        value: the root of the traversal.
+        leave_out: types of values that are skipped together with their contents.
 
     >>> from xpnet import Dense, Tanh
     >>> [type(part).__name__ for part in components(Dense(3, Tanh()))]

@@ -14,15 +14,15 @@ from xpnet.ops.rules.activations import affine
 from xpnet.ops.rules.optimizers import average
 
 Saved: TypeAlias = tuple[Array, Array, bool]
-SavedTangent: TypeAlias = tuple[Array, Array | None]
+SavedTangent: TypeAlias = tuple[Array, Array | None]  # of x̂, and ṙ/r of r = 1/√(σ² + ε)
 
 
 @dataclass(frozen=True)
 class BatchNorm:
     """``x̂ = (x − μ)/√(σ² + ε)``, ``y = γ x̂ + β``, with γ and β for each feature.
 
-    Training takes μ and the biased σ² of the batch and updates the running statistics; evaluation
-    takes the running ones. The running variance is fed the unbiased ``m/(m−1) σ²``.
+    Training uses μ and the biased σ² of the batch, and updates the running statistics; evaluation
+    uses the running statistics. The running variance is updated with the unbiased ``m/(m−1) σ²``.
 
     Args:
         momentum: in ``[0, 1)``, for ``r ← momentum·r + (1 − momentum)·batch`` (default 0.9;
@@ -88,7 +88,7 @@ class BatchNorm:
         return y, (x_hat, var, True)
 
     def backward(self, p: Views, g: Views, saved: Saved, dy: Array, ctx: Context) -> Array:
-        """Fill dγ and dβ; return dx, through the batch's statistics if they were used."""
+        """Fill dγ and dβ; return dx, which includes the derivative of the batch's statistics."""
         x_hat, var, by_batch = saved
         scale = p["scale"]
         if by_batch:
@@ -110,14 +110,14 @@ class BatchNorm:
         dy = dp["scale"] * x_hat + dp["shift"] if dp else None
         if dx is None:
             return dy, None
-        inverse, stretch = 1.0 / xp.sqrt(var + self.eps), None
+        inverse, relative = 1.0 / xp.sqrt(var + self.eps), None
         if by_batch:
             along = xp.mean(x_hat * dx, axis=0)
             dx = dx - xp.mean(dx, axis=0) - x_hat * along
-            stretch = -inverse * along
+            relative = -inverse * along
         dx_hat = dx * inverse
-        moved = p["scale"] * dx_hat
-        return moved if dy is None else dy + moved, (dx_hat, stretch)
+        dy_of_x = p["scale"] * dx_hat
+        return dy_of_x if dy is None else dy + dy_of_x, (dx_hat, relative)
 
     def backward_jvp(
         self,
@@ -132,13 +132,13 @@ class BatchNorm:
     ) -> tuple[Array | None, Array | None]:
         """The tangents of dγ and dβ into ``dg``; dx and its tangent.
 
-        With ``r = 1/√(σ² + ε)``, ``dx = γ r u`` and ``u = dy − dβ/m − x̂ dγ/m``; each factor has
-        its tangent, ``ṙ = −r² mean(x̂ ẋ)``. In evaluation ``u = dy`` and ``r`` is a constant.
+        With ``r = 1/√(σ² + ε)``, ``dx = γ r u`` and ``u = dy − dβ/m − x̂ dγ/m``; the product
+        rule with ``ṙ = −r² mean(x̂ ẋ)`` gives the tangent. In evaluation ``u = dy``, ``ṙ = 0``.
         """
         (x_hat, var, by_batch), m, xp = saved, dy.shape[0], ctx.ops.xp
-        dx_hat, stretch = (None, None) if dsaved is None else dsaved
-        twice = ddy * x_hat if dx_hat is None else ddy * x_hat + dy * dx_hat
-        dg["shift"][...], dg["scale"][...] = xp.sum(ddy, axis=0), xp.sum(twice, axis=0)
+        dx_hat, relative = (None, None) if dsaved is None else dsaved
+        product = ddy * x_hat if dx_hat is None else ddy * x_hat + dy * dx_hat
+        dg["shift"][...], dg["scale"][...] = xp.sum(ddy, axis=0), xp.sum(product, axis=0)
         u, du = dy, ddy
         if by_batch:
             along = xp.mean(dy * x_hat, axis=0)
@@ -146,7 +146,7 @@ class BatchNorm:
             du = ddy - (dg["shift"] + x_hat * dg["scale"]) / m
             if dx_hat is not None:
                 du = du - dx_hat * along
-        factor = dp["scale"] if stretch is None else dp["scale"] + p["scale"] * stretch
+        factor = dp["scale"] if relative is None else dp["scale"] + p["scale"] * relative
         inverse = 1.0 / xp.sqrt(var + self.eps)
         return (p["scale"] * inverse) * u, inverse * (factor * u + p["scale"] * du)
 

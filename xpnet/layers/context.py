@@ -1,4 +1,4 @@
-"""The surroundings of a layer in a pass: operations, mode, statistics, masks and memory."""
+"""The context of a layer in a pass: operations, mode, statistics, random masks and memory."""
 
 from __future__ import annotations
 
@@ -7,17 +7,22 @@ from dataclasses import InitVar, dataclass, field
 from typing import Any
 
 from xpnet.backend import Array
+from xpnet.errors import Phrase, require, require_count
 from xpnet.ops.buffers import Buffers, Memory, NoBuffers, Scratch
 from xpnet.ops.operations import Operations
 from xpnet.random import MaskStream, stream_key
+
+MAX_CHILDREN = 1 << 16
+"""The number of positions inside one layer, so that no two keys of random masks are equal."""
 
 
 @dataclass(slots=True, eq=False)
 class Context:
     """The inputs of a layer in a pass other than its parameters and its input array.
 
-    A layer that contains layers gives each of them a context from `child`, with memory, statistics,
-    `need_dx` and random masks of its own.
+    A layer that contains layers gives each of them a context from `child`, with separate memory,
+    statistics, `need_dx` and random masks. A pass changes its contexts, so two threads must not use
+    one at the same time.
 
     Attributes:
         ops: the operations of the backend.
@@ -25,13 +30,13 @@ class Context:
         statistics: the layer's views of the running statistics (batch norm).
         update_statistics: whether a training pass updates them.
         masks: the stream of random masks, common to all layers of a network.
-        index: the position of the layer among its siblings; it is part of its masks' key.
+        index: the position of the layer among its siblings, which is part of the key of its masks.
         parent: the context of the layer that contains this one, or ``None``.
         need_dx: whether ``backward`` must return the gradient with respect to the input.
-        memory: the allocator of buffers, which passes reuse; ``None``: every result is a new array.
-        shared_scratch: the `Scratch` that layers in a row share; ``None`` for one of its own, which
-            gives every array once in a pass.
-        scratch: the memory of gradients in the backward pass.
+        memory: the allocator of buffers that passes reuse; ``None``: every result is a new array.
+        scratch: the arrays of the backward pass. The argument ``shared_scratch`` is the `Scratch`
+            that layers in a row share; without it the context has a separate one, which hands out
+            each array once in a pass.
         device_key: the key of the random masks as an array of one int64 on the device; ``None`` to
             compute it from ``masks`` and ``index``.
     """
@@ -51,6 +56,7 @@ class Context:
     _buffers: list[Buffers | NoBuffers] = field(init=False, repr=False, default_factory=list)
     _children: dict[int, Context] = field(init=False, repr=False, default_factory=dict)
     _claims: int = field(init=False, repr=False, default=0)
+    _key_claim: int = field(init=False, repr=False, default=0)
 
     def __post_init__(self, shared_scratch: Scratch | None) -> None:
         self.scratch = shared_scratch or Scratch(self._new_buffers(), n_arrays=None)
@@ -60,7 +66,7 @@ class Context:
 
     def begin_pass(self) -> None:
         """Start a forward pass: buffers are handed out from the first one again."""
-        self._claims = 0
+        self._claims = self._key_claim = 0
         self.scratch.restart()
         for child in self._children.values():
             child.begin_pass()
@@ -68,9 +74,10 @@ class Context:
     def claim(self) -> Buffers | NoBuffers:
         """The buffers of the next layer that uses this context in a forward pass.
 
-        ``buffers["z", m, n]`` is an array to pass as ``out=``, or ``None`` to have a new one made.
-        A layer claims its context once in each forward pass. If a layer hands its context on to
-        layers inside it, each of them gets buffers and a mask key of its own.
+        ``buffers["z", m, n]`` is an array to pass as ``out=``, or ``None``, with which an operation
+        returns a new array. A layer claims its context once in each forward pass. If a layer passes
+        its context to layers inside it, each of their claims gives separate buffers and a separate
+        key of random masks.
         """
         self._claims += 1
         if self._claims > len(self._buffers):
@@ -78,19 +85,24 @@ class Context:
         return self._buffers[self._claims - 1]
 
     def child(self, i: int, *, need_dx: bool | None = None) -> Context:
-        """The context of the layer at position ``i`` inside this one, the same at every call.
+        """The context of the layer at position ``i`` inside this one, the same object every time.
 
-        Its statistics are those of this context that `nested_specs` has named for layer ``i``, and
-        its masks have a key of their own.
+        Its statistics are the statistics of this context that `nested_specs` names for layer ``i``,
+        and the key of its random masks is derived from the key of this context and ``i``.
 
         Args:
-            i: the position, at least 0.
+            i: the position, at least 0 and below `MAX_CHILDREN`.
             need_dx: whether the inner ``backward`` must return the gradient with respect to its
                 input; ``None`` for layers in a row: all but the first must, and the first if this
                 layer must.
+
+        Raises:
+            ArgumentError: if ``i`` is no such position.
         """
         known = self._children.get(i)
         if known is None:
+            require_count(i, "i", low=0)
+            require(i < MAX_CHILDREN, "i", f"be below {MAX_CHILDREN}", i)
             known = self._children[i] = Context(
                 self.ops,
                 self.training,
@@ -105,9 +117,26 @@ class Context:
 
     @property
     def key(self) -> Any:
-        """The key of this layer's random masks in this pass."""
+        """The key of the random masks of the layer that claimed this context last, in this pass.
+
+        A layer reads it once in ``forward``, after `claim`, so that no two layers share a mask. A
+        layer that needs several masks derives their keys with `xpnet.random.stream_key`.
+
+        Raises:
+            ArgumentError: if the context has not been claimed since the key was read last.
+        """
+        rule, do = (
+            "be read once after each claim",
+            "Call ctx.claim() in forward, then keep the key.",
+        )
+        got = Phrase("another reading" if self._claims else "a context without a claim")
+        require(self._claims > self._key_claim, "ctx.key", rule, got, do)
+        self._key_claim = self._claims
+        return self._current_key()
+
+    def _current_key(self) -> Any:
         if self.parent is not None:
-            key = stream_key(self.parent.key, 1 << 16 | self.index)
+            key = stream_key(self.parent._current_key(), MAX_CHILDREN | self.index)
         elif self.device_key is not None:
             key = self.device_key
         else:

@@ -48,10 +48,10 @@ class Dense:
 
     Args:
         n_out: number of units, at least 1.
-        activation: φ; the default is the identity, which makes an affine layer.
-        weight_init: initializer of ``W``; ``None`` (default) takes `default_init` of φ.
-        bias_init: initializer of ``b``; zeros by default.
-        bias: whether there is a bias at all.
+        activation: φ; default `Identity`, with which the layer is affine.
+        weight_init: initializer of ``W``; ``None`` (default) selects He, LeCun or Glorot by φ.
+        bias_init: initializer of ``b``; default `Zeros`.
+        bias: whether the layer has a bias; default true.
 
     Raises:
         ArgumentError: if ``n_out`` is not a positive integer, or an argument has another type.

@@ -1,4 +1,4 @@
-"""Dropout with masks that a seed makes equal on every backend."""
+"""Dropout, with random masks that are equal on every backend for one seed."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from xpnet.layers.context import Context
 class Dropout:
     """``Y = X ⊙ K / (1 − p)`` while training, with ``K`` 0 with probability ``p`` and else 1.
 
-    Inverted dropout: evaluation is the identity. The mask is a hash of the pass's key and the
+    Inverted dropout: evaluation is the identity. The mask is a hash of the key of the pass and the
     position, so one seed gives the same masks on every backend.
 
     Args:
-        p: the probability of dropping a number, in ``[0, 1)``.
+        p: the probability that an element is dropped, in ``[0, 1)``; default 0.5.
 
     Raises:
         ArgumentError: if ``p`` is outside its range.
@@ -45,11 +45,11 @@ class Dropout:
         return self.p > 0
 
     def specs(self, n_in: int) -> LayerSpec:
-        """No parameters; the width stays."""
+        """No parameters; the output width is ``n_in``."""
         return LayerSpec(n_in)
 
     def forward(self, p: Views, x: Array, ctx: Context) -> tuple[Array, Array | None]:
-        """Mask and scale in training; saves the mask."""
+        """``x ⊙ K / (1 − p)`` in training, else ``x``; saves ``K / (1 − p)``, or ``None``."""
         buffers = ctx.claim()
         if not ctx.training or self.p == 0:
             return x, None

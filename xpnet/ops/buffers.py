@@ -12,7 +12,9 @@ class Memory(Protocol):
     """An allocator of flat arrays: a `Backend`, or the allocator of a recorded pass."""
 
     @property
-    def xp(self) -> Namespace: ...  # noqa: D102
+    def xp(self) -> Namespace:
+        """The namespace of the arrays."""
+        ...
 
     def empty(self, size: int, /) -> Array:
         """A new uninitialized flat array of ``size`` floating numbers."""
@@ -22,8 +24,8 @@ class Memory(Protocol):
 class Buffers(dict[Any, Array]):
     """Arrays by name and shape that are allocated once and reused at every step.
 
-    Each name has one block of memory, as large as the largest shape requested; a smaller batch uses
-    its beginning. An array still holds the numbers of its last use.
+    Each name has one block of memory, as large as the largest shape requested; arrays of smaller
+    shapes use its beginning and therefore overlap. An array holds the values of its last use.
 
     >>> from xpnet.backend import get_backend
     >>> buffers = Buffers(get_backend("numpy"))
@@ -53,7 +55,7 @@ class Buffers(dict[Any, Array]):
 
 
 class NoBuffers:
-    """No scratch memory: every lookup gives ``None``, and every result is a new array.
+    """No scratch memory: every lookup returns ``None``, so operations return new arrays.
 
     >>> NoBuffers()["z", 4, 3]
     """
@@ -70,14 +72,13 @@ class NoBuffers:
 class Scratch:
     """Arrays for the gradients of a backward pass, used in turn.
 
-    A layer reads the gradient with respect to its output and computes the one with respect to its
-    input from it, so two arrays suffice for layers in a row: `next` gives the one that was not
-    given last.
+    A layer computes the gradient with respect to its input from the gradient with respect to its
+    output, so two arrays suffice for layers in a row: `next` alternates between them.
 
     Args:
-        buffers: where the arrays are allocated.
-        n_arrays: how many arrays there are; ``None``: a pass gets each array once, so that a layer
-            may keep the results of several layers inside it.
+        buffers: allocates the arrays.
+        n_arrays: the number of arrays; ``None``: `next` returns each array once in a pass, so that
+            a layer may keep the results of several layers inside it.
 
     >>> from xpnet.backend import get_backend
     >>> scratch = Scratch(Buffers(get_backend("numpy")), n_arrays=2)
@@ -94,18 +95,18 @@ class Scratch:
         self._turn = 0
 
     def next(self, *shape: int) -> Array | None:
-        """The next array, in the given shape."""
+        """The next array, reshaped; ``None`` without buffers."""
         self._turn += 1
         n_arrays = self._n_arrays
         return self._buffers[self._turn if n_arrays is None else self._turn % n_arrays, *shape]
 
     def settle(self, result: Array, out: Array | None) -> Array:
-        """``result``; unless it is ``out``, the array of the last `next` is still free."""
+        """Return ``result``; unless it is ``out``, the array of the last `next` is unused again."""
         if result is not out:
             self._turn -= 1
         return result
 
     @property
     def blocks(self) -> list[Array]:
-        """See `Buffers.blocks`."""
+        """The blocks of memory of the arrays; see `Buffers.blocks`."""
         return self._buffers.blocks
