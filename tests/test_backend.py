@@ -1,4 +1,4 @@
-"""Backends: what is available and why not, and arrays that never move in silence."""
+"""Backends: availability, and arrays that are never moved implicitly."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_fallback_to_numpy_warns(no_cupy, monkeypatch):
     with warns_here(r"'cupy' is unavailable \(no GPU here\.\)"):
         backend = get_backend("cupy", dtype="float64")
     assert backend == get_backend("numpy", dtype="float64")
-    with warns_here("using NumPy"):  # at the line of the user, however deep the call is
+    with warns_here("using NumPy"):  # at the line of the user, although the call is nested
         assert MLP(2, [3], 2, backend="cupy").backend.name == "numpy"
 
 
@@ -219,9 +219,9 @@ def test_snapshot_restores_arrays(place32):
 
 
 def test_snapshot_copies_device_arrays_once(monkeypatch):
-    """Into the same host memory every time, and back without other memory of the device.
+    """Into the same host memory every time, and back without further device memory.
 
-    Who writes waits for the stream of the copy alone: others may go on.
+    A writer waits for the stream of the copy only.
     """
     done, stream = [], SimpleNamespace(synchronize=lambda: done.append(len(array.back)))
     cuda = SimpleNamespace(get_current_stream=lambda: stream)
@@ -253,4 +253,4 @@ def test_snapshot_copies_device_arrays_once(monkeypatch):
     saved.restore()
     assert array.into[0] is array.into[1]
     assert array.back == [[1.0] * 3, [2.0] * 3]
-    assert done == [1, 2]  # a copy may go on while the host does
+    assert done == [1, 2]  # a copy to the host may still run

@@ -1,4 +1,4 @@
-"""Messages name the argument, the rule and the value, and then what to do."""
+"""Messages name the argument, the rule, the value received and what to do."""
 
 from __future__ import annotations
 

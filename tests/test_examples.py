@@ -29,7 +29,7 @@ SMALL = ["--seeds", "2", "--rows", "300", "--epochs", "2", "--out", "here"]
 
 
 def lesson(*arguments: str) -> tuple[list[str], str, list[str]]:
-    """A lesson, whose table is read by one of the claims below."""
+    """A lesson; one of the claims below reads its table."""
     return ([*arguments, "--out", "here/lesson.png"], "^Wrote here", ["here/lesson.png"])
 
 
@@ -74,7 +74,7 @@ Rows = dict[str, list[float]]
 
 
 def rows(printed: str) -> Rows:
-    """The tables that were printed: the first cell of a line, and the numbers that follow."""
+    """The printed tables: the first cell of a line, and the numbers after it."""
     cells = [re.split(r"\s{2,}", line.strip(), maxsplit=1) for line in printed.splitlines()]
     number = r"(?<![\w-])\d+(?:\.\d+)?(?:e[+-]\d+)?"
     return {line[0]: [float(n) for n in re.findall(number, line[-1])] for line in cells if line[0]}
@@ -165,7 +165,7 @@ def confusion_is_counted(table: Rows) -> None:
 
 
 def layers_do_what_the_variance_says(table: Rows) -> None:
-    # The lines of relu come last, and so are those that the table keeps.
+    # The lines of relu are last, so the table keeps them.
     spread, last, _, _, ratio = table["he"][:5]
     assert 0.3 * spread < last < 3 * spread
     assert 0.3 < ratio < 3

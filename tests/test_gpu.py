@@ -1,4 +1,4 @@
-"""What only a CUDA device can prove: it agrees with NumPy, and a graph with the plain path."""
+"""On a CUDA device: agreement with NumPy, and of graphs with eager steps."""
 
 from __future__ import annotations
 
@@ -67,9 +67,9 @@ def assert_near(actual, expected, dtype, steps):
 
 
 def comparable(backend, lr):
-    """An optimizer whose steps differ between two libraries no more than its gradients do.
+    """An optimizer with steps that differ between two libraries no more than gradients do.
 
-    Adam's first step is nearly the sign of the gradient, which rounding may turn in float32.
+    Adam's first step is nearly the sign of the gradient, which rounding may flip in float32.
     """
     return xpnet.Adam(0.01) if backend.dtype_name == "float64" else xpnet.SGD(lr)
 
@@ -79,7 +79,9 @@ def comparable(backend, lr):
 def test_step_equals_numpy(engine, network, backends, task):
     X, y = (part[:64] for part in task)
     numpy, cupy = backends
-    optimizer = comparable(numpy, lr=10.0)  # so that θ is as much the gradient's as the start's
+    optimizer = comparable(
+        numpy, lr=10.0
+    )  # so that the gradient changes θ as much as its start value
     expected = train(numpy, (X, y), NETWORKS[network], optimizer=optimizer)
     actual = train(cupy, (X, y), NETWORKS[network], optimizer=optimizer, engine=engine)
     assert actual[0].engine.partition(":")[0] == engine
@@ -102,10 +104,10 @@ def test_graph_steps_equal_eager_steps(optimizer, backends, task):
 
 
 def test_larger_batch_between_steps_keeps_graphs(backends, task, monkeypatch):
-    """It takes larger buffers; who takes the memory of the old ones must not meet the graphs.
+    """The larger buffers must not free memory that graphs write.
 
-    Old ones go back to the stream on which they were made, that of the graphs. What is taken there
-    next, in their sizes, would lie in them, had nobody kept them.
+    Freed memory returns to the stream on which it was allocated, that of the graphs. New arrays of
+    the same sizes on that stream would overlap the buffers of the graphs.
     """
     cupy, captures, met = backends[1], [], []
 
@@ -129,7 +131,7 @@ def test_larger_batch_between_steps_keeps_graphs(backends, task, monkeypatch):
 
 
 def test_graphs_free_their_memory(cuda, rng):
-    """Clipping needs 4 MB of it here, which the device counts in steps of 2 MiB."""
+    """Clipping needs 4 MB of it here; the device counts in steps of 2 MiB."""
     import cupy  # noqa: PLC0415
 
     X, y, free = rng.normal(size=(64, 1000)), rng.integers(0, 3, 64), []
@@ -241,7 +243,7 @@ def test_indices_out_of_range_are_clipped(backends, rng):
 
 
 def test_fp16_trains_on_tiny_and_huge_gradients(backends, task):
-    """Targets of 10⁴ overflow at the first scale of the loss, and of 10⁻⁴ vanish without one."""
+    """Targets of 10⁴ overflow at the first loss scale; those of 10⁻⁴ vanish without one."""
     pytest.importorskip("nvmath", reason="no nvmath-python for products in 16 bits")
     for size in (1e4, 1e-4):
         thetas = []
@@ -286,7 +288,7 @@ SHAPES = [(64, 128, 32), (65, 131, 33), (1, 7, 5), (33, 1, 3), (5, 7, 1), (256, 
 @pytest.mark.parametrize(("m", "k", "n"), SHAPES)
 @pytest.mark.parametrize("rule", [activations.identity, activations.relu])
 def test_fused_products_agree(rule, m, k, n, odd, precision, backends, rng):
-    """Of widths and at addresses as they come in θ; a bias at an odd one is left to a kernel."""
+    """With widths and addresses as in θ; a misaligned bias is left to a kernel."""
     pytest.importorskip("nvmath", reason="no nvmath-python for products of our own")
     sizes, cupy = {"x": (m, k), "weight": (k, n), "bias": (1, n), "dz": (m, n)}, backends[1]
     flat = cupy.asarray(rng.uniform(-1, 1, odd + sum(a * b for a, b in sizes.values())), cupy.dtype)
@@ -313,7 +315,7 @@ def test_fused_products_agree(rule, m, k, n, odd, precision, backends, rng):
 
 @pytest.mark.parametrize("rule", [activations.identity, activations.relu])
 def test_fused_products_keep_nan(rule, backends):
-    """A loss that explodes must be seen, whichever algorithm the size of a product brings."""
+    """An exploding loss must be found, whichever algorithm the size of a product selects."""
     cupy = backends[1]
     for m, k, n in SHAPES:
         x = cupy.zeros(m, k)
@@ -326,7 +328,7 @@ def test_fused_products_keep_nan(rule, backends):
 @pytest.mark.parametrize("hidden", [[32, 32], [33, 17]], ids=["even", "odd"])
 @pytest.mark.parametrize("precision", NEAR)
 def test_graph_with_epilogues_equals_eager_without(precision, hidden, backends, task, monkeypatch):
-    """Two layers of one shape share what cublasLt is told, but not their biases."""
+    """Two layers of one shape share a plan of cublasLt, but not their biases."""
     pytest.importorskip("nvmath", reason="no nvmath-python for products of our own")
     how = {"optimizer": xpnet.SGD(0.1), "precision": precision, "epochs": 2, "batch_size": 49}
     network = {"hidden": hidden}

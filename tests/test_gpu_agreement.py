@@ -1,6 +1,6 @@
-"""One step and the initial weights on a device are those of NumPy, for each part there is.
+"""Steps and initial weights on a device equal those of NumPy, for every part of xpnet.
 
-Marked ``gpu`` where they need a device; the same cases also run on the emulated one.
+The same cases run on the emulated device, and marked ``gpu`` on a real one.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ NEAR = {"rtol": 1e-5, "atol": 1e-6}
 
 @pytest.fixture(params=["emulated", pytest.param("device", marks=pytest.mark.gpu)])
 def there(request, monkeypatch):
-    """A backend in float32: a device, or the one whose kernels the CPU runs."""
+    """A backend in float32: a device, or the emulated device."""
     if request.param == "device":
         request.getfixturevalue("cuda")
         return get_backend("cupy", dtype="float32")
@@ -48,12 +48,15 @@ def test_tables_hold_every_part():
     assert kinds(losses, losses.Loss) == {type(x) for x in LOSSES}
     assert kinds(initializers, initializers.Initializer) == {type(x) for x in INITIALIZERS}
     left_out = kinds(optimizers, optimizers.Optimizer) - {type(x) for x in OPTIMIZERS}
-    assert {kind.__name__ for kind in left_out} == {"Frozen", "Resumed"}  # around another one
+    assert {kind.__name__ for kind in left_out} == {
+        "Frozen",
+        "Resumed",
+    }  # they wrap another optimizer
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=repr)
 def test_optimizer_steps_equal_numpy(optimizer, here, there, rng):
-    """Of one gradient, after a step of another: with all that a state may hold."""
+    """Two steps of different gradients, so that states are not zero."""
     layout = MLP(20, [10], 3).layout
     theta, *grads = rng.normal(size=(3, layout.size))
     ends = []
@@ -88,7 +91,7 @@ def test_initial_weights_equal_numpy(init, here, there):
 
 
 def test_another_loss_gives_another_step(here, rng):
-    """So the cases above would see a difference."""
+    """So the cases above can find a difference."""
     X, y, thetas = rng.normal(size=(64, 20)), rng.integers(0, 2, 64), []
     for smoothing in (0.0, 0.1):
         model = MLP(20, [16], 2, backend=here)

@@ -1,4 +1,4 @@
-"""The GPU benchmark says what is missing, loses nothing, and its parts run on stand-ins."""
+"""The GPU benchmark: missing parts, failures, tables, and its parts on fake devices."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ from xpnet.training.settings import Settings
 
 
 def base(array):
-    """The array whose memory another one is a view of."""
+    """The array that owns the memory of a view."""
     while isinstance(array.base, np.ndarray):
         array = array.base
     return array
@@ -69,12 +69,12 @@ NORMED = Case("normed", (6, 5, 3), "relu", 4, batch_norm=True)
 MACHINE = {"date": "2026-01-01", "gpu": "a GPU", "driver": "1.2", "cuda": "13.0", "packages": {}}
 
 
-# The run
+# --- the run --------------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def run(monkeypatch, tmp_path):
-    """`gpu.main` on a machine with a device, with jobs of ours; what it has written as JSON."""
+    """`gpu.main` on a machine with a fake device and given jobs; its status and results."""
     monkeypatch.setattr(gpu, "unavailable", lambda name: None)
     monkeypatch.setattr(gpu_device, "machine", lambda: MACHINE)
     monkeypatch.setattr(gpu, "RESULTS", tmp_path / "results")
@@ -151,7 +151,7 @@ def test_hanging_tests_are_a_failure(monkeypatch):
 
 
 def test_section_keeps_earlier_results(run, tmp_path):
-    """On the same machine and the same day."""
+    """If they are of the same machine and the same day."""
     name = CASES[0].name
     jobs = [job("JAX, jit", name, section="peers"), job("ours", name, section="steps")]
     scripts = {"JAX, jit": say("JAX, jit", name, [1.0]), "ours": say("ours", name, [2.0])}
@@ -185,7 +185,7 @@ def test_every_job_belongs_to_a_section():
 
 
 def test_device_missed_by_the_tests_is_a_failure(monkeypatch, tmp_path):
-    """Tests that are skipped would pass for tests on a device."""
+    """Skipped tests would pass as tests on a device."""
     (tmp_path / "cupy.py").write_text("raise ImportError('no driver')")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     run, told = subprocess.run, []
@@ -232,7 +232,7 @@ def test_failed_job_keeps_other_results(run, monkeypatch, capsys):
 
 
 def test_results_are_written_at_once(run, monkeypatch):
-    """An interruption leaves what was there before it, and no process."""
+    """An interruption keeps the results before it, and leaves no process."""
     small, middle, *_ = (case.name for case in CASES)
     script = say("a", small, [1.0]) + say("a", middle, [2.0])
     script += "import threading; threading.Event().wait()"
@@ -310,11 +310,11 @@ def test_machine_is_described(monkeypatch):
     assert (gpu_device.machine()["gpu"], gpu_device.machine()["driver"]) == ("NVIDIA X", "580.1")
 
 
-# The tables
+# --- the tables -----------------------------------------------------------------------------------
 
 
 def numbers():
-    """Results with which every target is met by a hair."""
+    """Results with which every target is just met."""
     small, middle, large = CASES[0].name, CASES[1].name, LARGE.name
     rows = {
         small: {"xpnet, graph": [25e-6], "JAX, jit": [50e-6], "JAX, jit, tf32": [1e-6]},
@@ -327,7 +327,7 @@ def numbers():
         gpu_job.EXPERIMENT: {"xpnet, fit": [0.3, 0.4, 0.5]},
         gpu_job.MEMORY: {f"memory, {case.name}": [9.9, 10] for case in MEMORY_CASES},
     }
-    return {column: dict(whose) for column, whose in rows.items()}
+    return {column: dict(values) for column, values in rows.items()}
 
 
 def test_met_targets_are_reported():
@@ -415,7 +415,7 @@ def test_step_uses_at_most_the_allowed_memory(batch_norm, host):
     X, y = np.ones((case.batch, case.widths[0]), "f"), np.zeros(case.batch, "int64")
     step = ValueAndGrad(model.state)
     step(gpu_peers.CrossEntropy(), X, y)
-    vectors = 4 * 4 * n_parameters(case)  # Adam's states among them
+    vectors = 4 * 4 * n_parameters(case)  # with the states of Adam
     buffers = sum(block.nbytes for block in step.blocks)
     assert buffers > 4 * case.batch * sum(case.widths[1:])
     assert vectors + X.nbytes + buffers <= allowed_memory(case)
@@ -423,7 +423,7 @@ def test_step_uses_at_most_the_allowed_memory(batch_norm, host):
 
 @pytest.mark.parametrize("batch_norm", [False, True], ids=["", "batch norm"])
 def test_captured_step_uses_at_most_the_allowed(batch_norm, fake, monkeypatch):
-    """All that is made on the device and lives on: θ, g, states, buffers, the batch."""
+    """Counting everything that stays on the device: θ, g, states, buffers, the batch."""
     monkeypatch.setitem(select._chosen, DeviceArray, fake_operations(kernels=True))
     case, made = wide(batch_norm), []
 
@@ -478,11 +478,11 @@ def test_row_names_are_unique():
     assert len(jobs) == len(set(jobs)) == 37
 
 
-# The parts
+# --- the parts ------------------------------------------------------------------------------------
 
 
 class Event:
-    """An event of a stand-in's device, which writes down what is done to it."""
+    """An event of a fake device, which records its calls."""
 
     log: list[str] = []  # noqa: RUF012  a test empties it
 
@@ -537,7 +537,7 @@ def test_times_use_fresh_data_after_warm_up():
 
 @pytest.fixture
 def host(monkeypatch):
-    """NumPy in the place of CuPy, the CPU in that of the GPU; the features that were filled."""
+    """NumPy instead of CuPy, the CPU instead of the GPU; the features that were filled."""
     filled, fill = [], gpu_device.fill_normal
 
     def remember(array, seed):
@@ -559,7 +559,7 @@ def host(monkeypatch):
 
 @pytest.fixture
 def fake(host, monkeypatch):
-    """The fake device of NumPy arrays, on which steps are captured."""
+    """The fake device, on which steps are captured."""
     monkeypatch.setitem(select._chosen, DeviceArray, fake_operations(kernels=False))
     monkeypatch.setattr(engines, "why_not_captured", lambda backend: "")
     monkeypatch.setattr(engines, "CudaCapture", FakeCapture)
@@ -705,7 +705,7 @@ def test_floor_is_the_products_of_a_step(fake, monkeypatch):
     gpu_device.timed(it, 8, 1)
     step = [((4, 5), 6), ((6, 5), 4), ((4, 3), 5), ((5, 3), 4), ((4, 5), 3)]
     assert log == step * 2  # once to warm up, once captured
-    assert len(rounded) == 2 * len(step)  # before: it is no part of a product
+    assert len(rounded) == 2 * len(step)  # before the products, because rounding is no part of them
     assert FakeCapture.replayed == 16
     for a, b, out in done[:5]:
         assert np.abs(np.array(a)).min() > 0  # not timed on zeros
@@ -745,7 +745,7 @@ def test_reference_experiment_is_measured(data_dir, host, monkeypatch, rng):
 
 
 def test_memory_is_what_training_uses(host, monkeypatch):
-    """Of the device 100 bytes are taken, and 700 and 800 at the ends of the two epochs."""
+    """The device has 100 bytes in use, and 700 and 800 at the ends of the two epochs."""
     taken = iter([100, 700, 800])
     monkeypatch.setattr(gpu_device, "taken_bytes", lambda: next(taken))
     assert gpu_whole.memory(SMALL) == (700.0, allowed_memory(SMALL))
@@ -775,7 +775,7 @@ OURS, PEERS = makers(gpu_peers.OURS), makers(gpu_peers.PEERS)
 
 
 def run_peer(make, precision):
-    """Steps of another library, whose warnings and failures are no verdict on this one."""
+    """Steps of another library; its warnings and failures are not those of xpnet."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:

@@ -1,4 +1,4 @@
-"""The host's random stream and the hash behind masks that are equal everywhere."""
+"""The random stream of the host, and the hash that makes masks equal on every backend."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_bad_seeds_are_refused(rng):
 
 
 def lowbias32(x: int) -> int:
-    """The hash again, from its author's description in 32-bit arithmetic."""
+    """The hash in 32-bit arithmetic, as its author describes it."""
     x = np.uint64(x)
     for shift, factor in ((16, 0x7FEB352D), (15, 0x846CA68B)):
         x ^= x >> np.uint64(shift)

@@ -1,4 +1,4 @@
-"""The benchmarks: everyone computes the same thing, and the tables say what was measured."""
+"""The benchmarks: every peer computes the same, and the tables show what was measured."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever fails, the stream and the memory of captures are left; what a graph writes is kept."""
+"""Captures restore the stream and the allocator, and keep the memory that graphs write."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from xpnet.engine.cuda_graph import CudaCapture
 
 
 class Driver:
-    """A stand-in of CuPy that says which stream and whose memory are current, and what was done."""
+    """A fake CuPy that records the current stream, the current allocator and every call."""
 
     def __init__(self):
         self.streams, self.allocators, self.done = ["the usual"], ["the usual"], []
@@ -104,7 +104,7 @@ def test_only_captures_use_the_memory_of_graphs(driver):
 
 
 def test_blocks_live_as_long_as_the_graphs(driver):
-    """CuPy's pool drops its free blocks where memory runs out."""
+    """CuPy's pool frees its unused blocks when memory runs out."""
     capture = CudaCapture()
     blocks = [weakref.ref(capture.pool.allocator(size)[0]) for size in (512, 1024)]
     replay = capture.capture(lambda: None)

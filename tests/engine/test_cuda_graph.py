@@ -1,4 +1,4 @@
-"""The captured step gives what the plain path gives, whatever is put together with it."""
+"""Captured steps equal eager steps for every optimizer, setting and network."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from xpnet.optimizers import OptimizerState
 
 @pytest.fixture
 def device(monkeypatch):
-    """Put the fake device in the place of CUDA, with the operations of the reference."""
+    """The fake device with the plain operations."""
     return use_fake_device(monkeypatch)
 
 
@@ -44,7 +44,7 @@ def task(rng):
 
 
 def train(backend, task, network=None, **settings):
-    """A model trained for three epochs, and what was reported."""
+    """A model trained for three epochs, and its history."""
     arguments = {"loss": CrossEntropy(), "optimizer": xpnet.Adam(0.01), "epochs": 3}
     arguments |= {"batch_size": 16, "progress": False, "rng": 5} | settings
     model = MLP(4, [6, 5], 3, backend=backend, **(network or {}))
@@ -52,7 +52,7 @@ def train(backend, task, network=None, **settings):
 
 
 def assert_same(task, network=None, **settings):
-    """Train on the plain path and by the captured step, and compare everything."""
+    """Train by eager and by captured steps, and compare θ, statistics and history."""
     backend = xpnet.get_backend("numpy", dtype="float64")
     eager, expected = train(backend, task, network, engine="eager", **settings)
     captured, actual = train(fake_backend("float64"), task, network, engine="replay", **settings)
@@ -142,7 +142,7 @@ def test_captured_frozen_and_resumed_equal_eager(task, device, monkeypatch):
     eager, _ = train(here, task, optimizer=xpnet.Resumed(xpnet.Adam(0.01), state), engine="eager")
     there = fake_backend("float64")
 
-    def copy(state):  # asarray makes NumPy's own arrays of the stand-in's
+    def copy(state):  # asarray converts the arrays of the fake device
         slots = tuple(there.asarray(np.array(slot)) for slot in state.slots)
         return OptimizerState(slots, state.step, state.scalars)
 
@@ -153,7 +153,7 @@ def test_captured_frozen_and_resumed_equal_eager(task, device, monkeypatch):
 
 
 def in_half(a, b, out):
-    """A product of numbers rounded to 16 bits, as matrix units take them."""
+    """A product of factors rounded to 16 bits, as in matrix units."""
     a, b, out = (plain(x) for x in (a, b, out))
 
     def multiply():
@@ -168,7 +168,7 @@ def in_half(a, b, out):
 
 @pytest.mark.parametrize("engine", ["replay", "eager"])
 def test_fp16_keeps_tiny_gradients(engine, task, device, monkeypatch):
-    """A gradient that would be 0 in 16 bits arrives: the targets are nearly the outputs."""
+    """The gradient would be 0 in 16 bits, because the targets are nearly the outputs."""
     monkeypatch.setitem(select._chosen, DeviceArray, fake_operations(kernels=True))
     monkeypatch.setattr(operations, "cublas_product", lambda precision: in_half)
     X, moved = np.abs(task[0]), []
@@ -204,7 +204,7 @@ def test_precision_applies_to_its_fit_only(fails, task, device, monkeypatch):
 
 
 def fit_in_half(X, t, engine, monkeypatch, epochs):
-    """Train on products in 16 bits; the model, and θ and the scale before and after every step."""
+    """Train with products in 16 bits; the model, and θ and the loss scale after every step."""
     monkeypatch.setitem(select._chosen, DeviceArray, fake_operations(kernels=True))
     monkeypatch.setattr(operations, "cublas_product", lambda precision: in_half)
     model = MLP(4, [], 1, backend=fake_backend("float32"))
@@ -231,7 +231,7 @@ def fit_in_half(X, t, engine, monkeypatch, epochs):
 
 @pytest.mark.parametrize("engine", ["replay", "eager"])
 def test_fp16_skips_steps_that_overflow(engine, task, device, monkeypatch):
-    """A gradient of 30 at the output, 1/50 of 1500: it goes into 16 bits 2¹¹ times."""
+    """The gradient at the output is 1500/50 = 30, which overflows in 16 bits above 2¹¹."""
     _, thetas, scales = fit_in_half(np.abs(task[0]), 1500.0, engine, monkeypatch, 8)
     assert scales == [2.0**14, 2.0**13, 2.0**12, *[2.0**11] * 5]
     moved = [(a != b).any() for a, b in pairwise(thetas)]
@@ -253,7 +253,7 @@ def test_unknown_precision_is_refused(task):
 
 
 def test_largest_batch_is_captured_first(task, device, monkeypatch):
-    """Buffers that grew later would leave a graph with memory that was given back."""
+    """Buffers that grow later would leave a graph with freed memory."""
     sizes, capture = [], FakeCapture.capture
     monkeypatch.setattr(
         FakeCapture, "capture", lambda one, step: (sizes.append(*step.args), capture(one, step))[1]
@@ -293,7 +293,7 @@ def test_larger_batch_between_steps_moves_no_buffer(task, device):
 
 
 def test_second_fit_continues_the_mask_stream(task, device):
-    """A second fit draws the masks that it would draw after an eager one."""
+    """A second fit draws the same masks as after an eager fit."""
     models = []
     for backend, engine in (("numpy", "eager"), (fake_backend("float64"), "replay")):
         model = MLP(4, [6], 3, dropout=0.5, backend=backend, dtype="float64")
@@ -341,7 +341,7 @@ def test_host_read_cannot_be_captured(task, device):
 
 
 class Counts(CrossEntropy):
-    """A loss that counts on the host: a graph would ever repeat what it was at the capture."""
+    """A loss that counts on the host; a graph would repeat its value at the capture."""
 
     def value_and_grad(self, output, target, weight=None, **more):
         self.calls.append(len(self.calls))
@@ -356,11 +356,11 @@ def counting():
 
 
 class Bent(xpnet.Tanh):
-    """An activation of a user's."""
+    """A user-defined activation."""
 
 
 class Slower(xpnet.SGD):
-    """An optimizer of a user's."""
+    """A user-defined optimizer."""
 
 
 STRANGE = {
@@ -386,7 +386,7 @@ def test_user_defined_part_is_captured_on_request(reason, task, device):
 
 
 def test_device_arrays_are_not_user_defined():
-    """A state that is resumed holds some."""
+    """A resumed state holds device arrays."""
     array = type("ndarray", (), {"__module__": "cupy"})()
     state = OptimizerState((array,))
     assert user_defined(xpnet.Resumed(xpnet.Momentum(0.1), state)) == []

@@ -1,4 +1,4 @@
-"""The scale of the loss: how it moves, and that a step it spoils changes nothing."""
+"""The loss scale: how it changes, and that a skipped step changes nothing else."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ GOOD, INF, NAN = 1.0, np.inf, np.nan
 
 
 def steps(place, scaling, optimizer, theta, state, grads):
-    """Take a step for every number, which is once in a gradient of ones; the scales after each."""
+    """Take a step for each number, one entry in a gradient of ones; the scale after each."""
     scales = []
     for number in grads:
         grad = place.array([1.0, number, *[1.0] * (theta.shape[0] - 2)])
@@ -26,9 +26,9 @@ def steps(place, scaling, optimizer, theta, state, grads):
 
 
 MOVES = {
-    "two good ones double it": (8, [GOOD] * 5, [8, 16, 16, 32, 32]),
+    "two regular steps double it": (8, [GOOD] * 5, [8, 16, 16, 32, 32]),
     "overflow halves it": (8, [INF, NAN, -INF], [4, 2, 1]),
-    "overflow begins the count again": (8, [GOOD, INF, GOOD, GOOD], [8, 4, 4, 8]),
+    "overflow restarts the count": (8, [GOOD, INF, GOOD, GOOD], [8, 4, 4, 8]),
     "it stays at 1 or above": (2, [INF, INF, INF], [1, 1, 1]),
     "it stays below a bound": (LARGEST, [GOOD] * 4, [LARGEST] * 4),
 }
@@ -45,7 +45,7 @@ def test_scale_doubles_and_halves(name, place):
 @pytest.mark.parametrize("bad", [INF, NAN])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=repr)
 def test_skipped_step_changes_no_bit(optimizer, bad, place32):
-    """Nor does the scale of a good one: it is a power of two."""
+    """Nor does the scale change a regular step, because it is a power of two."""
     place, rng = place32, np.random.default_rng(0)
     theta = place.writable(rng.normal(size=9))
     one = LossScaling(theta, 64.0)
@@ -72,7 +72,7 @@ def test_skipped_step_changes_no_bit(optimizer, bad, place32):
 
 
 def test_scale_of_one_skips_nothing(place):
-    """What is not finite then would not be in float32 either, and is to be seen."""
+    """Such a gradient is not finite in float32 either, and is reported."""
     theta = place.writable(np.zeros(3))
     scaling, optimizer = LossScaling(theta, 2.0), SGD(0.1)
     state = optimizer.init(theta)

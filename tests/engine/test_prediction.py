@@ -1,4 +1,4 @@
-"""What is asked for often on few rows is replayed, and is what it would be otherwise."""
+"""Repeated predictions of few rows are replayed and equal eager predictions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ X = np.random.default_rng(0).normal(size=(40, 4))
 
 
 def plain(model, rows):
-    """The output without replays."""
+    """The output of an eager prediction."""
     return Prediction(model.state)(rows, model.input_spec.network_inputs)
 
 
@@ -93,15 +93,15 @@ def test_threads_predict_their_own_rows():
 
 
 class Looks(Dense):
-    """A layer that decides by a number."""
+    """A layer with control flow on array values."""
 
     def forward(self, p, x, ctx):
-        y, tape = super().forward(p, x, ctx)
-        return (y * 2.0 if float(x[0, 0]) > 0 else y), tape
+        y, saved = super().forward(p, x, ctx)
+        return (y * 2.0 if float(x[0, 0]) > 0 else y), saved
 
 
 class Draws(Dense):
-    """A layer that draws: in a replay its numbers would ever be the same."""
+    """A layer that draws random numbers, which a replay would freeze."""
 
     def forward(self, p, x, ctx):
         return super().forward(p, x + RNG.normal(size=x.shape), ctx)
@@ -111,7 +111,7 @@ RNG = np.random.default_rng(1)
 
 
 def test_layer_that_reads_values_is_not_replayed(monkeypatch):
-    monkeypatch.setattr(Looks, "__module__", "xpnet.layers")  # as if it were not a user's own
+    monkeypatch.setattr(Looks, "__module__", "xpnet.layers")  # as if xpnet defined it
     model = xpnet.Sequential([Looks(5), Dense(3)], 4, dtype="float64")
     for _ in range(CALLS_BEFORE_RECORDING + 3):
         for rows in (X[:1], -X[:1]):

@@ -1,4 +1,4 @@
-"""The recorded step gives what the plain one gives, whatever is put together."""
+"""Recorded steps equal eager steps for every optimizer, setting, network and loss."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def task(rng):
 
 
 def train(engine, task, network=None, dtype="float64", n_out=3, **settings):
-    """A model trained for three epochs, and what was reported."""
+    """A model trained for three epochs, and its history."""
     arguments = {"loss": CrossEntropy(), "optimizer": Adam(0.01), "epochs": 3}
     arguments |= {"batch_size": 16, "progress": False, "rng": 5, "engine": engine} | settings
     model = MLP(N_IN, [6, 5], n_out, dtype=dtype, **(network or {}))
@@ -44,7 +44,7 @@ def train(engine, task, network=None, dtype="float64", n_out=3, **settings):
 
 
 def assert_same(task, network=None, **settings):
-    """Train both ways and compare everything: a compiler may round a loop in two ways."""
+    """Train by both engines and compare; a compiler may round a loop in two ways."""
     eager, expected = train("eager", task, network, **settings)
     model, actual = train("replay", task, network, **settings)
     assert (expected.engine, actual.engine) == ("eager", "replay: a list of compiled calls")
@@ -93,7 +93,7 @@ def test_replayed_loss_equals_eager(loss, weighted, rng):
 
 @pytest.mark.parametrize("m", [20, 32, 600, 2048])
 def test_replayed_tall_products_equal_eager(m, rng):
-    """The batch sizes at which a product is cut in pieces, and at which it is not."""
+    """Batch sizes at which a product is divided into parts, and at which it is not."""
     X, y = rng.normal(size=(m, 8)), rng.integers(0, 3, m)
     ends = []
     for engine in ("replay", "eager"):
@@ -104,7 +104,7 @@ def test_replayed_tall_products_equal_eager(m, rng):
 
 
 def recorded_and_plain(function, *arrays):
-    """What a function of arrays gives in a replay on other numbers, and what it gives plainly."""
+    """The result of a replay of a function on other numbers, and of the function itself."""
     recorder = program.Recorder()
     memory = [array.copy() for array in arrays]
     traced = [recorder.traced(array) for array in memory]
@@ -176,7 +176,7 @@ def test_failed_self_check_runs_eagerly(monkeypatch, task):
 
 
 def test_replaced_batch_is_released(rng):
-    """The array of the first batch is let go when another takes its place."""
+    """The array of the first batch is released when another batch replaces it."""
     step = TrainingStep(MLP(N_IN, [6], 3), CrossEntropy(), Adam())
     X, y = rng.normal(size=(2, 8, N_IN)).astype("float32"), rng.integers(0, 3, 8)
     step(X[0], y)
@@ -202,7 +202,7 @@ def test_replayed_target_dtypes_equal_eager(dtype, task):
 
 @pytest.mark.parametrize("blas", [True, False])
 def test_replayed_wide_layers_equal_eager(blas, monkeypatch, rng):
-    """Widths at which products are cut in pieces; and a NumPy whose product is not found."""
+    """Widths at which products are divided into parts; with and without the BLAS of NumPy."""
     if not blas:
         monkeypatch.setattr(product, "SYMBOLS", ())
     product.blas_function.cache_clear()
@@ -239,15 +239,15 @@ def test_replayed_loops_on_threads_equal_eager(monkeypatch, task):
 
 
 class Looks(Dense):
-    """A layer that decides by a number, as user's layers may."""
+    """A layer with control flow on array values."""
 
     def forward(self, p, x, ctx):
-        y, tape = super().forward(p, x, ctx)
-        return (y * 2.0 if float(x[0, 0]) > 0 else y), tape
+        y, saved = super().forward(p, x, ctx)
+        return (y * 2.0 if float(x[0, 0]) > 0 else y), saved
 
 
 class SometimesLooks(Adam):
-    """An optimizer that decides by a number, after it has moved θ."""
+    """An optimizer with control flow on array values, after it has changed θ."""
 
     def update(self, theta, grad, state, scalars):
         super().update(theta, grad, state, scalars)
@@ -256,11 +256,11 @@ class SometimesLooks(Adam):
 
 
 class Masked(Dense):
-    """A layer that indexes by a mask: the shape depends on the numbers."""
+    """A layer that indexes by a mask, so that a shape depends on array values."""
 
     def forward(self, p, x, ctx):
-        y, tape = super().forward(p, x, ctx)
-        return y + x[x > 100].sum(), tape
+        y, saved = super().forward(p, x, ctx)
+        return y + x[x > 100].sum(), saved
 
 
 def built(layer, dtype="float64"):
@@ -278,9 +278,9 @@ def built(layer, dtype="float64"):
     ],
 )
 def test_unrecordable_step_runs_eagerly(layer, optimizer, task, monkeypatch):
-    """From the first step on, with nothing done twice: no mask, no step of the state."""
+    """From the first step on, and nothing happens twice: no mask is drawn, no step counted."""
     monkeypatch.setattr(type(optimizer), "__module__", "xpnet.optimizers")
-    monkeypatch.setattr(layer, "__module__", "xpnet.layers")  # as if they were not a user's own
+    monkeypatch.setattr(layer, "__module__", "xpnet.layers")  # as if xpnet defined it
     settings = {"loss": CrossEntropy(), "epochs": 3, "batch_size": 16, "progress": False, "rng": 5}
     models = [built(layer) for _ in range(2)]
     histories = [
@@ -295,18 +295,18 @@ def test_unrecordable_step_runs_eagerly(layer, optimizer, task, monkeypatch):
 
 
 class Noisy(Dense):
-    """A layer that draws: in a replay its numbers would ever be the same."""
+    """A layer that draws random numbers, which a replay would freeze."""
 
     def forward(self, p, x, ctx):
         return super().forward(p, x + DRAWS.normal(size=x.shape), ctx)
 
 
 class Bent(xpnet.Tanh):
-    """An activation of a user's."""
+    """A user-defined activation."""
 
 
 class OwnLoss(CrossEntropy):
-    """A loss of a user's."""
+    """A user-defined loss."""
 
 
 DRAWS = np.random.default_rng(0)
@@ -328,7 +328,7 @@ def test_user_defined_part_is_recorded_on_request(reason, task):
 
 
 def test_recorded_step_refuses_deepcopy(task):
-    """The copy would train the model of the other."""
+    """The copy would train the model of the original."""
     step = TrainingStep(MLP(N_IN, [6], 3), CrossEntropy(), Adam())
     step(*task)
     with pytest.raises(TypeError, match="copy the model and make a new"):
@@ -345,7 +345,7 @@ def test_replayed_nan_error_equals_eager_error(task):
 
 
 def test_step_equals_value_and_grad_and_update(task):
-    """Views, Fortran order, lists, other dtypes and numbers that change in place."""
+    """With views, Fortran order, lists, other dtypes and arrays that change in place."""
     X, y = task
     kinds = [
         (X[:16], y[:16]),
@@ -377,7 +377,7 @@ def test_step_equals_value_and_grad_and_update(task):
 
 @pytest.mark.parametrize("kept", [True, False])
 def test_program_keeps_its_machine_code(kept, task, monkeypatch):
-    """A program knows it by its address alone, which no collector of garbage sees."""
+    """A program holds its address only, which the garbage collector does not see."""
     if not kept:
         monkeypatch.setattr(code_cache, "_folder", lambda: None)
         loop._loop_or_reason.cache_clear()
@@ -446,7 +446,7 @@ def test_bad_step_settings_are_refused():
 
 
 def test_replay_allocates_no_arrays(task):
-    """Else the buffers of a step would not be allocated once."""
+    """The buffers of a step are allocated once."""
     model = MLP(N_IN, [64, 64], 3, batch_norm=True)
     step = TrainingStep(model, CrossEntropy(), Adam())
     X, y = task[0].astype("float32"), task[1]

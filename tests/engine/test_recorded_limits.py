@@ -1,4 +1,4 @@
-"""What a recorded step refers to may change or fail between steps, and it takes no harm."""
+"""Recorded steps when arrays, states and batches change or fail between steps."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Y = np.arange(24) % 3
 
 
 def pair(**network):
-    """A recorded step and a plain one, on models that are alike."""
+    """A recorded and an eager step, on equal models."""
     return [
         TrainingStep(
             MLP(4, [6], 3, dtype="float64", **network), CrossEntropy(), Adam(0.01), engine=engine
@@ -119,11 +119,11 @@ def test_interrupted_recording_changes_nothing(monkeypatch):
 
 
 class Looks(Dense):
-    """A layer that decides by a number."""
+    """A layer with control flow on array values."""
 
     def forward(self, p, x, ctx):
-        y, tape = super().forward(p, x, ctx)
-        return (y * 2.0 if float(x[0, 0]) > 0 else y), tape
+        y, saved = super().forward(p, x, ctx)
+        return (y * 2.0 if float(x[0, 0]) > 0 else y), saved
 
 
 def test_refused_recording_changes_nothing():
@@ -144,7 +144,7 @@ def test_read_only_theta_is_refused():
 
 
 class Mine(xpnet.initializers.HeNormal):
-    """An initializer of a user's: no part of a step."""
+    """A user-defined initializer, which is no part of a step."""
 
 
 def test_user_defined_initializer_is_replayed():
@@ -197,10 +197,12 @@ TINY = np.float32(1e-40)
 @pytest.mark.skipif(not IS_X86, reason="only an x86 processor is told to flush")
 @pytest.mark.parametrize("large", [1, 1 << 22])
 def test_only_replay_flushes_subnormals(large, monkeypatch):
-    monkeypatch.setattr(runner, "MIN_PARALLEL_SIZE", large)  # from where on threads share a loop
+    monkeypatch.setattr(
+        runner, "MIN_PARALLEL_SIZE", large
+    )  # the size above which threads share a loop
     step = TrainingStep(MLP(4, [5], 3), CrossEntropy(), Momentum())
     (velocity,) = step.state.slots
-    for _ in range(2):  # as it is written down, and in a replay
+    for _ in range(2):  # while it is recorded, and in a replay
         velocity[...] = TINY
         step(np.zeros((8, 4), np.float32), np.zeros(8, np.int64))
         assert (velocity[step._model.grad == 0] == 0).all()

@@ -1,4 +1,4 @@
-"""cuBLAS on host memory, and machines with CUDA devices that have none."""
+"""A fake cuBLAS on host memory, and fake machines with CUDA devices."""
 
 from __future__ import annotations
 
@@ -89,10 +89,10 @@ def rounded(x, precision):
 
 
 class Devices:
-    """CuPy and nvmath-python of a machine with devices that are none, on host memory."""
+    """Fake CuPy and nvmath-python modules of a machine with several devices."""
 
     def __init__(self, monkeypatch):
-        self.current, self.created, self.rooms, self.broken = 0, [], [], False
+        self.current, self.created, self.workspaces, self.broken = 0, [], [], False
         cuda = SimpleNamespace(
             get_device_id=lambda: self.current,
             get_current_stream=lambda: SimpleNamespace(ptr=5),
@@ -108,7 +108,7 @@ class Devices:
         monkeypatch.setitem(sys.modules, "nvmath.bindings.cublas", cublas)
 
     def alloc(self, size):
-        self.rooms.append((self.current, size))
+        self.workspaces.append((self.current, size))
         return SimpleNamespace(ptr=99)
 
     def create(self):

@@ -1,8 +1,8 @@
 """A device of NumPy arrays on which work is captured and replayed as in a CUDA graph.
 
-What is done to its arrays while a capture goes on is written down: the functions, the memory they
-read and write, and the numbers they were given. A replay does just that again. Reading a number on
-the host during a capture is an error, as it is on a GPU.
+During a capture every function on its arrays is recorded, with the memory it reads and writes and
+its scalar arguments. A replay calls the recorded functions again. Reading a number on the host
+during a capture is an error, as it is on a GPU.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ CREATES = ("arange", "asarray", "empty", "full", "linspace", "ones", "zeros")
 
 
 class Tape:
-    """The work of the capture that goes on; ``None`` if there is none."""
+    """The work recorded by the current capture; ``None`` outside of captures."""
 
     work: list | None = None
 
@@ -34,7 +34,7 @@ class Tape:
 
 
 def plain(x):
-    """What a `DeviceArray` or a structure of them holds, as NumPy's own arrays."""
+    """A `DeviceArray`, or a structure of them, as plain NumPy arrays."""
     if isinstance(x, DeviceArray):
         return x.view(np.ndarray)
     if isinstance(x, tuple | list):
@@ -47,7 +47,7 @@ def fill(target, function, arguments, keywords):
 
 
 def run(function, arguments, keywords):
-    """Do something on the device, and write it down."""
+    """Call a function on the device, and record it."""
     many = function is np.concatenate and len(arguments[0]) > 8
     assert not (many and Tape.work is not None), "CuPy would copy a table of addresses here"
     arguments, out = plain(arguments), keywords.pop("out", None)
@@ -68,7 +68,7 @@ def run(function, arguments, keywords):
 class DeviceArray(np.ndarray):
     """An array on the device."""
 
-    __module__ = "numpy"  # whose functions take it
+    __module__ = "numpy"  # so that functions of NumPy accept it
 
     def __array_ufunc__(self, ufunc, method, *inputs, **keywords):
         return run(getattr(ufunc, method), inputs, keywords)
@@ -129,7 +129,7 @@ class FakeCapture:
 
     captured = 0
     replayed = 0
-    memory_of_graphs = False  # whether new arrays lie in it
+    memory_of_graphs = False  # whether new arrays are allocated there
     inside = 0  # how many times its stream is the current one
 
     @contextmanager
@@ -169,7 +169,7 @@ class FakeCapture:
 
 
 def launch(kernel, grid, block, arguments):
-    """`emulated_cuda.launch`, written down."""
+    """`emulated_cuda.launch`, recorded."""
     given = [kernel, grid, block, plain(list(arguments))]
     emulated_cuda.launch(*given)
     Tape.add(emulated_cuda.launch, *given)

@@ -20,7 +20,7 @@ from xpnet.ops.rules import activations, optimizers, scaling
 from xpnet.ops.rules.layers import multiply, normalize
 
 FILES = {
-    "batch_norm": "batch_norm.cu",  # with all that is in the file
+    "batch_norm": "batch_norm.cu",  # with the other kernels of the file
     "cross_entropy": "cross_entropy.cu",
     "total": "total.cu",
     "keep_mask": "masks.cu",
@@ -29,7 +29,7 @@ FILES = {
     "unscale": "scaling.cu",
     "to_16_bits": "rounding.cu",
 }
-DEFINED = ("cross_entropy.cu", "take_batch.cu", "rounding.cu")  # of many kinds
+DEFINED = ("cross_entropy.cu", "take_batch.cu", "rounding.cu")  # compiled for several types
 
 
 def kernels(dtype):
@@ -47,9 +47,9 @@ def kernels(dtype):
             for index in ("unsigned", "long long"):
                 given = {"BFLOAT": is_bfloat, "INDEX": index}
                 yield [file_kernel("to_16_bits", "rounding.cu", dtype, **given)]
-        given = elementwise.C_TYPES  # of rows of any type a batch is made
+        given = elementwise.C_TYPES  # a batch is made of rows of any type
     else:
-        given = [dtype]  # labels stay as they are
+        given = [dtype]  # labels are not converted
     for source in given:
         for index in ("unsigned", "long long"):
             types = {"SOURCE": elementwise.C_TYPES[source], "INDEX": index}

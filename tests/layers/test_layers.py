@@ -39,7 +39,7 @@ every_layer = pytest.mark.parametrize("name", TABLE)
 
 
 class Case:
-    """A layer with random parameters, input, output gradient and tangents on one place."""
+    """A layer with random parameters, input, output gradient and tangents on one backend."""
 
     def __init__(self, name, place=None, *, buffers=False):
         self.layer, self.training = TABLE[name]
@@ -76,9 +76,9 @@ class Case:
         dp = {k: self.make(v) for k, v in self.dp.items()}
         g = {k: self.make(np.full(v.shape, np.nan)) for k, v in self.p.items()}
         ctx = self.context(x)
-        y, tape = self.layer.forward(p, x, ctx)
-        tangent, _ = self.layer.jvp(p, dp, tape, self.make(self.dx), ctx)
-        dx = self.layer.backward(p, g, tape, self.make(self.dy), ctx)
+        y, saved = self.layer.forward(p, x, ctx)
+        tangent, _ = self.layer.jvp(p, dp, saved, self.make(self.dx), ctx)
+        dx = self.layer.backward(p, g, saved, self.make(self.dy), ctx)
         return y, tangent, {"x": dx, **g}
 
 
@@ -99,8 +99,8 @@ def test_backward_equals_central_differences(name):
         grad = np.full_like(vector, np.nan)
         p, g = layout.views(vector), layout.views(grad)
         ctx = case.context(vector)
-        y, tape = case.layer.forward(p, p["x"], ctx)
-        g["x"][...] = case.layer.backward(p, g, tape, case.dy, ctx)
+        y, saved = case.layer.forward(p, p["x"], ctx)
+        g["x"][...] = case.layer.backward(p, g, saved, case.dy, ctx)
         return np.sum(case.dy * y), grad
 
     start = np.empty(layout.size)
@@ -110,17 +110,17 @@ def test_backward_equals_central_differences(name):
 
 
 def second_order(case):
-    """What backward gives for x, the tangents of all that it gives, and the one of dy."""
+    """The result of backward for x, the tangents of all its results, and that of dy."""
     make = case.make
     rng = np.random.default_rng(8)
     p, dp = ({k: make(v) for k, v in x.items()} for x in (case.p, case.dp))
     dg = {k: make(np.full(v.shape, np.nan)) for k, v in case.p.items()}
     x = make(case.x)
     ctx = case.context(x)
-    _, tape = case.layer.forward(p, x, ctx)
-    _, dtape = case.layer.jvp(p, dp, tape, make(case.dx), ctx)
+    _, saved = case.layer.forward(p, x, ctx)
+    _, dsaved = case.layer.jvp(p, dp, saved, make(case.dx), ctx)
     ddy = rng.normal(size=case.dy.shape)
-    dx, ddx = case.layer.backward_jvp(p, dp, dg, tape, dtape, make(case.dy), make(ddy), ctx)
+    dx, ddx = case.layer.backward_jvp(p, dp, dg, saved, dsaved, make(case.dy), make(ddy), ctx)
     return dx, {"x": ddx, **dg}, ddy
 
 
@@ -133,8 +133,8 @@ def test_backward_jvp_equals_differences_of_backward(name):
         p = {k: v + s * case.dp[k] for k, v in case.p.items()}
         g = {k: np.empty_like(v) for k, v in p.items()}
         ctx = case.context(case.x)
-        _, tape = case.layer.forward(p, case.x + s * case.dx, ctx)
-        g["x"] = case.layer.backward(p, g, tape, case.dy + s * ddy, ctx)
+        _, saved = case.layer.forward(p, case.x + s * case.dx, ctx)
+        g["x"] = case.layer.backward(p, g, saved, case.dy + s * ddy, ctx)
         ends.append(g)
     for key, tangent in tangents.items():
         expected = (ends[0][key] - ends[1][key]) / (2 * h)
@@ -208,8 +208,8 @@ def test_dense_skips_dx_if_not_needed(name):
     case = Case(name)
     ctx = case.context(case.x, need_dx=False)
     g = {k: np.zeros_like(v) for k, v in case.p.items()}
-    _, tape = case.layer.forward(case.p, case.x, ctx)
-    assert case.layer.backward(case.p, g, tape, case.dy, ctx) is None
+    _, saved = case.layer.forward(case.p, case.x, ctx)
+    assert case.layer.backward(case.p, g, saved, case.dy, ctx) is None
     close(g["weight"], case.run()[2]["weight"], 1e-14)
 
 
@@ -351,7 +351,7 @@ def test_dropout_drops_the_share_and_scales_the_rest(p):
 @pytest.mark.parametrize("other", [(1, 0, 0), (0, 1, 0), (0, 0, 1), (0, 0, 2)])
 def test_masks_of_adjacent_keys_are_uncorrelated(other):
     first, second = (mask_of(*key, shape=(500, 200)).ravel() for key in ((0, 0, 0), other))
-    # Five standard errors, also beside one another and one column on.
+    # Five standard errors, also for masks shifted by one number and by one row.
     for shift in (0, 1, 200):
         correlation = np.corrcoef(first, np.roll(second, shift))[0, 1]
         assert abs(correlation) < 5 / np.sqrt(first.size)

@@ -178,7 +178,7 @@ def test_check_gradients_finds_no_error(name, task):
 
 
 def test_gradient_of_the_input_is_returned(task):
-    """A composite as the first layer passes ∂L/∂X on where it is asked for."""
+    """A composite as the first layer returns ∂L/∂X if requested."""
     for name in ("chain first", "residual first", "own context first", "gate first"):
         model, network = built(name), built(name).network
         contexts = network.contexts(model.backend, model.statistics, training=True, reuse=True)
@@ -237,7 +237,7 @@ MASKED = {
 
 @pytest.mark.parametrize("name", MASKED)
 def test_nested_dropouts_share_no_mask(name):
-    """Nor do they share one with layers beside them, or with those of the next composite."""
+    """Nor with the layers beside them, or with those of the next composite."""
     layers = [MASKED[name], MASKED[name]]
     n, rows = 50, 80
     model = Sequential([Dropout(0.5), *layers, Dropout(0.5)], n, dtype="float64")
@@ -436,7 +436,7 @@ def test_batch_norm_refuses_the_context_of_another(task):
 
 @dataclass(frozen=True)
 class Dotted:
-    """A layer with a parameter or statistic of some name."""
+    """A layer with a parameter and a statistic of given names."""
 
     parameter: str = "weight"
     statistic: str = "mean"

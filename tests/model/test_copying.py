@@ -1,4 +1,4 @@
-"""Copied and pickled models: numbers of their own, the same answers."""
+"""Copied and pickled models have vectors of their own and give the same results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The model on every backend: gradients against differences, one seed one result, doors."""
+"""The model on every backend: gradients, repeatability, and refused arguments."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def data(rng, m=7, n=4, k=3):
 
 
 def randomized(layers, rng, backend="numpy"):
-    """A float64 model with random γ, β and biases, which a gradient check must not have at rest."""
+    """A float64 model with random γ, β and biases, so that a gradient check finds errors."""
     model = Sequential(layers, 4, backend=backend, dtype="float64", rng=3)
     model.theta = rng.normal(scale=0.7, size=model.layout.size)
     return model
@@ -73,14 +73,14 @@ def test_forward_mode_equals_reverse_mode(name, place, rng):
     contexts = network.contexts(backend, model.statistics, training=True, masks=MaskStream(2))
     X = place.array(X)
     p = network.by_layer(model.theta)
-    output, tapes = network.forward(p, X, contexts)
+    output, saved = network.forward(p, X, contexts)
     direction = place.writable(rng.normal(size=model.layout.size))
     dX = place.array(rng.normal(size=X.shape))
     weights = place.array(rng.normal(size=output.shape))
-    tangent, _ = network.jvp(p, network.by_layer(direction), tapes, dX, contexts)
+    tangent, _ = network.jvp(p, network.by_layer(direction), saved, dX, contexts)
     grad = place.backend.zeros(model.layout.size)
     network.request_dx(contexts, True)
-    d_input = network.backward(p, network.by_layer(grad), tapes, weights, contexts)
+    d_input = network.backward(p, network.by_layer(grad), saved, weights, contexts)
     xp = place.xp
     forward = float(xp.sum(tangent * weights))
     reverse = float(xp.sum(grad * direction)) + float(xp.sum(d_input * dX))
@@ -134,7 +134,7 @@ def test_training_forward_depends_on_the_seed(place, rng):
 
 
 def test_training_forward_leaves_other_masks_alone(rng):
-    """It draws from a stream of its own: the next training step has the same masks."""
+    """It has its own stream of masks, so the next training step has the same masks."""
     X, y = data(rng, m=12)
     grads = []
     for calls in (0, 3):
@@ -390,7 +390,7 @@ def test_theta_that_is_not_finite_is_refused(number, place):
 
 
 def test_theta_is_converted_to_the_model_dtype(place32, rng):
-    """In float32 whatever the number of rows, as if it were the model's own."""
+    """For any number of rows, as if it were the model's own θ."""
     model = MLP(2, [3], 2, backend=place32.backend)
     other, X = rng.normal(size=17), place32.array(rng.normal(size=(100, 2)))
     given = other if place32.backend.name != "numpy" else other.tolist()

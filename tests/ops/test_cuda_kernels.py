@@ -1,4 +1,4 @@
-"""CUDA code: it compiles for devices, and what only `CudaOperations` has gives the right numbers.
+"""CUDA kernels compile for devices, and those of `CudaOperations` alone give the right numbers.
 
 That every kernel agrees with the reference is tested in ``test_faster_operations``.
 """
@@ -79,7 +79,7 @@ def test_every_kernel_compiles_for_devices(together, tmp_path):
 @compilations
 @pytest.mark.parametrize("arch", ["sm_80", "sm_90"])
 def test_every_kernel_compiles_without_headers(arch, together):
-    """As CuPy compiles it, by NVRTC, where the packages for that are installed."""
+    """By NVRTC, as in CuPy, where its packages are installed."""
     core = pytest.importorskip("cuda.core", reason="no NVRTC: pip install cuda-core")
     options = core.ProgramOptions(arch=arch, std="c++17")
     core.Program(as_one(together), "c++", options).compile("cubin")
@@ -87,7 +87,7 @@ def test_every_kernel_compiles_without_headers(arch, together):
 
 @looped(dtype=INTEGERS)
 def test_integer_kernels_call_no_float_functions(dtype):
-    """NVRTC refuses ``log`` of an integer even where it is not called; nvcc has one."""
+    """NVRTC refuses ``log`` of an integer even if it is not called; nvcc accepts it."""
     for (kernel,) in kernels(dtype):
         assert not re.search(r"\b(log|exp|sqrt|fabs)\(", kernel.source)
 
@@ -113,7 +113,7 @@ def test_infinity_and_nan_are_translated():
 
 
 def test_equality_in_a_rule_is_translated(ops):
-    """Of symbols Python says itself whether they are: they never would be."""
+    """Python would compare the symbols themselves, which are never equal."""
 
     def changed(xp, z, t):
         return xp.where(z != t, 7.0, xp.where(z == 2.0, -1.0, z))
@@ -151,7 +151,7 @@ HEIGHTS = [1, 2, 31, 33, SHARE - 1, SHARE, SHARE + 1, 2 * SHARE, 2 * SHARE + 1, 
 
 
 def normalized(ops, x, dy, scale, shift):
-    """What batch norm gives both ways, by name."""
+    """The results of batch norm and of its backward pass, by name."""
     y, x_hat, mean, var = ops.batch_norm(x, scale, shift, 1e-3)
     d_scale, d_shift = np.empty_like(scale), np.empty_like(scale)
     dx = ops.batch_norm_backward(dy, x_hat, scale, var, 1e-3, d_scale, d_shift)
@@ -161,7 +161,7 @@ def normalized(ops, x, dy, scale, shift):
 
 
 def batch_of(m, n, mean, dtype):
-    """Rows whose mean drifts from one end to the other, so that shares differ."""
+    """Rows with a drifting mean, so that shares of the rows differ."""
     rng = np.random.default_rng(m)
     x = mean + rng.normal(size=(m, n)) + np.linspace(-2, 2, m)[:, None]
     dy = rng.normal(size=(m, n)) + 0.5
@@ -197,7 +197,7 @@ def test_uneven_shares_of_rows_agree(m, ops, monkeypatch):
 
 @pytest.mark.parametrize("m", [300, 3 * SHARE])
 def test_batch_norm_of_large_means_is_accurate(m, ops):
-    """``E[x²] - E[x]²`` in float32 would have no digit of this variance."""
+    """``E[x²] - E[x]²`` in float32 would have no correct digit of this variance."""
     given = batch_of(m, 3, 0, "float32")
     given[0] += np.float32(2**16)
     expected = normalized(REFERENCE, *(a.astype("float64") for a in given))
@@ -207,7 +207,7 @@ def test_batch_norm_of_large_means_is_accurate(m, ops):
 
 
 def test_order_of_blocks_changes_no_bit(ops):
-    """A device promises none, and two runs are to give the same numbers."""
+    """A device guarantees no order, and two runs must give the same numbers."""
     backwards = replace(ops, launch=partial(emulated_cuda.launch, backwards=True))
     given = batch_of(3 * SHARE, 40, 3, "float32")
     forwards, other = normalized(ops, *given), normalized(backwards, *given)
@@ -232,13 +232,13 @@ def test_scalars_may_be_in_device_memory(rule, ops):
 
 @pytest.mark.parametrize("rule", UPDATES, ids=lambda rule: rule.__name__)
 def test_skipped_update_is_one_kernel_without_effect(rule, ops):
-    """Nor does the flag of one that is not. There are no copies, which would be as large."""
+    """Nor does the flag of a regular update change a bit. No array is copied."""
     (n_arrays, n_scalars), n_targets = counts_of(rule), targets_of(rule)
     rng, dtype = np.random.default_rng(0), "float32"
     arrays = [rng.uniform(0.1, 2, 700).astype(dtype) for _ in range(n_arrays)]
     arrays[0][:3] = -0.0, np.nan, np.inf
     arrays[-1][-3:] = np.nan, np.inf, -np.inf
-    kernels, none = [], SimpleNamespace(float32=np.float32)  # which makes no arrays
+    kernels, none = [], SimpleNamespace(float32=np.float32)  # it creates no arrays
 
     def launch(kernel, *how):
         kernels.append(kernel.name)
@@ -258,7 +258,7 @@ def test_skipped_update_is_one_kernel_without_effect(rule, ops):
 @looped(n=[0, 1, 333, 699, 700], flag=[None, 0.0, 1.0])
 @pytest.mark.parametrize("optimizer", [AdamW(0.1, weight_decay=0.5), Lion(0.1, weight_decay=0.5)])
 def test_update_with_partial_decay_is_one_kernel(optimizer, n, flag, ops):
-    """By scalars of the host and by those that a captured step reads."""
+    """With scalars of the host and with those that a captured step reads."""
     dtype, kernels = "float32", []
     rng, skip = np.random.default_rng(0), None if flag is None else np.full(1, flag, dtype)
     layout = SimpleNamespace(size=700, weights=slice(0, n))
@@ -331,7 +331,7 @@ def test_take_batch_converts_and_scales(scaled, source, dtype, ops):
 
 
 def test_large_arrays_use_64_bit_indices(ops, monkeypatch):
-    """On few numbers: the sizes at which it begins are too large to test."""
+    """Tested on small arrays, because arrays above the limit are too large."""
     assert elementwise.index_type(2**31 - 1) == "unsigned"
     assert elementwise.index_type(2**31) == "long long"
     rng, kinds = np.random.default_rng(0), []
@@ -384,7 +384,7 @@ def test_unscale_divides_and_finds_overflow(bad, size, dtype, ops):
         np.testing.assert_array_equal(x, grad / scale)
         assert flag == (bad is not None)
         one.for_graphs.unscale(np.ones(size, dtype), scale, flag)
-        assert flag == (bad is not None)  # it stays
+        assert flag == (bad is not None)  # the flag stays set
         target = np.zeros(size, dtype)
         one.update_unless(flag, optimizers.sgd, (target,), (grad,), (-1.0,))
         np.testing.assert_array_equal(target, grad if bad is None else 0)
@@ -401,7 +401,9 @@ X, FEW, INDEX = np.ones((6, 4)), np.ones(3), np.zeros(1, np.int64)
 COLUMN, SIX, SIX32 = np.ones(4), np.arange(6), np.zeros(6, np.int32)
 MISFITS = {
     "a rule of two shapes": lambda ops: ops.apply(losses.square, X, X[:1].copy()),
-    "a slope of two shapes": lambda ops: ops.chain(activations.relu_derivative, X, X[:1].copy()),
+    "a derivative of two shapes": lambda ops: ops.chain(
+        activations.relu_derivative, X, X[:1].copy()
+    ),
     "an update of two shapes": lambda ops: ops.update(optimizers.sgd, (COLUMN,), (FEW,), (0.1,)),
     "a bias for others": lambda ops: ops.shift(X.copy(), FEW),
     "a bias for one": lambda ops: ops.shift(X.copy(), FEW[:1]),
@@ -411,9 +413,11 @@ MISFITS = {
     "a scalar of many numbers": lambda ops: ops.update(
         optimizers.sgd, (COLUMN.copy(),), (COLUMN,), (COLUMN,)
     ),
-    "room for few sums": lambda ops: ops.column_sum(X, FEW),
+    "an out for few sums": lambda ops: ops.column_sum(X, FEW),
     "few scales": lambda ops: ops.batch_norm(X, FEW, FEW, 1e-3),
-    "few slopes": lambda ops: ops.batch_norm_backward(X, X, COLUMN, COLUMN, 1e-3, FEW, FEW),
+    "an out for few gradients": lambda ops: ops.batch_norm_backward(
+        X, X, COLUMN, COLUMN, 1e-3, FEW, FEW
+    ),
     "x_hat of another batch": lambda ops: ops.batch_norm_backward(
         X, X[:3].copy(), COLUMN, COLUMN, 1e-3, COLUMN.copy(), COLUMN.copy()
     ),
@@ -422,7 +426,7 @@ MISFITS = {
     "a weight for all": lambda ops: ops.softmax_cross_entropy(X, SIX % 4, np.ones((1, 1))),
     "few weights": lambda ops: ops.softmax_cross_entropy(X, SIX % 4, np.ones((2, 1))),
     "a key of another type": lambda ops: ops.keep_mask(X, np.ones(1, np.int32), 0.5),
-    "room for few rows": lambda ops: ops.take_rows(X, SIX, np.empty((2, 4))),
+    "an out for few rows": lambda ops: ops.take_rows(X, SIX, np.empty((2, 4))),
     "indices of another type": lambda ops: ops.take_rows(X, SIX32, np.empty((6, 4))),
     "a batch of other widths": lambda ops: ops.for_graphs.take_batch(
         X, SIX, INDEX, np.empty((2, 3))
@@ -440,13 +444,13 @@ MISFITS = {
         np.ones(2), optimizers.sgd, (np.zeros(2),), (np.ones(2),), (0.1,)
     ),
     "factors of two sizes": lambda ops: ops.matmul(X, X),
-    "room for another product": lambda ops: ops.matmul(X, X.T, X.copy()),
+    "an out of another product": lambda ops: ops.matmul(X, X.T, X.copy()),
 }
 
 
 @pytest.mark.parametrize("name", MISFITS)
 def test_misfit_arguments_reach_no_kernel(name, ops):
-    """It is left to the plain code, which refuses it or spreads it as NumPy does."""
+    """The plain code refuses or broadcasts them, as NumPy does."""
 
     def outcome(ops):
         try:
@@ -526,7 +530,7 @@ def test_label_out_of_range_has_no_loss_or_gradient(given, dtype, ops):
 
 
 def test_numpy_scalars_are_passed_by_value(ops):
-    """They have a shape, as arrays do; their bits are not an address."""
+    """They have a shape, as arrays do, but their bits are not an address."""
     theta, number = np.ones(5), np.float64(0.5)
     ops.update(optimizers.sgd, (theta,), (np.ones(5),), (number,))
     np.testing.assert_array_equal(theta, 0.5)
@@ -548,7 +552,7 @@ HALVES = pytest.mark.parametrize("precision", ["bf16", "fp16"])
 
 @HALVES
 def test_16_bit_numbers_are_rounded_to_nearest(precision, ops):
-    """Of every size, halfway between two and beside that, and what is no number."""
+    """For numbers of every size, halfway cases and their neighbours, infinity and NaN."""
     bits = np.random.default_rng(0).integers(0, 2**32, 20000, dtype="uint32")
     edges = np.arange(0, 2**32, 2**19, dtype="uint64")[:, None] + [0, 1, 4095, 4096, 4097, 32768]
     x = np.concatenate([bits, edges.astype("uint32").ravel()]).view("float32")
@@ -584,7 +588,7 @@ def test_16_bit_products_agree(m, k, n, precision, ops):
 
 
 def cut(x):
-    """``x`` in float32, with the gaps that it has."""
+    """``x`` in float32 with the same gaps between its elements."""
     whole = (x if x.base is None else x.base).astype("float32")
     return np.lib.stride_tricks.as_strided(whole, x.shape, [stride // 2 for stride in x.strides])
 
@@ -598,14 +602,14 @@ def test_float64_factors_are_not_rounded(precision):
 
 
 def test_fp16_overflow_becomes_infinite(ops):
-    """A scaled loss finds it, takes no step and halves its scale."""
+    """Loss scaling finds it, skips the step and halves the scale."""
     product, a = cublas("fp16")[1], np.full((1, 1), 7e4, "float32")
     assert np.isinf(product(a, np.ones_like(a), np.empty_like(a)))
     assert product(a / 2, np.ones_like(a), np.empty_like(a)) == np.float16(3.5e4)
 
 
 def test_rounded_factor_serves_many_products(ops):
-    """As a benchmark does it that measures the products alone."""
+    """A benchmark of the products alone does so."""
     bindings, product = cublas("bf16")
     a, b = np.random.default_rng(0).random((2, 3, 3)).astype("float32")
     factors, outs = [product.factor(x) for x in (a, b)], np.empty((2, 3, 3), "float32")
@@ -679,11 +683,11 @@ def test_precisions_share_a_handle_per_device(devices):
     products = [cublas_product(), cublas_product("float32"), cublas_product("tf32")]
     assert products[0] == products[1]
     assert len({id(product.cublas()) for product in products}) == 1
-    assert (devices.created, devices.rooms) == ([0], [(0, WORKSPACE)])
+    assert (devices.created, devices.workspaces) == ([0], [(0, WORKSPACE)])
     first = products[0].cublas()
     devices.current = 1  # a product made on another device is one of the current device
     assert products[0].cublas() is cublas_product().cublas() is not first
-    assert (devices.created, devices.rooms) == ([0, 1], [(0, WORKSPACE), (1, WORKSPACE)])
+    assert (devices.created, devices.workspaces) == ([0, 1], [(0, WORKSPACE), (1, WORKSPACE)])
     devices.current = 0
     assert products[2].cublas() is first
 
@@ -736,7 +740,7 @@ def test_self_check_finds_a_compile_error(broken, ops):
 
 
 def failing(broken, how):
-    """A launch under which a kernel does not compile, or does nothing."""
+    """A launch in which a kernel does not compile, or does nothing."""
 
     def launch(kernel, *arguments):
         if kernel.name != broken:
@@ -785,7 +789,7 @@ def test_rare_kernels_are_checked_at_first_use(broken, how, ops):
 
 
 def test_sources_of_deleted_rules_are_released():
-    """A program may make new ones as long as it runs."""
+    """A program may define new rules as long as it runs."""
     for name in ("rule_kernel", "column_sum_kernel"):
         assert getattr(elementwise, name).cache_info().maxsize == elementwise.MAX_RULES
 

@@ -1,4 +1,4 @@
-"""Products that end with a bias, a ReLU or the gradient of a bias, on a stand-in for cublasLt."""
+"""Products with epilogues (bias, ReLU, bias gradient) on a fake cublasLt."""
 
 from __future__ import annotations
 
@@ -72,10 +72,10 @@ class LtError(Exception):
 
 
 class LtColumnMajor:
-    """`nvmath.bindings.cublasLt` on host memory, as NVIDIA documents it: columns, one by one.
+    """`nvmath.bindings.cublasLt` on host memory, column-major, as NVIDIA documents it.
 
-    The parameters have the names that they have there. Descriptors are numbers, as pointers are,
-    and those that are destroyed are of no use. What is not understood is an error.
+    The parameters have the names of the bindings. Descriptors are numbers, as pointers are;
+    destroyed ones are invalid. An unknown argument is an error.
     """
 
     cuBLASLtError = LtError  # noqa: N815
@@ -86,7 +86,7 @@ class LtColumnMajor:
     def __init__(self):
         self.alive, self.calls, self.asked, self.trouble = {}, [], [], None
         self.memory = np.zeros(WORKSPACE // 4096, "uint8")
-        self.relu, self.ended = np.maximum, []  # the latter: with what its products ended
+        self.relu, self.ended = np.maximum, []  # the epilogues of its products
 
     def create(self):
         return 11
@@ -152,7 +152,7 @@ class LtColumnMajor:
         self.calls.append("heuristic")
         wanted = self.alive[operation_desc], self.alive[preference]
         self.asked.append(wanted)
-        assert 0 < wanted[0][8] % 256 == BIAS_ALIGNMENT  # no more than any vector is aligned to
+        assert 0 < wanted[0][8] % 256 == BIAS_ALIGNMENT  # at most the alignment of every vector
         assert wanted[1][1] < WORKSPACE
         if self.trouble == "refused":
             raise LtError(NOT_SUPPORTED)
@@ -194,14 +194,14 @@ class LtColumnMajor:
         assert not any(p % int(need) for p, need in zip((a, b, d), token[5:], strict=True))
         assert (c, cdesc) == (d, ddesc)
         self.calls.append("matmul")
-        # What the kernel is given is read now; the descriptor may change before it runs.
+        # The arguments of the kernel are read now; the descriptor may change before it runs.
         how = dict(self.alive[compute_desc])
         sides = [(p, *self.alive[desc]) for p, desc in ((a, adesc), (b, bdesc), (d, ddesc))]
         self.run(how, alpha, beta, *sides)
         Tape.add(self.run, how, alpha, beta, *sides)
 
     def run(self, how, alpha, beta, a, b, d):
-        """The kernel: its memory is as wide as the layouts say."""
+        """The kernel, on memory that has the layouts of its descriptors."""
         kind, out_kind = a[1], d[1]
         assert kind == b[1]
         assert out_kind == {1: 1}.get(kind, 0)  # 16 bits are summed in float32
@@ -246,7 +246,7 @@ def dtype_of(x):
 
 
 class Taped(ColumnMajor):
-    """Products that a capture writes down."""
+    """Products that a capture records."""
 
     def gemm_ex(self, *arguments):
         super().gemm_ex(*arguments)
@@ -254,7 +254,7 @@ class Taped(ColumnMajor):
 
 
 def product_of(lt, precision="float32"):
-    """Products through stand-ins, in the workspace of one of them."""
+    """Products by the fake libraries, in the workspace of the fake cublasLt."""
     memory = SimpleNamespace(ptr=lt.place)
     cublas = Cublas(Taped(), lambda: 5, memory, lambda array: array.ctypes.data)
     in_bits = precision if precision != "float64" else "float32"
@@ -262,7 +262,7 @@ def product_of(lt, precision="float32"):
 
 
 def beside(lt):
-    """The one handle beside a stand-in's."""
+    """A function that returns the one handle of the fake cublasLt."""
     made = []
 
     def handle(cublas):
@@ -278,7 +278,7 @@ def epilogues_at(precision="float32"):
 
 
 def aligned(size, dtype, value=9, offset=0):
-    """Numbers at an address that is a multiple of 256, but for an offset in bytes."""
+    """Numbers at an address that is a multiple of 256 plus an offset in bytes."""
     memory = np.zeros(size * np.dtype(dtype).itemsize + 512, "uint8")
     start = -memory.ctypes.data % 256 + offset
     array = memory[start : start + size * np.dtype(dtype).itemsize].view(dtype)
@@ -295,7 +295,7 @@ def in_bits(x, precision):
 
 
 def factors(rng, rows, columns, dtype):
-    """A matrix as it may lie: whole, transposed, and with gaps, at addresses of every kind."""
+    """Matrices: contiguous, transposed and with gaps, at aligned and odd addresses."""
     for extra, turned in ((0, False), (0, True), (2, False), (1, True)):
         shape = (columns, rows + extra) if turned else (rows, columns + extra)
         whole = aligned(shape[0] * shape[1] + 3, dtype, 0)[extra : extra + shape[0] * shape[1]]
@@ -316,14 +316,14 @@ def test_affine_with_bias_and_rule_agrees(m, k, n, rule, precision):
     lt, ours = epilogues_at(precision)
     for x in factors(rng, m, k, dtype):
         for weight in factors(rng, k, n, dtype):
-            bias, room = aligned(n, dtype), aligned(m * n + 4, dtype)
+            bias, memory = aligned(n, dtype), aligned(m * n + 4, dtype)
             bias[...] = rng.normal(size=n)
-            out = room[2:-2].reshape(m, n)
+            out = memory[2:-2].reshape(m, n)
             assert ours.affine(rule, x, weight, bias, out)
             exact = in_bits(x, precision).astype("float64") @ in_bits(weight, precision)
             near = NEAR[precision]
             np.testing.assert_allclose(out, rule(np, exact + bias), rtol=near, atol=4 * near)
-            assert (room[[0, 1, -2, -1]] == 9).all()
+            assert (memory[[0, 1, -2, -1]] == 9).all()
     assert lt.calls.count("matmul") == 16
 
 
@@ -334,15 +334,15 @@ def test_bias_gradient_with_weight_gradient_agrees(m, k, n, dtype):
     for x in factors(rng, m, k, dtype):
         dz = aligned(m * n, dtype).reshape(m, n)
         dz[...] = rng.normal(size=(m, n))
-        room, sums = aligned(k * n + 4, dtype), aligned(n + 4, dtype)
-        out = room[2:-2].reshape(k, n)
+        memory, sums = aligned(k * n + 4, dtype), aligned(n + 4, dtype)
+        out = memory[2:-2].reshape(k, n)
         done = ours.gradients(x.T, dz, out, sums[:n])
-        assert done == (m > 1)  # of one row it is the row, and older versions cannot
+        assert done == (m > 1)  # for one row it is the row, which older versions do not support
         if done:
             near = {"rtol": NEAR[dtype], "atol": 10 * NEAR[dtype]}
             np.testing.assert_allclose(out, x.T @ dz, **near)
             np.testing.assert_allclose(sums[:n], dz.sum(axis=0), **near)
-            assert (room[[0, 1, -2, -1]] == 9).all()
+            assert (memory[[0, 1, -2, -1]] == 9).all()
             assert (sums[n:] == 9).all()
     assert lt.calls.count("matmul") == (4 if m > 1 else 0)
 
@@ -371,7 +371,7 @@ def test_plan_serves_layers_with_other_biases():
 
 
 def affine(ours, x=None, weight=None, bias=None, out=None, rule=activations.identity):
-    """A product that is done where nothing else is said."""
+    """A supported product, unless an argument is replaced."""
     x = aligned(32, "f", 1).reshape(4, 8) if x is None else x
     weight = aligned(40, "f", 1).reshape(8, 5) if weight is None else weight
     bias = aligned(5, "f", 2) if bias is None else bias
@@ -405,7 +405,7 @@ def test_plan_states_the_alignment_of_addresses():
 
 @pytest.mark.parametrize("offset", [4, 8, 12])
 def test_misaligned_bias_is_left_to_a_kernel(offset):
-    """Its address is in no preference, and a kernel that reads four numbers at once would fail."""
+    """No preference states its address, and a kernel that reads four numbers at once would fail."""
     lt, ours = epilogues_at("bf16")
     assert not affine(ours, bias=aligned(5, "f", 2, offset))
     assert lt.calls == []
@@ -423,12 +423,12 @@ def test_unsupported_product_is_asked_for_once(trouble):
     lt.trouble, asked = None, len(lt.calls)
     assert not affine(ours)
     assert len(lt.calls) == asked
-    assert affine(ours, rule=activations.relu)  # the next sort of product is another question
+    assert affine(ours, rule=activations.relu)  # another kind of product is a new query
     assert not any(isinstance(content, dict) and 1 in content for content in lt.alive.values())
 
 
 def test_failed_product_raises_and_keeps_its_plan():
-    """Nobody knows what the device, or a stream that is captured, has been given."""
+    """The state of the device, or of a captured stream, is unknown after a failure."""
     lt, ours = epilogues_at()
     lt.trouble = "failed"
     with pytest.raises(LtError, match="status 13"):
@@ -448,7 +448,7 @@ def test_failed_heuristic_warns_once():
 
 
 def test_failed_product_ends_the_capture(device, rng, monkeypatch):
-    """Training goes on without graphs and says so; no step is a graph with a hole."""
+    """Training continues without graphs and warns; no graph lacks a product."""
     X, y, capture = rng.normal(size=(16, 8)), rng.integers(0, 3, 16), FakeCapture.capture
 
     def failing(self, step):
@@ -489,8 +489,8 @@ MISFITS = {
     "a short bias": {"bias": np.ones(4, "f")},
     "a bias with gaps": {"bias": np.ones(10, "f")[::2]},
     "a bias of another type": {"bias": np.ones(5)},
-    "room for another product": {"out": np.ones((5, 4), "f")},
-    "room with gaps": {"out": np.ones((4, 10), "f")[:, ::2]},
+    "an out of another product": {"out": np.ones((5, 4), "f")},
+    "an out with gaps": {"out": np.ones((4, 10), "f")[:, ::2]},
     "a factor with gaps": {"x": np.ones((4, 16), "f")[:, ::2]},
     "half numbers": {name: np.ones(s, "e") for name, s in {"x": (4, 8), "weight": (8, 5)}.items()},
 }
@@ -559,7 +559,7 @@ def test_explain_names_cublaslt(device):
 
 @pytest.fixture
 def device(monkeypatch):
-    """The fake device with kernels, and products with epilogues; gives its cublasLt."""
+    """The fake cublasLt of the fake device, which has kernels and epilogues."""
     cuda_operations()
     lt, ours = epilogues_at()
     ops = CudaOperations(FakeNamespace(), taped_launch, ours.product, ours)
@@ -573,7 +573,7 @@ def device(monkeypatch):
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("widths", [[8, 8], [6, 5]], ids=["even", "odd"])
 def test_captured_step_equals_numpy(widths, dtype, device, rng):
-    """A replay computes with the biases of each layer, though layers of one shape share a plan."""
+    """A replay uses the biases of each layer, although layers of one shape share a plan."""
     X, y = rng.normal(size=(50, 8)), rng.integers(0, 3, 50)
     thetas, how = [], {"loss": CrossEntropy(), "optimizer": xpnet.SGD(0.1), "progress": False}
     for backend, engine in (
@@ -588,13 +588,13 @@ def test_captured_step_equals_numpy(widths, dtype, device, rng):
     near = {"float32": 1e-5, "float64": 1e-13}[dtype]
     for theta in thetas[1:]:
         np.testing.assert_allclose(theta, thetas[0], rtol=near, atol=near)
-    # A bias that lies oddly in θ is left to a kernel.
+    # A misaligned bias in θ is left to a kernel.
     assert set(device.ended) == ({BIAS, RELU_BIAS, BGRADA} if widths == [8, 8] else {BIAS, BGRADA})
 
 
 @dataclass(frozen=True)
 class Flip(Identity):
-    """``φ(z) = z`` turned round in each row."""
+    """``φ(z) = z`` reversed in each row."""
 
     def shifted(self, ops, z, bias, out=None):
         y = (z + bias)[:, ::-1]
@@ -616,7 +616,7 @@ class Doubled(ReLU):
 
 
 def test_activation_subclass_is_not_fused(rng):
-    """An activation of one's own that is much like one of these, but not quite."""
+    """User-defined subclasses of activations that can be fused, with other formulas."""
     X, y = rng.normal(size=(6, 4)), rng.normal(size=(6, 3))
     for activation in (Flip(), Doubled()):
         model = Sequential([Dense(3, activation)], 4, dtype="float64")
@@ -636,7 +636,7 @@ def test_activation_subclass_is_not_fused(rng):
 
 @pytest.fixture
 def lt(monkeypatch):
-    """The stand-in in the place of cublasLt."""
+    """The fake cublasLt, which the self-check uses."""
     checked_epilogues.cache_clear()
     lt = LtColumnMajor()
     monkeypatch.setattr(self_check, "Epilogues", lambda product: Epilogues(product, beside(lt)))

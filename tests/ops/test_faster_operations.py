@@ -1,4 +1,4 @@
-"""Every faster operation gives the numbers of the reference, on whatever array it is given."""
+"""Every faster operation agrees with the plain one on arrays of every layout."""
 
 from __future__ import annotations
 
@@ -158,9 +158,9 @@ def test_updates_agree(rule, size, dtype, ops):
 @looped(state=[0.0, 1.0])
 @pytest.mark.parametrize("rule", UPDATES, ids=lambda rule: rule.__name__)
 def test_updates_by_extreme_gradients_agree(rule, state, dtype, ops):
-    """What plain NumPy keeps finite no faster version makes NaN of, and the other way round.
+    """Results are finite exactly where those of plain NumPy are.
 
-    But for the centered RMSProp: in ``r − s²`` a fused product does not overflow before ``r`` does.
+    Except for the centered RMSProp: in ``r − s²`` a fused product overflows no sooner than ``r``.
     """
     (n_arrays, n_scalars), n_targets = counts_of(rule), targets_of(rule)
     exponents = np.linspace(-30, 30, 121)
@@ -205,7 +205,7 @@ def test_out_may_be_the_input(ops):
 
 
 def test_sums_are_not_reordered(ops):
-    """``z - z + log(1 + e^(-z))``: a compiler that reorders the sum would lose the last term."""
+    """``z - z + log(1 + e^(-z))``: reordering the sum would lose the last term."""
     z = np.array([[28.0]])
     exact = 6.914400106935423e-13  # e^-28, to which log(1 + e^-28) is equal in 12 digits
     assert ops.apply(losses.logistic, z, np.ones((1, 1)))[0, 0] == pytest.approx(exact, rel=1e-10)
@@ -360,7 +360,7 @@ def test_threads_give_the_same_numbers(monkeypatch, ops):
 
 
 def test_misfit_shapes_are_refused_or_broadcast(ops):
-    """Loops and kernels look at no bounds: beyond them would be somebody else's memory."""
+    """Loops and kernels check no bounds, so other memory lies beyond them."""
     x, short, b = matrix("float32"), matrix("float32")[:5].copy(), matrix("float32")[0]
     few = b[:3].copy()
     for call in (
@@ -392,7 +392,7 @@ def test_label_out_of_range_reads_no_other_memory(label, ops):
 
 
 def test_ordinary_arrays_use_compiled_loops(monkeypatch, ops):
-    """A loop that refuses what it was made for would still give the right numbers, slowly."""
+    """A loop that refuses its regular arguments would give the right numbers, but slowly."""
     if isinstance(ops, NumPyOperations):
         pytest.skip("for compiled loops: NumPy alone has none")
 
@@ -429,7 +429,7 @@ def test_ordinary_arrays_use_compiled_loops(monkeypatch, ops):
 
 
 def test_every_override_is_tested_here(ops):
-    """A new override must get a test above, and its name here."""
+    """A new override needs a test above and its name here."""
     covered = {
         *("apply", "chain", "update", "matmul", "shift", "shift_and_apply", "chain_and_sum"),
         *("column_sum", "multiply", "normalize", "batch_norm", "batch_norm_backward"),

@@ -1,4 +1,4 @@
-"""Every rule as it is compiled for NumPy arrays gives the numbers that it gives on them.
+"""Every rule compiled to a loop agrees with the rule on NumPy arrays.
 
 On more points than in ``test_faster_operations``.
 """
@@ -21,7 +21,7 @@ from xpnet.ops.cpu.jit import loop_of
 
 POINTS = np.concatenate([np.linspace(-9.0, 9.0, 73), [-1e4, -80.0, 80.0]])[None, :]
 OUTPUTS = np.linspace(-0.4, 1.0, 29)[None, :]
-# The scalars of the rules that have some.
+# The scalars of rules.
 SCALARS = {
     "affine": (2.0, -0.5),
     "affine_derivative": (2.0, -0.5),

@@ -1,4 +1,4 @@
-"""Averages in fit, SWA, recomputed statistics; and what they are for."""
+"""Averages in fit, SWA and recomputed statistics, and their effect on the test loss."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ LOSS = CrossEntropy()
 
 
 class PLACE:
-    """NumPy in float64, for what does not depend on the backend."""
+    """NumPy in float64, for tests that do not depend on the backend."""
 
     backend = xpnet.get_backend("numpy", dtype="float64")
 
@@ -50,7 +50,7 @@ def small(place, dropout=0.2, **settings):
 
 
 def expected_statistics(model, X) -> np.ndarray:
-    """Layer by layer in NumPy: mean and unbiased variance of what comes to each batch norm."""
+    """The mean and unbiased variance of the input of each batch norm, computed in NumPy."""
     p = {k: to_numpy(v) for k, v in model.layout.views(model.theta).items()}
     x, found = X, {}
     for i, layer in enumerate(model.layers):
@@ -179,7 +179,7 @@ def test_failed_evaluation_restores_the_model(place):
 
 
 def noisy_digits():
-    """Digits of which a fifth of the training labels are wrong: SGD cannot come to rest."""
+    """Digits with a fifth of the training labels wrong, so that SGD does not converge."""
     digits, rng = load_digits(), np.random.default_rng(5)
     y = digits.y_train.copy()
     wrong = rng.random(len(y)) < 0.2
@@ -208,7 +208,7 @@ def test_averages_beat_last_theta_on_noisy_labels(optimizer, callback):
 
 
 def test_mean_of_weights_needs_recomputed_statistics():
-    """The mean of weights far apart has other activations than any of them."""
+    """The mean of distant weights has other activations than each of them."""
     digits = load_digits()
     models = [MLP(64, [32], 10, batch_norm=True, preprocessing=MinMax(0, 16)) for _ in range(2)]
     for seed, model in enumerate(models):
@@ -251,7 +251,7 @@ def test_bad_input_is_refused(message):
 
 
 def test_swa_works_with_full_batch_methods():
-    """Callbacks see the rows and the method there too."""
+    """Callbacks see the rows and the method in full-batch training too."""
     model, X, y = small(PLACE, dropout=0.0)
     how = {"loss": LOSS, "epochs": 2, "progress": False}
     model.fit(X, y, optimizer=SGD(0.1), **how)

@@ -1,4 +1,4 @@
-"""The training loop: what it reports, when it stops, and that data of every kind give the same."""
+"""The training loop: its history, its end, and equal results for every kind of data."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""fit by a method of minimize: history, callbacks, the best θ, why it stopped, what it refuses."""
+"""fit by a method of minimize: history, callbacks, best θ, reason of the end, refusals."""
 
 from __future__ import annotations
 

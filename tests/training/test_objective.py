@@ -1,4 +1,4 @@
-"""The full-batch objective: the mean over all rows to rounding, exact gradients, clear doors."""
+"""The full-batch objective: value over all rows, gradients, and refused arguments."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def task(rng, m=23):
 
 
 def network(layers, rng, backend="numpy", **settings):
-    """A float64 model away from rest: random parameters, and statistics as after some batches."""
+    """A float64 model with random parameters and the statistics of some batches."""
     model = Sequential(layers, 4, backend=backend, dtype="float64", **settings)
     model.theta = rng.normal(scale=0.7, size=model.layout.size)
     values = rng.uniform(0.5, 2, size=model.network.statistics_layout.size)
@@ -186,13 +186,13 @@ def test_ten_lbfgs_steps_agree_on_every_backend(place):
     "method", [LBFGS(), NewtonCG(), BFGS(), Newton(), TrustRegion()], ids=lambda m: type(m).__name__
 )
 def test_methods_solve_a_logistic_regression(method, rng):
-    """Newton's methods take differences of gradients where no Hessian is given."""
+    """Newton methods use differences of gradients where no Hessian is given."""
     X, y, _ = task(rng, m=60)
     model = Sequential([Dense(3)], 4, dtype="float64", preprocessing=Standardize.fit(X))
     objective = model.objective(X, y, CrossEntropy(), l2=0.1)
     result = minimize(objective, model.theta, method, tol=1e-7)
     assert result.success
-    # The minimum of a convex function: no gradient, and higher a little away from it.
+    # The minimum of a convex function: zero gradient, and larger values around it.
     assert result.grad_norm <= 1e-7
     reference = minimize(objective, model.theta, LBFGS(), tol=1e-9)
     assert result.value == pytest.approx(reference.value, abs=1e-12)

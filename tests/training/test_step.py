@@ -1,4 +1,4 @@
-"""What a training step promises beside its numbers: no new arrays, the same bits, any threads."""
+"""Training steps allocate no arrays, repeat to the bit and share scratch memory safely."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def data(rows=64, n_in=300):
 
 @networks
 def test_step_allocates_no_array_of_layer_size(name):
-    """A matrix of a layer has 64 × 200 numbers, 51 kB; what grows and goes is a fifth of it."""
+    """A layer output has 64 × 200 numbers, 51 kB; at most a fifth of it is allocated."""
     if why_not_compiled():
         pytest.skip(f"rules make arrays on their way: {why_not_compiled()}")
     model = MLP(300, [200, 200], 10, **NETWORKS[name])
@@ -60,7 +60,7 @@ def test_step_allocates_no_array_of_layer_size(name):
 
     step()
     tracemalloc.start()
-    step()  # what the measurement itself keeps
+    step()  # memory that the measurement itself keeps
     tracemalloc.reset_peak()
     before = tracemalloc.get_traced_memory()[0]
     for _ in range(3):
@@ -101,12 +101,12 @@ def test_number_of_threads_changes_only_rounding(monkeypatch):
         np.testing.assert_allclose(grad, found[0][1], rtol=1e-4, atol=1e-7)
 
 
-# --- the memory of the way back -------------------------------------------------------------------
+# --- the memory of the backward pass --------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Flip(activations.Identity):
-    """``φ(z) = z`` turned round in each row: what its backward returns lies in the memory of dy."""
+    """``φ(z) = z`` reversed in each row; its backward pass returns a view of dy."""
 
     def forward(self, ops, z, out=None):
         return z[:, ::-1]
@@ -126,7 +126,7 @@ class Flip(activations.Identity):
 
 @dataclass(frozen=True)
 class Turned(activations.Tanh):
-    """A tanh that takes what comes back as a view of it, whatever room it is given."""
+    """A tanh with a backward pass that overwrites dy and returns a view of it."""
 
     def backward(self, ops, saved, dy, out=None):
         dy[...] = dy * (1.0 - saved * saved)
@@ -171,7 +171,7 @@ WAYS_BACK = {
 
 
 class Watched:
-    """Operations whose products must not write what they read, as cuBLAS's must not."""
+    """Operations with products that refuse to overwrite their factors, as in cuBLAS."""
 
     def __init__(self, ops):
         self.ops = ops
@@ -205,15 +205,15 @@ def test_shared_scratch_changes_no_gradient(name, place):
         for contexts in ways:
             grad = place.writable(np.zeros(model.layout.size))
             p, g = network.by_layer(model.theta), network.by_layer(grad)
-            output, tapes = network.forward(p, X, contexts)
-            network.backward(p, g, tapes, loss.value_and_grad(output, y)[1], contexts)
+            output, saved = network.forward(p, X, contexts)
+            network.backward(p, g, saved, loss.value_and_grad(output, y)[1], contexts)
             grads.append(place.host(grad))
         np.testing.assert_allclose(grads[-2], grads[-1], rtol=1e-12, atol=1e-14)
         assert np.abs(grads[-1]).max() > 0
 
 
 def test_backward_pass_uses_two_scratch_arrays():
-    """Of each layer the output is kept; dz and dx are those of one layer at a time."""
+    """Each layer keeps its output; dz and dx are those of one layer at a time."""
     model = MLP(7, [6, 5, 5], 3)
     X, y = np.ones((4, 7), np.float32), np.zeros(4, int)
     value_and_grad = ValueAndGrad(model.state)
@@ -223,7 +223,7 @@ def test_backward_pass_uses_two_scratch_arrays():
 
 
 def test_scratch_does_not_grow_with_batch_norm():
-    """Of batch norm x̂ is kept too, and the mask of a dropout."""
+    """Batch norm keeps x̂ too, and dropout its mask."""
     model = MLP(7, [6, 5, 5], 3, batch_norm=True, dropout=0.3)
     X, y = np.ones((4, 7), np.float32), np.zeros(4, int)
     value_and_grad = ValueAndGrad(model.state)
@@ -234,14 +234,14 @@ def test_scratch_does_not_grow_with_batch_norm():
 
 
 class Residual(Dense):
-    """A layer of a user's around a Dense, which needs its dy after the Dense has done its part."""
+    """A user-defined layer around a Dense, which reads dy after the Dense's backward pass."""
 
     def forward(self, p, x, ctx):
-        y, tape = super().forward(p, x, ctx)
-        return x + y, tape
+        y, saved = super().forward(p, x, ctx)
+        return x + y, saved
 
-    def backward(self, p, g, tape, dy, ctx):
-        return super().backward(p, g, tape, dy, ctx) + dy
+    def backward(self, p, g, saved, dy, ctx):
+        return super().backward(p, g, saved, dy, ctx) + dy
 
 
 @pytest.mark.parametrize("activation", [xpnet.Tanh(), xpnet.Identity()], ids=repr)
