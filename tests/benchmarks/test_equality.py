@@ -59,14 +59,14 @@ def test_nan_equals_the_same_nan():
 @pytest.mark.parametrize(
     ("path", "here", "allowed"),
     [
-        (GELU, 1.0001, True),
+        (GELU, 1.00001, True),
         (GELU, 1.1, False),
         (GELU, np.nan, False),
-        (GELU.replace("GELU", "GELUTanh"), 1.0001, False),
+        (GELU.replace("GELU", "GELUTanh"), 1.00001, False),
         (LECUN, 3**0.5, True),
         (LECUN, 2.0, False),
         (LECUN, np.nan, False),
-        (LECUN.replace("LecunUniform", "FanInUniform"), 1.0001, False),
+        (LECUN.replace("LecunUniform", "FanInUniform"), 1.00001, False),
         ("numpy float32/predictions/64-32-10/one row", 1.00001, True),
         ("numpy float32/predictions/64-32-10/one row", 1.01, False),
     ],
@@ -80,6 +80,15 @@ def test_named_exceptions_differ_within_their_limit(path, here, allowed):
 def test_exception_of_another_type_is_not_allowed(value):
     (difference,) = compare(found({f"{GELU}/theta": value}), one(GELU, [1.0]))
     assert not difference.allowed
+
+
+@pytest.mark.parametrize(("dtype", "allowed"), [("float32", True), ("float64", False)])
+def test_limit_follows_the_dtype_of_the_model(dtype, allowed):
+    path = GELU.replace("float32", dtype)
+    for kind in (dtype, "float64"):  # parameters, and a history
+        earlier, here = (found({f"{path}/loss": np.array([x], kind)}) for x in (1.0, 1.000001))
+        (difference,) = compare(earlier, here)
+        assert difference.allowed is allowed
 
 
 def test_difference_is_measured_in_ulp():
@@ -118,12 +127,12 @@ def test_report_joins_the_parts_of_a_case():
 
 
 def test_report_shows_the_largest_difference():
-    near, far = np.float32([1.0001]), np.float32([1.0002])
+    near, far = np.float32([1.000005]), np.float32([1.00001])
     earlier = found({f"{GELU}/{part}": np.float32([1]) for part in ("theta", "loss")})
     here = found({f"{GELU}/theta": near, f"{GELU}/loss": far, f"{ADAM}/theta": near})
     lines = report([*compare(earlier, here), *compare(one(ADAM, [1]), here)]).splitlines()
     assert lines[2].startswith(f"| **no** | {ADAM} | theta |")
-    assert lines[3].startswith(f"| yes | {GELU} | theta, loss | 2.0e-04 of the largest")
+    assert lines[3].startswith(f"| yes | {GELU} | theta, loss | 1.0e-05 of the largest")
 
 
 def outcome(monkeypatch, capsys, *rounds):
