@@ -53,11 +53,11 @@ class NonFiniteError(ArithmeticError):
 
 
 class FallbackWarning(UserWarning):
-    """A slower implementation is used, because a faster one, such as a CUDA kernel, is unavailable."""
+    """A slower implementation is used, because a faster one is unavailable."""
 
 
 def warn_fallback(message: str) -> None:
-    """Issue a `FallbackWarning` that points to the line outside xpnet that led to it."""
+    """Issue a `FallbackWarning` at the line outside xpnet that caused it."""
     frame, level = sys._getframe(), 1
     while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == "xpnet":
         frame, level = frame.f_back, level + 1
