@@ -1,4 +1,4 @@
-"""Neural networks as one flat vector: the same code on NumPy and CuPy, every number checkable.
+"""Neural networks with their parameters in one flat vector, on NumPy, CuPy and PyTorch arrays.
 
 >>> import xpnet
 >>> model = xpnet.MLP(2, [8], 2, activation=xpnet.Tanh(), rng=1)
@@ -84,7 +84,7 @@ def __getattr__(name: str) -> Any:
         return _all_names()
     module = _MODULE_OF.get(name)
     if module is None and not name.startswith("_"):
-        # Modules first: a module that the packages below import must not import them again.
+        # Modules first: the packages below import some of them, which must not import those again.
         if importlib.util.find_spec(f"xpnet.{name}") is not None:
             return _load(name)
         module = next((m for m in _WHOLE if name in _load(m).__all__), None)
@@ -103,10 +103,7 @@ def _load(module: str) -> Any:
 
 
 def _all_names() -> list[str]:
-    """Every public name: constants, then classes, then the rest."""
+    """Every public name: names in capitals, then classes, then functions and modules."""
     names = {*_MODULES, *_MODULE_OF, "__version__"}
     names.update(name for module in _WHOLE for name in _load(module).__all__)
-    kind = {True: 0, False: 2}
-    return sorted(
-        names, key=lambda n: (1 if n[:1].isupper() and not n.isupper() else kind[n.isupper()], n)
-    )
+    return sorted(names, key=lambda n: (0 if n.isupper() else 1 if n[:1].isupper() else 2, n))

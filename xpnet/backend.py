@@ -1,8 +1,8 @@
-"""Backends: one array namespace, one device and one floating dtype, chosen once.
+"""Backends: an array namespace, a device and a floating dtype.
 
-`get_backend` turns a name into a `Backend`. What else differs between array libraries is in one
-small class for each, an `ArrayLibrary`; this module is the only one that compares their names.
-Whether a backend is available is found out by an operation on it, not by importing its package.
+`get_backend` returns the `Backend` of a name. All other differences between array libraries are in
+subclasses of `ArrayLibrary`; no other module compares names of libraries. A backend is available if
+an operation on it succeeds; that its package can be imported is not enough.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from xpnet.errors import (
 )
 
 Array: TypeAlias = Any
-"""An array of any backend; the array API standard defines no type for it yet."""
+"""An array of any backend; the array API standard defines no static type of arrays."""
 
 HostArray: TypeAlias = np.ndarray[Any, Any]
 """An array in host memory."""
@@ -44,13 +44,14 @@ DTYPES = ("float32", "float64")
 class ArrayLibrary:
     """An array library that follows the array API standard, such as PyTorch.
 
-    A subclass says what differs from arrays of the host that NumPy reads without a copy.
+    This class implements arrays in host memory that NumPy reads without a copy; a subclass
+    overrides the methods that differ.
 
     Attributes:
-        name: the name of its package, which is also that of the backend.
-        compat: the module that is its namespace.
-        install: how to install it.
-        is_host: whether reading a number needs no synchronization with a device.
+        name: the name of its package, which is also the name of the backend.
+        compat: the name of the module that is its namespace.
+        install: the advice on its installation.
+        is_host: whether reading a number requires no synchronization with a device.
         records_steps: whether training steps can be recorded as lists of compiled calls.
         is_cuda: whether it runs on CUDA devices, for which xpnet has kernels and captures graphs.
     """
@@ -71,11 +72,15 @@ class ArrayLibrary:
         return type(self.namespace().empty(0))
 
     def check_device(self, device: Any) -> Any:
-        """The argument ``device=`` of its creation functions for the device of that name."""
+        """The argument ``device=`` of its creation functions for the name of a device.
+
+        Raises:
+            ArgumentError: if there is no such device.
+        """
         return device
 
     def device_name(self, device: Any) -> str:
-        """The device in words."""
+        """The name of a device for users."""
         return str(device or "default device")
 
     def free_bytes(self) -> float:
@@ -83,27 +88,27 @@ class ArrayLibrary:
         return math.inf
 
     def synchronize(self) -> None:
-        """Wait for all work queued on the device; no wait on a CPU."""
+        """Wait for all work queued on the device; on a CPU do nothing."""
 
     def from_host(self, host: HostArray, dtype: Any, device: Any) -> Array:
-        """An array with the numbers of ``host``."""
+        """An array with the values of ``host``."""
         return self.namespace().asarray(host, dtype=dtype, device=device)
 
     def to_host(self, x: Array) -> HostArray:
-        """The numbers of ``x`` as a NumPy array, without a copy where that is possible."""
+        """The values of ``x`` as a NumPy array, without a copy if possible."""
         return np.asarray(x)
 
     def copy_to_host(self, x: Array, host: HostArray) -> None:
-        """Copy the numbers of ``x`` into ``host``."""
+        """Copy the values of ``x`` into ``host``."""
         host[...] = self.to_host(x)
 
     def copy_from_host(self, host: HostArray, x: Array) -> None:
-        """Copy the numbers of ``host`` into ``x``."""
+        """Copy the values of ``host`` into ``x``."""
         x[...] = namespace_of(x).asarray(host, device=x.device)
 
 
 class NumPyLibrary(ArrayLibrary):
-    """NumPy, which follows the standard itself since version 2.1."""
+    """NumPy, which follows the standard without a wrapper since version 2.1."""
 
     name = compat = "numpy"
     records_steps = True
@@ -161,16 +166,16 @@ class CuPyLibrary(ArrayLibrary):
         return x.get()  # type: ignore[no-any-return]
 
     def copy_to_host(self, x: Array, host: HostArray) -> None:
-        """See `ArrayLibrary.copy_to_host`; no further memory is needed."""
+        """See `ArrayLibrary.copy_to_host`; it allocates no memory."""
         x.get(out=host)
 
     def copy_from_host(self, host: HostArray, x: Array) -> None:
-        """See `ArrayLibrary.copy_from_host`; no further device memory is needed."""
+        """See `ArrayLibrary.copy_from_host`; it allocates no device memory."""
         import cupy  # noqa: PLC0415
 
         stream = cupy.cuda.get_current_stream()
         x.set(np.broadcast_to(host, x.shape), stream)
-        stream.synchronize()  # until then the copy may read the host's memory
+        stream.synchronize()  # the copy may read host memory until it is done
 
 
 class TorchLibrary(ArrayLibrary):
@@ -220,7 +225,7 @@ NAMES = tuple(LIBRARIES)
 
 
 def library_of(x: object) -> ArrayLibrary:
-    """The library that the array ``x`` belongs to; NumPy for everything else.
+    """The library of the array ``x``; NumPy for every other object.
 
     >>> library_of(np.zeros(2)).name
     'numpy'
@@ -230,16 +235,16 @@ def library_of(x: object) -> ArrayLibrary:
 
 @dataclass(frozen=True)
 class Backend:
-    """The array namespace, its device and the floating dtype of parameters.
+    """The array namespace, the device and the floating dtype of a model.
 
-    Made by `get_backend`. Frozen and comparable; it holds no array.
+    `get_backend` creates it. It is immutable and comparable, and holds no array.
 
     Attributes:
         name: ``"numpy"``, ``"cupy"``, ``"torch"`` or ``"array_api_strict"``.
         xp: the array namespace, as the array API standard defines it.
-        device: what ``xp`` takes as ``device=``; ``None`` for the default.
-        dtype: the floating dtype of parameters and activations, an ``xp`` dtype.
-        dtype_name: the same as text, ``"float32"`` or ``"float64"``.
+        device: the argument ``device=`` of the functions of ``xp``; ``None`` for the default.
+        dtype: the floating dtype of parameters and activations, a dtype of ``xp``.
+        dtype_name: the name of the dtype, ``"float32"`` or ``"float64"``.
 
     >>> backend = get_backend("numpy", dtype="float64")
     >>> backend.zeros(2)
@@ -255,20 +260,20 @@ class Backend:
     dtype_name: str
 
     def asarray(self, x: Any, dtype: Any = None) -> Array:
-        """``x`` on this backend's device, as ``dtype`` (default: kept); host data is moved once.
+        """Convert ``x`` to an array of this backend.
 
-        An array that is here already is returned without a copy. An array of *another* device
-        library is refused: moving data between libraries is never done silently.
+        An array of this backend is returned without a copy unless its dtype changes. Arrays of
+        another device library are refused, because data are not moved between libraries silently.
 
         Args:
             x: an array of this backend, a NumPy array, a list or a number.
-            dtype: an ``xp`` dtype, or ``None`` to keep the one of ``x``.
+            dtype: a dtype of ``xp``; ``None`` (default) keeps the dtype of ``x``.
 
         Returns:
             An array of this backend.
 
         Raises:
-            ArgumentError: if ``x`` belongs to a different array library than NumPy or this one.
+            ArgumentError: if ``x`` belongs to an array library other than NumPy and this one.
         """
         if self.owns(x):
             if dtype is None or x.dtype == dtype:
@@ -283,10 +288,7 @@ class Backend:
             if hasattr(x, "shape")
             else "",
         )
-        return self._from_host(np.asarray(x), dtype)
-
-    def _from_host(self, host: HostArray, dtype: Any) -> Array:
-        return self.library.from_host(host, dtype, self.device)
+        return self.library.from_host(np.asarray(x), dtype, self.device)
 
     def owns(self, x: object) -> bool:
         """Whether ``x`` is an array of this backend's library."""
@@ -298,20 +300,20 @@ class Backend:
         return LIBRARIES[self.name]
 
     def empty(self, *shape: int, dtype: Any = None) -> Array:
-        """An uninitialized array of ``shape``, in the backend's float dtype unless said."""
+        """An uninitialized array; ``dtype`` defaults to the dtype of the backend."""
         if self.xp is np:
             return memory.empty(shape, dtype or self.dtype)
         return self.xp.empty(shape, dtype=dtype or self.dtype, device=self.device)
 
     def zeros(self, *shape: int, dtype: Any = None) -> Array:
-        """An array of zeros of ``shape``, in the backend's float dtype unless said."""
+        """An array of zeros; ``dtype`` defaults to the dtype of the backend."""
         if self.xp is np:
             return memory.zeros(shape, dtype or self.dtype)
         return self.xp.zeros(shape, dtype=dtype or self.dtype, device=self.device)
 
     @property
     def is_host(self) -> bool:
-        """Whether reading a number is free; on a GPU it waits for all queued work."""
+        """Whether arrays are in host memory; elsewhere reading a number waits for queued work."""
         return self.library.is_host
 
     @property
@@ -320,11 +322,11 @@ class Backend:
         return self.library.free_bytes()
 
     def synchronize(self) -> None:
-        """Wait until the device has done all the work queued on it; no wait on a CPU."""
+        """Wait for all work queued on the device; on a CPU do nothing."""
         self.library.synchronize()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the name: a namespace is a module, which cannot be pickled."""
+        """Pickle the name, because the namespace is a module, which cannot be pickled."""
         return partial(get_backend, self.name, dtype=self.dtype_name, device=self.device), ()
 
     def __str__(self) -> str:
@@ -334,25 +336,26 @@ class Backend:
 def get_backend(
     name: BackendName | Backend | str = "numpy", *, dtype: str = "float32", device: Any = None
 ) -> Backend:
-    """The backend called ``name``, after an operation on it has worked.
+    """The backend called ``name``, tested by an operation on it.
 
-    ``"auto"`` takes CuPy if an operation on a CUDA device works, else NumPy. If ``"cupy"`` is not
-    usable and the environment variable ``XPNET_FALLBACK`` is ``numpy`` (meant for CI), it warns
-    with `FallbackWarning` and NumPy is taken.
+    ``"auto"`` selects CuPy if an operation on a CUDA device succeeds, else NumPy. If ``"cupy"`` is
+    unavailable and the environment variable ``XPNET_FALLBACK`` is ``numpy`` (intended for CI), a
+    `FallbackWarning` is issued and NumPy is used.
 
     Args:
-        name: ``"numpy"``, ``"cupy"``, ``"torch"``, ``"array_api_strict"`` or ``"auto"``; a
-            `Backend` is returned as it is.
-        dtype: ``"float32"`` or ``"float64"``, the dtype of parameters and activations.
-        device: the ``device=`` of the library, such as ``"cpu"`` for PyTorch; ``None`` is its
-            default.
+        name: ``"numpy"`` (default), ``"cupy"``, ``"torch"``, ``"array_api_strict"`` or ``"auto"``;
+            a `Backend` is returned unchanged, and the other arguments are ignored.
+        dtype: the dtype of parameters and activations, ``"float32"`` (default) or ``"float64"``.
+        device: the device of the library, such as ``"cpu"`` for PyTorch; ``None`` (default) for
+            the default device.
 
     Returns:
-        The backend, a value.
+        The backend.
 
     Raises:
-        ArgumentError: if ``name`` or ``dtype`` is unknown; ``"jax"`` with the reason.
-        BackendUnavailableError: if the backend does not work here, saying what failed.
+        ArgumentError: if ``name``, ``dtype`` or ``device`` is unknown. JAX is refused, because its
+            arrays are immutable.
+        BackendUnavailableError: if the backend does not work here; the message gives the reason.
 
     >>> get_backend("numpy").dtype_name
     'float32'
@@ -382,7 +385,7 @@ def get_backend(
 
 
 def unavailable(name: str) -> str | None:
-    """Why the backend ``name`` does not work here, found by trying an operation; None if it does.
+    """Why an operation on the backend ``name`` fails here; ``None`` if it succeeds.
 
     >>> unavailable("numpy") is None
     True
@@ -392,14 +395,17 @@ def unavailable(name: str) -> str | None:
         value = float(xp.sum(xp.ones(2) * 2.0))
     except ImportError as error:
         return f"it cannot be imported ({error}). {LIBRARIES[name].install}"
-    except Exception as error:  # a driver can fail in any way; report the reason
-        kind = type(error).__name__
-        return f"an operation on its device failed ({kind}: {error}). Is there a CUDA GPU?"
+    except Exception as error:  # a driver may raise any exception
+        text = f"{type(error).__name__}: {error}"
+        return f"an operation on its device failed ({text}). Is there a CUDA GPU?"
     return None if value == 4.0 else f"2 + 2 gave {value} on its device."
 
 
 def as_array(x: Any) -> Array:
-    """``x`` itself if it is an array of any library, else a NumPy array of it.
+    """Return ``x`` if it is an array of any library, else convert it to a NumPy array.
+
+    Raises:
+        ArgumentError: if ``x`` is a list with rows of unequal length.
 
     >>> as_array([1, 2])
     array([1, 2])
@@ -414,7 +420,10 @@ def as_array(x: Any) -> Array:
 
 
 def namespace_of(array: Array) -> Namespace:
-    """The namespace that ``array`` belongs to: arrays handed in keep theirs.
+    """The array namespace of ``array``.
+
+    Raises:
+        ArgumentError: if ``array`` is not an array of a supported library.
 
     >>> namespace_of(np.zeros(2)).__name__
     'numpy'
@@ -432,7 +441,10 @@ def namespace_of(array: Array) -> Namespace:
 
 
 def backend_of(array: Array) -> Backend:
-    """The backend that a floating ``array`` lives on, with its device and dtype.
+    """The backend of a floating-point array, with its device and dtype.
+
+    Raises:
+        ArgumentError: if ``array`` is not an array of a supported library in float32 or float64.
 
     >>> backend_of(np.zeros(2, dtype="float32")).dtype_name
     'float32'
@@ -442,12 +454,12 @@ def backend_of(array: Array) -> Backend:
     if name not in DTYPES:
         raise unknown_name("the dtype of an array", name, DTYPES)
     library = library_of(array)
-    creates_there = library.name in ("numpy", "cupy")  # which take no device of an array
-    return Backend(library.name, xp, None if creates_there else array.device, array.dtype, name)
+    takes_device = library.name not in ("numpy", "cupy")
+    return Backend(library.name, xp, array.device if takes_device else None, array.dtype, name)
 
 
 def to_numpy(x: Any) -> np.ndarray[Any, Any]:
-    """``x`` as a NumPy array on the host; a copy only where ``x`` lives on a device.
+    """Convert ``x`` to a NumPy array, with a copy only if ``x`` is in device memory.
 
     >>> to_numpy([1, 2])
     array([1, 2])
@@ -480,7 +492,7 @@ def _open(name: str, dtype: str, device: Any) -> Backend:
 
 
 def zeros_like(x: Array) -> Array:
-    """Zeros in an array like ``x``.
+    """An array of zeros with the shape, dtype and device of ``x``.
 
     >>> zeros_like(np.ones(2))
     array([0., 0.])
@@ -501,7 +513,7 @@ def copied(x: Array) -> Array:
 
 
 def write(host: HostArray, target: Array) -> None:
-    """Copy numbers of the host into an array; on a CUDA device without further memory.
+    """Copy an array in host memory into ``target``; on a CUDA device this allocates no memory.
 
     >>> x = np.zeros(2)
     >>> write(np.ones(2), x)
@@ -512,7 +524,7 @@ def write(host: HostArray, target: Array) -> None:
 
 
 class Snapshot:
-    """Copies of flat arrays in host memory, which is larger than that of a device.
+    """Copies of flat arrays in host memory, because device memory is smaller.
 
     >>> x = np.zeros(2)
     >>> before = Snapshot([x])
@@ -527,7 +539,7 @@ class Snapshot:
         self.take()
 
     def take(self) -> None:
-        """Copy the current numbers, into the same memory."""
+        """Copy the current values, into the same memory."""
         for array, host in self._pairs:
             library_of(array).copy_to_host(array, host)
 
@@ -538,5 +550,5 @@ class Snapshot:
 
 
 def _is_host(x: object) -> bool:
-    """Whether ``x`` is data in host memory that NumPy can read without help."""
+    """Whether ``x`` is in host memory and NumPy can convert it."""
     return isinstance(x, (np.ndarray, np.generic, list, tuple, int, float, bool))

@@ -34,13 +34,14 @@ class MissingExtraError(ImportError):
 
 
 class NonFiniteError(ArithmeticError):
-    """Training met a loss that is NaN or infinite.
+    """The loss or a parameter became NaN or infinite in training.
 
     Attributes:
         epoch: the epoch, counted from 1.
-        step: the step inside the epoch, counted from 1.
-        layer: the first layer whose output is not finite, ``"loss"`` if all layers are finite.
-        history: the `xpnet.History` of the epochs before.
+        step: the step of the epoch, counted from 1.
+        layer: the first layer with an output that is not finite, or the parameter; ``"loss"`` if
+            the outputs of all layers are finite.
+        history: the `xpnet.History` of the previous epochs.
     """
 
     def __init__(self, message: str, *, epoch: int, step: int, layer: str, history: Any) -> None:
@@ -52,11 +53,11 @@ class NonFiniteError(ArithmeticError):
 
 
 class FallbackWarning(UserWarning):
-    """Something faster is unavailable, such as CUDA kernels; another way computes the same."""
+    """A slower implementation is used, because a faster one is unavailable."""
 
 
 def warn_fallback(message: str) -> None:
-    """Issue a `FallbackWarning` that points to the line outside xpnet that led to it."""
+    """Issue a `FallbackWarning` at the line outside xpnet that caused it."""
     frame, level = sys._getframe(), 1
     while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == "xpnet":
         frame, level = frame.f_back, level + 1
@@ -64,7 +65,7 @@ def warn_fallback(message: str) -> None:
 
 
 def dtype_name(dtype: object) -> str:
-    """The bare name of a dtype of any library.
+    """The name of a dtype of any library, without the name of the library.
 
     >>> import numpy as np
     >>> dtype_name(np.dtype("float32"))
@@ -74,7 +75,7 @@ def dtype_name(dtype: object) -> str:
 
 
 def describe(value: object) -> str:
-    """A short text for a value in an error message: arrays by dtype and shape, the rest by repr.
+    """A short description of a value: of an array its dtype and shape, else its ``repr``.
 
     >>> import numpy as np
     >>> describe(np.zeros((3, 4), dtype="float32"))
@@ -104,7 +105,7 @@ def require(ok: Any, argument: str, rule: str, got: object, do: str = "") -> Non
 
 
 class Phrase(str):
-    """Words that `require` prints as they are instead of as a quoted string."""
+    """A text that `require` prints without quotation marks."""
 
     __slots__ = ()
 
@@ -118,7 +119,7 @@ def require_number(
     above: float = -math.inf,
     below: float = math.inf,
 ) -> None:
-    """Refuse ``value`` unless it is a finite real number in ``[low, high]`` and ``(above, below)``.
+    """Raise an error unless ``value`` is a finite number in ``[low, high]`` and ``(above, below)``.
 
     >>> require_number(1.5, "rho", low=0, below=1)
     Traceback (most recent call last):
@@ -148,7 +149,7 @@ def require_number(
 
 
 def require_count(value: object, argument: str, *, low: int = 1) -> None:
-    """Refuse ``value`` unless it is an integer (not a bool) of at least ``low``.
+    """Raise an error unless ``value`` is an integer (not a bool) of at least ``low``.
 
     >>> require_count(0, "epochs")
     Traceback (most recent call last):
@@ -159,11 +160,11 @@ def require_count(value: object, argument: str, *, low: int = 1) -> None:
 
 
 def require_type(
-    value: object, kinds: type | tuple[type, ...], argument: str, do: str = ""
+    value: object, types: type | tuple[type, ...], argument: str, do: str = ""
 ) -> None:
-    """Refuse ``value`` unless it is an instance of ``kinds``.
+    """Raise an error unless ``value`` is an instance of one of ``types``.
 
-    The message for a class, or for the name of one, says how to make an instance of it.
+    If ``value`` is such a class, or the name of one, the message says how to create an instance.
 
     >>> require_type("adam", int, "seed")
     Traceback (most recent call last):
@@ -173,18 +174,18 @@ def require_type(
     Traceback (most recent call last):
     xpnet.errors.ArgumentError: activation must be an ActivationFunction; got 'relu'. Write ReLU().
     """
-    kinds = kinds if isinstance(kinds, tuple) else (kinds,)
-    if isinstance(value, type) and issubclass(value, kinds):
+    types = types if isinstance(types, tuple) else (types,)
+    if isinstance(value, type) and issubclass(value, types):
         do = f"Write {value.__name__}() to make one."
-    elif isinstance(value, str) and not isinstance(value, kinds):
-        do = _instead_of_name(value, kinds) or do
-    names = " or ".join(kind.__name__ for kind in kinds)
+    elif isinstance(value, str) and not isinstance(value, types):
+        do = _instead_of_name(value, types) or do
+    names = " or ".join(cls.__name__ for cls in types)
     article = "an" if names[0].lower() in "aeio" else "a"
-    require(isinstance(value, kinds), argument, f"be {article} {names}", value, do)
+    require(isinstance(value, types), argument, f"be {article} {names}", value, do)
 
 
 def unknown_name(argument: str, name: object, known: Iterable[str]) -> ArgumentError:
-    """The error for a name that is not in a closed list, with the nearest right one.
+    """The error for a name that is not one of ``known``, with the most similar known name.
 
     >>> raise unknown_name("mode", "numpi", ["numpy", "cupy"])
     Traceback (most recent call last):
@@ -206,12 +207,12 @@ def unknown_name(argument: str, name: object, known: Iterable[str]) -> ArgumentE
 def refuse_renamed(
     keywords: Mapping[str, object], known: Collection[str], call: str = "{}"
 ) -> None:
-    """Refuse a keyword that has another name here, which the message says.
+    """Raise an error that names the current name if a keyword argument has been renamed.
 
     Args:
         keywords: the keyword arguments of a call.
-        known: the parameters of what is called.
-        call: how the call is written, with ``{}`` for its arguments.
+        known: the parameters of the function that is called.
+        call: the text of the call, with ``{}`` for its arguments.
 
     >>> refuse_renamed({"rho1": 0.8}, ["lr", "beta1"], "Adam({})")
     Traceback (most recent call last):
@@ -228,11 +229,11 @@ def refuse_renamed(
             )
 
 
-def _instead_of_name(name: str, kinds: tuple[type, ...]) -> str:
-    """Return what to write instead of the name of a subclass of ``kinds``, if they are xpnet's."""
-    ours = [kind for kind in kinds if kind.__module__.partition(".")[0] == "xpnet"]
+def _instead_of_name(name: str, types: tuple[type, ...]) -> str:
+    """Return advice for the name of a subclass of ``types``; empty if they are not of xpnet."""
+    bases = [base for base in types if base.__module__.partition(".")[0] == "xpnet"]
     found: dict[str, type] = {
-        _letters(cls.__name__): cls for kind in ours for cls in _subclasses(kind)
+        _letters(cls.__name__): cls for base in bases for cls in _subclasses(base)
     }
     letters = _letters(name)
     near = difflib.get_close_matches(letters, found, n=1, cutoff=0.8)
@@ -242,10 +243,10 @@ def _instead_of_name(name: str, kinds: tuple[type, ...]) -> str:
     return "Write an object, not a name." if found else ""
 
 
-def _subclasses(kind: type) -> Iterator[type]:
-    """Yield every class below ``kind`` that has been imported."""
-    below: list[type] = kind.__subclasses__()
-    for cls in below:
+def _subclasses(base: type) -> Iterator[type]:
+    """Yield the direct and indirect subclasses of ``base`` that have been imported."""
+    direct: list[type] = base.__subclasses__()
+    for cls in direct:
         yield cls
         yield from _subclasses(cls)
 

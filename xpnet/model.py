@@ -1,4 +1,4 @@
-"""A network with its parameters: build, train, predict, save."""
+"""Models: a network with its parameters, which can be trained, evaluated and saved."""
 
 from __future__ import annotations
 
@@ -11,12 +11,7 @@ import numpy as np
 
 from xpnet.activations import ActivationFunction, ReLU
 from xpnet.backend import Array, Backend, BackendName, copied, get_backend, to_numpy
-from xpnet.data.prepare import (
-    as_features,
-    prepare,
-    prepare_batch,
-    prepare_features,
-)
+from xpnet.data.prepare import as_features, prepare, prepare_batch, prepare_features
 from xpnet.data.preprocessing import InputSpec, MinMax, Standardize
 from xpnet.engine.eager_step import Clip, Engine
 from xpnet.engine.prediction import prediction_of
@@ -49,32 +44,36 @@ from xpnet.training.objective import CHUNK, NetworkObjective
 from xpnet.training.settings import Metric, Settings, check_batches
 
 VECTORS = "theta", "grad", "statistics"
-"""The arrays that a model owns; all its other arrays are views of these, and buffers."""
+"""The arrays of a model; its other arrays are views of these, or buffers."""
 
 
 class Sequential:
     """Layers in a row, with the flat vectors of their parameters and gradient.
 
-    `copy.deepcopy` copies the vectors too, and models can be pickled to send them to other
-    processes; both pass through host memory. The dropout masks of a copy start again. To store a
-    model in a file use `save`.
+    `copy.deepcopy` also copies the vectors, and models can be pickled to send them to other
+    processes; both copy through host memory, and the stream of dropout masks of the copy restarts.
+    Several threads may call `forward`, `predict`, `predict_proba` and `evaluate` at once. To store
+    a model in a file use `save`.
 
     Args:
         layers: layers such as ``Dense(200, ReLU())``, at least one.
         n_in: the number of features.
         backend: ``"numpy"`` (default), ``"cupy"``, ``"torch"``, ``"array_api_strict"``,
             ``"auto"``, or a `Backend`.
-        dtype: ``"float32"`` (default) or ``"float64"``; of a `Backend` its own is taken.
+        dtype: ``"float32"`` (default) or ``"float64"``; ignored if ``backend`` is a `Backend`,
+            which has a dtype.
         rng: seed or generator of the initial parameters; default 0.
-        loss: the loss, which decides what `predict` returns; `fit` sets it.
-        preprocessing: a fitted `Standardize` or `MinMax`, applied to what `fit`, `evaluate` and
-            `predict` are given.
-        classes: the names of the classes, one for each output (two for a single one), in their
-            order; `fit` sets it where the targets are words.
+        loss: the loss, which determines the result of `predict`; `fit` sets it.
+        preprocessing: a fitted `Standardize` or `MinMax`, applied to the features passed to `fit`,
+            `evaluate`, `objective` and `predict`; default none.
+        classes: the names of the classes, one for each output (two for a single output), in the
+            order of their indices; `fit` sets it if the targets are strings.
 
     Attributes:
         state: the network and its vectors, an `xpnet.state.ModelState`.
         history: the `History` of the last training.
+        loss: the loss, or ``None``.
+        classes: the names of the classes, or ``None``.
 
     Raises:
         ArgumentError: if an argument breaks its rule.
@@ -108,11 +107,11 @@ class Sequential:
         self.loss = loss
         self.input_spec = InputSpec(place, n_in, network.n_out, preprocessing)
         self.classes = None if classes is None else tuple(classes)
-        names = max(network.n_out, 2)
-        ok = self.classes is None or len({*self.classes}) == len(self.classes) == names
-        require(ok, "classes", f"be {names} distinct names", self.classes)
+        n_classes = max(network.n_out, 2)
+        ok = self.classes is None or len({*self.classes}) == len(self.classes) == n_classes
+        require(ok, "classes", f"be {n_classes} distinct names", self.classes)
         self.history = History()
-        # NaN everywhere, so that a number that no view covers cannot pass unnoticed.
+        # Filled with NaN, so that elements without a view are detected.
         theta = place.empty(network.layout.size)
         statistics = place.empty(network.statistics_layout.size)
         theta[...] = statistics[...] = float("nan")
@@ -126,18 +125,18 @@ class Sequential:
         self._predict = prediction_of(state)
 
     def __getstate__(self) -> dict[str, Any]:
-        """The values of a copy, with the vectors on the host."""
-        made = "state", "_value_and_grad", "_predict"
-        values = {k: v for k, v in vars(self).items() if k not in made}
+        """The attributes of a copy, with the vectors on the host."""
+        rebuilt = "state", "_value_and_grad", "_predict"
+        values = {k: v for k, v in vars(self).items() if k not in rebuilt}
         vectors = {name: to_numpy(getattr(self.state, name)) for name in VECTORS}
         return values | {"_copied": (self.network, self.backend, vectors)}
 
     def __setstate__(self, values: dict[str, Any]) -> None:
-        """Allocate vectors of this copy, and make the views of them."""
+        """Allocate the vectors of this copy, and create views of them."""
         network, backend, vectors = values.pop("_copied")
         vars(self).update(values)
-        own = {name: copied(backend.asarray(vector)) for name, vector in vectors.items()}
-        self._set_state(ModelState(network, backend, **own))
+        arrays = {name: copied(backend.asarray(vector)) for name, vector in vectors.items()}
+        self._set_state(ModelState(network, backend, **arrays))
 
     @property
     def network(self) -> Network:
@@ -171,7 +170,7 @@ class Sequential:
 
     @property
     def preprocessing(self) -> Standardize | MinMax | None:
-        """The scaling of raw features, if there is one."""
+        """The scaling of raw features, or ``None``."""
         return self.input_spec.preprocessing
 
     @preprocessing.setter
@@ -180,9 +179,12 @@ class Sequential:
 
     @property
     def theta(self) -> Array:
-        """All parameters, one flat vector; assigning copies into it.
+        """All parameters, one flat vector; an assignment copies into it.
 
-        The value assigned must hold one finite number for each parameter, in any real dtype.
+        The assigned value must hold one finite number for each parameter, in any real dtype.
+
+        Raises:
+            ArgumentError: in an assignment, if the value breaks this rule.
         """
         return self.state.theta
 
@@ -192,7 +194,7 @@ class Sequential:
 
     @property
     def grad(self) -> Array:
-        """The gradient that the last `value_and_grad` left, in the order of ``theta``."""
+        """The gradient computed last, in the order of ``theta``."""
         return self.state.grad
 
     @property
@@ -217,18 +219,19 @@ class Sequential:
 
         Args:
             X: network inputs.
-            theta: any vector of parameters, ``(P,)``, converted to the model's dtype: differences
-                finer than that need a model in float64. ``None``: the model's own.
+            theta: a vector of parameters, ``(P,)``, which is converted to the dtype of the model:
+                smaller differences need a model in float64. ``None``: the parameters of the model.
             training: whether dropout drops and batch norm normalizes by these rows, in one pass
-                over all of them; the running statistics stay as they are. Default false.
-            seed: of the dropout masks, an integer of at least 0, if ``training``.
+                over all of them, which does not update the running statistics. Default false.
+            seed: the seed of the dropout masks if ``training``, an integer of at least 0;
+                default 0.
+
+        Raises:
+            ArgumentError: if an argument breaks its rule.
 
         Monte-Carlo dropout is the distribution of the outputs over seeds::
 
             outputs = [model.forward(X, training=True, seed=s) for s in range(100)]
-
-        Raises:
-            ArgumentError: if an argument breaks its rule.
         """
         if theta is not None:
             theta = vector(self.backend, self.layout, theta, "theta")
@@ -243,9 +246,9 @@ class Sequential:
     def value_and_grad(
         self, X: Array, y: Array, loss: Loss, *, weight: Array | None = None, check: bool = True
     ) -> tuple[Array, Array]:
-        """The loss on a batch in training mode, and its gradient by θ.
+        """The loss on a batch in training mode, and its gradient with respect to θ.
 
-        One step of a loop written by hand::
+        The running statistics of batch norm are updated. One epoch of a hand-written loop::
 
             state = optimizer.init(model.theta)
             for X_b, y_b in batches(X, y, 64, rng=epoch):
@@ -257,11 +260,11 @@ class Sequential:
             y: targets in the form that the loss expects, such as class indices.
             loss: the loss.
             weight: weights of the rows, ``(m,)``, or ``None``.
-            check: whether ``X`` and ``y`` are checked; on a GPU a check waits for the device.
+            check: whether ``X`` and ``y`` are checked, default true; on a GPU a check waits for the
+                device.
 
         Returns:
-            The loss, a 0-d array, and the model's own gradient vector, which the next call
-            overwrites: copy it to keep it.
+            The loss, a 0-d array, and `grad`, which the next call overwrites: copy it to keep it.
 
         Raises:
             ArgumentError: if ``X``, ``y`` or ``weight`` does not fit the network and the loss.
@@ -307,40 +310,47 @@ class Sequential:
             X: features ``(m, n_in)``: an array of the backend, a NumPy array or a `numpy.memmap`.
                 A NumPy array is moved once; a memmap, and an array larger than half of a device's
                 free memory, are read batch by batch.
-            y: targets, one for each row; class names may be words.
+            y: targets, one for each row; class names may be strings.
             loss: the loss, such as ``CrossEntropy()``.
             optimizer: the optimizer, such as ``Adam(lr=1e-3)``, or a method, such as ``LBFGS()``.
-            epochs: passes over the data, at least 1; for a method the maximum number of iterations.
-            batch_size: rows per step, at least 1, default 64; a shorter last batch is kept. A
-                method takes none of ``batch_size``, ``schedule``, ``clip``, ``shuffle``,
-                ``drop_last``, ``engine`` and ``l1``.
-            validation: ``(X, y)``, or the share of the rows to hold out at random, in ``(0, 1)``.
+            epochs: passes over the data, at least 1, default 20; for a method the maximum number of
+                iterations.
+            batch_size: rows per step, at least 1, default 64. A method does not accept
+                ``batch_size``, ``schedule``, ``clip``, ``shuffle``, ``drop_last``, ``engine`` and
+                ``l1``.
+            validation: ``(X, y)``, or the share of the rows to hold out at random, in ``(0, 1)``;
+                default none.
             metrics: functions of predictions and targets (`xpnet.metrics`), evaluated on the
                 validation data, or on the training data if there are none.
-            schedule: of the learning rate (`xpnet.optimizers.schedules`).
-            clip: `ClipByValue` or `ClipByNorm`.
-            l1: the rate λ of ``λ Σ|W|``, at least 0; weights only.
-            l2: the rate λ of ``½ λ Σ W²``, at least 0; weights only.
+            schedule: the schedule of the learning rate (`xpnet.optimizers.schedules`); default
+                none.
+            clip: `ClipByValue` or `ClipByNorm`; default none.
+            l1: the rate λ of ``λ Σ|W|``, at least 0, default 0; weights only.
+            l2: the rate λ of ``½ λ Σ W²``, at least 0, default 0; weights only.
             sample_weight: a weight for each row, at least 0.
             class_weight: a weight for each class: a mapping by class, or numbers in order.
             callbacks: functions called after each epoch, such as ``EarlyStopping()``.
             shuffle: whether each epoch has a new random order; default true.
-            drop_last: whether a shorter last batch is left out.
-            progress: whether to print one line per epoch.
+            drop_last: whether a shorter last batch is left out; default false.
+            progress: whether to print one line per epoch; default true.
             engine: ``"replay"`` records a step and replays it (a CUDA graph; on NumPy a list of
                 compiled calls), which freezes numbers that a user-defined layer draws or counts
-                itself; ``"eager"`` runs each step call by call; ``None`` replays where that is
-                possible and no component is user-defined. ``history.engine`` says which, and why.
-            precision: the format in which a GPU multiplies float32 numbers: ``"float32"``,
-                ``"tf32"``, ``"bf16"`` or ``"fp16"`` (with a scaled loss); all else stays float32.
-            rng: seed or generator of the row order, the held-out rows and the dropout masks.
+                itself; ``"eager"`` records nothing; ``None`` (default) replays if that is possible
+                and no component is user-defined. ``history.engine`` is the engine used, and the
+                reason.
+            precision: the format in which a GPU multiplies float32 matrices: ``"float32"``
+                (default), ``"tf32"``, ``"bf16"`` or ``"fp16"`` (with a scaled loss); all other
+                operations are in float32.
+            rng: seed or generator of the row orders, the held-out rows and the dropout masks;
+                default 0.
 
         Returns:
             The `History`, also kept as ``model.history``.
 
         Raises:
             ArgumentError: if an argument breaks its rule; the model is unchanged.
-            NonFiniteError: if the loss becomes NaN or infinite.
+            NonFiniteError: if the loss or a parameter becomes NaN or infinite; the model is
+                restored to the beginning of that epoch.
         """
         penalty = Penalty(l1, l2)
         do = "Take one such as Adam(lr=1e-3), or a method of xpnet.minimize, such as LBFGS()."
@@ -409,22 +419,22 @@ class Sequential:
     ) -> NetworkObjective:
         """The mean loss over all rows as a function of θ, with its gradient, for `minimize`.
 
-        ``f(θ) = Σ w_i ℓ_i(θ) / Σ w_i + ½ l2 Σ W²``, the loss that `evaluate` reports plus the
-        penalty: batch norm with its current statistics, dropout off. Features and targets are those
-        of `fit`. The model is not changed::
+        ``f(θ) = Σ w_i ℓ_i(θ) / Σ w_i + ½ l2 Σ W²``, the loss that `evaluate` returns plus the
+        penalty, in evaluation mode with the current statistics of batch norm. Features and targets
+        are those of `fit`. The model is not changed::
 
             result = minimize(model.objective(X, y, CrossEntropy(), l2=1e-4), model.theta, LBFGS())
             model.theta = result.x
 
         Args:
             X: raw features ``(m, n_in)``, preprocessed here; a `numpy.memmap` is read by chunks.
-            y: targets, one for each row; words stand for the indices of their sorted names.
+            y: targets, one for each row; strings are replaced by the indices of the sorted names.
             loss: the loss ℓ.
-            l2: the rate of the penalty, at least 0; weights only.
+            l2: the rate of the penalty, at least 0, default 0; weights only.
             sample_weight: a weight for each row, at least 0.
             class_weight: a weight for each class: a mapping by class, or numbers in order.
-            chunk_rows: rows evaluated at a time, at least 1: memory grows with it, and the sums
-                agree to rounding.
+            chunk_rows: rows evaluated at a time, at least 1. It determines the memory required,
+                and changes the result only by rounding.
 
         Returns:
             An object with ``value(theta)`` and ``value_and_grad(theta)``.
@@ -448,6 +458,14 @@ class Sequential:
     def evaluate(self, X: Array, y: Array, *, metrics: Sequence[Metric] = ()) -> dict[str, float]:
         """The loss and metrics on ``(X, y)`` in evaluation mode, by name.
 
+        Args:
+            X: raw features ``(m, n_in)``.
+            y: targets, one for each row.
+            metrics: functions of predictions and targets (`xpnet.metrics`); default none.
+
+        Returns:
+            The mean loss as ``"loss"``, and each metric by the name of its function.
+
         Raises:
             ArgumentError: if the model has no loss yet, or the data do not fit.
         """
@@ -462,6 +480,9 @@ class Sequential:
         Returns:
             Class names (a NumPy array) if the model has them; else an array of the backend: class
             indices ``(m,)``, 0/1, ±1, or values ``(m, n_out)``. Without a loss, the output.
+
+        Raises:
+            ArgumentError: if ``X`` does not fit the model.
         """
         output = self._predict(*prepare_features(self.input_spec, X))
         if self.loss is None:
@@ -475,7 +496,8 @@ class Sequential:
         """The probability of each class for each row of ``X``, ``(m, K)``.
 
         Raises:
-            ArgumentError: if the loss has no probabilities, or the model has no loss yet.
+            ArgumentError: if the loss defines no probabilities, the model has no loss yet, or ``X``
+                does not fit the model.
         """
         loss = self._trained_loss("predict_proba")
         return loss.probabilities(self._predict(*prepare_features(self.input_spec, X)))
@@ -523,22 +545,22 @@ def MLP(  # noqa: N802 - the field's name, and it makes an object
     weight_init: Initializer | None = None,
     **settings: Any,
 ) -> Sequential:
-    """A multilayer perceptron: equal hidden layers, then a linear output layer.
+    """A multilayer perceptron: hidden layers of the same form, then a linear output layer.
 
     Each hidden layer is ``Dense → activation → dropout``, or with batch norm
-    ``Dense → BatchNorm → activation → dropout``, without a bias, which β would replace.
+    ``Dense → BatchNorm → activation → dropout``, without a bias, because β has the same effect.
 
     Args:
         n_in: the number of features.
         hidden: the widths of the hidden layers; empty for a linear model.
         n_out: the number of outputs: classes, or values.
         activation: φ of the hidden layers; default ReLU.
-        batch_norm: ``True``, or a `BatchNorm` with its settings; default none.
+        batch_norm: ``True``, or a `BatchNorm` with its settings; default ``False``.
         dropout: the probability of dropping a hidden unit, in ``[0, 1)``; default 0.
-        weight_init: initializer of all weights; ``None`` takes He for ReLU and similar functions,
-            LeCun for SELU, else Glorot.
+        weight_init: initializer of all weights; ``None`` (default) selects He for ReLU and similar
+            functions, LeCun for SELU, else Glorot.
         **settings: the arguments of `Sequential`: backend, dtype, rng, loss, preprocessing,
-        classes.
+            classes.
 
     Raises:
         ArgumentError: if an argument breaks its rule.
@@ -570,15 +592,21 @@ def load(
     backend: BackendName | Backend = "numpy",
     dtype: str | None = None,
 ) -> Sequential:
-    """Read the model that `Sequential.save` wrote, ready to predict and to train further.
+    """Read a model that `Sequential.save` wrote.
 
     Args:
-        path: the file.
+        path: the path of the file.
         backend: the backend of the model; default NumPy.
-        dtype: ``"float32"`` or ``"float64"``; ``None`` takes that of the file.
+        dtype: ``"float32"`` or ``"float64"``; ``None`` (default) keeps the dtype of the file.
+            Ignored if ``backend`` is a `Backend`, which has a dtype.
+
+    Returns:
+        The model.
 
     Raises:
-        FileFormatError: if the file is truncated, hostile or no model file.
+        ArgumentError: if ``dtype`` is unknown.
+        BackendUnavailableError: if the backend does not work on this machine.
+        FileFormatError: if the file is truncated, malicious or not a model file.
         FileNotFoundError: if there is no such file.
     """
     saved = read_model(path)

@@ -1,7 +1,7 @@
 """The layout of the flat vector θ: the slice of each parameter.
 
-Only this module makes views of θ. Entries are ordered by role, weights first, so the weights are
-one slice, and a penalty or a decay of the weights is one operation.
+Only this module creates views of θ. Entries are ordered by role, weights first, so the weights are
+one slice, and a penalty on the weights or weight decay is one operation.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ class Entry:
     """The position of one parameter in the flat vector.
 
     Attributes:
-        path: its name, such as ``"layers.0.weight"``.
+        path: the name of the parameter, such as ``"layers.0.weight"``.
         shape: its shape.
         role: one of ``"weight"``, ``"bias"``, ``"scale"``, ``"shift"``, ``"statistic"``.
-        start: the index of its first number in the vector.
+        start: the index of its first element in the vector.
     """
 
     path: str
@@ -36,7 +36,7 @@ class Entry:
 
     @property
     def stop(self) -> int:
-        """The index after its last number."""
+        """The index after its last element."""
         return self.start + prod(self.shape)
 
 
@@ -44,7 +44,8 @@ class Entry:
 class Layout:
     """The positions of named parameters in one flat vector, without gaps and without overlap.
 
-    Made by `Layout.of`. Immutable; it holds no array, so it fits any vector of its size.
+    `Layout.of` creates it. It is immutable and holds no array, so it applies to any vector of its
+    size.
 
     Attributes:
         entries: the positions, in the order of the vector.
@@ -63,7 +64,9 @@ class Layout:
 
     @classmethod
     def of(cls, parameters: Iterable[tuple[str, tuple[int, ...], Role]]) -> Layout:
-        """Lay out ``(path, shape, role)`` triples: by role, then in the order given.
+        """The layout of ``(path, shape, role)`` triples, sorted by role in the order of `ROLES`.
+
+        Triples of the same role keep their order.
 
         Raises:
             ArgumentError: if two parameters have the same path.
@@ -91,7 +94,7 @@ class Layout:
         """The parameters by path, as reshaped views: writing to one writes to ``vector``.
 
         Args:
-            vector: a 1-D array of `size` numbers on any backend with writable views.
+            vector: a 1-D array of `size` elements, of a library with writable views.
 
         Raises:
             ArgumentError: if ``vector`` has another shape.
@@ -102,7 +105,10 @@ class Layout:
         return {e.path: xp.reshape(vector[e.start : e.stop], e.shape) for e in self.entries}
 
     def where(self, index: int) -> str:
-        """The name of the number at ``index`` of the vector, for messages.
+        """The path and position of the element at ``index`` of the vector, for messages.
+
+        Raises:
+            ArgumentError: if ``index`` is negative or at least `size`.
 
         >>> Layout.of([("W", (3, 2), "weight")]).where(3)
         'W[1, 1]'

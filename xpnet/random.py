@@ -1,8 +1,8 @@
-"""The one host-side random stream, and counter-based bits that are equal on every backend.
+"""Random generators of the host, and counter-based random masks that are equal on every backend.
 
-Weights and shuffles are drawn on the host by `numpy.random.Generator`. Dropout masks are needed on
-the device at every step; they come from a hash of (key, position), so that a seed gives the same
-mask on every backend and a mask can be drawn again from its key.
+Initial parameters and row orders are drawn on the host by `numpy.random.Generator`. Dropout masks
+are required on the device at every step. They are a hash of (key, position), so that a seed gives
+the same masks on every backend, and a key determines its mask.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 
 from xpnet.errors import require
 
-if TYPE_CHECKING:  # naming it loads numpy.random, 10 ms that only drawing needs
+if TYPE_CHECKING:  # importing it takes 10 ms, which only drawing needs
     from numpy.random import Generator
 
 Rng: TypeAlias = "int | Generator"
@@ -26,6 +26,13 @@ MASK = 0xFFFFFFFF
 
 def as_generator(rng: Rng, argument: str = "rng") -> np.random.Generator:
     """The generator for a seed; a generator is returned unchanged.
+
+    Args:
+        rng: an integer of at least 0, or a generator.
+        argument: the name of ``rng`` in error messages.
+
+    Raises:
+        ArgumentError: if ``rng`` is neither.
 
     >>> int(as_generator(0).integers(100)) == int(as_generator(0).integers(100))
     True
@@ -40,8 +47,8 @@ def as_generator(rng: Rng, argument: str = "rng") -> np.random.Generator:
 def hash32(x: Any) -> Any:
     """A bijective 32-bit hash with low bias, of Python integers or of integer arrays.
 
-    Integers in ``[0, 2³²)`` are mapped onto the same range. On int64 arrays the products wrap,
-    which leaves their low 32 bits right.
+    Integers in ``[0, 2³²)`` are mapped to the same range. Products of int64 arrays wrap around,
+    which does not change their low 32 bits.
 
     Reference: C. Wellons, "Prospecting for hash functions", 2018 (the function `lowbias32`).
 
@@ -59,7 +66,7 @@ def stream_key(*path: Any) -> Any:
     >>> stream_key(0, 1, 2) != stream_key(0, 2, 1)
     True
     """
-    key = 0x9E3779B9  # the golden ratio's bits: any odd start that is not a fixed point of the hash
+    key = 0x9E3779B9  # bits of the golden ratio; any odd number that hash32 does not map to itself
     for number in path:
         key = hash32(key ^ hash32((number + 0x85EBCA6B) & MASK))
     return key
@@ -67,11 +74,11 @@ def stream_key(*path: Any) -> Any:
 
 @dataclass
 class MaskStream:
-    """The stream of a network's random masks: one mask a layer and training pass.
+    """The stream of the random masks of a network, with one key per layer and training pass.
 
     Attributes:
-        seed: of the stream.
-        step: how many training passes have drawn their masks.
+        seed: the seed of the stream.
+        step: the number of training passes that have drawn masks.
 
     >>> masks = MaskStream(seed=3)
     >>> keys = masks.next_keys(2, n_layers=3)
@@ -83,7 +90,7 @@ class MaskStream:
     step: int = 0
 
     def restart(self, seed: int) -> None:
-        """Begin the stream of ``seed``."""
+        """Restart with another seed."""
         self.seed, self.step = seed, 0
 
     def key(self, layer: int) -> Any:
@@ -91,7 +98,7 @@ class MaskStream:
         return stream_key(self.seed, layer, self.step)
 
     def next_keys(self, n: int, n_layers: int) -> np.ndarray[Any, Any]:
-        """The keys of the next ``n`` passes, ``(n, n_layers)``, which count as drawn."""
+        """Advance by ``n`` passes and return their keys, ``(n, n_layers)``."""
         steps = np.arange(self.step + 1, self.step + n + 1)
         self.step += n
         return np.stack([stream_key(self.seed, layer, steps) for layer in range(n_layers)], axis=1)

@@ -1,4 +1,4 @@
-"""The state of a model, its network and vectors, and the validation of vectors like θ."""
+"""The state of a model, which is its network and vectors, and the validation of such vectors."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class ModelState:
         network: the layers, as a function of θ and X.
         backend: the array library, device and dtype of the vectors.
         theta: θ, the flat vector of all parameters, ``(P,)``.
-        grad: the gradient that the last pass computed, in the order of θ.
+        grad: the gradient of the last backward pass, in the order of θ.
         statistics: the running statistics of batch norm, one flat vector.
         masks: the stream of dropout masks.
     """
@@ -68,7 +68,8 @@ def finite_vector(backend: Backend, layout: Layout, value: Any, argument: str) -
     On a GPU this waits for the device.
 
     Raises:
-        ArgumentError: also if ``value`` holds NaN or infinity; the message names the parameter.
+        ArgumentError: as `vector`, and if ``value`` holds NaN or infinity; the message names the
+            parameter.
     """
     checked = vector(backend, layout, value, argument)
     index = first_not_finite(checked)

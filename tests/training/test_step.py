@@ -262,3 +262,9 @@ def test_blocks_hold_the_shared_scratch():
     shared = value_and_grad._contexts[1].scratch
     assert shared.blocks
     assert {id(b) for b in shared.blocks} <= {id(b) for b in value_and_grad.blocks}
+
+
+@pytest.mark.parametrize("model", [MLP(2, [], 2).network, np.zeros(3), None])
+def test_training_step_refuses_what_is_no_model(model):
+    with pytest.raises(xpnet.ArgumentError, match="model must be a model with parameters"):
+        xpnet.TrainingStep(model, CrossEntropy(), xpnet.SGD())

@@ -1,9 +1,9 @@
-"""A whole training step as one CUDA graph, replayed without any decision of the host.
+"""A whole training step as one CUDA graph, replayed without control flow on the host.
 
-A graph repeats what was captured: the same kernels on the same memory, with the same arguments from
-the host. So everything that changes from step to step is in device memory. Once an epoch the host
-writes tables with one row for each step, computed by the code of the eager step: the offset of the
-batch, the keys of the masks, the scalars of the optimizer. The first kernel of a step copies the
+A graph repeats the captured kernels on the same memory, with the same arguments from the host.
+Therefore everything that changes between steps is in device memory. Once an epoch the host writes
+tables with one row for each step, computed by the code of the eager step: the offset of the batch,
+the keys of the random masks and the scalars of the optimizer. The first kernel of a step copies the
 next row.
 """
 
@@ -26,10 +26,9 @@ from xpnet.optimizers import OptimizerState
 from xpnet.state import ModelState
 
 WARM_UP = 2
-"""Steps before a capture, which compile the kernels and fill the memory pool."""
+"""The number of steps before a capture, which compile the kernels and fill the memory pool."""
 
 Replay: TypeAlias = Callable[[], None]
-
 
 ENGINE = "replay: a CUDA graph"
 
@@ -38,7 +37,7 @@ class Capture(Protocol):
     """The captures of a device."""
 
     def running(self) -> AbstractContextManager[None]:
-        """Make the capture stream current, after all work queued before; at the end synchronize."""
+        """Make the capture stream current after all queued work; at the end synchronize it."""
         ...
 
     def capturing(self) -> AbstractContextManager[None]:
@@ -54,9 +53,9 @@ class CudaCapture:
     """Captures on a separate stream, with a memory pool that lives as long as the graphs.
 
     A graph also writes to memory that its step has freed. Therefore only captures allocate from
-    this pool, and none of its memory returns to the device while a graph exists: a pool that runs
-    out would release its free blocks. The pool's blocks are released when the pool is deleted, so
-    nothing that outlives the graphs may be allocated from it.
+    this pool, and its memory is not returned to the device while a graph exists: a pool that runs
+    out of memory would release its free blocks. The blocks are released when this object is
+    deleted, so nothing that outlives the graphs may be allocated from the pool.
 
     Attributes:
         pool: the memory pool of the captures.
@@ -65,15 +64,15 @@ class CudaCapture:
     def __init__(self) -> None:
         import cupy  # noqa: PLC0415
 
-        self._cuda, self._usual = cupy.cuda, cupy.get_default_memory_pool()
+        self._cuda, self._default_pool = cupy.cuda, cupy.get_default_memory_pool()
         self._stream = cupy.cuda.Stream(non_blocking=True)
         blocks: list[Any] = []
 
-        def kept(size: int) -> Any:
+        def allocate(size: int) -> Any:
             blocks.append(cupy.cuda.Memory(size))
             return cupy.cuda.MemoryPointer(blocks[-1], 0)
 
-        self.pool = cupy.cuda.MemoryPool(kept)
+        self.pool = cupy.cuda.MemoryPool(allocate)
         finalize(self, self.pool.free_all_blocks).atexit = False
 
     @contextmanager
@@ -90,7 +89,7 @@ class CudaCapture:
     def capturing(self) -> Iterator[None]:
         """See `Capture.capturing`."""
         with self.running(), self._cuda.using_allocator(self.pool.malloc):
-            self._usual.free_all_blocks()  # which the pool of the captures cannot use
+            self._default_pool.free_all_blocks()  # the pool of the captures cannot use them
             yield
 
     def capture(self, step: Callable[[], None]) -> Replay:
@@ -99,7 +98,7 @@ class CudaCapture:
         try:
             step()
         except BaseException:
-            with suppress(RuntimeError):  # which reports the failed capture again
+            with suppress(RuntimeError):  # it reports the failed capture a second time
                 self._stream.end_capture()
             raise
         graph = self._stream.end_capture()
@@ -114,14 +113,14 @@ class CapturedSteps:
         model: the model that is trained.
         rows: the training data, on the device.
         settings: loss, optimizer, clip and penalty.
-        batch_size: rows of a step.
+        batch_size: the number of rows of a step.
         drop_last: whether a shorter last batch is left out.
         state: the optimizer's state.
-        device: where steps are captured.
+        device: captures the steps.
 
     Attributes:
         engine: the text for ``history.engine``.
-        value_and_grad: computes the loss and its gradient; captured.
+        value_and_grad: computes the loss and its gradient.
     """
 
     def __init__(
@@ -148,7 +147,7 @@ class CapturedSteps:
 
     @property
     def n_steps(self) -> int:
-        """The steps of an epoch."""
+        """The number of steps of an epoch."""
         return len(self._parts)
 
     def epoch(
@@ -157,7 +156,7 @@ class CapturedSteps:
         """Take every step of an epoch.
 
         Args:
-            order: the order of the rows; ``None``: as they are.
+            order: the order of the rows; ``None``: the order of the data.
             lrs: the learning rate of each step.
 
         Returns:
@@ -178,7 +177,7 @@ class CapturedSteps:
         return losses, counts, self._X[: self._sizes[-1], ...]
 
     def _allocate(self, n_scalars: int, n_layers: int) -> None:
-        """Allocate the arrays that a captured step reads or writes, except those of the layers."""
+        """Allocate the arrays that a captured step reads or writes, except the layers' buffers."""
         new, rows, n = self._model.backend.zeros, self._rows, self.n_steps
         int64, largest = self._model.backend.xp.int64, max(self._sizes)
         self._order = new(rows.n_rows, dtype=int64)
@@ -218,24 +217,24 @@ class CapturedSteps:
         return replays
 
     def _first(self, size: int) -> None:
-        """The first step of an epoch, if it has ``size`` rows."""
+        """Take the first step of an epoch on ``size`` rows."""
         self._cursor[...] = -1
         self._step(size)
 
     def _step(self, size: int) -> None:
-        """One step on ``size`` rows, which depends on device memory only."""
+        """Take one step on ``size`` rows, which depends on device memory only."""
         model, settings, ops = self._model, self._settings, self._ops
         ops.advance(self._cursor, self._tables, self._now)
         start, *keys = (self._now[0][i : i + 1] for i in range(self._now[0].shape[0]))
         self.value_and_grad.read_keys(keys)
-        rows, at = self._rows, (self._order, start)
+        rows, batch = self._rows, (self._order, start)
         X = self._X[:size, ...]
         if not rows.streamed:
-            X = ops.take_batch(rows.X, *at, X, self._scaling)
-        y = ops.take_batch(rows.y, *at, self._y[:size, ...])
+            X = ops.take_batch(rows.X, *batch, X, self._scaling)
+        y = ops.take_batch(rows.y, *batch, self._y[:size, ...])
         weight = None
         if self._weight is not None:
-            weight = ops.take_batch(rows.weight, *at, self._weight[:size])
+            weight = ops.take_batch(rows.weight, *batch, self._weight[:size])
         loss = self.value_and_grad(settings.loss, X, y, weight)
         ops.record(self._losses, self._cursor, loss)
         if weight is not None:
@@ -253,11 +252,11 @@ class CapturedSteps:
             rows.append(self._settings.optimizer.scalars(self._state, lr))
         return np.asarray(rows, dtype=np.float64)
 
-    def _write(self, order: HostArray | None, places: HostArray, scalars: HostArray) -> None:
-        """Copy an epoch's order and tables to the device, and reset the cursor."""
+    def _write(self, order: HostArray | None, integers: HostArray, scalars: HostArray) -> None:
+        """Copy the order and the tables of an epoch to the device, and reset the cursor."""
         backend = self._model.backend
         order = np.arange(self._rows.n_rows) if order is None else order
         self._order[...] = backend.asarray(order.astype(np.int64))
-        self._tables[0][...] = backend.asarray(places.astype(np.int64))
+        self._tables[0][...] = backend.asarray(integers.astype(np.int64))
         self._tables[1][...] = backend.asarray(scalars.astype(backend.dtype_name))
         self._cursor[...] = -1

@@ -1,4 +1,4 @@
-"""A training step run call by call: the loss and its gradient on a batch, then the update of θ."""
+"""A training step without recording: the loss and its gradient on a batch, then the update of θ."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ class Clip(Protocol):
 
 @dataclass(frozen=True)
 class StepSettings:
-    """What a training step computes and on which engine; checked.
+    """What a training step computes, and the engine that runs it; checked.
 
     Attributes:
         loss: the loss.
         optimizer: the optimizer.
         clip: the limit on the gradient, or ``None``.
         penalty: the penalty on the weights, or ``None``.
-        engine: ``"replay"``, ``"eager"``, or ``None`` for the fastest that can run the step.
+        engine: ``"replay"``, ``"eager"``, or ``None`` to select the fastest that can run the step.
         precision: the format in which float32 numbers are multiplied.
 
     Raises:
@@ -68,7 +68,14 @@ def no_replay(reason: str) -> ArgumentError:
 
 
 def finish_gradient(settings: StepSettings, theta: Array, grad: Array, weights: slice) -> None:
-    """Add the penalty's gradient, then clip: the work between backward pass and update."""
+    """Add the gradient of the penalty, then clip.
+
+    Args:
+        settings: the penalty and the clip.
+        theta: θ.
+        grad: the gradient of the loss, changed in place.
+        weights: the slice of the weights, to which the penalty applies.
+    """
     if settings.penalty is not None:
         settings.penalty.add_grad(theta[weights], grad[weights])
     if settings.clip is not None:
@@ -76,13 +83,13 @@ def finish_gradient(settings: StepSettings, theta: Array, grad: Array, weights: 
 
 
 class EagerStep:
-    """A step as layers, loss and optimizer compute it, one call after another.
+    """A step that calls the methods of the layers, the loss and the optimizer in turn.
 
     Args:
         model: the model that is trained.
         settings: loss, optimizer, clip and penalty.
         state: the optimizer's state.
-        engine: the text for ``history.engine``: ``"eager"``, and why.
+        engine: the text for ``history.engine``: ``"eager"``, and why the step is not replayed.
 
     Attributes:
         value_and_grad: computes the loss and its gradient.
@@ -103,7 +110,7 @@ class EagerStep:
         return self.value_and_grad(self._settings.loss, X, y, weight)
 
     def update(self, lr: float) -> None:
-        """Move θ by the gradient."""
+        """Update θ by the gradient."""
         model, settings = self._model, self._settings
         finish_gradient(settings, model.theta, model.grad, model.network.layout.weights)
         skip = self.value_and_grad.skip

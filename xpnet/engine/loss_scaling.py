@@ -24,18 +24,19 @@ class LossScaling:
     gradient with respect to the output is therefore multiplied by ``S``, and the gradient with
     respect to the parameters divided by it. If a number of the latter is infinite or NaN, ``S`` was
     too large: the step is skipped and ``S`` halved. After `INTERVAL` steps in a row without
-    overflow it is doubled. ``S`` is a power of two, so that it changes no digit.
+    overflow it is doubled. ``S`` is a power of two, so that scaling is exact.
 
-    The scale is in device memory and nothing is read on the host, so a captured step decides at
-    each replay. A skipped step leaves θ and the optimizer's slots unchanged, bit for bit; it still
-    counts for bias corrections and schedules, and batch norm has used its rows. At ``S = 1`` no
-    step is skipped: a number that is not finite then does not come from the scale, and `fit`
-    reports it.
+    The scale is in device memory and the host reads nothing, so a captured step adapts it at each
+    replay. A skipped step leaves θ and the optimizer's slots unchanged, bit for bit; it still
+    counts for bias corrections and schedules, and batch norm has updated its statistics. At
+    ``S = 1`` no step is skipped: a number that is not finite is then not caused by the scale, and
+    `fit` reports it.
 
     Args:
-        like: an array with the dtype and device of the training, such as the gradient.
-        start: the initial ``S``, a power of two.
-        interval: the number of steps without overflow after which it is doubled.
+        like: an array with the dtype and device of the gradient.
+        start: the initial ``S``, a power of two; default `START`.
+        interval: the number of steps without overflow after which it is doubled; default
+            `INTERVAL`.
 
     Attributes:
         state: four numbers on the device: ``S``, the steps in a row without overflow, whether this
@@ -66,7 +67,7 @@ class LossScaling:
         return self._ops.apply(times, d_output, scalars=(self._scale,), out=out)
 
     def down(self, grad: Array) -> None:
-        """``g ← g/S``, in place; then choose the next ``S`` by whether ``g`` was finite."""
+        """``g ← g/S``, in place; then set `skip` and the next ``S`` by whether ``g`` was finite."""
         self._ops.for_graphs.unscale(grad, self._scale, self._found)
         targets = self._scale, self._good, self._found, self.skip
         self._ops.update(next_scale, targets, (), (self._interval, LARGEST))

@@ -1,4 +1,4 @@
-"""The output of a network on any number of rows, in evaluation mode."""
+"""The output of a network for any number of rows."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ HOST_ROWS = 1024
 """Rows evaluated at a time on the host, so that activations stay in the cache between layers."""
 
 FEW_ROWS = 64
-"""The most rows for which new arrays cost less than buffers."""
+"""The largest number of rows for which new arrays cost less than buffers."""
 
 CALLS_BEFORE_RECORDING = 16
 """Record after this many calls with the same row count: recording costs about 100 calls."""
 
 MAX_COPIED_BYTES = 1 << 14
-"""The size up to which copying an input takes less time than replacing its address."""
+"""The largest input that is copied; replacing the address of a larger one takes less time."""
 
 NEVER = -(1 << 62)
 """A count of calls that does not reach `CALLS_BEFORE_RECORDING`."""
@@ -92,14 +92,17 @@ class Prediction:
         return result
 
     def few(self, p: Sequence[Views], inputs: Array) -> Array:
-        """The output for few rows, a new array."""
+        """The output for at most `FEW_ROWS` rows, a new array."""
         output = self._model.network.forward(p, inputs, self._of_thread.contexts)[0]
-        return copied(output) if output is inputs else output
+        return _new_array(output, inputs)
 
     def in_training_mode(self, inputs: Array, seed: int, theta: Array | None = None) -> Array:
-        """One training-mode pass over all rows at once, with the dropout masks of ``seed``.
+        """The output of one pass in training mode over all rows, which updates no statistics.
 
-        The running statistics are not updated.
+        Args:
+            inputs: the network inputs.
+            seed: the seed of the dropout masks.
+            theta: parameters to use instead of the model's; ``None``: the model's.
         """
         model = self._model
         p = self._p if theta is None else model.network.by_layer(theta)
@@ -111,7 +114,7 @@ class Prediction:
             masks=MaskStream(seed),  # the masks that `xpnet.derivatives` draws for this seed
         )
         output = model.network.forward(p, inputs, contexts)[0]
-        return copied(output) if output is inputs else output
+        return _new_array(output, inputs)
 
 
 class ReplayedPrediction(Prediction):
@@ -130,30 +133,35 @@ class ReplayedPrediction(Prediction):
         if p is not self._p:
             return super().few(p, inputs)
         passes = self._own.__dict__
-        known = passes.get(inputs.shape[0], 0)
-        if isinstance(known, int):
-            often = known >= CALLS_BEFORE_RECORDING
-            passes[inputs.shape[0]] = self._recorded(inputs) if often else known + 1
+        found = passes.get(inputs.shape[0], 0)  # calls, or a program and a function
+        if isinstance(found, int):
+            record = found >= CALLS_BEFORE_RECORDING
+            passes[inputs.shape[0]] = self._recorded(inputs) if record else found + 1
             return super().few(p, inputs)
-        program, take = known
-        take(inputs)
+        program, set_input = found
+        set_input(inputs)
         program.replay()
         return program.result.copy()
 
     def _recorded(self, inputs: Array) -> Any:
-        """The recorded pass and what gives it its input; `NEVER` if it cannot be recorded."""
+        """The recorded pass and a function that sets its input; `NEVER` if not recordable."""
         model = self._model
         if user_defined(model.network.layers) or why_not_recorded():
             return NEVER
         recorder = new_recorder()
-        trace, own = recorder.traced, np.array(inputs, order="C")
+        trace, batch = recorder.traced, np.array(inputs, order="C")
         p = model.network.by_layer(trace(model.theta))
         memory = TracedMemory(trace, model.theta.dtype)
         contexts = model.network.contexts(memory, trace(model.statistics), reuse=True)
         try:
-            program = recorder.record(lambda: model.network.forward(p, trace(own), contexts)[0])
+            program = recorder.record(lambda: model.network.forward(p, trace(batch), contexts)[0])
         except Exception:  # such as control flow on array values in a layer
             return NEVER
-        if own.nbytes <= MAX_COPIED_BYTES:
-            return program, partial(own.__setitem__, ...)
-        return program, RecordedInput(program, own).take
+        if batch.nbytes <= MAX_COPIED_BYTES:
+            return program, partial(batch.__setitem__, ...)
+        return program, RecordedInput(program, batch).take
+
+
+def _new_array(output: Array, inputs: Array) -> Array:
+    """``output``, or a copy if the layers returned the array of the caller."""
+    return copied(output) if output is inputs else output

@@ -22,17 +22,17 @@ from xpnet.state import ModelState
 ENGINE = "replay: a list of compiled calls"
 
 MAX_RECORDED_KINDS = 32
-"""The maximum number of recorded kinds; recording does not pay where every size is new."""
+"""The maximum number of recorded signatures: recording does not pay off if every batch differs."""
 
 
 class RecordedStep:
-    """`EagerStep`, recorded when it is first taken and replayed from then on.
+    """`EagerStep`, recorded at the first call for a batch shape and replayed at later ones.
 
-    The numbers are those of the eager step up to rounding; a replay saves the time that Python
+    The results are those of the eager step up to rounding; a replay saves the time that Python
     takes between the loops. A step that cannot be recorded, because control flow depends on array
-    values, runs eagerly, and so do all that follow. At most `MAX_RECORDED_KINDS` kinds of batches
-    (shapes and dtypes) are recorded; further kinds run eagerly. Steps of several threads wait for
-    each other.
+    values, runs eagerly, and so do all later steps. At most `MAX_RECORDED_KINDS` signatures of
+    batches (shapes and dtypes) are recorded; others run eagerly. A lock serializes the steps of
+    several threads.
 
     Args:
         model: the model that is trained, on NumPy.
@@ -41,6 +41,10 @@ class RecordedStep:
 
     Attributes:
         engine: the text for ``history.engine``.
+
+    Raises:
+        ArgumentError: in a call, if ``settings.engine`` is ``"replay"`` and the step cannot be
+            recorded; the model and the optimizer's state are then restored.
     """
 
     def __init__(self, model: ModelState, settings: StepSettings, state: OptimizerState) -> None:
@@ -63,7 +67,7 @@ class RecordedStep:
 
     @property
     def value_and_grad(self) -> ValueAndGrad:
-        """The eager step's: it computes the same function of the same vectors."""
+        """That of the eager step, which computes the same function of the same vectors."""
         return self._eager.value_and_grad
 
     def __reduce__(self) -> Any:
@@ -75,36 +79,36 @@ class RecordedStep:
     def gradient(self, X: Array, y: Array, weight: Array | None) -> Array:
         """Fill the model's gradient and return the loss."""
         with self._lock:
-            return self._computed(X, y, weight)
+            return self._gradient(X, y, weight)
 
     def update(self, lr: float) -> None:
-        """Move θ by the gradient."""
+        """Update θ by the gradient."""
         with self._lock:
-            self._move(lr)
+            self._update_theta(lr)
 
     def __call__(self, X: Array, y: Array, weight: Array | None, lr: float) -> Array:
-        """`gradient` and `update`, in one replay where both are recorded."""
+        """`gradient`, then `update`, in one replay if both are recorded."""
         with self._lock:
-            known = self._passes.get(_kind(X, y, weight))
-            if known is None or not self._knows_update():
-                value = self._computed(X, y, weight)
-                self._move(lr)
+            recorded_pass = self._passes.get(_signature(X, y, weight))
+            if recorded_pass is None or not self._has_update():
+                value = self._gradient(X, y, weight)
+                self._update_theta(lr)
                 return value
-            if known.whole is None:
-                known.whole = known.program.then(self._update)
-            return self._replayed(known, known.whole, X, y, weight, lr)
+            if recorded_pass.step is None:
+                recorded_pass.step = recorded_pass.program.then(self._update)
+            return self._replay(recorded_pass, recorded_pass.step, X, y, weight, lr)
 
-    def _computed(self, X: Array, y: Array, weight: Array | None) -> Array:
-        known = self._passes.get(_kind(X, y, weight))
-        if known is not None:
-            return self._replayed(known, known.program, X, y, weight)
+    def _gradient(self, X: Array, y: Array, weight: Array | None) -> Array:
+        recorded_pass = self._passes.get(_signature(X, y, weight))
+        if recorded_pass is not None:
+            return self._replay(recorded_pass, recorded_pass.program, X, y, weight)
         if self._only_eager or len(self._passes) == MAX_RECORDED_KINDS:
             return self._eager.gradient(X, y, weight)
-        return self._first(X, y, weight)
+        return self._record_gradient(X, y, weight)
 
-    def _replayed(
+    def _replay(
         self,
-        known: _Pass,
+        recorded_pass: _Pass,
         program: Any,
         X: Array,
         y: Array,
@@ -112,48 +116,48 @@ class RecordedStep:
         lr: float | None = None,
     ) -> Array:
         """Replay a program on a batch, with the update if ``lr`` is given; return the loss."""
-        known.take(X, y, weight)
-        if known.masks:
-            self._next_masks()
+        recorded_pass.take(X, y, weight)
+        if recorded_pass.draws_masks:
+            self._draw_keys()
         if lr is not None:
             self._next_scalars(lr)
         program.replay()
-        return known.program.result[()]
+        return recorded_pass.program.result[()]
 
-    def _move(self, lr: float) -> None:
+    def _update_theta(self, lr: float) -> None:
         if self._only_eager:
             self._eager.update(lr)
-        elif self._knows_update():
+        elif self._has_update():
             self._next_scalars(lr)
             self._update.replay()
         else:
-            self._first_update(lr)
+            self._record_update(lr)
 
-    def _first(self, X: Array, y: Array, weight: Array | None) -> Array:
-        """Compute on a batch of a new kind, and record the pass."""
+    def _record_gradient(self, X: Array, y: Array, weight: Array | None) -> Array:
+        """Compute the gradient on a batch with a new signature, and record the pass."""
         model = self._model
         inputs = [np.array(array, order="C") for array in (X, y, weight) if array is not None]
         before = _StepSnapshot(model, self._state, [model.statistics])
         if self._update is None:
             self._before_pass = before
 
-        def passed() -> Any:
-            self._next_masks()
+        def gradient() -> Any:
+            self._draw_keys()
             return self._traced_gradient(self._settings.loss, *map(self._recorder.traced, inputs))
 
         eager = partial(self._eager.gradient, X, y, weight)
-        program, value = self._record(passed, before, eager)
+        program, value = self._record(gradient, before, eager)
         if program is None:
             return value
-        self._passes[_kind(X, y, weight)] = _Pass(program, inputs, program.reads(self._keys))
+        self._passes[_signature(X, y, weight)] = _Pass(program, inputs, program.reads(self._keys))
         return program.result[()]
 
-    def _first_update(self, lr: float) -> None:
-        """Move θ, and record the update."""
+    def _record_update(self, lr: float) -> None:
+        """Update θ, and record the update."""
         settings, state, model = self._settings, self._state, self._model
         trace = self._recorder.traced
 
-        def updated() -> None:
+        def update() -> None:
             state.step += 1
             self._scalars = np.array(settings.optimizer.scalars(state, lr), self._theta.dtype)
             finish_gradient(settings, self._theta, self._grad, model.network.layout.weights)
@@ -162,7 +166,7 @@ class RecordedStep:
             settings.optimizer.update(self._theta, self._grad, traced, scalars)
 
         before = _StepSnapshot(model, state, [model.theta, model.grad, *state.slots])
-        self._update, _ = self._record(updated, before, partial(self._eager.update, lr))
+        self._update, _ = self._record(update, before, partial(self._eager.update, lr))
         self._slots, self._before_pass = state.slots, None
 
     def _record(
@@ -171,13 +175,14 @@ class RecordedStep:
         """The program of ``function``; or ``None`` and the result of ``eagerly``.
 
         Raises:
-            ArgumentError: with ``engine="replay"``, if it cannot be recorded; nothing has moved.
+            ArgumentError: with ``engine="replay"``, if it cannot be recorded; the model and the
+                optimizer's state are restored.
         """
         try:
             return self._recorder.record(function), None
         except Exception as error:
             before.restore()
-            value = eagerly()  # if the batch is at fault, this raises
+            value = eagerly()  # an invalid batch raises its own error here
             reason = f"a step could not be recorded: {error}"
             if self._settings.engine == "replay":
                 before.restore()
@@ -192,15 +197,15 @@ class RecordedStep:
         self._passes, self._update, self._before_pass = {}, None, None
         return None, value
 
-    def _knows_update(self) -> bool:
+    def _has_update(self) -> bool:
         """Whether the update is recorded for the current slots of the optimizer's state."""
         if self._slots is not self._state.slots:
             self._update = None
-            for known in self._passes.values():
-                known.whole = None
+            for recorded_pass in self._passes.values():
+                recorded_pass.step = None
         return self._update is not None
 
-    def _next_masks(self) -> None:
+    def _draw_keys(self) -> None:
         self._keys[:] = self._model.masks.next_keys(1, len(self._keys))[0]
 
     def _next_scalars(self, lr: float) -> None:
@@ -209,40 +214,43 @@ class RecordedStep:
 
 
 class _StepSnapshot:
-    """A copy of everything that a part of a step changes, to restore it."""
+    """A copy of the arrays and counts that a part of a step changes."""
 
     def __init__(self, model: ModelState, state: OptimizerState, arrays: list[Array]) -> None:
         self._masks, self._state, self._arrays = model.masks, state, Snapshot(arrays)
         self._counts = model.masks.step, state.step, state.scalars
 
     def restore(self) -> None:
-        """Undo the changes."""
+        """Write the copies back."""
         self._arrays.restore()
         self._masks.step, self._state.step, self._state.scalars = self._counts
 
 
-def _kind(X: Array, y: Array, weight: Array | None) -> Any:
-    """The shapes and dtypes of a batch, which one program is made for."""
+def _signature(X: Array, y: Array, weight: Array | None) -> Any:
+    """The shapes and dtypes of a batch; a program is valid for one signature."""
     first = X.shape, X.dtype, y.shape, y.dtype
     return first if weight is None else (*first, weight.shape, weight.dtype)
 
 
 class _Pass:
-    """A recorded pass over a batch of one kind.
+    """A recorded forward and backward pass over batches of one signature.
+
+    Args:
+        program: the recorded pass.
+        inputs: the arrays with which it was recorded.
+        draws_masks: whether it draws random masks.
 
     Attributes:
-        program: the pass.
-        whole: the pass and the update after it; ``None`` until it is first needed.
-        masks: whether it draws random masks.
+        step: the pass followed by the update as one program; ``None`` until it is first needed.
     """
 
-    def __init__(self, program: Any, inputs: Sequence[HostArray], masks: bool) -> None:
-        self.program, self.masks = program, masks
-        self.whole: Any = None
-        self._inputs = [RecordedInput(program, own) for own in inputs]
+    def __init__(self, program: Any, inputs: Sequence[HostArray], draws_masks: bool) -> None:
+        self.program, self.draws_masks = program, draws_masks
+        self.step: Any = None
+        self._inputs = [RecordedInput(program, array) for array in inputs]
 
     def take(self, X: Array, y: Array, weight: Array | None) -> None:
-        """Let the program read this batch."""
+        """Set the batch that the program reads."""
         inputs = self._inputs
         if X is not inputs[0].now:
             inputs[0].take(X)
@@ -253,37 +261,37 @@ class _Pass:
 
 
 class RecordedInput:
-    """An array of a batch in a program: the program reads another one, or a copy of it.
+    """An input array of a program, which other arrays or copies of them can replace.
 
     Args:
         program: the program that reads it.
-        recorded: the array with which it was recorded, which has no other user.
+        recorded: the array with which it was recorded, which nothing else refers to.
 
     Attributes:
-        now: the array that the program reads, kept alive as long as it may be read.
+        now: the array that the program reads; the reference keeps it alive.
     """
 
     def __init__(self, program: Any, recorded: HostArray) -> None:
-        self._places, self._place_of = program.places_in(recorded), program.place_of
-        self._own = None if self._places else recorded
+        self._pointers, self._address_of = program.pointers_into(recorded), program.address_of
+        self._copy = None if self._pointers else recorded
         self.now: HostArray | None = recorded
-        if self._places:
+        if self._pointers:
             program.release(recorded)
 
     def take(self, array: Array) -> None:
-        """Let the program read ``array``, of its shape and dtype, from now on."""
+        """Replace the array that the program reads by ``array``, of the same shape and dtype."""
         flags = array.flags
-        if not (self._places and flags.c_contiguous and flags.aligned):
-            if self._own is None:
-                self._own = np.empty(array.shape, array.dtype)
-            self._own[...] = array
-            array = self._own
+        if not (self._pointers and flags.c_contiguous and flags.aligned):
+            if self._copy is None:
+                self._copy = np.empty(array.shape, array.dtype)
+            self._copy[...] = array
+            array = self._copy
         elif type(array) is not np.ndarray:
             array = np.asarray(array)
-        last, self.now = self.now, None  # the last one must live until no address of it is left
-        if self._places:
-            start = self._place_of(array)
-            for block, word, offset in self._places:
+        last, self.now = self.now, None  # `last` must live until its addresses are replaced
+        if self._pointers:
+            start = self._address_of(array)
+            for block, word, offset in self._pointers:
                 block[word] = start + offset
         del last
         self.now = array
@@ -298,32 +306,32 @@ class TracedMemory:
         self._trace, self._dtype, self._arena = trace, dtype, Arena()
 
     def empty(self, size: int) -> Any:
-        """A new traced array."""
+        """A new uninitialized traced array."""
         return self._trace(self._arena.empty(size, self._dtype))
 
 
 def _each(trace: Callable[[HostArray], Any], array: HostArray) -> list[Any]:
-    """Every number of a flat array as a traced array of one."""
+    """Each element of a flat array as a traced array of one element."""
     return [trace(array[i : i + 1]) for i in range(len(array))]
 
 
 def new_recorder() -> Any:
-    """A recorder of the work on NumPy arrays, an `xpnet.engine.recorder.Recorder`."""
-    return _program().Recorder()
+    """A recorder of operations on NumPy arrays, an `xpnet.engine.recorder.Recorder`."""
+    return _recording().Recorder()
 
 
 def why_not_recorded() -> str:
-    """Why work on NumPy arrays cannot be recorded and replayed; empty if it can."""
+    """Why operations on NumPy arrays cannot be recorded and replayed; empty if they can."""
     reason: str = getattr(operations_for(np.empty(0)), "reason", "")
     if reason:
         return reason
     try:
-        _program().check_replay()
-    except Exception as error:  # it depends on the compiler, which may fail in any way
+        _recording().check_replay()
+    except Exception as error:  # the compiler may raise any exception
         return f"recorded steps do not work here ({error})"
     return ""
 
 
-def _program() -> Any:
-    # By name, because it needs Numba.
+def _recording() -> Any:
+    # Imported by name, because the module needs Numba.
     return import_module("xpnet.engine.recorder")

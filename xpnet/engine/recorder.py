@@ -1,8 +1,8 @@
 """Record the compiled calls of a pass in a table, and replay them by one compiled function.
 
-In small networks Python takes longer between the loops than the loops themselves. The first pass
-therefore records each call: the address of the loop and the addresses of its arguments. A replay
-executes the table. Operations that are not compiled are Python calls between two tables.
+In small networks Python takes longer between the loops than the loops themselves. Therefore the
+first pass records each call: the address of the loop and the addresses of its arguments. A replay
+executes this table. Operations that are not compiled are Python calls between two tables.
 """
 
 from __future__ import annotations
@@ -46,11 +46,12 @@ class Program:
         result: the result of the recorded function.
 
     Attributes:
+        result: the memory of the result.
         replay: repeats the calls on the current contents of memory.
-        place_of: returns the address of an array.
+        address_of: returns the address of an array.
     """
 
-    place_of = staticmethod(PackedArguments.address_of)
+    address_of = staticmethod(PackedArguments.address_of)
 
     def __init__(self, steps: list[Any], touched: list[Any], result: Any) -> None:
         self.result = memory_of(result)
@@ -73,7 +74,7 @@ class Program:
             stage()
 
     def then(self, other: Program) -> Program:
-        """This program followed by another, as one program with the result of this one."""
+        """This program followed by ``other``, as one program with the result of this one."""
         return Program(self._steps + other._steps, self._touched + other._touched, self.result)
 
     def reads(self, array: HostArray) -> bool:
@@ -81,10 +82,10 @@ class Program:
         kept = [other for call in self._calls for other in call.arguments.owners]
         return any(np.may_share_memory(array, other) for other in [*kept, *self._touched])
 
-    def places_in(self, array: HostArray) -> list[tuple[memoryview, int, int]] | None:
+    def pointers_into(self, array: HostArray) -> list[tuple[memoryview, int, int]] | None:
         """The pointers into ``array``: memory block, index of the word, offset in the array.
 
-        ``None`` if a Python function also reads the array, because it then cannot be replaced.
+        ``None`` if a Python function also uses the array, which then cannot be replaced.
         """
         if any(np.may_share_memory(array, other) for other in self._touched):
             return None
@@ -97,7 +98,7 @@ class Program:
         ]
 
     def release(self, array: HostArray) -> None:
-        """Release the references to ``array``, after its pointers have been replaced."""
+        """Drop the references to ``array``, after its pointers have been replaced."""
         for _, packed in self._calls:
             packed.owners[:] = [a for a in packed.owners if not np.may_share_memory(a, array)]
 
@@ -106,7 +107,7 @@ class Recorder(LoopRunner):
     """Executes a function and records its calls.
 
     Attributes:
-        operations: the operations on the arrays that it traces.
+        operations: the operations on the traced arrays.
     """
 
     def __init__(self) -> None:
@@ -115,7 +116,11 @@ class Recorder(LoopRunner):
         self._touched: list[Any] = []
 
     def record(self, function: Callable[[], Any]) -> Program:
-        """Execute ``function`` once, and return the program of its work on traced arrays."""
+        """Execute ``function`` once, and return the program of its operations on traced arrays.
+
+        Raises:
+            TypeError: if the result is neither ``None`` nor a traced array.
+        """
         self._steps, self._touched = [], []
         result = function()
         if not (result is None or isinstance(result, Traced)):
@@ -146,7 +151,7 @@ class Recorder(LoopRunner):
     def fall_back(
         self, out: Any, function: Callable[..., Any], /, *args: Any, **kwargs: Any
     ) -> Any:
-        """See `LoopRunner.fall_back`: the function is recorded as one call from Python."""
+        """See `LoopRunner.fall_back`; the function is recorded as one Python call."""
         args, kwargs = memory_of(args), {name: memory_of(value) for name, value in kwargs.items()}
         if out is None:
             self.do(function, *args, **kwargs)
@@ -170,11 +175,11 @@ class Recorder(LoopRunner):
         for arguments in parts:
             self._execute(Call(loop.code, arguments))
 
-    def do(self, function: Callable[..., Any], *given: Any, **named: Any) -> None:
+    def do(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
         """Call a function on plain arrays, now and at every replay."""
-        function(*given, **named)
-        self._steps.append(partial(function, *given, **named))
-        self._touched += _arrays([*given, *named.values()])
+        function(*args, **kwargs)
+        self._steps.append(partial(function, *args, **kwargs))
+        self._touched += _arrays([*args, *kwargs.values()])
 
     def _execute(self, call: Call) -> None:
         _replayed([call.row()])()
@@ -194,11 +199,12 @@ def _arrays(values: Sequence[Any]) -> list[HostArray]:
 
 
 def _run(replay: Callable[[], None], call: Call) -> None:
-    """Replay one call; the argument keeps its memory alive."""
+    """Replay one call; ``call`` is passed to keep its memory alive."""
     replay()
 
 
 def _replayed(table: list[list[int]]) -> Callable[[], None]:
+    """A function that executes the calls of a table."""
     return loop_of(replay).bind(np.array(table))
 
 
@@ -207,7 +213,7 @@ def check_replay() -> None:
     """Record a small program, and compare a replay on other data with NumPy.
 
     Raises:
-        RuntimeError: if the results differ. Exceptions of the compiler are passed on.
+        RuntimeError: if the results differ. Exceptions of the compiler propagate.
     """
     recorder = Recorder()
     x, weight, bias = (np.ones(shape, np.float32) for shape in ((2, 3), (3, 4), 4))

@@ -27,7 +27,15 @@ def steps_for(
     batch_size: int,
     drop_last: bool,
 ) -> CapturedSteps | OneByOne:
-    """The engine for the steps of epochs over ``rows``.
+    """The engine for epochs of steps over ``rows``.
+
+    Args:
+        model: the model that is trained.
+        rows: the training data.
+        settings: loss, optimizer, clip, penalty and the requested engine.
+        state: the optimizer's state.
+        batch_size: the number of rows of a step.
+        drop_last: whether a shorter last batch is left out.
 
     Raises:
         ArgumentError: if ``engine="replay"`` is requested where steps cannot be replayed.
@@ -40,16 +48,15 @@ def steps_for(
         try:
             device = CudaCapture()
             return CapturedSteps(model, rows, settings, batch_size, drop_last, state, device)
-        except Exception as error:  # an error that has another cause is raised by the eager step
+        except Exception as error:  # the eager step raises an error that has another cause
             reason = f"a step could not be captured: {error}"
             if settings.engine is None:
-                message = f"{reason}; training goes on with engine='eager'"
-                warn_fallback(message)
+                warn_fallback(f"{reason}; training continues with engine='eager'")
     return _eager(model, settings, state, reason)
 
 
 def step_for(model: ModelState, settings: StepSettings, state: OptimizerState) -> OneByOne:
-    """The engine for steps on one batch after another.
+    """The engine for single steps, each on a batch that the caller passes.
 
     Raises:
         ArgumentError: if ``engine="replay"`` is requested where steps cannot be replayed.
@@ -87,7 +94,7 @@ def _why_eager(model: ModelState, settings: StepSettings) -> str:
 
 
 def _why_user_defined(model: ModelState, settings: StepSettings) -> str:
-    """Why a user-defined component forbids replays; empty if none does, or one is requested."""
+    """Why a user-defined component prevents replays; empty if none does or one is requested."""
     if settings.engine == "replay":
         return ""
     parts: dict[str, Any] = {f"layers.{i}": layer for i, layer in enumerate(model.network.layers)}

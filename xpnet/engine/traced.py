@@ -18,12 +18,13 @@ RECORDED = frozenset(
         *(np.var, np.where, np.zeros_like),
     }
 )
-"""NumPy functions, in addition to ufuncs, of which the result shape depends on no values."""
+"""Recordable NumPy functions other than ufuncs: the shape of the result depends on no value."""
 
 VIEWS = frozenset({np.astype, np.broadcast_to, np.reshape})
 """The functions that may return a view of their first argument."""
 
 PRODUCTS = frozenset({np.dot, np.matmul.__call__})
+"""The functions that are a matrix product if both arguments are matrices."""
 
 
 class OperationRecorder(Protocol):
@@ -32,7 +33,7 @@ class OperationRecorder(Protocol):
     operations: Operations
     """The operations on traced arrays."""
 
-    def do(self, function: Callable[..., Any], *given: Any, **named: Any) -> None:
+    def do(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
         """Call a function on plain arrays, now and at every replay."""
         ...
 
@@ -44,67 +45,67 @@ class OperationRecorder(Protocol):
 class Traced(NDArrayOperatorsMixin):
     """An array on which NumPy functions are executed and recorded.
 
-    A program repeats them for any values. Control flow on array values, such as ``float(x)``,
+    A replay repeats them for other values. Control flow on array values, such as ``float(x)``,
     ``if x`` or a mask as an index, therefore raises TypeError.
 
     Args:
         memory: the array.
-        program: the recorder.
+        recorder: the recorder of the operations.
     """
 
-    __slots__ = ("memory", "program")
+    __slots__ = ("memory", "recorder")
 
-    def __init__(self, memory: HostArray, program: OperationRecorder) -> None:
-        self.memory, self.program = memory, program
+    def __init__(self, memory: HostArray, recorder: OperationRecorder) -> None:
+        self.memory, self.recorder = memory, recorder
 
     @property
     def operations(self) -> Operations:
         """The recording operations, which `operations_for` returns for this array."""
-        return self.program.operations
+        return self.recorder.operations
 
     def __array_namespace__(self, api_version: str | None = None) -> Any:
         return np
 
-    def __array_ufunc__(self, ufunc: Any, method: str, *given: Any, **named: Any) -> Any:
-        return self._recorded(getattr(ufunc, method), given, named)
+    def __array_ufunc__(self, ufunc: Any, method: str, *args: Any, **kwargs: Any) -> Any:
+        return self._recorded(getattr(ufunc, method), args, kwargs)
 
     def __array_function__(
-        self, function: Any, kinds: Any, given: tuple[Any, ...], named: Any
+        self, function: Any, types: Any, args: tuple[Any, ...], kwargs: Any
     ) -> Any:
         if function not in RECORDED:
             raise TypeError(f"numpy.{function.__name__} cannot be recorded")
-        return self._recorded(function, given, named)
+        return self._recorded(function, args, kwargs)
 
-    def _recorded(self, function: Any, given: Any, named: dict[str, Any]) -> Any:
-        out = named.pop("out", None)
+    def _recorded(self, function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+        out = kwargs.pop("out", None)
         target = out[0] if isinstance(out, tuple) else out
         if not (target is None or isinstance(target, Traced)):
             raise TypeError("out must be a recorded array, because the function is recorded")
-        if function is np.where and len(given) + len(named) == 1:
+        if function is np.where and len(args) + len(kwargs) == 1:
             raise TypeError("numpy.where of a condition alone cannot be recorded")
-        given, program = memory_of(given), self.program
-        named = {name: memory_of(value) for name, value in named.items()}
+        args, recorder = memory_of(args), self.recorder
+        kwargs = {name: memory_of(value) for name, value in kwargs.items()}
         if target is None:
-            result = np.array(function(*given, **named), copy=None)
-            if function in VIEWS and np.may_share_memory(given[0], result):
-                return Traced(result, program)  # a view of a recorded array
-            target = Traced(result, program)
+            result = np.array(function(*args, **kwargs), copy=None)
+            if function in VIEWS and np.may_share_memory(args[0], result):
+                return Traced(result, recorder)  # a view of a recorded array
+            target = Traced(result, recorder)
             if function is np.empty_like:
                 return target
         into = memory_of(target)
-        if function in PRODUCTS and not named and all(getattr(x, "ndim", 0) == 2 for x in given):
-            left, right = given
-            program.product(left, right, into)
+        if function in PRODUCTS and not kwargs and all(getattr(x, "ndim", 0) == 2 for x in args):
+            left, right = args
+            recorder.product(left, right, into)
         else:
-            program.do(fill, into, function, given, named)
+            recorder.do(fill, into, function, args, kwargs)
         return target
 
     def __getitem__(self, key: Any) -> Traced:
         view = self.memory[_index(key)]
-        return Traced(view if isinstance(view, np.ndarray) else np.asarray(view), self.program)
+        return Traced(view if isinstance(view, np.ndarray) else np.asarray(view), self.recorder)
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        self.program.do(np.copyto, self.memory[_index(key)], memory_of(value))
+        self.recorder.do(np.copyto, self.memory[_index(key)], memory_of(value))
 
     def __len__(self) -> int:
         return len(self.memory)
@@ -122,7 +123,7 @@ class Traced(NDArrayOperatorsMixin):
         )
         return view
 
-    T = property(lambda self: Traced(self.memory.T, self.program))
+    T = property(lambda self: Traced(self.memory.T, self.recorder))
     shape = property(lambda self: self.memory.shape)
     ndim = property(lambda self: self.memory.ndim)
     size = property(lambda self: self.memory.size)
@@ -138,18 +139,22 @@ def memory_of(x: Any) -> Any:
     return type(x)(map(memory_of, x)) if isinstance(x, (tuple, list)) else x
 
 
-def fill(out: HostArray, function: Any, given: tuple[Any, ...], named: dict[str, Any]) -> None:
-    """``out ← function(…)``, without a temporary array where the function takes ``out``."""
+def fill(out: HostArray, function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    """``out ← function(…)``, without a temporary array if the function is a ufunc."""
     if isinstance(getattr(function, "__self__", None), np.ufunc):
-        function(*given, out=out, **named)
+        function(*args, out=out, **kwargs)
         return
-    result = function(*given, **named)
+    result = function(*args, **kwargs)
     if result is not out:
         out[...] = result
 
 
 def _index(key: Any) -> Any:
-    """Validate an index without arrays; the result of indexing is then a view."""
+    """Refuse an index with arrays, and add ``...``, so that the result of indexing is a view.
+
+    Raises:
+        TypeError: if the index holds an array or a boolean.
+    """
     parts = key if isinstance(key, tuple) else (key,)
     if not all(part is None or part is ... or _is_fixed(part) for part in parts):
         raise TypeError("an index that is an array cannot be recorded")

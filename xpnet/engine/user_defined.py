@@ -12,7 +12,8 @@ from xpnet.layers.base import components
 def user_defined(*parts: Any) -> list[str]:
     """The names of the user-defined classes and functions in layers, losses or optimizers.
 
-    Initializers do not count, because they have run before training.
+    Classes of xpnet, NumPy, CuPy and the standard library are not user-defined. Initializers are
+    left out, because they run before training.
 
     >>> from xpnet import Dense, Tanh
     >>> user_defined(Dense(3, Tanh()), Dense(2))

@@ -14,14 +14,14 @@ from xpnet.state import ModelState
 
 
 class ValueAndGrad:
-    """``(X, y) ↦ L(θ), ∂L/∂θ`` in training mode, with views and buffers made once.
+    """``(X, y) ↦ L(θ), ∂L/∂θ`` in training mode, with views and buffers created once.
 
     Args:
-        model: the network and its vectors. θ is read, the gradient overwritten and the statistics
-            updated at every call.
-        memory: where buffers are allocated; ``None``: on the backend.
-        precision: the format in which float32 numbers are multiplied; with ``"fp16"`` the loss is
-            scaled.
+        model: the network and its vectors. Every call reads θ, overwrites the gradient and updates
+            the statistics.
+        memory: allocates the buffers; ``None``: the backend of the model.
+        precision: the format in which float32 numbers are multiplied, default ``"float32"``; with
+            ``"fp16"`` the loss is scaled.
 
     Attributes:
         scaling: the scale of the loss in fp16, or ``None``.
@@ -48,7 +48,7 @@ class ValueAndGrad:
         self.scaling = LossScaling(model.grad) if precision == "fp16" else None
 
     def __call__(self, loss: Loss, X: Array, y: Array, weight: Array | None = None) -> Array:
-        """Fill the gradient and return the loss, a 0-d array; nothing is checked."""
+        """Fill the gradient and return the loss, a 0-d array; the arguments are not checked."""
         if not self._keys_on_device:
             self._masks.step += 1
         output, saved = self._network.forward(self._p, X, self._contexts)
@@ -68,20 +68,22 @@ class ValueAndGrad:
 
     @property
     def blocks(self) -> list[Array]:
-        """The memory of the buffers; a batch larger than any before allocates new blocks."""
+        """The memory of the buffers; a batch larger than all previous ones allocates new blocks."""
         found = [*self._buffers.blocks]
         for context in self._contexts:
             found += context.blocks
         return list({id(block): block for block in found}.values())
 
     def first_not_finite(self, X: Array) -> str:
-        """The first layer whose output for ``X`` is not finite, with the masks of the last call."""
+        """See `Network.first_not_finite`; the random masks are those of the last call."""
         return self._network.first_not_finite(self._p, X, self._contexts)
 
     def read_keys(self, keys: Sequence[Array] | None) -> None:
-        """Read each layer's mask key from an array of one number on the device.
+        """Read the key of each layer's random masks from device memory.
 
-        Calls then do not count as passes of the mask stream. ``None`` ends this.
+        Args:
+            keys: an array of one int64 for each layer; calls then do not advance the mask stream.
+                ``None``: every call advances the stream and computes the keys from it.
         """
         self._keys_on_device = keys is not None
         for index, context in enumerate(self._contexts):

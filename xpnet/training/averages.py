@@ -1,4 +1,4 @@
-"""Averages in `fit`: of the iterates of an `Averaged` optimizer, and of epochs (SWA)."""
+"""Parameter averages in `fit`: over the steps of an `Averaged` optimizer, or over epochs (SWA)."""
 
 from __future__ import annotations
 
@@ -15,38 +15,41 @@ from xpnet.training.callbacks import Run
 
 
 class UseAverage:
-    """Train on θ, evaluate on θ̂: a callback for an `Averaged` optimizer.
+    """Train θ, but evaluate the average θ̂: a callback for an `Averaged` optimizer.
 
-    At the end θ̂ is put into the model, with batch-norm statistics recomputed for it on the
-    training rows::
+    At the end of the training the model gets θ̂ as its parameters, with batch-norm statistics that
+    are recomputed for θ̂ on the training rows::
 
         optimizer = Averaged(SGD(lr=0.1), ExponentialAverage(0.99))
         model.fit(X, y, loss=CrossEntropy(), optimizer=optimizer, callbacks=[UseAverage()])
         model.save("averaged.safetensors")
 
-    To go on, put ``callback.theta`` into the model and `xpnet.Resumed` with ``callback.state``
-    around the optimizer.
+    To continue the training, set ``model.theta = callback.theta``, and pass the optimizer as
+    ``Resumed(optimizer, callback.state)`` (`xpnet.Resumed`).
 
     Args:
-        validation: ``(X, y)`` on which θ̂ is evaluated after every epoch: columns ``avg_loss`` and
-            ``avg_<metric>`` of the history, beside those of θ; default none.
-        metrics: functions of predictions and targets (`xpnet.metrics`).
+        validation: ``(X, y)`` on which θ̂ is evaluated after every epoch, which adds the columns
+            ``avg_loss`` and ``avg_<metric>`` to the history; ``None`` (default): no evaluation.
+        metrics: functions of predictions and targets (`xpnet.metrics`); default none.
 
     Attributes:
-        theta: the last iterate θ, from the end of training on.
-        state: the optimizer's state then; `xpnet.save_state` writes it to a file.
+        theta: the last iterate θ, set at the end of the training.
+        state: the optimizer's state, set at the end of the training; `xpnet.save_state` writes it
+            to a file.
 
     Raises:
-        ArgumentError: in training, if the optimizer keeps no average, or a batch norm is inside
-            another layer.
+        ArgumentError: if ``validation`` is not a pair; in training, if the optimizer is not
+            `Averaged`, or a batch norm is inside another layer.
 
     >>> from xpnet import MLP, SGD, Averaged, HalfMSE
     >>> import numpy as np
     >>> model, use = MLP(1, [], 1), UseAverage()
     >>> X = np.linspace(-1.0, 1.0, 64)[:, None]
-    >>> how = {"loss": HalfMSE(), "optimizer": Averaged(SGD(lr=0.1)), "progress": False}
-    >>> _ = model.fit(X, 2 * X, callbacks=[use], **how)
-    >>> bool((model.theta == how["optimizer"].mean(use.state)).all())
+    >>> optimizer = Averaged(SGD(lr=0.1))
+    >>> _ = model.fit(
+    ...     X, 2 * X, loss=HalfMSE(), optimizer=optimizer, callbacks=[use], progress=False
+    ... )
+    >>> bool((model.theta == optimizer.mean(use.state)).all())
     True
     """
 
@@ -63,7 +66,7 @@ class UseAverage:
         self.validation, self.metrics = validation, tuple(metrics)
 
     def __call__(self, run: Run) -> None:
-        """Evaluate θ̂ if ``validation`` was given."""
+        """Evaluate θ̂ on ``validation``, and restore θ."""
         batch_norm_layers(run.model.network)  # raises an error in the first epoch, not the last
         mean = _average_of(run)
         if self.validation is None:
@@ -81,7 +84,7 @@ class UseAverage:
             run.history.columns.setdefault(f"avg_{name}", []).append(value)
 
     def finish(self, run: Run) -> None:
-        """Put θ̂ and its statistics into the model."""
+        """Set the parameters of the model to θ̂, and recompute its statistics."""
         mean = _average_of(run)
         self.theta, self.state = copied(run.model.theta), run.state
         run.model.theta[...] = mean
@@ -89,20 +92,20 @@ class UseAverage:
 
 
 class StochasticWeightAveraging:
-    """SWA: the mean of θ at the ends of the later epochs, a callback.
+    """Stochastic weight averaging (SWA): a callback that averages θ over the ends of later epochs.
 
-    At the end the mean is put into the model, with batch-norm statistics recomputed for it on the
-    training rows. It wants a learning rate that stays large enough to move about, constant or
-    cyclic, after training has nearly converged.
+    At the end of the training the model gets the mean as its parameters, with batch-norm
+    statistics that are recomputed for it on the training rows. SWA needs a constant or cyclic
+    learning rate, large enough that θ still varies after the training has nearly converged.
 
     Args:
-        start: the first epoch whose end is averaged, at least 1; the paper starts after three
-            quarters of the usual number of epochs.
-        every: how many epochs lie between two that are averaged, the cycle of a cyclic learning
-            rate; at least 1, default 1.
+        start: the first epoch that is averaged, at least 1; the paper starts after three quarters
+            of the usual number of epochs.
+        every: the number of epochs from one that is averaged to the next, such as the period of a
+            cyclic learning rate; at least 1, default 1.
 
     Attributes:
-        n_averaged: how many epochs are in the mean. If training stops before ``start``, none are,
+        n_averaged: the number of epochs in the mean. If training stops before ``start``, it is 0,
             and the model keeps its last parameters.
 
     Raises:
@@ -115,8 +118,8 @@ class StochasticWeightAveraging:
     >>> from xpnet import MLP, SGD, HalfMSE
     >>> import numpy as np
     >>> swa, X = StochasticWeightAveraging(start=3), np.linspace(-1.0, 1.0, 64)[:, None]
-    >>> how = {"loss": HalfMSE(), "optimizer": SGD(lr=0.1), "epochs": 5, "progress": False}
-    >>> _ = MLP(1, [], 1).fit(X, 2 * X, callbacks=[swa], **how)
+    >>> settings = {"loss": HalfMSE(), "optimizer": SGD(lr=0.1), "epochs": 5, "progress": False}
+    >>> _ = MLP(1, [], 1).fit(X, 2 * X, callbacks=[swa], **settings)
     >>> swa.n_averaged
     3
     """
@@ -127,7 +130,7 @@ class StochasticWeightAveraging:
         self.start, self.every, self.n_averaged = start, every, 0
 
     def __call__(self, run: Run) -> None:
-        """Take this epoch's θ into the mean."""
+        """Add the θ of this epoch to the mean."""
         require(
             self.start <= run.epochs, "start", f"be at most the {run.epochs} epochs", self.start
         )
@@ -145,13 +148,18 @@ class StochasticWeightAveraging:
         operations_for(theta).update(rules.average, (self._mean,), (theta,), (1.0 - new, new))
 
     def finish(self, run: Run) -> None:
-        """Put the mean and its statistics into the model."""
+        """Set the parameters of the model to the mean, and recompute its statistics."""
         if self.n_averaged:
             run.model.theta[...] = self._mean
             recompute_on_rows(run.model.state, run.rows)
 
 
 def _average_of(run: Run) -> Array:
+    """The average θ̂ that the optimizer of a run keeps.
+
+    Raises:
+        ArgumentError: if it is not `Averaged`.
+    """
     optimizer = run.optimizer
     if isinstance(optimizer, Resumed):
         optimizer = optimizer.optimizer

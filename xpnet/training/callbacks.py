@@ -1,4 +1,4 @@
-"""Callbacks: functions called after every epoch, such as early stopping."""
+"""Callbacks, which are called after every epoch, and early stopping."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from xpnet.training.history import History
 
 @dataclass
 class Run:
-    """A training run as a callback sees it, after an epoch.
+    """The argument of callbacks: a training run at the end of an epoch.
 
     Attributes:
         model: the model in training.
-        epoch: the epoch that has just ended, counted from 1.
+        epoch: the number of the epoch that has ended, counted from 1.
         epochs: the number of epochs requested.
-        row: the epoch's numbers by column.
-        history: all epochs so far, this one included.
+        row: the numbers of the epoch by column.
+        history: the history up to and including this epoch.
         optimizer: the optimizer, or the method of `xpnet.minimize`.
-        state: the optimizer's current state.
+        state: the current state of the optimizer; ``None`` for a method of `xpnet.minimize`.
         rows: the training data, `xpnet.data.batching.TrainingData`.
     """
 
@@ -37,7 +37,11 @@ class Run:
     rows: Any = None
 
     def monitored(self, monitor: str) -> float:
-        """This epoch's number in the column ``monitor``."""
+        """The number of this epoch in the column ``monitor``.
+
+        Raises:
+            ArgumentError: if there is no such column.
+        """
         if monitor not in self.row:
             raise unknown_name("monitor", monitor, self.row)
         return self.row[monitor]
@@ -48,12 +52,13 @@ Callback: TypeAlias = Callable[[Run], bool | None]
 
 
 class EarlyStopping:
-    """Stop when a column of the history has not improved for a while; restore the best weights.
+    """Stop if a column of the history no longer improves, and restore the best parameters.
 
     Args:
-        monitor: the column to watch; default ``"val_loss"``.
-        patience: how many epochs in a row may pass without improvement; at least 1, default 5.
-        min_delta: by how much it must improve to count, at least 0; default 0.
+        monitor: the column to monitor; default ``"val_loss"``.
+        patience: the number of successive epochs without improvement after which training stops;
+            at least 1, default 5.
+        min_delta: the smallest change that counts as an improvement, at least 0; default 0.
         maximize: whether higher is better, as for ``"val_accuracy"``; default false.
 
     Raises:
@@ -79,7 +84,7 @@ class EarlyStopping:
         self.min_delta, self.maximize = min_delta, maximize
 
     def __call__(self, run: Run) -> bool:
-        """Remember the best epoch; true when patience has run out."""
+        """Keep the parameters of the best epoch; return whether to stop."""
         value = run.monitored(self.monitor) * (-1 if self.maximize else 1)
         if run.epoch == 1:
             self._best, self._best_epoch = math.inf, 1
@@ -95,13 +100,17 @@ class EarlyStopping:
         return True
 
     def finish(self, run: Run) -> None:
-        """Restore the best weights and statistics."""
+        """Restore the parameters and statistics of the best epoch."""
         run.model.theta[...] = self._theta
         run.model.statistics[...] = self._statistics
 
 
 def check_functions(items: Sequence[Any], argument: str) -> None:
-    """Refuse what is not a function: a value, or a class that was not instantiated."""
+    """Refuse an argument that is not a sequence of functions; a class is not a function.
+
+    Raises:
+        ArgumentError: naming ``argument``.
+    """
     rule, do = "be a sequence of functions", f"Write {argument}=[...]."
     require(isinstance(items, Sequence), argument, rule, items, do)
     for item in items:

@@ -1,4 +1,4 @@
-"""Save the best model of a training to a file."""
+"""A callback that saves the best model of a training to a file."""
 
 from __future__ import annotations
 
@@ -12,9 +12,13 @@ class Checkpoint:
     """Save the model to a file after every epoch that is the best so far.
 
     Args:
-        path: the file, replaced as a whole each time.
-        monitor: the column to watch; default ``"val_loss"``.
-        maximize: whether higher is better; default false.
+        path: the path of the file, which is replaced atomically.
+        monitor: the column to monitor; default ``"val_loss"``.
+        maximize: whether higher is better, as for ``"val_accuracy"``; default false.
+
+    Raises:
+        ArgumentError: in training, if the history lacks ``monitor``.
+        OSError: in training, if the file cannot be written.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Mini-batch training: epochs of steps, measurements after each, and when to stop."""
+"""Mini-batch training: epochs of steps, with an evaluation and the callbacks after each."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def train(
     """Train in place and return the history, which is ``model.history`` during training too.
 
     Args:
-        model: the model as callbacks see it.
+        model: the model that callbacks receive.
         state: its network and vectors.
         data: the training data.
         validation: the validation data, or ``None``.
-        settings: how to train.
-        rng: the stream of the row order and of the seed of the dropout masks.
+        settings: the loss, the optimizer and all other settings.
+        rng: the generator of the row orders and of the seed of the dropout masks.
 
     Raises:
         NonFiniteError: if a loss or a parameter becomes NaN or infinite; the model is restored to
@@ -74,7 +74,7 @@ def train(
 
 
 def any_stops(callbacks: Sequence[Callback], run: Run) -> bool:
-    """Call every callback, also after one has asked to stop."""
+    """Call every callback, and return whether one of them stops the training."""
     return sum(bool(callback(run)) for callback in callbacks) > 0
 
 
@@ -86,7 +86,16 @@ def finish(callbacks: Sequence[Callback], run: Run) -> None:
 
 
 class _Epochs:
-    """The passes over the training data, one after another."""
+    """The epochs of a training.
+
+    Args:
+        model: the network and vectors that are trained.
+        data: the training data.
+        validation: the validation data, or ``None``.
+        settings: the settings of the training.
+        steps: the engine that runs the steps.
+        history: the history, for the schedule and for errors.
+    """
 
     def __init__(
         self,
@@ -100,7 +109,7 @@ class _Epochs:
         self.model, self.data, self.validation = model, data, validation
         self.settings, self.steps, self.history = settings, steps, history
         self.epoch, self.xp = 0, operations_for(model.theta).xp
-        self.good = Snapshot([model.theta, model.statistics])
+        self.epoch_start = Snapshot([model.theta, model.statistics])
         self.predict = prediction_of(model)
 
     def run(self, epoch: int, rng: np.random.Generator) -> dict[str, float]:
@@ -108,10 +117,10 @@ class _Epochs:
         start, settings = time.perf_counter(), self.settings
         self.epoch = epoch
         if epoch > 1:
-            self.good.take()
+            self.epoch_start.take()
         with np.errstate(all="ignore"):  # a loss that is not finite is reported by _check
             row, lr = self._steps(rng)
-        self.history.engine = self.steps.engine  # the first step may have changed it
+        self.history.engine = self.steps.engine  # the first step may change it
         sets = self.data, self.validation
         row |= measure(self.predict, *sets, settings.loss, settings.metrics) | {"lr": lr}
         row["seconds"] = time.perf_counter() - start
@@ -137,7 +146,7 @@ class _Epochs:
     def _one_by_one(
         self, step: OneByOne, order: HostArray | None
     ) -> tuple[list[float], list[float], float, Array]:
-        """Take the steps one by one: their losses and weights, the last lr and the last batch."""
+        """Take the steps one by one; return losses, weights, the last lr and the last batch."""
         settings, model = self.settings, self.model
         losses, counts = [], []
         lr = settings.optimizer.lr
@@ -159,8 +168,8 @@ class _Epochs:
         """Numbers as floats; those of a device in one transfer, because each one synchronizes."""
         if self.model.backend.is_host or isinstance(numbers[0], int):
             return list(map(float, numbers))
-        found: list[float] = to_numpy(self.xp.stack(numbers)).tolist()
-        return found
+        floats: list[float] = to_numpy(self.xp.stack(numbers)).tolist()
+        return floats
 
     def _lr(self, step: int) -> float:
         """The learning rate of a step of this epoch, counted from 0."""
@@ -173,9 +182,9 @@ class _Epochs:
         return settings.optimizer.lr * settings.schedule.factor(time, settings.epochs, values)
 
     def _check(self, losses: list[float], X: Array) -> None:
-        """Find a loss or a parameter that is not finite, after the epoch.
+        """Raise an error if a loss or a parameter is not finite after the epoch.
 
-        The layer is found on the last batch ``X``, because parameters that became NaN stay NaN.
+        The layer is determined on the last batch ``X``: parameters that became NaN stay NaN.
         """
         for step, value in enumerate(losses, start=1):
             if not math.isfinite(value):
@@ -185,11 +194,13 @@ class _Epochs:
             self._fail(len(losses), f"the parameter {self.model.network.layout.where(index)}")
 
     def _fail(self, step: int, layer: str) -> None:
-        """Restore the last good parameters and raise."""
-        self.good.restore()
-        what = "every layer's output is finite" if layer == "loss" else f"first not finite: {layer}"
+        """Restore the parameters of the beginning of the epoch and raise `NonFiniteError`."""
+        self.epoch_start.restore()
+        place = "every layer's output is finite"
+        if layer != "loss":
+            place = f"first not finite: {layer}"
         raise NonFiniteError(
-            f"the loss became NaN or infinite in epoch {self.epoch}, step {step} ({what}). The "
+            f"the loss became NaN or infinite in epoch {self.epoch}, step {step} ({place}). The "
             f"parameters of the beginning of epoch {self.epoch} are restored. A smaller learning "
             "rate, ClipByNorm or scaled inputs usually help.",
             epoch=self.epoch,
@@ -200,9 +211,9 @@ class _Epochs:
 
 
 def _mean(values: list[float], counts: list[float]) -> float:
-    """The mean of the batches' losses, each weighted by its rows or its sum of weights."""
+    """The mean loss of the batches, weighted by their numbers of rows or sums of weights."""
     total = sum(v * c for v, c in zip(values, counts, strict=True))
-    return total / (sum(counts) or 1.0)  # without any weight there is no loss
+    return total / (sum(counts) or 1.0)  # if all weights are 0, so is the loss
 
 
 def measure(
@@ -212,7 +223,7 @@ def measure(
     loss: Loss,
     metrics: Sequence[Metric],
 ) -> dict[str, float]:
-    """The columns that evaluation adds to an epoch's row."""
+    """The columns that the evaluation adds to the row of an epoch."""
     if validation is not None:
         measured = evaluate(predict, validation, loss, metrics)
         return {f"val_{name}": value for name, value in measured.items()}

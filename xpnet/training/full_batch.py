@@ -1,4 +1,4 @@
-"""Training by a method of `xpnet.minimize`: every iteration sees all rows."""
+"""Training by a method of `xpnet.minimize`, which uses all rows in every iteration."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from xpnet import minimize as minimization  # which loads its parts when they are first used
+from xpnet import minimize as minimization  # loads its modules on first access
 from xpnet.data.batching import TrainingData
 from xpnet.engine.prediction import prediction_of
 from xpnet.errors import require, require_count, require_type
@@ -29,7 +29,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class FullBatchSettings:
-    """How to train by a method of `xpnet.minimize`; the arguments of `Sequential.fit`, checked.
+    """The settings of full-batch training: arguments of `Sequential.fit`, checked.
+
+    Attributes:
+        loss: the loss.
+        method: the method of `xpnet.minimize`.
+        iterations: the maximum number of iterations, the argument ``epochs``.
+        metrics: functions of predictions and targets.
+        l2: the rate of the L2 penalty.
+        callbacks: functions called after each iteration.
+        progress: whether to print one line per iteration.
 
     Raises:
         ArgumentError: naming the argument, its rule and the value received.
@@ -50,19 +59,19 @@ class FullBatchSettings:
         check_functions(self.callbacks, "callbacks")
 
 
-def refuse_mini_batch_arguments(method: Method, l1: float, **given: object) -> None:
-    """Refuse arguments without meaning for methods that use all rows in every iteration.
+def refuse_mini_batch_arguments(method: Method, l1: float, **arguments: object) -> None:
+    """Refuse arguments that have no meaning for methods that use all rows in every iteration.
 
     Args:
         method: the method, for the message.
         l1: the rate of the L1 penalty, which has no gradient at 0.
-        **given: arguments that must be ``None`` or false.
+        **arguments: arguments that must be ``None`` or false.
 
     Raises:
         ArgumentError: naming the argument.
     """
     do = "Leave it out, or take a first-order optimizer such as Adam(lr=1e-3)."
-    for name, value in given.items():
+    for name, value in arguments.items():
         rule = f"be left out for {type(method).__name__}, which sees all rows in every iteration"
         require(value is None or value is False, name, rule, value, do)
     rule = f"be 0 for {type(method).__name__}, which needs a gradient everywhere"
@@ -70,10 +79,11 @@ def refuse_mini_batch_arguments(method: Method, l1: float, **given: object) -> N
 
 
 def check_method(model: ModelState, method: Method) -> None:
-    """Refuse networks that a method cannot train: too large for it, random, or not prepared.
+    """Refuse networks that a method cannot train.
 
     Raises:
-        ArgumentError: with what to use instead.
+        ArgumentError: if the network is too large for a method with dense matrices, a layer is
+            stochastic, or batch norm has no statistics yet.
     """
     require_statistics(model)
     if method.dense:
@@ -98,27 +108,31 @@ def train_full_batch(
     training in the same way.
 
     Args:
-        model: the model as callbacks see it.
+        model: the model that callbacks receive.
         state: its network and vectors.
         rows: the training data.
         validation: the validation data, or ``None``.
-        settings: how to train.
+        settings: the loss, the method and all other settings.
     """
     objective = NetworkObjective(state, rows, settings.loss, l2=settings.l2)
     history = model.history = History()
-    watch = _Monitor(model, state, rows, validation, settings, objective.penalty)
+    monitor = _Monitor(model, state, rows, validation, settings, objective.penalty)
     result = minimization.minimize(
-        objective, state.theta, settings.method, max_iter=settings.iterations, callback=watch.see
+        objective,
+        state.theta,
+        settings.method,
+        max_iter=settings.iterations,
+        callback=monitor.append,
     )
     state.theta[...] = result.x
     history.stopped = history.stopped or result.reason.value
     if len(history):
-        finish(settings.callbacks, watch.run)
+        finish(settings.callbacks, monitor.run)
     return history
 
 
 class _Monitor:
-    """Appends a row of the history for every iterate, and calls the callbacks."""
+    """Appends a row to the history for every iterate, and calls the callbacks."""
 
     def __init__(
         self,
@@ -137,8 +151,8 @@ class _Monitor:
         self._report = printer() if settings.progress else None
         self._start = time.perf_counter()
 
-    def see(self, iterate: Iterate) -> bool:
-        """Append the row of an iterate; whether a callback asks to stop."""
+    def append(self, iterate: Iterate) -> bool:
+        """Append the row of an iterate, and return whether a callback stops the training."""
         state, settings, history = self._state, self._settings, self._model.history
         state.theta[...] = iterate.x
         row = {"epoch": float(iterate.iteration), "loss": iterate.value}
@@ -156,6 +170,6 @@ class _Monitor:
             self._report(self.run)
         if not any_stops(settings.callbacks, self.run):
             return False
-        sentence = f"a callback stopped training in epoch {iterate.iteration}"
-        history.stopped = history.stopped or sentence
+        reason = f"a callback stopped training in epoch {iterate.iteration}"
+        history.stopped = history.stopped or reason
         return True

@@ -13,16 +13,17 @@ class History:
     """The numbers of every finished epoch, by column.
 
     Attributes:
-        columns: column name → one number per epoch. ``epoch`` counts from 1; ``loss`` is the mean
-            training loss over the epoch's batches, without penalties; ``penalty`` the value of L1
-            and L2; ``val_loss`` and ``val_<metric>`` belong to the validation data, a bare
-            ``<metric>`` to the training data where there is no validation; ``lr`` is the last
-            learning rate, ``seconds`` the epoch's time. For a method of `xpnet.minimize` an epoch
-            is an iteration, ``loss`` that of all rows at its end, and instead of ``lr`` there are
-            ``step``, the step length, and ``grad_norm``, ``max_i |∂f/∂θ_i|``.
-        stopped: why training ended before its last epoch, a sentence; empty if it did not. For a
-            method always its reason for stopping.
-        engine: how the steps ran: ``"replay"`` and its kind, or ``"eager"`` and why not replayed.
+        columns: the numbers of each column, one per epoch. ``epoch`` counts from 1; ``loss`` is the
+            mean training loss over the batches of the epoch, without penalties; ``penalty`` is the
+            value of the L1 and L2 penalties; ``val_loss`` and ``val_<metric>`` are measured on the
+            validation data, ``<metric>`` on the training data if there is no validation data;
+            ``lr`` is the last learning rate, ``seconds`` the duration of the epoch. For a method
+            of `xpnet.minimize` an epoch is an iteration, ``loss`` the loss of all rows at its end,
+            and the columns ``step``, the step length, and ``grad_norm``, ``max_i |∂f/∂θ_i|``,
+            replace ``lr``.
+        stopped: why training ended before its last epoch; empty if it did not. For a method of
+            `xpnet.minimize` it is always the reason for stopping.
+        engine: ``"replay"`` and how steps were replayed, or ``"eager"`` and why they were not.
 
     >>> history = History()
     >>> history.append({"epoch": 1, "loss": 0.5})
@@ -35,7 +36,7 @@ class History:
     engine: str = ""
 
     def append(self, row: dict[str, float]) -> None:
-        """Add an epoch."""
+        """Add the row of an epoch."""
         for name, value in row.items():
             self.columns.setdefault(name, []).append(value)
 

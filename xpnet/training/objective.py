@@ -16,26 +16,27 @@ from xpnet.optimizers import Penalty
 from xpnet.state import ModelState
 
 CHUNK = 1024
-"""Rows of a chunk: its features stay in the cache from the forward to the backward pass."""
+"""The number of rows of a chunk, which stay in the cache between forward and backward pass."""
 
 
 class NetworkObjective:
     """``f(θ) = Σ_i w_i ℓ_i(θ) / Σ_i w_i + ½ λ Σ W²`` over all rows, and its gradient.
 
-    What `Sequential.objective` makes. It goes through the rows in chunks, so its memory is that of
-    one chunk's activations, and a `numpy.memmap` is read chunk by chunk; the sum over the chunks is
-    the mean over all rows to rounding, however they are cut. Numbers stay on the device.
+    The result of `Sequential.objective`. Rows are processed in chunks, so the memory required is
+    that of the activations of one chunk, and a `numpy.memmap` is read chunk by chunk. For every
+    size of the chunks the result is the mean over all rows up to rounding. Results stay on the
+    device.
 
-    The network is evaluated, not trained: f is the loss that `Sequential.evaluate` reports, plus
-    the penalty. So f is the same function at every call, as a line search needs: batch norm takes
-    the running statistics as they were when the objective was made, and dropout drops nothing.
+    The network is in evaluation mode: f is the loss that `Sequential.evaluate` returns, plus the
+    penalty. A line search needs the same function at every call, so batch norm uses a copy of the
+    running statistics at construction, and dropout is the identity.
 
     Args:
         model: the network, its backend and its statistics; its θ is not read.
         rows: the data.
         loss: the loss ℓ.
-        l2: the rate λ, at least 0; weights only, no biases, scales or shifts.
-        chunk_rows: rows a chunk, at least 1.
+        l2: the rate λ, at least 0, default 0; weights only, no biases, scales or shifts.
+        chunk_rows: the number of rows of a chunk, at least 1, default `CHUNK`.
 
     Raises:
         ArgumentError: if an argument breaks its rule, or the network has batch norm without
@@ -61,7 +62,7 @@ class NetworkObjective:
         self._contexts = network.contexts(self._backend, statistics, reuse=True)
         self._buffers = Buffers(self._backend)
         self._size, self._weights = network.layout.size, network.layout.weights
-        # θ and both gradients have their views made once: a point is copied in, which costs less.
+        # The views of θ and both gradients are created once, because copying a point costs less.
         self._theta, self._grad, self._part = (self._backend.zeros(self._size) for _ in range(3))
         self._p, *self._g = map(network.by_layer, (self._theta, self._grad, self._part))
         self._chunk = min(chunk_rows, rows.n_rows)
@@ -73,9 +74,13 @@ class NetworkObjective:
         return self._size
 
     def value(self, theta: Array) -> Array:
-        """f(θ), a 0-d array, for a vector θ like ``model.theta``."""
+        """f(θ), a 0-d array, for a vector θ like ``model.theta``.
+
+        Raises:
+            ArgumentError: if ``theta`` is not a vector like ``model.theta``.
+        """
         self._place(theta)
-        with np.errstate(all="ignore"):  # a trial step may overflow; the caller sees infinity
+        with np.errstate(all="ignore"):  # a trial step may overflow; the result is then infinite
             value = self._penalty_value()
             for share, X, y, weight in self._chunks():
                 output, _ = self._network.forward(self._p, X, self._contexts)
@@ -105,7 +110,7 @@ class NetworkObjective:
     def _chunk_gradient(
         self, g: Sequence[Views], share: float, X: Array, y: Array, weight: Array | None
     ) -> Array:
-        """A chunk's share of the loss; its share of the gradient goes into the views ``g``."""
+        """Return ``share`` times the loss of a chunk, with its gradient in the views ``g``."""
         output, saved = self._network.forward(self._p, X, self._contexts)
         out = self._buffers["d_output", *output.shape]
         value, d_output = self._loss.value_and_grad(output, y, weight, out=out)
@@ -115,7 +120,7 @@ class NetworkObjective:
         return share * value
 
     def _chunks(self) -> Iterator[tuple[float, Array, Array, Array | None]]:
-        """The chunks that count, each with its share of the mean."""
+        """The chunks with a positive weight, each with its share of the mean."""
         parts = self._rows.batches(None, self._chunk)
         for share, (X, y, weight) in zip(self._shares, parts, strict=True):
             if share > 0.0:
@@ -125,7 +130,7 @@ class NetworkObjective:
         return self.penalty.value(self._theta[self._weights]) if self.penalty.l2 else 0.0
 
     def _place(self, theta: Array) -> None:
-        """Copy a point into the vector that the views are of."""
+        """Copy a point into the vector that `by_layer` views."""
         ok = self._backend.owns(theta) and theta.dtype == self._backend.dtype
         ok = ok and tuple(theta.shape) == (self._size,)
         rule = f"be a {self._backend.dtype_name} vector of shape ({self._size},) on the backend "
@@ -134,7 +139,7 @@ class NetworkObjective:
 
 
 def _shares(rows: TrainingData, chunk: int) -> list[float]:
-    """What each chunk counts in the mean: its rows of all rows, or its weights of all weights."""
+    """The share of each chunk in the mean, by numbers of rows or by sums of weights."""
     parts = list(spans(rows.n_rows, chunk))
     if rows.weight is None:
         return [(part.stop - part.start) / rows.n_rows for part in parts]
@@ -145,7 +150,7 @@ def _shares(rows: TrainingData, chunk: int) -> list[float]:
 
 
 def require_statistics(model: ModelState) -> None:
-    """Refuse batch norm that has seen no batch: in evaluation it would normalize nothing.
+    """Refuse batch norm without running statistics, with which evaluation would not normalize.
 
     Raises:
         ArgumentError: naming the layer.

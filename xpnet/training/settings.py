@@ -16,22 +16,22 @@ from xpnet.optimizers.schedules import Schedule
 from xpnet.training.callbacks import Callback, check_functions
 
 Metric: TypeAlias = Callable[[Array, Array], Any]
-"""A function of predictions and targets."""
+"""A function ``(predictions, targets) -> number``."""
 
 
 @dataclass(frozen=True)
 class Settings(StepSettings):
-    """How to train: the arguments of `Sequential.fit`, checked.
+    """The settings of mini-batch training: arguments of `Sequential.fit`, checked.
 
     Attributes:
-        epochs: passes over the data.
-        batch_size: rows a step.
+        epochs: the number of passes over the data.
+        batch_size: the number of rows of a step.
         metrics: functions of predictions and targets.
-        schedule: of the learning rate, or ``None``.
-        callbacks: called after each epoch.
+        schedule: the schedule of the learning rate, or ``None``.
+        callbacks: functions called after each epoch.
         shuffle: whether each epoch has a new random order.
         drop_last: whether a shorter last batch is left out.
-        progress: whether to print a line an epoch.
+        progress: whether to print one line per epoch.
 
     Raises:
         ArgumentError: naming the argument, its rule and the value received.
@@ -57,8 +57,12 @@ class Settings(StepSettings):
 
 
 def check_batches(network: Network, n_rows: int, settings: Settings) -> None:
-    """Refuse a division into batches that leaves none, or one of one row under batch norm."""
-    keeps_one = not settings.drop_last or n_rows >= settings.batch_size
-    require(keeps_one, "batch_size", f"be at most the {n_rows} rows", settings.batch_size)
+    """Refuse batches if there would be none, or one of a single row under batch norm.
+
+    Raises:
+        ArgumentError: naming ``batch_size``.
+    """
+    has_batches = not settings.drop_last or n_rows >= settings.batch_size
+    require(has_batches, "batch_size", f"be at most the {n_rows} rows", settings.batch_size)
     if any(is_any(layer, "batch_statistics") for layer in network.layers):
         refuse_single_row(n_rows, settings.batch_size, settings.drop_last)

@@ -1,4 +1,4 @@
-"""The training step of `fit` for hand-written loops."""
+"""A training step for hand-written loops."""
 
 from __future__ import annotations
 
@@ -9,31 +9,32 @@ from xpnet.backend import Array
 from xpnet.data.prepare import prepare_batch
 from xpnet.engine.eager_step import Clip, Engine, StepSettings
 from xpnet.engine.select import step_for
-from xpnet.errors import require_number
+from xpnet.errors import require, require_number
 from xpnet.losses import Loss
 from xpnet.optimizers import Optimizer, OptimizerState, Penalty
+from xpnet.state import ModelState
 
 
 class TrainingStep:
     """``θ ← optimizer(θ, ∂L/∂θ)`` on a batch: the step of ``fit`` for hand-written loops.
 
-    On NumPy with Numba the step is recorded when it is first taken and replayed from then on, which
-    saves the time that Python takes between the loops; the numbers are those of ``value_and_grad``
-    and ``optimizer.step``.
+    On NumPy with Numba the step is recorded at the first call for a batch shape and replayed at
+    later ones, which saves the time that Python takes between the loops; the results are those of
+    ``value_and_grad`` and ``optimizer.step``.
 
     Args:
         model: the `Sequential` to train, in place.
         loss: the loss.
-        optimizer: the optimizer; its state is made here, see `state`.
-        clip: `ClipByValue` or `ClipByNorm`, or ``None``.
-        l1: the rate of ``Σ|w|`` over the weights, at least 0.
-        l2: the rate of ``½Σw²`` over the weights, at least 0.
-        engine: ``"replay"`` or ``"eager"``; ``None`` replays where that is possible and no
+        optimizer: the optimizer; `state` is its new state.
+        clip: `ClipByValue` or `ClipByNorm`, or ``None`` (default).
+        l1: the rate λ of ``λ Σ|W|``, at least 0, default 0; weights only.
+        l2: the rate λ of ``½ λ Σ W²``, at least 0, default 0; weights only.
+        engine: ``"replay"`` or ``"eager"``; ``None`` (default) replays if that is possible and no
             component is user-defined. A replay freezes numbers that a user-defined layer or loss
             draws or counts itself.
 
     Raises:
-        ArgumentError: if an argument breaks its rule.
+        ArgumentError: if an argument breaks its rule, or ``engine="replay"`` is not possible.
 
     >>> import numpy as np, xpnet
     >>> X, y = np.eye(4, dtype="float32"), np.array([0, 1, 0, 1])
@@ -55,6 +56,8 @@ class TrainingStep:
         l2: float = 0.0,
         engine: Engine | None = None,
     ) -> None:
+        rule = "be a model with parameters, such as MLP(...)"
+        require(isinstance(getattr(model, "state", None), ModelState), "model", rule, model)
         penalty = Penalty(l1, l2)
         self._settings = StepSettings(
             loss=loss,
@@ -69,12 +72,12 @@ class TrainingStep:
 
     @property
     def state(self) -> OptimizerState:
-        """The optimizer's state, for `save_state`; to begin with another take `Resumed`."""
+        """The optimizer's state, for `save_state`; `Resumed` starts with a given state."""
         return self._state
 
     @property
     def engine(self) -> str:
-        """How steps run: ``"replay"`` and its kind, or ``"eager"`` and why not replayed."""
+        """``"replay"`` and how steps are replayed, or ``"eager"`` and why they are not replayed."""
         return self._step.engine
 
     def __call__(
@@ -92,14 +95,16 @@ class TrainingStep:
             X: network inputs, ``(m, n_in)``; not preprocessed.
             y: targets in the form that the loss expects, such as class indices.
             weight: weights of the rows, ``(m,)``, or ``None``.
-            lr: the learning rate of this step, at least 0; ``None``: the optimizer's.
-            check: whether ``X`` and ``y`` are checked; on a GPU a check waits for the device.
+            lr: the learning rate of this step, at least 0; ``None``: that of the optimizer.
+            check: whether ``X`` and ``y`` are checked, default true; on a GPU a check waits for the
+                device.
 
         Returns:
             The loss before the step, a 0-d array.
 
         Raises:
-            ArgumentError: if an argument does not fit the network and the loss.
+            ArgumentError: if an argument does not fit the network and the loss, or at the first
+                step, if ``engine="replay"`` is not possible.
         """
         model, settings = self._model, self._settings
         lr = settings.optimizer.lr if lr is None else lr
