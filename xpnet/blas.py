@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
+import numpy as np  # noqa: F401 - which loads the BLAS
+
 VARIABLE = "OPENBLAS_CORETYPE"
 REPLACED = "XPNET_REPLACED_KERNEL"
 """The variable in which the command passes the replaced kernel to its restarted process."""

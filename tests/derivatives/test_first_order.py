@@ -396,7 +396,7 @@ X0, Y0, V0 = np.ones((M, N)), np.zeros(M, dtype=int), np.zeros(12)
         ),
         (
             lambda: gradient(Sequential([Dense(2, Step())], N), X0, Y0, CrossEntropy()),
-            "activation must be differentiable to train; got Step(), whose derivative is 0 almost "
+            "activation must be differentiable to train; got Step(), with a derivative of 0 almost "
             "everywhere. Use Sigmoid() or ReLU(), or the perceptron's own rule.",
         ),
         (
