@@ -33,6 +33,7 @@ ALLOWED = {
     "/initializers/LecunUniform/": (0.43, 0),  # its variance is 1/n now, 1/(3n) before: 1 − 1/√3
     "/GELU/": (0, 100),  # its erf is another approximation
     "/one row/": (0, 100),  # products with one row are summed in another order
+    "/one hidden unit/": (0, 100),  # so is its gradient, ``hᵀ δ`` with one row ``hᵀ``
 }
 """Part of a name: by how much its numbers may differ, as a share of the largest of them, and by how
 many more eps of their type."""
