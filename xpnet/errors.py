@@ -1,6 +1,6 @@
 """The exceptions and warnings of xpnet, and the argument checks that raise them.
 
-A message names the argument, the rule and the value received, and then what to do.
+A message names the argument, the rule and the value received, and advises what to do.
 """
 
 from __future__ import annotations
@@ -257,7 +257,7 @@ def _letters(name: str) -> str:
 
 
 def _call(cls: type) -> str:
-    """Return the expression that makes an instance of ``cls``, with its required arguments.
+    """Return the expression that creates an instance of ``cls``, with its required arguments.
 
     >>> from xpnet.initializers import Constant, Zeros
     >>> _call(Constant), _call(Zeros)

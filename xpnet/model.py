@@ -345,7 +345,7 @@ class Sequential:
                 default 0.
 
         Returns:
-            The `History`, also kept as ``model.history``.
+            The `History`, also stored as ``model.history``.
 
         Raises:
             ArgumentError: if an argument breaks its rule; the model is unchanged.
@@ -534,7 +534,7 @@ class Sequential:
         return self.loss
 
 
-def MLP(  # noqa: N802 - the field's name, and it makes an object
+def MLP(  # noqa: N802 - the usual name
     n_in: int,
     hidden: Sequence[int],
     n_out: int,

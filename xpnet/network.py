@@ -133,8 +133,8 @@ class Network:
         saved = []
         for layer, views, context in zip(self.layers, p, contexts, strict=True):
             context.begin_pass()
-            X, kept = layer.forward(views, X, context)
-            saved.append(kept)
+            X, layer_saved = layer.forward(views, X, context)
+            saved.append(layer_saved)
         return X, saved
 
     def backward(
@@ -164,11 +164,11 @@ class Network:
         ``dx = None`` and empty views stand for 0, and so does ``None`` in the result.
         """
         dsaved = []
-        for layer, views, tangents, kept, context in zip(
+        for layer, views, tangents, layer_saved, context in zip(
             self.layers, p, dp, saved, contexts, strict=True
         ):
-            dx, dkept = layer.jvp(views, tangents, kept, dx, context)
-            dsaved.append(dkept)
+            dx, layer_dsaved = layer.jvp(views, tangents, layer_saved, dx, context)
+            dsaved.append(layer_dsaved)
         return dx, dsaved
 
     def backward_jvp(

@@ -27,7 +27,7 @@ class Clip(Protocol):
 
 @dataclass(frozen=True)
 class StepSettings:
-    """What a training step computes, and the engine that runs it; checked.
+    """The settings of a training step and of the engine that runs it; checked.
 
     Attributes:
         loss: the loss.

@@ -79,8 +79,8 @@ class Program:
 
     def reads(self, array: HostArray) -> bool:
         """Whether a call reads or writes memory of ``array``."""
-        kept = [other for call in self._calls for other in call.arguments.owners]
-        return any(np.may_share_memory(array, other) for other in [*kept, *self._touched])
+        used = [other for call in self._calls for other in call.arguments.owners]
+        return any(np.may_share_memory(array, other) for other in [*used, *self._touched])
 
     def pointers_into(self, array: HostArray) -> list[tuple[memoryview, int, int]] | None:
         """The pointers into ``array``: memory block, index of the word, offset in the array.

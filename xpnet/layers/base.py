@@ -27,7 +27,7 @@ class ParameterSpec:
 
 @dataclass(frozen=True)
 class LayerSpec:
-    """The specification of a layer for a given input width.
+    """The specification of a layer for one input width.
 
     Attributes:
         n_out: the width of its output.
@@ -43,7 +43,7 @@ class LayerSpec:
 class Layer(Protocol):
     """A frozen dataclass of hyperparameters with these methods; it stores no array.
 
-    ``x`` and ``dy`` are rows, ``(m, n_in)`` and ``(m, n_out)``. ``saved`` is kept by ``forward``
+    ``x`` and ``dy`` are rows, ``(m, n_in)`` and ``(m, n_out)``. ``forward`` returns ``saved``
     for the other methods. Dotted letters are tangents, derivatives along one direction.
 
     A layer may also have these attributes, which are false where they are missing:

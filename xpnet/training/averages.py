@@ -72,13 +72,13 @@ class UseAverage:
         if self.validation is None:
             return
         model, rows = run.model, run.rows
-        kept = [copied(vector) for vector in (model.theta, model.statistics)]
+        before = [copied(vector) for vector in (model.theta, model.statistics)]
         model.theta[...] = mean
         try:
             recompute_on_rows(model.state, rows)
             measured = model.evaluate(*self.validation, metrics=self.metrics)
         finally:
-            model.theta[...], model.statistics[...] = kept
+            model.theta[...], model.statistics[...] = before
         for name, value in measured.items():
             run.row[f"avg_{name}"] = value
             run.history.columns.setdefault(f"avg_{name}", []).append(value)
