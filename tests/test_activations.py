@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from xpnet import activations
 from xpnet.activations import (
     ELU,
     GELU,
@@ -81,6 +82,12 @@ def forward_and_saved(phi: ActivationFunction, z):
 
 
 # --- values ---------------------------------------------------------------------------------------
+
+
+def test_table_holds_every_activation():
+    kinds = {getattr(activations, name) for name in activations.__all__}
+    left_out = kinds - {type(phi) for phi, _, _ in TABLE.values()}
+    assert left_out == {ActivationFunction, Step}  # a step has no derivative
 
 
 @every_activation

@@ -6,6 +6,7 @@ import numpy as np
 
 import xpnet
 from xpnet import ClipByNorm, ClipByValue, CrossEntropy, activations, losses
+from xpnet.cli import names
 from xpnet.optimizers import schedules
 
 LOSSES = [
@@ -31,6 +32,10 @@ OPTIMIZERS = [
     xpnet.Averaged(xpnet.AdamW(0.01), xpnet.ExponentialAverage(0.9)),
     xpnet.RAdam(0.01, beta2=0.9),
 ]
+OPTIMIZERS += [
+    kind(0.01) for kind in names.OPTIMIZERS.values() if kind not in {*map(type, OPTIMIZERS)}
+]
+"""Every optimizer, some with several settings; those without a row above with a learning rate."""
 
 NETWORKS = {
     "dropout": {"dropout": 0.4},

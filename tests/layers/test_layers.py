@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from xpnet import layers
 from xpnet.activations import ELU, GELU, ReLU, Sigmoid, Softmax, Tanh
 from xpnet.backend import get_backend
 from xpnet.derivatives import check_gradients
@@ -89,6 +90,12 @@ def close(got, expected, tolerance):
 # --- the right numbers ----------------------------------------------------------------------------
 
 
+def test_table_holds_every_layer():
+    exported = {getattr(layers, name) for name in layers.__all__}
+    kinds = {x for x in exported if hasattr(x, "backward_jvp")} - {layers.Layer}
+    assert kinds == {type(layer) for layer, _ in TABLE.values()}
+
+
 @every_layer
 def test_backward_equals_central_differences(name):
     case = Case(name)
@@ -165,6 +172,22 @@ def test_jvp_equals_central_differences(name):
 
 
 @every_layer
+def test_missing_tangents_are_zero(name):
+    case = Case(name)
+    ctx = case.context(case.x)
+    _, saved = case.layer.forward(case.p, case.x, ctx)
+    zero = {k: np.zeros_like(v) for k, v in case.p.items()}
+    for given, full in (
+        (({}, case.dx), (zero, case.dx)),
+        ((case.dp, None), (case.dp, np.zeros_like(case.x))),
+    ):
+        (dp, dx), (full_dp, full_dx) = given, full
+        tangent, _ = case.layer.jvp(case.p, dp, saved, dx, ctx)
+        expected, _ = case.layer.jvp(case.p, full_dp, saved, full_dx, ctx)
+        close(0.0 if tangent is None else tangent, expected, 1e-14)
+
+
+@every_layer
 def test_forward_mode_equals_reverse_mode(name, place):
     case = Case(name, place)
     _, tangent, gradients = case.run()
@@ -201,6 +224,18 @@ def test_float32_stays_float32(name, place32):
     for array in (y, tangent, *gradients.values()):
         assert array.dtype == place32.backend.dtype
     close(place32.host(y), Case(name).run()[0], 1e-4)
+
+
+@every_layer
+def test_gradients_are_equal_without_dx(name):
+    case = Case(name)
+    ctx = case.context(case.x, need_dx=False)
+    g = {k: np.full_like(v, np.nan) for k, v in case.p.items()}
+    _, saved = case.layer.forward(case.p, case.x, ctx)
+    case.layer.backward(case.p, g, saved, case.dy, ctx)
+    expected = case.run()[2]
+    for key, value in g.items():
+        close(value, expected[key], 1e-14)
 
 
 @pytest.mark.parametrize("name", [n for n in TABLE if n.startswith("dense")])

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from xpnet import optimizers
 from xpnet.ops.operations import Operations
 from xpnet.optimizers import (
     SGD,
@@ -65,59 +66,6 @@ TORCH = {
     "radam": (RAdam(0.1, eps=1e-3), "RAdam", {"lr": 0.1, "eps": 1e-3}),
     "radam-never-rectified": (RAdam(0.1, beta2=0.6), "RAdam", {"lr": 0.1, "betas": (0.9, 0.6)}),
 }
-OTHERS = {
-    "lion": Lion(0.1, 0.8, 0.9, weight_decay=0.3),
-    "adagrad-norm": AdaGrad(0.1, eps=1e-3, norm=True),
-    "rmsprop-norm": RMSProp(0.1, 0.8, 1e-3, norm=True),
-}
-ALL = {name: row[0] for name, row in TORCH.items()} | OTHERS
-every_optimizer = pytest.mark.parametrize("optimizer", ALL.values(), ids=ALL)
-
-N_STEPS, SIZE = 10, 7
-
-
-@pytest.fixture
-def theta(rng: np.random.Generator) -> np.ndarray:
-    return rng.normal(size=SIZE)
-
-
-@pytest.fixture
-def grads(rng: np.random.Generator) -> np.ndarray:
-    """Ten gradients of various magnitudes, with one entry that is always 0."""
-    grads = rng.normal(size=(N_STEPS, SIZE)) * np.logspace(-3, 2, SIZE)
-    grads[:, 0] = 0
-    return grads
-
-
-def run(optimizer: Optimizer, theta, grads) -> OptimizerState:
-    state = optimizer.init(theta)
-    for grad in grads:
-        optimizer.step(theta, grad, state)
-    return state
-
-
-# --- values ---------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def torch64(torch):
-    """PyTorch with the default dtype float64, which the product of NAdam's momenta has."""
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    yield torch
-    torch.set_default_dtype(before)
-
-
-@pytest.mark.parametrize("name", TORCH)
-def test_ten_steps_agree_with_pytorch(name, theta, grads, torch64):
-    optimizer, torch_name, settings = TORCH[name]
-    expected = torch64.tensor(theta, requires_grad=True)
-    other = getattr(torch64.optim, torch_name)([expected], **settings)
-    for grad in grads:
-        expected.grad = torch64.tensor(grad)
-        other.step()
-    run(optimizer, theta, grads)
-    np.testing.assert_allclose(theta, expected.detach().numpy(), rtol=1e-10, atol=1e-10)
 
 
 def textbook_lion(theta, grads):
@@ -147,17 +95,74 @@ def textbook_rmsprop_norm(theta, grads):
     return theta
 
 
-@pytest.mark.parametrize(
-    ("name", "textbook"),
-    [
-        ("lion", textbook_lion),
-        ("adagrad-norm", textbook_adagrad_norm),
-        ("rmsprop-norm", textbook_rmsprop_norm),
-    ],
-)
-def test_ten_steps_agree_with_the_paper(name, textbook, theta, grads):
+# The optimizer, and a textbook loop with its hyperparameters.
+OTHERS = {
+    "lion": (Lion(0.1, 0.8, 0.9, weight_decay=0.3), textbook_lion),
+    "adagrad-norm": (AdaGrad(0.1, eps=1e-3, norm=True), textbook_adagrad_norm),
+    "rmsprop-norm": (RMSProp(0.1, 0.8, 1e-3, norm=True), textbook_rmsprop_norm),
+}
+ALL = {name: row[0] for name, row in (TORCH | OTHERS).items()}
+every_optimizer = pytest.mark.parametrize("optimizer", ALL.values(), ids=ALL)
+
+N_STEPS, SIZE = 10, 7
+
+
+@pytest.fixture
+def theta(rng: np.random.Generator) -> np.ndarray:
+    return rng.normal(size=SIZE)
+
+
+@pytest.fixture
+def grads(rng: np.random.Generator) -> np.ndarray:
+    """Ten gradients of various magnitudes, with one entry that is always 0."""
+    grads = rng.normal(size=(N_STEPS, SIZE)) * np.logspace(-3, 2, SIZE)
+    grads[:, 0] = 0
+    return grads
+
+
+def run(optimizer: Optimizer, theta, grads) -> OptimizerState:
+    state = optimizer.init(theta)
+    for grad in grads:
+        optimizer.step(theta, grad, state)
+    return state
+
+
+# --- values ---------------------------------------------------------------------------------------
+
+
+def test_tables_hold_every_optimizer():
+    exported = {getattr(optimizers, name) for name in optimizers.__all__}
+    kinds = {x for x in exported if isinstance(x, type) and issubclass(x, Optimizer)}
+    left_out = kinds - {type(optimizer) for optimizer in ALL.values()}
+    assert {kind.__name__ for kind in left_out} == {"Optimizer", "Averaged", "Frozen", "Resumed"}
+
+
+@pytest.fixture
+def torch64(torch):
+    """PyTorch with the default dtype float64, which the product of NAdam's momenta has."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    yield torch
+    torch.set_default_dtype(before)
+
+
+@pytest.mark.parametrize("name", TORCH)
+def test_ten_steps_agree_with_pytorch(name, theta, grads, torch64):
+    optimizer, torch_name, settings = TORCH[name]
+    expected = torch64.tensor(theta, requires_grad=True)
+    other = getattr(torch64.optim, torch_name)([expected], **settings)
+    for grad in grads:
+        expected.grad = torch64.tensor(grad)
+        other.step()
+    run(optimizer, theta, grads)
+    np.testing.assert_allclose(theta, expected.detach().numpy(), rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_ten_steps_agree_with_the_paper(name, theta, grads):
+    optimizer, textbook = OTHERS[name]
     expected = textbook(theta, grads)
-    run(OTHERS[name], theta, grads)
+    run(optimizer, theta, grads)
     np.testing.assert_allclose(theta, expected, rtol=1e-12, atol=1e-12)
 
 
