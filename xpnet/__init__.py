@@ -70,8 +70,8 @@ _NAMES = {
 """The other names, by their module."""
 
 _MODULES = (
-    *("data", "derivatives", "initializers", "inspection", "losses", "metrics", "minimize"),
-    *("optimizers", "plots"),
+    *("activations", "data", "derivatives", "initializers", "inspection", "layers", "losses"),
+    *("metrics", "minimize", "optimizers", "plots"),
 )
 """The public modules."""
 
@@ -95,7 +95,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_all_names()})
+    return [*_all_names(), "__all__", "__doc__", "__file__", "__name__", "__path__"]
 
 
 def _load(module: str) -> Any:

@@ -51,8 +51,9 @@ class ActivationFunction:
         curvature: the derivative of ``derivative`` with respect to ``saved``, for second
             derivatives; ``None`` if it is 0 almost everywhere.
 
-    A class may also set ``is_identity``, and ``fuses_with_product`` if a matrix product may apply
-    its rule; both hold for the class itself, not for its subclasses.
+    Write rules as ``value = staticmethod(mish)``, since they take no ``self``. A class may also set
+    ``is_identity``, and ``fuses_with_product`` if a matrix product may apply its rule; both hold
+    for the class itself, not for its subclasses.
 
     >>> import numpy as np
     >>> from xpnet.ops import operations_for

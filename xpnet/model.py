@@ -16,7 +16,7 @@ from xpnet.data.preprocessing import InputSpec, MinMax, Standardize
 from xpnet.engine.eager_step import Clip, Engine
 from xpnet.engine.prediction import prediction_of
 from xpnet.engine.value_and_grad import ValueAndGrad
-from xpnet.errors import ArgumentError, require, require_count, require_type
+from xpnet.errors import ArgumentError, require, require_count, require_number, require_type
 from xpnet.initializers import Initializer
 from xpnet.layers import Activation, BatchNorm, Dense, Dropout, Layer
 from xpnet.layers.base import is_any
@@ -543,7 +543,12 @@ def MLP(  # noqa: N802 - the usual name
     batch_norm: bool | BatchNorm = False,
     dropout: float = 0.0,
     weight_init: Initializer | None = None,
-    **settings: Any,
+    backend: BackendName | Backend = "numpy",
+    dtype: str = "float32",
+    rng: Rng = 0,
+    loss: Loss | None = None,
+    preprocessing: Standardize | MinMax | None = None,
+    classes: Sequence[Any] | None = None,
 ) -> Sequential:
     """A multilayer perceptron: hidden layers of the same form, then a linear output layer.
 
@@ -559,8 +564,12 @@ def MLP(  # noqa: N802 - the usual name
         dropout: the probability of dropping a hidden unit, in ``[0, 1)``; default 0.
         weight_init: initializer of all weights; ``None`` (default) selects He for ReLU and similar
             functions, LeCun for SELU, else Glorot.
-        **settings: the arguments of `Sequential`: backend, dtype, rng, loss, preprocessing,
-            classes.
+        backend: see `Sequential`, as for the arguments below.
+        dtype: ``"float32"`` (default) or ``"float64"``.
+        rng: seed or generator of the initial parameters; default 0.
+        loss: the loss; `fit` sets it.
+        preprocessing: a fitted `Standardize` or `MinMax`.
+        classes: the class names in the order of the outputs.
 
     Raises:
         ArgumentError: if an argument breaks its rule.
@@ -571,6 +580,7 @@ def MLP(  # noqa: N802 - the usual name
     require_type(activation, ActivationFunction, "activation")
     require(not isinstance(hidden, (int, str)), "hidden", "be a sequence of widths", hidden)
     require_type(batch_norm, (bool, BatchNorm), "batch_norm")
+    require_number(dropout, "dropout", low=0, below=1)
     layers: list[Layer] = []
     for width in hidden:
         require_count(width, "a width of hidden")
@@ -583,7 +593,16 @@ def MLP(  # noqa: N802 - the usual name
         if dropout:
             layers.append(Dropout(dropout))
     layers.append(Dense(n_out, weight_init=weight_init))
-    return Sequential(layers, n_in, **settings)
+    return Sequential(
+        layers,
+        n_in,
+        backend=backend,
+        dtype=dtype,
+        rng=rng,
+        loss=loss,
+        preprocessing=preprocessing,
+        classes=classes,
+    )
 
 
 def load(

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import MISSING, fields, is_dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from xpnet.activations import ActivationFunction
 from xpnet.backend import Array, write
 from xpnet.errors import require, require_count
 from xpnet.layers.base import Layer, LayerSpec, ParameterSpec, Views
@@ -19,6 +21,9 @@ from xpnet.parameters import Layout
 from xpnet.random import MaskStream
 
 Contexts: TypeAlias = tuple[Context, ...]
+
+MAX_NAME = 40
+"""The longest text of a layer in `Network.summary`."""
 
 
 class Network:
@@ -45,8 +50,7 @@ class Network:
         width = n_in
         for index, layer in enumerate(layers):
             ok = hasattr(layer, "specs") and not isinstance(layer, type)
-            do = f"Write {layer.__name__}(...)." if isinstance(layer, type) else ""
-            require(ok, f"layers[{index}]", "be a layer such as Dense(10)", layer, do)
+            require(ok, f"layers[{index}]", "be a layer such as Dense(10)", layer, _advice(layer))
             specs.append(layer.specs(width))
             _check_names(specs[-1], index)
             width = specs[-1].n_out
@@ -194,10 +198,13 @@ class Network:
         counts = [0] * len(self.layers)
         for entry in self.layout.entries:
             counts[int(entry.path.split(".")[1])] += entry.stop - entry.start
-        lines = [f"{'layer':<25}{'output':>10}{'parameters':>12}"]
-        for index, (layer, width) in enumerate(zip(self.layers, self.widths, strict=True)):
-            lines.append(f"{index:<3}{brief(layer):<22}{width:>10}{counts[index]:>12,}")
-        lines.append(f"   {'total':<32}{self.layout.size:>12,}")
+        names = [brief(layer) for layer in self.layers]
+        names = [n if len(n) <= MAX_NAME else n[: MAX_NAME - 1] + "…" for n in names]
+        size = max(22, *(len(name) + 1 for name in names))
+        lines = [f"{'layer':<{size + 3}}{'output':>10}{'parameters':>12}"]
+        for index, (name, width) in enumerate(zip(names, self.widths, strict=True)):
+            lines.append(f"{index:<3}{name:<{size}}{width:>10}{counts[index]:>12,}")
+        lines.append(f"   {'total':<{size + 10}}{self.layout.size:>12,}")
         return "\n".join(lines)
 
     def first_not_finite(self, p: Sequence[Views], X: Array, contexts: Contexts) -> str:
@@ -211,12 +218,29 @@ class Network:
 
 
 def brief(layer: Layer) -> str:
-    """A layer as text; of a `Dense`, only its width and an activation other than `Identity`."""
+    """A layer as text, without default arguments and without the initializers of a `Dense`."""
     if isinstance(layer, Dense):
         name = type(layer.activation).__name__
         act = "" if name == "Identity" else f", {layer.activation!r}"
         return f"Dense({layer.n_out}{act})"
-    return repr(layer)
+    if not is_dataclass(layer):
+        return repr(layer)
+    values = [(f, getattr(layer, f.name)) for f in fields(layer)]
+    parts = [
+        repr(value) if f.default is MISSING else f"{f.name}={value!r}"
+        for f, value in values
+        if f.repr and value != f.default
+    ]
+    return f"{type(layer).__name__}({', '.join(parts)})"
+
+
+def _advice(value: Any) -> str:
+    """What to write where a layer is required and ``value`` is none."""
+    if isinstance(value, ActivationFunction):
+        return f"Write Activation({value!r})."
+    if isinstance(value, type) and issubclass(value, ActivationFunction):
+        return f"Write Activation({value.__name__}())."
+    return f"Write {value.__name__}(...)." if isinstance(value, type) else ""
 
 
 def _check_names(spec: LayerSpec, index: int) -> None:

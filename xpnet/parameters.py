@@ -69,10 +69,13 @@ class Layout:
         Triples of the same role keep their order.
 
         Raises:
-            ArgumentError: if two parameters have the same path.
+            ArgumentError: if two parameters have the same path, or a role is unknown.
         """
         entries: list[Entry] = []
         start = 0
+        parameters = list(parameters)
+        for path, _, role in parameters:
+            require(role in ROLES, f"the role of {path}", f"be one of {', '.join(ROLES)}", role)
         for path, shape, role in sorted(parameters, key=lambda item: ROLES.index(item[2])):
             entries.append(Entry(path, shape, role, start))
             start = entries[-1].stop

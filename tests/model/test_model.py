@@ -349,7 +349,7 @@ BAD_MODELS = {
     "hidden width": (lambda: MLP(3, [0], 2), "a width of hidden must be an integer"),
     "activation class": (lambda: MLP(3, [4], 2, activation=ReLU), r"Write ReLU\(\)"),
     "activation name": (lambda: MLP(3, [4], 2, activation="relu"), "activation must be an Act"),
-    "dropout": (lambda: MLP(3, [4], 2, dropout=1.0), "p must be a finite number"),
+    "dropout": (lambda: MLP(3, [4], 2, dropout=1.0), "dropout must be a finite number"),
     "backend": (lambda: MLP(3, [4], 2, backend="nunpy"), "Did you mean 'numpy'"),
     "dtype": (lambda: MLP(3, [4], 2, dtype="float16"), "dtype must be one of float32, float64"),
     "preprocessing": (
@@ -440,9 +440,23 @@ def test_hand_written_loop_equals_fit(rng):
 
 
 def test_summary_counts_every_parameter():
-    text = MLP(784, [200, 100], 10, batch_norm=True, dropout=0.5).summary()
+    norm = BatchNorm(momentum=None, eps=1e-3)
+    text = MLP(784, [200, 100], 10, batch_norm=norm, dropout=0.5).summary()
     assert "178,410" in text
-    assert "BatchNorm(momentum=0.9, eps=1e-05)" in text
+    assert "BatchNorm(momentum=None, eps=0.001)" in text
+    assert "Activation(ReLU())" in text
+
+
+def test_summary_columns_line_up_for_long_names():
+    layers = [Dense(5, ReLU()), BatchNorm(momentum=None, eps=1e-3), Dropout(0.123456789), Dense(3)]
+    lines = Sequential(layers, 4).summary().splitlines()
+    assert len({len(line) for line in lines}) == 1
+
+
+def test_activation_among_layers_is_named():
+    for wrong in (ReLU(), ReLU):
+        with pytest.raises(ArgumentError, match=r"Write Activation\(ReLU\(\)\)\."):
+            Sequential([Dense(8), wrong, Dense(3)], 4)
 
 
 @pytest.mark.parametrize(

@@ -225,6 +225,6 @@ def refuse_single_row(n_rows: int, batch_size: int, drop_last: bool) -> None:
     """Refuse batches of a single row, which batch norm cannot normalize."""
     last = n_rows % batch_size
     single = batch_size == 1 or n_rows == 1 or (last == 1 and not drop_last)
-    rule = f"leave no batch of one row of {n_rows} under batch norm"
+    rule = f"divide {n_rows} rows without a batch of one row, because of batch norm"
     do = "Choose another batch_size, or drop_last=True."
     require(not single, "batch_size", rule, batch_size, do)

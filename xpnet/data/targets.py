@@ -69,7 +69,11 @@ def encode_targets(
         n_classes = n_out if loss.target_kind == "classes" else 2
         rule = f"have {n_classes} classes for {n_out} output{'s' * (n_out != 1)}"
         few = len(found) < n_classes
-        do = "Name those that do not occur by classes= of the model." if few else ""
+        do = f"These targets need a network with {len(found)} outputs (n_out={len(found)})."
+        if few:
+            do = "Name those that do not occur by classes= of the model."
+        elif n_out == 1:
+            do += " For two classes and one output use BinaryCrossEntropy()."
         require(len(found) == n_classes, "y", rule, Phrase(f"{len(found)}"), do)
         y, classes = indices, tuple(found.tolist())
     return as_targets(y, loss, n_out, n_rows), classes

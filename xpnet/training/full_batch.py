@@ -115,7 +115,7 @@ def train_full_batch(
         settings: the loss, the method and all other settings.
     """
     objective = NetworkObjective(state, rows, settings.loss, l2=settings.l2)
-    history = model.history = History()
+    history = model.history = History(engine=f"full batch: {type(settings.method).__name__}")
     monitor = _Monitor(model, state, rows, validation, settings, objective.penalty)
     result = minimization.minimize(
         objective,
