@@ -118,6 +118,8 @@ def test_driver_error_is_reported(monkeypatch):
     assert unavailable("cupy") == (
         "an operation on its device failed (RuntimeError: driver too old). Is there a CUDA GPU?"
     )
+    reason = unavailable("torch")
+    assert reason == "an operation on its device failed (RuntimeError: driver too old)."
 
 
 # --- arrays ---------------------------------------------------------------------------------------

@@ -396,8 +396,8 @@ def unavailable(name: str) -> str | None:
     except ImportError as error:
         return f"it cannot be imported ({error}). {LIBRARIES[name].install}"
     except Exception as error:  # a driver may raise any exception
-        text = f"{type(error).__name__}: {error}"
-        return f"an operation on its device failed ({text}). Is there a CUDA GPU?"
+        text = f"an operation on its device failed ({type(error).__name__}: {error})."
+        return f"{text} Is there a CUDA GPU?" if LIBRARIES[name].is_cuda else text
     return None if value == 4.0 else f"2 + 2 gave {value} on its device."
 
 
@@ -435,7 +435,7 @@ def namespace_of(array: Array) -> Namespace:
         return compat.array_namespace(array)
     except TypeError:
         raise ArgumentError(
-            f"an array must come from NumPy, CuPy, PyTorch or array-api-strict; got "
+            f"an array must be of one of the libraries {', '.join(NAMES)}; got "
             f"{describe(array)} of type {type(array).__module__}.{type(array).__qualname__}."
         ) from None
 

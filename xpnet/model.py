@@ -58,8 +58,8 @@ class Sequential:
     Args:
         layers: layers such as ``Dense(200, ReLU())``, at least one.
         n_in: the number of features.
-        backend: ``"numpy"`` (default), ``"cupy"``, ``"torch"``, ``"array_api_strict"``,
-            ``"auto"``, or a `Backend`.
+        backend: a name that `get_backend` takes, such as ``"cupy"`` or ``"auto"``, or a `Backend`.
+            Default ``"numpy"``.
         dtype: ``"float32"`` (default) or ``"float64"``; ignored if ``backend`` is a `Backend`,
             which has a dtype.
         rng: seed or generator of the initial parameters; default 0.

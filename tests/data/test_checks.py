@@ -55,7 +55,7 @@ def test_dtypes_that_are_not_real_are_refused(X: np.ndarray):
 
 
 def test_lists_are_refused():
-    with pytest.raises(ArgumentError, match="must come from NumPy"):
+    with pytest.raises(ArgumentError, match="must be of one of the libraries numpy, cupy, torch"):
         check_features([[1.0]])
 
 

@@ -69,6 +69,14 @@ def test_default_step_scales_with_x(x, place):
     assert points == pytest.approx([x + h, x - h], rel=1e-15, abs=1e-20)
 
 
+def multiplies_complex_by_real(place):
+    try:
+        place.array([1j]) * place.array([1.0])
+    except TypeError:  # the standard does not require it
+        return False
+    return True
+
+
 def test_gradient_has_the_shape_of_x(place, rng):
     X, A = rng.normal(size=(3, 2)), rng.normal(size=(3, 2))
     weights = place.array(A)
@@ -78,8 +86,8 @@ def test_gradient_has_the_shape_of_x(place, rng):
         return namespace_of(x).sum(x * x * weights)
 
     for gradient, tolerance in ((numerical_gradient, 1e-9), (complex_step_gradient, 1e-15)):
-        if gradient is complex_step_gradient and place.backend.name == "array_api_strict":
-            continue  # it does not multiply complex by real arrays
+        if gradient is complex_step_gradient and not multiplies_complex_by_real(place):
+            continue
         found = gradient(fun, place.array(X))
         np.testing.assert_allclose(place.host(found), 2 * X * A, rtol=0, atol=tolerance * 10)
     assert place.host(place.array(X)).tolist() == X.tolist()

@@ -187,10 +187,18 @@ class Watched:
         return self.ops.matmul(a, b, out)
 
 
+def takes_negative_steps(place):
+    try:
+        place.array(np.ones((1, 2)))[:, ::-1]
+    except (IndexError, ValueError):
+        return False
+    return True
+
+
 @pytest.mark.parametrize("name", WAYS_BACK)
 def test_shared_scratch_changes_no_gradient(name, place):
-    if "views" in name and place.backend.name in ("array_api_strict", "torch"):
-        pytest.skip("no steps backwards in an index here")
+    if "views" in name and not takes_negative_steps(place):
+        pytest.skip("an index with a negative step is not supported")
     layers, rng = WAYS_BACK[name], np.random.default_rng(3)
     model = Sequential(layers, 5, backend=place.backend, rng=1)
     network, loss, grads = model.network, xpnet.HalfMSE(), []

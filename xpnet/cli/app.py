@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 from xpnet import doctor as checkup
 from xpnet import minimize
 from xpnet._version import __version__
-from xpnet.backend import BackendName, get_backend
+from xpnet.backend import NAMES, BackendName, get_backend
 from xpnet.cli import names, run_folder, training
 from xpnet.cli.atomic import atomic_file, atomic_folder, default_folder
 from xpnet.cli.data import DataSource, SplitData, load_data, read_source
@@ -65,7 +65,7 @@ app = typer.Typer(
     rich_markup_mode="rich" if sys.stdout.isatty() else None,
 )
 
-Backend = Annotated[str, typer.Option(help="numpy, cupy, torch, array_api_strict or auto.")]
+Backend = Annotated[str, typer.Option(help=f"{', '.join(NAMES)} or auto.")]
 Target = Annotated[str | None, typer.Option(help="The column of a file to predict.")]
 DataDir = Annotated[str | None, typer.Option(help="The folder with the files of (fashion-)mnist.")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A folder that xpnet train made.")]
