@@ -534,7 +534,7 @@ class Sequential:
         return self.loss
 
 
-def MLP(  # noqa: N802 - the usual name
+def MLP(  # noqa: N802 - the usual name  # long: each setting is an explicit argument
     n_in: int,
     hidden: Sequence[int],
     n_out: int,
