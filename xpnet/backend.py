@@ -275,7 +275,8 @@ class Backend:
         Raises:
             ArgumentError: if ``x`` belongs to an array library other than NumPy and this one.
         """
-        if self.owns(x):
+        # The first test is all that a step on NumPy pays.
+        if (type(x) is np.ndarray and self.xp is np) or self.owns(x):
             if dtype is None or x.dtype == dtype:
                 return x
             return self.xp.astype(x, dtype)
