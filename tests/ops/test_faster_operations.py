@@ -34,7 +34,8 @@ REFERENCE = Operations(np)
 
 
 OPERATIONS_TESTED = [
-    *("host", "compiled", "compiled, called often"),
+    *("host", "compiled"),
+    pytest.param("compiled, called often", marks=pytest.mark.slow),  # it compiles more
     pytest.param("cuda", marks=pytest.mark.slow),  # it compiles C++
 ]
 
