@@ -25,7 +25,13 @@ INITIALIZERS = [
 NEAR = {"rtol": 1e-5, "atol": 1e-6}
 
 
-@pytest.fixture(params=["emulated", pytest.param("device", marks=pytest.mark.gpu)])
+THERE = [
+    pytest.param("emulated", marks=pytest.mark.slow),  # it compiles C++
+    pytest.param("device", marks=pytest.mark.gpu),
+]
+
+
+@pytest.fixture(params=THERE)
 def there(request, monkeypatch):
     """A backend in float32: a device, or the emulated device."""
     if request.param == "device":

@@ -184,6 +184,7 @@ def test_every_job_belongs_to_a_section():
     }
 
 
+@pytest.mark.slow
 def test_device_missed_by_the_tests_is_a_failure(monkeypatch, tmp_path):
     """Skipped tests would pass as tests on a device."""
     (tmp_path / "cupy.py").write_text("raise ImportError('no driver')")
@@ -421,6 +422,7 @@ def test_step_uses_at_most_the_allowed_memory(batch_norm, host):
     assert vectors + X.nbytes + buffers <= allowed_memory(case)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_norm", [False, True], ids=["", "batch norm"])
 def test_captured_step_uses_at_most_the_allowed(batch_norm, fake, monkeypatch):
     """Counting everything that stays on the device: θ, g, states, buffers, the batch."""
@@ -580,6 +582,7 @@ HERE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", HERE)
 @pytest.mark.parametrize("case", [SMALL, NORMED], ids=lambda case: case.name)
 def test_contestants_run_on_the_cpu(name, case, host):
@@ -751,6 +754,7 @@ def test_memory_is_what_training_uses(host, monkeypatch):
     assert gpu_whole.memory(SMALL) == (700.0, allowed_memory(SMALL))
 
 
+@pytest.mark.slow
 def test_memory_of_graphs_is_counted(monkeypatch):
     pool = SimpleNamespace(total_bytes=lambda: 100)
     monkeypatch.setattr(

@@ -98,6 +98,7 @@ def test_every_backend_makes_the_same_mistakes(place):
         np.testing.assert_array_equal(place.host(there.predict(X)), here.predict(X))
 
 
+@pytest.mark.slow
 @drawn
 @given(SEEDS, st.integers(1, 6))
 def test_mistakes_stay_below_the_bound(seed, n):

@@ -39,6 +39,7 @@ def ready(label):
     return PEERS[label]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", SMALL, ids=lambda case: case.name)
 @pytest.mark.parametrize("label", TRAINED)
 def test_three_steps_give_the_same_parameters(label, case):
@@ -50,6 +51,7 @@ def test_three_steps_give_the_same_parameters(label, case):
         np.testing.assert_allclose(other, mine, rtol=1e-4, atol=5e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", SMALL[:2], ids=lambda case: case.name)
 def test_scikit_learn_gives_the_same_parameters(case):
     theirs = parameters_after(ready("scikit-learn"), case).parameters()
@@ -57,6 +59,7 @@ def test_scikit_learn_gives_the_same_parameters(case):
         np.testing.assert_allclose(other, mine, rtol=1e-4, atol=5e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("label", ["xpnet", *TRAINED])
 def test_reset_restores_initial_parameters(label):
     case, it = SMALL[2], parameters_after(ready(label), SMALL[2])
@@ -69,6 +72,7 @@ def test_reset_restores_initial_parameters(label):
         np.testing.assert_allclose(array, before, rtol=1e-6, atol=1e-7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("label", ["PyTorch, fused Adam", "JAX, jit, donated", "ONNX Runtime"])
 def test_predictions_agree(label):
     case, X = SMALL[0], np.random.default_rng(0).integers(0, 256, (50, 20)).astype(np.uint8)
@@ -137,6 +141,7 @@ def test_missing_peer_is_reported(monkeypatch):
     assert cpu.absent()["Nobody's"] == "no_such_package not installed"
 
 
+@pytest.mark.slow
 def test_quick_case_runs_end_to_end(tmp_path):
     out = tmp_path / "results.json"
     words = ["--quick", "--only", "32-64", "--peers", "xpnet,matrix", "--out", str(out)]

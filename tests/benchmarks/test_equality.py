@@ -182,6 +182,7 @@ def test_values_survive_as_text(value):
 ONLY = "numpy float32 eager/optimizers/"
 
 
+@pytest.mark.slow
 def test_cases_repeat_and_differ_between_optimizers():
     first = equality_cases.digests(ONLY)
     assert first["errors"] == {}

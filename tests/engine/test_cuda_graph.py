@@ -81,6 +81,7 @@ def test_captured_network_equals_eager(name, task, device):
     assert_same(task, NETWORKS[name])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", [xpnet.AdamW(0.01), xpnet.RMSProp(0.01, norm=True)], ids=repr)
 def test_captured_kernels_equal_eager(optimizer, task, device, monkeypatch):
     monkeypatch.setitem(select._chosen, DeviceArray, fake_operations(kernels=True))
@@ -94,7 +95,7 @@ def test_captured_kernels_equal_eager(optimizer, task, device, monkeypatch):
     )
 
 
-@pytest.mark.parametrize("kernels", [False, True])
+@pytest.mark.parametrize("kernels", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("scaling", ["none", "min-max", "standardize", "one limit"])
 @pytest.mark.parametrize("engine", ["replay", "eager"])
 def test_uint8_rows_stay_uint8_on_the_device(engine, scaling, kernels, device, monkeypatch, rng):
@@ -165,6 +166,7 @@ def in_half(a, b, out):
     return out.view(DeviceArray)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["replay", "eager"])
 def test_fp16_keeps_tiny_gradients(engine, task, device, monkeypatch):
     """The gradient would be 0 in 16 bits, because the targets are nearly the outputs."""
@@ -182,6 +184,7 @@ def test_fp16_keeps_tiny_gradients(engine, task, device, monkeypatch):
     np.testing.assert_allclose(moved[1], moved[0], rtol=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fails", [False, True])
 def test_precision_applies_to_its_fit_only(fails, task, device, monkeypatch):
     monkeypatch.setitem(select._chosen, DeviceArray, fake_operations(kernels=True))
@@ -228,6 +231,7 @@ def fit_in_half(X, t, engine, monkeypatch, epochs):
     return model, thetas, scales
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["replay", "eager"])
 def test_fp16_skips_steps_that_overflow(engine, task, device, monkeypatch):
     """The gradient at the output is 1500/50 = 30, which overflows in 16 bits above 2¹¹."""
@@ -238,6 +242,7 @@ def test_fp16_skips_steps_that_overflow(engine, task, device, monkeypatch):
     assert np.isfinite(thetas[-1]).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ["replay", "eager"])
 def test_fp16_overflow_at_every_scale_is_an_error(engine, task, device, monkeypatch):
     with pytest.raises(xpnet.NonFiniteError, match=r"epoch 16, .* the parameter layers\.0"):

@@ -375,6 +375,7 @@ def test_step_equals_value_and_grad_and_update(task):
     np.testing.assert_allclose(step(X[:16], y[:16]), expected, **NEAR["float64"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kept", [True, False])
 def test_program_keeps_its_machine_code(kept, task, monkeypatch):
     """A program holds its address only, which the garbage collector does not see."""

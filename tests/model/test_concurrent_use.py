@@ -49,6 +49,7 @@ def test_threads_share_no_context(backend, nested):
     assert len(set(keys)) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", [None, "eager"])
 def test_fit_equals_fit_while_threads_predict(engine, rng):
     X, y = rng.normal(size=(200, 4)), np.arange(200) % 3

@@ -68,6 +68,7 @@ def run_script(folder, *names, **variables):
     ).stdout.splitlines()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("names", [["relu", "identity", "tanh"], ["1", "2", "3"]])
 def test_another_process_loads_the_loop_of_each_rule(tmp_path, names):
     for name in names:
@@ -103,6 +104,7 @@ print(caught[0].message)
     assert lines[1].startswith("Numba cannot be used (Numba needs an older NumPy); NumPy computes")
 
 
+@pytest.mark.slow
 def test_settings_of_numba_identify_the_folder(tmp_path):
     run_script(tmp_path, "relu")
     assert run_script(tmp_path, "relu", NUMBA_OPT="2") == COMPILED
@@ -177,6 +179,7 @@ def test_loop_from_disk_computes_the_same(folder, monkeypatch):
     assert total_of(loop.load_or_compile(TOTAL)) == first == 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "damage",
     [

@@ -307,6 +307,7 @@ def factors(rng, rows, columns, dtype):
 # --- numbers --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @precisions
 @rules
 @shapes
@@ -447,6 +448,7 @@ def test_failed_heuristic_warns_once():
         assert not affine(ours)
 
 
+@pytest.mark.slow
 def test_failed_product_ends_the_capture(device, rng, monkeypatch):
     """Training continues without graphs and warns; no graph lacks a product."""
     X, y, capture = rng.normal(size=(16, 8)), rng.integers(0, 3, 16), FakeCapture.capture
@@ -533,6 +535,7 @@ def test_layer_is_one_product(rule):
     np.testing.assert_array_equal(sums, 4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trouble", TROUBLES)
 def test_without_algorithm_a_kernel_adds_the_bias(trouble):
     lt, ours = epilogues_at()
@@ -551,6 +554,7 @@ def test_without_algorithm_a_kernel_adds_the_bias(trouble):
     assert "matmul" not in lt.calls
 
 
+@pytest.mark.slow
 def test_explain_names_cublaslt(device):
     told = [explain("affine_and_apply", b) for b in (fake_backend("float32"), get_backend("numpy"))]
     assert ": one fused product by cublasLt if possible, else a product and" in told[0]
@@ -570,6 +574,7 @@ def device(monkeypatch):
     return lt
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("widths", [[8, 8], [6, 5]], ids=["even", "odd"])
 def test_captured_step_equals_numpy(widths, dtype, device, rng):
@@ -644,6 +649,7 @@ def lt(monkeypatch):
     checked_epilogues.cache_clear()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("precision", ["float32", "tf32", "bf16", "fp16"])
 def test_working_epilogues_are_used(precision, lt):
     cuda_operations()
@@ -712,6 +718,7 @@ def test_without_cublas_there_are_no_epilogues(product):
     assert checked_epilogues(product, np) is None
 
 
+@pytest.mark.slow
 def test_device_operations_use_working_epilogues(lt, devices, monkeypatch):
     cuda_operations()
     products = {p: product_of(lt, p) for p in ("float32", "bf16")}

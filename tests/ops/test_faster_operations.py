@@ -33,7 +33,14 @@ from xpnet.random import stream_key
 REFERENCE = Operations(np)
 
 
-@pytest.fixture(params=["host", "compiled", "compiled, called often", "cuda"], scope="module")
+OPERATIONS_TESTED = [
+    *("host", "compiled"),
+    pytest.param("compiled, called often", marks=pytest.mark.slow),  # it compiles more
+    pytest.param("cuda", marks=pytest.mark.slow),  # it compiles C++
+]
+
+
+@pytest.fixture(params=OPERATIONS_TESTED, scope="module")
 def ops(request):
     if request.param == "host":
         yield NumPyOperations(np)

@@ -19,6 +19,7 @@ if why_not_compiled():
 from xpnet.ops.cpu import elementwise
 from xpnet.ops.cpu.jit import loop_of
 
+pytestmark = pytest.mark.slow  # every test compiles a loop
 POINTS = np.concatenate([np.linspace(-9.0, 9.0, 73), [-1e4, -80.0, 80.0]])[None, :]
 OUTPUTS = np.linspace(-0.4, 1.0, 29)[None, :]
 # The scalars of rules.
@@ -55,7 +56,7 @@ dtypes = pytest.mark.parametrize("dtype", ["float64", "float32"])
 
 @dtypes
 @pytest.mark.parametrize("name", UNARY)
-def test_a_rule_of_one_array(name, dtype):
+def test_compiled_rule_of_one_array_agrees(name, dtype):
     rule, scalars = UNARY[name], SCALARS.get(name, ())
     x = (OUTPUTS if takes(rule)[0] == "a" else POINTS).astype(dtype)
     loop = loop_of(elementwise.apply_to_one, rule, np.dtype(dtype), len(scalars))
@@ -64,7 +65,7 @@ def test_a_rule_of_one_array(name, dtype):
 
 @dtypes
 @pytest.mark.parametrize("name", BINARY)
-def test_a_rule_of_two_arrays(name, dtype):
+def test_compiled_rule_of_two_arrays_agrees(name, dtype):
     rule, scalars = BINARY[name], SCALARS.get(name, ())
     z = np.minimum(POINTS, 80).astype(dtype)
     t = np.where(np.arange(z.size) % 3, 1, -1).astype(dtype)[None, :]
