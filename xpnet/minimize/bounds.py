@@ -7,6 +7,9 @@ from typing import Any, NamedTuple
 from xpnet.backend import Array, Backend, Namespace, to_numpy
 from xpnet.errors import Phrase, require
 
+PAIR = "bounds is one pair (lower, upper), each for all variables, not a pair for each variable."
+"""What to do about bounds in the order of `scipy.optimize.minimize`."""
+
 
 class Box(NamedTuple):
     """The set ``{x: lower ≤ x ≤ upper}``; `box_of` constructs it.
@@ -54,7 +57,7 @@ def box_of(bounds: tuple[Any, Any] | None, x0: Array, backend: Backend) -> Box |
     if bounds is None:
         return None
     is_pair = isinstance(bounds, (tuple, list)) and len(bounds) == 2
-    require(is_pair, "bounds", "be a pair (lower, upper) of numbers, arrays or None", bounds)
+    require(is_pair, "bounds", "be a pair (lower, upper) of numbers, arrays or None", bounds, PAIR)
     lower = _bound(bounds[0], -float("inf"), "the lower bound", x0, backend)
     upper = _bound(bounds[1], float("inf"), "the upper bound", x0, backend)
     _require_order(lower, upper, "bounds", "have lower ≤ upper", "lower", "upper")
@@ -78,4 +81,4 @@ def _require_order(low: Array, high: Array, argument: str, rule: str, *names: st
     a, b = to_numpy(low), to_numpy(high)
     for i in (a > b).nonzero()[0][:1]:
         got = Phrase(f"{names[0]}[{i}] = {a[i]:g} and {names[1]}[{i}] = {b[i]:g}")
-        require(False, argument, rule, got)
+        require(False, argument, rule, got, PAIR)

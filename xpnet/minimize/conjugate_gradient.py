@@ -32,7 +32,8 @@ def polak_ribiere(grad: Array, before: Array, direction: Array) -> float:
     >>> polak_ribiere(np.asarray([1.0, 2.0]), np.asarray([0.0, 2.0]), np.asarray([0.0, -2.0]))
     0.25
     """
-    return max(0.0, float(grad @ (grad - before)) / float(before @ before))
+    square = float(before @ before)
+    return max(0.0, float(grad @ (grad - before)) / square) if square > 0.0 else 0.0
 
 
 def hager_zhang(grad: Array, before: Array, direction: Array) -> float:
@@ -58,7 +59,8 @@ def hager_zhang(grad: Array, before: Array, direction: Array) -> float:
     derivative = float(direction @ grad)
     beta = (float(y @ grad) - 2.0 * float(y @ y) * derivative / curvature) / curvature
     norm, grad_norm = math.sqrt(float(direction @ direction)), math.sqrt(float(before @ before))
-    return max(beta, -1.0 / (norm * min(0.01, grad_norm)))
+    bound = norm * min(0.01, grad_norm)
+    return max(beta, -1.0 / bound) if bound > 0.0 else beta
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ class NonlinearCG(Method):
         new = self.search.search(ray, state.initial_step.length(ray))
         beta = self.beta(new.grad, point.grad, state.direction)
         state.direction = beta * state.direction - new.grad
-        if not float(state.direction @ new.grad) < 0.0:
+        if not -math.inf < float(state.direction @ new.grad) < 0.0:
             state.direction = -new.grad
         return new
 

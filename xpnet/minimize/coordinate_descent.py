@@ -73,8 +73,9 @@ class CoordinateDescent(Method):
                 failure = error
                 continue
             state.lengths[i], moved = now.step, True
-        if failure is not None and not moved:
-            raise failure
+        if not moved:
+            hidden = "the derivative of every coordinate is below the rounding error of f"
+            raise failure or LineSearchError(hidden, below_rounding=True)
         return now
 
 

@@ -17,7 +17,12 @@ from xpnet.minimize.line_search.base import LineSearchError
 from xpnet.minimize.method import Method, require_dense_fits
 from xpnet.minimize.objective import Function, Objective, objective_of
 from xpnet.minimize.result import Iterate, Result
-from xpnet.minimize.scalar_function import EvaluatedPoint, ScalarFunction
+from xpnet.minimize.scalar_function import (
+    EvaluatedPoint,
+    NonFiniteStepError,
+    ScalarFunction,
+    TimeLimitError,
+)
 from xpnet.minimize.stopping import Reason, StoppingTest, Termination, Tolerances
 from xpnet.optimizers.base import Optimizer
 
@@ -56,7 +61,8 @@ def minimize(
             `GradientDescent` and `LBFGS`.
         tol: the tolerance on ``max_i |∂f/∂x_i|``, or `Tolerances`.
         max_iter: the maximum number of iterations, at least 0; default 10 000.
-        max_seconds: the maximum number of seconds, tested after each iteration; default None.
+        max_seconds: the maximum number of seconds, tested before each evaluation after the first;
+            default None.
         callback: called with every `Iterate` after the start; it returns True to stop.
         keep_trajectory: whether the result contains every iterate; default False.
         check_gradient: whether to compare the gradient at x0 with central differences first, at the
@@ -64,7 +70,8 @@ def minimize(
 
     Returns:
         The result: x, its value, the counts, and the reason for stopping. After Ctrl-C it is the
-        best point so far.
+        best point so far. Trial steps may overflow: NumPy's floating-point warnings are disabled
+        during the run, and a result that is not finite is a reason.
 
     Raises:
         ArgumentError: if an argument is invalid. x0 and the first value, gradient and Hessian are
@@ -94,6 +101,7 @@ def minimize(
     require(finite, "x0", "be where the function and its gradient are finite", got)
     if check_gradient:
         function.require_gradient(start)
+    function.deadline = stopping.deadline
     loop = MinimizationLoop(function, rule, first, stopping, callback, keep_trajectory)
     return loop.run(method)
 
@@ -159,14 +167,8 @@ class MinimizationLoop:
 
     def run(self, method: Any) -> Result:
         """Run until a stopping test holds; ``method`` is the caller's argument, for the result."""
-        try:
-            termination = self._iterate()
-        except LineSearchError as error:
-            rounded = error.below_rounding and math.isfinite(self._now.value)
-            reason = Reason.ROUNDING if rounded else Reason.LINE_SEARCH
-            termination = Termination(reason, str(error))
-        except KeyboardInterrupt:
-            termination = Termination(Reason.INTERRUPTED, f"in iteration {self._iteration + 1}")
+        with np.errstate(all="ignore"):
+            termination = self._terminated()
         final = self._now if termination.reason.success else self._best
         return Result(
             x=final.x,
@@ -181,13 +183,31 @@ class MinimizationLoop:
             trajectory=tuple(self._trajectory),
         )
 
+    def _terminated(self) -> Termination:
+        """Step until there is a reason to stop, which an inner loop may raise."""
+        try:
+            return self._iterate()
+        except LineSearchError as error:
+            grad_norm = self._function.grad_norm(self._now)
+            rounding = error.below_rounding
+            return self._stopping.without_step(str(error), grad_norm, below_rounding=rounding)
+        except NonFiniteStepError as error:
+            return Termination(Reason.NON_FINITE, str(error))
+        except TimeLimitError:
+            return self._stopping.time_limit()
+        except KeyboardInterrupt:
+            return Termination(Reason.INTERRUPTED, f"in iteration {self._iteration + 1}")
+
     def _iterate(self) -> Termination:
-        """Step until there is a reason to stop."""
+        """Step until a stopping test holds."""
         state = self._method.start(self._function, self._now)
         before: EvaluatedPoint | None = None
         while True:
             now = self._now
             grad_norm = self._function.grad_norm(now)
+            finite = math.isfinite(now.value) and math.isfinite(grad_norm)
+            if finite and now.value <= self._best.value:
+                self._best = now
             stop_requested = self._record(now, grad_norm)
             termination = self._stopping.check(self._iteration, before, now, grad_norm)
             if termination is not None:
@@ -197,8 +217,19 @@ class MinimizationLoop:
             before = now
             self._now = self._method.step(self._function, now, state)
             self._iteration += 1
-            if self._now.value <= self._best.value:
-                self._best = self._now
+            if self._is_stalled(before):
+                detail = "the step is shorter than the spacing of the numbers in x"
+                return self._stopping.without_step(detail, grad_norm, below_rounding=True)
+
+    def _is_stalled(self, before: EvaluatedPoint) -> bool:
+        """Return whether the step of a line search left x unchanged, as all later ones would.
+
+        The step is 0 for an optimizer without a line search, which may move x later.
+        """
+        now = self._now
+        if now.value != before.value or now.step == 0.0:
+            return False
+        return self._function.max_norm(now.x - before.x) == 0.0
 
     def _record(self, now: EvaluatedPoint, grad_norm: float) -> bool:
         """Record the iterate and pass it to the callback; return whether that asks to stop."""

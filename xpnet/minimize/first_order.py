@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from xpnet.errors import require, require_type
+from xpnet.errors import NonFiniteError, require, require_type
 from xpnet.minimize.line_search import Armijo, LineSearch, Ray
 from xpnet.minimize.line_search.base import InitialStep
 from xpnet.minimize.method import Method
-from xpnet.minimize.scalar_function import EvaluatedPoint, ScalarFunction
+from xpnet.minimize.scalar_function import EvaluatedPoint, NonFiniteStepError, ScalarFunction
 from xpnet.optimizers.base import Optimizer
 
 
@@ -89,7 +89,14 @@ class FirstOrder(Method):
         return self.optimizer.init(point.x)
 
     def step(self, function: ScalarFunction, point: EvaluatedPoint, state: Any) -> EvaluatedPoint:
-        """Update a copy of x, and evaluate it."""
+        """Update a copy of x, and evaluate it.
+
+        Raises:
+            NonFiniteStepError: if the state of the optimizer became infinite or NaN.
+        """
         x = function.xp.asarray(point.x, copy=True)
-        self.optimizer.step(x, point.grad, state)
+        try:
+            self.optimizer.step(x, point.grad, state)
+        except NonFiniteError as error:
+            raise NonFiniteStepError(str(error)) from error
         return function.evaluate(x, function.max_norm(x - point.x))

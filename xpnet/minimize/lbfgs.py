@@ -9,7 +9,7 @@ from xpnet.backend import Array
 from xpnet.errors import require_count, require_type
 from xpnet.minimize.bounds import Box
 from xpnet.minimize.line_search import Armijo, LineSearch, Ray, StrongWolfe
-from xpnet.minimize.line_search.base import LineSearchError, unit_length_step
+from xpnet.minimize.line_search.base import LineSearchError, descent_ray, unit_length_step
 from xpnet.minimize.method import Method
 from xpnet.minimize.pairs import Pairs
 from xpnet.minimize.scalar_function import EvaluatedPoint, ScalarFunction
@@ -67,8 +67,8 @@ class LBFGS(Method):
         """Search along ``-H∇f``, α = 1 first, and append the new pair."""
         if isinstance(state, Face):
             return projected_step(function, point, state)
-        ray = Ray(function, point, state.direction())
-        new = self.search.search(ray, 1.0 if len(state) else unit_length_step(ray))
+        ray = descent_ray(function, point, state.direction())
+        new = self.search.search(ray, ray.natural if len(state) else unit_length_step(ray))
         state.append(ray.direction, new.grad, new.step)
         return new
 
@@ -115,10 +115,11 @@ def projected_step(function: ScalarFunction, point: EvaluatedPoint, face: Face) 
     """
     pairs = face.pairs
     direction = pairs.direction() - pairs.gamma * (1.0 - face.free) * point.grad
-    first = 1.0 if len(pairs) else min(1.0, 1.0 / float(point.grad @ point.grad) ** 0.5)
     try:
-        new = Armijo().search(Ray(function, point, direction), first)
+        ray = Ray(function, point, direction)
+        new = Armijo().search(ray, ray.natural if len(pairs) else unit_length_step(ray))
     except LineSearchError:
-        new = Armijo().search(Ray(function, point, -point.grad), first)
+        ray = Ray(function, point, -point.grad)
+        new = Armijo().search(ray, ray.natural if len(pairs) else unit_length_step(ray))
     face.update(function, point, new)
     return new

@@ -10,9 +10,13 @@ import numpy as np
 
 from xpnet.backend import Array, backend_of
 from xpnet.errors import require_count, require_type
-from xpnet.minimize.line_search import LineSearch, Ray, StrongWolfe
+from xpnet.minimize.line_search import LineSearch, StrongWolfe
+from xpnet.minimize.line_search.base import descent_ray
 from xpnet.minimize.method import Method
 from xpnet.minimize.scalar_function import EvaluatedPoint, ScalarFunction
+
+SINGULAR = (np.linalg.LinAlgError, RuntimeError)
+"""What a factorization raises for a singular matrix: NumPy the first, PyTorch the second."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +55,8 @@ class Newton(Method):
     def step(self, function: ScalarFunction, point: EvaluatedPoint, state: None) -> EvaluatedPoint:
         """Factorize the Hessian, and search along the Newton direction."""
         direction = -solve_positive(function.hess(point.x), point.grad)
-        return self.search.search(Ray(function, point, direction), 1.0)
+        ray = descent_ray(function, point, direction)
+        return self.search.search(ray, ray.natural)
 
 
 @dataclass(frozen=True)
@@ -91,21 +96,23 @@ class NewtonCG(Method):
 
     def step(self, function: ScalarFunction, point: EvaluatedPoint, state: None) -> EvaluatedPoint:
         """Solve for the direction by CG, and search along it."""
-        direction = self._direction(function, point)
-        return self.search.search(Ray(function, point, direction), 1.0)
+        ray = descent_ray(function, point, self._direction(function, point))
+        return self.search.search(ray, ray.natural)
 
     def _direction(self, function: ScalarFunction, point: EvaluatedPoint) -> Array:
-        """Solve ``∇²f d = -∇f`` by linear CG from d = 0."""
-        residual, direction = point.grad, -point.grad
+        """Solve ``∇²f d = -∇f`` by linear CG from d = 0, scaled so that products are in range."""
+        scale = function.range_scale(function.max_norm(point.grad))
+        residual = scale * point.grad
+        direction = -residual
         d = 0.0 * direction
         square = float(residual @ residual)
         norm = math.sqrt(square)
-        small = min(0.5, math.sqrt(norm)) * norm
+        small = min(0.5, math.sqrt(norm / scale)) * norm
         for i in range(self.max_products or 2 * function.n):
             product = function.hessp(point.x, direction)
             curvature = float(direction @ product)
             if not curvature > function.eps * float(direction @ direction):
-                return direction if i == 0 else d
+                return (direction if i == 0 else d) / scale
             alpha = square / curvature
             d = d + alpha * direction
             residual = residual + alpha * product
@@ -113,7 +120,7 @@ class NewtonCG(Method):
             if math.sqrt(square) <= small:
                 break
             direction = (square / before) * direction - residual
-        return d
+        return d / scale
 
 
 def modified_cholesky(a: Array) -> tuple[Array, Array]:
@@ -162,30 +169,44 @@ def modified_cholesky(a: Array) -> tuple[Array, Array]:
 def solve_positive(a: Array, b: Array) -> Array:
     """Return ``(A + E)⁻¹ b``, E = 0 if A is positive definite, else from `modified_cholesky`.
 
+    A matrix that is singular up to rounding counts as not positive definite.
+
     Args:
         a: A, shape ``(n, n)``, symmetric, finite.
         b: shape ``(n,)``.
 
     Returns:
-        x of shape ``(n,)``, with ``bᵀx > 0`` for b ≠ 0.
+        x of shape ``(n,)``, with ``bᵀx > 0`` for b ≠ 0 in exact arithmetic; b if a factorization
+        fails.
 
     >>> solve_positive(np.asarray([[2.0, 0.0], [0.0, -4.0]]), np.asarray([2.0, 4.0]))
     array([1., 1.])
     """
     xp = backend_of(a).xp
-    if is_positive_definite(a):
-        return xp.linalg.solve(a, b[:, None])[:, 0]
-    lower, d = modified_cholesky(a)
-    x = xp.linalg.solve(lower, b[:, None])
-    return xp.linalg.solve(xp.matrix_transpose(lower), x / d[:, None])[:, 0]
+    try:
+        if is_positive_definite(a):
+            return xp.linalg.solve(a, b[:, None])[:, 0]
+        lower, d = modified_cholesky(a)
+        x = xp.linalg.solve(lower, b[:, None])
+        return xp.linalg.solve(xp.matrix_transpose(lower), x / d[:, None])[:, 0]
+    except SINGULAR:
+        return b
 
 
 def is_positive_definite(a: Array) -> bool:
-    """Return whether the Cholesky factorization of the symmetric matrix ``a`` succeeds."""
-    xp = backend_of(a).xp
+    """Return whether the symmetric matrix ``a`` is positive definite beyond rounding.
+
+    Its Cholesky factorization must succeed, and no pivot may be below ``n eps`` times the diagonal
+    entry that it is left of, where elimination cancelled all digits.
+    """
+    backend = backend_of(a)
+    xp, n = backend.xp, int(a.shape[0])
     try:
         factor = xp.linalg.cholesky(a)
-    except (np.linalg.LinAlgError, RuntimeError):  # PyTorch raises a RuntimeError
+    except SINGULAR:
         return False
     # CuPy raises nothing and returns a factor with NaN.
-    return bool(xp.all(xp.isfinite(factor)))
+    if not bool(xp.all(xp.isfinite(factor))):
+        return False
+    pivots, entries = xp.linalg.diagonal(factor) ** 2, xp.linalg.diagonal(a)
+    return bool(xp.all(pivots > n * float(np.finfo(backend.dtype_name).eps) * entries))

@@ -60,7 +60,8 @@ class Pairs:
         """Append the step ``s = αd`` to a point with gradient ``grad``; replace the oldest pair.
 
         Returns:
-            Whether the pair was kept: it is skipped unless ``yᵀs > eps |sᵀ∇f_before|``.
+            Whether the pair was kept: it is skipped unless ``yᵀs > eps |sᵀ∇f_before|`` and
+            ``yᵀy`` is in the range of the dtype.
         """
         old, new = list(self._slots), self._free_slot()
         if new in old:
@@ -70,6 +71,7 @@ class Pairs:
         products = self._times(grad)
         sy = self._sy[new, new]
         kept = bool(sy > self._function.eps * abs(products[new, 0] - sy))
+        kept = kept and 0.0 < self._yy[new, new] < np.inf
         if kept:
             # yᵀ(row) = ∇f_newᵀ(row) - ∇f_oldᵀ(row): both products are known.
             change = products[old] - self._products[old]
@@ -77,6 +79,7 @@ class Pairs:
             self._yy[old, new] = self._yy[new, old] = change[:, 1]
         else:
             self._slots = old
+            self._rows[2 * new : 2 * new + 2, :] = 0.0  # infinity would remain in a product with 0
         self._products = products
         return kept
 

@@ -9,7 +9,7 @@ from typing import ClassVar
 from xpnet.backend import Array, namespace_of
 from xpnet.errors import require_type
 from xpnet.minimize.line_search import LineSearch, Ray, StrongWolfe
-from xpnet.minimize.line_search.base import InitialStep
+from xpnet.minimize.line_search.base import InitialStep, LineSearchError, descent_ray
 from xpnet.minimize.method import Method
 from xpnet.minimize.scalar_function import EvaluatedPoint, ScalarFunction
 
@@ -112,7 +112,8 @@ class InverseHessian:
         eye = function.xp.eye(function.n, dtype=function.dtype, device=function.backend.device)
         self.matrix = eye
         self.initial_step = InitialStep(longest=1.0)
-        self._update, self._eps = update, function.eps
+        self._function, self._update, self._eps = function, update, function.eps
+        self._eye, self._gamma = eye, 1.0
 
     def update(self, s: Array, y: Array) -> bool:
         """Update H by the pair (s, y), unless its curvature ``yᵀs`` is not safely positive.
@@ -120,18 +121,39 @@ class InverseHessian:
         Returns:
             Whether H was updated.
         """
-        sy, sizes = float(s @ y), float(y @ y) * float(s @ s)
+        sy, yy = float(s @ y), float(y @ y)
+        sizes = yy * float(s @ s)
         if not sy > self._eps * sizes**0.5:
             return False
-        self.matrix = self._update(self.matrix, s, y)
+        self.matrix, self._gamma = self._update(self.matrix, s, y), sy / yy
         return True
+
+    def ray(self, point: EvaluatedPoint) -> Ray:
+        """Return the ray along ``-H∇f``; reset H if that does not descend.
+
+        An update cancels digits where H and ``sᵀy/yᵀy`` of the pair differ by many orders of
+        magnitude, and H may underflow to 0, overflow, or become indefinite. It is then reset to
+        ``sᵀy/yᵀy`` times the identity, N&W eq. (6.20), and if that fails to the identity.
+
+        Raises:
+            LineSearchError: if no H gives a descent direction.
+        """
+        try:
+            return Ray(self._function, point, -(self.matrix @ point.grad))
+        except LineSearchError:
+            self.matrix = self._gamma * self._eye
+        try:
+            return Ray(self._function, point, -(self.matrix @ point.grad))
+        except LineSearchError:
+            self.matrix = self._eye
+            return descent_ray(self._function, point, -point.grad)
 
 
 def quasi_newton_step(
     function: ScalarFunction, point: EvaluatedPoint, inverse: InverseHessian, search: LineSearch
 ) -> EvaluatedPoint:
     """Search along ``-H∇f``, and update H."""
-    ray = Ray(function, point, -(inverse.matrix @ point.grad))
+    ray = inverse.ray(point)
     new = search.search(ray, inverse.initial_step.length(ray))
     inverse.update(new.x - point.x, new.grad - point.grad)
     return new

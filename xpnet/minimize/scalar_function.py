@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -12,6 +14,14 @@ from xpnet.errors import Phrase, describe, require
 from xpnet.minimize.bounds import Box
 from xpnet.minimize.differences import agreement, central_gradient, central_product
 from xpnet.minimize.objective import Function
+
+
+class TimeLimitError(Exception):
+    """The time limit of a run has passed."""
+
+
+class NonFiniteStepError(ArithmeticError):
+    """A Hessian or the state of an optimizer is infinite or NaN, so it determines no step."""
 
 
 class EvaluatedPoint(NamedTuple):
@@ -70,6 +80,8 @@ class ScalarFunction:
         n: the number of variables.
         eps: the machine precision of the dtype.
         evaluations: the counts so far.
+        deadline: the reading of `time.perf_counter` after which every evaluation raises
+            `TimeLimitError`, which ends the inner loops of a method too; default ∞.
     """
 
     def __init__(
@@ -85,6 +97,7 @@ class ScalarFunction:
         self.xp, self.n, self.dtype = self.backend.xp, int(x0.shape[0]), x0.dtype
         self.eps = float(np.finfo(self.backend.dtype_name).eps)
         self.evaluations = Evaluations()
+        self.deadline = math.inf
         self._value = getattr(objective, "value", None)
         self._pair = getattr(objective, "value_and_grad", None)
         # An explicit hessp takes precedence over the objective's own hess.
@@ -96,6 +109,7 @@ class ScalarFunction:
         """Return f(x) on the host, from ``value_and_grad`` if the objective has no ``value``."""
         if self._value is None:
             return self.evaluate(x).value
+        self._require_time()
         self.evaluations.functions += 1
         return self._scalar(self._value(x))
 
@@ -110,6 +124,7 @@ class ScalarFunction:
             value = self.value(x)
             grad = central_gradient(self.value, x, self.box)
         else:
+            self._require_time()
             self.evaluations.functions += 1
             value, grad = self._pair(x)
             value, grad = self._scalar(value), self._vector(grad, "the gradient")
@@ -122,27 +137,39 @@ class ScalarFunction:
 
         Raises:
             ArgumentError: if a given Hessian has the wrong shape or is not symmetric.
+            NonFiniteStepError: if the Hessian contains infinity or NaN.
         """
         if self._hess is None:
             identity = self.xp.eye(self.n, dtype=self.dtype, device=self.backend.device)
             columns = [self.hessp(x, identity[i, ...]) for i in range(self.n)]
             matrix = self.xp.stack(columns)
+            self._require_finite(self.max_norm(matrix), "the Hessian")
             return 0.5 * (matrix + matrix.T)
+        self._require_time()
         self.evaluations.hessians += 1
         matrix = self.backend.asarray(self._hess(x), dtype=self.dtype)
         shape = (self.n, self.n)
         require(tuple(matrix.shape) == shape, "the Hessian", f"be of shape {shape}", matrix)
+        size = self.max_norm(matrix)
+        self._require_finite(size, "the Hessian")
         gap = self.max_norm(matrix - matrix.T)
-        limit = 10 * self.eps**0.5 * self.max_norm(matrix)
+        limit = 10 * self.eps**0.5 * size
         got = Phrase(f"entries that differ by {gap:.3g} from those of its transpose")
         require(not gap > limit, "the Hessian", "be symmetric", got)
         return matrix
 
     def hessp(self, x: Array, v: Array) -> Array:
-        """Return ∇²f(x) v: as given, from the Hessian, or by central differences of ∇f."""
+        """Return ∇²f(x) v: as given, from the Hessian, or by central differences of ∇f.
+
+        Raises:
+            NonFiniteStepError: if a given product or Hessian contains infinity or NaN.
+        """
         if self._hessp is not None:
+            self._require_time()
             self.evaluations.products += 1
-            return self._vector(self._hessp(x, v), "the Hessian-vector product")
+            product = self._vector(self._hessp(x, v), "the Hessian-vector product")
+            self._require_finite(self.max_norm(product), "the Hessian-vector product")
+            return product
         if self._hess is not None:
             return self.hess(x) @ v
         self.evaluations.products += 1
@@ -151,6 +178,16 @@ class ScalarFunction:
     def max_norm(self, x: Array) -> float:
         """Return ``max_i |x_i|`` on the host, without a temporary array; NaN if x contains NaN."""
         return max(float(self.xp.max(x)), -float(self.xp.min(x)))
+
+    def range_scale(self, size: float) -> float:
+        """Return a power of two s with ``s · size`` near 1, so that products stay in range.
+
+        Scaling by a power of two is exact. s is 1 if ``size`` is 0, infinite or NaN.
+        """
+        if size == 0.0 or not math.isfinite(size):
+            return 1.0
+        largest = 1000 if self.eps < 1e-10 else 120
+        return math.ldexp(1.0, max(-largest, min(-math.frexp(size)[1], largest)))
 
     def grad_norm(self, point: EvaluatedPoint) -> float:
         """Return ``max_i |∂f/∂x_i|``; within bounds, ``max_i |P(x - ∇f) - x|_i``."""
@@ -176,6 +213,14 @@ class ScalarFunction:
             f"{given[i]:.8g} in component {i}, where central differences give {numerical[i]:.8g}"
         )
         require(gap[i] <= limit, "the gradient", "be that of the function", got)
+
+    def _require_time(self) -> None:
+        if time.perf_counter() > self.deadline:
+            raise TimeLimitError
+
+    def _require_finite(self, size: float, name: str) -> None:
+        if not math.isfinite(size):
+            raise NonFiniteStepError(f"{name} is infinite or NaN: its largest entry is {size:g}")
 
     def _scalar(self, value: Any) -> float:
         shape = getattr(value, "shape", ())

@@ -21,7 +21,7 @@ class Reason(enum.Enum):
     ROUNDING = "A further decrease would be below the rounding error of the function."
     ITERATIONS = "The limit of iterations was reached before a solution."
     TIME = "The limit of time was reached before a solution."
-    NON_FINITE = "The function or its gradient became infinite or NaN; the best point is returned."
+    NON_FINITE = "The function or a derivative became infinite or NaN; the best point is returned."
     LINE_SEARCH = "The line search found no acceptable step."
     CALLBACK = "The callback asked to stop; the best point is returned."
     INTERRUPTED = "The run was interrupted; the best point is returned."
@@ -67,9 +67,12 @@ class Tolerances:
 
     def grad_for(self, eps: float) -> float:
         """Return the gradient tolerance for a dtype of machine precision ``eps``."""
-        if self.grad is not None:
-            return float(self.grad)
-        return 1e-8 if eps < 1e-10 else 1e-4
+        return default_grad_tolerance(eps) if self.grad is None else float(self.grad)
+
+
+def default_grad_tolerance(eps: float) -> float:
+    """Return 1e-8 for float64 and 1e-4 for float32, by their machine precision ``eps``."""
+    return 1e-8 if eps < 1e-10 else 1e-4
 
 
 class Termination(NamedTuple):
@@ -100,6 +103,11 @@ class StoppingTest:
         self._begin = time.perf_counter()
 
     @property
+    def deadline(self) -> float:
+        """The reading of `time.perf_counter` at which the time limit ends; ∞ without one."""
+        return math.inf if self._max_seconds is None else self._begin + self._max_seconds
+
+    @property
     def seconds(self) -> float:
         """Seconds since the start."""
         return time.perf_counter() - self._begin
@@ -118,9 +126,33 @@ class StoppingTest:
             return converged
         if iteration >= self._max_iter:
             return Termination(Reason.ITERATIONS, f"{iteration} iterations")
-        if self._max_seconds is not None and self.seconds >= self._max_seconds:
-            return Termination(Reason.TIME, f"{self._max_seconds:g} s")
+        if time.perf_counter() >= self.deadline:
+            return self.time_limit()
         return None
+
+    def time_limit(self) -> Termination:
+        """Return the termination of a run that reached its time limit."""
+        return Termination(Reason.TIME, f"{self._max_seconds:g} s")
+
+    def without_step(self, message: str, grad_norm: float, *, below_rounding: bool) -> Termination:
+        """Return why to stop at a point from which a method found no step.
+
+        At a kink, or where a Hessian estimate is far from the Hessian, the predicted decrease is
+        below the rounding error of f far from any stationary point. `Reason.ROUNDING` therefore
+        also requires a gradient within the default tolerance of the dtype.
+
+        Args:
+            message: the message of the method.
+            grad_norm: the norm of the gradient.
+            below_rounding: whether the predicted decrease is below the rounding error of f.
+        """
+        limit = default_grad_tolerance(self._function.eps)
+        if not below_rounding:
+            return Termination(Reason.LINE_SEARCH, message)
+        if grad_norm <= limit:
+            return Termination(Reason.ROUNDING, message)
+        hidden = f"the decrease is below the rounding error, but the gradient {grad_norm:.3g} is "
+        return Termination(Reason.LINE_SEARCH, f"{message}; {hidden}above {limit:g}")
 
     def _small_change(self, before: EvaluatedPoint, now: EvaluatedPoint) -> Termination | None:
         """Test the change between two successive points."""

@@ -10,6 +10,7 @@ from xpnet.backend import Array
 from xpnet.errors import require_number
 from xpnet.minimize.line_search.base import LineSearchError
 from xpnet.minimize.method import Method
+from xpnet.minimize.newton import SINGULAR
 from xpnet.minimize.scalar_function import EvaluatedPoint, ScalarFunction
 
 
@@ -65,16 +66,19 @@ class TrustRegion(Method):
             p, predicted = model.minimize(state.radius)
             if noise is None:
                 noise = _noise(function, point, predicted)
+            if predicted + noise <= 0.0:
+                break
             length = math.sqrt(float(p @ p))
             x = point.x + p
             value = function.value(x)
             trials.append(f"f at distance {length:.3g} = {value:.10g}")
             ratio = (point.value - value + noise) / (predicted + noise)
-            if not ratio >= 0.25:  # also true where the value is NaN
-                state.radius = 0.25 * length
+            accepted = ratio >= self.accept and math.isfinite(value)
+            if not (accepted and ratio >= 0.25):  # also true where the ratio is NaN
+                state.radius = 0.25 * min(state.radius, length)
             elif ratio > 0.75 and length > 0.99 * state.radius:
                 state.radius = min(2.0 * state.radius, self.max_radius)
-            if ratio >= self.accept and math.isfinite(value):
+            if accepted:
                 return function.evaluate(x, length)
         reason = f"the trust region shrank to a point; the last: {', '.join(trials[-5:])}"
         raise LineSearchError(reason, below_rounding=bool(noise))
@@ -101,7 +105,12 @@ class QuadraticModel:
     """
 
     def __init__(self, function: ScalarFunction, point: EvaluatedPoint) -> None:
-        self._eigenvalues, self._basis = function.xp.linalg.eigh(function.hess(point.x))
+        hess = function.hess(point.x)
+        try:
+            self._eigenvalues, self._basis = function.xp.linalg.eigh(hess)
+        except SINGULAR as error:
+            raise LineSearchError(f"the Hessian has no eigenvalues: {error}") from error
+        self._xp = function.xp
         self._grad = function.xp.matrix_transpose(self._basis) @ point.grad
         self._least = float(self._eigenvalues[0])
         self._gaps = self._eigenvalues - self._least
@@ -112,12 +121,13 @@ class QuadraticModel:
         floor = max(self._least, self._small)
         q = self._shifted(floor)
         length = _norm(q)
-        if length > radius:
+        if not length <= radius:  # also true where it overflows
             q = self._on_boundary(floor, radius)
         elif self._least < -self._small:
             # The hard case: g is orthogonal to the first eigenvector, so follow it to the boundary.
             first = float(q[0])
-            q[0] = math.copysign(math.sqrt(radius**2 - length**2 + first**2), first)
+            rest = radius * radius - length * length + first * first
+            q[0] = math.copysign(math.sqrt(rest), first)
         decrease = -float(self._grad @ q) - 0.5 * float(q @ (self._eigenvalues * q))
         return self._basis @ q, decrease
 
@@ -126,14 +136,22 @@ class QuadraticModel:
         return -self._grad / (self._gaps + shift)
 
     def _on_boundary(self, floor: float, radius: float) -> Array:
-        """Find the shift with ``‖q‖ = Δ``, by Newton's method on ``1/Δ - 1/‖q‖`` from below."""
+        """Find the shift with ``‖q‖ = Δ``, by Newton's method on ``1/Δ - 1/‖q‖`` from below.
+
+        ``‖q‖ ≥ |ĝ_i| / (λ_i - λ₁ + shift)`` for every i, so the shift is at least
+        ``max_i |ĝ_i|/Δ - (λ_i - λ₁)``, where no component of q exceeds Δ.
+        """
+        xp = self._xp
+        floor = max(floor, float(xp.max(xp.abs(self._grad) / radius - self._gaps)))
         shift, q = floor, self._shifted(floor)
         for _ in range(50):
             length = _norm(q)
             if abs(length - radius) <= 1e-3 * radius:
                 break
             change = float(q @ (q / (self._gaps + shift)))
-            shift = max(floor, shift + (length / radius - 1.0) * length**2 / change)
+            if not change > 0.0:
+                break
+            shift = max(floor, shift + (length / radius - 1.0) * length * (length / change))
             q = self._shifted(shift)
         return q
 

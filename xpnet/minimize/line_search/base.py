@@ -57,17 +57,22 @@ class Ray:
     """The ray ``x + αd``; within bounds, the projected path ``P(x + αd)``.
 
     Near a minimum the increase ``φ(α) - φ(0)`` is lost in the rounding error of f, taken as
-    ``10 eps |f(x)|``, while the gradients are still accurate. There the increase is computed by the
-    trapezoidal rule, ``½ (∇f(x) + ∇f(x_α))ᵀ(x_α - x)``, which is exact for a quadratic, so that the
-    gradient can be reduced far below √eps. Sufficient decrease of this increase is the approximate
-    Wolfe condition of Hager and Zhang, SIAM J. Optim. 16 (2005) 170, eq. (4.1).
+    ``10 eps |f(x)|``, or 100 times that if the first trial predicts no larger decrease, while the
+    gradients are still accurate. There the increase is computed by the trapezoidal rule,
+    ``½ (∇f(x) + ∇f(x_α))ᵀ(x_α - x)``, which is exact for a quadratic, so that the gradient can be
+    reduced far below √eps. Sufficient decrease of this increase is the approximate Wolfe condition
+    of Hager and Zhang, SIAM J. Optim. 16 (2005) 170, eq. (4.1).
+
+    If ``∇fᵀd`` is out of the range of the dtype, d is multiplied by a power of two.
 
     Args:
         function: the function to minimize.
         point: the evaluated point where the ray starts.
-        direction: d, shape ``(n,)``, a descent direction.
+        direction: a descent direction, shape ``(n,)``.
 
     Attributes:
+        direction: d.
+        natural: the α at which ``αd`` is the given direction, 1 unless d was scaled.
         origin: the trial at α = 0.
         trials: ``(α, φ(α))`` of every trial so far.
         noise: the increase below which rounding error dominates.
@@ -77,8 +82,10 @@ class Ray:
     """
 
     def __init__(self, function: ScalarFunction, point: EvaluatedPoint, direction: Array) -> None:
-        self.function, self.direction = function, direction
+        self.function, self.direction, self.natural = function, direction, 1.0
         derivative = float(point.grad @ direction)
+        if derivative == 0.0 or not math.isfinite(derivative):
+            derivative = self._scale_direction(point.grad)
         self.origin = Trial(0.0, 0.0, derivative, point)
         self.trials: list[tuple[float, float]] = []
         self.noise = 10 * function.eps * abs(point.value)
@@ -87,6 +94,22 @@ class Ray:
                 f"the direction does not descend: its directional derivative is {derivative:.3g}",
                 below_rounding=abs(derivative) <= self.noise,
             )
+
+    def _scale_direction(self, grad: Array) -> float:
+        """Scale d so that ``∇fᵀd`` is in range, and return ``∇fᵀd``.
+
+        Raises:
+            LineSearchError: if d is zero, infinite or NaN.
+        """
+        function = self.function
+        size = function.max_norm(self.direction)
+        if size == 0.0 or not math.isfinite(size):
+            problem = "underflows to 0" if size == 0.0 else "is infinite or NaN"
+            raise LineSearchError(f"the direction {problem}: its largest component is {size:g}")
+        scale = function.range_scale(size)
+        self.direction, self.natural = scale * self.direction, 1.0 / scale
+        scale_grad = function.range_scale(function.max_norm(grad))
+        return float((scale_grad * grad) @ self.direction) / scale_grad
 
     def at(self, alpha: float) -> Array:
         """Return ``x + αd``, projected if there are bounds."""
@@ -100,7 +123,7 @@ class Ray:
         derivative = float(point.grad @ self.direction)
         self.trials.append((alpha, point.value))
         increase = point.value - self.origin.point.value
-        if abs(increase) <= self.noise:
+        if self._is_hidden(increase):
             start, end = alpha * self.origin.derivative, alpha * derivative
             increase = self._trapezoidal(increase, start, end)
         return Trial(alpha, increase, derivative, point)
@@ -116,7 +139,7 @@ class Ray:
         value = self.function.value(x) if self.trials else self.function.evaluate(x).value
         self.trials.append((alpha, value))
         increase, first_order = value - start.value, alpha * self.origin.derivative
-        hidden = abs(increase) <= self.noise
+        hidden = self._is_hidden(increase)
         if hidden or self.function.box is not None:
             moved = x - start.x
             first_order = float(start.grad @ moved)
@@ -124,6 +147,18 @@ class Ray:
                 end = float(self.function.evaluate(x).grad @ moved)
                 increase = self._trapezoidal(increase, first_order, end)
         return increase, first_order, x
+
+    def _is_hidden(self, increase: float) -> bool:
+        """Return whether rounding error may hide the increase of a trial."""
+        size = abs(increase)
+        if not size <= 100.0 * self.noise:  # also true for NaN
+            return False
+        return size <= self.noise or self._predicted <= 100.0 * self.noise
+
+    @property
+    def _predicted(self) -> float:
+        """The decrease that the first trial predicts to first order."""
+        return -self.origin.derivative * self.trials[0][0]
 
     def _trapezoidal(self, increase: float, start: float, end: float) -> float:
         """Return the increase that rounding hides, ``½ (start + end)``, or ``|increase|``.
@@ -133,9 +168,9 @@ class Ray:
         the noise only because it is short. It counts as no decrease, since otherwise a tiny step
         along a wrong gradient would be accepted.
         """
-        predicted = -self.origin.derivative * self.trials[0][0]
         curved = abs(end - start) >= 0.1 * abs(start)
-        return 0.5 * (start + end) if curved or predicted <= 100.0 * self.noise else abs(increase)
+        used = curved or self._predicted <= 100.0 * self.noise
+        return 0.5 * (start + end) if used else abs(increase)
 
     def error(self, reason: str) -> LineSearchError:
         """Return the error of a search that stops without a step; it lists the last trials."""
@@ -149,8 +184,27 @@ class Ray:
         )
 
 
+def descent_ray(function: ScalarFunction, point: EvaluatedPoint, direction: Array) -> Ray:
+    """Return the ray along ``direction``, or along ``-∇f`` if that does not descend.
+
+    A direction that descends in exact arithmetic may under- or overflow, or descend no longer after
+    rounding. Along ``-∇f``, `Ray.natural` is the step of length 1.
+
+    Raises:
+        LineSearchError: if ``-∇f`` is no descent direction either.
+    """
+    try:
+        return Ray(function, point, direction)
+    except LineSearchError:
+        ray = Ray(function, point, -point.grad)
+        ray.natural = unit_length_step(ray)
+        return ray
+
+
 def unit_length_step(ray: Ray) -> float:
     """Return ``min(1, 1/‖∇f‖)`` for a ray along ``-∇f``, where the scale of f is unknown."""
+    if ray.natural != 1.0:  # d was scaled to a largest component near 1
+        return min(ray.natural, 1.0)
     return min(1.0, 1.0 / math.sqrt(abs(ray.origin.derivative)))
 
 
@@ -180,4 +234,4 @@ class InitialStep:
         hidden = decrease <= ray.noise
         last = ray.origin.point.step
         alpha = last if hidden else 2.02 * decrease / abs(ray.origin.derivative)
-        return min(self._longest, alpha)
+        return min(self._longest * ray.natural, alpha)

@@ -11,10 +11,13 @@ def cubic_minimum(a: Trial, b: Trial) -> float | None:
     """Return the local minimizer of the cubic through φ and φ' at ``a`` and ``b``.
 
     With ``d₁ = φ'_a + φ'_b - 3 (φ_a - φ_b)/(a - b)`` and ``d₂ = ±√(d₁² - φ'_a φ'_b)`` it is
-    ``b - (b - a) (φ'_b + d₂ - d₁) / (φ'_b - φ'_a + 2d₂)``; None if the cubic has none.
+    ``b - (b - a) (φ'_b + d₂ - d₁) / (φ'_b - φ'_a + 2d₂)``; None if the cubic has none, or the two
+    trials have the same step length and determine no cubic.
 
     Reference: Nocedal and Wright, Numerical Optimization, 2nd ed., eq. (3.59).
     """
+    if a.alpha == b.alpha:
+        return None
     d1 = a.derivative + b.derivative - 3.0 * (a.increase - b.increase) / (a.alpha - b.alpha)
     scale = max(abs(d1), abs(a.derivative), abs(b.derivative))
     if scale == 0.0 or not math.isfinite(scale):
