@@ -14,9 +14,9 @@ from typer.core import TyperGroup
 from xpnet import doctor as checkup
 from xpnet import minimize
 from xpnet._version import __version__
+from xpnet.atomic import atomic_file, atomic_folder
 from xpnet.backend import NAMES, BackendName, get_backend
 from xpnet.cli import names, run_folder, training
-from xpnet.cli.atomic import atomic_file, atomic_folder, default_folder
 from xpnet.cli.data import DataSource, SplitData, load_data, read_source
 from xpnet.cli.script import run_script
 from xpnet.cli.show import show_table
@@ -52,7 +52,7 @@ class _Commands(TyperGroup):
             message = str(error)
         except OSError as error:
             place = f": {error.filename}" if error.filename and error.strerror else ""
-            message = f"{error.strerror or error}{place}."
+            message = f"{str(error.strerror or error).rstrip('.')}{place}."
         print(f"Error: {message}", file=sys.stderr)
         raise typer.Exit(2)
 
@@ -176,8 +176,8 @@ def train(  # long: the signature is the list of the options and their help
     )
     split = load_data(source, task, limit)
     model = training.build(plan, split)
-    folder = out if out is not None else default_folder(source.name)
-    with atomic_folder(folder) as temporary:
+    folder = out if out is not None else run_folder.default_folder(source.name)
+    with atomic_folder(folder, "--out") as temporary:
         if not quiet:
             _print_task(source, plan, split, model)
         start = time.perf_counter()
@@ -304,7 +304,7 @@ def compare(
     print(f"{chosen!r} from {_point(chosen.starts[0])}\n\n{result_table(results)}")
     if plot is not None:
         with atomic_file(plot, "--plot") as path:
-            _draw(chosen, results).savefig(path, dpi=150)
+            _draw(chosen, results).savefig(path, dpi=150, format=plot.suffix[1:].lower())
         print(f"\npicture in {plot}")
 
 

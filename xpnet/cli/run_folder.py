@@ -12,6 +12,7 @@ import platform
 import re
 from collections.abc import Mapping
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,16 @@ from xpnet.renamed import FORMAT_1
 from xpnet.serialization import FORMAT, newer_format
 
 MODEL, HISTORY, CONFIG, PICTURE = "model.safetensors", "history.csv", "config.json", "loss.png"
+
+
+def default_folder(name: str) -> Path:
+    """Return ``runs/<name>-<time>``, followed by a number if that exists."""
+    stem = f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
+    folder, count = Path("runs") / stem, 1
+    while folder.exists():
+        count += 1
+        folder = Path("runs") / f"{stem}-{count}"
+    return folder
 
 
 def write_run(
