@@ -17,10 +17,11 @@ from xpnet._version import __version__
 from xpnet.atomic import atomic_file, atomic_folder
 from xpnet.backend import NAMES, BackendName, get_backend
 from xpnet.cli import names, run_folder, training
-from xpnet.cli.data import DataSource, SplitData, load_data, read_source
+from xpnet.cli.data import DataSource, SplitData, is_text, labels_of, load_data, read_source
 from xpnet.cli.script import run_script
 from xpnet.cli.show import show_table
 from xpnet.data import MinMax
+from xpnet.data.delimited import delimiters_in
 from xpnet.errors import (
     BackendUnavailableError,
     MissingExtraError,
@@ -217,11 +218,11 @@ def evaluate(
         split = load_data(source, None, None)
         X, y = split.X_test, split.y_test
     else:
-        table = read_source(source)
+        task = "regression" if model.classes is None else "classification"
+        table = read_source(source, task, run_folder.columns_of(config, data, "DATA"))
         assert table.y is not None
-        X, y = run_folder.in_order(table.X, table.feature_names, config, data), table.y
-        whole = model.classes is not None and y.dtype.kind == "f" and (y == y.round()).all()
-        y = y.astype("int64") if whole else y
+        X, y = table.X, table.y
+        y = y if model.classes is None else labels_of(y, model.classes)
     measured = training.score(model, X, y)
     _print_score("", measured, len(X))
 
@@ -326,6 +327,10 @@ def _print_task(
         f"{source.name}: {task} by {model.n_in} features; "
         f"{len(split.X_train):,} training rows{held}, {len(split.X_test):,} test rows"
     )
+    if not source.is_named and is_text(source.data):
+        delimiters = delimiters_in(Path(source.data))
+        if delimiters != "commas":
+            print(f"{source.data}: cells are separated by {delimiters}", file=sys.stderr)
     scaling = "MinMax" if isinstance(split.scaling, MinMax) else "Standardize"
     print(f"\n{model.summary()}\n")
     print(f"backend        {plan.backend}")
