@@ -24,6 +24,7 @@ IMPORT_ORDER = [
     "_version",
     "renamed",
     "errors",
+    "atomic",
     "figure",
     "memory",
     "backend",

@@ -9,9 +9,10 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -19,6 +20,7 @@ from safetensors.numpy import save
 
 from xpnet import activations, initializers, layers, losses
 from xpnet._version import __version__
+from xpnet.atomic import StrPath, write_atomically
 from xpnet.backend import Array, Backend, BackendName, get_backend, to_numpy
 from xpnet.data.preprocessing import MinMax, Standardize
 from xpnet.errors import ArgumentError, FileFormatError, require_type
@@ -50,7 +52,26 @@ SCALINGS: dict[str, type[Standardize] | type[MinMax]] = {
     "MinMax": MinMax,
 }
 
+SCALING_ARRAYS = {"Standardize": ("mean", "std"), "MinMax": ("low", "high", "to")}
+"""The arrays that a file holds of each scaling."""
+
+DTYPES = {
+    "F16": "float16",
+    "F32": "float32",
+    "F64": "float64",
+    "I32": "int32",
+    "I64": "int64",
+}
+"""The names of dtypes in a file of safetensors; others, such as BF16, are in no file of xpnet."""
+
 Tensors = dict[str, np.ndarray[Any, Any]]
+
+
+class TensorHeader(NamedTuple):
+    """The dtype and the shape of a tensor in a file, which are known before it is read."""
+
+    dtype: str
+    shape: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -76,7 +97,7 @@ class ModelContents:
     statistics: np.ndarray[Any, Any]
 
 
-def write_model(model: Any, path: str | os.PathLike[str]) -> None:
+def write_model(model: Any, path: StrPath) -> None:
     """Write ``model`` to the file ``path``, which appears completely or not at all.
 
     Parameters are tensors named by their path, such as ``layers.0.weight``, which any program that
@@ -102,33 +123,35 @@ def write_model(model: Any, path: str | os.PathLike[str]) -> None:
     if scaling is not None:
         arrays = scaling.arrays()
         tensors |= {f"preprocessing.{k}": np.array(v, order="C") for k, v in arrays.items()}
-    _write_atomically(os.fspath(path), save(tensors, metadata={"xpnet": json.dumps(config)}))
+    write_atomically(path, save(tensors, metadata={"xpnet": json.dumps(config)}))
 
 
-def read_model(path: str | os.PathLike[str]) -> ModelContents:
+def read_model(path: StrPath) -> ModelContents:
     """Read and validate a file that `write_model` wrote, of this format or of format 1.
 
-    The shape of every tensor is compared with the configuration before anything is allocated.
+    The shape and dtype of every tensor are compared with the configuration before one is read.
 
     Raises:
         FileFormatError: if the file is truncated, hostile, of a newer format or not a model of
             xpnet.
         FileNotFoundError: if there is no such file.
     """
-    name = os.fspath(path)
-    if not os.path.isfile(path):
+    name = os.fsdecode(path)
+    if not os.path.isfile(name):
         raise FileNotFoundError(f"path must be a model file; there is no file {name!r}.")
-    metadata, tensors = _read_safetensors(name)
-    config = _parse(metadata, "xpnet")
-    if config is None or not _is_readable(config, name):
-        raise FileFormatError(
-            f"{name!r} must be a model saved by xpnet (format 1 or {FORMAT}); "
-            "its metadata say otherwise."
-        )
-    try:
-        return _contents(_in_this_format(config), tensors)
-    except (ArgumentError, KeyError, TypeError, ValueError, RecursionError) as error:
-        raise FileFormatError(f"{name!r} does not hold a model: {error}") from None
+    with _open_safetensors(name) as file:
+        config = _parse(file.metadata() or {}, "xpnet")
+        if config is None or not _is_readable(config, name):
+            raise FileFormatError(
+                f"{name!r} must be a model saved by xpnet (format 1 or {FORMAT}); "
+                "its metadata say otherwise."
+            )
+        try:
+            return _contents(_in_this_format(config), file)
+        except OSError:
+            raise
+        except Exception as error:  # hostile files raise many types of exceptions
+            raise FileFormatError(f"{name!r} does not hold a model: {error}") from None
 
 
 def to_config(value: Any) -> Any:
@@ -172,7 +195,7 @@ def from_config(config: Any) -> Any:
     return cls(**arguments)
 
 
-def save_state(state: OptimizerState, path: str | os.PathLike[str]) -> None:
+def save_state(state: OptimizerState, path: StrPath) -> None:
     """Write an optimizer's state to a file, with which training can be resumed.
 
     The file holds slots, step and scalars, hence also the average of `Averaged`. Together with the
@@ -203,12 +226,10 @@ def save_state(state: OptimizerState, path: str | os.PathLike[str]) -> None:
         "scalars": list(state.scalars),
     }
     slots = {f"slots.{i}": to_numpy(slot).copy() for i, slot in enumerate(state.slots)}
-    _write_atomically(os.fspath(path), save(slots, metadata={"xpnet-state": json.dumps(config)}))
+    write_atomically(path, save(slots, metadata={"xpnet-state": json.dumps(config)}))
 
 
-def load_state(
-    path: str | os.PathLike[str], *, backend: BackendName | Backend = "numpy"
-) -> OptimizerState:
+def load_state(path: StrPath, *, backend: BackendName | Backend = "numpy") -> OptimizerState:
     """Read a state that `save_state` wrote, of this format or of format 1.
 
     Pass it to `Optimizer.step` of the optimizer that made it, or to `Resumed`.
@@ -227,33 +248,56 @@ def load_state(
         BackendUnavailableError: if the backend does not work on this machine.
     """
     target = get_backend(backend)
-    name = os.fspath(path)
-    if not os.path.isfile(path):
+    name = os.fsdecode(path)
+    if not os.path.isfile(name):
         raise FileNotFoundError(f"path must be a state file; there is no file {name!r}.")
-    metadata, tensors = _read_safetensors(name)
-    config = _parse(metadata, "xpnet-state")
-    try:
-        valid = config is not None and _is_readable(config, name)
-        step, scalars = (config or {})["step"], (config or {})["scalars"]
-        slots = tuple(tensors.pop(f"slots.{i}") for i in range(len(tensors)))
-        valid = valid and type(step) is int and step >= 0
-        valid = valid and all(type(scalar) is float for scalar in scalars)
-        valid = valid and all(slot.ndim == 1 and slot.dtype.kind == "f" for slot in slots)
-    except (KeyError, TypeError):
-        valid = False
-    if not valid:
-        raise FileFormatError(f"{name!r} must be an optimizer's state saved by xpnet; it is not.")
-    return OptimizerState(tuple(target.asarray(slot) for slot in slots), step, tuple(scalars))
+    with _open_safetensors(name) as file:
+        config = _parse(file.metadata() or {}, "xpnet-state")
+        headers = _headers_of(file)
+        names = [f"slots.{i}" for i in range(len(headers))]
+        if (
+            config is None
+            or not _is_readable(config, name)
+            or not _is_state(config)
+            or any(key not in headers or not _is_slot(headers[key]) for key in names)
+        ):
+            raise FileFormatError(
+                f"{name!r} must be an optimizer's state saved by xpnet; it is not."
+            )
+        slots = tuple(target.asarray(file.get_tensor(key)) for key in names)
+    return OptimizerState(slots, config["step"], tuple(config["scalars"]))
 
 
-def _read_safetensors(name: str) -> tuple[Mapping[str, str], Tensors]:
-    """Return the metadata and the tensors of a file."""
+def _is_state(config: Mapping[str, Any]) -> bool:
+    """Return whether the entries of a state have the types that they must have."""
+    step, scalars = config.get("step"), config.get("scalars")
+    if type(step) is not int or step < 0 or not isinstance(scalars, list):
+        return False
+    return all(type(scalar) is float for scalar in scalars)
+
+
+def _is_slot(header: TensorHeader) -> bool:
+    """Return whether a tensor may be a slot of an optimizer."""
+    return header.dtype in ("float16", "float32", "float64") and len(header.shape) == 1
+
+
+@contextmanager
+def _open_safetensors(name: str) -> Iterator[Any]:
+    """Yield an open file, of which safetensors has compared the header with the length."""
     try:
         with safe_open(name, framework="numpy") as file:
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-            return file.metadata() or {}, tensors
+            yield file
     except SafetensorError as error:
         raise FileFormatError(f"{name!r} is not a safetensors file ({error}).") from None
+
+
+def _headers_of(file: Any) -> dict[str, TensorHeader]:
+    """Return the dtype and the shape of every tensor, without reading one."""
+    slices = {key: file.get_slice(key) for key in file.keys() or ()}
+    return {
+        key: TensorHeader(DTYPES.get(part.get_dtype(), part.get_dtype()), tuple(part.get_shape()))
+        for key, part in slices.items()
+    }
 
 
 def _parse(metadata: Mapping[str, str], key: str) -> dict[str, Any] | None:
@@ -307,28 +351,42 @@ def _renamed_types(value: Any) -> Any:
     return renamed
 
 
-def _contents(config: dict[str, Any], tensors: Tensors) -> ModelContents:
+def _contents(config: dict[str, Any], file: Any) -> ModelContents:
     """Return the contents of a file, after comparing the tensors with the configuration."""
     network = Network([from_config(layer) for layer in config["layers"]], config["n_in"])
-    prefix = "preprocessing."
-    scaling = config["preprocessing"]
-    arrays = {k.removeprefix(prefix): tensors.pop(k) for k in [*tensors] if k.startswith(prefix)}
-    theta = _flat(network.layout, tensors, config["dtype"])
-    statistics = _flat(network.statistics_layout, tensors, config["dtype"])
-    if tensors:
-        raise FileFormatError(f"the tensor {sorted(tensors)[0]!r} belongs to no layer.")
-    classes, loss = config["classes"], from_config(config["loss"])
+    dtype, scaling = config["dtype"], config["preprocessing"]
+    if dtype not in ("float32", "float64"):
+        raise FileFormatError(f"dtype must be float32 or float64; got {dtype!r}.")
+    headers = _headers_of(file)
+    arrays = [] if scaling is None else SCALING_ARRAYS[scaling]
+    _require_scaling(arrays, headers, network.n_in)
+    _require_tensors((network.layout, network.statistics_layout), headers, dtype)
+    if headers:
+        raise FileFormatError(f"the tensor {sorted(headers)[0]!r} belongs to no layer.")
+    found = {key: file.get_tensor(f"preprocessing.{key}") for key in arrays}
+    loss = from_config(config["loss"])
     if loss is not None:
         require_type(loss, losses.Loss, "loss")
     return ModelContents(
         network,
-        config["dtype"],
+        dtype,
         loss,
-        None if scaling is None else SCALINGS[scaling].from_arrays(arrays),
-        None if classes is None else tuple(classes),
-        theta,
-        statistics,
+        None if scaling is None else SCALINGS[scaling].from_arrays(found),
+        _classes_of(config, network.n_out),
+        _flat(network.layout, file, dtype),
+        _flat(network.statistics_layout, file, dtype),
     )
+
+
+def _classes_of(config: dict[str, Any], n_out: int) -> tuple[Any, ...] | None:
+    """Return the class names of a configuration, after validating them."""
+    names, n_classes = config["classes"], max(n_out, 2)
+    if names is None:
+        return None
+    valid = isinstance(names, list) and all(isinstance(name, (int, float, str)) for name in names)
+    if not valid or not len({*names}) == len(names) == n_classes:
+        raise FileFormatError(f"classes must be {n_classes} distinct names; got {names!r:.80}.")
+    return tuple(names)
 
 
 def _by_path(layout: Layout, vector: Array) -> Tensors:
@@ -336,33 +394,38 @@ def _by_path(layout: Layout, vector: Array) -> Tensors:
     return {path: to_numpy(view).copy() for path, view in layout.views(vector).items()}
 
 
-def _flat(layout: Layout, tensors: Tensors, dtype: str) -> np.ndarray[Any, Any]:
-    """Move the tensors of ``layout`` from ``tensors`` into one vector, after validating them."""
-    parts = [np.zeros(0, dtype)]
-    for entry in layout.entries:
-        tensor = tensors.pop(entry.path, None)
-        if tensor is None or tensor.shape != entry.shape or tensor.dtype != dtype:
-            got = "none" if tensor is None else f"{tensor.dtype} {tensor.shape}"
-            raise FileFormatError(
-                f"the tensor {entry.path!r} must be {dtype} of shape {entry.shape}; got {got}."
-            )
-        parts.append(tensor.reshape(-1))
-    return np.concatenate(parts)
+def _require_scaling(names: Sequence[str], headers: dict[str, TensorHeader], n_in: int) -> None:
+    """Take the arrays of the scaling out of ``headers``, after validating their shapes."""
+    for name in names:
+        path = f"preprocessing.{name}"
+        shapes = [(2,)] if name == "to" else [(), (n_in,)]
+        header = headers.pop(path, None)
+        dtypes = DTYPES.values() if name == "to" else ("float64",)
+        if header is None or header.shape not in shapes or header.dtype not in dtypes:
+            rule = f"{' or '.join(dtypes)} of shape {' or '.join(map(str, shapes))}"
+            raise _wrong_tensor(path, rule, header)
 
 
-def _write_atomically(path: str, content: bytes) -> None:
-    """Write ``content`` to a temporary file beside ``path``, sync it and rename it to ``path``."""
-    folder = os.path.dirname(path) or "."
-    if not os.path.isdir(folder):
-        raise FileNotFoundError(f"path must be in an existing folder; there is none at {folder!r}.")
-    temporary = f"{path}.{os.getpid()}.tmp"
-    try:
-        with open(temporary, "xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
-        raise
+def _require_tensors(
+    layouts: Sequence[Layout], headers: dict[str, TensorHeader], dtype: str
+) -> None:
+    """Take the tensors of ``layouts`` out of ``headers``, after validating them."""
+    for entry in (entry for layout in layouts for entry in layout.entries):
+        header = headers.pop(entry.path, None)
+        if header != (dtype, entry.shape):
+            raise _wrong_tensor(entry.path, f"{dtype} of shape {entry.shape}", header)
+
+
+def _wrong_tensor(path: str, rule: str, header: TensorHeader | None) -> FileFormatError:
+    got = "none" if header is None else f"{header.dtype} {header.shape}"
+    return FileFormatError(f"the tensor {path!r} must be {rule}; got {got}.")
+
+
+def _flat(layout: Layout, file: Any, dtype: str) -> np.ndarray[Any, Any]:
+    """Return the tensors of ``layout`` in one vector; their numbers must be finite."""
+    vector = np.empty(layout.size, dtype)
+    for path, view in layout.views(vector).items():
+        view[...] = file.get_tensor(path)
+        if not np.isfinite(view).all():
+            raise FileFormatError(f"the tensor {path!r} must be finite; it holds NaN or infinity.")
+    return vector

@@ -1,7 +1,9 @@
 """The command, in this process: its output, its files and its errors."""
 
 import csv
+import gzip
 import json
+import re
 import sys
 
 import numpy as np
@@ -192,6 +194,11 @@ REFUSED = {
     ),
     "taken": (["train", "digits", "--out", "."], "--out must be a new or empty folder"),
     "taken by a file": (["train", "digits", "--out", "houses.csv"], "which is a file"),
+    "folder as data": (["train", ".csv", "--target", "y"], "DATA must be a file; got .csv, which"),
+    "huge feature": (
+        ["train", "huge.csv", "--target", "t"],
+        "the column 'b' must have magnitudes of at most 1e+150, to be standardized; got 1.5e+308.",
+    ),
     "no run": (["evaluate", "nowhere", "digits"], "RUN must be a run folder; got nowhere"),
     "empty run": (["evaluate", ".", "digits"], "be a folder that xpnet train made"),
     "hostile model": (["evaluate", "houses.csv", "digits"], "not a safetensors file"),
@@ -204,6 +211,8 @@ REFUSED = {
 
 @pytest.mark.parametrize(("words", "message"), REFUSED.values(), ids=REFUSED)
 def test_error_is_one_line_and_leaves_no_file(here, words, message):
+    (here / ".csv").mkdir()
+    (here / "huge.csv").write_text("a,b,t\n" + "1,1.5e308,u\n2,1,v\n" * 20)
     before = sorted(here.rglob("*"))
     assert message in refused(*words)
     assert sorted(here.rglob("*")) == before
@@ -212,17 +221,76 @@ def test_error_is_one_line_and_leaves_no_file(here, words, message):
 def test_run_folder_refuses_data_that_do_not_fit(here):
     done("train", "flowers.csv", "--target", "species", "--out", "run", "--epochs", 1, "--quiet")
     (here / "short.csv").write_text("length\n1\n")
-    (here / "more.csv").write_text("length,width,height\n1,2,3\n")
     (here / "new.csv").write_text("length,width,species\n1,2,rose\n")
     assert (
         "must have the feature columns length, width, as in the training; got length."
         in refused("predict", "run", "short.csv")
     )
-    assert "got length, width, height." in refused("predict", "run", "more.csv")
     assert "got 'rose'" in refused("evaluate", "run", "new.csv")
     assert "X must have 2 columns" in refused("evaluate", "run", "digits")
     (here / "run/config.json").write_text("{")
     assert "it is damaged" in refused("predict", "run", "flowers.csv")
+
+
+LABELS = {
+    "zip codes": ["02134", "00215", "10115"],
+    "leading zeros": ["007", "7", "07"],
+    "months": ["2024_01", "2024_02", "2024_03"],
+    "words and numbers": ["E11", "401", "V45"],
+    "fractions": ["1.0", "1.00", "1.5"],
+    "huge numbers": ["99999999999999999998", "99999999999999999999", "1"],
+    "ids": ["9007199254740993", "9007199254740992", "1"],
+    "booleans": ["True", "TRUE", "false"],
+    "signs": ["+1", "-1", "0"],
+}
+
+
+@pytest.mark.parametrize("case", LABELS)
+def test_labels_stand_as_in_the_file(here, case):
+    labels = LABELS[case]
+    rows = "".join(f"{i % 3},{labels[i % 3]}\n" for i in range(90))
+    (here / "t.csv").write_text("x,code\n" + rows)
+    words = (
+        "train t.csv --target code --task classification --hidden 16 --lr 0.01 --out run --quiet"
+    )
+    done(*words.split())
+    table = list(csv.reader(done("predict", "run", "t.csv").stdout.splitlines()))
+    assert [row[0] for row in table[1:]] == [labels[i % 3] for i in range(90)]
+    assert number(done("evaluate", "run", "t.csv").stdout, "accuracy") == 1.0
+    (here / "one.csv").write_text(f"x,code\n0,{labels[0]}\n")
+    assert number(done("evaluate", "run", "one.csv").stdout, "accuracy") == 1.0
+
+
+PREDICTED = {
+    "other columns": "id,width,length,species,note\nx,3,5,setosa,\n,3,7,,old\n",
+    "an empty target": "length,width,species\n5,3,\n7,3,\n",
+    "an index": ",length,width\n0,5,3\n1,7,3\n",
+    "semicolons": "length;width\n5,0;3\n7,0;3\n",
+    "empty rows": "length,width\n5,3\n7,3\n,\n,\n",
+}
+
+
+@pytest.mark.parametrize("case", PREDICTED)
+def test_columns_of_the_training_are_found(here, case):
+    done("train", "flowers.csv", "--target", "species", "--out", "run", "--quiet", "--epochs", 2)
+    (here / "plain.csv").write_text("length,width\n5,3\n7,3\n")
+    (here / "new.csv").write_text(PREDICTED[case])
+    words = ["predict", "run", "--proba"]
+    assert done(*words, "new.csv").stdout == done(*words, "plain.csv").stdout
+
+
+def test_delimiter_is_reported(here):
+    (here / "s.csv").write_text("a;c\n" + "1;u\n2;v\n" * 20)
+    words = "train s.csv --target c --epochs 1 --hidden none --out run"
+    assert done(*words.split()).stderr == "s.csv: cells are separated by semicolons\n"
+
+
+def test_run_is_named_after_the_file_without_suffix(here):
+    with gzip.open("packed.csv.gz", "wt") as stream:
+        stream.write((here / "flowers.csv").read_text())
+    done("train", "packed.csv.gz", "--target", "species", "--epochs", 1, "--quiet")
+    (folder,) = (here / "runs").iterdir()
+    assert re.fullmatch(r"packed-\d{8}-\d{6}", folder.name)
 
 
 def test_command_without_its_extra_names_it(monkeypatch, capsys):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import zipfile
 from pathlib import Path
 
@@ -27,8 +28,28 @@ PLAIN = b"a,b,t\n1,2,0\n3,4.5,1\n"
         PLAIN.replace(b"\n", b"\n\n") + b"\n",
         b" a , b,t\n 1,2, 0\n3,4.5e0,1\n",
         b'"a",b,"t"\n"1", 2,"0"\n3,+4.5,1\n',
+        b",a,b,t\n0,1,2,0\n1,3,4.5,1\n",
+        b'"","a","b","t"\n"Mazda RX4",1,2,0\n"",3,4.5,1\n',
+        b"a,b,t,\n1,2,0,\n3,4.5,1,\n",
+        b"a,b,t,,,\n1,2,0\n3,4.5,1, ,,,\n",
+        b"a,b,t\n1,2,0,\n3,4.5,1,\n",
+        b",a,b,t,\n0,1,2,0,\n1,3,4.5,1,\n",
+        PLAIN + b",,\n,,\n",
+        PLAIN + b" , , \n\n,\n",
+        PLAIN + b"   \n\t\n",
+        PLAIN.replace(b",", b";"),
+        PLAIN.replace(b",", b";").replace(b".", b","),
+        b"a;b;t\n1,0;2;0\n3e0;+4,5;1\n",
+        PLAIN.replace(b",", b"\t"),
+        b"a,b,t\nTrue,2,0\n3,4.5,1\n",
     ],
-    ids=["plain", "BOM", "CRLF", "no last newline", "blank lines", "spaces", "quotes"],
+    ids=[
+        *("plain", "BOM", "CRLF", "no last newline", "blank lines", "spaces", "quotes"),
+        *("index of pandas", "index of R", "trailing commas", "trailing commas that differ"),
+        *("trailing commas below the header", "index and trailing commas", "empty rows"),
+        *("shorter empty rows", "lines of blanks", "semicolons", "decimal commas", "more of them"),
+        *("tabs", "boolean"),
+    ],
 )
 def test_csv_variants_are_read(tmp_path: Path, content: bytes):
     path = tmp_path / "t.csv"
@@ -49,6 +70,14 @@ def test_csv_variants_are_read(tmp_path: Path, content: bytes):
         (["1", "99999999999999999999"], "f", [1, 1e20]),
         (["cat", "3 dogs"], "U", ["cat", "3 dogs"]),
         (["x", "nan"], "U", ["x", "nan"]),
+        (["02134", "10115"], "U", ["02134", "10115"]),
+        (["007", "7"], "U", ["007", "7"]),
+        (["+1", "-1"], "U", ["+1", "-1"]),
+        (["2024_01", "2024_02"], "U", ["2024_01", "2024_02"]),
+        (["True", "False"], "U", ["True", "False"]),
+        (["-0", "3"], "i", [0, 3]),
+        (["01.5", "2"], "f", [1.5, 2]),
+        (["9007199254740993", "9223372036854775807"], "i", [2**53 + 1, 2**63 - 1]),
     ],
 )
 def test_csv_target_has_the_dtype_of_its_cells(
@@ -59,6 +88,64 @@ def test_csv_target_has_the_dtype_of_its_cells(
     table = read_table(path, "t")
     assert table.y.dtype.kind == kind
     assert table.y.tolist() == values
+
+
+LABELS = ["E11", "401", "007", "7", "1.0", "1_0", "99999999999999999999", "True", "nan"]
+
+
+def test_target_is_text_as_in_the_file(tmp_path: Path):
+    path = tmp_path / "t.csv"
+    path.write_text("t,a\n" + "".join(f" {label} ,0\n" for label in LABELS))
+    assert read_table(path, "t", target_type="text").y.tolist() == LABELS
+
+
+def test_target_is_read_as_numbers(tmp_path: Path):
+    path = tmp_path / "t.csv"
+    path.write_text("t;a\n007;0\n+3;0\n1,5;0\n")
+    y = read_table(path, "t", target_type="number").y
+    assert y.dtype == np.float64
+    assert y.tolist() == [7, 3, 1.5]
+    path.write_text("t,a\n007,0\nTrue,0\n")
+    with pytest.raises(FileFormatError, match=r"only numbers .*; got 'True' in row 2 \(line 3\)"):
+        read_table(path, "t", target_type="number")
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".tsv", ".csv.gz", ".tsv.gz", ".CSV.GZ", ".TSV"])
+def test_suffixes_of_text_are_read(tmp_path: Path, suffix: str):
+    content = PLAIN.replace(b",", b"\t") if "tsv" in suffix.lower() else PLAIN
+    if suffix.lower().endswith("gz"):
+        content = gzip.compress(content)
+    path = tmp_path / f"t{suffix}"
+    path.write_bytes(content)
+    table = read_table(path, "t")
+    assert table.X.tolist() == [[1, 2], [3, 4.5]]
+
+
+def test_tsv_has_tabs_even_with_commas_in_names(tmp_path: Path):
+    path = tmp_path / "t.tsv"
+    path.write_text("a, cm\tb, cm, x\n1\t2\n")
+    assert read_table(path).feature_names == ("a, cm", "b, cm, x")
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda c: c[:-6], lambda c: c[:20] + c, lambda c: b"a,t\n1,2\n"]
+)
+def test_damaged_gzip_is_refused(tmp_path: Path, damage):
+    path = tmp_path / "t.csv.gz"
+    rows = "".join(f"{i},{i * i}\n" for i in range(500))
+    path.write_bytes(damage(gzip.compress(b"a,t\n" + rows.encode())))
+    with pytest.raises(FileFormatError, match="be UTF-8 text of cells"):
+        read_table(path, "t")
+
+
+def test_columns_are_chosen_and_ordered(tmp_path: Path):
+    path = tmp_path / "t.csv"
+    path.write_text("id,a,b,t\nx,1,2,\n,3,4,\n")
+    table = read_table(path, columns=["b", "a"])
+    assert table.X.tolist() == [[2, 1], [4, 3]]
+    assert (table.feature_names, table.y) == (("b", "a"), None)
+    with pytest.raises(ArgumentError, match="columns must be one of a, b, id, t; got 'c'"):
+        read_table(path, columns=["c"])
 
 
 def test_csv_without_target_has_only_features(tmp_path: Path):
@@ -114,6 +201,19 @@ INVALID_CSV = [
     ("Latin-1", b"a,t\n1,caf\xe9\n", "UTF-8 text of cells separated by commas"),
     ("UTF-16", "a,t\n1,2\n".encode("utf-16"), "UTF-8 text of cells separated by commas"),
     ("huge cell", b"a,t\n" + b"1" * 200_000 + b",0\n", "UTF-8 text of cells"),
+    ("underscore", b"a,t\n1_000,0\n", "got '1_000' in row 1 (line 2), column 'a'"),
+    ("thousands", b'a,t\n"1,000",0\n', "without separators of thousands"),
+    ("other digits", "a,t\n１２,0\n".encode(), "got '１２' in row 1 (line 2), column 'a'"),
+    ("advice about words", b"a,t\nred,0\n", "Encode words as numbers"),
+    ("advice about a missing number", b"a,t\nNA,0\n", "Fill in the missing number"),
+    ("advice about commas", b"a,b,t\n1;2;3\n", "They are separated by commas."),
+    ("advice about semicolons", b"a;b;t\n1;2\n", "They are separated by semicolons."),
+    ("advice about names", b"a,t\n1,E11\n2,401\n", "use --task classification, or target_type"),
+    ("empty row", b"a,b,t\n1,2,3\n,,\n1,2,3\n", "before others; got row 2 (line 3)"),
+    ("two decimal marks", b"a;b;t\n1,5;2.5;3\n", "the same decimal mark"),
+    ("points of thousands", b"a;b;t\n1.234,5;2;3\n", "got '1.234,5' in row 1"),
+    ("only delimiters", b",,\n1,2,3\n", "got an empty first line"),
+    ("only an index", b",t\n0,1\n", "have a column of features; got only 't'"),
 ]
 
 
@@ -137,7 +237,10 @@ def test_unknown_target_suggests_the_closest_name(tmp_path: Path):
 
 
 def test_unknown_suffix_is_refused(tmp_path: Path):
-    with pytest.raises(ArgumentError, match=r"suffix of path must be one of .csv, .npy, .npz"):
+    with pytest.raises(
+        ArgumentError,
+        match=r"suffix of path must be one of .csv, .csv.gz, .npy, .npz, .tsv, .tsv.gz",
+    ):
         read_table(tmp_path / "t.xlsx")
 
 

@@ -21,6 +21,7 @@ from xpnet import (
     FileFormatError,
     HalfMSE,
     Sequential,
+    serialization,
 )
 from xpnet.serialization import TYPES, from_config, to_config
 
@@ -166,6 +167,15 @@ HOSTILE = {
     "unknown scaling": {"preprocessing": "Pickle"},
     "scaling without arrays": {"preprocessing": "Standardize"},
     "classes that are no list": {"classes": 3},
+    "one class": {"classes": ["a"]},
+    "a class twice": {"classes": ["a", "a"]},
+    "classes of lists": {"classes": [["a"], ["b"]]},
+    "classes of null": {"classes": [None, "a"]},
+    "an infinite width": {"n_in": float("inf")},
+    "n_in that is missing": {"n_in": None},
+    "a scaling that is a list": {"preprocessing": ["Standardize"]},
+    "a dtype that is a list": {"dtype": ["float32"]},
+    "half precision": {"dtype": "float16"},
     "a configuration that is very deep": {"loss": DEEP},
     "the same in format 1": {"loss": DEEP, "version": 1},
 }
@@ -208,6 +218,121 @@ TENSORS = {
         "extra": np.zeros(1, "float32"),
     },
 }
+
+
+def raw_file(path, config, tensors, n_bytes):
+    """Write a sparse file with the given headers of tensors, and zeros as their numbers."""
+    header = json.dumps({"__metadata__": {"xpnet": json.dumps(config)}} | tensors).encode()
+    header += b" " * (-len(header) % 8)
+    with open(path, "wb") as file:
+        file.write(len(header).to_bytes(8, "little") + header)
+        file.truncate(8 + len(header) + n_bytes)
+
+
+CONFIG = {
+    "version": 2,
+    "n_in": 3,
+    "layers": [to_config(Dense(2))],
+    "dtype": "float32",
+    "loss": None,
+    "preprocessing": None,
+    "classes": None,
+}
+GIGABYTE = 1 << 30
+
+
+def sparse(name, dtype, shape, config=CONFIG):
+    """A file of one huge tensor beside those of the model."""
+    small = {
+        "layers.0.weight": {"dtype": "F32", "shape": [3, 2], "data_offsets": [0, 24]},
+        "layers.0.bias": {"dtype": "F32", "shape": [2], "data_offsets": [24, 32]},
+    }
+    small.pop(name, None)
+    offset = 32 if len(small) == 2 else 32 - (24 if name.endswith("weight") else 8)
+    if name == "layers.0.weight":
+        small["layers.0.bias"]["data_offsets"] = [0, 8]
+    huge = {"dtype": dtype, "shape": shape, "data_offsets": [offset, offset + GIGABYTE]}
+    return config, small | {name: huge}, offset + GIGABYTE
+
+
+SCALED = CONFIG | {"preprocessing": "Standardize"}
+SPARSE = {
+    "a weight": sparse("layers.0.weight", "F32", [GIGABYTE // 4]),
+    "a bias": sparse("layers.0.bias", "F32", [GIGABYTE // 4]),
+    "a tensor of no layer": sparse("other", "U8", [GIGABYTE]),
+    "a mean": sparse("preprocessing.mean", "F64", [GIGABYTE // 8], SCALED),
+    "a mean without a scaling": sparse("preprocessing.mean", "F64", [GIGABYTE // 8]),
+}
+
+
+@pytest.mark.parametrize("case", SPARSE)
+def test_shapes_are_compared_before_tensors_are_read(tmp_path, case, monkeypatch):
+    path = tmp_path / "bad.safetensors"
+    raw_file(path, *SPARSE[case])
+    opened, read = serialization.safe_open, []
+
+    class Opened:
+        def __init__(self, *args, **kwargs):
+            self._file = opened(*args, **kwargs)
+
+        def __enter__(self):
+            self._file.__enter__()
+            return self
+
+        def __exit__(self, *error):
+            return self._file.__exit__(*error)
+
+        def get_tensor(self, name):
+            read.append(name)
+            return self._file.get_tensor(name)
+
+        def __getattr__(self, name):
+            return getattr(self._file, name)
+
+    monkeypatch.setattr(serialization, "safe_open", Opened)
+    with pytest.raises(FileFormatError, match="tensor"):
+        xpnet.load(path)
+    assert read == []
+    xpnet.load(good_file(tmp_path))
+    assert read != []
+
+
+@pytest.mark.parametrize("dtype", ["BF16", "F8_E4M3", "F8_E5M2", "F16", "BOOL", "I64", "U8"])
+def test_other_dtypes_are_refused(tmp_path, dtype):
+    width = {"BF16": 2, "F16": 2, "I64": 8}.get(dtype, 1)
+    tensors = {
+        "layers.0.weight": {"dtype": dtype, "shape": [3, 2], "data_offsets": [0, 6 * width]},
+        "layers.0.bias": {"dtype": dtype, "shape": [2], "data_offsets": [6 * width, 8 * width]},
+    }
+    path = tmp_path / "bad.safetensors"
+    raw_file(path, CONFIG, tensors, 8 * width)
+    with pytest.raises(FileFormatError, match=r"'layers\.0\.weight' must be float32"):
+        xpnet.load(path)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("name", ["layers.0.weight", "layers.0.bias"])
+def test_numbers_that_are_not_finite_are_refused(tmp_path, name, value):
+    tensors = {
+        "layers.0.weight": np.zeros((3, 2), "float32"),
+        "layers.0.bias": np.zeros(2, "float32"),
+    }
+    tensors[name].flat[1] = value
+    with pytest.raises(FileFormatError, match=f"the tensor '{name}' must be finite"):
+        xpnet.load(changed(tmp_path, {}, tensors))
+
+
+@pytest.mark.parametrize("to", [(0, 1), (0.0, 1.0), (np.float32(0), np.float32(1)), (0, 0.5)])
+def test_limits_of_any_type_are_restored(tmp_path, to):
+    scaling = xpnet.MinMax(np.zeros(2), np.ones(2), to=to)
+    MLP(2, [], 1, preprocessing=scaling).save(tmp_path / "m")
+    assert xpnet.load(tmp_path / "m").input_spec.preprocessing.to == to
+
+
+def test_path_may_be_bytes(tmp_path):
+    path = os.fsencode(tmp_path / "m.safetensors")
+    MLP(2, [], 1).save(path)
+    assert xpnet.load(path).n_in == 2
 
 
 @pytest.mark.parametrize("case", TENSORS)

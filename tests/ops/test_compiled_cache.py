@@ -3,12 +3,15 @@
 import os
 import subprocess
 import sys
+import zipfile
 from functools import cache
+from pathlib import Path
 
 import llvmlite.binding as llvm
 import numpy as np
 import pytest
 
+import xpnet
 from xpnet.ops.select import why_not_compiled
 
 if why_not_compiled():
@@ -150,9 +153,69 @@ def test_without_a_home_nothing_is_kept(where, monkeypatch):
 
 
 def test_without_source_files_nothing_is_kept(where, monkeypatch, tmp_path):
+    def source_of(name):
+        raise NoFingerprint(name)
+
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr(code_cache, "__file__", str(tmp_path / "packed.zip" / "code_cache.py"))
+    monkeypatch.setattr(code_cache, "source_of", source_of)
     assert where() is None
+
+
+def test_without_modules_nothing_is_kept(where, monkeypatch, tmp_path):
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(code_cache.pkgutil, "iter_modules", lambda path: [])
+    assert where() is None
+
+
+def write_zip(path, *changes):
+    """Write this package to a zip file, with ``(file, old, new)`` changed."""
+    root = Path(xpnet.__file__).parent
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in sorted(root.rglob("*.py")):
+            name = file.relative_to(root.parent).as_posix()
+            text = file.read_text(encoding="utf-8")
+            for changed, old, new in changes:
+                assert name != changed or old in text
+                text = text.replace(old, new) if name == changed else text
+            archive.writestr(name, text)
+
+
+PACKED = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from xpnet.ops.cpu import elementwise
+from xpnet.ops.cpu.jit import code_cache
+from xpnet.ops.rules import activations
+import numpy as np
+
+assert ".zip" in code_cache.__file__
+print(code_cache.path_of((elementwise.apply_to_one, activations.sigmoid, np.dtype("f4"), 0)))
+"""
+
+
+CHANGE = "import numpy as np", "import numpy as np  # changed"
+
+
+def test_code_in_a_zip_is_identified_by_its_content(tmp_path):
+    rules, vector_math = "xpnet/ops/rules/activations.py", "xpnet/ops/cpu/vector_math.py"
+    write_zip(tmp_path / "a.zip")
+    write_zip(tmp_path / "same.zip")
+    write_zip(tmp_path / "rule.zip", (rules, "(1.0 + e)", "(1.5 + e)"))
+    write_zip(tmp_path / "math.zip", (vector_math, *CHANGE))
+    write_zip(tmp_path / "jit.zip", ("xpnet/ops/cpu/jit/loop.py", *CHANGE))
+    paths = {}
+    for name in ("a", "same", "rule", "math", "jit"):
+        done = subprocess.run(
+            [sys.executable, "-c", PACKED, str(tmp_path / f"{name}.zip")],
+            env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)},
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        )
+        paths[name] = done.stdout.strip()
+        assert paths[name] != "None"
+    assert paths["a"] == paths["same"]
+    assert len({*paths.values()}) == 4
 
 
 # --- files ----------------------------------------------------------------------------------------
@@ -209,6 +272,68 @@ def test_file_writable_by_others_is_not_used(folder, mode):
     file.chmod(mode)
     assert code_cache.read(file) is None
     assert total_of(loop.load_or_compile(TOTAL)) == 20
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid"), reason="access rights are those of POSIX")
+@pytest.mark.parametrize("level", [0, 1])
+@pytest.mark.parametrize("mode", [0o775, 0o757, 0o1777])
+def test_folder_writable_by_others_is_not_used(folder, level, mode):
+    loop.load_or_compile(TOTAL)
+    (file,) = folder.iterdir()
+    place = [folder, folder.parent][level]
+    before = place.stat().st_mode
+    place.chmod(mode)
+    assert code_cache.read(file) is None
+    assert total_of(loop.load_or_compile(TOTAL)) == 20
+    assert place.stat().st_mode & 0o022 == 0  # it is ours, so that a write makes it private
+    assert code_cache.read(file) is not None
+    place.chmod(before)
+
+
+def test_folder_of_another_user_is_not_changed(folder, monkeypatch):
+    loop.load_or_compile(TOTAL)
+    (file,) = folder.iterdir()
+    folder.chmod(0o777)
+    other = file.stat().st_uid + 1
+    monkeypatch.setattr(code_cache.os, "getuid", lambda: other, raising=False)
+    loop.load_or_compile(TOTAL)
+    assert folder.stat().st_mode & 0o777 == 0o777
+
+
+def test_renamed_file_is_not_used(folder, tmp_path):
+    loop.load_or_compile(TOTAL)
+    (file,) = folder.iterdir()
+    content = file.read_bytes()
+    for name in (f"loops/{'0' * 32}", f"others/{file.name}"):
+        other = tmp_path / name
+        other.parent.mkdir(exist_ok=True)
+        other.write_bytes(content)
+        assert code_cache.read(other) is None
+    assert code_cache.read(file) is not None
+
+
+def test_exchanged_files_are_compiled_again(folder):
+    keys = [TOTAL, (rowwise.total, np.dtype("float32"))]
+    for key in keys:
+        loop.load_or_compile(key)
+    first, second = map(code_cache.path_of, keys)
+    first.rename(folder / "x")
+    second.rename(first)
+    (folder / "x").rename(second)
+    assert [code_cache.read(path) for path in (first, second)] == [None, None]
+    assert total_of(loop.load_or_compile(TOTAL)) == 20
+    assert code_cache.read(first) is not None
+
+
+def test_leftovers_of_kills_are_removed(folder):
+    loop.load_or_compile(TOTAL)
+    (file,) = folder.iterdir()
+    other = folder / ("0" * 32)
+    (folder / f"{file.name}.{'1' * 32}").touch()
+    other.touch()
+    file.unlink()
+    loop.load_or_compile(TOTAL)
+    assert sorted(folder.iterdir()) == sorted([file, other])
 
 
 def test_file_of_another_user_is_not_used(folder, monkeypatch):
@@ -337,7 +462,7 @@ def test_every_loop_of_xpnet_has_its_own_file(folder):
 def test_vector_math_identifies_elementwise_loops(folder, monkeypatch):
     keys = [KEYS[0], (rowwise.batch_norm, FLOAT32), (rowwise.column_sum, FLOAT32)]
     before = [code_cache.path_of(key) for key in keys]
-    monkeypatch.setattr(fingerprint, "_source_of", lambda name: b"changed")
+    monkeypatch.setattr(fingerprint, "source_of", lambda name: b"changed")
     after = [code_cache.path_of(key) for key in keys]
     assert [a == b for a, b in zip(before, after, strict=True)] == [False, False, True]
 

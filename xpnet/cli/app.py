@@ -14,13 +14,14 @@ from typer.core import TyperGroup
 from xpnet import doctor as checkup
 from xpnet import minimize
 from xpnet._version import __version__
+from xpnet.atomic import atomic_file, atomic_folder
 from xpnet.backend import NAMES, BackendName, get_backend
 from xpnet.cli import names, run_folder, training
-from xpnet.cli.atomic import atomic_file, atomic_folder, default_folder
-from xpnet.cli.data import DataSource, SplitData, load_data, read_source
+from xpnet.cli.data import DataSource, SplitData, is_text, labels_of, load_data, read_source
 from xpnet.cli.script import run_script
 from xpnet.cli.show import show_table
 from xpnet.data import MinMax
+from xpnet.data.delimited import delimiters_in
 from xpnet.errors import (
     BackendUnavailableError,
     MissingExtraError,
@@ -52,7 +53,7 @@ class _Commands(TyperGroup):
             message = str(error)
         except OSError as error:
             place = f": {error.filename}" if error.filename and error.strerror else ""
-            message = f"{error.strerror or error}{place}."
+            message = f"{str(error.strerror or error).rstrip('.')}{place}."
         print(f"Error: {message}", file=sys.stderr)
         raise typer.Exit(2)
 
@@ -176,8 +177,8 @@ def train(  # long: the signature is the list of the options and their help
     )
     split = load_data(source, task, limit)
     model = training.build(plan, split)
-    folder = out if out is not None else default_folder(source.name)
-    with atomic_folder(folder) as temporary:
+    folder = out if out is not None else run_folder.default_folder(source.name)
+    with atomic_folder(folder, "--out") as temporary:
         if not quiet:
             _print_task(source, plan, split, model)
         start = time.perf_counter()
@@ -217,11 +218,11 @@ def evaluate(
         split = load_data(source, None, None)
         X, y = split.X_test, split.y_test
     else:
-        table = read_source(source)
+        task = "regression" if model.classes is None else "classification"
+        table = read_source(source, task, run_folder.columns_of(config, data, "DATA"))
         assert table.y is not None
-        X, y = run_folder.in_order(table.X, table.feature_names, config, data), table.y
-        whole = model.classes is not None and y.dtype.kind == "f" and (y == y.round()).all()
-        y = y.astype("int64") if whole else y
+        X, y = table.X, table.y
+        y = y if model.classes is None else labels_of(y, model.classes)
     measured = training.score(model, X, y)
     _print_score("", measured, len(X))
 
@@ -304,7 +305,7 @@ def compare(
     print(f"{chosen!r} from {_point(chosen.starts[0])}\n\n{result_table(results)}")
     if plot is not None:
         with atomic_file(plot, "--plot") as path:
-            _draw(chosen, results).savefig(path, dpi=150)
+            _draw(chosen, results).savefig(path, dpi=150, format=plot.suffix[1:].lower())
         print(f"\npicture in {plot}")
 
 
@@ -326,6 +327,10 @@ def _print_task(
         f"{source.name}: {task} by {model.n_in} features; "
         f"{len(split.X_train):,} training rows{held}, {len(split.X_test):,} test rows"
     )
+    if not source.is_named and is_text(source.data):
+        delimiters = delimiters_in(Path(source.data))
+        if delimiters != "commas":
+            print(f"{source.data}: cells are separated by {delimiters}", file=sys.stderr)
     scaling = "MinMax" if isinstance(split.scaling, MinMax) else "Standardize"
     print(f"\n{model.summary()}\n")
     print(f"backend        {plan.backend}")

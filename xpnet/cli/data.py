@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ import numpy as np
 from xpnet.backend import HostArray
 from xpnet.cli.names import DATASETS, IMAGES
 from xpnet.data import MinMax, Standardize, load_digits, read_table, train_test_split
+from xpnet.data.delimited import SUFFIXES as TEXT_SUFFIXES
+from xpnet.data.delimited import TargetType, column_names, integers_of, numbers_of
 from xpnet.data.tables import SUFFIXES, Table
 from xpnet.errors import ArgumentError, Phrase, require, unknown_name
 
@@ -19,6 +22,14 @@ MAX_CLASSES = 20
 """Integer targets with more distinct values are a regression, unless ``--task`` says otherwise."""
 
 TASKS = ("classification", "regression")
+TARGET_TYPES: dict[str | None, TargetType] = {
+    None: "infer",
+    "classification": "text",
+    "regression": "number",
+}
+LARGEST = 1e150
+"""The largest feature of which the square, and so the variance, is finite in float64."""
+
 PIXELS = {"digits": MinMax(0, 16, to=(-1, 1)), "mnist": MinMax(0, 255, to=(-1, 1))}
 
 
@@ -48,7 +59,11 @@ class DataSource:
     @property
     def name(self) -> str:
         """The name of the data set, or of the file without its folder and suffix."""
-        return self.data.lower() if self.is_named else Path(self.data).stem
+        if self.is_named:
+            return self.data.lower()
+        name = Path(self.data).name
+        found = next((suffix for suffix in SUFFIXES if name.lower().endswith(suffix)), "")
+        return name[: len(name) - len(found)] or name
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,43 +109,55 @@ def load_data(source: DataSource, task: str | None, limit: int | None) -> SplitD
     if source.is_named:
         require(task != "regression", "--task", f"be classification for {source.name}", task)
         return _named(source, limit)
-    table = read_source(source)
+    table = read_source(source, task)
     y, classes = _targets(table, task)
     counts = np.unique(y, return_counts=True)[1] if classes else np.zeros(1)
     X_train, X_test, y_train, y_test = train_test_split(
         table.X, y, source.test_fraction, source.seed, stratify=bool(counts.min() >= 2)
     )
     X_train, y_train = _limited(X_train, y_train, limit, source.seed)
-    scaling = Standardize.fit(X_train)
     names, target = table.feature_names, table.target_name or "y"
+    _require_variance(X_train, names)
+    scaling = Standardize.fit(X_train)
     return SplitData(X_train, y_train, X_test, y_test, classes, scaling, names, target)
 
 
-def read_source(source: DataSource) -> Table:
-    """Return the table of a file that has a target."""
+def read_source(
+    source: DataSource, task: str | None, columns: Sequence[str] | None = None
+) -> Table:
+    """Return the table of a file that has a target.
+
+    Args:
+        source: the file.
+        task: one of `TASKS`, which determines how the target of a CSV file is read; ``None`` infers
+            it.
+        columns: the feature columns of a CSV file; ``None`` reads all of them.
+    """
     path = source.data
     if not path.lower().endswith(SUFFIXES):
         raise ArgumentError(
             f"{unknown_name('DATA', path, DATASETS)} A file must end in {', '.join(SUFFIXES)}."
         )
     require_exists(path, "DATA")
-    if path.lower().endswith(".csv") and source.target is None:
-        try:
-            return read_table(path, "")  # raises an error that names the columns
-        except ArgumentError as error:
-            known = str(error).partition("one of ")[2].partition("; got")[0]
-            raise ArgumentError(
-                f"--target must name the column to predict, one of {known}; got none."
-            ) from None
-    table = read_table(path, source.target)
+    if is_text(path) and source.target is None:
+        known = ", ".join(column_names(Path(path)))
+        raise ArgumentError(f"--target must name the column to predict, one of {known}; got none.")
+    table = read_table(path, source.target, columns=columns, target_type=TARGET_TYPES[task])
     hint = "Save it in an .npz file as the array y, or name its array with --target."
     require(table.y is not None, "DATA", "hold a target", Phrase(f"{path} without one"), hint)
     return table
 
 
+def is_text(path: str) -> bool:
+    """Return whether a file has columns with names."""
+    return path.lower().endswith(TEXT_SUFFIXES)
+
+
 def require_exists(path: str | os.PathLike[str], argument: str) -> None:
     """Refuse a path at which there is no file."""
-    require(os.path.isfile(path), argument, "be a file", Phrase(f"{path}, which does not exist"))
+    what = "is a folder" if os.path.isdir(path) else "does not exist"
+    require(not os.path.isdir(path), argument, "be a file", Phrase(f"{path}, which {what}"))
+    require(os.path.exists(path), argument, "be a file", Phrase(f"{path}, which {what}"))
 
 
 def _named(source: DataSource, limit: int | None) -> SplitData:
@@ -160,10 +187,48 @@ def _targets(table: Table, task: str | None) -> tuple[HostArray, tuple[Any, ...]
     if y.dtype.kind == "f" and np.all(y == np.floor(y)):
         y = y.astype(np.int64)
     hint = "Numbers with fractions need --task regression."
+    if y.dtype.kind == "U":
+        integers = integers_of(y.tolist())
+        y = y if integers is None else integers
+        distinct = np.unique(y)
+        numbers = numbers_of(distinct.tolist()) if y.dtype.kind == "U" else None
+        fractions = numbers is not None and bool((numbers != numbers.round()).any())
+        values = fractions and 2 * len(distinct) > len(y)
+        got = Phrase(f"{len(distinct)} different numbers in {len(y)} rows")
+        require(not values, "the target", "hold words or integers for classes", got, hint)
     require(y.dtype.kind in "iuUb", "the target", "hold words or integers for classes", y, hint)
     classes = tuple(np.unique(y).tolist())
     require(len(classes) >= 2, "the target", "have two classes or more", Phrase(repr(classes[0])))
     return y, classes
+
+
+def labels_of(y: HostArray, classes: tuple[Any, ...]) -> HostArray:
+    """Return the target of a file as names of the classes of a model.
+
+    Args:
+        y: strings from a CSV file, or an array from an ``.npz`` file.
+        classes: the class names, all strings or all numbers.
+
+    >>> labels_of(np.array(["007", "7"]), (7, 8)), labels_of(np.array(["7"]), ("007", "7"))
+    (array([7, 7]), array(['7'], dtype='<U1'))
+    """
+    if y.dtype.kind == "U" and not any(isinstance(name, str) for name in classes):
+        for numbers in (integers_of(y.tolist()), numbers_of(y.tolist())):
+            if numbers is not None:
+                y = numbers
+                break
+    whole = y.dtype.kind == "f" and (y == y.round()).all()
+    return y.astype(np.int64) if whole else y
+
+
+def _require_variance(X: HostArray, names: tuple[str, ...]) -> None:
+    """Refuse features with a variance that overflows, naming the column."""
+    largest = np.maximum(X.max(axis=0), -X.min(axis=0))
+    worst = int(largest.argmax())
+    column = f"the column {names[worst]!r}" if names else f"column {worst} of X"
+    got, do = Phrase(f"{largest[worst]:g}"), "Divide the column by a power of ten."
+    rule = f"have magnitudes of at most {LARGEST:g}, to be standardized"
+    require(largest[worst] <= LARGEST, column, rule, got, do)
 
 
 def infer_task(y: HostArray) -> str:

@@ -12,6 +12,7 @@ import platform
 import re
 from collections.abc import Mapping
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,11 @@ import numpy as np
 
 from xpnet._version import __version__
 from xpnet.backend import Backend, BackendName, HostArray, to_numpy
-from xpnet.cli.data import DataSource, require_exists
+from xpnet.cli.data import DataSource, is_text, require_exists
 from xpnet.cli.training import TrainingPlan
 from xpnet.data import read_table
+from xpnet.data.delimited import column_names
+from xpnet.data.files import npz_names
 from xpnet.errors import FileFormatError, MissingExtraError, Phrase, require
 from xpnet.model import Sequential, load
 from xpnet.plots import loss_curve
@@ -29,6 +32,16 @@ from xpnet.renamed import FORMAT_1
 from xpnet.serialization import FORMAT, newer_format
 
 MODEL, HISTORY, CONFIG, PICTURE = "model.safetensors", "history.csv", "config.json", "loss.png"
+
+
+def default_folder(name: str) -> Path:
+    """Return ``runs/<name>-<time>``, followed by a number if that exists."""
+    stem = f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
+    folder, count = Path("runs") / stem, 1
+    while folder.exists():
+        count += 1
+        folder = Path("runs") / f"{stem}-{count}"
+    return folder
 
 
 def write_run(
@@ -141,24 +154,28 @@ def source_of(config: dict[str, Any], data: str, **given: Any) -> DataSource:
 
 def features_of(source: DataSource, config: dict[str, Any]) -> HostArray:
     """Return the features of a file, with or without its target, in the order of the training."""
-    require_exists(source.data, "FILE")
-    try:
-        table = read_table(source.data, source.target)
-    except FileFormatError:
-        raise
-    except ValueError:  # no such target: all columns are features
-        table = read_table(source.data)
-    return in_order(table.X, table.feature_names, config, source.data)
+    path = source.data
+    columns = columns_of(config, path, "FILE")
+    if columns is None and is_text(path):
+        columns = [name for name in column_names(Path(path)) if name != source.target]
+    is_npz = path.lower().endswith(".npz")
+    target = source.target if is_npz and source.target in npz_names(path) else None
+    return read_table(path, target, columns=columns).X
 
 
-def in_order(X: HostArray, names: tuple[str, ...], config: dict[str, Any], path: str) -> HostArray:
-    """Return the columns of ``X`` in the order of the training, matched by name."""
-    wanted = config.get("feature_names")
-    if not wanted or not names:
-        return X
+def columns_of(config: dict[str, Any], path: str, argument: str) -> list[str] | None:
+    """Return the feature columns of the training, which a file must have.
+
+    A file may have other columns too. ``None`` if it has no column names, or the training had none.
+    """
+    require_exists(path, argument)
+    wanted: list[str] = config.get("feature_names", [])
+    if not wanted or not is_text(path):
+        return None
+    names = column_names(Path(path))
     rule = f"have the feature columns {', '.join(wanted)}, as in the training"
-    require(set(names) == set(wanted), path, rule, Phrase(", ".join(names)))
-    return X[:, [names.index(name) for name in wanted]]
+    require(set(wanted) <= set(names), path, rule, Phrase(", ".join(names)))
+    return wanted
 
 
 def predictions(

@@ -20,10 +20,10 @@ MAX_DEFLATE_RATIO = 1032
 """Upper bound of the compression ratio of a deflate stream."""
 
 
-def require_file(ok: Any, path: StrPath, rule: str, got: object) -> None:
-    """Raise `FileFormatError` with "`path` must `rule`; got `got`." unless ``ok``."""
+def require_file(ok: Any, path: StrPath, rule: str, got: object, do: str = "") -> None:
+    """Raise `FileFormatError` with "`path` must `rule`; got `got`. `do`" unless ``ok``."""
     if not ok:
-        raise FileFormatError(f"{path} must {rule}; got {got}.")
+        raise FileFormatError(f"{path} must {rule}; got {got}." + (f" {do}" if do else ""))
 
 
 def read_npy(path: StrPath) -> HostArray:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import csv
-import math
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from xpnet.backend import HostArray
 from xpnet.data.checks import check_features, check_same_length
+from xpnet.data.delimited import SUFFIXES as TEXT_SUFFIXES
+from xpnet.data.delimited import TargetType, read_columns
 from xpnet.data.files import StrPath, npz_names, read_npy, read_npz, require_file
-from xpnet.errors import FileFormatError, require, unknown_name
+from xpnet.errors import require, unknown_name
 
-SUFFIXES = (".csv", ".npy", ".npz")
+SUFFIXES = (".npy", ".npz", *TEXT_SUFFIXES)
 X_NAMES = ("X", "x", "X_train", "x_train")
 Y_NAMES = ("y", "Y", "y_train", "Y_train")
 
@@ -39,12 +38,20 @@ class Table:
     target_name: str | None
 
 
-def read_table(path: StrPath, target: str | None = None) -> Table:
-    r"""Read features and an optional target from a ``.csv``, ``.npy`` or ``.npz`` file.
+def read_table(
+    path: StrPath,
+    target: str | None = None,
+    *,
+    columns: Sequence[str] | None = None,
+    target_type: TargetType = "infer",
+) -> Table:
+    r"""Read features and an optional target from a ``.csv``, ``.tsv``, ``.npy`` or ``.npz`` file.
 
-    - ``.csv``: UTF-8 text separated by commas, with a header line of distinct names. Features are
-      numbers. A target column holds only integers (int64), only numbers (float64) or only strings,
-      so that a mistyped number is refused and does not become a class. Blank lines are ignored.
+    - ``.csv`` and ``.tsv``, also followed by ``.gz``: UTF-8 text with a header line of distinct
+      names. The delimiter is the comma, semicolon or tab that divides the header into the most
+      cells; numbers in a file with semicolons may have decimal commas. Features are numbers;
+      ``true`` and ``false`` are 1 and 0. A first column without a name is an index and is ignored;
+      so are empty cells after the last column, blank lines, and rows of empty cells at the end.
     - ``.npy``: one array, the features. The file is memory-mapped, so float64 features may be
       larger than memory.
     - ``.npz``: the features are the array ``X`` or ``x_train``. The target is the array named by
@@ -56,12 +63,19 @@ def read_table(path: StrPath, target: str | None = None) -> Table:
         path: the file; its suffix determines the format.
         target: the name of the target column or array. ``None`` (default): all columns of a CSV
             file are features.
+        columns: the names of the columns of a CSV file to read as features, in this order; the
+            others may hold anything. ``None`` (default): all columns but ``target``.
+        target_type: ``"text"``: the target of a CSV file is read as strings, as they are in the
+            file. ``"number"``: as float64. ``"infer"`` (default): as int64, float64 or strings. A
+            column is refused if some of its cells are numbers and others are not, so that a
+            mistyped number does not become a class. Integers with leading zeros or plus signs are
+            codes, and are read as strings.
 
     Returns:
         The table.
 
     Raises:
-        ArgumentError: if the suffix or ``target`` is unknown (the message suggests the closest
+        ArgumentError: if the suffix or a column is unknown (the message suggests the closest
             name), an array does not hold finite real numbers, or X and y differ in length.
         FileFormatError: if the file is empty, damaged or contains Python objects; a header is
             missing or repeats a name; a row has too few or too many cells; or a cell is missing or
@@ -79,8 +93,9 @@ def read_table(path: StrPath, target: str | None = None) -> Table:
     """
     path = Path(path)
     suffix = path.suffix.lower()
-    if suffix == ".csv":
-        return _read_csv(path, target)
+    if path.name.lower().endswith(TEXT_SUFFIXES):
+        X, y, names = read_columns(path, target, columns, target_type)
+        return Table(X, y, names, target)
     if suffix == ".npy":
         do = "A .npy file has no names: keep the target in an .npz file."
         require(target is None, "target", "be None for a .npy file", target, do)
@@ -114,97 +129,3 @@ def _features(array: HostArray, path: Path) -> HostArray:
     flat = array.reshape(array.shape[0], -1)
     check_features(flat, argument=argument)
     return np.asarray(flat, dtype=np.float64)
-
-
-def _read_csv(path: Path, target: str | None) -> Table:
-    with path.open(newline="", encoding="utf-8-sig") as stream:
-        reader = csv.reader(stream, strict=True)
-        try:
-            names = _read_header(next(reader, []), path)
-            if target is not None and target not in names:
-                raise unknown_name("target", target, names)
-            features = tuple(name for name in names if name != target)
-            require_file(features, path, "have a column of features", f"only {target!r}")
-            labels: list[str] = []
-            numbers = _feature_rows(_rows(reader, len(names), path), names, target, labels, path)
-            X = np.fromiter(numbers, np.dtype((np.float64, (len(features),))))
-        except (csv.Error, UnicodeDecodeError) as error:
-            rule = "be UTF-8 text of cells separated by commas"
-            got = f"{error} after line {reader.line_num}"
-            raise FileFormatError(f"{path} must {rule}; got {got}.") from None
-    require_file(len(X), path, "have a row below its header", "none")
-    return Table(X, _target(labels) if target is not None else None, features, target)
-
-
-def _read_header(cells: list[str], path: Path) -> list[str]:
-    names = [cell.strip() for cell in cells]
-    rule = "start with a header line of column names"
-    require_file(names, path, rule, "an empty first line")
-    require_file(not all(map(_is_number, names)), path, rule, f"the numbers {', '.join(names)}")
-    for position, name in enumerate(names):
-        require_file(name, path, "name every column", f"no name for column {position + 1}")
-        repeated = name in names[:position]
-        require_file(not repeated, path, "have distinct column names", f"{name!r} twice")
-    return names
-
-
-def _rows(reader: Any, n_cells: int, path: Path) -> Iterator[tuple[str, list[str]]]:
-    """Yield the position in words and the cells of each row that is not blank."""
-    row = 0
-    for cells in reader:
-        if cells:
-            row += 1
-            where = f"row {row} (line {reader.line_num})"
-            if len(cells) != n_cells:
-                require_file(
-                    False, path, f"have {n_cells} cells in every row", f"{len(cells)} in {where}"
-                )
-            yield where, cells
-
-
-def _feature_rows(
-    rows: Iterator[tuple[str, list[str]]],
-    names: list[str],
-    target: str | None,
-    labels: list[str],
-    path: Path,
-) -> Iterator[list[float]]:
-    """Yield the features of each row, and append the cells of the target to ``labels``."""
-    features = [name for name in names if name != target]
-    for where, cells in rows:
-        if target is not None:
-            label = cells.pop(names.index(target)).strip()
-            labels.append(label)
-            if not label or _is_number(label) != _is_number(labels[0]):
-                rule = f"have only numbers or only strings in its target column {target!r}"
-                require_file(False, path, rule, f"{label!r} in {where}")
-        yield _numbers(cells, features, where, path)
-
-
-def _numbers(cells: list[str], names: list[str], where: str, path: Path) -> list[float]:
-    try:
-        numbers = list(map(float, cells))
-    except ValueError:
-        numbers = [math.nan]
-    if not math.isfinite(sum(numbers)):  # a sum of finite numbers may overflow: check each
-        rule = "have a finite number in every cell of a feature"
-        for name, cell in zip(names, cells, strict=True):
-            require_file(_is_number(cell), path, rule, f"{cell!r} in {where}, column {name!r}")
-    return numbers
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        return math.isfinite(float(cell))
-    except ValueError:
-        return False
-
-
-def _target(labels: list[str]) -> HostArray:
-    """Return a target column as int64 if all cells are integers, else as float64 or strings."""
-    if not _is_number(labels[0]):
-        return np.array(labels)
-    try:
-        return np.array([int(label) for label in labels], dtype=np.int64)
-    except (ValueError, OverflowError):
-        return np.array([float(label) for label in labels])

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-import os
+import csv
+import io
 from dataclasses import dataclass, field
 
-from xpnet.errors import unknown_name
+from xpnet.atomic import StrPath, write_atomically
+from xpnet.errors import Phrase, require, unknown_name
+
+NO_VALUE = float("nan")
+"""What a column holds for an epoch without a value; `History.to_csv` leaves its cell empty."""
 
 
 @dataclass
@@ -20,7 +25,8 @@ class History:
             ``lr`` is the last learning rate, ``seconds`` the duration of the epoch. For a method
             of `xpnet.minimize` an epoch is an iteration, ``loss`` the loss of all rows at its end,
             and the columns ``step``, the step length, and ``grad_norm``, ``max_i |∂f/∂θ_i|``,
-            replace ``lr``.
+            replace ``lr``. A callback may append to a column of its own in some epochs only; the
+            others get NaN when the next epoch is added.
         stopped: why training ended before its last epoch; empty if it did not. For a method of
             `xpnet.minimize` it is always the reason for stopping.
         engine: ``"replay"`` and how steps were replayed, or ``"eager"`` and why they were not.
@@ -34,11 +40,18 @@ class History:
     columns: dict[str, list[float]] = field(default_factory=dict)
     stopped: str = ""
     engine: str = ""
+    _aligned: set[str] = field(default_factory=set, init=False, repr=False, compare=False)
 
     def append(self, row: dict[str, float]) -> None:
-        """Add the row of an epoch."""
+        """Add the row of an epoch; columns that it lacks, and new ones before it, hold NaN."""
+        n_rows = len(self)
+        for name in row:
+            self.columns.setdefault(name, [])
+        for name, values in self.columns.items():
+            values[:] = self._padded(name, n_rows)
+        self._aligned.update(self.columns)
         for name, value in row.items():
-            self.columns.setdefault(name, []).append(value)
+            self.columns[name].append(value)
 
     def __getitem__(self, name: str) -> list[float]:
         if name not in self.columns:
@@ -51,10 +64,31 @@ class History:
     def __len__(self) -> int:
         return len(self.columns.get("epoch", ()))
 
-    def to_csv(self, path: str | os.PathLike[str]) -> None:
-        """Write a CSV file with a header and one line per epoch."""
-        lines = [",".join(self.columns)]
-        rows = zip(*self.columns.values(), strict=True)
-        lines += [",".join(format(value, ".9g") for value in row) for row in rows]
-        with open(path, "w", encoding="utf-8") as file:
-            file.write("\n".join(lines) + "\n")
+    def to_csv(self, path: StrPath) -> None:
+        """Write a CSV file with a header and one line per epoch, completely or not at all.
+
+        A cell is empty where a column has no value for an epoch.
+
+        Raises:
+            ArgumentError: if a column has more values than there are epochs.
+            OSError: if the file cannot be written; an existing one remains.
+        """
+        lengths = [len(values) for values in self.columns.values()]
+        n_rows = len(self) if "epoch" in self else max(lengths, default=0)
+        for name, values in self.columns.items():
+            rule = f"have at most one value for each of the {n_rows} epochs"
+            got = Phrase(f"{len(values)} values")
+            require(len(values) <= n_rows, f"the column {name!r} of the history", rule, got)
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(self.columns)
+        columns = [self._padded(name, n_rows) for name in self.columns]
+        for row in zip(*columns, strict=True):
+            writer.writerow("" if v is NO_VALUE else format(v, ".9g") for v in row)
+        write_atomically(path, text.getvalue().encode())
+
+    def _padded(self, name: str, n_rows: int) -> list[float]:
+        """Return a column of ``n_rows`` values: one that came late is padded at its beginning."""
+        values = self.columns[name]
+        missing = [NO_VALUE] * (n_rows - len(values))
+        return values + missing if name in self._aligned else missing + values

@@ -1,8 +1,9 @@
 """Compiled loops on disk, which a later process loads without loading the compiler.
 
 A file holds the object code of one loop after a line of JSON with the types of its arguments. Its
-name is a digest of all that the code depends on. It begins with a digest of its own content, so
-that a truncated or modified file is not used and the loop is compiled again.
+name is a digest of all that the code depends on. It begins with a digest of its own name and
+content, so that a truncated, modified or renamed file is not used and the loop is compiled again.
+Nor is one that another user could have written, or put into its folder.
 
 Numba has a cache too. It is not used here because it unpickles what it reads, does not notice that
 a rule in another file has changed, and cannot load code without loading Numba, which takes longer
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import json
 import os
+import pkgutil
 import sys
 from contextlib import suppress
 from functools import cache
@@ -27,7 +29,7 @@ import llvmlite.binding as llvm
 import numpy as np
 
 from xpnet.ops.cpu.jit.definition import ArgumentType, LoopKey
-from xpnet.ops.cpu.jit.fingerprint import NoFingerprint, fingerprint_of
+from xpnet.ops.cpu.jit.fingerprint import NoFingerprint, fingerprint_of, source_of
 
 APPLICATION = __name__.partition(".")[0]
 """The name of the folder."""
@@ -77,14 +79,15 @@ def path_of(key: LoopKey) -> Path | None:
 
 
 def read(path: Path) -> ObjectCode | None:
-    """The code in a file; ``None`` if there is none, or other users may have written it."""
+    """The code in a file; ``None`` if there is none, or other users may have put it there."""
     try:
         with path.open("rb") as file:
-            state, content = os.fstat(file.fileno()), file.read()
+            states = [os.fstat(file.fileno()), *map(os.stat, _folders_of(path))]
+            content = file.read()
     except OSError:
         return None
     digest, _, rest = content.partition(b"\n")
-    if not _is_private(state) or digest != _digest(rest):
+    if not all(map(_is_private, states)) or digest != _digest(path, rest):
         return None
     head, _, data = rest.partition(b"\n")
     types, symbol = json.loads(head)
@@ -96,13 +99,30 @@ def write(path: Path, code: ObjectCode) -> None:
     rest = json.dumps([code.argument_types, code.symbol]).encode() + b"\n" + code.data
     part = path.with_name(f"{path.name}.{uuid4().hex}")
     with suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        _make_private(path)
+        for left in path.parent.glob(f"{path.name}.*"):  # of a process that was killed
+            left.unlink(missing_ok=True)
         try:
             part.touch(mode=0o644)
-            part.write_bytes(_digest(rest) + b"\n" + rest)
+            part.write_bytes(_digest(path, rest) + b"\n" + rest)
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)
+
+
+def _folders_of(path: Path) -> tuple[Path, Path]:
+    """The two folders of a loop that this module makes, the outer one first."""
+    return path.parent.parent, path.parent
+
+
+def _make_private(path: Path) -> None:
+    """Make the folders of a loop, and remove the access of others to those that are ours."""
+    for folder in _folders_of(path):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o755, exist_ok=True)
+        state = folder.stat()
+        if not _is_private(state) and state.st_uid == os.getuid():
+            folder.chmod(state.st_mode & 0o7777 & ~WRITABLE_BY_OTHERS)
 
 
 def link(code: ObjectCode) -> CompiledCode | None:
@@ -131,7 +151,7 @@ def _linker() -> Any:
 
 
 def _is_private(state: os.stat_result) -> bool:
-    """Whether only this user and the administrator can have written a file.
+    """Whether only this user and the administrator can have written a file or a folder.
 
     On Windows access control lists govern this, and those of a user's cache folder ensure it.
     """
@@ -140,8 +160,10 @@ def _is_private(state: os.stat_result) -> bool:
     return state.st_uid in (ROOT, os.getuid()) and not state.st_mode & WRITABLE_BY_OTHERS
 
 
-def _digest(rest: bytes) -> bytes:
-    return blake2b(rest, digest_size=16).hexdigest().encode()
+def _digest(path: Path, rest: bytes) -> bytes:
+    """The digest of the content of a file, and of its name with that of its folder."""
+    name = f"{path.parent.name}/{path.name}\n".encode()
+    return blake2b(name + rest, digest_size=16).hexdigest().encode()
 
 
 @cache
@@ -186,8 +208,10 @@ def _features() -> str:
 
 
 def _sources() -> bytes:
-    """The source code of this package, on which every loop depends."""
+    """The source code of this package, on which every loop depends; empty if it has none."""
+    package = __name__.rpartition(".")[0]
+    names = sorted(module.name for module in pkgutil.iter_modules(sys.modules[package].__path__))
     try:
-        return b"".join(path.read_bytes() for path in sorted(Path(__file__).parent.glob("*.py")))
-    except OSError:
+        return b"".join(source_of(f"{package}.{name}") for name in names)
+    except NoFingerprint:
         return b""

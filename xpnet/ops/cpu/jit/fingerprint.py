@@ -11,7 +11,6 @@ from __future__ import annotations
 import sys
 from functools import cache
 from importlib.util import find_spec
-from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, TypeAlias
 
@@ -56,7 +55,7 @@ def fingerprint_of(value: Any, callers: tuple[Any, ...] = ()) -> Fingerprint:
     elif kind is tuple or (isinstance(value, tuple) and _is_named(kind)):
         found = tuple(fingerprint_of(item, callers) for item in value)
     elif kind is LazyModule:
-        found = value.name, _source_of(value.name)
+        found = value.name, source_of(value.name)
     elif kind is CodeType:
         found = _of_code(value, callers)
     elif _is_named(value):
@@ -113,11 +112,15 @@ def _names_in(code: CodeType) -> set[str]:
 
 
 @cache
-def _source_of(name: str) -> bytes:
-    """The source code of a module, which is not imported."""
-    spec = find_spec(name)
-    origin = spec.origin if spec else None
+def source_of(name: str) -> bytes:
+    """The source code of a module, which is not imported; it may be in a zip file.
+
+    Raises:
+        NoFingerprint: if the module has no file, as a built-in one, or it cannot be read.
+    """
     try:
-        return Path(origin or "").read_bytes()
-    except OSError as error:  # such as a program packed in one file
+        spec = find_spec(name)
+        found: bytes = spec.loader.get_data(spec.origin)  # type: ignore[union-attr]
+    except (ImportError, AttributeError, TypeError, OSError) as error:
         raise NoFingerprint(f"the module {name} has no source file") from error
+    return found

@@ -1,0 +1,242 @@
+"""Write files and folders atomically: they appear completely or not at all.
+
+A temporary file or folder beside the target is written, synchronized to disk and renamed. Its name
+is random, so that no other thread, process or container uses it, and it is locked until it is
+renamed. One without a lock was left by a process that was killed; the next write into the same
+folder removes it.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from uuid import uuid4
+
+from xpnet.errors import Phrase, require
+
+try:
+    import fcntl
+except ImportError:  # on Windows an open file cannot be removed, which replaces the lock
+    fcntl = None  # type: ignore[assignment]
+
+TEMPORARY = re.compile(r"\.xpnet-[0-9a-f]{32}\.tmp")
+"""The names of temporary files and folders: short, since the name of the target may be long."""
+
+UNSUPPORTED = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES)
+"""The errors of file systems on which a folder cannot be synchronized."""
+
+StrPath = str | bytes | os.PathLike[str] | os.PathLike[bytes]
+
+
+def write_atomically(path: StrPath, content: bytes, argument: str = "path") -> None:
+    """Write a file, which appears completely or not at all; see `atomic_file`."""
+    with atomic_file(path, argument) as temporary:
+        temporary.write_bytes(content)
+
+
+@contextmanager
+def atomic_file(path: StrPath, argument: str = "path") -> Iterator[Path]:
+    """Yield an empty temporary file, renamed to ``path`` at the end or deleted after an error.
+
+    A symbolic link is kept, and the file that it refers to is replaced. The new file has the
+    permissions of the one that it replaces.
+
+    Args:
+        path: the file.
+        argument: the name of ``path`` in error messages.
+
+    Raises:
+        ArgumentError: if ``path`` is a folder or a device.
+        FileNotFoundError: if its folder does not exist.
+        OSError: if the file cannot be written; the previous one remains.
+    """
+    target, folder, mode = _target_of(path, argument)
+    _sweep(folder)
+    temporary, lock = _new_file(folder, 0o666 if mode is None else 0o600)
+    try:
+        yield temporary
+        if mode is not None:
+            temporary.chmod(mode)
+        os.fsync(lock)
+        if fcntl is None:
+            os.close(lock)
+            lock = -1
+        temporary.replace(target)
+    except BaseException:
+        if fcntl is None and lock >= 0:
+            os.close(lock)
+            lock = -1
+        temporary.unlink(missing_ok=True)
+        raise
+    finally:
+        if lock >= 0:
+            os.close(lock)
+    _sync_folder(folder)
+
+
+@contextmanager
+def atomic_folder(folder: Path, argument: str) -> Iterator[Path]:
+    """Yield a temporary folder, renamed to ``folder`` at the end or deleted after an error.
+
+    Args:
+        folder: a new or empty folder; its parents are made.
+        argument: the name of ``folder`` in error messages.
+
+    Raises:
+        ArgumentError: if ``folder`` exists and is not an empty folder, or cannot be written.
+        OSError: if a file cannot be written.
+    """
+    if os.path.lexists(folder):
+        empty = folder.is_dir() and not any(folder.iterdir())
+        got = Phrase(f"{folder}, which {'is not empty' if folder.is_dir() else 'is a file'}")
+        require(empty, argument, "be a new or empty folder", got)
+    target = Path(os.path.realpath(folder))
+    made = [parent for parent in target.parents if not parent.exists()]
+    temporary, lock = target, -1
+    try:
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _sweep(target.parent)
+            temporary, lock = _new_folder(target.parent)
+        except OSError as error:
+            got = Phrase(f"{folder} ({error.strerror})")
+            require(False, argument, "be a folder that can be written", got)
+        yield temporary
+        _sync_tree(temporary)
+        if target.is_dir():
+            shutil.copymode(target, temporary)
+            target.rmdir()  # not every system renames onto an empty folder
+        temporary.rename(target)
+    except BaseException:
+        if temporary != target:
+            shutil.rmtree(temporary, ignore_errors=True)
+        for parent in made:
+            if parent.is_dir() and not any(parent.iterdir()):
+                parent.rmdir()
+        raise
+    finally:
+        if lock >= 0:
+            os.close(lock)
+    for parent in (target.parent, *(parent.parent for parent in made)):
+        _sync_folder(parent)
+
+
+def _target_of(path: StrPath, argument: str) -> tuple[Path, Path, int | None]:
+    """Return the file to replace, its folder, and the permissions of the present file."""
+    name = os.fsdecode(path)
+    target = Path(os.path.realpath(name))
+    folder = target.parent
+    if not folder.is_dir():
+        shown = os.path.dirname(name) or "."
+        raise FileNotFoundError(
+            f"{argument} must be in an existing folder; there is none at {shown!r}."
+        )
+    try:
+        mode = os.lstat(target).st_mode
+    except FileNotFoundError:
+        return target, folder, None
+    if stat.S_ISLNK(mode):
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), name)
+    kind = "a folder" if stat.S_ISDIR(mode) else "a device"
+    require(stat.S_ISREG(mode), argument, "be a file", Phrase(f"{name}, which is {kind}"))
+    return target, folder, stat.S_IMODE(mode)
+
+
+def _new_name(folder: Path) -> Path:
+    return folder / f".xpnet-{uuid4().hex}.tmp"
+
+
+def _new_file(folder: Path, mode: int) -> tuple[Path, int]:
+    """Return a new temporary file and the descriptor that locks it."""
+    while True:
+        path = _new_name(folder)
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), mode)
+        _lock(lock)
+        if path.exists():  # another process may have swept it before the lock
+            return path, lock
+        os.close(lock)
+
+
+def _new_folder(parent: Path) -> tuple[Path, int]:
+    """Return a new temporary folder and the descriptor that locks it, -1 on Windows."""
+    while True:
+        path = _new_name(parent)
+        path.mkdir()
+        if fcntl is None:
+            return path, -1
+        try:
+            lock = os.open(path, os.O_RDONLY)
+        except FileNotFoundError:  # as in `_new_file`
+            continue
+        _lock(lock)
+        if path.exists():
+            return path, lock
+        os.close(lock)
+
+
+def _lock(descriptor: int) -> None:
+    """Lock an open file; where the file system has no locks, nothing is swept either."""
+    if fcntl is not None:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove the temporary files and folders of processes that have been killed."""
+    try:
+        with os.scandir(folder) as entries:
+            left = [entry.path for entry in entries if TEMPORARY.fullmatch(entry.name)]
+    except OSError:  # a folder may be writable but not readable
+        return
+    for path in left:
+        with suppress(OSError):
+            if fcntl is None:
+                os.unlink(path)
+            else:
+                _remove_unlocked(path)
+
+
+def _remove_unlocked(path: str) -> None:
+    """Remove a temporary file or folder; raise `OSError` if a process has locked it."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            shutil.rmtree(path)
+        else:
+            os.unlink(path)
+    finally:
+        os.close(descriptor)
+
+
+def _sync_tree(folder: Path) -> None:
+    """Synchronize every file and folder in ``folder``, and the folder itself."""
+    for place, _, names in os.walk(folder):
+        for name in names:
+            descriptor = os.open(os.path.join(place, name), os.O_RDWR)
+            try:
+                os.fsync(descriptor)
+            finally:
+                os.close(descriptor)
+        _sync_folder(Path(place))
+
+
+def _sync_folder(folder: Path) -> None:
+    """Synchronize the names in a folder, on systems that can."""
+    if fcntl is None:
+        return
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno not in UNSUPPORTED:
+            raise
