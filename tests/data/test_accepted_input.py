@@ -298,8 +298,12 @@ def test_mapped_features_beyond_float32_are_refused(tmp_path):
     x[7, 2] = 1e39
     np.save(tmp_path / "x.npy", x)
     mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
-    with pytest.raises(ArgumentError, match=r"got 1e\+39 in row 7, column 2"):
-        MLP(3, [4], 2).fit(mapped, Y, loss=CrossEntropy(), **HOW)
+    large = Standardize(np.zeros(3), np.full(3, 1e39))
+    for scaling in (None, Standardize(np.zeros(3), np.full(3, 0.5))):
+        model = MLP(3, [4], 2, preprocessing=scaling)
+        with pytest.raises(ArgumentError, match=r"got 1e\+39 in row 7, column 2"):
+            model.fit(mapped, Y, loss=CrossEntropy(), **HOW)
+    MLP(3, [4], 2, preprocessing=large).fit(mapped, Y, loss=CrossEntropy(), **HOW)
 
 
 def test_targets_beyond_float32_are_refused(place32):

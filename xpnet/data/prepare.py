@@ -15,9 +15,10 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.backend import Array, Backend, as_array, is_kind
+from xpnet.backend import Array, Backend, HostArray, as_array, is_kind
 from xpnet.data.batching import TrainingData, is_bytes
 from xpnet.data.checks import check_features, check_table, refuse_overflow
+from xpnet.data.mapped import release_pages
 from xpnet.data.preprocessing import InputSpec, scaling_coefficients
 from xpnet.data.streaming import stays_on_host
 from xpnet.data.targets import (
@@ -239,6 +240,19 @@ def _check_range(spec: InputSpec, X: Array, convert: Callable[[Array], Array]) -
         refuse_overflow(rows, inputs, spec.backend.dtype_name, "X", first_row=start)
 
 
+def _check_limits(spec: InputSpec, X: HostArray) -> None:
+    """Refuse features that batches cannot convert; only extremes of each column are converted."""
+    for _, rows in row_chunks(X):
+        limits = np.stack([np.min(rows, axis=0), np.max(rows, axis=0)])
+        release_pages(X)
+        with np.errstate(over="ignore", invalid="ignore"):
+            if spec.preprocessing is not None:
+                limits = spec.preprocessing.apply(limits)
+            limits = limits.astype(spec.backend.dtype_name)
+        if not are_finite(limits):
+            _check_range(spec, X, spec.network_inputs)  # raises an error that names the row
+
+
 def _in_dtype(backend: Backend, x: Array, argument: str) -> Array:
     """Return ``x`` in the dtype of the model, after checking that it does not overflow."""
     if not _is_narrowed(x, backend):
@@ -277,7 +291,7 @@ def _on_backend(spec: InputSpec, X: Array, y: Array, weight: Array | None) -> Tr
         if _may_overflow(spec, raw):
             refuse_overflow(raw, X, backend.dtype_name, "X")
     elif _may_overflow(spec, X):
-        _check_range(spec, X, spec.network_inputs)
+        _check_limits(spec, X)
     y, exact_y = _targets(backend, y)
     return TrainingData(spec, X, y, weight, scaling, exact_y)
 
