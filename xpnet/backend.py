@@ -13,6 +13,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
+from numbers import Integral, Real
 from typing import Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
@@ -21,6 +22,7 @@ from xpnet import memory
 from xpnet.errors import (
     ArgumentError,
     BackendUnavailableError,
+    Phrase,
     describe,
     dtype_name,
     require,
@@ -39,6 +41,12 @@ Namespace: TypeAlias = Any
 
 BackendName: TypeAlias = Literal["numpy", "cupy", "torch", "array_api_strict", "auto"]
 DTYPES = ("float32", "float64")
+
+PLAIN_DTYPES = "fd?bhilqBHILQeUSFD"
+"""Codes of the NumPy dtypes that need no conversion on entry."""
+
+KINDS_OF_NUMBERS = ((bool, np.bool), np.bool), (Integral, np.int64), (Real, np.float64)
+"""Classes of Python numbers, and the dtype of an array of objects that are all of that class."""
 
 
 class ArrayLibrary:
@@ -90,6 +98,14 @@ class ArrayLibrary:
     def synchronize(self) -> None:
         """Wait for all work queued on the device; on a CPU do nothing."""
 
+    def plain(self, x: Any, argument: str) -> Array:
+        """An array of this library that a caller passed, in a form that every function takes.
+
+        Raises:
+            ArgumentError: if ``x`` has no such form; the message names ``argument``.
+        """
+        return x
+
     def from_host(self, host: HostArray, dtype: Any, device: Any) -> Array:
         """An array with the values of ``host``."""
         return self.namespace().asarray(host, dtype=dtype, device=device)
@@ -112,6 +128,27 @@ class NumPyLibrary(ArrayLibrary):
 
     name = compat = "numpy"
     records_steps = True
+
+    def plain(self, x: Any, argument: str) -> Array:
+        """See `ArrayLibrary.plain`; it also converts lists and data frames, by position."""
+        if isinstance(x, np.generic):
+            return x
+        _refuse_masked(x, argument)
+        shape = getattr(x, "shape", None)
+        if hasattr(x, "toarray"):
+            got = Phrase(f"a {type(x).__name__} of shape {shape}")
+            require(False, argument, "be a dense array", got, f"Write {argument}.toarray().")
+        if hasattr(x, "to_numpy"):
+            x = x.to_numpy()
+            _refuse_masked(x, argument)
+        elif shape is not None and not isinstance(x, np.ndarray):
+            return x
+        try:
+            host = x if isinstance(x, np.ndarray) else np.asarray(x)
+        except ValueError:
+            rule = "must be a list with rows of equal length"
+            raise ArgumentError(f"{argument} {rule}; got {describe(x)}.") from None
+        return _plain_host(host)
 
     def array_type(self) -> type:
         """See `ArrayLibrary.array_type`."""
@@ -185,19 +222,34 @@ class TorchLibrary(ArrayLibrary):
     compat = "array_api_compat.torch"
     install = "Install it: pip install torch."
 
+    def plain(self, x: Any, argument: str) -> Array:
+        """See `ArrayLibrary.plain`; the result is detached from automatic differentiation."""
+        dense = str(x.layout) == "torch.strided"
+        got = Phrase(f"a tensor of layout {x.layout}")
+        require(dense, argument, "be a dense array", got, f"Write {argument}.to_dense().")
+        x = x.detach() if x.requires_grad else x
+        x = x.resolve_neg() if x.is_neg() else x
+        name = dtype_name(x.dtype)
+        if name in ("uint16", "uint32", "uint64"):  # PyTorch cannot compare these
+            return x.long()
+        return x.float() if name == "bfloat16" else x
+
     def array_type(self) -> type:
         """See `ArrayLibrary.array_type`."""
         return importlib.import_module("torch").Tensor  # type: ignore[no-any-return]
 
     def from_host(self, host: HostArray, dtype: Any, device: Any) -> Array:
         """See `ArrayLibrary.from_host`."""
-        if not host.flags.writeable:
-            host = host.copy()  # PyTorch warns of undefined behaviour on read-only memory
+        steps = [step < 0 or step % host.itemsize for step in host.strides]
+        if not host.flags.writeable or any(steps):
+            host = host.copy()  # PyTorch warns of read-only memory, and refuses such steps
         return super().from_host(host, dtype, device)
 
     def to_host(self, x: Array) -> HostArray:
         """See `ArrayLibrary.to_host`."""
-        return x.detach().cpu().numpy()  # type: ignore[no-any-return]
+        x = x.detach().cpu().resolve_neg()
+        x = x.float() if dtype_name(x.dtype) == "bfloat16" else x
+        return x.numpy()  # type: ignore[no-any-return]
 
 
 class StrictLibrary(ArrayLibrary):
@@ -402,22 +454,72 @@ def unavailable(name: str) -> str | None:
     return None if value == 4.0 else f"2 + 2 gave {value} on its device."
 
 
-def as_array(x: Any) -> Array:
-    """Return ``x`` if it is an array of any library, else convert it to a NumPy array.
+def as_array(x: Any, argument: str = "an array") -> Array:
+    """Return an array, a list or a data frame that a caller passed as a plain array.
+
+    Arrays of every library are returned unchanged, with these exceptions. Subclasses such as
+    `numpy.matrix` become arrays, except for `numpy.memmap`; other byte orders, extended precision,
+    bfloat16, variable-width strings and objects that are all numbers become plain dtypes; tensors
+    are detached from automatic differentiation. Data frames are taken by position.
+
+    Args:
+        x: the value.
+        argument: its name in error messages.
 
     Raises:
-        ArgumentError: if ``x`` is a list with rows of unequal length.
+        ArgumentError: if ``x`` is a masked array, a sparse matrix, or a list with rows of unequal
+            length.
 
     >>> as_array([1, 2])
     array([1, 2])
+    >>> as_array(np.ma.masked_equal([1, 2], 2), "y")
+    Traceback (most recent call last):
+    xpnet.errors.ArgumentError: y must not be a masked array, because masked elements are missing \
+values; got shape (2,). Drop or replace them first, as y.filled(0) does.
     """
-    if hasattr(x, "shape"):
+    if type(x) is np.ndarray and x.dtype.char in PLAIN_DTYPES and x.dtype.isnative:
         return x
+    return library_of(x).plain(x, argument)
+
+
+def _refuse_masked(x: Any, argument: str) -> None:
+    """Refuse masked arrays, and lists of them, because a mask would be ignored."""
+    masked = isinstance(x, np.ma.MaskedArray)
+    if isinstance(x, (list, tuple)):
+        masked = any(isinstance(item, np.ma.MaskedArray) for item in x)
+    rule = "not be a masked array, because masked elements are missing values"
+    do = f"Drop or replace them first, as {argument}.filled(0) does."
+    require(not masked, argument, rule, Phrase(f"shape {np.shape(x) if masked else ()}"), do)
+
+
+def _plain_host(x: HostArray) -> HostArray:
+    """Return a NumPy array in native byte order and a dtype that every backend knows."""
+    kind, name = x.dtype.kind, x.dtype.name
+    if isinstance(x, np.memmap) and kind in "biuf":
+        return x
+    if type(x).__array_function__ is np.ndarray.__array_function__:
+        x = np.asarray(x)
+    if kind == "f" and x.dtype.itemsize > 8:
+        with np.errstate(over="ignore"):  # an infinite element is refused later
+            return x.astype(np.float64)
+    if name == "bfloat16":
+        return x.astype(np.float32)
+    if kind == "T" and all(isinstance(item, str) for item in x.flat):
+        return np.array(x.tolist(), dtype=np.str_).reshape(x.shape)
+    if kind == "O" and x.size:
+        items = list(x.flat)
+        for number, dtype in KINDS_OF_NUMBERS:
+            if all(isinstance(item, number) for item in items):
+                return _as_numbers(x, dtype)
+    return x if x.dtype.isnative else x.astype(x.dtype.newbyteorder("="))
+
+
+def _as_numbers(x: HostArray, dtype: Any) -> HostArray:
+    """Return an array of objects that are numbers, unless one is too large for ``dtype``."""
     try:
-        return np.asarray(x)
-    except ValueError:
-        rule = "an array must be a list with rows of equal length"
-        raise ArgumentError(f"{rule}; got {describe(x)}.") from None
+        return x.astype(dtype)
+    except OverflowError:
+        return x
 
 
 def namespace_of(array: Array) -> Namespace:

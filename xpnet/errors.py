@@ -159,6 +159,19 @@ def require_count(value: object, argument: str, *, low: int = 1) -> None:
     require(ok, argument, f"be an integer of at least {low}", value)
 
 
+def plain_number(value: Any) -> Any:
+    """Return a number of NumPy as a number of Python, and every other value unchanged.
+
+    >>> import numpy as np
+    >>> plain_number(np.int64(3)), plain_number(np.float32(0.5)), plain_number(np.True_)
+    (3, 0.5, True)
+    """
+    if type(value).__module__ == "numpy" and getattr(value, "shape", None) == ():
+        scalar = value.item()
+        return scalar if isinstance(scalar, (bool, int, float, str)) else value
+    return value
+
+
 def require_type(
     value: object, types: type | tuple[type, ...], argument: str, do: str = ""
 ) -> None:

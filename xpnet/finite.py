@@ -12,6 +12,9 @@ from xpnet.backend import Array, is_kind, namespace_of
 CHUNK = 1 << 22
 """Maximum number of elements that are checked at a time: 32 MiB of float64."""
 
+MAX_FLOAT32 = 2.0**128 - 2.0**104
+"""The largest number of float32."""
+
 
 def row_chunks(X: Array) -> Iterator[tuple[int, Array]]:
     """Yield ``(first row, rows)`` for consecutive views of ``X`` of about `CHUNK` elements."""
@@ -35,6 +38,18 @@ def are_finite(X: Array) -> bool:
         return True
     xp = namespace_of(X)
     return bool(xp.isfinite(xp.max(X)) & xp.isfinite(xp.min(X)))
+
+
+def fit_float32(X: Array) -> bool:
+    """Return whether all elements of a float64 array are finite in float32.
+
+    >>> fit_float32(np.array([[1e38]])), fit_float32(np.array([[1e39]]))
+    (True, False)
+    """
+    if type(X) is np.ndarray and X.flags.c_contiguous and np.vdot(X, X) <= MAX_FLOAT32**2:
+        return True
+    xp = namespace_of(X)
+    return bool((xp.max(X) <= MAX_FLOAT32) & (xp.min(X) >= -MAX_FLOAT32))
 
 
 def first_not_finite(x: Array) -> int | None:

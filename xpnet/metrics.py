@@ -6,29 +6,45 @@
 
 from __future__ import annotations
 
-from xpnet.backend import Array, as_array, is_kind, namespace_of
-from xpnet.errors import require, require_count
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from xpnet.backend import Array, as_array, is_kind, library_of, namespace_of, to_numpy
+from xpnet.errors import ArgumentError, Phrase, describe, require, require_count
+
+OTHER_COLUMNS = ("epoch", "loss", "val_loss", "penalty", "lr", "step", "grad_norm", "seconds")
+"""Columns of a history that are not metrics."""
 
 
 def accuracy(predicted: Array, target: Array) -> Array:
     """Return the fraction of correct predictions, in ``[0, 1]``; higher is better.
 
     Args:
-        predicted: class indices, 0 or 1, or ±1, shape ``(m,)`` or ``(m, k)``.
+        predicted: class indices, 0 or 1, ±1, or class names, shape ``(m,)`` or ``(m, k)``.
         target: the true values, of the same shape; or class probabilities ``(m, K)``, of which
-            the largest in each row determines the class.
+            the largest in each row determines the class. They may be in host memory.
 
     Raises:
-        ArgumentError: if the shapes differ.
+        ArgumentError: if the shapes differ, there are no rows, or only one of them holds names.
 
     >>> import numpy as np
     >>> float(accuracy(np.array([0, 1, 1]), np.array([0, 1, 2])))
     0.6666666666666666
     """
+    predicted, target = _together(predicted, target)
     xp = namespace_of(predicted)
+    names = [_holds_names(x) for x in (predicted, target)]
+    kind = "names" if names[0] else "numbers"
+    require(names[0] == names[1], "target", f"hold {kind}, as the predictions do", target)
     if predicted.ndim == 1:
         target = _class_indices(target)
-    z, t = _normalized(predicted, target)
+    z, t = _vectors(predicted, target)
+    if not names[0]:
+        exact = all(is_kind(x, ("bool", "integral")) for x in (z, t))
+        z, t = (xp.astype(x, xp.int64 if exact else xp.float64) for x in (z, t))
     return xp.mean(xp.astype(z == t, xp.float64))
 
 
@@ -46,14 +62,16 @@ def rmse(predicted: Array, target: Array) -> Array:
     >>> float(rmse(np.array([1.0, 3.0]), np.array([1.0, 1.0])))
     1.4142135623730951
     """
-    xp = namespace_of(predicted)
     z, t = _normalized(predicted, target)
+    xp = namespace_of(z)
     difference = z - t
     return xp.sqrt(xp.mean(difference * difference))
 
 
 def r2(predicted: Array, target: Array) -> Array:
     """Return the coefficient of determination ``1 − Σ(z − t)²/Σ(t − mean t)²``, at most 1.
+
+    If all targets are equal, it is 1 if every prediction is exact, else 0.
 
     Args:
         predicted: values z, shape ``(m,)`` or ``(m, k)``.
@@ -67,10 +85,13 @@ def r2(predicted: Array, target: Array) -> Array:
     >>> float(r2(np.array([1.0, 2.0]), np.array([1.0, 2.0])))
     1.0
     """
-    xp = namespace_of(predicted)
     z, t = _normalized(predicted, target)
+    xp = namespace_of(z)
     centered = t - xp.mean(t)
-    return 1.0 - xp.sum((z - t) ** 2) / xp.sum(centered**2)
+    error, one = xp.sum((z - t) ** 2), xp.ones_like(t[0])
+    is_constant = xp.max(t) == xp.min(t)  # unlike the sum of squares, free of rounding
+    total = xp.where(is_constant, one, xp.sum(centered**2))
+    return xp.where(is_constant, xp.where(error > 0.0, 0.0 * one, one), 1.0 - error / total)
 
 
 def confusion_matrix(predicted: Array, target: Array, n_classes: int | None = None) -> Array:
@@ -93,7 +114,7 @@ def confusion_matrix(predicted: Array, target: Array, n_classes: int | None = No
     >>> confusion_matrix(np.array([0, 1, 1]), np.array([0, 0, 1])).tolist()
     [[1, 1], [0, 1]]
     """
-    predicted, target = as_array(predicted), as_array(target)
+    predicted, target = _together(predicted, target)
     xp = namespace_of(predicted)
     target = _class_indices(target)
     largest = 0
@@ -102,7 +123,7 @@ def confusion_matrix(predicted: Array, target: Array, n_classes: int | None = No
         require(is_index, name, "hold class indices, integers of shape (m,)", index)
         require(int(xp.min(index)) >= 0, name, "hold indices of at least 0", int(xp.min(index)))
         largest = max(largest, int(xp.max(index)))
-    indices = _normalized(predicted, target)
+    indices = [xp.astype(x, xp.float64) for x in _vectors(predicted, target)]
     n_classes = largest + 1 if n_classes is None else n_classes
     require_count(n_classes, "n_classes")
     require(largest < n_classes, "n_classes", f"be above the largest index, {largest}", n_classes)
@@ -111,8 +132,88 @@ def confusion_matrix(predicted: Array, target: Array, n_classes: int | None = No
     return xp.astype(t.T @ z, xp.int64)
 
 
+def metric_name(metric: Callable[..., Any]) -> str:
+    """Return the name of a metric, which is its column of a history.
+
+    >>> metric_name(accuracy)
+    'accuracy'
+    """
+    return str(getattr(metric, "__name__", type(metric).__name__.lower()))
+
+
+def check_metric_names(metrics: Sequence[Callable[..., Any]]) -> None:
+    """Refuse two metrics of one name, and a metric that has the name of another column.
+
+    Raises:
+        ArgumentError: naming the metric.
+
+    >>> check_metric_names([rmse, rmse])
+    Traceback (most recent call last):
+    xpnet.errors.ArgumentError: metrics must have distinct names, which are columns of the \
+history; got 2 with the name 'rmse'. Write each one as a function with a name of its own.
+    """
+    do = "Write each one as a function with a name of its own."
+    for name, count in Counter(map(metric_name, metrics)).items():
+        got = Phrase(f"{count} with the name {name!r}")
+        rule = "have distinct names, which are columns of the history"
+        require(count == 1, "metrics", rule, got, do)
+        rule = f"have other names than {', '.join(OTHER_COLUMNS)}"
+        require(name not in OTHER_COLUMNS, "metrics", rule, name, do)
+
+
+def as_number(value: Any, metric: Callable[..., Any]) -> float:
+    """Return the result of a metric as a number.
+
+    Raises:
+        ArgumentError: if it is not one real number; the message names the metric.
+
+    >>> as_number(np.float64(0.5), accuracy)
+    0.5
+    """
+    number = None
+    if getattr(value, "shape", ()) == () and not isinstance(value, (str, bytes, complex)):
+        try:
+            number = float(value)
+        except (TypeError, ValueError):
+            number = None
+    if number is None:
+        name = metric_name(metric)
+        raise ArgumentError(f"metric {name!r} must return one number; got {describe(value)}.")
+    return number
+
+
+def _together(predicted: Array, target: Array) -> tuple[Array, Array]:
+    """Return both as arrays of one library and device: that of ``predicted``, unless on the host.
+
+    Predictions that are class names are in host memory, whatever the device of the targets.
+    """
+    predicted, target = as_array(predicted, "predicted"), as_array(target, "target")
+    if library_of(predicted) is library_of(target):
+        return predicted, target
+    if isinstance(predicted, np.ndarray) or _holds_names(target):
+        return to_numpy(predicted), to_numpy(target)
+    device = getattr(predicted, "device", None)
+    host = to_numpy(target)
+    return predicted, library_of(predicted).from_host(host, None, device)
+
+
+def _holds_names(x: Array) -> bool:
+    """Return whether ``x`` holds class names, which no array library but NumPy has."""
+    return isinstance(x, (np.ndarray, np.generic)) and x.dtype.kind in "OUST"
+
+
 def _normalized(predicted: Array, target: Array) -> tuple[Array, Array]:
     """Return predictions and targets as float64 vectors, after checking that their shapes agree."""
+    predicted, target = _together(predicted, target)
+    for name, x in (("predicted", predicted), ("target", target)):
+        require(not _holds_names(x), name, "hold numbers", x)
+    z, t = _vectors(predicted, target)
+    xp = namespace_of(z)
+    return xp.astype(z, xp.float64), xp.astype(t, xp.float64)
+
+
+def _vectors(predicted: Array, target: Array) -> tuple[Array, Array]:
+    """Return predictions and targets as vectors, after checking that their shapes agree."""
     xp = namespace_of(predicted)
     shape, target_shape = (
         tuple(x.shape[:1] if x.ndim == 2 and x.shape[1] == 1 else x.shape)
@@ -120,12 +221,13 @@ def _normalized(predicted: Array, target: Array) -> tuple[Array, Array]:
     )
     rule = f"have the shape of the predictions, {tuple(predicted.shape)}"
     require(shape == target_shape, "target", rule, target)
-    z, t = (xp.astype(xp.reshape(x, (-1,)), xp.float64) for x in (predicted, target))
+    z, t = (xp.reshape(x, (-1,)) for x in (predicted, target))
+    require(z.shape[0] > 0, "predicted", "have at least one row", predicted)
     return z, t
 
 
 def _class_indices(target: Array) -> Array:
     """Return class probabilities ``(m, K)``, K > 1, as class indices; other targets unchanged."""
-    if target.ndim != 2 or target.shape[1] == 1:
+    if target.ndim != 2 or target.shape[1] == 1 or _holds_names(target):
         return target
     return namespace_of(target).argmax(target, axis=1)

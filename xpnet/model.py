@@ -11,17 +11,25 @@ import numpy as np
 
 from xpnet.activations import ActivationFunction, ReLU
 from xpnet.backend import Array, Backend, BackendName, copied, get_backend, to_numpy
-from xpnet.data.prepare import as_features, prepare, prepare_batch, prepare_features
+from xpnet.data.prepare import Validation, as_features, prepare, prepare_batch, prepare_features
 from xpnet.data.preprocessing import InputSpec, MinMax, Standardize
 from xpnet.engine.eager_step import Clip, Engine
 from xpnet.engine.prediction import prediction_of
 from xpnet.engine.value_and_grad import ValueAndGrad
-from xpnet.errors import ArgumentError, require, require_count, require_number, require_type
+from xpnet.errors import (
+    ArgumentError,
+    plain_number,
+    require,
+    require_count,
+    require_number,
+    require_type,
+)
 from xpnet.initializers import Initializer
 from xpnet.layers import Activation, BatchNorm, Dense, Dropout, Layer
 from xpnet.layers.base import is_any
 from xpnet.layers.dense import default_init
 from xpnet.losses import Loss
+from xpnet.metrics import check_metric_names
 from xpnet.minimize.method import Method
 from xpnet.network import Network, brief
 from xpnet.ops.operations import Precision
@@ -41,7 +49,7 @@ from xpnet.training.full_batch import (
 )
 from xpnet.training.history import History
 from xpnet.training.objective import CHUNK, NetworkObjective
-from xpnet.training.settings import Metric, Settings, check_batches
+from xpnet.training.settings import Metric, Settings, check_batches, check_metrics
 
 VECTORS = "theta", "grad", "statistics"
 """The arrays of a model; its other arrays are views of these, or buffers."""
@@ -105,8 +113,8 @@ class Sequential:
             rule, do = "be a fitted Standardize or MinMax", "Write Standardize.fit(X)."
             require(ok, "preprocessing", rule, preprocessing, do)
         self.loss = loss
-        self.input_spec = InputSpec(place, n_in, network.n_out, preprocessing)
-        self.classes = None if classes is None else tuple(classes)
+        self.input_spec = InputSpec(place, network.n_in, network.n_out, preprocessing)
+        self.classes = None if classes is None else tuple(map(plain_number, classes))
         n_classes = max(network.n_out, 2)
         ok = self.classes is None or len({*self.classes}) == len(self.classes) == n_classes
         require(ok, "classes", f"be {n_classes} distinct names", self.classes)
@@ -238,7 +246,8 @@ class Sequential:
         if not training:
             return self._predict(*prepare_features(self.input_spec, X, preprocess=False), theta)
         require_count(seed, "seed", low=0)
-        X = self.input_spec.to_backend(as_features(self.input_spec, X))
+        X = as_features(self.input_spec, X, preprocess=False)
+        X = self.input_spec.to_backend(X)
         if any(is_any(layer, "batch_statistics") for layer in self.layers):
             require(X.shape[0] > 1, "X", "have at least 2 rows under batch norm in training", X)
         return self._predict.in_training_mode(X, int(seed), theta)
@@ -283,7 +292,7 @@ class Sequential:
         optimizer: Optimizer | Method,
         epochs: int = 20,
         batch_size: int | None = None,
-        validation: tuple[Array, Array] | float | None = None,
+        validation: Validation = None,
         metrics: Sequence[Metric] = (),
         schedule: Schedule | None = None,
         clip: Clip | None = None,
@@ -310,7 +319,9 @@ class Sequential:
             X: features ``(m, n_in)``: an array of the backend, a NumPy array or a `numpy.memmap`.
                 A NumPy array is moved once; a memmap, and an array larger than half of a device's
                 free memory, are read batch by batch.
-            y: targets, one for each row; class names may be strings.
+            y: targets, one for each row, ``(m,)`` or ``(m, 1)``; class names may be strings.
+                Labels from 1 to ``n_out`` without a 0 become the names of the classes of a model
+                that has not been trained.
             loss: the loss, such as ``CrossEntropy()``.
             optimizer: the optimizer, such as ``Adam(lr=1e-3)``, or a method, such as ``LBFGS()``.
             epochs: passes over the data, at least 1, default 20; for a method the maximum number of
@@ -318,10 +329,11 @@ class Sequential:
             batch_size: rows per step, at least 1, default 64. A method does not accept
                 ``batch_size``, ``schedule``, ``clip``, ``shuffle``, ``drop_last``, ``engine`` and
                 ``l1``.
-            validation: ``(X, y)``, or the share of the rows to hold out at random, in ``(0, 1)``;
-                default none.
-            metrics: functions of predictions and targets (`xpnet.metrics`), evaluated on the
-                validation data, or on the training data if there are none.
+            validation: ``(X, y)``, ``(X, y, weight)``, or the share of the rows to hold out at
+                random, in ``(0, 1)``; default none. Weights count in ``val_loss``.
+            metrics: functions of predictions and targets (`xpnet.metrics`) that return one number
+                and have distinct names, evaluated without weights on the validation data, or on
+                the training data if there are none.
             schedule: the schedule of the learning rate (`xpnet.optimizers.schedules`); default
                 none.
             clip: `ClipByValue` or `ClipByNorm`; default none.
@@ -397,8 +409,10 @@ class Sequential:
             class_weight=class_weight,
             validation=validation,
             rng=stream,
+            name_from_one=not len(self.history),
         )
         data, held_out = prepared.data, prepared.validation
+        check_metrics(metrics, loss, data if held_out is None else held_out)
         if isinstance(settings, Settings):
             check_batches(self.network, data.n_rows, settings)
         self.loss, self.classes = loss, prepared.classes
@@ -452,16 +466,26 @@ class Sequential:
             classes=self.classes,
             sample_weight=sample_weight,
             class_weight=class_weight,
+            name_from_one=not len(self.history),
         )
         return NetworkObjective(self.state, prepared.data, loss, l2=l2, chunk_rows=chunk_rows)
 
-    def evaluate(self, X: Array, y: Array, *, metrics: Sequence[Metric] = ()) -> dict[str, float]:
+    def evaluate(
+        self,
+        X: Array,
+        y: Array,
+        *,
+        metrics: Sequence[Metric] = (),
+        sample_weight: Array | None = None,
+    ) -> dict[str, float]:
         """The loss and metrics on ``(X, y)`` in evaluation mode, by name.
 
         Args:
             X: raw features ``(m, n_in)``.
             y: targets, one for each row.
             metrics: functions of predictions and targets (`xpnet.metrics`); default none.
+            sample_weight: a weight for each row in the mean loss, at least 0; default 1. Metrics
+                are evaluated without weights.
 
         Returns:
             The mean loss as ``"loss"``, and each metric by the name of its function.
@@ -471,7 +495,10 @@ class Sequential:
         """
         loss = self._trained_loss("evaluate")
         check_functions(metrics, "metrics")
-        prepared = prepare(self.input_spec, X, y, loss, classes=self.classes)
+        check_metric_names(metrics)
+        prepared = prepare(
+            self.input_spec, X, y, loss, classes=self.classes, sample_weight=sample_weight
+        )
         return evaluate(self._predict, prepared.data, loss, metrics)
 
     def predict(self, X: Array) -> Array:
@@ -582,7 +609,8 @@ def MLP(  # noqa: N802 - the usual name  # long: each setting is an explicit arg
     require_type(batch_norm, (bool, BatchNorm), "batch_norm")
     require_number(dropout, "dropout", low=0, below=1)
     layers: list[Layer] = []
-    for width in hidden:
+    n_out, dropout = plain_number(n_out), plain_number(dropout)
+    for width in map(plain_number, hidden):
         require_count(width, "a width of hidden")
         init = weight_init or default_init(activation)
         if batch_norm:

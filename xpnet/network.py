@@ -10,7 +10,7 @@ import numpy as np
 
 from xpnet.activations import ActivationFunction
 from xpnet.backend import Array, write
-from xpnet.errors import require, require_count
+from xpnet.errors import plain_number, require, require_count
 from xpnet.layers.base import Layer, LayerSpec, ParameterSpec, Views
 from xpnet.layers.context import Context
 from xpnet.layers.dense import Dense
@@ -44,6 +44,7 @@ class Network:
 
     def __init__(self, layers: Sequence[Layer], n_in: int) -> None:
         require_count(n_in, "n_in")
+        n_in = plain_number(n_in)
         require(isinstance(layers, Sequence), "layers", "be a sequence", layers, "Write [...].")
         require(len(layers) > 0, "layers", "hold at least one layer", list(layers))
         specs: list[LayerSpec] = []
@@ -53,7 +54,7 @@ class Network:
             require(ok, f"layers[{index}]", "be a layer such as Dense(10)", layer, _advice(layer))
             specs.append(layer.specs(width))
             _check_names(specs[-1], index)
-            width = specs[-1].n_out
+            width = plain_number(specs[-1].n_out)
         self.layers = tuple(layers)
         self.n_in, self.n_out = n_in, width
         self.widths = tuple(spec.n_out for spec in specs)

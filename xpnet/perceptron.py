@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from xpnet.backend import Array, Backend, HostArray, as_array, backend_of, namespace_of, to_numpy
-from xpnet.data.checks import check_features, check_same_length
-from xpnet.data.labels import encode_labels
+from xpnet.data.checks import as_vector, check_features, check_same_length
+from xpnet.data.labels import encode_labels, whole_numbers
 from xpnet.errors import ArgumentError, Phrase, require, require_count, require_number, require_type
 
 BLOCK = 64
@@ -51,7 +51,7 @@ class Separator:
             ArgumentError: if ``X`` does not hold ``(m, n)`` finite numbers, or is on the device of
                 another library.
         """
-        X = as_array(X)
+        X = as_array(X, "X")
         backend = backend_of(self.w)
         here = backend.asarray(X)
         check_features(X, self.w.shape[0])
@@ -335,12 +335,12 @@ class _Learner:
 
 def _signed_rows(X: Array, y: Any) -> tuple[HostArray, Classes, Backend]:
     """Return the rows ``x̃ = t·[x, 1]`` on the host, the two classes, and the backend of ``X``."""
-    X, y = as_array(X), as_array(y)
+    X, y = as_array(X, "X"), as_vector(as_array(y, "y"))
     check_features(X)
     check_same_length(X, y)
     y = to_numpy(y)
-    if y.dtype.kind == "f" and np.all((np.abs(y) <= 2.0**53) & (y == np.round(y))):
-        y = y.astype(np.int64)
+    if y.dtype.kind == "f":
+        y = whole_numbers(y)
     indices, classes = encode_labels(y)
     names = classes.tolist()
     shown = Phrase(f"{len(names)}: {', '.join(map(str, names[:5]))}{', ...' * (len(names) > 5)}")

@@ -23,7 +23,7 @@ from xpnet._version import __version__
 from xpnet.atomic import StrPath, write_atomically
 from xpnet.backend import Array, Backend, BackendName, get_backend, to_numpy
 from xpnet.data.preprocessing import MinMax, Standardize
-from xpnet.errors import ArgumentError, FileFormatError, require_type
+from xpnet.errors import ArgumentError, FileFormatError, plain_number, require_type
 from xpnet.network import Network
 from xpnet.optimizers import OptimizerState
 from xpnet.parameters import Layout
@@ -116,7 +116,7 @@ def write_model(model: Any, path: StrPath) -> None:
         "dtype": model.backend.dtype_name,
         "loss": None if model.loss is None else to_config(model.loss),
         "preprocessing": None if scaling is None else type(scaling).__name__,
-        "classes": None if model.classes is None else list(model.classes),
+        "classes": None if model.classes is None else list(map(plain_number, model.classes)),
     }
     tensors = _by_path(model.network.layout, model.theta)
     tensors |= _by_path(model.network.statistics_layout, model.statistics)
@@ -163,6 +163,7 @@ def to_config(value: Any) -> Any:
     >>> to_config(activations.LeakyReLU(alpha=0.2))
     {'type': 'LeakyReLU', 'alpha': 0.2}
     """
+    value = plain_number(value)
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     name = type(value).__name__

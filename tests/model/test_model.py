@@ -265,7 +265,7 @@ BAD_FITS = {
     "words in X": ({"X": np.full((6, 4), "a")}, "X must hold real numbers"),
     "NaN in X": ({"X": NAN}, "got nan in row 2, column 1"),
     "lengths": ({"y": Y_GOOD[:5]}, "y must have the shape"),
-    "label": ({"y": Y_GOOD + 1}, "got 3 in row 2"),
+    "label": ({"y": Y_GOOD + 2}, "got 3 in row 1"),
     "negative label": ({"y": Y_GOOD - 1}, "got -1 in row 0"),
     "float labels": ({"y": Y_GOOD + 0.5}, "y must hold class indices"),
     "too many words": (

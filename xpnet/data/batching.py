@@ -10,7 +10,7 @@ from itertools import repeat
 
 import numpy as np
 
-from xpnet.backend import Array, Backend, HostArray
+from xpnet.backend import Array, Backend, HostArray, as_array
 from xpnet.data.checks import check_same_length
 from xpnet.data.mapped import RowReader, release_pages
 from xpnet.data.preprocessing import InputSpec
@@ -18,6 +18,7 @@ from xpnet.data.streaming import CudaCopies, Prefetcher, RowIndex, fill_rows, is
 from xpnet.errors import dtype_name, require, require_count
 from xpnet.ops import operations_for
 from xpnet.ops.buffers import Buffers
+from xpnet.ops.operations import Operations
 from xpnet.random import Rng, as_generator
 
 
@@ -34,6 +35,8 @@ class TrainingData:
         weight: the weights of the rows, on the backend, or ``None``.
         scaling: for raw features on a device, the coefficients ``shift, width, start`` of the
             scaling ``(X − shift)/width + start``, ``(3, n_in)`` in host memory; else ``None``.
+        exact_y: the targets in their own precision, on the backend, if that of ``y`` is lower;
+            else ``None``.
         streamed: whether batches of X are copied from host memory to the device.
     """
 
@@ -42,6 +45,7 @@ class TrainingData:
     y: Array
     weight: Array | None = None
     scaling: HostArray | None = None
+    exact_y: Array | None = None
 
     def __post_init__(self) -> None:
         self._reader = RowReader(self.X) if isinstance(self.X, np.memmap) else None
@@ -61,6 +65,11 @@ class TrainingData:
         return self._reader is not None or self.streamed or is_bytes(self.X)
 
     @property
+    def metric_targets(self) -> Array:
+        """The targets of metrics, which are not rounded to the dtype of the model."""
+        return self.y if self.exact_y is None else self.exact_y
+
+    @property
     def n_rows(self) -> int:
         """The number of rows."""
         return int(self.X.shape[0])
@@ -74,8 +83,11 @@ class TrainingData:
         """Return a copy of the rows at ``indices``."""
         index, xp = self.backend.asarray(indices), self.backend.xp
         X = self.X[indices] if self.streamed else xp.take(self.X, index, axis=0)
-        weight = None if self.weight is None else xp.take(self.weight, index, axis=0)
-        return replace(self, X=X, y=xp.take(self.y, index, axis=0), weight=weight)
+        y, weight, exact_y = (
+            None if rows is None else xp.take(rows, index, axis=0)
+            for rows in (self.y, self.weight, self.exact_y)
+        )
+        return replace(self, X=X, y=y, weight=weight, exact_y=exact_y)
 
     def batches(
         self, order: HostArray | None, batch_size: int, drop_last: bool = False
@@ -181,8 +193,8 @@ def batches(
     """Yield the mini-batches ``(X_b, y_b)`` of one epoch, for a hand-written training loop.
 
     Args:
-        X: features ``(m, n)``, an array of any backend.
-        y: targets of the same backend, one for each row.
+        X: features ``(m, n)``, an array of any backend, a list or a data frame.
+        y: targets, one for each row, likewise.
         batch_size: rows per batch, at least 1. The last batch is smaller if ``batch_size`` does
             not divide m.
         rng: seed or generator of the order of the rows; default 0. Each epoch needs another seed.
@@ -200,14 +212,25 @@ def batches(
     [2, 2, 1]
     """
     require_count(batch_size, "batch_size")
+    X, y = as_array(X, "X"), as_array(y, "y")
     check_same_length(X, y)
-    ops = operations_for(X)
     m = X.shape[0]
     order = as_generator(rng).permutation(m) if shuffle else np.arange(m)
-    on_device = ops.xp.asarray(order, device=X.device)
+    take = [partial(_taken, operations_for(a), a, _index(order, a)) for a in (X, y)]
     for part in spans(m, batch_size, drop_last):
-        indices = on_device[part]
-        yield ops.take_rows(X, indices), ops.take_rows(y, indices)
+        yield take[0](part), take[1](part)
+
+
+def _index(order: HostArray, array: Array) -> Array:
+    """Return row indices on the device of ``array``."""
+    return operations_for(array).xp.asarray(order, device=array.device)
+
+
+def _taken(ops: Operations, array: Array, order: Array, part: slice) -> Array:
+    """Return the rows of ``array`` at a part of ``order``, a new array."""
+    if isinstance(array, np.ndarray) and array.dtype.kind not in "biuf":
+        return array[order[part]]
+    return ops.take_rows(array, order[part])
 
 
 def spans(n_rows: int, size: int, drop_last: bool = False) -> Iterator[slice]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.backend import Array, is_real, to_numpy
+from xpnet.backend import Array, as_array, is_real, to_numpy
 from xpnet.data.mapped import release_pages
 from xpnet.errors import Phrase, describe, require
 from xpnet.finite import are_finite, row_chunks
@@ -64,6 +64,38 @@ def check_table(X: Array, n_in: int | None = None, argument: str = "X") -> None:
     require(X.shape[0] >= 1, argument, "have at least one row", X)
 
 
+def refuse_overflow(
+    given: Array, converted: Array, dtype: str, argument: str, first_row: int = 0
+) -> None:
+    """Raise `ArgumentError` if ``converted``, which is ``given`` in ``dtype``, is not finite.
+
+    Args:
+        given: the finite numbers that a caller passed.
+        converted: these numbers in the dtype of the model, scaled or not.
+        dtype: the name of that dtype.
+        argument: the name of ``given`` in error messages.
+        first_row: the number of its first row in error messages; default 0.
+
+    Raises:
+        ArgumentError: naming the first number that is too large, and its row.
+
+    >>> X = np.array([[1e39]])
+    >>> refuse_overflow(X, np.array([[np.inf]]), "float32", "X")
+    Traceback (most recent call last):
+    xpnet.errors.ArgumentError: X must be finite in float32, the dtype of the model; got 1e+39 in \
+row 0, column 0. Scale it, or use dtype='float64'.
+    """
+    if are_finite(converted):
+        return
+    place = tuple(int(index) for index in np.argwhere(~np.isfinite(to_numpy(converted)))[0])
+    value = float(to_numpy(given[place[0], ...])[place[1:]])
+    named = zip(("row", "column"), (first_row + place[0], *place[1:]), strict=False)
+    got = Phrase(f"{value:g} in " + ", ".join(f"{name} {index}" for name, index in named))
+    rule = f"be finite in {dtype}, the dtype of the model"
+    do = "Scale it, or use dtype='float64'." if dtype == "float32" else "Scale it."
+    require(False, argument, rule, got, do)
+
+
 def check_same_length(X: Array, y: Array, first: str = "X", second: str = "y") -> None:
     """Check that ``X`` and ``y`` have the same number of rows.
 
@@ -89,6 +121,16 @@ def check_same_length(X: Array, y: Array, first: str = "X", second: str = "y") -
 
 def as_host_vector(values: Any, argument: str) -> np.ndarray[Any, Any]:
     """Return ``values``, a list or an array of any backend, as a non-empty 1-D NumPy array."""
-    host = to_numpy(values)
+    host = to_numpy(as_array(values, argument))
     require(host.ndim == 1 and host.size >= 1, argument, "be 1-D and not empty", host)
     return host
+
+
+def as_vector(y: Array) -> Array:
+    """Return a single column ``(m, 1)`` as a vector ``(m,)``, and every other array unchanged.
+
+    >>> as_vector(np.array([[1], [2]]))
+    array([1, 2])
+    """
+    is_column = y.ndim == 2 and y.shape[1] == 1
+    return y[:, 0] if is_column else y

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.backend import DTYPES, Array, HostArray, is_kind, namespace_of
+from xpnet.backend import DTYPES, Array, HostArray, as_array, is_kind, namespace_of
 from xpnet.data.checks import as_host_vector
 from xpnet.errors import Phrase, require, require_count, require_number, unknown_name
 
@@ -75,6 +75,7 @@ def one_hot(y: Array, n_classes: int, dtype: str = "float32") -> Array:
     require_count(n_classes, "n_classes")
     if dtype not in DTYPES:
         raise unknown_name("dtype", dtype, DTYPES)
+    y = as_array(y, "y")
     xp = namespace_of(y)
     require(is_kind(y, "integral"), "y", "hold class indices, which are integers", y)
     require(y.ndim == 1 and y.shape[0] >= 1, "y", "be 1-D and not empty", y)
@@ -113,30 +114,37 @@ def balanced_class_weights(y: Any) -> HostArray:
     return np.where(counts > 0, share / np.maximum(counts, 1), 0.0)
 
 
-def sample_weights(y: Any, class_weight: Mapping[int, float] | Sequence[float]) -> HostArray:
+def sample_weights(
+    y: Any,
+    class_weight: Mapping[int, float] | Sequence[float],
+    n_classes: int | None = None,
+) -> HostArray:
     """Return the weight of each sample, which is that of its class: ``class_weight[y]``.
 
     Args:
         y: m class indices, a list or an array of any backend.
         class_weight: weights of at least 0, a sequence in the order of the class indices or a
             mapping from class indices; a class missing in a mapping has weight 1.
+        n_classes: the number of classes, which ``class_weight`` must not exceed; ``None``
+            (default) sets no limit.
 
     Returns:
         Weights of shape (m,), a float64 NumPy array.
 
     Raises:
         ArgumentError: if ``y`` is not 1-D integers of at least 0, a weight is negative or not
-            finite, or a sequence is shorter than the number of classes.
+            finite, a key is not a class index, or a sequence does not fit the number of classes.
 
     >>> sample_weights([0, 2, 1], {2: 5.0}).tolist()
     [1.0, 5.0, 1.0]
     """
     indices = _as_indices(y)
-    n_classes = int(indices.max()) + 1
+    needed = int(indices.max()) + 1
+    limit = needed if n_classes is None else n_classes
     if isinstance(class_weight, Mapping):
         for index in class_weight:
-            require_count(index, "a key of class_weight", low=0)
-        weights = [class_weight.get(k, 1.0) for k in range(n_classes)]
+            _check_key(index, n_classes)
+        weights = [class_weight.get(k, 1.0) for k in range(limit)]
     else:
         do = "balanced_class_weights(y) computes weights."
         ok = hasattr(class_weight, "__len__") and not isinstance(class_weight, str)
@@ -144,11 +152,40 @@ def sample_weights(y: Any, class_weight: Mapping[int, float] | Sequence[float]) 
         require(ok, "class_weight", rule, class_weight, do)
         weights = list(class_weight)
         got = Phrase(f"{len(weights)} weights")
-        rule = f"have a weight for each of {n_classes} classes"
-        require(len(weights) >= n_classes, "class_weight", rule, got)
+        rule = f"have a weight for each of {needed} classes"
+        require(len(weights) >= needed, "class_weight", rule, got)
+        if n_classes is not None:
+            rule = f"have at most one weight for each of {n_classes} classes"
+            require(len(weights) <= n_classes, "class_weight", rule, got)
     for index, weight in enumerate(weights):
         require_number(weight, f"class_weight[{index}]", low=0)
     return np.array(weights, dtype=np.float64)[indices]
+
+
+def whole_numbers(y: Array) -> Array:
+    """Return booleans and floating-point whole numbers as int64; other arrays unchanged.
+
+    >>> whole_numbers(np.array([0.0, 1.0])), whole_numbers(np.array([0.5, 1.0]))
+    (array([0, 1]), array([0.5, 1. ]))
+    """
+    xp = namespace_of(y)
+    if is_kind(y, "bool"):
+        return xp.astype(y, xp.int64)
+    if not is_kind(y, "real floating"):
+        return y
+    is_whole = (xp.abs(y) <= 2.0**53) & (y == xp.round(y))
+    return xp.astype(y, xp.int64) if bool(xp.all(is_whole)) else y
+
+
+def _check_key(index: Any, n_classes: int | None) -> None:
+    """Refuse a key of ``class_weight`` that is not a class index."""
+    is_label = isinstance(index, (bool, np.bool, float, np.floating))
+    if is_label and float(index).is_integer():
+        index = int(index)
+    require_count(index, "a key of class_weight", low=0)
+    if n_classes is not None:
+        rule = f"be a class index of 0 to {n_classes - 1}"
+        require(index < n_classes, "a key of class_weight", rule, index)
 
 
 def _as_labels(values: Any, argument: str) -> HostArray:
@@ -161,7 +198,7 @@ def _as_labels(values: Any, argument: str) -> HostArray:
 
 
 def _as_indices(y: Any) -> HostArray:
-    indices = as_host_vector(y, "y")
+    indices: HostArray = whole_numbers(as_host_vector(y, "y"))
     rule = "hold class indices, which are integers"
     require(indices.dtype.kind in "iu", "y", rule, indices, "See encode_labels.")
     require(indices.min() >= 0, "y", "hold class indices of at least 0", int(indices.min()))

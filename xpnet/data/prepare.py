@@ -10,23 +10,32 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
 
-from xpnet.backend import Array, as_array, is_kind
+from xpnet.backend import Array, Backend, HostArray, as_array, is_kind
 from xpnet.data.batching import TrainingData, is_bytes
-from xpnet.data.checks import check_features, check_table
+from xpnet.data.checks import check_features, check_table, refuse_overflow
+from xpnet.data.mapped import release_pages
 from xpnet.data.preprocessing import InputSpec, scaling_coefficients
 from xpnet.data.streaming import stays_on_host
-from xpnet.data.targets import Classes, as_targets, as_weights, encode_targets, row_weights
-from xpnet.errors import require
-from xpnet.finite import are_finite
+from xpnet.data.targets import (
+    Classes,
+    as_targets,
+    as_weights,
+    encode_targets,
+    require_weight,
+    row_weights,
+)
+from xpnet.errors import dtype_name, require
+from xpnet.finite import are_finite, fit_float32, row_chunks
 from xpnet.losses import Loss
 from xpnet.random import Rng, as_generator
 
-Validation = tuple[Array, Array] | float | None
-"""Validation data: a pair ``(X, y)``, the fraction of the rows to hold out, or ``None``."""
+Validation = tuple[Array, Array] | tuple[Array, Array, Array] | float | None
+"""Validation data: ``(X, y)`` or ``(X, y, weight)``, the fraction to hold out, or ``None``."""
 
 ClassWeight = Mapping[Any, float] | Sequence[float]
 """A weight for each class: a mapping from classes, or a sequence in the order of the classes."""
@@ -58,6 +67,7 @@ def prepare(
     class_weight: ClassWeight | None = None,
     validation: Validation = None,
     rng: Rng = 0,
+    name_from_one: bool = False,
 ) -> Prepared:
     """Validate features, targets and weights, encode class names, and transfer the data.
 
@@ -74,9 +84,11 @@ def prepare(
             names from ``y`` if it holds strings.
         sample_weight: a weight of at least 0 for each row; default 1.
         class_weight: a weight of at least 0 for each class; default 1.
-        validation: a pair ``(X, y)``, the fraction of the rows to hold out, in ``(0, 1)``, or
-            ``None`` (default).
+        validation: ``(X, y)`` or ``(X, y, weight)``, the fraction of the rows to hold out, in
+            ``(0, 1)``, or ``None`` (default).
         rng: seed or generator of the selection of the held-out rows; default 0.
+        name_from_one: whether labels from 1 to the number of outputs are class names; default
+            false, which refuses them.
 
     Returns:
         The training data, the validation data and the class names.
@@ -92,9 +104,9 @@ def prepare(
     (array([0, 1]), dtype('float32'), ('no', 'yes'))
     """
     known = None if classes is None else tuple(classes)
-    X = as_features(spec, X)
-    y, known = encode_targets(y, loss, spec.n_out, X.shape[0], known)
-    weight = row_weights(spec.backend, y, loss, sample_weight, class_weight, known)
+    X = _finite_features(spec, X)
+    y, known = encode_targets(y, loss, spec.n_out, X.shape[0], known, name_from_one=name_from_one)
+    weight = row_weights(spec.backend, y, loss, spec.n_out, sample_weight, class_weight, known)
     data, held_out = _split(spec, X, y, weight, validation, loss, known, rng)
     return Prepared(data, held_out, known)
 
@@ -127,12 +139,16 @@ def prepare_batch(
             another array library.
     """
     if check:
-        X = as_features(spec, X)
+        X = _finite_features(spec, X)
         y = as_targets(y, loss, spec.n_out, X.shape[0])
         weight = None if weight is None else as_weights(weight, X.shape[0], "weight")
     backend = spec.backend
     weight = None if weight is None else backend.asarray(weight, backend.dtype)
-    return backend.asarray(X, backend.dtype), backend.asarray(y), weight
+    if not check:
+        return backend.asarray(X, backend.dtype), backend.asarray(y), weight
+    if _is_narrowed(y, backend):
+        y = _in_dtype(backend, y, "y")
+    return _in_dtype(backend, X, "X"), backend.asarray(y), weight
 
 
 def prepare_features(
@@ -155,29 +171,108 @@ def prepare_features(
     X = _as_array(spec, X)
     check_table(X, spec.n_in)
     convert = spec.network_inputs if preprocess else spec.to_backend
+    scaled = preprocess and spec.preprocessing is not None
+    narrowed = not scaled and _may_overflow(spec, X, preprocess=preprocess)
+
+    def refuse() -> None:
+        check_features(X, spec.n_in)  # raises an error that names the row in X
+        _check_range(spec, X, convert)
 
     def checked(part: Array) -> Array:
-        if not are_finite(part):
-            check_features(X, spec.n_in)  # raises an error that names the row in X
+        if not (fit_float32(part) if narrowed else are_finite(part)):
+            refuse()
         return convert(part)
 
-    return X, checked
+    def scaled_and_checked(part: Array) -> Array:
+        with np.errstate(over="ignore", invalid="ignore"):
+            inputs = convert(part)
+        if not are_finite(inputs):  # as it is if an element of the part is not
+            refuse()
+        return inputs
+
+    return X, scaled_and_checked if scaled else checked
 
 
-def as_features(spec: InputSpec, X: Any) -> Array:
+def as_features(spec: InputSpec, X: Any, *, preprocess: bool = True) -> Array:
     """Return ``X`` as an array of its own library, after validation.
 
+    Args:
+        spec: the inputs of the network, and the preprocessing.
+        X: features, ``(m, n_in)``.
+        preprocess: whether the preprocessing will be applied; default true.
+
     Raises:
-        ArgumentError: if ``X`` does not hold finite real numbers, shape ``(m, n_in)``, or belongs
-            to another device library than the backend.
+        ArgumentError: if ``X`` does not hold finite real numbers, shape ``(m, n_in)``, is too
+            large for the dtype of the model, or belongs to another device library.
     """
+    X = _finite_features(spec, X)
+    if _may_overflow(spec, X, preprocess=preprocess):
+        _check_range(spec, X, spec.network_inputs if preprocess else spec.to_backend)
+    return X
+
+
+def _finite_features(spec: InputSpec, X: Any) -> Array:
+    """Return validated features, which may be too large for the dtype of the model."""
     X = _as_array(spec, X)
     check_features(X, spec.n_in)
     return X
 
 
+def _may_overflow(spec: InputSpec, X: Array, *, preprocess: bool = True) -> bool:
+    """Return whether finite features may be infinite as network inputs."""
+    if preprocess and spec.preprocessing is not None:
+        return is_kind(X, "real floating")
+    return _is_narrowed(X, spec.backend)
+
+
+def _is_narrowed(x: Array, backend: Backend) -> bool:
+    """Return whether the dtype of the model has a smaller range than that of ``x``."""
+    if type(x) is np.ndarray:
+        return x.dtype.char == "d" and backend.dtype_name == "float32"
+    return dtype_name(x.dtype) == "float64" and backend.dtype_name == "float32"
+
+
+def _check_range(spec: InputSpec, X: Array, convert: Callable[[Array], Array]) -> None:
+    """Refuse features that are too large for the dtype of the model, chunk by chunk."""
+    for start, rows in row_chunks(X):
+        with np.errstate(over="ignore", invalid="ignore"):
+            inputs = convert(rows)
+        refuse_overflow(rows, inputs, spec.backend.dtype_name, "X", first_row=start)
+
+
+def _check_limits(spec: InputSpec, X: HostArray) -> None:
+    """Refuse features that batches cannot convert; only extremes of each column are converted."""
+    for _, rows in row_chunks(X):
+        limits = np.stack([np.min(rows, axis=0), np.max(rows, axis=0)])
+        release_pages(X)
+        with np.errstate(over="ignore", invalid="ignore"):
+            if spec.preprocessing is not None:
+                limits = spec.preprocessing.apply(limits)
+            limits = limits.astype(spec.backend.dtype_name)
+        if not are_finite(limits):
+            _check_range(spec, X, spec.network_inputs)  # raises an error that names the row
+
+
+def _in_dtype(backend: Backend, x: Array, argument: str) -> Array:
+    """Return ``x`` in the dtype of the model, after checking that it does not overflow."""
+    if not _is_narrowed(x, backend):
+        return backend.asarray(x, backend.dtype)
+    with np.errstate(over="ignore"):
+        converted = backend.asarray(x, backend.dtype)
+    refuse_overflow(x, converted, backend.dtype_name, argument)
+    return converted
+
+
+def _targets(backend: Backend, y: Array) -> tuple[Array, Array | None]:
+    """Return targets on the backend, and in their own precision if it is higher."""
+    if not is_kind(y, "real floating"):
+        return backend.asarray(y), None
+    converted = _in_dtype(backend, y, "y")
+    return converted, backend.asarray(y) if _is_narrowed(y, backend) else None
+
+
 def _as_array(spec: InputSpec, X: Any) -> Array:
-    X = as_array(X)
+    X = as_array(X, "X")
     if not isinstance(X, np.ndarray):
         spec.backend.asarray(X)  # refuses arrays of another device library
     return X
@@ -190,11 +285,15 @@ def _on_backend(spec: InputSpec, X: Array, y: Array, weight: Array | None) -> Tr
     if not stays_on_host(backend, X, X.dtype if keeps_bytes else backend.dtype_name):
         if keeps_bytes and spec.preprocessing is not None:
             scaling = scaling_coefficients(spec.preprocessing, spec.n_in).astype(np.float32)
-        X = backend.asarray(X) if keeps_bytes else spec.network_inputs(X)
-    y = backend.asarray(y)
-    if is_kind(y, "real floating"):
-        y = backend.asarray(y, backend.dtype)
-    return TrainingData(spec, X, y, weight, scaling)
+        raw = X
+        with np.errstate(over="ignore", invalid="ignore"):
+            X = backend.asarray(X) if keeps_bytes else spec.network_inputs(X)
+        if _may_overflow(spec, raw):
+            refuse_overflow(raw, X, backend.dtype_name, "X")
+    elif _may_overflow(spec, X):
+        _check_limits(spec, X)
+    y, exact_y = _targets(backend, y)
+    return TrainingData(spec, X, y, weight, scaling, exact_y)
 
 
 def _split(
@@ -210,14 +309,19 @@ def _split(
     """Return the training data and the validation data of validated rows."""
     if validation is None:
         return _on_backend(spec, X, y, weight), None
-    if isinstance(validation, (tuple, list)) and len(validation) == 2:
-        X_val = as_features(spec, validation[0])
+    if isinstance(validation, (tuple, list)) and len(validation) in (2, 3):
+        X_val = _finite_features(spec, validation[0])
         y_val, _ = encode_targets(validation[1], loss, spec.n_out, X_val.shape[0], classes)
-        return _on_backend(spec, X, y, weight), _on_backend(spec, X_val, y_val, None)
-    ok = isinstance(validation, float) and 0 < validation < 1
-    rule = "be a pair (X, y) or a fraction between 0 and 1"
+        given = validation[2] if len(validation) == 3 else None
+        if given is not None:
+            given = as_weights(given, X_val.shape[0], "the weights of validation")
+            given = spec.backend.asarray(given, spec.backend.dtype)
+        return _on_backend(spec, X, y, weight), _on_backend(spec, X_val, y_val, given)
+    share = float(validation) if isinstance(validation, Real) else 0.0
+    ok = 0 < share < 1
+    rule = "be a pair (X, y) or a fraction between 0 and 1, or (X, y, weight)"
     require(ok, "validation", rule, validation)
-    return _hold_out(_on_backend(spec, X, y, weight), float(validation), as_generator(rng))
+    return _hold_out(_on_backend(spec, X, y, weight), share, as_generator(rng))
 
 
 def _hold_out(
@@ -230,4 +334,8 @@ def _hold_out(
     require(0 < n_held < data.n_rows, "validation", rule, fraction)
     is_file = isinstance(data.X, np.memmap)
     require(not is_file, "validation", "be a pair (X, y) for data in a file", fraction)
-    return data.take(np.sort(order[n_held:])), data.take(np.sort(order[:n_held]))
+    parts = data.take(np.sort(order[n_held:])), data.take(np.sort(order[:n_held]))
+    for part, rows in zip(parts, ("a training row", "a held-out row"), strict=True):
+        if part.weight is not None:
+            require_weight(part.weight, "sample_weight", rows)
+    return parts

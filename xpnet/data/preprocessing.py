@@ -11,7 +11,16 @@ from typing import Self
 
 import numpy as np
 
-from xpnet.backend import Array, Backend, HostArray, backend_of, is_real, namespace_of, to_numpy
+from xpnet.backend import (
+    Array,
+    Backend,
+    HostArray,
+    as_array,
+    backend_of,
+    is_real,
+    namespace_of,
+    to_numpy,
+)
 from xpnet.data.checks import check_features
 from xpnet.errors import Phrase, dtype_name, require, require_number
 from xpnet.finite import row_chunks
@@ -68,6 +77,7 @@ class Standardize:
         Reference: T. Chan, G. Golub, R. LeVeque, "Updating Formulae and a Pairwise Algorithm for
         Computing Sample Variances", 1979.
         """
+        X = as_array(X, "X")
         check_features(X)
         xp = namespace_of(X)
         n_seen, mean, squares = 0, np.zeros(X.shape[1]), np.zeros(X.shape[1])
@@ -187,6 +197,7 @@ class MinMax:
             ArgumentError: if ``X`` does not hold finite real numbers, shape (m, n), or ``to`` is
                 not valid.
         """
+        X = as_array(X, "X")
         check_features(X)
         return cls(*_limits(X), to=to)
 
@@ -319,6 +330,7 @@ def _unscale(Z: Array, shift: HostArray, width: HostArray, start: HostArray) -> 
 
 def _floating_copy(X: Array, shift: HostArray) -> Array:
     """Return a floating-point copy of ``X``, in its dtype if that is floating-point."""
+    X = as_array(X, "X")
     xp = namespace_of(X)
     require(is_real(X), "X", "hold real numbers", X)
     if shift.ndim:

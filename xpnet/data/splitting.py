@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from xpnet.backend import Array, HostArray, namespace_of, to_numpy
-from xpnet.data.checks import check_same_length
+from xpnet.backend import Array, HostArray, as_array, namespace_of, to_numpy
+from xpnet.data.checks import as_vector, check_same_length
 from xpnet.errors import Phrase, require, require_number
 from xpnet.random import Rng, as_generator
 
@@ -20,8 +20,8 @@ def train_test_split(
     method of largest remainders.
 
     Args:
-        X: features of any backend; the first dimension is rows.
-        y: targets of any backend, one for each row; class labels if ``stratify``.
+        X: features, an array of any backend, a list or a data frame; the first dimension is rows.
+        y: targets, one for each row, likewise; class labels if ``stratify``.
         test_fraction: the fraction of test rows, in (0, 1); default 0.2.
         rng: seed or ``numpy.random.Generator``; default 0.
         stratify: whether both parts have the class proportions of ``y``; default false.
@@ -39,8 +39,10 @@ def train_test_split(
     >>> X_train.shape, X_test.shape, sorted(y_test.tolist())
     ((6, 1), (4, 1), [0, 0, 1, 1])
     """
+    X, y = as_array(X, "X"), as_array(y, "y")
     check_same_length(X, y)
-    train, test = split_rows(X.shape[0], test_fraction, rng, to_numpy(y) if stratify else None)
+    labels = to_numpy(as_vector(y)) if stratify else None
+    train, test = split_rows(X.shape[0], test_fraction, rng, labels)
     return _take(X, train), _take(X, test), _take(y, train), _take(y, test)
 
 

@@ -156,7 +156,7 @@ def linearize(
     if dtype is not None:
         backend = replace(backend, dtype=getattr(backend.xp, dtype), dtype_name=dtype)
     spec = InputSpec(backend, model.network.n_in, model.network.n_out)
-    X = as_features(spec, X)
+    X = as_features(spec, X, preprocess=False)
     theta = vector(backend, model.network.layout, model.theta if theta is None else theta, "theta")
     statistics = backend.asarray(model.statistics, backend.dtype)
     return Linearization(

@@ -93,7 +93,7 @@ class CrossEntropy(Loss):
             target = xp.astype(target, xp.int64)
             outside = (target < 0) | (target >= n_out)
             if bool(xp.any(outside)):
-                do = "" if bool(xp.any(target < 0)) else _needed_for_classes(target, n_rows)
+                do = "" if bool(xp.any(target < 0)) else _needed_for_labels(target, n_out)
                 refuse_where(outside, target, f"hold class indices of 0 to {n_out - 1}", do)
             return
         require_finite(target)
@@ -221,6 +221,16 @@ def _needed_for_classes(target: Any, n_rows: int) -> str:
     if columns is None or n_rows == 0 or not is_kind(target, "integral"):
         return "It needs one output for each class."
     return needed_outputs(max(int(namespace_of(target).max(target)) + 1, 2))
+
+
+def _needed_for_labels(target: Array, n_out: int) -> str:
+    """Return what an error says about integers that exceed the class indices."""
+    xp = namespace_of(target)
+    if int(xp.min(target)) == 1 and int(xp.max(target)) == n_out:
+        names = "[1, 2]" if n_out == 2 else f"[1, ..., {n_out}]"
+        names = "[1, 2, 3]" if n_out == 3 else names
+        return f"Give the model the labels, classes={names}, or subtract 1."
+    return _needed_for_classes(target, target.shape[0])
 
 
 def _check_signs(target: Any, n_out: int, n_rows: int) -> None:

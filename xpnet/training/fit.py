@@ -18,6 +18,7 @@ from xpnet.engine.select import OneByOne, steps_for
 from xpnet.errors import NonFiniteError
 from xpnet.finite import first_not_finite
 from xpnet.losses import Loss
+from xpnet.metrics import as_number, metric_name
 from xpnet.ops import operations_for
 from xpnet.state import ModelState
 from xpnet.training.callbacks import Callback, Run
@@ -242,6 +243,5 @@ def evaluate(
     row = {"loss": float(loss.value(output, data.y, data.weight))}
     predicted = loss.decide(output)
     for metric in metrics:
-        name = getattr(metric, "__name__", type(metric).__name__.lower())
-        row[name] = float(metric(predicted, data.y))
+        row[metric_name(metric)] = as_number(metric(predicted, data.metric_targets), metric)
     return row

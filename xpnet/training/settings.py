@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from xpnet.backend import Array
-from xpnet.data.batching import refuse_single_row
+from xpnet.data.batching import TrainingData, refuse_single_row
 from xpnet.engine.eager_step import StepSettings
 from xpnet.errors import require, require_count, require_type
 from xpnet.layers.base import is_any
+from xpnet.losses import Loss
+from xpnet.metrics import accuracy, as_number, check_metric_names, r2, rmse
 from xpnet.network import Network
 from xpnet.optimizers.schedules import Schedule
 from xpnet.training.callbacks import Callback, check_functions
 
 Metric: TypeAlias = Callable[[Array, Array], Any]
 """A function ``(predictions, targets) -> number``."""
+
+
+PROBE_ROWS = 64
+"""The number of rows on which a user-defined metric is tried before the first step."""
 
 
 @dataclass(frozen=True)
@@ -66,3 +75,33 @@ def check_batches(network: Network, n_rows: int, settings: Settings) -> None:
     require(has_batches, "batch_size", f"be at most the {n_rows} rows", settings.batch_size)
     if any(is_any(layer, "batch_statistics") for layer in network.layers):
         refuse_single_row(n_rows, settings.batch_size, settings.drop_last)
+
+
+def check_metrics(metrics: Sequence[Metric], loss: Loss, data: TrainingData) -> None:
+    """Refuse metrics of one name, and user-defined metrics that do not return one number.
+
+    Each user-defined metric is called once, with the decisions of an output of zeros for the first
+    rows. An exception that it raises there is ignored: these rows may lack a class.
+
+    Args:
+        metrics: functions of predictions and targets.
+        loss: the loss, which makes predictions of outputs.
+        data: the data on which the metrics will be evaluated.
+
+    Raises:
+        ArgumentError: naming the metric.
+    """
+    check_metric_names(metrics)
+    user_defined = [metric for metric in metrics if metric not in (accuracy, rmse, r2)]
+    if not user_defined:
+        return
+    target = data.metric_targets[: min(PROBE_ROWS, data.n_rows), ...]
+    predicted = loss.decide(data.backend.zeros(target.shape[0], data.spec.n_out))
+    for metric in user_defined:
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore")
+            try:
+                value = metric(predicted, target)
+            except Exception:  # it may need other rows than these
+                continue
+        as_number(value, metric)
