@@ -267,6 +267,8 @@ def faults_of(function: Sum, method: Any, dtype: str) -> tuple[str, list[str]]:
     except HangError:
         return "hang", [f"called its function {MAX_CALLS} times"]
     except Exception as error:
+        if "x0 must be where the function and its gradient are finite" in str(error):
+            return "not finite at x0", []  # differences across the boundary of the domain
         return "exception", [f"{type(error).__name__}: {error}"]
     if result is None:
         return "not finite at x0", []

@@ -33,6 +33,7 @@ from xpnet.minimize.line_search.base import descent_ray
 from xpnet.minimize.line_search.interpolation import cubic_minimum
 from xpnet.minimize.newton import is_positive_definite, solve_positive
 from xpnet.minimize.pairs import Pairs
+from xpnet.minimize.quasi_newton import InverseHessian, bfgs_update, dfp_update
 from xpnet.minimize.scalar_function import ScalarFunction
 
 METHODS = [
@@ -363,6 +364,16 @@ def test_memory_skips_pair_out_of_range():
         memory.append(np.ones(2, "float32"), np.ones(2, "float32"))
     assert len(memory) == 1
     np.testing.assert_array_equal(memory.direction(), direction)
+
+
+@pytest.mark.parametrize("update", [bfgs_update, dfp_update])
+@pytest.mark.parametrize(("s", "y"), [(1e-30, 1e-30), (1.0, 1e-30), (1.0, 1e30), (0.0, 0.0)])
+def test_inverse_hessian_skips_pair_out_of_range(update, s, y):
+    x = np.ones(2, "float32")
+    inverse = InverseHessian(update, ScalarFunction(Linear(np, 1.0), x))
+    with np.errstate(all="ignore"):
+        assert not inverse.update(s * x, y * x)
+    np.testing.assert_array_equal(inverse.matrix, np.eye(2))
 
 
 def test_bounds_of_each_variable_name_the_order():

@@ -205,8 +205,7 @@ class MinimizationLoop:
         while True:
             now = self._now
             grad_norm = self._function.grad_norm(now)
-            finite = math.isfinite(now.value) and math.isfinite(grad_norm)
-            if finite and now.value <= self._best.value:
+            if -math.inf < now.value <= self._best.value and grad_norm < math.inf:
                 self._best = now
             stop_requested = self._record(now, grad_norm)
             termination = self._stopping.check(self._iteration, before, now, grad_norm)
@@ -217,19 +216,17 @@ class MinimizationLoop:
             before = now
             self._now = self._method.step(self._function, now, state)
             self._iteration += 1
-            if self._is_stalled(before):
+            if self._now.value == before.value and self._is_stalled(before):
                 detail = "the step is shorter than the spacing of the numbers in x"
                 return self._stopping.without_step(detail, grad_norm, below_rounding=True)
 
     def _is_stalled(self, before: EvaluatedPoint) -> bool:
-        """Return whether the step of a line search left x unchanged, as all later ones would.
+        """Return whether the step of a line search left x unchanged, as would all later ones.
 
         The step is 0 for an optimizer without a line search, which may move x later.
         """
         now = self._now
-        if now.value != before.value or now.step == 0.0:
-            return False
-        return self._function.max_norm(now.x - before.x) == 0.0
+        return now.step != 0.0 and self._function.max_norm(now.x - before.x) == 0.0
 
     def _record(self, now: EvaluatedPoint, grad_norm: float) -> bool:
         """Record the iterate and pass it to the callback; return whether that asks to stop."""

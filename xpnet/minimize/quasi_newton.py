@@ -123,7 +123,7 @@ class InverseHessian:
         """
         sy, yy = float(s @ y), float(y @ y)
         sizes = yy * float(s @ s)
-        if not sy > self._eps * sizes**0.5:
+        if not (sy > self._eps * sizes**0.5 and yy > 0.0):
             return False
         self.matrix, self._gamma = self._update(self.matrix, s, y), sy / yy
         return True

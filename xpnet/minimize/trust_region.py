@@ -75,7 +75,8 @@ class TrustRegion(Method):
             ratio = (point.value - value + noise) / (predicted + noise)
             accepted = ratio >= self.accept and math.isfinite(value)
             if not (accepted and ratio >= 0.25):  # also true where the ratio is NaN
-                state.radius = 0.25 * min(state.radius, length)
+                # ‖p‖ exceeds Δ by 0.1 % at most, unless it overflows or is NaN.
+                state.radius = 0.25 * min(1.01 * state.radius, length)
             elif ratio > 0.75 and length > 0.99 * state.radius:
                 state.radius = min(2.0 * state.radius, self.max_radius)
             if accepted:
@@ -138,12 +139,15 @@ class QuadraticModel:
     def _on_boundary(self, floor: float, radius: float) -> Array:
         """Find the shift with ``‖q‖ = Δ``, by Newton's method on ``1/Δ - 1/‖q‖`` from below.
 
-        ``‖q‖ ≥ |ĝ_i| / (λ_i - λ₁ + shift)`` for every i, so the shift is at least
-        ``max_i |ĝ_i|/Δ - (λ_i - λ₁)``, where no component of q exceeds Δ.
+        It starts at ``floor``, unless that is so small that q overflows. In this case it starts at
+        ``max_i |ĝ_i|/Δ - (λ_i - λ₁)``, where no component of q exceeds Δ; the shift is at least
+        that, since ``‖q‖ ≥ |ĝ_i| / (λ_i - λ₁ + shift)`` for every i.
         """
-        xp = self._xp
-        floor = max(floor, float(xp.max(xp.abs(self._grad) / radius - self._gaps)))
         shift, q = floor, self._shifted(floor)
+        if not math.isfinite(float(q @ (q / (self._gaps + shift)))):
+            lowest = self._xp.abs(self._grad) / radius - self._gaps
+            shift = floor = max(floor, float(self._xp.max(lowest)))
+            q = self._shifted(shift)
         for _ in range(50):
             length = _norm(q)
             if abs(length - radius) <= 1e-3 * radius:
@@ -151,7 +155,7 @@ class QuadraticModel:
             change = float(q @ (q / (self._gaps + shift)))
             if not change > 0.0:
                 break
-            shift = max(floor, shift + (length / radius - 1.0) * length * (length / change))
+            shift = max(floor, shift + (length / radius - 1.0) * (length * length) / change)
             q = self._shifted(shift)
         return q
 

@@ -84,7 +84,7 @@ class Ray:
     def __init__(self, function: ScalarFunction, point: EvaluatedPoint, direction: Array) -> None:
         self.function, self.direction, self.natural = function, direction, 1.0
         derivative = float(point.grad @ direction)
-        if derivative == 0.0 or not math.isfinite(derivative):
+        if not -math.inf < derivative < 0.0 and not 0.0 < derivative < math.inf:
             derivative = self._scale_direction(point.grad)
         self.origin = Trial(0.0, 0.0, derivative, point)
         self.trials: list[tuple[float, float]] = []
@@ -123,7 +123,7 @@ class Ray:
         derivative = float(point.grad @ self.direction)
         self.trials.append((alpha, point.value))
         increase = point.value - self.origin.point.value
-        if self._is_hidden(increase):
+        if abs(increase) <= 100.0 * self.noise and self._is_hidden(increase):
             start, end = alpha * self.origin.derivative, alpha * derivative
             increase = self._trapezoidal(increase, start, end)
         return Trial(alpha, increase, derivative, point)
