@@ -121,6 +121,24 @@ def test_suffixes_of_text_are_read(tmp_path: Path, suffix: str):
     assert table.X.tolist() == [[1, 2], [3, 4.5]]
 
 
+@pytest.mark.parametrize(
+    ("content", "names"),
+    [
+        ("length, mm;width\n5.1;3\n", ("length, mm", "width")),
+        ("length, mm;width, mm;n\n5,1;3,5;7\n", ("length, mm", "width, mm", "n")),
+        ("a;b,c\n1,2\n", ("a;b", "c")),
+        ('"a;b;c",d\n1,2\n', ("a;b;c", "d")),
+        ("a\tb, c\n1\t2\n", ("a", "b, c")),
+        ("a,b,c,\n1,2,3\n", ("a", "b", "c")),
+        ("a\n1\n", ("a",)),
+    ],
+)
+def test_delimiter_is_found(tmp_path: Path, content: str, names: tuple[str, ...]):
+    path = tmp_path / "t.csv"
+    path.write_text(content)
+    assert read_table(path).feature_names == names
+
+
 def test_tsv_has_tabs_even_with_commas_in_names(tmp_path: Path):
     path = tmp_path / "t.tsv"
     path.write_text("a, cm\tb, cm, x\n1\t2\n")

@@ -96,7 +96,7 @@ def train(  # long: the signature is the list of the options and their help
     data: Annotated[
         str,
         typer.Argument(
-            metavar="DATA", help="digits, fashion-mnist, mnist, or a .csv, .npy or .npz file."
+            metavar="DATA", help="digits, fashion-mnist, mnist, or a .csv, .tsv, .npy or .npz file."
         ),
     ],
     target: Target = None,

@@ -155,9 +155,9 @@ def is_text(path: str) -> bool:
 
 def require_exists(path: str | os.PathLike[str], argument: str) -> None:
     """Refuse a path at which there is no file."""
-    what = "is a folder" if os.path.isdir(path) else "does not exist"
-    require(not os.path.isdir(path), argument, "be a file", Phrase(f"{path}, which {what}"))
-    require(os.path.exists(path), argument, "be a file", Phrase(f"{path}, which {what}"))
+    is_folder = os.path.isdir(path)
+    got = Phrase(f"{path}, which {'is a folder' if is_folder else 'does not exist'}")
+    require(os.path.exists(path) and not is_folder, argument, "be a file", got)
 
 
 def _named(source: DataSource, limit: int | None) -> SplitData:

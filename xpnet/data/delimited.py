@@ -81,11 +81,11 @@ def _open(path: Path) -> Iterator[tuple[Any, str]]:
     opened: Any = gzip.open if path.suffix.lower() == ".gz" else open
     with opened(path, "rt", newline="", encoding="utf-8-sig") as stream:
         try:
-            first = stream.readline()
+            lines = [stream.readline(), stream.readline()]
             is_tsv = path.name.lower().removesuffix(".gz").endswith(".tsv")
-            delimiter = "\t" if is_tsv else delimiter_of(first)
+            delimiter = "\t" if is_tsv else delimiter_of(*lines)
             name = DELIMITERS[delimiter]
-            reader = csv.reader(chain([first], stream), delimiter=delimiter, strict=True)
+            reader = csv.reader(chain(lines, stream), delimiter=delimiter, strict=True)
             yield reader, delimiter
         except (csv.Error, UnicodeDecodeError, EOFError, zlib.error, gzip.BadGzipFile) as error:
             line_num = 0 if reader is None else reader.line_num
@@ -94,14 +94,22 @@ def _open(path: Path) -> Iterator[tuple[Any, str]]:
             raise FileFormatError(f"{path} must {rule}; got {got}.") from None
 
 
-def delimiter_of(line: str) -> str:
-    """Return the delimiter that divides a line into the most cells, by default a comma.
+def delimiter_of(header: str, row: str = "") -> str:
+    """Return the delimiter of two lines: the one that divides the header into the most cells.
 
-    >>> delimiter_of('length, mm;"a,b";species')
+    Of two such delimiters it is the one that divides the row into as many, and then the one that
+    numbers and names contain less often: a tab, then a semicolon. The default is a comma.
+
+    >>> delimiter_of("length, mm;width, mm;species", "5,1;3,5;setosa")
     ';'
     """
-    counts = {d: len(next(csv.reader([line], delimiter=d), [])) for d in DELIMITERS}
-    return max(counts, key=counts.__getitem__)
+    best, most = ",", (1, True)
+    for delimiter in DELIMITERS:
+        counts = [len(next(csv.reader([x], delimiter=delimiter), [])) for x in (header, row)]
+        found = counts[0], counts[0] == counts[1]
+        if found[0] > 1 and found >= most:
+            best, most = delimiter, found
+    return best
 
 
 class NumberParser:
