@@ -56,7 +56,7 @@ def vector(backend: Backend, layout: Layout, value: Any, argument: str) -> Array
     Raises:
         ArgumentError: if ``value`` has another shape or does not hold real numbers.
     """
-    value = as_array(value)
+    value = as_array(value, argument)
     rule = f"have the shape ({layout.size},), one number a parameter"
     require(tuple(value.shape) == (layout.size,), argument, rule, value)
     return real_numbers(backend, value, argument)
