@@ -133,15 +133,20 @@ class ReplayedPrediction(Prediction):
         if p is not self._p:
             return super().few(p, inputs)
         passes = self._own.__dict__
-        found = passes.get(inputs.shape[0], 0)  # calls, or a program and a function
+        m = inputs.shape[0]
+        # A signal handler that predicts meanwhile must not use the same buffers.
+        found = passes.pop(m, 0)  # calls, or a program and a function
         if isinstance(found, int):
             record = found >= CALLS_BEFORE_RECORDING
-            passes[inputs.shape[0]] = self._recorded(inputs) if record else found + 1
+            passes[m] = self._recorded(inputs) if record else found + 1
             return super().few(p, inputs)
-        program, set_input = found
-        set_input(inputs)
-        program.replay()
-        return program.result.copy()
+        try:
+            program, set_input = found
+            set_input(inputs)
+            program.replay()
+            return program.result.copy()
+        finally:
+            passes[m] = found
 
     def _recorded(self, inputs: Array) -> Any:
         """The recorded pass and a function that sets its input; `NEVER` if not recordable."""
