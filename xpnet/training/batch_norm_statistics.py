@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from xpnet.backend import Array, copied
+from xpnet.backend import Array
 from xpnet.data.batching import TrainingData, spans
 from xpnet.data.prepare import as_features
 from xpnet.engine.prediction import CHUNK_ROWS
@@ -90,21 +90,18 @@ def _measure(model: ModelState, index: int, parts: Iterable[Array]) -> None:
     layers, xp = model.network.layers, model.backend.xp
     p = model.network.by_layer(model.theta)
     contexts = model.network.contexts(model.backend, model.statistics)
-    n, mean, squares, first = 0, 0.0, 0.0, None
+    n, mean, squares = 0, 0.0, 0.0
     for part in parts:
         x = part
         for layer, views, context in zip(layers[:index], p, contexts, strict=False):
             context.begin_pass()
             x, _ = layer.forward(views, x, context)
-        if first is None:  # differences from it do not cancel where the mean is large
-            first = copied(x[0, ...])
-        x = x - first
         m, part_mean = x.shape[0], xp.mean(x, axis=0)
         delta = part_mean - mean
         mean = mean + delta * (m / (n + m))
         squares = squares + xp.sum((x - part_mean) ** 2, axis=0) + delta * delta * (n * m / (n + m))
         n += m
     statistics = contexts[index].statistics
-    statistics["mean"][...] = mean if first is None else first + mean
+    statistics["mean"][...] = mean
     statistics["var"][...] = squares / float(max(n - 1, 1))
     statistics["count"][...] = float(n)

@@ -92,19 +92,18 @@ def column_sum(api: CompilerApi, dtype: Any) -> LoopDefinition:
     return loop
 
 
-def _softmax_parts(api: CompilerApi, dtype: Any) -> tuple[Any, Any]:
+def _softmax_parts(api: CompilerApi) -> tuple[Any, Any]:
     """Two parts of a softmax, over rows ``start`` to ``stop`` of ``z`` and over flat elements."""
-    exp, lowest = VECTOR_MATH.load().exp, np.finfo(dtype).min
+    exp = VECTOR_MATH.load().exp
 
     def shift(z: Any, out: Any, start: int, stop: int) -> None:
-        """``out ← z - max z`` along the rows; the lowest number where that overflows."""
+        """``out ← z - max z`` along the rows."""
         for i in range(start, stop):
             top = z[i, 0]
             for j in range(1, z.shape[1]):
                 top = max(top, z[i, j])
             for j in range(z.shape[1]):
-                difference = z[i, j] - top
-                out[i, j] = lowest if difference < lowest else difference
+                out[i, j] = z[i, j] - top
 
     def exponentials(flat: Any, start: int, stop: int) -> None:
         """``flat ← e^flat`` in one long loop: a row is often shorter than a SIMD vector."""
@@ -121,7 +120,7 @@ def cross_entropy_of_indices(api: CompilerApi, dtype: Any) -> LoopDefinition:
     The caller passes ``out`` twice, first as one row.
     """
     zero, log = np.dtype(dtype).type(0), VECTOR_MATH.load().log
-    shift, exponentials = _softmax_parts(api, dtype)
+    shift, exponentials = _softmax_parts(api)
 
     @api.loop(dtype, FLAT, ReadOnly(2), INDICES, 2, SUMS, SCALAR, reorder=True)
     def loop(flat: Any, z: Any, target: Any, out: Any, sums: Any, scale: Any) -> None:
@@ -159,7 +158,7 @@ def cross_entropy_of_rows(api: CompilerApi, dtype: Any) -> LoopDefinition:
     The caller passes ``out`` twice, first as one row.
     """
     zero, log = np.dtype(dtype).type(0), VECTOR_MATH.load().log
-    shift, exponentials = _softmax_parts(api, dtype)
+    shift, exponentials = _softmax_parts(api)
 
     @api.loop(dtype, FLAT, ReadOnly(2), ReadOnly(2), ReadOnly(1), 2, SUMS, reorder=True)
     def loop(flat: Any, z: Any, target: Any, scale: Any, out: Any, sums: Any) -> None:
@@ -216,12 +215,12 @@ def normalize(api: CompilerApi, dtype: Any) -> LoopDefinition:
     return loop
 
 
-def batch_norm(api: CompilerApi, dtype: Any) -> LoopDefinition:  # long: passes over one matrix
+def batch_norm(api: CompilerApi, dtype: Any) -> LoopDefinition:
     """``x̂ ← (x - μ)/√(σ² + ε)``, ``y ← γ x̂ + β``, with mean μ and variance σ² of each column."""
     one, sqrt = np.dtype(dtype).type(1), VECTOR_MATH.load().sqrt
 
-    @api.loop(dtype, ReadOnly(2), ReadOnly(1), ReadOnly(1), SCALAR, 2, 2, 1, 1, 1, 1)
-    def loop(  # long: passes over one matrix
+    @api.loop(dtype, ReadOnly(2), ReadOnly(1), ReadOnly(1), SCALAR, 2, 2, 1, 1, 1)
+    def loop(
         x: Any,
         scale: Any,
         shift: Any,
@@ -231,34 +230,29 @@ def batch_norm(api: CompilerApi, dtype: Any) -> LoopDefinition:  # long: passes 
         mean: Any,
         var: Any,
         factor: Any,
-        rest: Any,
     ) -> None:
         m, n = x.shape
         if y.shape != x.shape or x_hat.shape != x.shape:
             raise NotCompiled
         if not n == scale.size == shift.size == mean.size == var.size == factor.size:
             raise NotCompiled
-        if rest.size != n or m == 0:
-            raise NotCompiled
         mean[:] = 0
         var[:] = 0
-        for i in range(m):  # differences from the first row do not cancel where |μ| ≫ σ
+        for i in range(m):
             for j in range(n):
-                mean[j] += x[i, j] - x[0, j]
+                mean[j] += x[i, j]
         for j in range(n):
-            difference = mean[j] / m
-            mean[j] = x[0, j] + difference
-            rest[j] = (x[0, j] - mean[j]) + difference  # what rounding the mean has lost
+            mean[j] /= m
         for i in range(m):
             for j in range(n):
                 centered = x[i, j] - mean[j]
                 var[j] += centered * centered
         for j in range(n):
-            var[j] = var[j] / m - rest[j] * rest[j]
+            var[j] /= m
             factor[j] = one / sqrt(var[j] + eps)
         for i in range(m):
             for j in range(n):
-                value = (x[i, j] - mean[j] - rest[j]) * factor[j]
+                value = (x[i, j] - mean[j]) * factor[j]
                 x_hat[i, j] = value
                 y[i, j] = value * scale[j] + shift[j]
 
