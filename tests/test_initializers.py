@@ -7,7 +7,6 @@ import math
 import numpy as np
 import pytest
 
-from xpnet import Dense, Sequential
 from xpnet.errors import ArgumentError
 from xpnet.initializers import (
     TRUNCATED_STD,
@@ -25,7 +24,6 @@ from xpnet.initializers import (
     Uniform,
     Zeros,
 )
-from xpnet.ops.operations import declares
 
 N_IN, N_OUT = 400, 250
 
@@ -153,28 +151,3 @@ def test_invalid_arguments_are_refused(make, message):
     with pytest.raises(ArgumentError) as error:
         make()
     assert str(error.value) == message
-
-
-SCALED = [row[0] for row in TABLE.values() if declares(row[0], "uses_fans")]
-
-
-@pytest.mark.parametrize("init", SCALED, ids=repr)
-@pytest.mark.parametrize("hidden", [25, 3000])
-def test_bias_has_the_fans_of_its_layer(init, hidden):
-    """A bias is drawn for the units of its layer, and weights after it are drawn as before."""
-    model = Sequential([Dense(hidden, bias_init=init), Dense(2)], n_in=N_IN, rng=1)
-    bias = model.layout.views(model.theta)["layers.0.bias"]
-    std = init.draw(np.random.default_rng(0), (N_IN, hidden)).std()
-    assert bias.std() == pytest.approx(std, rel=5 / math.sqrt(2 * hidden))
-
-
-class OwnUniform(FanInUniform):
-    """A user-defined initializer with the two arguments of its base class."""
-
-    def draw(self, rng, shape):
-        return np.full(shape, 0.5)
-
-
-def test_bias_takes_initializers_of_two_arguments():
-    model = Sequential([Dense(3, bias_init=OwnUniform())], n_in=5)
-    assert (model.layout.views(model.theta)["layers.0.bias"] == 0.5).all()

@@ -7,16 +7,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from xpnet.errors import require, require_number, require_type
 
 Host: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
-
-Fans: TypeAlias = tuple[int, int]
-"""The numbers of inputs and of outputs of the units of a layer."""
 
 TRUNCATED_STD = math.sqrt(
     1.0 - 4.0 * math.exp(-2.0) / math.sqrt(2.0 * math.pi) / math.erf(math.sqrt(2.0))
@@ -34,9 +31,7 @@ class Initializer:
         Args:
             rng: the generator to draw from; its state advances.
             shape: the shape of the parameter. ``fan_in, fan_out`` are the two entries of
-                ``(n_in, n_out)``; both are ``n`` for ``(n,)``. An initializer that depends on
-                them sets ``uses_fans`` and takes ``fans=`` as third argument, with which a network
-                passes those of the layer for its bias.
+                ``(n_in, n_out)``; both are ``n`` for ``(n,)``.
 
         Returns:
             A new float64 NumPy array.
@@ -166,13 +161,9 @@ class FanInUniform(Initializer):
     np.True_
     """
 
-    uses_fans: ClassVar[bool] = True
-
-    def draw(
-        self, rng: np.random.Generator, shape: tuple[int, ...], fans: Fans | None = None
-    ) -> Host:
+    def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Host:
         """Draw uniform values with variance ``1/(3 fan_in)``."""
-        b = 1.0 / math.sqrt(_fans(shape, fans)[0])
+        b = 1.0 / math.sqrt(_fans(shape)[0])
         return rng.uniform(-b, b, shape)
 
 
@@ -188,13 +179,9 @@ class LecunUniform(Initializer):
     np.True_
     """
 
-    uses_fans: ClassVar[bool] = True
-
-    def draw(
-        self, rng: np.random.Generator, shape: tuple[int, ...], fans: Fans | None = None
-    ) -> Host:
+    def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Host:
         """Draw uniform values with variance ``1/fan_in``."""
-        b = math.sqrt(3.0 / _fans(shape, fans)[0])
+        b = math.sqrt(3.0 / _fans(shape)[0])
         return rng.uniform(-b, b, shape)
 
 
@@ -214,18 +201,14 @@ class LecunNormal(Initializer):
     array([ 0.0629, -0.0661,  0.3202,  0.0525])
     """
 
-    uses_fans: ClassVar[bool] = True
-
     truncated: bool = False
 
     def __post_init__(self) -> None:
         require_type(self.truncated, bool, "truncated")
 
-    def draw(
-        self, rng: np.random.Generator, shape: tuple[int, ...], fans: Fans | None = None
-    ) -> Host:
+    def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Host:
         """Draw normal values with variance ``1/fan_in``."""
-        return _normal(rng, shape, math.sqrt(1.0 / _fans(shape, fans)[0]), self.truncated)
+        return _normal(rng, shape, math.sqrt(1.0 / _fans(shape)[0]), self.truncated)
 
 
 @dataclass(frozen=True)
@@ -245,18 +228,14 @@ class GlorotUniform(Initializer):
     np.True_
     """
 
-    uses_fans: ClassVar[bool] = True
-
     gain: float = 1.0
 
     def __post_init__(self) -> None:
         require_number(self.gain, "gain", above=0)
 
-    def draw(
-        self, rng: np.random.Generator, shape: tuple[int, ...], fans: Fans | None = None
-    ) -> Host:
+    def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Host:
         """Draw uniform values with variance ``2 gain²/(fan_in + fan_out)``."""
-        b = self.gain * math.sqrt(6.0 / sum(_fans(shape, fans)))
+        b = self.gain * math.sqrt(6.0 / sum(_fans(shape)))
         return rng.uniform(-b, b, shape)
 
 
@@ -278,8 +257,6 @@ class GlorotNormal(Initializer):
     array([[ 0.0889, -0.0934,  0.4528]])
     """
 
-    uses_fans: ClassVar[bool] = True
-
     gain: float = 1.0
     truncated: bool = False
 
@@ -287,11 +264,9 @@ class GlorotNormal(Initializer):
         require_number(self.gain, "gain", above=0)
         require_type(self.truncated, bool, "truncated")
 
-    def draw(
-        self, rng: np.random.Generator, shape: tuple[int, ...], fans: Fans | None = None
-    ) -> Host:
+    def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Host:
         """Draw normal values with variance ``2 gain²/(fan_in + fan_out)``."""
-        std = self.gain * math.sqrt(2.0 / sum(_fans(shape, fans)))
+        std = self.gain * math.sqrt(2.0 / sum(_fans(shape)))
         return _normal(rng, shape, std, self.truncated)
 
 
@@ -304,13 +279,9 @@ class HeUniform(Initializer):
     np.True_
     """
 
-    uses_fans: ClassVar[bool] = True
-
-    def draw(
-        self, rng: np.random.Generator, shape: tuple[int, ...], fans: Fans | None = None
-    ) -> Host:
+    def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Host:
         """Draw uniform values with variance ``2/fan_in``."""
-        b = math.sqrt(6.0 / _fans(shape, fans)[0])
+        b = math.sqrt(6.0 / _fans(shape)[0])
         return rng.uniform(-b, b, shape)
 
 
@@ -331,18 +302,14 @@ class HeNormal(Initializer):
            [ 0.6404,  0.1049]])
     """
 
-    uses_fans: ClassVar[bool] = True
-
     truncated: bool = False
 
     def __post_init__(self) -> None:
         require_type(self.truncated, bool, "truncated")
 
-    def draw(
-        self, rng: np.random.Generator, shape: tuple[int, ...], fans: Fans | None = None
-    ) -> Host:
+    def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Host:
         """Draw normal values with variance ``2/fan_in``."""
-        return _normal(rng, shape, math.sqrt(2.0 / _fans(shape, fans)[0]), self.truncated)
+        return _normal(rng, shape, math.sqrt(2.0 / _fans(shape)[0]), self.truncated)
 
 
 @dataclass(frozen=True)
@@ -380,10 +347,8 @@ class Orthogonal(Initializer):
         return weight if shape[0] >= shape[1] else weight.T.copy()
 
 
-def _fans(shape: tuple[int, ...], fans: Fans | None) -> Fans:
+def _fans(shape: tuple[int, ...]) -> tuple[int, int]:
     """Return ``fan_in, fan_out``."""
-    if fans is not None:
-        return fans
     ok = len(shape) in (1, 2) and min(shape) >= 1
     require(ok, "shape", "have one or two axes, none of them empty", shape)
     return shape[0], shape[-1]

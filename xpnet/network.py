@@ -9,9 +9,8 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from xpnet.activations import ActivationFunction
-from xpnet.backend import Array, HostArray, write
+from xpnet.backend import Array, write
 from xpnet.errors import plain_number, require, require_count
-from xpnet.initializers import Fans
 from xpnet.layers.base import Layer, LayerSpec, ParameterSpec, Views
 from xpnet.layers.context import Context
 from xpnet.layers.dense import Dense
@@ -77,14 +76,8 @@ class Network:
             (self._statistics, self.statistics_layout, statistics),
         ):
             views = layout.views(vector)
-            fans: Fans | None = None
-            layer = ""
             for path, spec in specs:
-                if layer != path.removesuffix(spec.name):
-                    layer, fans = path.removesuffix(spec.name), None
-                if spec.role == "weight" and len(spec.shape) == 2:
-                    fans = spec.shape[0], spec.shape[1]
-                write(_draw(spec, rng, fans), views[path])
+                write(spec.init.draw(rng, spec.shape), views[path])
 
     def by_layer(self, vector: Array) -> tuple[Views, ...]:
         """The views of θ, or of a gradient or tangent, for each layer."""
@@ -223,15 +216,6 @@ class Network:
             if not bool(context.ops.xp.all(context.ops.xp.isfinite(X))):
                 return f"layers.{index} ({type(layer).__name__})"
         return "loss"
-
-
-def _draw(spec: ParameterSpec, rng: np.random.Generator, fans: Fans | None) -> HostArray:
-    """The initial values of a parameter; those of a bias for the fans of its layer's weight."""
-    init: Any = spec.init
-    if spec.role == "bias" and fans is not None and declares(init, "uses_fans"):
-        values: HostArray = init.draw(rng, spec.shape, fans)
-        return values
-    return spec.init.draw(rng, spec.shape)
 
 
 def brief(layer: Layer) -> str:
