@@ -199,6 +199,10 @@ REFUSED = {
         ["train", "huge.csv", "--target", "t"],
         "the column 'b' must have magnitudes of at most 1e+150, to be standardized; got 1.5e+308.",
     ),
+    "far target": (
+        ["train", "far.csv", "--target", "t"],
+        "the target must vary by more than 100 times the resolution of float32; got a standard",
+    ),
     "no run": (["evaluate", "nowhere", "digits"], "RUN must be a run folder; got nowhere"),
     "empty run": (["evaluate", ".", "digits"], "be a folder that xpnet train made"),
     "hostile model": (["evaluate", "houses.csv", "digits"], "not a safetensors file"),
@@ -213,6 +217,8 @@ REFUSED = {
 def test_error_is_one_line_and_leaves_no_file(here, words, message):
     (here / ".csv").mkdir()
     (here / "huge.csv").write_text("a,b,t\n" + "1,1.5e308,u\n2,1,v\n" * 20)
+    far = "".join(f"{i % 7},{1e9 + 3 * (i % 7)}\n" for i in range(40))
+    (here / "far.csv").write_text("a,t\n" + far)
     before = sorted(here.rglob("*"))
     assert message in refused(*words)
     assert sorted(here.rglob("*")) == before

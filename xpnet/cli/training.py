@@ -12,10 +12,14 @@ from xpnet.activations import ActivationFunction
 from xpnet.backend import Backend, HostArray
 from xpnet.cli.data import SplitData
 from xpnet.data import train_test_split
+from xpnet.errors import Phrase, require
 from xpnet.losses import MSE, CrossEntropy
 from xpnet.model import MLP, Sequential
 from xpnet.optimizers import Optimizer, Schedule
 from xpnet.training import History
+
+MAX_RESOLUTION = 0.01
+"""The largest distance of two neighboring outputs, in standard deviations of the target."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,7 @@ def fit(model: Sequential, plan: TrainingPlan, split: SplitData, progress: bool)
     if split.classes is None:
         mean, std = y.mean(axis=0), y.std(axis=0)
         std = np.where(std > 0, std, 1.0)
+        _require_resolution(mean, std, plan.backend.dtype_name)
         y = (y - mean) / std
     if plan.validation > 0:
         X, X_val, y, y_val = train_test_split(X, y, plan.validation, plan.seed)
@@ -109,6 +114,16 @@ def fit(model: Sequential, plan: TrainingPlan, split: SplitData, progress: bool)
     if split.classes is None:
         _rescale_output(model, mean, std)
     return history
+
+
+def _require_resolution(mean: HostArray, std: HostArray, dtype: str) -> None:
+    """Refuse targets that differ by little more than the resolution of the outputs near them."""
+    steps = np.abs(mean) * np.finfo(dtype).eps
+    worst = int((steps / std).argmax()) if np.ndim(mean) else ()
+    rule = f"vary by more than {1 / MAX_RESOLUTION:g} times the resolution of {dtype}"
+    got = Phrase(f"a standard deviation of {std[worst]:.3g} around {mean[worst]:.6g}")
+    do = "Use --dtype float64." if dtype == "float32" else "Subtract a constant from the target."
+    require(steps[worst] <= MAX_RESOLUTION * std[worst], "the target", rule, got, do)
 
 
 def score(model: Sequential, X: HostArray, y: HostArray) -> dict[str, float]:

@@ -140,17 +140,17 @@ class NumberParser:
             return number
         return _finite(text)
 
-    def row(self, cells: list[str]) -> list[float | None]:
-        """Return the number in each cell."""
-        if not self._decimal_comma:
-            try:
-                numbers = list(map(float, cells))
-            except ValueError:
-                numbers = [math.nan]
-            text = "".join(cells)  # Python reads 1_000 and other digits than ASCII too
-            if math.isfinite(sum(numbers)) and "_" not in text and text.isascii():
-                return cast("list[float | None]", numbers)
-        return [self(cell) for cell in cells]
+    def row(self, cells: Sequence[str]) -> list[float] | None:
+        """Return the number in each cell; ``None`` if they have to be read one by one."""
+        if self._decimal_comma:
+            return None
+        try:
+            numbers = list(map(float, cells))
+        except ValueError:
+            return None
+        text = "".join(cells)  # Python reads 1_000 and other digits than ASCII too
+        usual = math.isfinite(sum(numbers)) and "_" not in text and text.isascii()
+        return numbers if usual else None
 
     def advice(self, cell: str) -> str:
         """Return what to do about a cell that should be a number."""
@@ -238,7 +238,7 @@ def _feature_rows(
     labels: _Labels | None,
     parse: NumberParser,
     path: Path,
-) -> Iterator[list[float | None]]:
+) -> Iterator[list[float]]:
     """Yield the features of each row, and add the cells of the target to ``labels``."""
     indices = [header.index(name) for name in features]
     target = 0 if labels is None else header.index(labels.name)
@@ -247,12 +247,24 @@ def _feature_rows(
             labels.add(cells[target].strip(), where)
         chosen = [cells[index] for index in indices]
         numbers = parse.row(chosen)
-        if None in numbers:
-            at = numbers.index(None)
-            rule = "have a finite number in every cell of a feature"
-            got = f"{chosen[at]!r} in {where}, column {features[at]!r}"
-            require_file(False, path, rule, got, parse.advice(chosen[at]))
+        if numbers is None:
+            numbers = _one_by_one(chosen, features, where, parse, path)
         yield numbers
+
+
+def _one_by_one(
+    cells: list[str], features: tuple[str, ...], where: str, parse: NumberParser, path: Path
+) -> list[float]:
+    """Return the number in each cell of the features, or refuse the first without one."""
+    numbers = []
+    for cell, name in zip(cells, features, strict=True):
+        number = parse(cell)
+        if number is None:
+            rule = "have a finite number in every cell of a feature"
+            got = f"{cell!r} in {where}, column {name!r}"
+            require_file(False, path, rule, got, parse.advice(cell))
+        numbers.append(cast(float, number))
+    return numbers
 
 
 class _Labels:
