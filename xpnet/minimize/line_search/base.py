@@ -57,8 +57,8 @@ class Ray:
     """The ray ``x + αd``; within bounds, the projected path ``P(x + αd)``.
 
     Near a minimum the increase ``φ(α) - φ(0)`` is lost in the rounding error of f, taken as
-    ``10 eps |f(x)|``, or 100 times that if the first trial predicts no larger decrease, while the
-    gradients are still accurate. There the increase is computed by the trapezoidal rule,
+    ``10 eps |f(x)|``, or in float64 100 times that if the first trial predicts no larger decrease,
+    while the gradients are still accurate. There the increase is computed by the trapezoidal rule,
     ``½ (∇f(x) + ∇f(x_α))ᵀ(x_α - x)``, which is exact for a quadratic, so that the gradient can be
     reduced far below √eps. Sufficient decrease of this increase is the approximate Wolfe condition
     of Hager and Zhang, SIAM J. Optim. 16 (2005) 170, eq. (4.1).
@@ -150,10 +150,12 @@ class Ray:
 
     def _is_hidden(self, increase: float) -> bool:
         """Return whether rounding error may hide the increase of a trial."""
-        size = abs(increase)
-        if not size <= 100.0 * self.noise:  # also true for NaN
-            return False
-        return size <= self.noise or self._predicted <= 100.0 * self.noise
+        size, wide = abs(increase), 100.0 * self.noise
+        if size <= self.noise:
+            return True
+        # 1e-6 |f| is the limit of Hager and Zhang; float32 is already near it.
+        within = size <= min(wide, 1e-6 * abs(self.origin.point.value))
+        return within and self._predicted <= wide
 
     @property
     def _predicted(self) -> float:
