@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers import emulated_cuda, workers
-from helpers.backends import Place, divide, open_place, places, require_backend
+from helpers.backends import FLOAT32, FLOAT64, Place, divide, open_place, places, require_backend
 from helpers.fake_cublas import Devices
 
 from xpnet.ops.cuda import matmul
@@ -17,15 +17,15 @@ ABSENT = pytest.StashKey[dict[str, int]]()
 """The number of deselected tests by the reason."""
 
 
-@pytest.fixture(params=places())
+@pytest.fixture(params=places(FLOAT64))
 def place(request: pytest.FixtureRequest) -> Place:
-    """Every backend and device, in float64."""
+    """Every backend, in float64."""
     return open_place(request.param, "float64")
 
 
-@pytest.fixture(params=places())
+@pytest.fixture(params=places(FLOAT32))
 def place32(request: pytest.FixtureRequest) -> Place:
-    """Every backend and device, in float32."""
+    """Every backend, in float32."""
     return open_place(request.param, "float32")
 
 

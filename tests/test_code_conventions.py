@@ -10,6 +10,7 @@ import io
 import subprocess
 import sys
 import tokenize
+from functools import cache
 from pathlib import Path
 
 import xpnet
@@ -17,7 +18,6 @@ import xpnet
 ROOT = Path(xpnet.__file__).parent
 FILES = {path.relative_to(ROOT).as_posix(): path for path in sorted(ROOT.rglob("*.py"))}
 TESTS = sorted(Path(__file__).parent.rglob("*.py"))
-TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in FILES.items()}
 
 # A module or package imports from those before it, and from itself.
 IMPORT_ORDER = [
@@ -83,6 +83,12 @@ def imports_of(tree: ast.AST) -> list[tuple[str, int]]:
     return found
 
 
+@cache
+def trees() -> dict[str, ast.Module]:
+    """The syntax trees of all files; made by the first test, not when tests are collected."""
+    return {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in FILES.items()}
+
+
 def docstring_lines(tree: ast.AST) -> set[int]:
     """Every line of a string that is a statement: docstrings, and those under attributes."""
     lines: set[int] = set()
@@ -93,6 +99,7 @@ def docstring_lines(tree: ast.AST) -> set[int]:
     return lines
 
 
+@cache
 def code_lines(name: str) -> set[int]:
     """The lines that hold code: no docstring, blank or comment."""
     skipped = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT)
@@ -101,10 +108,7 @@ def code_lines(name: str) -> set[int]:
     for token in tokenize.generate_tokens(io.StringIO(text).readline):
         if token.type not in (*skipped, tokenize.ENDMARKER):
             lines |= set(range(token.start[0], token.end[0] + 1))
-    return lines - docstring_lines(TREES[name])
-
-
-CODE = {name: code_lines(name) for name in FILES}
+    return lines - docstring_lines(trees()[name])
 
 
 def test_files_are_found():
@@ -116,7 +120,7 @@ def test_files_are_found():
 
 def test_imports_follow_the_order():
     wrong = []
-    for name, tree in TREES.items():
+    for name, tree in trees().items():
         top = top_of(name)
         known = IMPORT_ORDER if name in SEE_ALL else IMPORT_ORDER[: IMPORT_ORDER.index(top) + 1]
         wrong += [
@@ -130,7 +134,7 @@ def test_imports_follow_the_order():
 
 
 def test_compiler_imports_no_other_xpnet_module():
-    jit = {name: tree for name, tree in TREES.items() if name.startswith("ops/cpu/jit/")}
+    jit = {name: tree for name, tree in trees().items() if name.startswith("ops/cpu/jit/")}
     assert jit
     for name, tree in jit.items():
         ours = {module for module, _ in imports_of(tree) if module.partition(".")[0] == "xpnet"}
@@ -147,13 +151,13 @@ def test_compiler_exports_one_function():
 
 def test_vector_math_imports_no_xpnet_module():
     """Its own source code alone identifies the loops that use it."""
-    modules = {module for module, _ in imports_of(TREES["ops/cpu/vector_math.py"])}
+    modules = {module for module, _ in imports_of(trees()["ops/cpu/vector_math.py"])}
     assert not {module for module in modules if module.partition(".")[0] == "xpnet"}
 
 
 def test_functions_import_only_optional_packages():
     wrong = []
-    for name, tree in TREES.items():
+    for name, tree in trees().items():
         for function in (n for n in ast.walk(tree) if isinstance(n, FUNCTIONS)):
             wrong += [
                 f"{name}:{line} {function.name} imports {module}"
@@ -164,16 +168,20 @@ def test_functions_import_only_optional_packages():
 
 
 def test_files_have_at_most_500_lines_of_code():
-    assert {name: len(lines) for name, lines in CODE.items() if len(lines) > 500} == {}
+    assert {
+        name: len(lines)
+        for name, lines in [(name, code_lines(name)) for name in FILES]
+        if len(lines) > 500
+    } == {}
 
 
 def test_functions_have_under_40_lines_of_code():
     """Unless the reason is given where the function begins: ``# long: ...``."""
     wrong = []
-    for name, tree in TREES.items():
+    for name, tree in trees().items():
         text = FILES[name].read_text(encoding="utf-8").splitlines()
         for node in (n for n in ast.walk(tree) if isinstance(n, FUNCTIONS)):
-            size = len(CODE[name] & set(range(node.lineno, node.end_lineno + 1)))
+            size = len(code_lines(name) & set(range(node.lineno, node.end_lineno + 1)))
             if size >= 40 and "# long: " not in text[node.lineno - 1]:
                 wrong.append(f"{name}:{node.lineno} {node.name} has {size} lines")
     assert not wrong
@@ -191,7 +199,7 @@ def classes():
 
 def test_class_names_are_unique():
     found: dict[str, list[str]] = {}
-    for name, tree in TREES.items():
+    for name, tree in trees().items():
         for node in tree.body:
             if isinstance(node, ast.ClassDef):
                 found.setdefault(node.name, []).append(name)
@@ -228,7 +236,7 @@ def test_nothing_is_evaluated_or_unpickled():
     pickles = {"pickle", "marshal", "shelve", "dill", "cloudpickle"}
     assert forbidden <= set(dir(builtins))
     wrong = []
-    for name, tree in TREES.items():
+    for name, tree in trees().items():
         wrong += [f"{name}:{n} {m}" for m, n in imports_of(tree) if m.partition(".")[0] in pickles]
         for node in ast.walk(tree):
             called = isinstance(node, ast.Call) and isinstance(node.func, ast.Name)

@@ -6,6 +6,7 @@ import importlib
 import importlib.util
 import os
 import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -68,6 +69,13 @@ PLACES = {
 }
 """The name of a backend, a device, and whether its arrays are read-only."""
 
+FLOAT64 = [name for name in PLACES if name != "strict"]
+FLOAT32 = [name for name in PLACES if name != "strict-device1"]
+"""The places of tests in each dtype, one of both devices of the strict library in each.
+
+Its arrays are slow, and its namespace is the same on both devices.
+"""
+
 OPTIONAL = {name for name, _, _ in PLACES.values()} - {"numpy"}
 """The backends that may be missing; their tests are deselected then."""
 
@@ -120,7 +128,7 @@ def open_place(name: str, dtype: str) -> Place:
     return Place(get_backend(backend_name, dtype=dtype, device=device), readonly)
 
 
-def places(names: Any = PLACES) -> list[Any]:
+def places(names: Iterable[str]) -> list[Any]:
     """Fixture parameters for places, marked with the backend that each needs."""
     return [pytest.param(name, marks=marks_of(PLACES[name][0])) for name in names]
 
