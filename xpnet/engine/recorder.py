@@ -105,7 +105,6 @@ class Program:
         if any(np.may_share_memory(array, other) for other in self._touched):
             return None
         start, loop, objects = PackedArguments.address_of(array), loop_of(follow), []
-        data, _, _, flags = (field - id(array) for field in fields_of(array))
         for _, packed in self._calls:
             words = np.frombuffer(packed.words, np.int64)
             for i in packed.pointers:
@@ -117,9 +116,9 @@ class Program:
         self._divide()
 
         def replace(other: HostArray) -> None:
-            start = id(other)
+            fields = fields_of(other)
             for words, i in objects:
-                words[i], words[i + 1] = start + data, start + flags
+                words[i], words[i + 1] = fields.data, fields.flags
 
         replace(array)
         return replace

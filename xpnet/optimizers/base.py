@@ -14,9 +14,6 @@ from xpnet.ops import operations_for
 from xpnet.ops.operations import Rule
 from xpnet.parameters import Layout
 
-CHECK_EVERY = 64
-"""The number of steps between two checks that the state is finite, each of which reads it all."""
-
 
 @dataclass
 class OptimizerState:
@@ -170,8 +167,8 @@ class Optimizer:
         """Raise an error if a slot of the state holds NaN or infinity.
 
         Such a state never recovers: where the mean of squared gradients is infinite, θ does not
-        move again. A check reads all slots, so it is made at the first step, at powers of 2
-        and then at every step that is a multiple of `CHECK_EVERY`.
+        move again. A check reads all slots, so it is made at the steps 1, 2, 4, …, 64 and at every
+        64th step after them.
 
         Args:
             state: the state after a step.
@@ -181,8 +178,7 @@ class Optimizer:
             NonFiniteError: naming the slot and the step.
         """
         step = state.step
-        is_power = step & (step - 1) == 0
-        if not (now or step % CHECK_EVERY == 0 or (step < CHECK_EVERY and is_power)):
+        if not (now or step & 63 == 0 or (step < 64 and step & (step - 1) == 0)):
             return
         for number, slot in enumerate(state.slots):
             index = first_not_finite(slot)

@@ -13,7 +13,6 @@ from xpnet.engine.step_lock import StepLock
 from xpnet.errors import require, require_number
 from xpnet.losses import Loss
 from xpnet.optimizers import Optimizer, OptimizerState, Penalty
-from xpnet.optimizers.base import CHECK_EVERY
 from xpnet.state import ModelState
 
 
@@ -127,8 +126,7 @@ class TrainingStep:
                 if model.state is not self._trained:
                     self._select()
                 value = self._step(*batch, lr)
-                if self._state.step % CHECK_EVERY == 0 or self._state.step < CHECK_EVERY:
-                    settings.optimizer.check_finite(self._state)
+                settings.optimizer.check_finite(self._state)
                 return value
             finally:
                 own.busy = False
