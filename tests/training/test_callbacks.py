@@ -94,7 +94,7 @@ def test_invalid_callbacks_leave_minimizers(task):
     model = MLP(3, [4], 2, activation=xpnet.Tanh())
     before = model.theta.copy()
     settings = QUIET | {"optimizer": xpnet.minimize.LBFGS(), "callbacks": [EarlyStopping()]}
-    with pytest.raises(ArgumentError, match="monitor must be one of epoch, grad_norm, loss"):
+    with pytest.raises(ArgumentError, match="monitor must be one of epoch, grad_norm, loss, seconds, step"):
         model.fit(*task, **settings)
     np.testing.assert_array_equal(model.theta, before)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -30,8 +31,8 @@ class RecordedStep:
     The results are those of the eager step up to rounding; a replay saves the time that Python
     takes between the loops. A step that cannot be recorded, because control flow depends on array
     values, runs eagerly, and so do all later steps. At most `MAX_RECORDED_KINDS` signatures of
-    batches (shapes and dtypes) are recorded; others run eagerly. A replay verifies that no array
-    has moved since the recording; otherwise the step runs eagerly and the next one is recorded.
+    batches (shapes and dtypes) are recorded; others run eagerly. A lock serializes the steps of
+    several threads.
 
     Args:
         model: the model that is trained, on NumPy.
@@ -49,11 +50,11 @@ class RecordedStep:
     def __init__(self, model: ModelState, settings: StepSettings, state: OptimizerState) -> None:
         self._model, self._settings, self._state = model, settings, state
         self._eager, self._only_eager = EagerStep(model, settings, state), False
+        self._lock = Lock()
         self._recorder = new_recorder()
         self._passes: dict[Any, _Pass] = {}
         self._update: Any = None
         self._slots, self._scalars = state.slots, np.empty(0)
-        self._recorded_slots = tuple(state.slots)
         self._before_pass: _StepSnapshot | None = None  # until the update is recorded
         self.engine = ENGINE
         trace = self._recorder.traced
@@ -77,38 +78,33 @@ class RecordedStep:
 
     def gradient(self, X: Array, y: Array, weight: Array | None) -> Array:
         """Fill the model's gradient and return the loss."""
+        with self._lock:
+            return self._gradient(X, y, weight)
+
+    def update(self, lr: float) -> None:
+        """Update θ by the gradient."""
+        with self._lock:
+            self._update_theta(lr)
+
+    def __call__(self, X: Array, y: Array, weight: Array | None, lr: float) -> Array:
+        """`gradient`, then `update`, in one replay if both are recorded."""
+        with self._lock:
+            recorded_pass = self._passes.get(_signature(X, y, weight))
+            if recorded_pass is None or not self._has_update():
+                value = self._gradient(X, y, weight)
+                self._update_theta(lr)
+                return value
+            if recorded_pass.step is None:
+                recorded_pass.step = recorded_pass.program.then(self._update)
+            return self._replay(recorded_pass, recorded_pass.step, X, y, weight, lr)
+
+    def _gradient(self, X: Array, y: Array, weight: Array | None) -> Array:
         recorded_pass = self._passes.get(_signature(X, y, weight))
         if recorded_pass is not None:
             return self._replay(recorded_pass, recorded_pass.program, X, y, weight)
         if self._only_eager or len(self._passes) == MAX_RECORDED_KINDS:
             return self._eager.gradient(X, y, weight)
         return self._record_gradient(X, y, weight)
-
-    def update(self, lr: float) -> None:
-        """Update θ by the gradient."""
-        if self._only_eager:
-            self._eager.update(lr)
-        elif self._has_update():
-            scalars = self._state.scalars
-            self._next_scalars(lr)
-            try:
-                self._update.replay()
-            except self._recorder.refused:
-                self._forget_update(scalars)
-                self._eager.update(lr)
-        else:
-            self._record_update(lr)
-
-    def __call__(self, X: Array, y: Array, weight: Array | None, lr: float) -> Array:
-        """`gradient`, then `update`, in one replay if both are recorded."""
-        recorded_pass = self._passes.get(_signature(X, y, weight))
-        if recorded_pass is None or not self._has_update():
-            value = self.gradient(X, y, weight)
-            self.update(lr)
-            return value
-        if recorded_pass.step is None:
-            recorded_pass.step = recorded_pass.program.then(self._update)
-        return self._replay(recorded_pass, recorded_pass.step, X, y, weight, lr)
 
     def _replay(
         self,
@@ -120,30 +116,22 @@ class RecordedStep:
         lr: float | None = None,
     ) -> Array:
         """Replay a program on a batch, with the update if ``lr`` is given; return the loss."""
-        scalars = self._state.scalars
         recorded_pass.take(X, y, weight)
         if recorded_pass.draws_masks:
             self._draw_keys()
         if lr is not None:
             self._next_scalars(lr)
-        try:
-            program.replay()
-        except self._recorder.refused:  # an array has moved, and nothing has been executed
-            self._passes = {}
-            if recorded_pass.draws_masks:
-                self._model.masks.step -= 1
-            if lr is None:
-                return self._eager.gradient(X, y, weight)
-            self._forget_update(scalars)
-            return self._eager(X, y, weight, lr)
+        program.replay()
         return recorded_pass.program.result[()]
 
-    def _forget_update(self, scalars: tuple[float, ...]) -> None:
-        """Forget the recorded update and the scalars of its next step."""
-        self._state.step, self._state.scalars = self._state.step - 1, scalars
-        self._update = None
-        for recorded_pass in self._passes.values():
-            recorded_pass.step = None
+    def _update_theta(self, lr: float) -> None:
+        if self._only_eager:
+            self._eager.update(lr)
+        elif self._has_update():
+            self._next_scalars(lr)
+            self._update.replay()
+        else:
+            self._record_update(lr)
 
     def _record_gradient(self, X: Array, y: Array, weight: Array | None) -> Array:
         """Compute the gradient on a batch with a new signature, and record the pass."""
@@ -168,7 +156,6 @@ class RecordedStep:
         """Update θ, and record the update."""
         settings, state, model = self._settings, self._state, self._model
         trace = self._recorder.traced
-        settings.optimizer.require_fits(model.theta, state)
 
         def update() -> None:
             state.step += 1
@@ -180,10 +167,7 @@ class RecordedStep:
 
         before = _StepSnapshot(model, state, [model.theta, model.grad, *state.slots])
         self._update, _ = self._record(update, before, partial(self._eager.update, lr))
-        self._slots, self._recorded_slots = state.slots, tuple(state.slots)
-        self._before_pass = None
-        if self._update is not None:
-            self._update.require_unchanged([model.theta, *self._recorded_slots])
+        self._slots, self._before_pass = state.slots, None
 
     def _record(
         self, function: Callable[[], Any], before: _StepSnapshot, eagerly: Callable[[], Any]
@@ -215,12 +199,7 @@ class RecordedStep:
 
     def _has_update(self) -> bool:
         """Whether the update is recorded for the current slots of the optimizer's state."""
-        slots = self._state.slots
-        same = slots is self._slots and (
-            type(slots) is tuple
-            or list(map(id, slots)) == list(map(id, self._recorded_slots))  # changed in place
-        )
-        if not same:
+        if self._slots is not self._state.slots:
             self._update = None
             for recorded_pass in self._passes.values():
                 recorded_pass.step = None
@@ -293,25 +272,27 @@ class RecordedInput:
     """
 
     def __init__(self, program: Any, recorded: HostArray) -> None:
-        self._replace = program.input_of(recorded)
-        self._copy = None if self._replace is not None else recorded
+        self._pointers, self._address_of = program.pointers_into(recorded), program.address_of
+        self._copy = None if self._pointers else recorded
         self.now: HostArray | None = recorded
-        if self._replace is not None:
+        if self._pointers:
             program.release(recorded)
 
     def take(self, array: Array) -> None:
         """Replace the array that the program reads by ``array``, of the same shape and dtype."""
         flags = array.flags
-        if self._replace is None or not (flags.c_contiguous and flags.aligned):
+        if not (self._pointers and flags.c_contiguous and flags.aligned):
             if self._copy is None:
                 self._copy = np.empty(array.shape, array.dtype)
             self._copy[...] = array
             array = self._copy
         elif type(array) is not np.ndarray:
             array = np.asarray(array)
-        last, self.now = self.now, None  # `last` must live until its address is replaced
-        if self._replace is not None:
-            self._replace(array)
+        last, self.now = self.now, None  # `last` must live until its addresses are replaced
+        if self._pointers:
+            start = self._address_of(array)
+            for block, word, offset in self._pointers:
+                block[word] = start + offset
         del last
         self.now = array
 

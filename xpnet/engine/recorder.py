@@ -7,8 +7,6 @@ executes this table. Operations that are not compiled are Python calls between t
 
 from __future__ import annotations
 
-import ctypes
-from array import array as words_array
 from collections.abc import Callable, Sequence
 from functools import cache, partial
 from typing import Any, NamedTuple
@@ -19,16 +17,13 @@ from xpnet.backend import HostArray
 from xpnet.engine.traced import Traced, fill, memory_of
 from xpnet.errors import describe
 from xpnet.ops.cpu import rowwise
-from xpnet.ops.cpu.call_list import fields_of, follow, replay, require_unchanged
+from xpnet.ops.cpu.call_list import replay
 from xpnet.ops.cpu.jit import CompiledCode, LoopKey, NotCompiled, PackedArguments, loop_of
 from xpnet.ops.cpu.operations import CompiledOperations
 from xpnet.ops.cpu.product import products
 from xpnet.ops.cpu.runner import Arguments, LoopRunner
 from xpnet.ops.cpu.threads import run_in_threads
 from xpnet.ops.operations import Operations
-
-_CELLS = np.zeros(1, np.int64), np.zeros(1, np.int32)
-"""Numbers whose addresses are replaced by those of fields of array objects."""
 
 
 class Call(NamedTuple):
@@ -53,21 +48,17 @@ class Program:
     Attributes:
         result: the memory of the result.
         replay: repeats the calls on the current contents of memory.
+        address_of: returns the address of an array.
     """
 
-    def __init__(
-        self, steps: list[Any], touched: list[Any], result: Any, first: Sequence[Call] = ()
-    ) -> None:
+    address_of = staticmethod(PackedArguments.address_of)
+
+    def __init__(self, steps: list[Any], touched: list[Any], result: Any) -> None:
         self.result = memory_of(result)
         self._calls = [step for step in steps if isinstance(step, Call)]
-        self._steps, self._touched, self._first = steps, touched, list(first)
-        self._divide()
-
-    def _divide(self) -> None:
-        """Divide the steps into tables of calls and Python functions."""
-        self._stages: list[Callable[[], None]] = []
+        self._steps, self._touched, self._stages = steps, touched, []
         table: list[list[int]] = []
-        for step in [*self._first, *self._steps, None]:
+        for step in [*steps, None]:
             if isinstance(step, Call):
                 table.append(step.row())
                 continue
@@ -84,62 +75,27 @@ class Program:
 
     def then(self, other: Program) -> Program:
         """This program followed by ``other``, as one program with the result of this one."""
-        first = self._first + other._first
-        steps, touched = self._steps + other._steps, self._touched + other._touched
-        return Program(steps, touched, self.result, first)
+        return Program(self._steps + other._steps, self._touched + other._touched, self.result)
 
     def reads(self, array: HostArray) -> bool:
         """Whether a call reads or writes memory of ``array``."""
         used = [other for call in self._calls for other in call.arguments.owners]
         return any(np.may_share_memory(array, other) for other in [*used, *self._touched])
 
-    def input_of(self, array: HostArray) -> Callable[[HostArray], None] | None:
-        """A function that replaces ``array`` by an array of the same shape and dtype.
-
-        A replay reads the address of the numbers from the array object, which must be alive:
-        ``ndarray.resize`` may have moved them. It raises `NotCompiled` before any other call if
-        the array is no longer C-contiguous.
+    def pointers_into(self, array: HostArray) -> list[tuple[memoryview, int, int]] | None:
+        """The pointers into ``array``: memory block, index of the word, offset in the array.
 
         ``None`` if a Python function also uses the array, which then cannot be replaced.
         """
         if any(np.may_share_memory(array, other) for other in self._touched):
             return None
-        start, loop, objects = PackedArguments.address_of(array), loop_of(follow), []
-        for _, packed in self._calls:
-            words = np.frombuffer(packed.words, np.int64)
-            for i in packed.pointers:
-                if start <= packed.words[i] < start + array.nbytes:
-                    at = (words, i, packed.words[i] - start, *_CELLS)
-                    call = Call(loop.code, loop.pack(at))
-                    self._first.append(call)
-                    objects.append((memoryview(call.arguments.words), call.arguments.pointers[-2]))
-        self._divide()
-
-        def replace(other: HostArray) -> None:
-            fields = fields_of(other)
-            for words, i in objects:
-                words[i], words[i + 1] = fields.data, fields.flags
-
-        replace(array)
-        return replace
-
-    def require_unchanged(self, arrays: Sequence[HostArray]) -> None:
-        """Let replays raise `NotCompiled` if a 1-D array has moved or another type or length.
-
-        So does a read-only array. Nothing is executed then.
-        """
-        loop = loop_of(require_unchanged)
-        for array in arrays:
-            fields = fields_of(array)
-            places = fields.data, fields.dimensions, fields.descr
-            values = [ctypes.c_ssize_t.from_address(place).value for place in places]
-            expected = np.array([*values, len(array)], np.int64)
-            call = Call(loop.code, loop.pack((expected, *_CELLS[:1] * 4, *_CELLS[1:])))
-            words = call.arguments.words
-            words[-5:] = words_array("q", [*places, values[1], fields.flags])
-            call.arguments.owners.append(array)
-            self._first.append(call)
-        self._divide()
+        start = PackedArguments.address_of(array)
+        return [
+            (memoryview(packed.words), i, packed.words[i] - start)
+            for _, packed in self._calls
+            for i in packed.pointers
+            if start <= packed.words[i] < start + array.nbytes
+        ]
 
     def release(self, array: HostArray) -> None:
         """Drop the references to ``array``, after its pointers have been replaced."""
@@ -152,10 +108,7 @@ class Recorder(LoopRunner):
 
     Attributes:
         operations: the operations on the traced arrays.
-        refused: the exception of a replay that an array forbids, see `Program`.
     """
-
-    refused = NotCompiled
 
     def __init__(self) -> None:
         self.operations: Operations = CompiledOperations(np, runner=self)
@@ -275,19 +228,3 @@ def check_replay() -> None:
     program.replay()
     if not np.array_equal(program.result, x @ weight + bias):
         raise RuntimeError("the result of a replay differs from NumPy")
-    _check_fields(weight)
-
-
-def _check_fields(array: HostArray) -> None:
-    """Compare the fields of an array object with what NumPy says.
-
-    Raises:
-        RuntimeError: if one differs, because this is another NumPy than was expected.
-    """
-    fields, word = fields_of(array), ctypes.c_ssize_t.from_address
-    found = [word(fields.data).value, word(fields.descr).value]
-    found.append(ctypes.c_int32.from_address(fields.flags).value)
-    found.append(word(word(fields.dimensions).value).value)
-    start = PackedArguments.address_of(array)
-    if found != [start, id(array.dtype), array.flags.num, len(array)]:
-        raise RuntimeError("the fields of an array object are not where NumPy's C API has them")

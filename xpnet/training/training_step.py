@@ -5,11 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from xpnet.backend import Array, copied
+from xpnet.backend import Array
 from xpnet.data.prepare import prepare_batch
-from xpnet.engine.eager_step import Clip, EagerStep, Engine, StepSettings
+from xpnet.engine.eager_step import Clip, Engine, StepSettings
 from xpnet.engine.select import step_for
-from xpnet.engine.step_lock import StepLock
 from xpnet.errors import require, require_number
 from xpnet.losses import Loss
 from xpnet.optimizers import Optimizer, OptimizerState, Penalty
@@ -22,9 +21,6 @@ class TrainingStep:
     On NumPy with Numba the step is recorded at the first call for a batch shape and replayed at
     later ones, which saves the time that Python takes between the loops; the results are those of
     ``value_and_grad`` and ``optimizer.step``.
-
-    Several threads may call it: one step is taken at a time. A step in a signal handler that
-    interrupts another one is taken in the middle of it. A forked process can continue.
 
     Args:
         model: the `Sequential` to train, in place.
@@ -72,8 +68,7 @@ class TrainingStep:
         )
         self._model = model
         self._state = optimizer.init(model.theta, model.network.layout)
-        self._lock = StepLock()
-        self._select()
+        self._step = step_for(model.state, self._settings, self._state)
 
     @property
     def state(self) -> OptimizerState:
@@ -110,40 +105,10 @@ class TrainingStep:
         Raises:
             ArgumentError: if an argument does not fit the network and the loss, or at the first
                 step, if ``engine="replay"`` is not possible.
-            NonFiniteError: if the optimizer's state holds NaN or infinity.
         """
         model, settings = self._model, self._settings
         lr = settings.optimizer.lr if lr is None else lr
         if not 0 <= lr < math.inf:
             require_number(lr, "lr", low=0)
         batch = prepare_batch(model.input_spec, X, y, settings.loss, weight, check=check)
-        own = self._lock
-        with own.lock:
-            if own.busy:
-                return self._inside_another(*batch, lr)
-            own.busy = True
-            try:
-                if model.state is not self._trained:
-                    self._select()
-                value = self._step(*batch, lr)
-                settings.optimizer.check_finite(self._state)
-                return value
-            finally:
-                own.busy = False
-
-    def _select(self) -> None:
-        """Select the engine for the current vectors of the model, which `pickle` may replace."""
-        self._trained = self._model.state
-        self._step = step_for(self._trained, self._settings, self._state)
-
-    def _inside_another(self, X: Array, y: Array, weight: Array | None, lr: float) -> Array:
-        """Take a step in a signal handler that interrupts a step of the same thread.
-
-        It uses buffers of its own and leaves the gradient, which the interrupted step needs.
-        """
-        state = self._model.state
-        before = copied(state.grad)
-        try:
-            return EagerStep(state, self._settings, self._state)(X, y, weight, lr)
-        finally:
-            state.grad[...] = before
+        return self._step(*batch, lr)
