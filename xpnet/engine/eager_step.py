@@ -114,7 +114,7 @@ class EagerStep:
         model, settings = self._model, self._settings
         finish_gradient(settings, model.theta, model.grad, model.network.layout.weights)
         skip = self.value_and_grad.skip
-        settings.optimizer.step_without_check(model.theta, model.grad, self._state, lr, skip=skip)
+        settings.optimizer.step(model.theta, model.grad, self._state, lr, skip=skip)
 
     def __call__(self, X: Array, y: Array, weight: Array | None, lr: float) -> Array:
         """Compute `gradient`, then `update`; return the loss before the update."""

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from inspect import signature
 from typing import Any, ClassVar, Self
 
 from xpnet.backend import Array, copied, namespace_of, zeros_like
-from xpnet.errors import NonFiniteError, Phrase, dtype_name, refuse_renamed, require, require_number
-from xpnet.finite import first_not_finite
+from xpnet.errors import Phrase, dtype_name, refuse_renamed, require, require_number
 from xpnet.ops import operations_for
 from xpnet.ops.operations import Rule
 from xpnet.parameters import Layout
@@ -107,10 +105,7 @@ class Optimizer:
         *,
         skip: Array | None = None,
     ) -> None:
-        """Take one step, in place on ``theta`` and ``state``.
-
-        Nothing is read from the device, except that one step in 64, and a few of the first, check
-        that the state is finite.
+        """Take one step, in place on ``theta`` and ``state``; nothing is read from the device.
 
         Args:
             theta: the flat parameter vector, ``(n,)``; overwritten.
@@ -124,76 +119,18 @@ class Optimizer:
         Raises:
             ArgumentError: if ``grad`` or ``state`` does not fit ``theta``, or ``lr`` is negative
                 or not finite.
-            NonFiniteError: if a slot holds NaN or infinity, from which it would never recover.
-        """
-        self.step_without_check(theta, grad, state, lr, skip=skip)
-        self.check_finite(state)
-
-    def step_without_check(
-        self,
-        theta: Array,
-        grad: Array,
-        state: OptimizerState,
-        lr: float | None = None,
-        *,
-        skip: Array | None = None,
-    ) -> None:
-        """Take one step, as `step` does, without `check_finite`; nothing is read from the device.
-
-        Raises:
-            ArgumentError: see `step`.
         """
         if getattr(grad, "shape", None) != theta.shape or grad.dtype != theta.dtype:
             rule = f"have theta's shape {tuple(theta.shape)} and dtype {dtype_name(theta.dtype)}"
             require(False, "grad", rule, grad)
-        self.require_fits(theta, state)
+        if not self._fits(theta, state):
+            self._refuse_state(theta, state)
         if lr is None:
             lr = self.lr
         elif not 0 <= lr < math.inf:
             require_number(lr, "lr", low=0)
         state.step += 1
         self.update_unless(skip, theta, grad, state, self.scalars(state, lr))
-
-    def require_fits(self, theta: Array, state: OptimizerState) -> None:
-        """Refuse a state that was not made for a vector like ``theta``.
-
-        Raises:
-            ArgumentError: naming the state that ``theta`` needs.
-        """
-        if not self._fits(theta, state):
-            self._refuse_state(theta, state)
-
-    def check_finite(self, state: OptimizerState, *, now: bool = False) -> None:
-        """Raise an error if a slot of the state holds NaN or infinity.
-
-        Such a state never recovers: where the mean of squared gradients is infinite, θ does not
-        move again. A check reads all slots, so it is made at the steps 1, 2, 4, …, 64 and at every
-        64th step after them.
-
-        Args:
-            state: the state after a step.
-            now: whether to check at any step. Default False.
-
-        Raises:
-            NonFiniteError: naming the slot and the step.
-        """
-        step = state.step
-        if not (now or step & 63 == 0 or (step < 64 and step & (step - 1) == 0)):
-            return
-        for number, slot in enumerate(state.slots):
-            index = first_not_finite(slot)
-            if index is not None:
-                name = self._slot_name(number)
-                raise NonFiniteError(
-                    f"the optimizer's state became NaN or infinite by step {step} ({name} at index "
-                    f"{index}): a gradient was too large for its square, and θ would not move "
-                    "again. ClipByNorm, a smaller learning rate or scaled inputs and targets "
-                    "usually help.",
-                    epoch=0,
-                    step=step,
-                    layer=name,
-                    history=None,
-                )
 
     def scalars(self, state: OptimizerState, lr: float) -> tuple[float, ...]:
         """Return the scalars of the rule at step ``state.step``, counted from 1, as floats.
@@ -211,16 +148,6 @@ class Optimizer:
             if slot.dtype is not dtype and slot.dtype != dtype:
                 return False
         return True
-
-    def _slot_name(self, number: int) -> str:
-        """Return the name of a slot in messages: that of its parameter of the rule."""
-        inner: Optimizer | None = getattr(self, "optimizer", None)  # of a wrapper
-        if inner is not None:
-            return inner._slot_name(number)
-        names = [*signature(type(self).rule).parameters] if hasattr(type(self), "rule") else []
-        names = [name for name in names if name not in ("xp", "theta", "grad")]
-        found = f" {names[number]!r}" if number < min(self.n_slots, len(names)) else ""
-        return f"slot {number}{found}"
 
     def _slot_sizes(self, n: int) -> list[int]:
         """Return the size of every slot for a θ of ``n`` numbers."""

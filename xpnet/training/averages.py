@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from xpnet.backend import Array, copied
 from xpnet.errors import ArgumentError, require, require_count
-from xpnet.metrics import metric_name
 from xpnet.ops import operations_for
 from xpnet.ops.rules import optimizers as rules
 from xpnet.optimizers import Averaged, OptimizerState, Resumed
 from xpnet.training.batch_norm_statistics import batch_norm_layers, recompute_on_rows
-from xpnet.training.callbacks import Run, check_functions
+from xpnet.training.callbacks import Run
 
 
 class UseAverage:
@@ -28,8 +27,6 @@ class UseAverage:
     To continue the training, set ``model.theta = callback.theta``, and pass the optimizer as
     ``Resumed(optimizer, callback.state)`` (`xpnet.Resumed`).
 
-    Together with `EarlyStopping`, in any order, the model gets the θ̂ of the best epoch.
-
     Args:
         validation: ``(X, y)`` on which θ̂ is evaluated after every epoch, which adds the columns
             ``avg_loss`` and ``avg_<metric>`` to the history; ``None`` (default): no evaluation.
@@ -41,8 +38,8 @@ class UseAverage:
             to a file.
 
     Raises:
-        ArgumentError: if ``validation`` is not a pair; before the first step, if the optimizer is
-            not `Averaged`, a batch norm is inside another layer, or another callback averages too.
+        ArgumentError: if ``validation`` is not a pair; in training, if the optimizer is not
+            `Averaged`, or a batch norm is inside another layer.
 
     >>> from xpnet import MLP, SGD, Averaged, HalfMSE
     >>> import numpy as np
@@ -66,36 +63,11 @@ class UseAverage:
     ) -> None:
         ok = validation is None or (isinstance(validation, (tuple, list)) and len(validation) == 2)
         require(ok, "validation", "be a pair (X, y)", validation)
-        check_functions(metrics, "metrics")
         self.validation, self.metrics = validation, tuple(metrics)
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The columns that it adds to the history."""
-        if self.validation is None:
-            return ()
-        return tuple(f"avg_{name}" for name in ("loss", *map(metric_name, self.metrics)))
-
-    def begin(self, run: Run) -> None:
-        """Refuse a training without an average, and invalid ``validation``."""
-        _check_average(run)
-        _averaged(run)
-        if self.validation is not None:
-            run.model.evaluate(*self.validation, metrics=self.metrics)
-
-    def snapshot(self, run: Run) -> OptimizerState:
-        """A copy of the optimizer's state, which holds the average."""
-        copy: OptimizerState = run.state.copy()
-        return copy
-
-    def restore(self, run: Run, snapshot: OptimizerState) -> None:
-        """Set the optimizer's state to a copy."""
-        for slot, value in zip(run.state.slots, snapshot.slots, strict=True):
-            slot[...] = value
-        run.state.step, run.state.scalars = snapshot.step, snapshot.scalars
 
     def __call__(self, run: Run) -> None:
         """Evaluate θ̂ on ``validation``, and restore θ."""
+        batch_norm_layers(run.model.network)  # raises an error in the first epoch, not the last
         mean = _average_of(run)
         if self.validation is None:
             return
@@ -126,8 +98,6 @@ class StochasticWeightAveraging:
     statistics that are recomputed for it on the training rows. SWA needs a constant or cyclic
     learning rate, large enough that θ still varies after the training has nearly converged.
 
-    Together with `EarlyStopping`, in any order, the mean ends with the best epoch.
-
     Args:
         start: the first epoch that is averaged, at least 1; the paper starts after three quarters
             of the usual number of epochs.
@@ -139,9 +109,8 @@ class StochasticWeightAveraging:
             and the model keeps its last parameters.
 
     Raises:
-        ArgumentError: if an argument is not an integer of at least 1; before the first step, if
-            ``start`` is after the last epoch, a batch norm is inside another layer, or another
-            callback averages too.
+        ArgumentError: if an argument is not an integer of at least 1; in training, if ``start`` is
+            after the last epoch, or a batch norm is inside another layer.
 
     Reference: P. Izmailov et al., "Averaging weights leads to wider optima and better
     generalization", UAI 2018, algorithm 1.
@@ -160,25 +129,12 @@ class StochasticWeightAveraging:
         require_count(every, "every")
         self.start, self.every, self.n_averaged = start, every, 0
 
-    columns: ClassVar[tuple[str, ...]] = ()
-
-    def begin(self, run: Run) -> None:
-        """Refuse a training that ends before the first epoch to be averaged."""
-        _check_average(run)
-        rule = f"be at most the {run.epochs} epochs"
-        require(self.start <= run.epochs, "start", rule, self.start)
-        self.n_averaged = 0
-
-    def snapshot(self, run: Run) -> tuple[int, Array | None]:
-        """A copy of the mean and the number of epochs in it."""
-        return self.n_averaged, copied(self._mean) if self.n_averaged else None
-
-    def restore(self, run: Run, snapshot: tuple[int, Any]) -> None:
-        """Set the mean to a copy."""
-        self.n_averaged, self._mean = snapshot
-
     def __call__(self, run: Run) -> None:
         """Add the θ of this epoch to the mean."""
+        require(
+            self.start <= run.epochs, "start", f"be at most the {run.epochs} epochs", self.start
+        )
+        batch_norm_layers(run.model.network)  # raises an error in the first epoch, not the last
         if run.epoch == 1:
             self.n_averaged = 0
         if run.epoch < self.start or (run.epoch - self.start) % self.every:
@@ -198,21 +154,8 @@ class StochasticWeightAveraging:
             recompute_on_rows(run.model.state, run.rows)
 
 
-def _check_average(run: Run) -> None:
-    """Refuse a run in which no average, or more than one, can be computed."""
-    batch_norm_layers(run.model.network)
-    found = [c for c in run.callbacks if isinstance(c, (UseAverage, StochasticWeightAveraging))]
-    names = [type(callback).__name__ for callback in found]
-    require(len(found) <= 1, "callbacks", "hold at most one that averages parameters", names)
-
-
 def _average_of(run: Run) -> Array:
-    """The average θ̂ that the optimizer of a run keeps."""
-    return _averaged(run).mean(run.state)
-
-
-def _averaged(run: Run) -> Averaged:
-    """The optimizer of a run, without `Resumed`.
+    """The average θ̂ that the optimizer of a run keeps.
 
     Raises:
         ArgumentError: if it is not `Averaged`.
@@ -225,4 +168,4 @@ def _averaged(run: Run) -> Averaged:
             f"optimizer must be Averaged(...) for UseAverage; got {optimizer!r}. "
             "Write optimizer=Averaged(SGD(lr=0.1))."
         )
-    return optimizer
+    return optimizer.mean(run.state)

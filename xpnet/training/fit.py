@@ -15,14 +15,13 @@ from xpnet.data.batching import TrainingData
 from xpnet.engine.cuda_graph import CapturedSteps
 from xpnet.engine.prediction import Prediction, prediction_of
 from xpnet.engine.select import OneByOne, steps_for
-from xpnet.errors import NonFiniteError, require_number
+from xpnet.errors import NonFiniteError
 from xpnet.finite import first_not_finite
 from xpnet.losses import Loss
 from xpnet.metrics import as_number, metric_name
 from xpnet.ops import operations_for
-from xpnet.optimizers import OptimizerState
 from xpnet.state import ModelState
-from xpnet.training.callbacks import Run, any_stops, begin, finish
+from xpnet.training.callbacks import Callback, Run
 from xpnet.training.history import History
 from xpnet.training.progress import printer
 from xpnet.training.settings import Metric, Settings
@@ -47,37 +46,44 @@ def train(
         rng: the generator of the row orders and of the seed of the dropout masks.
 
     Raises:
-        NonFiniteError: if a loss, a parameter or a slot of the optimizer's state becomes NaN or
-            infinite; the model is restored to the beginning of that epoch.
+        NonFiniteError: if a loss or a parameter becomes NaN or infinite; the model is restored to
+            the beginning of that epoch.
     """
     optimizer = settings.optimizer
     optimizer_state = optimizer.init(state.theta, state.network.layout)
-    mask_seed = int(rng.integers(2**32))
+    state.masks.restart(int(rng.integers(2**32)))
     batch_size, drop_last = settings.batch_size, settings.drop_last
     steps = steps_for(
         state, data, settings, optimizer_state, batch_size=batch_size, drop_last=drop_last
     )
-    history = History()
+    history = model.history = History()
     history.engine = steps.engine
-    run = Run(model, 0, settings.epochs, {}, history, optimizer, optimizer_state, data)
-    penalty = ("penalty",) if settings.penalty is not None else ()
-    columns = *penalty, *measured_columns(validation is not None, settings.metrics), "lr"
-    run = begin(run, settings.callbacks, columns)
-    state.masks.restart(mask_seed)
-    model.history = history
     report = printer() if settings.progress else None
-    epochs = _Epochs(state, data, validation, settings, steps, optimizer_state, history)
+    run = Run(model, 0, settings.epochs, {}, history, optimizer, optimizer_state, data)
+    epochs = _Epochs(state, data, validation, settings, steps, history)
     for epoch in range(1, settings.epochs + 1):
         row = epochs.run(epoch, rng)
         history.append(row)
         run = replace(run, epoch=epoch, row=row)
         if report is not None:
             report(run)
-        if any_stops(run):
+        if any_stops(settings.callbacks, run):
             history.stopped = history.stopped or f"a callback stopped training in epoch {epoch}"
             break
-    finish(run)
+    finish(settings.callbacks, run)
     return history
+
+
+def any_stops(callbacks: Sequence[Callback], run: Run) -> bool:
+    """Call every callback, and return whether one of them stops the training."""
+    return sum(bool(callback(run)) for callback in callbacks) > 0
+
+
+def finish(callbacks: Sequence[Callback], run: Run) -> None:
+    """Call the method ``finish`` of every callback that has one."""
+    for callback in callbacks:
+        if hasattr(callback, "finish"):
+            callback.finish(run)
 
 
 class _Epochs:
@@ -89,7 +95,6 @@ class _Epochs:
         validation: the validation data, or ``None``.
         settings: the settings of the training.
         steps: the engine that runs the steps.
-        state: the optimizer's state.
         history: the history, for the schedule and for errors.
     """
 
@@ -100,11 +105,10 @@ class _Epochs:
         validation: TrainingData | None,
         settings: Settings,
         steps: CapturedSteps | OneByOne,
-        state: OptimizerState,
         history: History,
     ) -> None:
         self.model, self.data, self.validation = model, data, validation
-        self.settings, self.steps, self.state, self.history = settings, steps, state, history
+        self.settings, self.steps, self.history = settings, steps, history
         self.epoch, self.xp = 0, operations_for(model.theta).xp
         self.epoch_start = Snapshot([model.theta, model.statistics])
         self.predict = prediction_of(model)
@@ -133,7 +137,6 @@ class _Epochs:
         else:
             values, counts, lr, X = self._one_by_one(self.steps, order)
         self._check(values, X)
-        self._check_state()
         row = {"epoch": float(self.epoch), "loss": _mean(values, counts)}
         penalty = self.settings.penalty
         if penalty is not None:
@@ -177,12 +180,7 @@ class _Epochs:
         columns = self.history.columns
         values = columns.get("val_loss", columns.get("loss", []))
         time = self.epoch - 1 + step / math.ceil(self.data.n_rows / settings.batch_size)
-        factor = settings.schedule.factor(time, settings.epochs, values)
-        lr: float = settings.optimizer.lr * factor
-        if not 0 <= lr < math.inf:
-            self.epoch_start.restore()
-            require_number(lr, f"the learning rate of {settings.schedule!r}", low=0)
-        return lr
+        return settings.optimizer.lr * settings.schedule.factor(time, settings.epochs, values)
 
     def _check(self, losses: list[float], X: Array) -> None:
         """Raise an error if a loss or a parameter is not finite after the epoch.
@@ -195,20 +193,6 @@ class _Epochs:
         index = first_not_finite(self.model.theta)
         if index is not None:
             self._fail(len(losses), f"the parameter {self.model.network.layout.where(index)}")
-
-    def _check_state(self) -> None:
-        """Restore the parameters and raise an error if the optimizer's state is not finite."""
-        try:
-            self.settings.optimizer.check_finite(self.state, now=True)
-        except NonFiniteError as error:
-            self.epoch_start.restore()
-            raise NonFiniteError(
-                f"{error} The parameters of the beginning of epoch {self.epoch} are restored.",
-                epoch=self.epoch,
-                step=error.step,
-                layer=error.layer,
-                history=self.history,
-            ) from None
 
     def _fail(self, step: int, layer: str) -> None:
         """Restore the parameters of the beginning of the epoch and raise `NonFiniteError`."""
@@ -231,12 +215,6 @@ def _mean(values: list[float], counts: list[float]) -> float:
     """The mean loss of the batches, weighted by their numbers of rows or sums of weights."""
     total = sum(v * c for v, c in zip(values, counts, strict=True))
     return total / (sum(counts) or 1.0)  # if all weights are 0, so is the loss
-
-
-def measured_columns(validated: bool, metrics: Sequence[Metric]) -> tuple[str, ...]:
-    """The names of the columns that `measure` returns."""
-    names = map(metric_name, metrics)
-    return tuple(f"val_{name}" for name in ("loss", *names)) if validated else tuple(names)
 
 
 def measure(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from xpnet import minimize as minimization  # loads its modules on first access
@@ -16,8 +16,8 @@ from xpnet.losses import Loss
 from xpnet.minimize.method import Method, require_dense_fits
 from xpnet.optimizers import Penalty
 from xpnet.state import ModelState
-from xpnet.training.callbacks import Callback, Run, any_stops, begin, check_functions, finish
-from xpnet.training.fit import measure, measured_columns
+from xpnet.training.callbacks import Callback, Run, check_functions
+from xpnet.training.fit import any_stops, finish, measure
 from xpnet.training.history import History
 from xpnet.training.objective import NetworkObjective, require_statistics
 from xpnet.training.progress import printer
@@ -115,9 +115,8 @@ def train_full_batch(
         settings: the loss, the method and all other settings.
     """
     objective = NetworkObjective(state, rows, settings.loss, l2=settings.l2)
-    history = History(engine=f"full batch: {type(settings.method).__name__}")
-    monitor = _Monitor(model, state, rows, validation, settings, objective.penalty, history)
-    model.history = history
+    history = model.history = History(engine=f"full batch: {type(settings.method).__name__}")
+    monitor = _Monitor(model, state, rows, validation, settings, objective.penalty)
     result = minimization.minimize(
         objective,
         state.theta,
@@ -128,7 +127,7 @@ def train_full_batch(
     state.theta[...] = result.x
     history.stopped = history.stopped or result.reason.value
     if len(history):
-        finish(monitor.run)
+        finish(settings.callbacks, monitor.run)
     return history
 
 
@@ -143,21 +142,18 @@ class _Monitor:
         validation: TrainingData | None,
         settings: FullBatchSettings,
         penalty: Penalty,
-        history: History,
     ) -> None:
-        self._state, self._settings, self._history = state, settings, history
+        self._model, self._state, self._settings = model, state, settings
         self._penalty, self._data = penalty, (rows, validation)
-        columns = ("penalty",) if penalty.l2 else ()
-        measured = measured_columns(validation is not None, settings.metrics)
-        run = Run(model, 0, settings.iterations, {}, history, settings.method, None, rows)
-        self.run = begin(run, settings.callbacks, (*columns, *measured, "step", "grad_norm"))
+        self._rest = model.history, settings.method, None, rows
+        self.run = Run(model, 0, settings.iterations, {}, *self._rest)
         self._predict = prediction_of(state)
         self._report = printer() if settings.progress else None
         self._start = time.perf_counter()
 
     def append(self, iterate: Iterate) -> bool:
         """Append the row of an iterate, and return whether a callback stops the training."""
-        state, settings, history = self._state, self._settings, self._history
+        state, settings, history = self._state, self._settings, self._model.history
         state.theta[...] = iterate.x
         row = {"epoch": float(iterate.iteration), "loss": iterate.value}
         if self._penalty.l2:
@@ -169,10 +165,10 @@ class _Monitor:
         now = time.perf_counter()
         row["seconds"], self._start = now - self._start, now
         history.append(row)
-        self.run = replace(self.run, epoch=iterate.iteration, row=row)
+        self.run = Run(self._model, iterate.iteration, settings.iterations, row, *self._rest)
         if self._report is not None:
             self._report(self.run)
-        if not any_stops(self.run):
+        if not any_stops(settings.callbacks, self.run):
             return False
         reason = f"a callback stopped training in epoch {iterate.iteration}"
         history.stopped = history.stopped or reason
