@@ -18,6 +18,8 @@ from xpnet import __main__ as entry  # noqa: E402
 from xpnet.cli.app import app  # noqa: E402
 from xpnet.cli.script import run_script  # noqa: E402
 
+pytestmark = pytest.mark.slow
+
 FLOWERS = ("setosa", "versi,color", "virginica")
 
 

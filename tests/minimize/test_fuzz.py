@@ -7,6 +7,8 @@ import pytest
 
 from benchmarks.fuzz_minimize import DTYPES, KINDS, METHODS, faults_of, functions
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_random_functions_end_with_true_reasons(kind):

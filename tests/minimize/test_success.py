@@ -36,6 +36,8 @@ from xpnet.minimize.pairs import Pairs
 from xpnet.minimize.quasi_newton import InverseHessian, bfgs_update, dfp_update
 from xpnet.minimize.scalar_function import ScalarFunction
 
+pytestmark = pytest.mark.slow
+
 METHODS = [
     GradientDescent(),
     NonlinearCG(),

@@ -23,6 +23,8 @@ from xpnet.ops.cpu.jit import compile as compiler
 from xpnet.ops.cpu.jit.fingerprint import NoFingerprint, fingerprint_of
 from xpnet.ops.rules import activations
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = """
 import sys
 import numpy as np
