@@ -127,7 +127,8 @@ def tested() -> tuple[bool, str]:
     environment, root = os.environ | ENVIRONMENT | REQUIRED, Path(__file__).parents[1]
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "report.xml"
-        words = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", f"--junitxml={report}"]
+        words = [sys.executable, "-m", "pytest", "-q", "-m", "gpu"]
+        words += ["-p", "no:xdist", f"--junitxml={report}"]  # one process on the device
         how: dict[str, Any] = {"cwd": root, "env": environment, "timeout": TESTS_LIMIT}
         try:
             status = subprocess.run(words, **how, check=False).returncode

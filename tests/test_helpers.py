@@ -131,7 +131,7 @@ def test_backend_that_fails_later_is_skipped(monkeypatch):
 
 def config(tmp_path, *args, plugin=True, **options):
     """A configuration of pytest as its command line makes it."""
-    settings = {"numprocesses": None, "dist": "no", "tx": [], "capture": "fd"}
+    settings = {"numprocesses": None, "dist": "no", "tx": [], "capture": "fd", "markexpr": ""}
     return SimpleNamespace(
         option=SimpleNamespace(**settings | options),
         args=[str(tmp_path / arg) for arg in args] or [str(tmp_path)],
@@ -142,7 +142,8 @@ def config(tmp_path, *args, plugin=True, **options):
 
 @pytest.fixture
 def environment(monkeypatch):
-    """An environment that says nothing about threads, and is restored."""
+    """An environment without numbers of threads, on a machine without a CUDA device."""
+    monkeypatch.setattr(workers, "uses_device", lambda: False)
     for name in workers.THREADS:
         monkeypatch.setenv(name, "7")
         monkeypatch.delenv(name)
@@ -187,6 +188,14 @@ def test_serial_run_has_no_workers(name, tmp_path, environment):
     workers.use_workers(given)
     assert not given.option.numprocesses
     assert not {*workers.THREADS} & {*environment}
+
+
+def test_tests_of_a_device_run_in_one_process(tmp_path, environment, monkeypatch):
+    monkeypatch.setattr(workers, "uses_device", lambda: True)
+    for expression, count in (("", None), ("gpu", None), ("not gpu", 5), ("not gpu and slow", 5)):
+        given = config(tmp_path, markexpr=expression)
+        workers.use_workers(given)
+        assert given.option.numprocesses == count
 
 
 def test_options_of_the_command_line_are_kept(tmp_path, environment):

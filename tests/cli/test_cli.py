@@ -66,6 +66,7 @@ def number(text, label):
     return float(line.removeprefix(label).split()[0].replace(",", ""))
 
 
+@pytest.mark.slow
 def test_train_writes_a_complete_run_folder(here):
     text = done("train", "digits", "--hidden", "128,64", "--out", "run").stdout
     assert number(text, "test accuracy") >= 0.97
@@ -149,6 +150,7 @@ def test_options_reach_the_network(here):
     assert "penalty" in (here / "run/history.csv").read_text()
 
 
+@pytest.mark.slow
 def test_compare_prints_a_table_and_a_figure(here):
     pytest.importorskip("matplotlib", reason="the extra 'plots' is not installed")
     text = done("compare", "rosenbrock", "bfgs", "newton", "sgd:lr=0.001", "--plot", "p.png").stdout
@@ -253,6 +255,7 @@ LABELS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", LABELS)
 def test_labels_stand_as_in_the_file(here, case):
     labels = LABELS[case]

@@ -193,6 +193,7 @@ def test_hvp_in_float32_at_another_theta(place32):
 # --- the Hessian ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("training", [False, True])
 def test_hessian_is_symmetric_and_matches_hvp(training, place):
     model = network(NETWORKS["all"], place)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from helpers.cases import looped
 from helpers.training_cases import OPTIMIZERS
 
 from xpnet import SGD
@@ -42,8 +43,7 @@ def test_scale_doubles_and_halves(name, place):
     assert steps(place, scaling, SGD(0.1), theta, SGD(0.1).init(theta), grads) == expected
 
 
-@pytest.mark.parametrize("bad", [INF, NAN])
-@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=repr)
+@looped(optimizer=OPTIMIZERS, bad=[INF, NAN])
 def test_skipped_step_changes_no_bit(optimizer, bad, place32):
     """Nor does the scale change a regular step, because it is a power of two."""
     place, rng = place32, np.random.default_rng(0)

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from helpers.backends import REQUIRE_GPU, why_not_collected
+
 MOST = 8
 """The most workers by default: each of them loads the libraries and compiles its loops."""
 
@@ -22,18 +24,24 @@ def is_worker(config: pytest.Config) -> bool:
     return hasattr(config, "workerinput")
 
 
+def uses_device() -> bool:
+    """Whether tests of a CUDA device run here."""
+    return bool(os.environ.get(REQUIRE_GPU)) or why_not_collected("cupy") is None
+
+
 def use_workers(config: pytest.Config) -> None:
     """Distribute a run over a folder to workers, unless the command line says how to run.
 
-    One file runs in this process: workers would take longer to start than most files to run.
-    Tests are handed out in contiguous blocks ("worksteal"), because those of one file share
-    compiled loops.
+    One file runs in this process: workers would take longer to start than most files to run. So do
+    tests of a CUDA device, some of which measure its free memory. Tests are handed out in
+    contiguous blocks ("worksteal"), because those of one file share compiled loops.
     """
     option: Any = config.option
     if is_worker(config) or not config.pluginmanager.hasplugin("xdist"):
         return
     plain = option.numprocesses is None and option.dist == "no" and not option.tx
     serial = option.capture == "no" or any(getattr(option, name, False) for name in SERIAL)
+    serial = serial or ("not gpu" not in option.markexpr and uses_device())
     if plain and not serial and any(Path(arg).is_dir() for arg in config.args):
         count = config.hook.pytest_xdist_auto_num_workers(config=config)
         option.numprocesses, option.dist = min(count, MOST), "worksteal"

@@ -10,6 +10,7 @@ from benchmarks.fuzz_minimize import DTYPES, KINDS, METHODS, faults_of, function
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_random_functions_end_with_true_reasons(kind):
     for function, dtype in itertools.product(functions(2, 2026, (kind,)), DTYPES):

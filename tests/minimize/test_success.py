@@ -234,6 +234,7 @@ def test_nonfinite_optimizer_state_is_a_reason():
     assert result.detail == "m is infinite"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("method", "seed"),
     [(Newton(), 0), (Newton(), 1), (Newton(), 2), (Newton(Armijo()), 0)],

@@ -198,6 +198,7 @@ print(code_cache.path_of((elementwise.apply_to_one, activations.sigmoid, np.dtyp
 CHANGE = "import numpy as np", "import numpy as np  # changed"
 
 
+@pytest.mark.slow
 def test_code_in_a_zip_is_identified_by_its_content(tmp_path):
     rules, vector_math = "xpnet/ops/rules/activations.py", "xpnet/ops/cpu/vector_math.py"
     write_zip(tmp_path / "a.zip")

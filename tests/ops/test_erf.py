@@ -113,6 +113,7 @@ def test_compiled_rule_is_within_a_few_ulp(rule, dtype):
     check(rule.__name__, out, x)
 
 
+@pytest.mark.slow
 @dtypes
 @pytest.mark.parametrize("rule", [activations.gelu, activations.gelu_derivative])
 @pytest.mark.skipif(bool(why_not_compiled()), reason=why_not_compiled() or "compiled")
