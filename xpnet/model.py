@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -36,7 +37,7 @@ from xpnet.ops.operations import Precision
 from xpnet.optimizers import Optimizer, Penalty
 from xpnet.optimizers.schedules import Schedule
 from xpnet.parameters import Layout
-from xpnet.random import Rng, as_generator
+from xpnet.random import RandomStreams, Rng, as_generator, as_seed, held_out_generator
 from xpnet.serialization import read_model, write_model
 from xpnet.state import ModelState, finite_vector, vector
 from xpnet.training.callbacks import Callback, check_functions
@@ -59,7 +60,7 @@ class Sequential:
     """Layers in a row, with the flat vectors of their parameters and gradient.
 
     `copy.deepcopy` also copies the vectors, and models can be pickled to send them to other
-    processes; both copy through host memory, and the stream of dropout masks of the copy restarts.
+    processes; both copy through host memory. A copy continues the random streams of the model.
     Several threads may call `forward`, `predict`, `predict_proba` and `evaluate` at once. To store
     a model in a file use `save`.
 
@@ -70,7 +71,8 @@ class Sequential:
             Default ``"numpy"``.
         dtype: ``"float32"`` (default) or ``"float64"``; ignored if ``backend`` is a `Backend`,
             which has a dtype.
-        rng: seed or generator of the initial parameters; default 0.
+        rng: seed or generator of the initial parameters, and of the random numbers of trainings
+            (see `fit`); default 0.
         loss: the loss, which determines the result of `predict`; `fit` sets it.
         preprocessing: a fitted `Standardize` or `MinMax`, applied to the features passed to `fit`,
             `evaluate`, `objective` and `predict`; default none.
@@ -125,7 +127,8 @@ class Sequential:
         theta[...] = statistics[...] = float("nan")
         network.init(theta, statistics, as_generator(rng))
         grad = place.zeros(network.layout.size)
-        self._set_state(ModelState(network, place, theta, grad, statistics))
+        streams = RandomStreams(as_seed(rng))
+        self._set_state(ModelState(network, place, theta, grad, statistics, streams))
 
     def _set_state(self, state: ModelState) -> None:
         self.state = state
@@ -137,14 +140,15 @@ class Sequential:
         rebuilt = "state", "_value_and_grad", "_predict"
         values = {k: v for k, v in vars(self).items() if k not in rebuilt}
         vectors = {name: to_numpy(getattr(self.state, name)) for name in VECTORS}
-        return values | {"_copied": (self.network, self.backend, vectors)}
+        streams = copy.deepcopy(self.state.streams)
+        return values | {"_copied": (self.network, self.backend, vectors, streams)}
 
     def __setstate__(self, values: dict[str, Any]) -> None:
         """Allocate the vectors of this copy, and create views of them."""
-        network, backend, vectors = values.pop("_copied")
+        network, backend, vectors, streams = values.pop("_copied")
         vars(self).update(values)
         arrays = {name: copied(backend.asarray(vector)) for name, vector in vectors.items()}
-        self._set_state(ModelState(network, backend, **arrays))
+        self._set_state(ModelState(network, backend, **arrays, streams=copy.deepcopy(streams)))
 
     @property
     def network(self) -> Network:
@@ -306,7 +310,7 @@ class Sequential:
         progress: bool = True,
         engine: Engine | None = None,
         precision: Precision = "float32",
-        rng: Rng = 0,
+        rng: Rng | None = None,
     ) -> History:
         """Train on mini-batches, or by a method of `xpnet.minimize` on all rows at once.
 
@@ -330,7 +334,9 @@ class Sequential:
                 ``batch_size``, ``schedule``, ``clip``, ``shuffle``, ``drop_last``, ``engine`` and
                 ``l1``.
             validation: ``(X, y)``, ``(X, y, weight)``, or the share of the rows to hold out at
-                random, in ``(0, 1)``; default none. Weights count in ``val_loss``.
+                random, in ``(0, 1)``; default none. A share has the proportions of the classes.
+                ``val_loss`` is the loss that `evaluate` returns for these rows: sample weights
+                count, ``class_weight`` and penalties do not.
             metrics: functions of predictions and targets (`xpnet.metrics`) that return one number
                 and have distinct names, evaluated without weights on the validation data, or on
                 the training data if there are none.
@@ -340,7 +346,8 @@ class Sequential:
             l1: the rate λ of ``λ Σ|W|``, at least 0, default 0; weights only.
             l2: the rate λ of ``½ λ Σ W²``, at least 0, default 0; weights only.
             sample_weight: a weight for each row, at least 0.
-            class_weight: a weight for each class: a mapping by class, or numbers in order.
+            class_weight: a weight for each class in training: a mapping by class, or numbers in
+                order.
             callbacks: functions called after each epoch, such as ``EarlyStopping()``.
             shuffle: whether each epoch has a new random order; default true.
             drop_last: whether a shorter last batch is left out; default false.
@@ -353,8 +360,12 @@ class Sequential:
             precision: the format in which a GPU multiplies float32 matrices: ``"float32"``
                 (default), ``"tf32"``, ``"bf16"`` or ``"fp16"`` (with a scaled loss); all other
                 operations are in float32.
-            rng: seed or generator of the row orders, the held-out rows and the dropout masks;
-                default 0.
+            rng: seed or generator of the row orders, the held-out rows and the dropout masks,
+                each of which has a substream. ``None`` (default) continues the streams of the
+                model, which began with the ``rng`` of its constructor and are saved with it: two
+                trainings of 5 epochs have the orders and masks of one of 10. A seed restarts the
+                streams; a generator is advanced and gives a seed. All trainings with one seed hold
+                out the same rows of the same data.
 
         Returns:
             The `History`, also stored as ``model.history``.
@@ -398,7 +409,7 @@ class Sequential:
                 engine=engine,
                 precision=precision,
             )
-        stream = as_generator(rng)
+        seed = self.state.streams.seed if rng is None else as_seed(rng)
         prepared = prepare(
             self.input_spec,
             X,
@@ -408,7 +419,7 @@ class Sequential:
             sample_weight=sample_weight,
             class_weight=class_weight,
             validation=validation,
-            rng=stream,
+            rng=held_out_generator(seed),
             name_from_one=not len(self.history),
         )
         data, held_out = prepared.data, prepared.validation
@@ -416,9 +427,11 @@ class Sequential:
         if isinstance(settings, Settings):
             check_batches(self.network, data.n_rows, settings)
         self.loss, self.classes = loss, prepared.classes
+        if rng is not None:
+            self.state.streams.restart(seed)
         if isinstance(settings, FullBatchSettings):
             return train_full_batch(self, self.state, data, held_out, settings)
-        return train(self, self.state, data, held_out, settings, stream)
+        return train(self, self.state, data, held_out, settings)
 
     def objective(
         self,
@@ -530,7 +543,7 @@ class Sequential:
         return loss.probabilities(self._predict(*prepare_features(self.input_spec, X)))
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write architecture, parameters, statistics, preprocessing and class names to a file.
+        """Write the model to a file: layers, vectors, preprocessing, classes, random streams.
 
         The file has the safetensors format and is written atomically; `xpnet.load` reads it.
         """
@@ -593,7 +606,7 @@ def MLP(  # noqa: N802 - the usual name  # long: each setting is an explicit arg
             functions, LeCun for SELU, else Glorot.
         backend: see `Sequential`, as for the arguments below.
         dtype: ``"float32"`` (default) or ``"float64"``.
-        rng: seed or generator of the initial parameters; default 0.
+        rng: seed or generator, as for `Sequential`; default 0.
         loss: the loss; `fit` sets it.
         preprocessing: a fitted `Standardize` or `MinMax`.
         classes: the class names in the order of the outputs.
@@ -666,6 +679,7 @@ def load(
         preprocessing=saved.preprocessing,
         classes=saved.classes,
     )
+    model.state.streams.restart(*saved.streams)
     model.theta[...] = model.backend.asarray(saved.theta, model.backend.dtype)
     model.statistics[...] = model.backend.asarray(saved.statistics, model.backend.dtype)
     return model

@@ -2,12 +2,13 @@
 
 Initial parameters and row orders are drawn on the host by `numpy.random.Generator`. Dropout masks
 are required on the device at every step. They are a hash of (key, position), so that a seed gives
-the same masks on every backend, and a key determines its mask.
+the same masks on every backend, and a key determines its mask. `RandomStreams` holds the random
+numbers of a model's trainings, as a seed and two counts.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -42,6 +43,21 @@ def as_generator(rng: Rng, argument: str = "rng") -> np.random.Generator:
     ok = isinstance(rng, Integral) and not isinstance(rng, bool) and rng >= 0
     require(ok, argument, "be a seed (an integer of at least 0) or a numpy Generator", rng)
     return np.random.default_rng(int(rng))
+
+
+def as_seed(rng: Rng, argument: str = "rng") -> int:
+    """Return a seed unchanged, or draw one from a generator, which is advanced.
+
+    Raises:
+        ArgumentError: if ``rng`` is neither; the message names ``argument``.
+
+    >>> as_seed(7), as_seed(np.random.default_rng(0)) == as_seed(np.random.default_rng(0))
+    (7, True)
+    """
+    generator = as_generator(rng, argument)
+    if isinstance(rng, np.random.Generator):
+        return int(generator.integers(2**63))
+    return int(rng)
 
 
 def hash32(x: Any) -> Any:
@@ -102,3 +118,61 @@ class MaskStream:
         steps = np.arange(self.step + 1, self.step + n + 1)
         self.step += n
         return np.stack([stream_key(self.seed, layer, steps) for layer in range(n_layers)], axis=1)
+
+
+ORDERS, HELD_OUT, MASKS = 1, 2, 3
+"""The substreams of a seed, as the first element of a ``spawn_key`` of `numpy.random.SeedSequence`.
+
+Initial parameters are drawn from the seed itself.
+"""
+
+
+@dataclass
+class RandomStreams:
+    """The random numbers of a model's trainings: row orders, held-out rows and dropout masks.
+
+    Each is a substream of one seed. An order and a mask are functions of the seed and of the number
+    of orders and masks before it, so that three integers are the complete state.
+
+    Attributes:
+        seed: the seed, an integer of at least 0.
+        orders: the number of row orders drawn.
+        masks: the stream of dropout masks, which counts the passes that drew masks.
+
+    >>> streams = RandomStreams(seed=5)
+    >>> first, second = streams.row_order(4), streams.row_order(4)
+    >>> streams.restart(5)
+    >>> bool((streams.row_order(4) == first).all()), streams.orders
+    (True, 1)
+    """
+
+    seed: int = 0
+    orders: int = 0
+    masks: MaskStream = field(default_factory=MaskStream, init=False)
+
+    def __post_init__(self) -> None:
+        self.restart(self.seed, self.orders)
+
+    def restart(self, seed: int, orders: int = 0, masks: int = 0) -> None:
+        """Restart with another seed, after the given numbers of orders and masks; default 0."""
+        self.seed, self.orders, self.masks.step = seed, orders, masks
+        self.masks.seed = int(_substream(seed, MASKS).generate_state(1)[0])
+
+    def row_order(self, n_rows: int) -> np.ndarray[Any, Any]:
+        """Return the next random order of ``n_rows`` rows."""
+        generator = np.random.default_rng(_substream(self.seed, ORDERS, self.orders))
+        self.orders += 1
+        return generator.permutation(n_rows)
+
+
+def held_out_generator(seed: int) -> np.random.Generator:
+    """Return the generator of the held-out rows of a seed.
+
+    It is the same in every training, so that a training that is continued on the same data holds
+    out the same rows.
+    """
+    return np.random.default_rng(_substream(seed, HELD_OUT))
+
+
+def _substream(seed: int, *key: int) -> np.random.SeedSequence:
+    return np.random.SeedSequence(seed, spawn_key=key)

@@ -86,6 +86,7 @@ class ModelContents:
         classes: the class names, or ``None``.
         theta: the flat parameters.
         statistics: the flat running statistics of batch norm.
+        streams: the seed of the random streams, and the numbers of orders and masks drawn.
     """
 
     network: Network
@@ -95,6 +96,7 @@ class ModelContents:
     classes: tuple[Any, ...] | None
     theta: np.ndarray[Any, Any]
     statistics: np.ndarray[Any, Any]
+    streams: tuple[int, int, int]
 
 
 def write_model(model: Any, path: StrPath) -> None:
@@ -107,7 +109,7 @@ def write_model(model: Any, path: StrPath) -> None:
         ArgumentError: if the model has a user-defined layer, activation, initializer or loss.
         OSError: if the file cannot be written; no partial file remains.
     """
-    scaling = model.preprocessing
+    scaling, streams = model.preprocessing, model.state.streams
     config = {
         "version": FORMAT,
         "xpnet": __version__,
@@ -117,6 +119,7 @@ def write_model(model: Any, path: StrPath) -> None:
         "loss": None if model.loss is None else to_config(model.loss),
         "preprocessing": None if scaling is None else type(scaling).__name__,
         "classes": None if model.classes is None else list(map(plain_number, model.classes)),
+        "random": {"seed": streams.seed, "orders": streams.orders, "masks": streams.masks.step},
     }
     tensors = _by_path(model.network.layout, model.theta)
     tensors |= _by_path(model.network.statistics_layout, model.statistics)
@@ -376,7 +379,17 @@ def _contents(config: dict[str, Any], file: Any) -> ModelContents:
         _classes_of(config, network.n_out),
         _flat(network.layout, file, dtype),
         _flat(network.statistics_layout, file, dtype),
+        _streams_of(config),
     )
+
+
+def _streams_of(config: dict[str, Any]) -> tuple[int, int, int]:
+    """Return the seed and the counts of the random streams; earlier files do not have them."""
+    found = config.get("random", {"seed": 0, "orders": 0, "masks": 0})
+    numbers = [found[key] for key in ("seed", "orders", "masks")]
+    if any(type(number) is not int or not 0 <= number < 2**128 for number in numbers):
+        raise FileFormatError(f"random must hold integers of at least 0; got {found!r:.80}.")
+    return numbers[0], numbers[1], numbers[2]
 
 
 def _classes_of(config: dict[str, Any], n_out: int) -> tuple[Any, ...] | None:

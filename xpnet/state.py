@@ -10,7 +10,7 @@ from xpnet.errors import Phrase, require
 from xpnet.finite import first_not_finite
 from xpnet.network import Network
 from xpnet.parameters import Layout
-from xpnet.random import MaskStream
+from xpnet.random import MaskStream, RandomStreams
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,7 +23,7 @@ class ModelState:
         theta: θ, the flat vector of all parameters, ``(P,)``.
         grad: the gradient of the last backward pass, in the order of θ.
         statistics: the running statistics of batch norm, one flat vector.
-        masks: the stream of dropout masks.
+        streams: the random numbers of trainings.
     """
 
     network: Network
@@ -31,7 +31,12 @@ class ModelState:
     theta: Array
     grad: Array
     statistics: Array
-    masks: MaskStream = field(default_factory=MaskStream)
+    streams: RandomStreams = field(default_factory=RandomStreams)
+
+    @property
+    def masks(self) -> MaskStream:
+        """The stream of dropout masks."""
+        return self.streams.masks
 
 
 def real_numbers(backend: Backend, value: Array, argument: str) -> Array:

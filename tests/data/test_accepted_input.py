@@ -21,8 +21,10 @@ from xpnet import (
 from xpnet.activations import LeakyReLU
 from xpnet.backend import as_array
 from xpnet.data import encode_labels, train_test_split
+from xpnet.data.splitting import split_rows
 from xpnet.errors import ArgumentError
 from xpnet.metrics import accuracy, r2, rmse
+from xpnet.random import held_out_generator
 
 X = (np.arange(48) % 13 - 6).reshape(16, 3).astype("float32")
 Y = np.array([0, 1, 1, 0, 1, 0, 0, 1, 0, 1, 1, 1, 0, 0, 1, 0])
@@ -366,9 +368,8 @@ def test_weights_that_leave_nothing_are_refused(settings, says, place32):
 
 @pytest.mark.parametrize(("held", "rows"), [(0.0, "a held-out row"), (1.0, "a training row")])
 def test_parts_without_weight_are_refused(held, rows, place32):
-    out = np.random.default_rng(0).permutation(16)[:4]
     weight = np.full(16, 1.0 - held)
-    weight[out] = held
+    weight[split_rows(16, 0.25, held_out_generator(0), Y)[1]] = held
     with pytest.raises(ArgumentError, match=f"sample_weight must give {rows} a weight above 0"):
         loss_of(place32, X, Y, sample_weight=weight, validation=0.25, rng=0)
 

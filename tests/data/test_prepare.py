@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from helpers.fake_device import FakeBackend, fake_backend
 
-from xpnet import BinaryCrossEntropy, CrossEntropy, HalfMSE
+from xpnet import BinaryCrossEntropy, CrossEntropy, HalfMSE, Hinge
 from xpnet.backend import get_backend, to_numpy
 from xpnet.data.batching import TrainingData
 from xpnet.data.prepare import as_features, prepare, prepare_batch, prepare_features
@@ -147,14 +147,65 @@ def test_validation_fraction_splits_the_rows(place):
     prepared = prepare(
         spec, X, y, CLASSES, sample_weight=weight, validation=0.3, rng=np.random.default_rng(5)
     )
-    held = np.random.default_rng(5).permutation(10)[:3]
+    held = np.flatnonzero(np.isin(weight, to_numpy(prepared.validation.weight)))
+    assert held.size == 3
     for data, indices in (
-        (prepared.validation, np.sort(held)),
+        (prepared.validation, held),
         (prepared.data, np.setdiff1d(np.arange(10), held)),
     ):
         np.testing.assert_array_equal(to_numpy(data.X), X[indices] / 2 - 1)
         np.testing.assert_array_equal(to_numpy(data.y), y[indices])
         np.testing.assert_array_equal(to_numpy(data.weight), weight[indices])
+
+
+WORDS = np.array(["a", "b", "c"])
+STRATIFIED = {
+    "classes": (CLASSES, 3, lambda y: y),
+    "words": (CLASSES, 3, lambda y: WORDS[y]),
+    "a column": (CLASSES, 3, lambda y: y[:, None]),
+    "binary": (BinaryCrossEntropy(), 1, lambda y: y == 2),
+    "binary, floating point": (BinaryCrossEntropy(), 1, lambda y: (y == 2) * 1.0),
+    "signs": (Hinge(), 1, lambda y: np.where(y == 2, 1, -1)),
+}
+
+
+@pytest.mark.parametrize("name", STRATIFIED)
+@pytest.mark.parametrize("share", [0.1, 0.25, 0.9])
+def test_held_out_share_has_the_class_proportions(share, name, place):
+    loss, n_out, made = STRATIFIED[name]
+    classes = np.repeat([0, 1, 2], [70, 23, 7])
+    X = np.zeros((100, 2))
+    spec = spec_of(place.backend, n_out=n_out)
+    prepared = prepare(spec, X, made(classes), loss, validation=share, rng=3)
+    held = to_numpy(prepared.validation.y)
+    assert held.shape == (round(100 * share),)
+    labels, counts = np.unique(made(classes), return_counts=True)
+    if labels.dtype.kind == "U":
+        labels = np.arange(3)
+    for label, count in zip(labels, counts, strict=True):
+        assert abs(np.sum(held == label) - share * count) < 1, label
+        assert np.any(to_numpy(prepared.data.y) == label), label
+
+
+def test_class_with_one_row_is_trained_on(place):
+    X, y = np.zeros((40, 2)), np.array([0, 1] * 19 + [0, 2])
+    for seed in range(20):
+        spec = spec_of(place.backend)
+        parts = prepare(spec, X, y, CLASSES, validation=0.5, rng=seed)
+        assert 2 in to_numpy(parts.data.y).tolist()
+
+
+@pytest.mark.parametrize(
+    ("loss", "y"),
+    [(HalfMSE(), np.linspace(0, 1, 10)), (BinaryCrossEntropy(), np.linspace(0, 1, 10))],
+)
+def test_shares_of_other_targets_are_random(loss, y):
+    X = np.arange(20.0).reshape(10, 2)
+    spec = spec_of(n_out=1, preprocessing=None)
+    y = y[:, None] if loss == HalfMSE() else y
+    held = prepare(spec, X, y, loss, validation=0.3, rng=np.random.default_rng(5)).validation
+    chosen = np.sort(np.random.default_rng(5).permutation(10)[:3])
+    np.testing.assert_array_equal(held.X, X[chosen])
 
 
 def test_seed_equals_its_generator():

@@ -110,7 +110,7 @@ def differences(model, X, y, step):
             model.statistics,
             training=True,
             update_statistics=False,
-            masks=MaskStream(0, step),
+            masks=MaskStream(model.state.masks.seed, step),
         )
         output, _ = network.forward(network.by_layer(theta), X, contexts)
         return float(CrossEntropy().value(output, y))

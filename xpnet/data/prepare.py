@@ -9,17 +9,20 @@ targets (`encode_targets` first encodes class names); and `as_weights`, which va
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from numbers import Real
 from typing import Any
 
 import numpy as np
 
-from xpnet.backend import Array, Backend, HostArray, as_array, is_kind
+from xpnet.backend import Array, Backend, HostArray, as_array, is_kind, to_numpy
 from xpnet.data.batching import TrainingData, is_bytes
 from xpnet.data.checks import check_features, check_table, refuse_overflow
+from xpnet.data.labels import whole_numbers
 from xpnet.data.mapped import release_pages
 from xpnet.data.preprocessing import InputSpec, scaling_coefficients
+from xpnet.data.splitting import split_rows
 from xpnet.data.streaming import stays_on_host
 from xpnet.data.targets import (
     Classes,
@@ -32,7 +35,7 @@ from xpnet.data.targets import (
 from xpnet.errors import dtype_name, require
 from xpnet.finite import are_finite, fit_float32, row_chunks
 from xpnet.losses import Loss
-from xpnet.random import Rng, as_generator
+from xpnet.random import Rng
 
 Validation = tuple[Array, Array] | tuple[Array, Array, Array] | float | None
 """Validation data: ``(X, y)`` or ``(X, y, weight)``, the fraction to hold out, or ``None``."""
@@ -106,9 +109,17 @@ def prepare(
     known = None if classes is None else tuple(classes)
     X = _finite_features(spec, X)
     y, known = encode_targets(y, loss, spec.n_out, X.shape[0], known, name_from_one=name_from_one)
-    weight = row_weights(spec.backend, y, loss, spec.n_out, sample_weight, class_weight, known)
-    data, held_out = _split(spec, X, y, weight, validation, loss, known, rng)
-    return Prepared(data, held_out, known)
+    weigh = partial(row_weights, spec.backend, y, loss, spec.n_out, sample_weight, classes=known)
+    data = _on_backend(spec, X, y, weigh(class_weight))
+    if validation is None:
+        return Prepared(data, None, known)
+    if isinstance(validation, (tuple, list)) and len(validation) in (2, 3):
+        return Prepared(data, _given(spec, loss, known, *validation), known)
+    share = float(validation) if isinstance(validation, Real) else 0.0
+    rule = "be a pair (X, y) or a fraction between 0 and 1, or (X, y, weight)"
+    require(0 < share < 1, "validation", rule, validation)
+    labels = to_numpy(y) if _are_classes(y, loss) else None
+    return Prepared(*_hold_out(data, weigh(None), labels, share, rng), known)
 
 
 def prepare_batch(
@@ -296,46 +307,50 @@ def _on_backend(spec: InputSpec, X: Array, y: Array, weight: Array | None) -> Tr
     return TrainingData(spec, X, y, weight, scaling, exact_y)
 
 
-def _split(
-    spec: InputSpec,
-    X: Array,
-    y: Array,
-    weight: Array | None,
-    validation: Validation,
-    loss: Loss,
-    classes: Classes | None,
-    rng: Rng,
-) -> tuple[TrainingData, TrainingData | None]:
-    """Return the training data and the validation data of validated rows."""
-    if validation is None:
-        return _on_backend(spec, X, y, weight), None
-    if isinstance(validation, (tuple, list)) and len(validation) in (2, 3):
-        X_val = _finite_features(spec, validation[0])
-        y_val, _ = encode_targets(validation[1], loss, spec.n_out, X_val.shape[0], classes)
-        given = validation[2] if len(validation) == 3 else None
-        if given is not None:
-            given = as_weights(given, X_val.shape[0], "the weights of validation")
-            given = spec.backend.asarray(given, spec.backend.dtype)
-        return _on_backend(spec, X, y, weight), _on_backend(spec, X_val, y_val, given)
-    share = float(validation) if isinstance(validation, Real) else 0.0
-    ok = 0 < share < 1
-    rule = "be a pair (X, y) or a fraction between 0 and 1, or (X, y, weight)"
-    require(ok, "validation", rule, validation)
-    return _hold_out(_on_backend(spec, X, y, weight), share, as_generator(rng))
+def _given(
+    spec: InputSpec, loss: Loss, classes: Classes | None, X: Any, y: Any, weight: Any = None
+) -> TrainingData:
+    """Return the validation data that the caller passes."""
+    X = _finite_features(spec, X)
+    y, _ = encode_targets(y, loss, spec.n_out, X.shape[0], classes)
+    if weight is not None:
+        weight = as_weights(weight, X.shape[0], "the weights of validation")
+        weight = spec.backend.asarray(weight, spec.backend.dtype)
+    return _on_backend(spec, X, y, weight)
+
+
+def _are_classes(y: Array, loss: Loss) -> bool:
+    """Return whether each row has one class, not probabilities or values."""
+    if loss.target_kind == "values" or y.ndim != 1:
+        return False
+    return not is_kind(whole_numbers(y), "real floating")
 
 
 def _hold_out(
-    data: TrainingData, fraction: float, rng: np.random.Generator
+    data: TrainingData,
+    weight: Array | None,
+    labels: HostArray | None,
+    fraction: float,
+    rng: Rng,
 ) -> tuple[TrainingData, TrainingData]:
-    """Split the rows at random into training data and held-out validation data."""
-    order = rng.permutation(data.n_rows)
-    n_held = round(fraction * data.n_rows)
+    """Split the rows at random into training data and held-out validation data.
+
+    Args:
+        data: all rows, with the weights of the training.
+        weight: the weights of the rows in the validation loss, or ``None``.
+        labels: the class of each row, of which both parts have the same proportions, or ``None``.
+        fraction: the share of the held-out rows.
+        rng: seed or generator of the selection.
+    """
     rule = f"leave rows on both sides of {data.n_rows}"
-    require(0 < n_held < data.n_rows, "validation", rule, fraction)
+    require(0 < round(fraction * data.n_rows) < data.n_rows, "validation", rule, fraction)
     is_file = isinstance(data.X, np.memmap)
     require(not is_file, "validation", "be a pair (X, y) for data in a file", fraction)
-    parts = data.take(np.sort(order[n_held:])), data.take(np.sort(order[:n_held]))
-    for part, rows in zip(parts, ("a training row", "a held-out row"), strict=True):
-        if part.weight is not None:
-            require_weight(part.weight, "sample_weight", rows)
-    return parts
+    trained, held_out = map(np.sort, split_rows(data.n_rows, fraction, rng, labels))
+    training, validation = data.take(trained), replace(data, weight=weight).take(held_out)
+    argument = "class_weight" if weight is None else "sample_weight"
+    if training.weight is not None:
+        require_weight(training.weight, argument, "a training row")
+    if validation.weight is not None:
+        require_weight(validation.weight, "sample_weight", "a held-out row")
+    return training, validation

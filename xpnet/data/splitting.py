@@ -42,6 +42,8 @@ def train_test_split(
     X, y = as_array(X, "X"), as_array(y, "y")
     check_same_length(X, y)
     labels = to_numpy(as_vector(y)) if stratify else None
+    if labels is not None:
+        _require_two_of_each(labels)
     train, test = split_rows(X.shape[0], test_fraction, rng, labels)
     return _take(X, train), _take(X, test), _take(y, train), _take(y, test)
 
@@ -49,29 +51,44 @@ def train_test_split(
 def split_rows(
     n_rows: int, test_fraction: float, rng: Rng, labels: HostArray | None = None
 ) -> tuple[HostArray, HostArray]:
-    """Return the row indices of the training part and of the test part."""
+    """Return the row indices of the training part and of the test part.
+
+    With ``labels`` the split is stratified, and a class of one row is in the training part unless
+    the training part would have fewer rows than it must have.
+    """
     require_number(test_fraction, "test_fraction", above=0, below=1)
     require(n_rows >= 2, "X", "have at least two rows", Phrase(f"{n_rows}"))
     order = as_generator(rng).permutation(n_rows)
     if labels is None:
         labels = np.zeros(n_rows, dtype=np.int64)
-    require(labels.ndim == 1, "y", "be 1-D class labels to be stratified", labels)
     n_test = min(max(round(n_rows * test_fraction), 1), n_rows - 1)
-    classes, members, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    single = Phrase(f"one row of class {classes[np.argmin(counts)]!s}")
-    require(counts.min() >= 2, "y", "have two rows or more of every class", single)
-    in_test = np.zeros(n_rows, dtype=bool)
-    for index, n_in_class in enumerate(_allocation(counts, n_test)):
-        in_test[order[members[order] == index][:n_in_class]] = True
-    return order[~in_test[order]], order[in_test[order]]
+    _, members, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    members = members[order]
+    by_class = np.argsort(members, kind="stable")
+    rank = np.arange(n_rows) - np.repeat(np.cumsum(counts) - counts, counts)
+    in_test = np.empty(n_rows, dtype=bool)
+    in_test[by_class] = rank < np.repeat(_allocation(counts, n_test), counts)
+    return order[~in_test], order[in_test]
+
+
+def _require_two_of_each(labels: HostArray) -> None:
+    require(labels.ndim == 1, "y", "be 1-D class labels to be stratified", labels)
+    classes, counts = np.unique(labels, return_counts=True)
+    if classes.size:
+        single = Phrase(f"one row of class {classes[np.argmin(counts)]!s}")
+        require(counts.min() >= 2, "y", "have two rows or more of every class", single)
 
 
 def _allocation(counts: HostArray, total: int) -> HostArray:
-    """Return integers proportional to ``counts`` with the sum ``total``, by largest remainders."""
+    """Return integers proportional to ``counts`` with the sum ``total``, by largest remainders.
+
+    Classes of which a row remains are preferred.
+    """
     exact = counts * (total / counts.sum())
     allocation: HostArray = np.floor(exact).astype(np.int64)
     rest = total - int(allocation.sum())
-    allocation[np.argsort(allocation - exact, kind="stable")[:rest]] += 1
+    uses_all = allocation >= counts - 1
+    allocation[np.lexsort((allocation - exact, uses_all))[:rest]] += 1
     return allocation
 
 

@@ -33,7 +33,6 @@ def train(
     data: TrainingData,
     validation: TrainingData | None,
     settings: Settings,
-    rng: np.random.Generator,
 ) -> History:
     """Train in place and return the history, which is ``model.history`` during training too.
 
@@ -43,7 +42,6 @@ def train(
         data: the training data.
         validation: the validation data, or ``None``.
         settings: the loss, the optimizer and all other settings.
-        rng: the generator of the row orders and of the seed of the dropout masks.
 
     Raises:
         NonFiniteError: if a loss or a parameter becomes NaN or infinite; the model is restored to
@@ -51,7 +49,6 @@ def train(
     """
     optimizer = settings.optimizer
     optimizer_state = optimizer.init(state.theta, state.network.layout)
-    state.masks.restart(int(rng.integers(2**32)))
     batch_size, drop_last = settings.batch_size, settings.drop_last
     steps = steps_for(
         state, data, settings, optimizer_state, batch_size=batch_size, drop_last=drop_last
@@ -62,7 +59,7 @@ def train(
     run = Run(model, 0, settings.epochs, {}, history, optimizer, optimizer_state, data)
     epochs = _Epochs(state, data, validation, settings, steps, history)
     for epoch in range(1, settings.epochs + 1):
-        row = epochs.run(epoch, rng)
+        row = epochs.run(epoch)
         history.append(row)
         run = replace(run, epoch=epoch, row=row)
         if report is not None:
@@ -113,23 +110,24 @@ class _Epochs:
         self.epoch_start = Snapshot([model.theta, model.statistics])
         self.predict = prediction_of(model)
 
-    def run(self, epoch: int, rng: np.random.Generator) -> dict[str, float]:
+    def run(self, epoch: int) -> dict[str, float]:
         """Take every step of an epoch and measure; return the row of the history."""
         start, settings = time.perf_counter(), self.settings
         self.epoch = epoch
         if epoch > 1:
             self.epoch_start.take()
         with np.errstate(all="ignore"):  # a loss that is not finite is reported by _check
-            row, lr = self._steps(rng)
+            row, lr = self._steps()
         self.history.engine = self.steps.engine  # the first step may change it
         sets = self.data, self.validation
         row |= measure(self.predict, *sets, settings.loss, settings.metrics) | {"lr": lr}
         row["seconds"] = time.perf_counter() - start
         return row
 
-    def _steps(self, rng: np.random.Generator) -> tuple[dict[str, float], float]:
+    def _steps(self) -> tuple[dict[str, float], float]:
         """Take every step; return the epoch's number, mean loss and penalty, and the last lr."""
-        order = rng.permutation(self.data.n_rows) if self.settings.shuffle else None
+        streams = self.model.streams
+        order = streams.row_order(self.data.n_rows) if self.settings.shuffle else None
         if isinstance(self.steps, CapturedSteps):
             lrs = [self._lr(step) for step in range(self.steps.n_steps)]
             values, counts, X = self.steps.epoch(order, lrs)
