@@ -62,7 +62,32 @@ def test_confusion_matrix_takes_probabilities(place):
     assert str(found.dtype).endswith("int64")
 
 
-@pytest.mark.parametrize("shape", [(2, 1), (2, 2), ()])
+@pytest.mark.parametrize("shape", [(2, 2), (3,), ()])
 def test_confusion_matrix_refuses_other_shapes(shape):
-    with pytest.raises(ArgumentError, match=r"predicted must hold class indices, .* \(m,\)"):
+    with pytest.raises(ArgumentError, match="target must have the shape of the predictions"):
         confusion_matrix(np.ones(shape, int), np.ones(2, int))
+
+
+@pytest.mark.parametrize(
+    "target", [[0, 1, 1], [[0], [1], [1]], [False, True, True], [0.0, 1.0, 1.0]]
+)
+def test_confusion_matrix_takes_every_kind_of_class(target, place):
+    found = confusion_matrix(place.array([0, 0, 1]), place.array(target))
+    assert place.host(found).tolist() == [[1, 0], [1, 1]]
+    assert confusion_matrix([0, 0, 1], target).tolist() == [[1, 0], [1, 1]]
+
+
+def test_confusion_matrix_sorts_class_names():
+    names = np.array(["no", "yes"])
+    found = confusion_matrix(names[[0, 0, 1]], ["no", "yes", "maybe"])
+    assert found.tolist() == [[0, 0, 1], [0, 1, 0], [0, 1, 0]]
+    with pytest.raises(ArgumentError, match="target must hold names, as the predictions do"):
+        confusion_matrix(names, [0, 1])
+
+
+@pytest.mark.parametrize("index", [-1, 0.5, np.nan, np.inf])
+def test_confusion_matrix_refuses_other_numbers(index, place):
+    values, indices = place.array([0.0, index]), place.array([0, 1])
+    for name, pair in (("predicted", (values, indices)), ("target", (indices, values))):
+        with pytest.raises(ArgumentError, match=f"{name} must hold class indices, whole numbers"):
+            confusion_matrix(*pair)

@@ -366,6 +366,7 @@ BAD_THETAS = {
     "too short": (ZEROS[:16], r"the shape \(17,\), .*; got a float32 array of shape \(16,\)"),
     "a matrix": (ZEROS[None, :], r"the shape \(17,\), .*; got a float32 array of shape \(1, 17\)"),
     "words": (["w"] * 17, "theta must hold real numbers; got a"),
+    "too large": (np.full(17, 1e39), "theta must be finite; got inf in layers.0.weight"),
     "complex": (ZEROS * 1j, "theta must hold real numbers; got a complex64"),
 }
 
