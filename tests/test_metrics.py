@@ -33,6 +33,19 @@ def test_metrics_follow_their_formulas(metric, predicted, target, expected, plac
     assert float(found) == pytest.approx(expected, rel=1e-15)
 
 
+@pytest.mark.parametrize("scale", [1e-200, 1e-120, 1.0, 1e120, 1e200])
+def test_metrics_do_not_overflow_or_underflow(scale, place):
+    z, t = (place.array(scale * np.array(x)) for x in (Z, T))
+    assert float(rmse(z, t)) == pytest.approx(scale * np.sqrt(5 / 3), rel=1e-14)
+    assert float(r2(z, t)) == pytest.approx(1 - 5 / 2, rel=1e-14)
+
+
+@pytest.mark.parametrize("target", [[1.0, 1.0], [1.0, 2.0]])
+def test_metrics_of_nan_are_nan(target, place):
+    for metric in (rmse, r2):
+        assert np.isnan(float(metric(place.array([np.nan, 1.0]), place.array(target))))
+
+
 @pytest.mark.parametrize("metric", [rmse, r2])
 def test_columns_and_vectors_are_equivalent(metric, place):
     z, t = place.array(Z), place.array(T)

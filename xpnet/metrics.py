@@ -63,7 +63,8 @@ def rmse(predicted: Array, target: Array) -> Array:
     z, t = _normalized(predicted, target)
     xp = namespace_of(z)
     difference = z - t
-    return xp.sqrt(xp.mean(difference * difference))
+    scale = _scale_of_squares(difference)
+    return scale * xp.sqrt(xp.mean((difference / scale) ** 2))
 
 
 def r2(predicted: Array, target: Array) -> Array:
@@ -85,11 +86,12 @@ def r2(predicted: Array, target: Array) -> Array:
     """
     z, t = _normalized(predicted, target)
     xp = namespace_of(z)
-    centered = t - xp.mean(t)
-    error, one = xp.sum((z - t) ** 2), xp.ones_like(t[0])
+    one = xp.ones_like(t[0])
     is_constant = xp.max(t) == xp.min(t)  # unlike the sum of squares, free of rounding
-    total = xp.where(is_constant, one, xp.sum(centered**2))
-    return xp.where(is_constant, xp.where(error > 0.0, 0.0 * one, one), 1.0 - error / total)
+    centered, scale = t - xp.mean(t), _scale_of_squares(t - xp.mean(t))
+    error = xp.sum(((z - t) / scale) ** 2)
+    total = xp.where(is_constant, one, xp.sum((centered / scale) ** 2))
+    return xp.where(is_constant, one - xp.sign(error), one - error / total)
 
 
 def confusion_matrix(predicted: Array, target: Array, n_classes: int | None = None) -> Array:
@@ -173,7 +175,7 @@ def as_number(value: Any, metric: Callable[..., Any]) -> float:
     if getattr(value, "shape", ()) == () and not isinstance(value, (str, bytes, complex)):
         try:
             number = float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             number = None
     if number is None:
         name = metric_name(metric)
@@ -216,6 +218,17 @@ def _normalized(predicted: Array, target: Array) -> tuple[Array, Array]:
     z, t = _vectors(predicted, target)
     xp = namespace_of(z)
     return xp.astype(z, xp.float64), xp.astype(t, xp.float64)
+
+
+def _scale_of_squares(x: Array) -> Array:
+    """Return a power of two by which ``x`` is divided before it is squared; it is usually 1.
+
+    The squares of numbers beyond 1e±100 could overflow or underflow in float64.
+    """
+    xp = namespace_of(x)
+    largest, one = xp.max(xp.abs(x)), xp.ones_like(x[0])
+    is_usual = ((largest > 1e-100) & (largest < 1e100)) | (largest == 0) | ~xp.isfinite(largest)
+    return 2.0 ** xp.floor(xp.log2(xp.where(is_usual, one, largest)))
 
 
 def _vectors(predicted: Array, target: Array) -> tuple[Array, Array]:
