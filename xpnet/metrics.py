@@ -122,8 +122,10 @@ def confusion_matrix(predicted: Array, target: Array, n_classes: int | None = No
     xp = namespace_of(z)
     indices = [xp.astype(x, xp.float64) for x in (z, t)]
     for name, index in zip(("predicted", "target"), indices, strict=True):
-        is_index = bool(xp.all((index >= 0) & (index < 2**53) & (index == xp.floor(index))))
-        require(is_index, name, "hold class indices, whole numbers of at least 0", index)
+        is_index = (index >= 0) & (index < 2**53) & (index == xp.floor(index))
+        row = int(xp.argmin(xp.astype(is_index, xp.int64)))
+        rule = "hold class indices, whole numbers of at least 0"
+        require(is_index[row], name, rule, Phrase(f"{float(index[row]):g} in row {row}"))
     largest = max(int(xp.max(index)) for index in indices)
     n_classes = largest + 1 if n_classes is None else n_classes
     require_count(n_classes, "n_classes")

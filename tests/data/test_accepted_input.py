@@ -132,7 +132,7 @@ def test_class_names_of_any_kind_train_alike(kind, place32):
     assert float(accuracy(predicted, names.tolist())) == expected
 
 
-def test_two_labels_from_one_name_the_classes_of_one_output(place32):
+def test_two_labels_from_one_name_binary_classes(place32):
     model = MLP(3, [4], 1, backend=place32.backend)
     model.fit(X, Y + 1, loss=BinaryCrossEntropy(), class_weight={1: 1.0, 2: 3.0}, **HOW)
     weighted = {"loss": BinaryCrossEntropy(), "n_out": 1, "class_weight": {1: 3.0}}
