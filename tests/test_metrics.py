@@ -33,6 +33,19 @@ def test_metrics_follow_their_formulas(metric, predicted, target, expected, plac
     assert float(found) == pytest.approx(expected, rel=1e-15)
 
 
+@pytest.mark.parametrize("scale", [1e-200, 1e-120, 1.0, 1e120, 1e200])
+def test_metrics_do_not_overflow_or_underflow(scale, place):
+    z, t = (place.array(scale * np.array(x)) for x in (Z, T))
+    assert float(rmse(z, t)) == pytest.approx(scale * np.sqrt(5 / 3), rel=1e-14)
+    assert float(r2(z, t)) == pytest.approx(1 - 5 / 2, rel=1e-14)
+
+
+@pytest.mark.parametrize("target", [[1.0, 1.0], [1.0, 2.0]])
+def test_metrics_of_nan_are_nan(target, place):
+    for metric in (rmse, r2):
+        assert np.isnan(float(metric(place.array([np.nan, 1.0]), place.array(target))))
+
+
 @pytest.mark.parametrize("metric", [rmse, r2])
 def test_columns_and_vectors_are_equivalent(metric, place):
     z, t = place.array(Z), place.array(T)
@@ -62,7 +75,32 @@ def test_confusion_matrix_takes_probabilities(place):
     assert str(found.dtype).endswith("int64")
 
 
-@pytest.mark.parametrize("shape", [(2, 1), (2, 2), ()])
+@pytest.mark.parametrize("shape", [(2, 2), (3,), ()])
 def test_confusion_matrix_refuses_other_shapes(shape):
-    with pytest.raises(ArgumentError, match=r"predicted must hold class indices, .* \(m,\)"):
+    with pytest.raises(ArgumentError, match="target must have the shape of the predictions"):
         confusion_matrix(np.ones(shape, int), np.ones(2, int))
+
+
+@pytest.mark.parametrize(
+    "target", [[0, 1, 1], [[0], [1], [1]], [False, True, True], [0.0, 1.0, 1.0]]
+)
+def test_confusion_matrix_takes_every_kind_of_class(target, place):
+    found = confusion_matrix(place.array([0, 0, 1]), place.array(target))
+    assert place.host(found).tolist() == [[1, 0], [1, 1]]
+    assert confusion_matrix([0, 0, 1], target).tolist() == [[1, 0], [1, 1]]
+
+
+def test_confusion_matrix_sorts_class_names():
+    names = np.array(["no", "yes"])
+    found = confusion_matrix(names[[0, 0, 1]], ["no", "yes", "maybe"])
+    assert found.tolist() == [[0, 0, 1], [0, 1, 0], [0, 1, 0]]
+    with pytest.raises(ArgumentError, match="target must hold names, as the predictions do"):
+        confusion_matrix(names, [0, 1])
+
+
+@pytest.mark.parametrize("index", [-1, 0.5, np.nan, np.inf])
+def test_confusion_matrix_refuses_other_numbers(index, place):
+    values, indices = place.array([0.0, index]), place.array([0, 1])
+    for name, pair in (("predicted", (values, indices)), ("target", (indices, values))):
+        with pytest.raises(ArgumentError, match=f"{name} must hold class indices, whole numbers"):
+            confusion_matrix(*pair)

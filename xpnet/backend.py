@@ -311,7 +311,7 @@ class Backend:
     dtype: Any
     dtype_name: str
 
-    def asarray(self, x: Any, dtype: Any = None) -> Array:
+    def asarray(self, x: Any, dtype: Any = None, argument: str = "an array") -> Array:
         """Convert ``x`` to an array of this backend.
 
         An array of this backend is returned without a copy unless its dtype changes. Arrays of
@@ -320,6 +320,7 @@ class Backend:
         Args:
             x: an array of this backend, a NumPy array, a list or a number.
             dtype: a dtype of ``xp``; ``None`` (default) keeps the dtype of ``x``.
+            argument: the name of ``x`` in error messages.
 
         Returns:
             An array of this backend.
@@ -332,15 +333,11 @@ class Backend:
             if dtype is None or x.dtype == dtype:
                 return x
             return self.xp.astype(x, dtype)
-        require(
-            _is_host(x),
-            "an array",
-            f"be a NumPy array or an array of the backend {self.name!r}",
-            x,
-            f"It belongs to {type(x).__module__}: move it first, with xpnet.to_numpy(x)."
-            if hasattr(x, "shape")
-            else "",
-        )
+        if not _is_host(x):
+            rule = f"be a NumPy array or an array of the backend {self.name!r}"
+            name = "x" if argument == "an array" else argument
+            do = f"It belongs to {type(x).__module__}: move it first, with xpnet.to_numpy({name})."
+            require(False, argument, rule, x, do if hasattr(x, "shape") else "")
         return self.library.from_host(np.asarray(x), dtype, self.device)
 
     def owns(self, x: object) -> bool:
@@ -576,6 +573,8 @@ def is_kind(x: Array, kind: str | tuple[str, ...]) -> bool:
     >>> is_kind(np.zeros(2), "real floating"), is_kind(np.zeros(2), ("bool", "integral"))
     (True, False)
     """
+    if isinstance(x, np.ndarray) and x.dtype.kind == "V":  # NumPy's isdtype raises a TypeError
+        return False
     return bool(namespace_of(x).isdtype(x.dtype, kind))
 
 

@@ -82,7 +82,11 @@ def describe(value: object) -> str:
     'a float32 array of shape (3, 4)'
     >>> describe(-0.1)
     '-0.1'
+    >>> describe(np.int64(-1))
+    '-1'
     """
+    if type(value).__name__ != "ndarray":
+        value = plain_number(value)
     shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
     if shape is not None and dtype is not None:
         name = dtype_name(dtype)

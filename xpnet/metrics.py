@@ -36,13 +36,11 @@ def accuracy(predicted: Array, target: Array) -> Array:
     """
     predicted, target = _together(predicted, target)
     xp = namespace_of(predicted)
-    names = [_holds_names(x) for x in (predicted, target)]
-    kind = "names" if names[0] else "numbers"
-    require(names[0] == names[1], "target", f"hold {kind}, as the predictions do", target)
+    _require_one_kind(predicted, target)
     if predicted.ndim == 1:
         target = _class_indices(target)
     z, t = _vectors(predicted, target)
-    if not names[0]:
+    if not _holds_names(z):
         exact = all(is_kind(x, ("bool", "integral")) for x in (z, t))
         z, t = (xp.astype(x, xp.int64 if exact else xp.float64) for x in (z, t))
     return xp.mean(xp.astype(z == t, xp.float64))
@@ -65,7 +63,8 @@ def rmse(predicted: Array, target: Array) -> Array:
     z, t = _normalized(predicted, target)
     xp = namespace_of(z)
     difference = z - t
-    return xp.sqrt(xp.mean(difference * difference))
+    scale = _scale_of_squares(difference)
+    return scale * xp.sqrt(xp.mean((difference / scale) ** 2))
 
 
 def r2(predicted: Array, target: Array) -> Array:
@@ -87,47 +86,51 @@ def r2(predicted: Array, target: Array) -> Array:
     """
     z, t = _normalized(predicted, target)
     xp = namespace_of(z)
-    centered = t - xp.mean(t)
-    error, one = xp.sum((z - t) ** 2), xp.ones_like(t[0])
+    one = xp.ones_like(t[0])
     is_constant = xp.max(t) == xp.min(t)  # unlike the sum of squares, free of rounding
-    total = xp.where(is_constant, one, xp.sum(centered**2))
-    return xp.where(is_constant, xp.where(error > 0.0, 0.0 * one, one), 1.0 - error / total)
+    centered, scale = t - xp.mean(t), _scale_of_squares(t - xp.mean(t))
+    error = xp.sum(((z - t) / scale) ** 2)
+    total = xp.where(is_constant, one, xp.sum((centered / scale) ** 2))
+    return xp.where(is_constant, one - xp.sign(error), one - error / total)
 
 
 def confusion_matrix(predicted: Array, target: Array, n_classes: int | None = None) -> Array:
     """Return the matrix C, where ``C[i, j]`` counts the rows of class i predicted as class j.
 
     Args:
-        predicted: class indices from 0, integers of shape ``(m,)``. Encode class names with
-            `xpnet.data.encode_labels`.
-        target: the true class indices, of the same shape; or class probabilities ``(m, K)``, of
-            which the largest in each row determines the class.
+        predicted: class indices from 0, or class names, of shape ``(m,)``.
+        target: the true classes, of the same shape; or class probabilities ``(m, K)``, of which
+            the largest in each row determines the class. Classes with names are in sorted order.
         n_classes: the number of classes K; default the largest index plus one.
 
     Returns:
         Counts, int64 of shape ``(K, K)``, on the backend of ``predicted``.
 
     Raises:
-        ArgumentError: if the indices are not integers from 0 to K − 1, or the lengths differ.
+        ArgumentError: if the indices are not whole numbers from 0 to K − 1, or the lengths differ,
+            or only one of them holds names.
 
     >>> import numpy as np
     >>> confusion_matrix(np.array([0, 1, 1]), np.array([0, 0, 1])).tolist()
     [[1, 1], [0, 1]]
     """
     predicted, target = _together(predicted, target)
-    xp = namespace_of(predicted)
-    target = _class_indices(target)
-    largest = 0
-    for name, index in (("predicted", predicted), ("target", target)):
-        is_index = index.ndim == 1 and index.shape[0] > 0 and is_kind(index, "integral")
-        require(is_index, name, "hold class indices, integers of shape (m,)", index)
-        require(int(xp.min(index)) >= 0, name, "hold indices of at least 0", int(xp.min(index)))
-        largest = max(largest, int(xp.max(index)))
-    indices = [xp.astype(x, xp.float64) for x in _vectors(predicted, target)]
+    _require_one_kind(predicted, target)
+    z, t = _vectors(predicted, _class_indices(target))
+    if _holds_names(z):
+        z, t = np.split(np.unique(np.concatenate([z, t]), return_inverse=True)[1], 2)
+    xp = namespace_of(z)
+    indices = [xp.astype(x, xp.float64) for x in (z, t)]
+    for name, index in zip(("predicted", "target"), indices, strict=True):
+        is_index = (index >= 0) & (index < 2**53) & (index == xp.floor(index))
+        row = int(xp.argmin(xp.astype(is_index, xp.int64)))
+        rule = "hold class indices, whole numbers of at least 0"
+        require(is_index[row], name, rule, Phrase(f"{float(index[row]):g} in row {row}"))
+    largest = max(int(xp.max(index)) for index in indices)
     n_classes = largest + 1 if n_classes is None else n_classes
     require_count(n_classes, "n_classes")
     require(largest < n_classes, "n_classes", f"be above the largest index, {largest}", n_classes)
-    columns = xp.arange(n_classes, dtype=xp.float64, device=predicted.device)[None, :]
+    columns = xp.arange(n_classes, dtype=xp.float64, device=z.device)[None, :]
     z, t = (xp.astype(index[:, None] == columns, xp.float64) for index in indices)
     return xp.astype(t.T @ z, xp.int64)
 
@@ -174,7 +177,7 @@ def as_number(value: Any, metric: Callable[..., Any]) -> float:
     if getattr(value, "shape", ()) == () and not isinstance(value, (str, bytes, complex)):
         try:
             number = float(value)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             number = None
     if number is None:
         name = metric_name(metric)
@@ -202,6 +205,13 @@ def _holds_names(x: Array) -> bool:
     return isinstance(x, (np.ndarray, np.generic)) and x.dtype.kind in "OUST"
 
 
+def _require_one_kind(predicted: Array, target: Array) -> None:
+    """Refuse class names beside numbers."""
+    kind = "names" if _holds_names(predicted) else "numbers"
+    ok = _holds_names(predicted) == _holds_names(target)
+    require(ok, "target", f"hold {kind}, as the predictions do", target)
+
+
 def _normalized(predicted: Array, target: Array) -> tuple[Array, Array]:
     """Return predictions and targets as float64 vectors, after checking that their shapes agree."""
     predicted, target = _together(predicted, target)
@@ -210,6 +220,17 @@ def _normalized(predicted: Array, target: Array) -> tuple[Array, Array]:
     z, t = _vectors(predicted, target)
     xp = namespace_of(z)
     return xp.astype(z, xp.float64), xp.astype(t, xp.float64)
+
+
+def _scale_of_squares(x: Array) -> Array:
+    """Return a power of two by which ``x`` is divided before it is squared; it is usually 1.
+
+    The squares of numbers beyond 1e±100 could overflow or underflow in float64.
+    """
+    xp = namespace_of(x)
+    largest, one = xp.max(xp.abs(x)), xp.ones_like(x[0])
+    is_usual = ((largest > 1e-100) & (largest < 1e100)) | (largest == 0) | ~xp.isfinite(largest)
+    return 2.0 ** xp.floor(xp.log2(xp.where(is_usual, one, largest)))
 
 
 def _vectors(predicted: Array, target: Array) -> tuple[Array, Array]:

@@ -619,6 +619,7 @@ def MLP(  # noqa: N802 - the usual name  # long: each setting is an explicit arg
     """
     require_type(activation, ActivationFunction, "activation")
     require(not isinstance(hidden, (int, str)), "hidden", "be a sequence of widths", hidden)
+    batch_norm = plain_number(batch_norm)
     require_type(batch_norm, (bool, BatchNorm), "batch_norm")
     require_number(dropout, "dropout", low=0, below=1)
     layers: list[Layer] = []

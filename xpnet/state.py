@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from xpnet.backend import Array, Backend, as_array, is_real
 from xpnet.errors import Phrase, require
 from xpnet.finite import first_not_finite
@@ -46,7 +48,8 @@ def real_numbers(backend: Backend, value: Array, argument: str) -> Array:
         ArgumentError: if ``value`` does not hold real numbers; the message names ``argument``.
     """
     require(is_real(value), argument, "hold real numbers", value)
-    return backend.asarray(value, backend.dtype)
+    with np.errstate(over="ignore"):  # an infinite element is for the caller to refuse
+        return backend.asarray(value, backend.dtype, argument)
 
 
 def vector(backend: Backend, layout: Layout, value: Any, argument: str) -> Array:

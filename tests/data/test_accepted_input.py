@@ -132,6 +132,15 @@ def test_class_names_of_any_kind_train_alike(kind, place32):
     assert float(accuracy(predicted, names.tolist())) == expected
 
 
+def test_two_labels_from_one_name_binary_classes(place32):
+    model = MLP(3, [4], 1, backend=place32.backend)
+    model.fit(X, Y + 1, loss=BinaryCrossEntropy(), class_weight={1: 1.0, 2: 3.0}, **HOW)
+    weighted = {"loss": BinaryCrossEntropy(), "n_out": 1, "class_weight": {1: 3.0}}
+    assert model.history["loss"] == loss_of(place32, X, Y, **weighted)
+    assert model.classes == (1, 2)
+    assert set(model.predict(X).tolist()) <= {1, 2}
+
+
 @pytest.mark.parametrize(
     "weight",
     [[1] * 16, np.ones((16, 1)), Frame(np.ones(16)), np.ones(16, bool), np.ones(16, ">f4")],
@@ -184,6 +193,20 @@ def test_masked_arrays_are_refused(argument, call):
     with pytest.raises(ArgumentError, match=rf"{argument} {MISSING}.*{argument}.filled\(0\)"):
         call(model)
     np.testing.assert_array_equal(model.theta, before)
+
+
+def test_records_are_refused():
+    with pytest.raises(ArgumentError, match="X must hold real numbers"):
+        MLP(3, [4], 2, loss=CrossEntropy()).predict(np.rec.fromarrays(X.T))
+
+
+@pytest.mark.parametrize("argument", ["X", "y", "sample_weight"])
+def test_arrays_of_other_libraries_are_refused_by_name(argument, torch):
+    arguments = {"X": X, "y": Y, "sample_weight": np.ones(16)}
+    arguments[argument] = torch.tensor(arguments[argument])
+    says = rf"{argument} must be a NumPy array .*move it first, with xpnet.to_numpy\({argument}\)"
+    with pytest.raises(ArgumentError, match=says):
+        MLP(3, [4], 2).fit(**arguments, loss=CrossEntropy(), **HOW)
 
 
 @pytest.mark.parametrize("kind", ["csr_matrix", "coo_array"])
@@ -240,6 +263,7 @@ NUMBERS = {
     "hidden": lambda: MLP(3, np.array([4]), 2),
     "n_out": lambda: MLP(3, [4], Y.max() + 1),
     "dropout": lambda: MLP(3, [4], 2, dropout=np.float32(0.5)),
+    "batch_norm": lambda: MLP(3, [4], 2, batch_norm=np.True_),
     "activation": lambda: MLP(3, [4], 2, activation=LeakyReLU(np.float32(0.25))),
     "classes": lambda: MLP(3, [4], 2, classes=np.unique(Y)),
 }

@@ -160,7 +160,7 @@ ONE = np.ones(2)
         ),
         (
             lambda: complex_step_gradient(lambda x: np.sum(np.abs(x)), ONE),
-            "fun must return a complex number for a complex x; got a float64 array of shape (). "
+            "fun must return a complex number for a complex x; got 2.0. "
             "It must be analytic: without abs, maximum, comparisons or a cast to real numbers.",
         ),
         (

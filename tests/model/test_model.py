@@ -360,6 +360,12 @@ BAD_MODELS = {
 }
 
 
+def test_theta_beyond_float32_is_refused():
+    model = MLP(3, [2], 3)
+    with pytest.raises(ArgumentError, match=r"theta must be finite; got inf in layers.0.weight"):
+        model.theta = np.full(17, 1e39)
+
+
 ZEROS = np.zeros(17, "float32")
 BAD_THETAS = {
     "a number": (0.0, r"theta must have the shape \(17,\), one number a parameter; got a float64"),

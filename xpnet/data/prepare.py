@@ -154,12 +154,12 @@ def prepare_batch(
         y = as_targets(y, loss, spec.n_out, X.shape[0])
         weight = None if weight is None else as_weights(weight, X.shape[0], "weight")
     backend = spec.backend
-    weight = None if weight is None else backend.asarray(weight, backend.dtype)
+    weight = None if weight is None else backend.asarray(weight, backend.dtype, "weight")
     if not check:
         return backend.asarray(X, backend.dtype), backend.asarray(y), weight
     if _is_narrowed(y, backend):
         y = _in_dtype(backend, y, "y")
-    return _in_dtype(backend, X, "X"), backend.asarray(y), weight
+    return _in_dtype(backend, X, "X"), backend.asarray(y, argument="y"), weight
 
 
 def prepare_features(
@@ -267,9 +267,9 @@ def _check_limits(spec: InputSpec, X: HostArray) -> None:
 def _in_dtype(backend: Backend, x: Array, argument: str) -> Array:
     """Return ``x`` in the dtype of the model, after checking that it does not overflow."""
     if not _is_narrowed(x, backend):
-        return backend.asarray(x, backend.dtype)
+        return backend.asarray(x, backend.dtype, argument)
     with np.errstate(over="ignore"):
-        converted = backend.asarray(x, backend.dtype)
+        converted = backend.asarray(x, backend.dtype, argument)
     refuse_overflow(x, converted, backend.dtype_name, argument)
     return converted
 
@@ -277,7 +277,7 @@ def _in_dtype(backend: Backend, x: Array, argument: str) -> Array:
 def _targets(backend: Backend, y: Array) -> tuple[Array, Array | None]:
     """Return targets on the backend, and in their own precision if it is higher."""
     if not is_kind(y, "real floating"):
-        return backend.asarray(y), None
+        return backend.asarray(y, argument="y"), None
     converted = _in_dtype(backend, y, "y")
     return converted, backend.asarray(y) if _is_narrowed(y, backend) else None
 
@@ -285,7 +285,7 @@ def _targets(backend: Backend, y: Array) -> tuple[Array, Array | None]:
 def _as_array(spec: InputSpec, X: Any) -> Array:
     X = as_array(X, "X")
     if not isinstance(X, np.ndarray):
-        spec.backend.asarray(X)  # refuses arrays of another device library
+        spec.backend.asarray(X, argument="X")  # refuses arrays of another device library
     return X
 
 

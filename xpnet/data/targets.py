@@ -103,8 +103,8 @@ def encode_targets(
         n_out: the number of outputs of the network.
         n_rows: the number of rows of X.
         classes: the known class names in the order of their indices, or ``None``.
-        name_from_one: whether labels from 1 to ``n_out`` without a 0 are class names; default
-            false.
+        name_from_one: whether labels from 1 to the number of classes, without a 0, are class
+            names; default false.
 
     Returns:
         The targets, and the class names or ``None``.
@@ -120,8 +120,9 @@ def encode_targets(
     can_have_names = can_have_names and y.ndim == 1
     if can_have_names and _is_number(y) and (classes is not None or name_from_one):
         y = whole_numbers(y)
-        if classes is None and _are_from_one(y, n_out):
-            classes = tuple(range(1, n_out + 1))
+        n_classes = n_out if loss.target_kind == "classes" else 2
+        if classes is None and _are_from_one(y, n_classes):
+            classes = tuple(range(1, n_classes + 1))
     has_strings = isinstance(y, np.ndarray) and y.dtype.kind in "OUT"
     if can_have_names and (classes is not None or has_strings):
         indices, found = encode_labels(y, classes)
@@ -138,12 +139,12 @@ def encode_targets(
     return as_targets(y, loss, n_out, n_rows), classes
 
 
-def _are_from_one(y: Array, n_out: int) -> bool:
-    """Return whether ``y`` holds integers from 1 to ``n_out``, both of which occur."""
+def _are_from_one(y: Array, n_classes: int) -> bool:
+    """Return whether ``y`` holds integers from 1 to ``n_classes``, both of which occur."""
     xp = namespace_of(y)
-    if n_out < 2 or y.shape[0] == 0 or not is_kind(y, "integral"):
+    if n_classes < 2 or y.shape[0] == 0 or not is_kind(y, "integral"):
         return False
-    return int(xp.min(y)) == 1 and int(xp.max(y)) == n_out
+    return int(xp.min(y)) == 1 and int(xp.max(y)) == n_classes
 
 
 def row_weights(
@@ -201,7 +202,7 @@ def _product(backend: Backend, factors: list[Array]) -> Array | None:
         require_weight(factors[0], "class_weight")
     weight = None
     for factor in factors:
-        converted = backend.asarray(factor, backend.dtype)
+        converted = backend.asarray(factor, backend.dtype, "sample_weight")
         weight = converted if weight is None else weight * converted
     return weight
 
