@@ -179,8 +179,10 @@ def test_average_refuses_unfit_validation_at_once(task, columns):
 
 
 def test_metric_of_an_average_is_tried_before(task):
-    use = UseAverage(task, metrics=[lambda predicted, target: np.ones(2)])
-    assert_refused(small_model(), *task, AVERAGED | {"callbacks": [use]}, match="one number")
+    use, epochs = UseAverage(task, metrics=[lambda predicted, target: np.ones(2)]), []
+    callbacks = [lambda run: epochs.append(run.epoch), use]
+    assert_refused(small_model(), *task, AVERAGED | {"callbacks": callbacks}, match="one number")
+    assert epochs == []
     with pytest.raises(ArgumentError, match="distinct names"):
         UseAverage(task, metrics=[accuracy, accuracy])
 
