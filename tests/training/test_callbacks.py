@@ -171,6 +171,18 @@ def test_new_model_stays_without_loss_and_classes(task):
     assert model.classes is None
 
 
+def test_metric_of_a_missing_function_names_metrics(task):
+    settings = QUIET | {"callbacks": [EarlyStopping("val_accuracy")], "validation": 0.2}
+    message = r"got 'val_accuracy'. .* need a metric: pass metrics=\[...\] to fit"
+    assert_refused(small_model(), *task, settings, match=message)
+
+
+@pytest.mark.parametrize("metric", [lambda predicted: 0.5, lambda p, t, weight: 0.5])
+def test_metrics_with_another_signature_are_refused(task, metric):
+    message = r"metrics must hold functions that can be called as f\(predicted, target\)"
+    assert_refused(small_model(), *task, QUIET | {"metrics": [metric]}, match=message)
+
+
 @pytest.mark.parametrize("columns", [5, 2])
 def test_average_refuses_unfit_validation_at_once(task, columns):
     use = UseAverage((np.ones((2, columns)), [0, 1]))
@@ -506,6 +518,19 @@ def test_average_ends_with_the_best_epoch(task, tmp_path, case, order, patience)
     if isinstance(callbacks[0], UseAverage):
         np.testing.assert_array_equal(callbacks[0].theta, thetas[3])
         np.testing.assert_array_equal(callbacks[0].state.slots[-1], model.theta)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+@pytest.mark.parametrize("case", ["exponential", "SWA"])
+def test_every_backend_ends_with_the_best_epoch(place, task, case, order):
+    (make, optimizer), (X, y) = AVERAGES[case], map(place.array, task)
+    stop = EarlyStopping("score", patience=2, maximize=True)
+    models = [MLP(3, [4], 2, batch_norm=True, backend=place.backend) for _ in range(2)]
+    settings = QUIET | {"optimizer": optimizer, "metrics": [metric_of(PERIODS)]}
+    models[0].fit(X, y, epochs=7, callbacks=[stop, make()][::order], **settings)
+    models[1].fit(X, y, epochs=4, callbacks=[make()], **QUIET | {"optimizer": optimizer})
+    for name in ("theta", "statistics"):
+        np.testing.assert_array_equal(*(place.host(getattr(model, name)) for model in models))
 
 
 @pytest.mark.parametrize("order", [1, -1])

@@ -81,14 +81,14 @@ class Run:
         return math.nan if number is None else number
 
     def _unknown(self, monitor: str, known: Iterable[str]) -> ArgumentError:
-        """The error for an unknown column, which says how to get one of validation data."""
+        """The error for an unknown column, which says how to get a column val_*."""
         error = unknown_name("monitor", monitor, known)
-        if not monitor.startswith("val_") or "val_loss" in known:
+        if not monitor.startswith("val_"):
             return error
-        return ArgumentError(
-            f"{error} Columns val_* need validation data: pass validation=(X, y) or "
-            "validation=0.2 to fit."
-        )
+        do = "Columns val_* need validation data: pass validation=(X, y) or validation=0.2 to fit."
+        if "val_loss" in known:
+            do = "Columns val_* other than val_loss need a metric: pass metrics=[...] to fit."
+        return ArgumentError(f"{error} {do}")
 
 
 Callback: TypeAlias = Callable[[Run], bool | None]
