@@ -132,7 +132,7 @@ def test_path_that_cannot_be_written_is_refused(tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(os, "open", denied)
-    with pytest.raises(PermissionError, match="Permission denied"):
+    with pytest.raises(PermissionError, match="path must be in a folder that can be written: Perm"):
         require_writable(tmp_path / "m")
 
 

@@ -49,9 +49,13 @@ def require_writable(path: StrPath, argument: str = "path") -> None:
         OSError: if the folder cannot be written.
     """
     _, folder, _ = _target_of(path, argument)
-    temporary, lock = _new_file(folder, 0o600)
-    os.close(lock)
-    temporary.unlink()
+    try:
+        temporary, lock = _new_file(folder, 0o600)
+        os.close(lock)
+        temporary.unlink()
+    except OSError as error:
+        rule = f"{argument} must be in a folder that can be written: {error.strerror}"
+        raise OSError(error.errno, rule, os.fsdecode(path)) from None
 
 
 @contextmanager
