@@ -11,7 +11,13 @@ import threading
 
 import pytest
 
-from xpnet.atomic import TEMPORARY, atomic_file, atomic_folder, write_atomically
+from xpnet.atomic import (
+    TEMPORARY,
+    atomic_file,
+    atomic_folder,
+    require_writable,
+    write_atomically,
+)
 from xpnet.errors import ArgumentError
 
 POSIX = pytest.mark.skipif(os.name == "nt", reason="locks and permissions are those of POSIX")
@@ -104,6 +110,30 @@ def test_device_is_refused(tmp_path):
 def test_missing_folder_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"--out must be in an existing folder; .*none"):
         write_atomically(tmp_path / "none" / "m", b"1", "--out")
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_writable_path_is_left_as_it_is(tmp_path, exists):
+    if exists:
+        (tmp_path / "m").write_bytes(b"old")
+    require_writable(tmp_path / "m")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == (
+        {"m": b"old"} if exists else {}
+    )
+
+
+def test_path_that_cannot_be_written_is_refused(tmp_path, monkeypatch):
+    with pytest.raises(ArgumentError, match=r"checkpoint must be a file; got .* a folder"):
+        require_writable(tmp_path, "checkpoint")
+    with pytest.raises(FileNotFoundError, match="path must be in an existing folder"):
+        require_writable(tmp_path / "none" / "m")
+
+    def denied(*arguments):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "open", denied)
+    with pytest.raises(PermissionError, match="path must be in a folder that can be written: Perm"):
+        require_writable(tmp_path / "m")
 
 
 @pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])

@@ -40,6 +40,24 @@ def write_atomically(path: StrPath, content: bytes, argument: str = "path") -> N
         temporary.write_bytes(content)
 
 
+def require_writable(path: StrPath, argument: str = "path") -> None:
+    """Refuse a path that `write_atomically` could not write, without changing the file.
+
+    Raises:
+        ArgumentError: if ``path`` is a folder or a device.
+        FileNotFoundError: if its folder does not exist.
+        OSError: if the folder cannot be written.
+    """
+    _, folder, _ = _target_of(path, argument)
+    try:
+        temporary, lock = _new_file(folder, 0o600)
+        os.close(lock)
+        temporary.unlink()
+    except OSError as error:
+        rule = f"{argument} must be in a folder that can be written: {error.strerror}"
+        raise OSError(error.errno, rule, os.fsdecode(path)) from None
+
+
 @contextmanager
 def atomic_file(path: StrPath, argument: str = "path") -> Iterator[Path]:
     """Yield an empty temporary file, renamed to ``path`` at the end or deleted after an error.

@@ -173,16 +173,25 @@ def as_number(value: Any, metric: Callable[..., Any]) -> float:
     >>> as_number(np.float64(0.5), accuracy)
     0.5
     """
-    number = None
-    if getattr(value, "shape", ()) == () and not isinstance(value, (str, bytes, complex)):
-        try:
-            number = float(value)
-        except (TypeError, ValueError, OverflowError):
-            number = None
+    number = real_number(value)
     if number is None:
         name = metric_name(metric)
         raise ArgumentError(f"metric {name!r} must return one number; got {describe(value)}.")
     return number
+
+
+def real_number(value: Any) -> float | None:
+    """Return a real number, also one in an array of shape (), as a float; else ``None``.
+
+    >>> real_number(np.array(0.5)), real_number("0.5"), real_number([0.5])
+    (0.5, None, None)
+    """
+    if getattr(value, "shape", ()) != () or isinstance(value, (str, bytes, complex)):
+        return None
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return None
 
 
 def _together(predicted: Array, target: Array) -> tuple[Array, Array]:

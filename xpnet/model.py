@@ -38,10 +38,10 @@ from xpnet.optimizers import Optimizer, Penalty
 from xpnet.optimizers.schedules import Schedule
 from xpnet.parameters import Layout
 from xpnet.random import RandomStreams, Rng, as_generator, as_seed, held_out_generator
-from xpnet.serialization import read_model, write_model
+from xpnet.serialization import model_config, read_model, write_model
 from xpnet.state import ModelState, finite_vector, vector
 from xpnet.training.callbacks import Callback, check_functions
-from xpnet.training.fit import evaluate, train
+from xpnet.training.fit import evaluate, restored_if_refused, train
 from xpnet.training.full_batch import (
     FullBatchSettings,
     check_method,
@@ -50,7 +50,13 @@ from xpnet.training.full_batch import (
 )
 from xpnet.training.history import History
 from xpnet.training.objective import CHUNK, NetworkObjective
-from xpnet.training.settings import Metric, Settings, check_batches, check_metrics
+from xpnet.training.settings import (
+    METRIC_ARGUMENTS,
+    Metric,
+    Settings,
+    check_batches,
+    check_metrics,
+)
 
 VECTORS = "theta", "grad", "statistics"
 """The arrays of a model; its other arrays are views of these, or buffers."""
@@ -339,7 +345,10 @@ class Sequential:
                 count, ``class_weight`` and penalties do not.
             metrics: functions of predictions and targets (`xpnet.metrics`) that return one number
                 and have distinct names, evaluated without weights on the validation data, or on
-                the training data if there are none.
+                the training data if there are none. One that returns something else is refused: a
+                function without state is called once with predictions of zeros before the first
+                step, any other (a method, an object, a function that uses a list or an iterator)
+                only once an epoch; in the first one the model is restored.
             schedule: the schedule of the learning rate (`xpnet.optimizers.schedules`); default
                 none.
             clip: `ClipByValue` or `ClipByNorm`; default none.
@@ -348,7 +357,9 @@ class Sequential:
             sample_weight: a weight for each row, at least 0.
             class_weight: a weight for each class in training: a mapping by class, or numbers in
                 order.
-            callbacks: functions called after each epoch, such as ``EarlyStopping()``.
+            callbacks: functions called after each epoch with a `Run`, such as ``EarlyStopping()``;
+                one that returns ``True`` stops the training, and any other value has no effect.
+                What is wrong with them is reported before the first step; see `Callback`.
             shuffle: whether each epoch has a new random order; default true.
             drop_last: whether a shorter last batch is left out; default false.
             progress: whether to print one line per epoch; default true.
@@ -371,7 +382,8 @@ class Sequential:
             The `History`, also stored as ``model.history``.
 
         Raises:
-            ArgumentError: if an argument breaks its rule; the model is unchanged.
+            ArgumentError: if an argument breaks its rule; the model is unchanged. If a metric or a
+                callback breaks one only after the first epoch, the model keeps its parameters.
             NonFiniteError: if the loss or a parameter becomes NaN or infinite; the model is
                 restored to the beginning of that epoch.
         """
@@ -426,12 +438,13 @@ class Sequential:
         check_metrics(metrics, loss, data if held_out is None else held_out)
         if isinstance(settings, Settings):
             check_batches(self.network, data.n_rows, settings)
-        self.loss, self.classes = loss, prepared.classes
-        if rng is not None:
-            self.state.streams.restart(seed)
-        if isinstance(settings, FullBatchSettings):
-            return train_full_batch(self, self.state, data, held_out, settings)
-        return train(self, self.state, data, held_out, settings)
+        with restored_if_refused(self):
+            self.loss, self.classes = loss, prepared.classes
+            if rng is not None:
+                self.state.streams.restart(seed)
+            if isinstance(settings, FullBatchSettings):
+                return train_full_batch(self, self.state, data, held_out, settings)
+            return train(self, self.state, data, held_out, settings)
 
     def objective(
         self,
@@ -507,7 +520,7 @@ class Sequential:
             ArgumentError: if the model has no loss yet, or the data do not fit.
         """
         loss = self._trained_loss("evaluate")
-        check_functions(metrics, "metrics")
+        check_functions(metrics, "metrics", METRIC_ARGUMENTS)
         check_metric_names(metrics)
         prepared = prepare(
             self.input_spec, X, y, loss, classes=self.classes, sample_weight=sample_weight
@@ -542,12 +555,34 @@ class Sequential:
         loss = self._trained_loss("predict_proba")
         return loss.probabilities(self._predict(*prepare_features(self.input_spec, X)))
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def config(self) -> dict[str, Any]:
+        """Layers, dtype, loss and class names of the model, as the JSON values that `save` writes.
+
+        Raises:
+            ArgumentError: if the model has a user-defined layer, activation, initializer or loss,
+                which cannot be saved.
+
+        >>> MLP(4, [], 3).config()["layers"][0]["n_out"]
+        3
+        """
+        return model_config(self)
+
+    def save(
+        self, path: str | os.PathLike[str], *, metadata: Mapping[str, str] | None = None
+    ) -> None:
         """Write the model to a file: layers, vectors, preprocessing, classes, random streams.
 
         The file has the safetensors format and is written atomically; `xpnet.load` reads it.
+
+        Args:
+            path: the path of the file.
+            metadata: further texts by key, which programs that read safetensors find; default none.
+
+        Raises:
+            ArgumentError: if the model has a user-defined layer, activation, initializer or loss.
+            OSError: if the file cannot be written; an existing one remains.
         """
-        write_model(self, path)
+        write_model(self, path, metadata)
 
     def summary(self) -> str:
         """A table of the layers, their widths and numbers of parameters.

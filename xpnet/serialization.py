@@ -99,34 +99,48 @@ class ModelContents:
     streams: tuple[int, int, int]
 
 
-def write_model(model: Any, path: StrPath) -> None:
-    """Write ``model`` to the file ``path``, which appears completely or not at all.
-
-    Parameters are tensors named by their path, such as ``layers.0.weight``, which any program that
-    reads safetensors finds.
+def model_config(model: Any) -> dict[str, Any]:
+    """Return layers, dtype, loss and class names of ``model`` as JSON, as its file holds them.
 
     Raises:
         ArgumentError: if the model has a user-defined layer, activation, initializer or loss.
-        OSError: if the file cannot be written; no partial file remains.
     """
-    scaling, streams = model.preprocessing, model.state.streams
-    config = {
-        "version": FORMAT,
-        "xpnet": __version__,
+    scaling = model.preprocessing
+    return {
         "n_in": model.network.n_in,
         "layers": [to_config(layer) for layer in model.network.layers],
         "dtype": model.backend.dtype_name,
         "loss": None if model.loss is None else to_config(model.loss),
         "preprocessing": None if scaling is None else type(scaling).__name__,
         "classes": None if model.classes is None else list(map(plain_number, model.classes)),
-        "random": {"seed": streams.seed, "orders": streams.orders, "masks": streams.masks.step},
     }
+
+
+def write_model(model: Any, path: StrPath, metadata: Mapping[str, str] | None = None) -> None:
+    """Write ``model`` to the file ``path``, which appears completely or not at all.
+
+    Parameters are tensors named by their path, such as ``layers.0.weight``, which any program that
+    reads safetensors finds.
+
+    Args:
+        model: the model.
+        path: the file; an existing one is replaced.
+        metadata: further texts of the metadata, by key; default none.
+
+    Raises:
+        ArgumentError: if the model has a user-defined layer, activation, initializer or loss.
+        OSError: if the file cannot be written; no partial file remains.
+    """
+    streams = model.state.streams
+    config = {"version": FORMAT, "xpnet": __version__} | model_config(model)
+    config["random"] = {"seed": streams.seed, "orders": streams.orders, "masks": streams.masks.step}
     tensors = _by_path(model.network.layout, model.theta)
     tensors |= _by_path(model.network.statistics_layout, model.statistics)
-    if scaling is not None:
-        arrays = scaling.arrays()
+    if model.preprocessing is not None:
+        arrays = model.preprocessing.arrays()
         tensors |= {f"preprocessing.{k}": np.array(v, order="C") for k, v in arrays.items()}
-    write_atomically(path, save(tensors, metadata={"xpnet": json.dumps(config)}))
+    texts = {**(metadata or {}), "xpnet": json.dumps(config)}
+    write_atomically(path, save(tensors, metadata=texts))
 
 
 def read_model(path: StrPath) -> ModelContents:

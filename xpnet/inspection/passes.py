@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -100,7 +100,8 @@ class LayerRecorder:
         reports: the `InspectionReport` of each inspected epoch, by epoch.
 
     Raises:
-        ArgumentError: if ``X`` does not hold finite numbers, or ``every`` is out of its range.
+        ArgumentError: if ``X`` does not hold finite numbers, or ``every`` is out of its range;
+            before the first step, if the arguments of `inspect_layers` do not fit the model.
 
     >>> import xpnet
     >>> X, y = [[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]], [0, 1, 1, 0]
@@ -111,11 +112,18 @@ class LayerRecorder:
     [5, 10]
     """
 
+    columns: ClassVar[tuple[str, ...]] = ()
+
     def __init__(self, X: Array, y: Any = None, *, every: int = 1, **settings: Any) -> None:
         require_count(every, "every")
         check_features(as_array(X))
         self.X, self.y, self.every, self.settings = X, y, every, settings
         self.reports: dict[int, InspectionReport] = {}
+
+    def begin(self, run: Run) -> None:
+        """Refuse arguments that do not fit the model."""
+        inspect_layers(run.model, self.X, self.y, **self.settings)
+        self.reports = {}
 
     def __call__(self, run: Run) -> None:
         """Record a report if the epoch is a multiple of ``every``."""

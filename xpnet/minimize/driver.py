@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.backend import Array, backend_of
-from xpnet.errors import ArgumentError, Phrase, require, require_type
+from xpnet.errors import ArgumentError, Phrase, plain_number, require, require_type
 from xpnet.minimize.bounds import box_of
 from xpnet.minimize.first_order import FirstOrder
 from xpnet.minimize.lbfgs import LBFGS
@@ -63,7 +63,8 @@ def minimize(
         max_iter: the maximum number of iterations, at least 0; default 10 000.
         max_seconds: the maximum number of seconds, tested before each evaluation after the first;
             default None.
-        callback: called with every `Iterate` after the start; it returns True to stop.
+        callback: called with every `Iterate` after the start; it returns ``True`` to stop, and any
+            other value has no effect.
         keep_trajectory: whether the result contains every iterate; default False.
         check_gradient: whether to compare the gradient at x0 with central differences first, at the
             cost of 2n values; default False.
@@ -235,7 +236,9 @@ class MinimizationLoop:
         iterate = Iterate(self._iteration, now.x, now.value, grad_norm, now.step)
         if self._keep:
             self._trajectory.append(iterate)
-        return self._callback is not None and self._iteration > 0 and bool(self._callback(iterate))
+        if self._callback is None or self._iteration == 0:
+            return False
+        return plain_number(self._callback(iterate)) is True
 
 
 def _start(x0: Any) -> Array:

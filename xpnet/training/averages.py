@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, ClassVar
 
-from xpnet.backend import Array, copied
-from xpnet.errors import ArgumentError, require, require_count
+from xpnet.backend import Array, Snapshot, copied
+from xpnet.data.prepare import prepare
+from xpnet.errors import ArgumentError, Phrase, require, require_count
+from xpnet.metrics import check_metric_names, metric_name
 from xpnet.ops import operations_for
 from xpnet.ops.rules import optimizers as rules
 from xpnet.optimizers import Averaged, OptimizerState, Resumed
 from xpnet.training.batch_norm_statistics import batch_norm_layers, recompute_on_rows
-from xpnet.training.callbacks import Run
+from xpnet.training.callbacks import Run, check_functions
+from xpnet.training.settings import METRIC_ARGUMENTS, check_metrics
 
 
 class UseAverage:
@@ -24,6 +28,10 @@ class UseAverage:
         model.fit(X, y, loss=CrossEntropy(), optimizer=optimizer, callbacks=[UseAverage()])
         model.save("averaged.safetensors")
 
+    Together with `EarlyStopping`, in any order of the list of callbacks, the model gets the θ̂ of
+    the epoch that is restored, and ``theta`` and ``state`` are those of that epoch. `EarlyStopping`
+    and `Checkpoint` may monitor ``avg_loss`` and ``avg_<metric>``.
+
     To continue the training, set ``model.theta = callback.theta``, and pass the optimizer as
     ``Resumed(optimizer, callback.state)`` (`xpnet.Resumed`).
 
@@ -33,13 +41,14 @@ class UseAverage:
         metrics: functions of predictions and targets (`xpnet.metrics`); default none.
 
     Attributes:
-        theta: the last iterate θ, set at the end of the training.
+        theta: the last iterate θ, or that of the restored epoch, set at the end of the training.
         state: the optimizer's state, set at the end of the training; `xpnet.save_state` writes it
             to a file.
 
     Raises:
-        ArgumentError: if ``validation`` is not a pair; in training, if the optimizer is not
-            `Averaged`, or a batch norm is inside another layer.
+        ArgumentError: if ``validation`` is not a pair; before the first step, if the optimizer is
+            not `Averaged`, ``validation`` does not fit the model, a batch norm is inside another
+            layer, or another callback averages too.
 
     >>> from xpnet import MLP, SGD, Averaged, HalfMSE
     >>> import numpy as np
@@ -63,31 +72,63 @@ class UseAverage:
     ) -> None:
         ok = validation is None or (isinstance(validation, (tuple, list)) and len(validation) == 2)
         require(ok, "validation", "be a pair (X, y)", validation)
+        check_functions(metrics, "metrics", METRIC_ARGUMENTS)
+        check_metric_names(metrics)
         self.validation, self.metrics = validation, tuple(metrics)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns that it adds to the history."""
+        if self.validation is None:
+            return ()
+        return tuple(f"avg_{name}" for name in ("loss", *map(metric_name, self.metrics)))
+
+    def begin(self, run: Run) -> None:
+        """Refuse a training without an average, and ``validation`` that does not fit the model."""
+        _check_average(run)
+        _averaged(run)
+        if self.validation is not None:
+            model, (X, y) = run.model, self.validation
+            rows = prepare(model.input_spec, X, y, model.loss, classes=model.classes).data
+            check_metrics(self.metrics, model.loss, rows)
 
     def __call__(self, run: Run) -> None:
         """Evaluate θ̂ on ``validation``, and restore θ."""
-        batch_norm_layers(run.model.network)  # raises an error in the first epoch, not the last
-        mean = _average_of(run)
         if self.validation is None:
             return
-        model, rows = run.model, run.rows
-        before = [copied(vector) for vector in (model.theta, model.statistics)]
-        model.theta[...] = mean
-        try:
-            recompute_on_rows(model.state, rows)
-            measured = model.evaluate(*self.validation, metrics=self.metrics)
-        finally:
-            model.theta[...], model.statistics[...] = before
+        with self.applied(run):
+            measured = run.model.evaluate(*self.validation, metrics=self.metrics)
         for name, value in measured.items():
             run.row[f"avg_{name}"] = value
             run.history.columns.setdefault(f"avg_{name}", []).append(value)
 
+    @contextmanager
+    def applied(self, run: Run) -> Iterator[None]:
+        """Give the model θ̂ and the statistics recomputed for it, and restore its own at the end."""
+        model = run.model
+        before = [copied(vector) for vector in (model.theta, model.statistics)]
+        try:
+            self._apply(run)
+            yield
+        finally:
+            model.theta[...], model.statistics[...] = before
+
+    def snapshot(self, run: Run) -> tuple[Snapshot, int, tuple[float, ...]]:
+        """A copy of the optimizer's state, which holds θ̂."""
+        return Snapshot(run.state.slots), run.state.step, run.state.scalars
+
+    def restore(self, run: Run, snapshot: tuple[Snapshot, int, tuple[float, ...]]) -> None:
+        """Set the optimizer's state to a copy."""
+        slots, run.state.step, run.state.scalars = snapshot
+        slots.restore()
+
     def finish(self, run: Run) -> None:
         """Set the parameters of the model to θ̂, and recompute its statistics."""
-        mean = _average_of(run)
         self.theta, self.state = copied(run.model.theta), run.state
-        run.model.theta[...] = mean
+        self._apply(run)
+
+    def _apply(self, run: Run) -> None:
+        run.model.theta[...] = _averaged(run).mean(run.state)
         recompute_on_rows(run.model.state, run.rows)
 
 
@@ -98,6 +139,9 @@ class StochasticWeightAveraging:
     statistics that are recomputed for it on the training rows. SWA needs a constant or cyclic
     learning rate, large enough that θ still varies after the training has nearly converged.
 
+    Together with `EarlyStopping`, in any order of the list of callbacks, the mean ends with the
+    epoch that is restored.
+
     Args:
         start: the first epoch that is averaged, at least 1; the paper starts after three quarters
             of the usual number of epochs.
@@ -106,11 +150,12 @@ class StochasticWeightAveraging:
 
     Attributes:
         n_averaged: the number of epochs in the mean. If training stops before ``start``, it is 0,
-            and the model keeps its last parameters.
+            and the model keeps the parameters of the last or the restored epoch.
 
     Raises:
-        ArgumentError: if an argument is not an integer of at least 1; in training, if ``start`` is
-            after the last epoch, or a batch norm is inside another layer.
+        ArgumentError: if an argument is not an integer of at least 1; before the first step, if
+            ``start`` is after the last epoch, a batch norm is inside another layer, or another
+            callback averages too.
 
     Reference: P. Izmailov et al., "Averaging weights leads to wider optima and better
     generalization", UAI 2018, algorithm 1.
@@ -124,17 +169,22 @@ class StochasticWeightAveraging:
     3
     """
 
+    columns: ClassVar[tuple[str, ...]] = ()
+
     def __init__(self, start: int, every: int = 1) -> None:
         require_count(start, "start")
         require_count(every, "every")
         self.start, self.every, self.n_averaged = start, every, 0
 
+    def begin(self, run: Run) -> None:
+        """Refuse a training that ends before the first epoch to be averaged."""
+        _check_average(run)
+        rule = f"be at most the {run.epochs} epochs"
+        require(self.start <= run.epochs, "start", rule, self.start)
+        self.n_averaged = 0
+
     def __call__(self, run: Run) -> None:
         """Add the θ of this epoch to the mean."""
-        require(
-            self.start <= run.epochs, "start", f"be at most the {run.epochs} epochs", self.start
-        )
-        batch_norm_layers(run.model.network)  # raises an error in the first epoch, not the last
         if run.epoch == 1:
             self.n_averaged = 0
         if run.epoch < self.start or (run.epoch - self.start) % self.every:
@@ -147,6 +197,14 @@ class StochasticWeightAveraging:
         new = 1.0 / self.n_averaged
         operations_for(theta).update(rules.average, (self._mean,), (theta,), (1.0 - new, new))
 
+    def snapshot(self, run: Run) -> tuple[int, Array | None]:
+        """A copy of the mean, and the number of epochs in it."""
+        return self.n_averaged, copied(self._mean) if self.n_averaged else None
+
+    def restore(self, run: Run, snapshot: tuple[int, Any]) -> None:
+        """Set the mean to a copy."""
+        self.n_averaged, self._mean = snapshot
+
     def finish(self, run: Run) -> None:
         """Set the parameters of the model to the mean, and recompute its statistics."""
         if self.n_averaged:
@@ -154,8 +212,17 @@ class StochasticWeightAveraging:
             recompute_on_rows(run.model.state, run.rows)
 
 
-def _average_of(run: Run) -> Array:
-    """The average θ̂ that the optimizer of a run keeps.
+def _check_average(run: Run) -> None:
+    """Refuse a training in which no average, or more than one, can be computed."""
+    batch_norm_layers(run.model.network)
+    found = [c for c in run.callbacks if isinstance(c, (UseAverage, StochasticWeightAveraging))]
+    names = Phrase(" and ".join(type(callback).__name__ for callback in found))
+    rule = "hold at most one that averages parameters, with which the model ends"
+    require(len(found) == 1, "callbacks", rule, names)
+
+
+def _averaged(run: Run) -> Averaged:
+    """The optimizer of a run, without `Resumed`.
 
     Raises:
         ArgumentError: if it is not `Averaged`.
@@ -168,4 +235,4 @@ def _average_of(run: Run) -> Array:
             f"optimizer must be Averaged(...) for UseAverage; got {optimizer!r}. "
             "Write optimizer=Averaged(SGD(lr=0.1))."
         )
-    return optimizer.mean(run.state)
+    return optimizer

@@ -2,34 +2,110 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
+from contextlib import nullcontext
+from typing import Any, ClassVar
 
+from safetensors import SafetensorError, safe_open
+
+from xpnet.atomic import StrPath, require_writable
+from xpnet.errors import Phrase, require, require_type
+from xpnet.training.averages import UseAverage
 from xpnet.training.callbacks import Run
+
+KEY = "xpnet-checkpoint"
+"""The key of the checkpoint in the metadata of its file."""
 
 
 class Checkpoint:
     """Save the model to a file after every epoch that is the best so far.
+
+    The file also holds the best number and its column. If a training begins with a file of the same
+    column and of a model with the same layers, loss and class names, only a better epoch replaces
+    it, also with another `Checkpoint` or in another process: the best of all trainings is kept. Any
+    other file is replaced after the first epoch. To start anew, delete the file or use another
+    path.
+
+    An epoch in which the number is NaN is never the best, and of equal numbers the first counts.
+
+    The file holds the parameters θ that the steps train, in any order of the list of callbacks, not
+    an average; but if ``monitor`` is a column of `UseAverage`, such as ``"avg_loss"``, it holds the
+    average with its batch-norm statistics.
 
     Args:
         path: the path of the file, which is replaced atomically.
         monitor: the column to monitor; default ``"val_loss"``.
         maximize: whether higher is better, as for ``"val_accuracy"``; default false.
 
+    Attributes:
+        best: the number of the epoch in the file, or ``None`` before one is saved.
+
     Raises:
-        ArgumentError: in training, if the history lacks ``monitor``.
-        OSError: in training, if the file cannot be written.
+        ArgumentError: before the first step, if the history will lack ``monitor``, ``path`` is a
+            folder or the path of another `Checkpoint`, or the model has a user-defined layer or
+            loss, which cannot be saved.
+        OSError: before the first step, if the folder of the file does not exist or cannot be
+            written; in training, if the file cannot be written.
+
+    >>> import tempfile, xpnet
+    >>> X, model = [[0.0], [1.0], [2.0], [3.0]], xpnet.MLP(1, [], 1)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     checkpoint = xpnet.Checkpoint(f"{folder}/best.safetensors", monitor="loss")
+    ...     history = model.fit(X, X, loss=xpnet.HalfMSE(), optimizer=xpnet.SGD(lr=0.1),
+    ...         callbacks=[checkpoint], progress=False)
+    ...     saved = xpnet.load(f"{folder}/best.safetensors")
+    >>> checkpoint.best == min(history["loss"])
+    True
     """
 
-    def __init__(
-        self, path: str | os.PathLike[str], monitor: str = "val_loss", maximize: bool = False
-    ) -> None:
-        self.path, self.monitor, self.maximize = path, monitor, maximize
-        self._best = math.inf
+    columns: ClassVar[tuple[str, ...]] = ()
+    best: float | None
+
+    def __init__(self, path: StrPath, monitor: str = "val_loss", maximize: bool = False) -> None:
+        require_type(path, (str, bytes, os.PathLike), "path")
+        require_type(monitor, str, "monitor", 'Write the name of a column, such as "val_loss".')
+        self.path, self.monitor, self.maximize = path, monitor, bool(maximize)
+        self.best = None
+
+    def begin(self, run: Run) -> None:
+        """Refuse what cannot be monitored or saved, and read the best number of the file."""
+        run.require_column(self.monitor)
+        paths = [_real(c.path) for c in run.callbacks if isinstance(c, Checkpoint)]
+        got = Phrase(f"two with {os.fsdecode(self.path)!r}")
+        rule = "hold Checkpoints of different paths"
+        require(paths.count(_real(self.path)) == 1, "callbacks", rule, got)
+        model = json.loads(json.dumps(run.model.config()))
+        require_writable(self.path)
+        self.best = self._best_of_file(model)
 
     def __call__(self, run: Run) -> None:
         """Save if this epoch is the best so far."""
-        value = run.monitored(self.monitor) * (-1 if self.maximize else 1)
-        if run.epoch == 1 or value < self._best:
-            self._best = value
-            run.model.save(self.path)
+        value, best = run.monitored(self.monitor), self.best
+        if math.isnan(value):
+            return
+        if best is None or (value > best if self.maximize else value < best):
+            entry = {"monitor": self.monitor, "maximize": self.maximize, "best": value}
+            averages = [c for c in run.callbacks if isinstance(c, UseAverage)]
+            monitored = [average for average in averages if self.monitor in average.columns]
+            with monitored[0].applied(run) if monitored else nullcontext():
+                run.model.save(self.path, metadata={KEY: json.dumps(entry)})
+            self.best = value
+
+    def _best_of_file(self, model: dict[str, Any]) -> float | None:
+        """Return the best number of the file, or ``None`` if it is not of this model and column."""
+        try:
+            with safe_open(os.fsdecode(self.path), framework="numpy") as file:
+                metadata = file.metadata() or {}
+            entry, saved = (json.loads(metadata[key]) for key in (KEY, "xpnet"))
+            best, column = entry["best"], (entry["monitor"], entry["maximize"])
+            same = all(saved[key] == value for key, value in model.items())
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError, RecursionError):
+            return None
+        valid = type(best) in (int, float) and not math.isnan(best)
+        return best if valid and same and column == (self.monitor, self.maximize) else None
+
+
+def _real(path: StrPath) -> str:
+    return os.path.realpath(os.fsdecode(path))

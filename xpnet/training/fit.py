@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -15,13 +16,13 @@ from xpnet.data.batching import TrainingData
 from xpnet.engine.cuda_graph import CapturedSteps
 from xpnet.engine.prediction import Prediction, prediction_of
 from xpnet.engine.select import OneByOne, steps_for
-from xpnet.errors import NonFiniteError
+from xpnet.errors import ArgumentError, NonFiniteError
 from xpnet.finite import first_not_finite
 from xpnet.losses import Loss
 from xpnet.metrics import as_number, metric_name
 from xpnet.ops import operations_for
 from xpnet.state import ModelState
-from xpnet.training.callbacks import Callback, Run
+from xpnet.training.callbacks import Run, any_stops, begin, finish
 from xpnet.training.history import History
 from xpnet.training.progress import printer
 from xpnet.training.settings import Metric, Settings
@@ -44,6 +45,8 @@ def train(
         settings: the loss, the optimizer and all other settings.
 
     Raises:
+        ArgumentError: if a callback cannot be used, or breaks a rule in the first epoch, or a
+            metric does; the parameters, statistics and history of the model are as before.
         NonFiniteError: if a loss or a parameter becomes NaN or infinite; the model is restored to
             the beginning of that epoch.
     """
@@ -53,34 +56,55 @@ def train(
     steps = steps_for(
         state, data, settings, optimizer_state, batch_size=batch_size, drop_last=drop_last
     )
-    history = model.history = History()
-    history.engine = steps.engine
-    report = printer() if settings.progress else None
+    history = History(engine=steps.engine)
     run = Run(model, 0, settings.epochs, {}, history, optimizer, optimizer_state, data)
+    penalty = ["penalty"] if settings.penalty is not None else []
+    measured = measured_columns(validation, settings.metrics)
+    columns = "epoch", "loss", *penalty, *measured, "lr", "seconds"
+    run = begin(run, settings.callbacks, columns)
+    earlier, model.history = model.history, history
     epochs = _Epochs(state, data, validation, settings, steps, history)
+    try:
+        return _train_epochs(epochs, run, settings)
+    except ArgumentError:
+        if epochs.epoch == 1:
+            epochs.epoch_start.restore()
+            model.history = earlier
+        raise
+
+
+def _train_epochs(epochs: _Epochs, run: Run, settings: Settings) -> History:
+    """Run the epochs with their callbacks; return the history."""
+    history, report = run.history, printer() if settings.progress else None
     for epoch in range(1, settings.epochs + 1):
         row = epochs.run(epoch)
         history.append(row)
         run = replace(run, epoch=epoch, row=row)
         if report is not None:
             report(run)
-        if any_stops(settings.callbacks, run):
+        if any_stops(run):
             history.stopped = history.stopped or f"a callback stopped training in epoch {epoch}"
             break
-    finish(settings.callbacks, run)
+    finish(run)
     return history
 
 
-def any_stops(callbacks: Sequence[Callback], run: Run) -> bool:
-    """Call every callback, and return whether one of them stops the training."""
-    return sum(bool(callback(run)) for callback in callbacks) > 0
+@contextmanager
+def restored_if_refused(model: Any) -> Iterator[None]:
+    """Restore the loss, the classes and the random streams of a model if a training is refused.
 
-
-def finish(callbacks: Sequence[Callback], run: Run) -> None:
-    """Call the method ``finish`` of every callback that has one."""
-    for callback in callbacks:
-        if hasattr(callback, "finish"):
-            callback.finish(run)
+    A refused training leaves ``model.history`` as it was; `train` and `train_full_batch` restore
+    the parameters and statistics.
+    """
+    history, loss, classes, streams = model.history, model.loss, model.classes, model.state.streams
+    drawn = streams.seed, streams.orders, streams.masks.step
+    try:
+        yield
+    except BaseException:
+        if model.history is history:
+            model.loss, model.classes = loss, classes
+            streams.restart(*drawn)
+        raise
 
 
 class _Epochs:
@@ -213,6 +237,12 @@ def _mean(values: list[float], counts: list[float]) -> float:
     """The mean loss of the batches, weighted by their numbers of rows or sums of weights."""
     total = sum(v * c for v, c in zip(values, counts, strict=True))
     return total / (sum(counts) or 1.0)  # if all weights are 0, so is the loss
+
+
+def measured_columns(validation: TrainingData | None, metrics: Sequence[Metric]) -> list[str]:
+    """The names of the columns that `measure` returns."""
+    names = list(map(metric_name, metrics))
+    return names if validation is None else [f"val_{name}" for name in ("loss", *names)]
 
 
 def measure(

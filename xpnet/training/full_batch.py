@@ -4,24 +4,33 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from xpnet import minimize as minimization  # loads its modules on first access
+from xpnet.backend import copied
 from xpnet.data.batching import TrainingData
 from xpnet.engine.prediction import prediction_of
-from xpnet.errors import require, require_count, require_type
+from xpnet.errors import ArgumentError, require, require_count, require_type
 from xpnet.layers.base import is_any
 from xpnet.losses import Loss
 from xpnet.minimize.method import Method, require_dense_fits
 from xpnet.optimizers import Penalty
 from xpnet.state import ModelState
-from xpnet.training.callbacks import Callback, Run, check_functions
-from xpnet.training.fit import any_stops, finish, measure
+from xpnet.training.callbacks import (
+    Callback,
+    Run,
+    any_stops,
+    begin,
+    check_callbacks,
+    check_functions,
+    finish,
+)
+from xpnet.training.fit import measure, measured_columns
 from xpnet.training.history import History
 from xpnet.training.objective import NetworkObjective, require_statistics
 from xpnet.training.progress import printer
-from xpnet.training.settings import Metric
+from xpnet.training.settings import METRIC_ARGUMENTS, Metric
 
 if TYPE_CHECKING:
     from xpnet.minimize.result import Iterate
@@ -55,8 +64,8 @@ class FullBatchSettings:
     def __post_init__(self) -> None:
         require_type(self.loss, Loss, "loss", "Take one of xpnet.losses, such as CrossEntropy().")
         require_count(self.iterations, "epochs")
-        check_functions(self.metrics, "metrics")
-        check_functions(self.callbacks, "callbacks")
+        check_functions(self.metrics, "metrics", METRIC_ARGUMENTS)
+        check_callbacks(self.callbacks)
 
 
 def refuse_mini_batch_arguments(method: Method, l1: float, **arguments: object) -> None:
@@ -113,21 +122,32 @@ def train_full_batch(
         rows: the training data.
         validation: the validation data, or ``None``.
         settings: the loss, the method and all other settings.
+
+    Raises:
+        ArgumentError: if a callback cannot be used, or breaks a rule in the first iteration, or a
+            metric does; the parameters and the history of the model are as before.
     """
     objective = NetworkObjective(state, rows, settings.loss, l2=settings.l2)
-    history = model.history = History(engine=f"full batch: {type(settings.method).__name__}")
-    monitor = _Monitor(model, state, rows, validation, settings, objective.penalty)
-    result = minimization.minimize(
-        objective,
-        state.theta,
-        settings.method,
-        max_iter=settings.iterations,
-        callback=monitor.append,
-    )
+    history = History(engine=f"full batch: {type(settings.method).__name__}")
+    monitor = _Monitor(model, state, rows, validation, settings, objective.penalty, history)
+    start, earlier = copied(state.theta), model.history
+    model.history = history
+    try:
+        result = minimization.minimize(
+            objective,
+            state.theta,
+            settings.method,
+            max_iter=settings.iterations,
+            callback=monitor.append,
+        )
+    except ArgumentError:
+        if monitor.iteration <= 1:
+            state.theta[...], model.history = start, earlier
+        raise
     state.theta[...] = result.x
     history.stopped = history.stopped or result.reason.value
     if len(history):
-        finish(settings.callbacks, monitor.run)
+        finish(monitor.run)
     return history
 
 
@@ -142,18 +162,23 @@ class _Monitor:
         validation: TrainingData | None,
         settings: FullBatchSettings,
         penalty: Penalty,
+        history: History,
     ) -> None:
-        self._model, self._state, self._settings = model, state, settings
+        self._state, self._settings, self._history = state, settings, history
         self._penalty, self._data = penalty, (rows, validation)
-        self._rest = model.history, settings.method, None, rows
-        self.run = Run(model, 0, settings.iterations, {}, *self._rest)
+        self.iteration = 0
+        measured = measured_columns(validation, settings.metrics)
+        columns = "epoch", "loss", *(["penalty"] if penalty.l2 else []), *measured
+        run = Run(model, 0, settings.iterations, {}, history, settings.method, None, rows)
+        self.run = begin(run, settings.callbacks, (*columns, "step", "grad_norm", "seconds"))
         self._predict = prediction_of(state)
         self._report = printer() if settings.progress else None
         self._start = time.perf_counter()
 
     def append(self, iterate: Iterate) -> bool:
         """Append the row of an iterate, and return whether a callback stops the training."""
-        state, settings, history = self._state, self._settings, self._model.history
+        state, settings, history = self._state, self._settings, self._history
+        self.iteration = iterate.iteration
         state.theta[...] = iterate.x
         row = {"epoch": float(iterate.iteration), "loss": iterate.value}
         if self._penalty.l2:
@@ -165,10 +190,10 @@ class _Monitor:
         now = time.perf_counter()
         row["seconds"], self._start = now - self._start, now
         history.append(row)
-        self.run = Run(self._model, iterate.iteration, settings.iterations, row, *self._rest)
+        self.run = replace(self.run, epoch=iterate.iteration, row=row)
         if self._report is not None:
             self._report(self.run)
-        if not any_stops(settings.callbacks, self.run):
+        if not any_stops(self.run):
             return False
         reason = f"a callback stopped training in epoch {iterate.iteration}"
         history.stopped = history.stopped or reason

@@ -18,11 +18,14 @@ from xpnet.losses import Loss
 from xpnet.metrics import accuracy, as_number, check_metric_names, r2, rmse
 from xpnet.network import Network
 from xpnet.optimizers.schedules import Schedule
-from xpnet.training.callbacks import Callback, check_functions
+from xpnet.training.callbacks import Callback, check_callbacks, check_functions
+from xpnet.training.hidden_state import holds_state
 
 Metric: TypeAlias = Callable[[Array, Array], Any]
 """A function ``(predictions, targets) -> number``."""
 
+METRIC_ARGUMENTS = "predicted", "target"
+"""The positional arguments of a `Metric`."""
 
 PROBE_ROWS = 64
 """The number of rows on which a user-defined metric is tried before the first step."""
@@ -61,8 +64,8 @@ class Settings(StepSettings):
         require_count(self.batch_size, "batch_size")
         if self.schedule is not None:
             require_type(self.schedule, Schedule, "schedule")
-        check_functions(self.metrics, "metrics")
-        check_functions(self.callbacks, "callbacks")
+        check_functions(self.metrics, "metrics", METRIC_ARGUMENTS)
+        check_callbacks(self.callbacks)
 
 
 def check_batches(network: Network, n_rows: int, settings: Settings) -> None:
@@ -80,8 +83,9 @@ def check_batches(network: Network, n_rows: int, settings: Settings) -> None:
 def check_metrics(metrics: Sequence[Metric], loss: Loss, data: TrainingData) -> None:
     """Refuse metrics of one name, and user-defined metrics that do not return one number.
 
-    Each user-defined metric is called once, with the decisions of an output of zeros for the first
-    rows. An exception that it raises there is ignored: these rows may lack a class.
+    Each user-defined metric that holds no state (`holds_state`) is called once, with the decisions
+    of an output of zeros for the first rows. An exception that it raises there is ignored: these
+    rows may lack a class. Other metrics are checked at their first evaluation.
 
     Args:
         metrics: functions of predictions and targets.
@@ -93,11 +97,12 @@ def check_metrics(metrics: Sequence[Metric], loss: Loss, data: TrainingData) -> 
     """
     check_metric_names(metrics)
     user_defined = [metric for metric in metrics if metric not in (accuracy, rmse, r2)]
-    if not user_defined:
+    tried = [metric for metric in user_defined if not holds_state(metric)]
+    if not tried:
         return
     target = data.metric_targets[: min(PROBE_ROWS, data.n_rows), ...]
     predicted = loss.decide(data.backend.zeros(target.shape[0], data.spec.n_out))
-    for metric in user_defined:
+    for metric in tried:
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
             try:
