@@ -11,6 +11,7 @@ from xpnet.initializers import Ones, Zeros
 from xpnet.layers.base import LayerSpec, ParameterSpec, Views
 from xpnet.layers.context import Context
 from xpnet.ops.rules.activations import affine
+from xpnet.ops.rules.layers import running_mean
 from xpnet.ops.rules.optimizers import average
 
 Saved: TypeAlias = tuple[Array, Array, bool]
@@ -154,7 +155,8 @@ class BatchNorm:
         running, correction = ctx.statistics, m / (m - 1)
         if self.momentum is not None:
             keep, new = self.momentum, 1.0 - self.momentum
-            ctx.ops.update(average, (running["mean"],), (mean,), (keep, new))
+            ulp = 0.51 * float(ctx.ops.xp.finfo(mean.dtype).eps)
+            ctx.ops.update(running_mean, (running["mean"],), (mean,), (new, ulp))
             ctx.ops.update(average, (running["var"],), (var,), (keep, new * correction))
         else:
             n = running["count"]
