@@ -78,7 +78,8 @@ class Place:
     def model(self, layers: list[Any], n_in: int = N_IN, **settings: Any) -> xpnet.Sequential:
         """A model with parameters that no initializer drew, and the masks of seed 0."""
         made = xpnet.Sequential(layers, n_in, backend=self.backend, dtype=self.dtype, **settings)
-        made.state.masks.restart(0)
+        if hasattr(made, "state"):  # earlier versions begin with the masks of seed 0
+            made.state.masks.restart(0)
         made.theta = np.random.default_rng(7).uniform(-0.15, 0.15, size=made.layout.size)
         return made
 
