@@ -24,6 +24,8 @@ class BatchNorm:
 
     Training uses μ and the biased σ² of the batch, and updates the running statistics; evaluation
     uses the running statistics. The running variance is updated with the unbiased ``m/(m−1) σ²``.
+    Where ``|μ| ≫ σ``, the output in training is as accurate as its input; in evaluation it has the
+    error of the running mean, which is rounded to the dtype: 0.03 σ for μ = 10⁶ σ in float32.
 
     Args:
         momentum: in ``[0, 1)``, for ``r ← momentum·r + (1 − momentum)·batch`` (default 0.9;

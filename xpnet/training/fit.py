@@ -190,7 +190,7 @@ class _Epochs:
                 step.update(lr)
                 settings.optimizer.check_some_steps(self.optimizer_state)
             except NonFiniteError:
-                self._check_state(number)
+                self._check_numbers(number)
                 raise
             losses.append(value)
             counts.append(X.shape[0] if weight is None else self.xp.sum(weight))
@@ -221,17 +221,21 @@ class _Epochs:
         for step, value in enumerate(losses, start=1):
             if not math.isfinite(value):
                 self._fail(step, self.steps.value_and_grad.first_not_finite(X))
+        self._check_numbers(len(losses))
+
+    def _check_numbers(self, step: int) -> None:
+        """Raise an error if a parameter, slot or running statistic is not finite after a step."""
         model = self.model
         if all_are_finite([model.theta, model.statistics, *self.optimizer_state.slots]):
             return
         index = first_not_finite(model.theta)
         if index is not None:
-            self._fail(len(losses), f"the parameter {model.network.layout.where(index)}")
-        self._check_state(len(losses))
+            self._fail(step, f"the parameter {model.network.layout.where(index)}")
+        self._check_state(step)
         index = first_not_finite(model.statistics)
         if index is not None:
             where = model.network.statistics_layout.where(index)
-            self._fail(len(losses), f"the running statistic {where}")
+            self._fail(step, f"the running statistic {where}")
 
     def _check_state(self, step: int) -> None:
         """Restore the parameters and raise `NonFiniteError` if the optimizer's state holds NaN."""
