@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
+from inspect import signature
 
 import numpy as np
 import pytest
 
+from xpnet import Dense, Sequential
 from xpnet.errors import ArgumentError
 from xpnet.initializers import (
     TRUNCATED_STD,
@@ -16,6 +19,7 @@ from xpnet.initializers import (
     GlorotUniform,
     HeNormal,
     HeUniform,
+    Initializer,
     LecunNormal,
     LecunUniform,
     Normal,
@@ -24,6 +28,7 @@ from xpnet.initializers import (
     Uniform,
     Zeros,
 )
+from xpnet.layers import LayerSpec, ParameterSpec
 
 N_IN, N_OUT = 400, 250
 
@@ -151,3 +156,95 @@ def test_invalid_arguments_are_refused(make, message):
     with pytest.raises(ArgumentError) as error:
         make()
     assert str(error.value) == message
+
+
+SCALED = [row[0] for row in TABLE.values() if "fans" in signature(row[0].draw).parameters]
+
+
+def test_scaled_initializers_take_fans():
+    assert len({type(init) for init in SCALED}) == 7
+
+
+@pytest.mark.parametrize("init", SCALED, ids=repr)
+@pytest.mark.parametrize("hidden", [25, 3000])
+def test_bias_has_the_fans_of_its_layer(init, hidden):
+    """A bias is drawn for the units of its layer, and weights after it are drawn as before."""
+    model = Sequential([Dense(hidden, bias_init=init), Dense(2)], n_in=N_IN, rng=1)
+    bias = model.layout.views(model.theta)["layers.0.bias"]
+    std = init.draw(np.random.default_rng(0), (N_IN, hidden)).std()
+    assert bias.std() == pytest.approx(std, rel=5 / math.sqrt(2 * hidden))
+
+
+class Inherited(LecunNormal):
+    """A user-defined initializer that inherits its method."""
+
+
+class OwnUniform(FanInUniform):
+    """A user-defined initializer with the two arguments of earlier versions."""
+
+    def draw(self, rng, shape):
+        return np.full(shape, 0.5)
+
+
+class OwnFans(Initializer):
+    """A user-defined initializer that returns the fans."""
+
+    def draw(self, rng, shape, fans=None):
+        return np.full(shape, 10.0 * (fans or shape)[0] + (fans or shape)[-1])
+
+
+def test_inherited_initializers_have_the_fans():
+    model = Sequential([Dense(3000, bias_init=Inherited())], n_in=N_IN)
+    std = model.layout.views(model.theta)["layers.0.bias"].std()
+    assert std == pytest.approx(1 / math.sqrt(N_IN), rel=0.1)
+
+
+def test_bias_takes_initializers_of_two_arguments():
+    model = Sequential([Dense(3, bias_init=OwnUniform())], n_in=5)
+    assert (model.layout.views(model.theta)["layers.0.bias"] == 0.5).all()
+
+
+@dataclass(frozen=True)
+class Declared:
+    """A layer with given parameters, which is never evaluated."""
+
+    parameters: tuple[tuple[str, tuple[int, ...], str], ...]
+
+    def specs(self, n_in):
+        return LayerSpec(3, tuple(ParameterSpec(*each, OwnFans()) for each in self.parameters))
+
+
+LAYERS = {
+    "Dense": (Dense(3, weight_init=OwnFans(), bias_init=OwnFans()), {"bias": (7, 3)}),
+    "bias first": (
+        Declared((("bias", (3,), "bias"), ("weight", (7, 3), "weight"))),
+        {"bias": (7, 3)},
+    ),
+    "two weights of other widths": (
+        Declared((("up", (7, 20), "weight"), ("down", (20, 3), "weight"), ("b", (20,), "bias"))),
+        {"b": (7, 20)},
+    ),
+    "two layers": (
+        Declared(
+            (
+                *(("0_weight", (7, 4), "weight"), ("1_weight", (4, 4), "weight")),
+                *(("0_bias", (4,), "bias"), ("1_bias", (4,), "bias")),
+            )
+        ),
+        {"0_bias": (7, 4), "1_bias": (4, 4)},
+    ),
+    "weight of three axes": (
+        Declared((("weight", (2, 7, 3), "weight"), ("bias", (3,), "bias"))),
+        {"bias": (7, 3)},
+    ),
+    "no weight": (Declared((("bias", (3,), "bias"),)), {"bias": (7, 3)}),
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_bias_of_any_layer_has_its_fans(name):
+    layer, expected = LAYERS[name]
+    model = Sequential([layer], n_in=7)
+    views = model.layout.views(model.theta)
+    for bias, (fan_in, fan_out) in expected.items():
+        assert set(views[f"layers.0.{bias}"]) == {10.0 * fan_in + fan_out}

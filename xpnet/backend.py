@@ -651,6 +651,17 @@ class Snapshot:
             write(host, array)
 
 
+def in_host_memory(x: Array) -> bool:
+    """Return whether reading a number of ``x`` needs no device.
+
+    >>> in_host_memory(np.zeros(2))
+    True
+    """
+    if isinstance(x, np.ndarray):
+        return type(x) is np.ndarray  # a subclass may hold the numbers elsewhere
+    return library_of(x).is_host and getattr(x.device, "type", "cpu") == "cpu"
+
+
 def _is_host(x: object) -> bool:
     """Whether ``x`` is in host memory and NumPy can convert it."""
     return isinstance(x, (np.ndarray, np.generic, list, tuple, int, float, bool))

@@ -34,14 +34,14 @@ class MissingExtraError(ImportError):
 
 
 class NonFiniteError(ArithmeticError):
-    """The loss or a parameter became NaN or infinite in training.
+    """The loss, a parameter or the optimizer's state became NaN or infinite in training.
 
     Attributes:
-        epoch: the epoch, counted from 1.
-        step: the step of the epoch, counted from 1.
-        layer: the first layer with an output that is not finite, or the parameter; ``"loss"`` if
-            the outputs of all layers are finite.
-        history: the `xpnet.History` of the previous epochs.
+        epoch: the epoch, counted from 1; 0 outside of ``fit``.
+        step: the step of the epoch, counted from 1; that of the optimizer outside of ``fit``.
+        layer: the first layer with an output that is not finite, the parameter, the running
+            statistic or the optimizer's slot; ``"loss"`` if the outputs of all layers are finite.
+        history: the `xpnet.History` of the previous epochs; ``None`` outside of ``fit``.
     """
 
     def __init__(self, message: str, *, epoch: int, step: int, layer: str, history: Any) -> None:

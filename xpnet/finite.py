@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from xpnet.backend import Array, is_kind, namespace_of
+from xpnet.backend import Array, in_host_memory, is_kind, namespace_of
 
 CHUNK = 1 << 22
 """Maximum number of elements that are checked at a time: 32 MiB of float64."""
@@ -38,6 +38,22 @@ def are_finite(X: Array) -> bool:
         return True
     xp = namespace_of(X)
     return bool(xp.isfinite(xp.max(X)) & xp.isfinite(xp.min(X)))
+
+
+def all_are_finite(arrays: Iterable[Array]) -> bool:
+    """Return whether all elements of several arrays are finite, reading one number of a device.
+
+    >>> all_are_finite([np.ones(2), np.zeros(0)]), all_are_finite([np.ones(2), np.array([np.nan])])
+    (True, False)
+    """
+    arrays = [x for x in arrays if x.shape[0] > 0]
+    if all(map(in_host_memory, arrays)):
+        return all(map(are_finite, arrays))
+    products = []  # 0·x is 0 for a finite x only
+    for x in arrays:
+        xp = namespace_of(x)
+        products += [xp.max(x) * 0.0, xp.min(x) * 0.0]
+    return not math.isnan(float(sum(products)))
 
 
 def fit_float32(X: Array) -> bool:

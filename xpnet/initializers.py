@@ -15,6 +15,9 @@ from xpnet.errors import require, require_number, require_type
 
 Host: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
 
+Fans: TypeAlias = tuple[int, int]
+"""The numbers of inputs and of outputs of the units of a layer."""
+
 TRUNCATED_STD = math.sqrt(
     1.0 - 4.0 * math.exp(-2.0) / math.sqrt(2.0 * math.pi) / math.erf(math.sqrt(2.0))
 )
@@ -31,7 +34,9 @@ class Initializer:
         Args:
             rng: the generator to draw from; its state advances.
             shape: the shape of the parameter. ``fan_in, fan_out`` are the two entries of
-                ``(n_in, n_out)``; both are ``n`` for ``(n,)``.
+                ``(n_in, n_out)``; both are ``n`` for ``(n,)``. An initializer that depends on
+                them has a third argument ``fans``, in which a network passes those of the layer
+                for its bias.
 
         Returns:
             A new float64 NumPy array.
@@ -161,9 +166,11 @@ class FanInUniform(Initializer):
     np.True_
     """
 
-    def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Host:
+    def draw(
+        self, rng: np.random.Generator, shape: tuple[int, ...], fans: Fans | None = None
+    ) -> Host:
         """Draw uniform values with variance ``1/(3 fan_in)``."""
-        b = 1.0 / math.sqrt(_fans(shape)[0])
+        b = 1.0 / math.sqrt(_fans(shape, fans)[0])
         return rng.uniform(-b, b, shape)
 
 
@@ -179,9 +186,11 @@ class LecunUniform(Initializer):
     np.True_
     """
 
-    def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Host:
+    def draw(
+        self, rng: np.random.Generator, shape: tuple[int, ...], fans: Fans | None = None
+    ) -> Host:
         """Draw uniform values with variance ``1/fan_in``."""
-        b = math.sqrt(3.0 / _fans(shape)[0])
+        b = math.sqrt(3.0 / _fans(shape, fans)[0])
         return rng.uniform(-b, b, shape)
 
 
@@ -206,9 +215,11 @@ class LecunNormal(Initializer):
     def __post_init__(self) -> None:
         require_type(self.truncated, bool, "truncated")
 
-    def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Host:
+    def draw(
+        self, rng: np.random.Generator, shape: tuple[int, ...], fans: Fans | None = None
+    ) -> Host:
         """Draw normal values with variance ``1/fan_in``."""
-        return _normal(rng, shape, math.sqrt(1.0 / _fans(shape)[0]), self.truncated)
+        return _normal(rng, shape, math.sqrt(1.0 / _fans(shape, fans)[0]), self.truncated)
 
 
 @dataclass(frozen=True)
@@ -233,9 +244,11 @@ class GlorotUniform(Initializer):
     def __post_init__(self) -> None:
         require_number(self.gain, "gain", above=0)
 
-    def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Host:
+    def draw(
+        self, rng: np.random.Generator, shape: tuple[int, ...], fans: Fans | None = None
+    ) -> Host:
         """Draw uniform values with variance ``2 gain²/(fan_in + fan_out)``."""
-        b = self.gain * math.sqrt(6.0 / sum(_fans(shape)))
+        b = self.gain * math.sqrt(6.0 / sum(_fans(shape, fans)))
         return rng.uniform(-b, b, shape)
 
 
@@ -264,9 +277,11 @@ class GlorotNormal(Initializer):
         require_number(self.gain, "gain", above=0)
         require_type(self.truncated, bool, "truncated")
 
-    def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Host:
+    def draw(
+        self, rng: np.random.Generator, shape: tuple[int, ...], fans: Fans | None = None
+    ) -> Host:
         """Draw normal values with variance ``2 gain²/(fan_in + fan_out)``."""
-        std = self.gain * math.sqrt(2.0 / sum(_fans(shape)))
+        std = self.gain * math.sqrt(2.0 / sum(_fans(shape, fans)))
         return _normal(rng, shape, std, self.truncated)
 
 
@@ -279,9 +294,11 @@ class HeUniform(Initializer):
     np.True_
     """
 
-    def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Host:
+    def draw(
+        self, rng: np.random.Generator, shape: tuple[int, ...], fans: Fans | None = None
+    ) -> Host:
         """Draw uniform values with variance ``2/fan_in``."""
-        b = math.sqrt(6.0 / _fans(shape)[0])
+        b = math.sqrt(6.0 / _fans(shape, fans)[0])
         return rng.uniform(-b, b, shape)
 
 
@@ -307,9 +324,11 @@ class HeNormal(Initializer):
     def __post_init__(self) -> None:
         require_type(self.truncated, bool, "truncated")
 
-    def draw(self, rng: np.random.Generator, shape: tuple[int, ...]) -> Host:
+    def draw(
+        self, rng: np.random.Generator, shape: tuple[int, ...], fans: Fans | None = None
+    ) -> Host:
         """Draw normal values with variance ``2/fan_in``."""
-        return _normal(rng, shape, math.sqrt(2.0 / _fans(shape)[0]), self.truncated)
+        return _normal(rng, shape, math.sqrt(2.0 / _fans(shape, fans)[0]), self.truncated)
 
 
 @dataclass(frozen=True)
@@ -347,8 +366,10 @@ class Orthogonal(Initializer):
         return weight if shape[0] >= shape[1] else weight.T.copy()
 
 
-def _fans(shape: tuple[int, ...]) -> tuple[int, int]:
+def _fans(shape: tuple[int, ...], fans: Fans | None) -> Fans:
     """Return ``fan_in, fan_out``."""
+    if fans is not None:
+        return fans
     ok = len(shape) in (1, 2) and min(shape) >= 1
     require(ok, "shape", "have one or two axes, none of them empty", shape)
     return shape[0], shape[-1]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import MISSING, fields, is_dataclass
+from inspect import signature
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from xpnet.activations import ActivationFunction
-from xpnet.backend import Array, write
+from xpnet.backend import Array, HostArray, write
 from xpnet.errors import plain_number, require, require_count
+from xpnet.initializers import Fans
 from xpnet.layers.base import Layer, LayerSpec, ParameterSpec, Views
 from xpnet.layers.context import Context
 from xpnet.layers.dense import Dense
@@ -58,10 +60,9 @@ class Network:
         self.layers = tuple(layers)
         self.n_in, self.n_out = n_in, width
         self.widths = tuple(spec.n_out for spec in specs)
-        self._parameters = _named([spec.parameters for spec in specs])
-        self._statistics = _named([spec.statistics for spec in specs])
-        self.layout = _layout(self._parameters)
-        self.statistics_layout = _layout(self._statistics)
+        self._specs = list(zip(specs, (n_in, *self.widths[:-1]), strict=True))
+        self.layout = _layout(_named([spec.parameters for spec in specs]))
+        self.statistics_layout = _layout(_named([spec.statistics for spec in specs]))
 
     def init(self, theta: Array, statistics: Array, rng: np.random.Generator) -> None:
         """Write the initial parameters and statistics, through the views.
@@ -71,13 +72,15 @@ class Network:
             statistics: the vector of running statistics to fill.
             rng: the stream that the initializers draw from, layer by layer.
         """
-        for specs, layout, vector in (
-            (self._parameters, self.layout, theta),
-            (self._statistics, self.statistics_layout, statistics),
-        ):
-            views = layout.views(vector)
-            for path, spec in specs:
-                write(spec.init.draw(rng, spec.shape), views[path])
+        views = self.layout.views(theta)
+        for index, (layer, n_in) in enumerate(self._specs):
+            for spec in layer.parameters:
+                fans = _fans(spec, layer, n_in)
+                write(_draw(spec, rng, fans), views[f"layers.{index}.{spec.name}"])
+        views = self.statistics_layout.views(statistics)
+        for index, (layer, _) in enumerate(self._specs):
+            for spec in layer.statistics:
+                write(spec.init.draw(rng, spec.shape), views[f"layers.{index}.{spec.name}"])
 
     def by_layer(self, vector: Array) -> tuple[Views, ...]:
         """The views of θ, or of a gradient or tangent, for each layer."""
@@ -216,6 +219,32 @@ class Network:
             if not bool(context.ops.xp.all(context.ops.xp.isfinite(X))):
                 return f"layers.{index} ({type(layer).__name__})"
         return "loss"
+
+
+def _fans(bias: ParameterSpec, layer: LayerSpec, n_in: int) -> Fans | None:
+    """The fan-in and fan-out of the units that a bias belongs to; ``None`` for other parameters.
+
+    They are those of the weight of the same inner layer, otherwise of the nearest weight with one
+    column for each number of the bias, or of the layer itself if it has no such weight.
+    """
+    if bias.role != "bias" or len(bias.shape) != 1:
+        return None
+    at = layer.parameters.index(bias)
+    found = []
+    for i, spec in enumerate(layer.parameters):
+        if spec.role == "weight" and len(spec.shape) == 2 and spec.shape[1] == bias.shape[0]:
+            same = spec.name.rpartition("_")[0] == bias.name.rpartition("_")[0]
+            found.append((not same, abs(at - i), i > at, spec.shape))
+    return (min(found)[-1][0], bias.shape[0]) if found else (n_in, layer.n_out)
+
+
+def _draw(spec: ParameterSpec, rng: np.random.Generator, fans: Fans | None) -> HostArray:
+    """The initial values of a parameter; those of a bias for the fans of its units."""
+    init: Any = spec.init
+    if fans is not None and "fans" in signature(init.draw).parameters:
+        values: HostArray = init.draw(rng, spec.shape, fans=fans)
+        return values
+    return spec.init.draw(rng, spec.shape)
 
 
 def brief(layer: Layer) -> str:

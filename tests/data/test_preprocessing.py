@@ -85,6 +85,68 @@ def test_fit_far_from_zero_has_no_cancellation(tmp_path: Path, monkeypatch, rng)
     np.testing.assert_allclose(scaling.std, np.std(np.asarray(X) - 1e9, axis=0), rtol=1e-6)
 
 
+def ulps(value, dtype, *counts):
+    """``value`` plus numbers of units in its last place, as a column of ``dtype``."""
+    value = np.dtype(dtype).type(value)
+    return (value + np.array(counts, dtype) * np.spacing(value))[:, None]
+
+
+CONSTANT = {
+    "0.1 and its neighbour": ulps(0.1, "float64", 0, 0, 1),
+    "0.1 and its neighbour, float32": ulps(0.1, "float32", 0, 1, 0),
+    "both neighbours of 1e9": ulps(1e9, "float32", -1, 0, 1, 0),
+    "both neighbours of -1e6": ulps(-1e6, "float32", -1, 0, 1, 0),
+    "sums of 0.1": np.array([[0.1 + 0.2], [0.3]]),
+    "neighbour below a power of two": ulps(1.0, "float64", 0, -0.5),
+    "largest": ulps(-3.4e38, "float32", 0, 1),
+    "largest of float64": ulps(1.7e308, "float64", 0, -1),
+    "many": np.full((10**6, 1), 0.1, "float32"),
+    "many, float64": np.full((10**6, 1), 0.1),
+    "integers": np.full((5, 1), 2**40),
+}
+
+VARYING = {
+    "mean 1e6, std 1": (1e6 + np.random.default_rng(0).standard_normal((100, 1))).astype("f4"),
+    "mean 1, std 1e-6": 1 + 1e-6 * np.random.default_rng(0).standard_normal((100, 1)),
+    "mean 1e9, std 1": 1e9 + np.random.default_rng(0).standard_normal((100, 1)),
+    "three ulp": ulps(1.0, "float32", 0, 3),
+    "tiny": np.array([[0.0], [1e-30]]),
+    "neighbouring integers": np.array([[10**9], [10**9 + 1]]),
+    "bytes": np.array([[254], [255]], "uint8"),
+}
+
+
+@pytest.mark.parametrize("name", CONSTANT)
+def test_constant_but_for_rounding_is_zero(place, name, monkeypatch):
+    monkeypatch.setattr(finite, "CHUNK", 4096)
+    X = place.array(CONSTANT[name], str(CONSTANT[name].dtype))
+    for scaling in fits(X):
+        Z = place.host(scaling.apply(X))
+        np.testing.assert_array_equal(Z, np.zeros_like(Z))
+        restored = place.host(scaling.invert(place.array(Z, str(Z.dtype)))).astype("float64")
+        np.testing.assert_allclose(restored, CONSTANT[name].astype("float64"), rtol=2e-3)
+    assert Standardize.fit(X).std == 0
+    assert CONSTANT[name].min() <= Standardize.fit(X).mean <= CONSTANT[name].max()
+
+
+@pytest.mark.parametrize("name", VARYING)
+def test_small_variation_is_not_constant(place, name):
+    X = place.array(VARYING[name], str(VARYING[name].dtype))
+    exact = VARYING[name].astype("float64")
+    np.testing.assert_allclose(Standardize.fit(X).std, exact.std(axis=0), rtol=1e-6)
+    scaling = MinMax.fit(X)
+    assert (scaling.low, scaling.high) == (exact.min(), exact.max())
+
+
+def test_constant_columns_of_mapped_files_are_zero(tmp_path, monkeypatch):
+    monkeypatch.setattr(finite, "CHUNK", 64)
+    X = np.memmap(tmp_path / "X.dat", np.float32, "w+", shape=(1000, 2))
+    X[:, 0], X[:, 1] = 1e9, np.arange(1000)
+    X[700, 0] = np.nextafter(np.float32(1e9), np.float32(0))
+    assert (Standardize.fit(X).std > 0).tolist() == [False, True]
+    assert (MinMax.fit(X).high > MinMax.fit(X).low).tolist() == [False, True]
+
+
 @pytest.mark.parametrize("value", [0.0, 0.1, -7.3, 1e300])
 def test_constant_column_is_zero_and_restored(place, value: float):
     X = np.array([[value, 1.0], [value, 2.0], [value, 4.0]])

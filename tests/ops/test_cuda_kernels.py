@@ -199,15 +199,19 @@ def test_uneven_shares_of_rows_agree(m, ops, monkeypatch):
         np.testing.assert_allclose(ops.column_sum(given[0]), given[0].sum(axis=0), rtol=near)
 
 
-@pytest.mark.parametrize("m", [300, 3 * SHARE])
-def test_batch_norm_of_large_means_is_accurate(m, ops):
+@pytest.mark.parametrize("m", [2, 300, 3 * SHARE])
+@pytest.mark.parametrize("outlier", [False, True])
+@pytest.mark.parametrize("mean", [2**16, 1e6, -1e7])
+def test_batch_norm_of_large_means_is_accurate(m, outlier, mean, ops):
     """``E[x²] - E[x]²`` in float32 would have no correct digit of this variance."""
     given = batch_of(m, 3, 0, "float32")
-    given[0] += np.float32(2**16)
+    given[0] += np.float32(mean)
+    if outlier:  # in the first row, from which differences are taken
+        given[0][0] *= np.float32(100)
     expected = normalized(REFERENCE, *(a.astype("float64") for a in given))
-    actual = normalized(ops, *given)
+    actual, near = normalized(ops, *given), 3e-5 if outlier else 3e-6
     for name in ("var", "x_hat", "y"):
-        np.testing.assert_allclose(actual[name], expected[name], rtol=3e-6, atol=3e-6)
+        np.testing.assert_allclose(actual[name], expected[name], rtol=near, atol=near)
 
 
 def test_order_of_blocks_changes_no_bit(ops):
@@ -506,6 +510,20 @@ def test_cross_entropy_of_unnormalized_rows_agrees(mass, dtype, ops):
     near = {"float32": 1e-6, "float64": 1e-14}[dtype]
     np.testing.assert_allclose(actual[0], expected[0], rtol=10 * near)
     np.testing.assert_allclose(actual[1], expected[1], rtol=0, atol=near)
+
+
+@dtypes
+@looped(rows=[False, True])
+def test_cross_entropy_of_large_logits_is_finite(rows, dtype, ops):
+    largest = {"float32": 3e38, "float64": 1.7e308}[dtype]
+    table = [[1, -1, 0], [-1, 1, 0.5], [1, 1, 1], [-1, -1, -1], [0, -np.inf, -1], [0, -1, 0]]
+    z, labels = (np.array(table) * largest).astype(dtype), np.array([0, 1, 2, 0, 0, 1])
+    target = np.eye(3, dtype=dtype)[labels] if rows else labels
+    expected = REFERENCE.softmax_cross_entropy(z, target, 0.5)
+    loss, grad = ops.softmax_cross_entropy(z, target, 0.5)
+    assert np.isfinite(loss)
+    np.testing.assert_allclose(loss, expected[0], rtol=1e-6)
+    np.testing.assert_allclose(grad, expected[1], rtol=1e-6, atol=1e-7)
 
 
 NO_CLASSES = [

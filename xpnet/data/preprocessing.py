@@ -17,6 +17,7 @@ from xpnet.backend import (
     HostArray,
     as_array,
     backend_of,
+    is_kind,
     is_real,
     namespace_of,
     to_numpy,
@@ -31,7 +32,8 @@ class Standardize:
     """Standardization of each column to mean 0 and standard deviation 1: ``(X − mean) / std``.
 
     A column that is constant in the training data, ``std = 0``, is mapped to 0 for all data: the
-    network has not been trained on other values.
+    network has not been trained on other values. Rounding counts as constant: numbers that are all
+    within one unit in the last place of their dtype from another number.
 
     Attributes:
         mean: float64 of shape (n,), or one number for all columns.
@@ -92,9 +94,8 @@ class Standardize:
                 squares = squares + to_numpy(part_squares) + gap**2 * (n_seen * m / (n_seen + m))
                 n_seen += m
         low, high = _limits(X)
-        return cls(
-            np.where(low == high, low, mean), np.where(low == high, 0, np.sqrt(squares / n_seen))
-        )
+        std = np.where(_are_constant(X, low, high), 0.0, np.sqrt(squares / n_seen))
+        return cls(np.clip(mean, low, high), std)  # the rounded mean of a constant may differ
 
     def apply(self, X: Array) -> Array:
         """Return ``(X − mean) / std``, a new array on the backend of ``X``.
@@ -150,7 +151,8 @@ class MinMax:
 
     Known limits need no fit: ``MinMax(0, 255, to=(-1, 1))`` scales images of uint8 pixels, of any
     shape, to [−1, 1]. Values outside the limits are mapped outside ``to``; they are not clipped. A
-    column that is constant in the training data, ``low = high``, is mapped to 0 for all data.
+    column that is constant in the training data, ``low = high``, is mapped to 0 for all data;
+    `fit` counts one as constant as `Standardize` does.
 
     Attributes:
         low: float64 of shape (n,), or one number for all columns; mapped to ``to[0]``.
@@ -199,7 +201,8 @@ class MinMax:
         """
         X = as_array(X, "X")
         check_features(X)
-        return cls(*_limits(X), to=to)
+        low, high = _limits(X)
+        return cls(low, np.where(_are_constant(X, low, high), low, high), to=to)
 
     def apply(self, X: Array) -> Array:
         """Return ``a + (X − low)(b − a)/(high − low)``, a new array on the backend of ``X``.
@@ -306,6 +309,17 @@ def _limits(X: Array) -> tuple[HostArray, HostArray]:
     low = np.min([part[0] for part in parts], axis=0)
     high = np.max([part[1] for part in parts], axis=0)
     return low.astype(np.float64), high.astype(np.float64)
+
+
+def _are_constant(X: Array, low: HostArray, high: HostArray) -> HostArray:
+    """Return which columns with these limits are constant but for rounding, by 2 ulp at most."""
+    xp = namespace_of(X)
+    if not is_kind(X, "real floating"):
+        return np.asarray(low == high)
+    info = xp.finfo(X.dtype)
+    size = np.maximum(np.maximum(np.abs(low), np.abs(high)), float(info.smallest_normal))
+    ulp = np.ldexp(float(info.eps), np.frexp(size)[1] - 1)
+    return np.asarray(0.5 * high - 0.5 * low <= ulp)  # high − low may overflow
 
 
 def _scale(X: Array, shift: HostArray, width: HostArray, start: HostArray) -> Array:

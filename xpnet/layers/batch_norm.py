@@ -11,6 +11,7 @@ from xpnet.initializers import Ones, Zeros
 from xpnet.layers.base import LayerSpec, ParameterSpec, Views
 from xpnet.layers.context import Context
 from xpnet.ops.rules.activations import affine
+from xpnet.ops.rules.layers import running_mean
 from xpnet.ops.rules.optimizers import average
 
 Saved: TypeAlias = tuple[Array, Array, bool]
@@ -23,6 +24,8 @@ class BatchNorm:
 
     Training uses μ and the biased σ² of the batch, and updates the running statistics; evaluation
     uses the running statistics. The running variance is updated with the unbiased ``m/(m−1) σ²``.
+    Where ``|μ| ≫ σ``, the output in training is as accurate as its input; in evaluation it has the
+    error of the running mean, which is rounded to the dtype: 0.03 σ for μ = 10⁶ σ in float32.
 
     Args:
         momentum: in ``[0, 1)``, for ``r ← momentum·r + (1 − momentum)·batch`` (default 0.9;
@@ -154,7 +157,8 @@ class BatchNorm:
         running, correction = ctx.statistics, m / (m - 1)
         if self.momentum is not None:
             keep, new = self.momentum, 1.0 - self.momentum
-            ctx.ops.update(average, (running["mean"],), (mean,), (keep, new))
+            ulp = 0.51 * float(ctx.ops.xp.finfo(mean.dtype).eps)
+            ctx.ops.update(running_mean, (running["mean"],), (mean,), (new, ulp))
             ctx.ops.update(average, (running["var"],), (var,), (keep, new * correction))
         else:
             n = running["count"]

@@ -61,9 +61,9 @@ class Distillation(Loss):
             return CrossEntropy().value_and_grad(output, target, weight, out=out)
         ops, scale, T = operations_for(output), row_scale(output, weight), self.temperature
         target = as_rows(target, output, n_classes + 1)
-        soft = ops.softmax(target[:, :n_classes] * (1.0 / T))
+        soft = ops.softmax(self._at_temperature(target[:, :n_classes]))
         value, grad = ops.softmax_cross_entropy(
-            output * (1.0 / T), soft, scale * (self.share * T * T)
+            self._at_temperature(output), soft, scale * (self.share * T * T)
         )
         hard_value, hard_grad = ops.softmax_cross_entropy(
             output, ops.one_hot(target[:, n_classes], output), scale * (1.0 - self.share)
@@ -104,6 +104,14 @@ class Distillation(Loss):
         hard = CrossEntropy().hessian_product(output, target, d_output, weight)
         if target.ndim == 1 or target.shape[1] == output.shape[1]:
             return hard
-        at = output * (1.0 / self.temperature)
+        at = self._at_temperature(output)
         soft = CrossEntropy().hessian_product(at, target, d_output, weight)
         return self.share * soft + (1.0 - self.share) * hard
+
+    def _at_temperature(self, z: Array) -> Array:
+        """Return ``z/T``, or ``(z − max z)/T`` where a quotient could overflow."""
+        T = self.temperature
+        if T >= 1.0:
+            return z * (1.0 / T)
+        ops = operations_for(z)
+        return ops.xp.maximum(ops.below_max(z), -T * float(ops.xp.finfo(z.dtype).max)) * (1.0 / T)

@@ -246,6 +246,14 @@ class Operations:
         """The sum over the rows of ``x: (m, n)``, of shape ``(n,)``."""
         return _into(out, self.xp.sum(x, axis=0))
 
+    def column_mean(self, x: Array) -> Array:
+        """The mean over the rows of ``x: (m, n)``, summed in double precision.
+
+        NumPy adds rows one after another: in float32 the rounding of 10⁵ sums accumulates.
+        """
+        xp = self.xp
+        return xp.astype(xp.sum(x, axis=0, dtype=xp.float64) / x.shape[0], x.dtype)
+
     def total(self, x: Array, factor: float) -> Array:
         """``factor · Σ x`` over all of ``x``, a 0-d array."""
         return self.xp.sum(x) * factor
@@ -283,12 +291,17 @@ class Operations:
         """``x̂ = (x − μ)/√(σ² + ε)``, ``y = γ x̂ + β``; returns ``y, x̂, μ, σ²``.
 
         μ and σ² are the mean and the biased variance of each column over the rows of the batch.
+        μ is computed by differences from the first row: where ``|μ| ≫ σ``, a sum of the numbers
+        themselves would have an error larger than σ. The mean of ``x − μ`` corrects its rounding.
         """
-        mean = self.xp.mean(x, axis=0)
+        first = x[0, ...]
+        mean = first + self.column_mean(x - first)
         centered = x - mean
-        var = self.xp.mean(centered * centered, axis=0)
+        rest = self.column_mean(centered)
+        centered = centered - rest
+        var = self.column_mean(centered * centered)
         x_hat = centered / self.xp.sqrt(var + eps)
-        return x_hat * scale + shift, x_hat, mean, var
+        return x_hat * scale + shift, x_hat, mean + rest, var
 
     def batch_norm_backward(
         self,
@@ -328,14 +341,25 @@ class Operations:
         """The rows of ``x`` at ``indices``."""
         return self.xp.take(x, indices, axis=0)
 
+    def below_max(self, z: Array) -> Array:
+        """``z − max z`` along each row, at least the lowest number; finite for finite ``z``.
+
+        The difference of two large logits overflows. ``z`` is bounded before the subtraction,
+        because NumPy warns of an overflow.
+        """
+        xp, info = self.xp, self.xp.finfo(z.dtype)
+        top = xp.max(z, axis=1, keepdims=True)
+        lowest = -float(info.max) * (1.0 - 4.0 * float(info.eps))  # with a margin for rounding
+        return xp.maximum(z, xp.maximum(top, xp.zeros_like(top)) + lowest) - top
+
     def softmax(self, z: Array, out: Array | None = None) -> Array:
         """``e^(z − max z) / Σ e^(z − max z)`` along each row."""
-        e = self.xp.exp(z - self.xp.max(z, axis=1, keepdims=True))
+        e = self.xp.exp(self.below_max(z))
         return e / self.xp.sum(e, axis=1, keepdims=True)
 
     def log_softmax(self, z: Array, out: Array | None = None) -> Array:
-        """``z − max z − log Σ e^(z − max z)`` along each row."""
-        shifted = z - self.xp.max(z, axis=1, keepdims=True)
+        """``z − max z − log Σ e^(z − max z)`` along each row; finite for finite ``z``."""
+        shifted = self.below_max(z)
         return shifted - self.xp.log(self.xp.sum(self.xp.exp(shifted), axis=1, keepdims=True))
 
     def one_hot(self, indices: Array, like: Array) -> Array:

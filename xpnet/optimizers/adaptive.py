@@ -129,6 +129,9 @@ class RMSProp(Optimizer):
             return [1]
         return [n, n] if self.centered else [n]
 
+    def _slot_name(self, number: int) -> str:
+        return ("m", "v")[number] if self.centered else "v"
+
     def update(
         self,
         theta: Array,

@@ -121,6 +121,14 @@ class Averaged(Optimizer):
     def _slot_sizes(self, n: int) -> list[int]:
         return [*self.optimizer._slot_sizes(n), n]
 
+    def _slot_name(self, number: int) -> str:
+        is_mean = number == len(self._slot_sizes(1)) - 1
+        return "mean" if is_mean else self.optimizer._slot_name(number)
+
+    def _slot_layout(self, number: int, layout: Layout | None) -> Layout | None:
+        is_mean = number == len(self._slot_sizes(1)) - 1
+        return layout if is_mean else self.optimizer._slot_layout(number, layout)
+
     def scalars(self, state: OptimizerState, lr: float) -> tuple[float, ...]:
         """Return the scalars of the wrapped optimizer, and the weights of θ̂ and θ."""
         inner = self._inner(state)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from inspect import signature
+from typing import Any, ClassVar, NoReturn, Self
 
-from xpnet.backend import Array, copied, namespace_of, zeros_like
-from xpnet.errors import Phrase, dtype_name, refuse_renamed, require, require_number
+from xpnet.backend import Array, copied, in_host_memory, namespace_of, zeros_like
+from xpnet.errors import NonFiniteError, Phrase, dtype_name, refuse_renamed, require, require_number
+from xpnet.finite import all_are_finite, first_not_finite
 from xpnet.ops import operations_for
 from xpnet.ops.operations import Rule
 from xpnet.parameters import Layout
@@ -105,7 +107,10 @@ class Optimizer:
         *,
         skip: Array | None = None,
     ) -> None:
-        """Take one step, in place on ``theta`` and ``state``; nothing is read from the device.
+        """Take one step, in place on ``theta`` and ``state``.
+
+        Nothing is read from a device. In host memory, some steps check that the state is finite;
+        see `check_some_steps`.
 
         Args:
             theta: the flat parameter vector, ``(n,)``; overwritten.
@@ -119,6 +124,7 @@ class Optimizer:
         Raises:
             ArgumentError: if ``grad`` or ``state`` does not fit ``theta``, or ``lr`` is negative
                 or not finite.
+            NonFiniteError: if the state became NaN or infinite, from which it does not recover.
         """
         if getattr(grad, "shape", None) != theta.shape or grad.dtype != theta.dtype:
             rule = f"have theta's shape {tuple(theta.shape)} and dtype {dtype_name(theta.dtype)}"
@@ -131,6 +137,83 @@ class Optimizer:
             require_number(lr, "lr", low=0)
         state.step += 1
         self.update_unless(skip, theta, grad, state, self.scalars(state, lr))
+        self.check_some_steps(state)
+
+    def check_some_steps(self, state: OptimizerState, layout: Layout | None = None) -> None:
+        """Call `check_finite` if the state is in host memory and it is the turn of the last step.
+
+        It is that of the steps 1, 2, 4, 8, 16, 32, 64, 128, 192, …: a check reads every slot, which
+        would make each step slower. ``fit`` also checks after each epoch, on any device.
+
+        Args:
+            state: the state after a step.
+            layout: see `check_finite`.
+
+        Raises:
+            NonFiniteError: if a slot holds NaN or infinity.
+        """
+        step = state.step
+        if step & 63 and step & (step - 1):
+            return
+        if state.slots and in_host_memory(state.slots[0]):
+            self.check_finite(state, layout)
+
+    def check_finite(self, state: OptimizerState, layout: Layout | None = None) -> None:
+        """Raise an error if a slot of the state holds NaN or infinity.
+
+        Such a state does not recover: where the mean of the squared gradients is infinite, the
+        parameter does not change again. It waits for a device.
+
+        Args:
+            state: the state after a step.
+            layout: the layout of θ, with which the message names the parameter. Default ``None``.
+
+        Raises:
+            NonFiniteError: naming the slot, the parameter and the step.
+
+        >>> import numpy as np
+        >>> from xpnet.optimizers import Adam
+        >>> state = OptimizerState((np.zeros(2), np.array([0.0, np.inf])), step=3)
+        >>> try:
+        ...     Adam().check_finite(state)
+        ... except ArithmeticError as error:
+        ...     print(str(error)[:66])
+        The slot v of the optimizer became NaN or infinite by step 3, at i
+        """
+        if all_are_finite(state.slots):
+            return
+        for number, slot in enumerate(state.slots):
+            index = first_not_finite(slot)
+            if index is not None:
+                self._fail(number, index, slot, state.step, layout)
+
+    def _fail(
+        self, number: int, index: int, slot: Array, step: int, layout: Layout | None
+    ) -> NoReturn:
+        """Raise an error for the element at ``index`` of a slot."""
+        name, where = self._slot_name(number), f"index {index}"
+        known = self._slot_layout(number, layout)
+        if known is not None and known.size == slot.shape[0]:
+            where = known.where(index)
+        raise NonFiniteError(
+            f"The slot {name} of the optimizer became NaN or infinite by step {step}, at {where}: "
+            f"a gradient was too large for {dtype_name(slot.dtype)}, and θ would not recover. "
+            "ClipByNorm, a smaller learning rate, or scaled inputs and targets usually help.",
+            epoch=0,
+            step=step,
+            layer=f"the slot {name} at {where}",
+            history=None,
+        )
+
+    def _slot_name(self, number: int) -> str:
+        """Return the name of a slot in the paper, that of its argument of the rule."""
+        rule = getattr(self, "rule", None)  # an optimizer may override `update` only
+        names = [] if rule is None else list(signature(rule).parameters)[2:]
+        return names[number] if number < len(names) else str(number)
+
+    def _slot_layout(self, number: int, layout: Layout | None) -> Layout | None:
+        """Return the layout of a slot, given that of θ."""
+        return layout
 
     def scalars(self, state: OptimizerState, lr: float) -> tuple[float, ...]:
         """Return the scalars of the rule at step ``state.step``, counted from 1, as floats.

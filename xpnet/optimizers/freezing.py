@@ -71,6 +71,12 @@ class Frozen(Optimizer):
     def _slot_sizes(self, n: int) -> list[int]:
         return self.optimizer._slot_sizes(self._free.size)
 
+    def _slot_name(self, number: int) -> str:
+        return self.optimizer._slot_name(number)
+
+    def _slot_layout(self, number: int, layout: Layout | None) -> Layout | None:
+        return self.optimizer._slot_layout(number, self._free)
+
     def scalars(self, state: OptimizerState, lr: float) -> tuple[float, ...]:
         """Return the scalars of the wrapped optimizer."""
         return self.optimizer.scalars(state, lr)

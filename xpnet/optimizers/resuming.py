@@ -47,7 +47,7 @@ class Resumed(Optimizer):
         take_after(self, self.optimizer)
 
     def init(self, theta: Array, layout: Layout | None = None) -> OptimizerState:
-        """Return a copy of the state, after validating that it fits ``theta``."""
+        """Return a copy of the state, after validating that it is finite and fits ``theta``."""
         fresh = self.optimizer.init(theta, layout)
         kinds = [
             [(namespace_of(slot), slot.dtype, slot.shape) for slot in state.slots]
@@ -55,10 +55,17 @@ class Resumed(Optimizer):
         ]
         if kinds[0] != kinds[1] or len(fresh.scalars) != len(self.state.scalars):
             self.optimizer._refuse_state(theta, self.state)
+        self.check_finite(self.state, layout)
         return self.state.copy()
 
     def _slot_sizes(self, n: int) -> list[int]:
         return self.optimizer._slot_sizes(n)
+
+    def _slot_name(self, number: int) -> str:
+        return self.optimizer._slot_name(number)
+
+    def _slot_layout(self, number: int, layout: Layout | None) -> Layout | None:
+        return self.optimizer._slot_layout(number, layout)
 
     def scalars(self, state: OptimizerState, lr: float) -> tuple[float, ...]:
         """Return the scalars of the wrapped optimizer."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from xpnet.backend import Array
+from xpnet.backend import Array, copied
 from xpnet.data.batching import TrainingData, spans
 from xpnet.data.prepare import as_features
 from xpnet.engine.prediction import CHUNK_ROWS
@@ -90,18 +90,23 @@ def _measure(model: ModelState, index: int, parts: Iterable[Array]) -> None:
     layers, xp = model.network.layers, model.backend.xp
     p = model.network.by_layer(model.theta)
     contexts = model.network.contexts(model.backend, model.statistics)
-    n, mean, squares = 0, 0.0, 0.0
+    n, mean, squares, first = 0, 0.0, 0.0, None
     for part in parts:
         x = part
         for layer, views, context in zip(layers[:index], p, contexts, strict=False):
             context.begin_pass()
             x, _ = layer.forward(views, x, context)
+        x = xp.astype(x, xp.float64)
+        if first is None:  # differences from it do not cancel where the mean is large
+            first = copied(x[0, ...])
+        x = x - first
         m, part_mean = x.shape[0], xp.mean(x, axis=0)
         delta = part_mean - mean
         mean = mean + delta * (m / (n + m))
         squares = squares + xp.sum((x - part_mean) ** 2, axis=0) + delta * delta * (n * m / (n + m))
         n += m
-    statistics = contexts[index].statistics
-    statistics["mean"][...] = mean
-    statistics["var"][...] = squares / float(max(n - 1, 1))
+    statistics, dtype = contexts[index].statistics, model.theta.dtype
+    if first is not None:
+        statistics["mean"][...] = xp.astype(first + mean, dtype)
+        statistics["var"][...] = xp.astype(squares / float(max(n - 1, 1)), dtype)
     statistics["count"][...] = float(n)

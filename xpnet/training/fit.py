@@ -17,10 +17,11 @@ from xpnet.engine.cuda_graph import CapturedSteps
 from xpnet.engine.prediction import Prediction, prediction_of
 from xpnet.engine.select import OneByOne, steps_for
 from xpnet.errors import ArgumentError, NonFiniteError
-from xpnet.finite import first_not_finite
+from xpnet.finite import all_are_finite, first_not_finite
 from xpnet.losses import Loss
 from xpnet.metrics import as_number, metric_name
 from xpnet.ops import operations_for
+from xpnet.optimizers import OptimizerState
 from xpnet.state import ModelState
 from xpnet.training.callbacks import Run, any_stops, begin, finish
 from xpnet.training.history import History
@@ -47,8 +48,8 @@ def train(
     Raises:
         ArgumentError: if a callback cannot be used, or breaks a rule in the first epoch, or a
             metric does; the parameters, statistics and history of the model are as before.
-        NonFiniteError: if a loss or a parameter becomes NaN or infinite; the model is restored to
-            the beginning of that epoch.
+        NonFiniteError: if a loss, a parameter, a running statistic or the optimizer's state becomes
+            NaN or infinite; the model is restored to the beginning of that epoch.
     """
     optimizer = settings.optimizer
     optimizer_state = optimizer.init(state.theta, state.network.layout)
@@ -63,7 +64,7 @@ def train(
     columns = "epoch", "loss", *penalty, *measured, "lr", "seconds"
     run = begin(run, settings.callbacks, columns)
     earlier, model.history = model.history, history
-    epochs = _Epochs(state, data, validation, settings, steps, history)
+    epochs = _Epochs(state, data, validation, settings, steps, history, optimizer_state)
     try:
         return _train_epochs(epochs, run, settings)
     except ArgumentError:
@@ -117,6 +118,7 @@ class _Epochs:
         settings: the settings of the training.
         steps: the engine that runs the steps.
         history: the history, for the schedule and for errors.
+        optimizer_state: the state of the optimizer.
     """
 
     def __init__(
@@ -127,7 +129,9 @@ class _Epochs:
         settings: Settings,
         steps: CapturedSteps | OneByOne,
         history: History,
+        optimizer_state: OptimizerState,
     ) -> None:
+        self.optimizer_state = optimizer_state
         self.model, self.data, self.validation = model, data, validation
         self.settings, self.steps, self.history = settings, steps, history
         self.epoch, self.xp = 0, operations_for(model.theta).xp
@@ -182,7 +186,12 @@ class _Epochs:
                 if not math.isfinite(value):
                     self._fail(number, step.value_and_grad.first_not_finite(X))
             lr = self._lr(number - 1)
-            step.update(lr)
+            try:
+                step.update(lr)
+                settings.optimizer.check_some_steps(self.optimizer_state)
+            except NonFiniteError:
+                self._check_numbers(number)
+                raise
             losses.append(value)
             counts.append(X.shape[0] if weight is None else self.xp.sum(weight))
         return self._read(losses), self._read(counts), lr, X
@@ -205,16 +214,44 @@ class _Epochs:
         return settings.optimizer.lr * settings.schedule.factor(time, settings.epochs, values)
 
     def _check(self, losses: list[float], X: Array) -> None:
-        """Raise an error if a loss or a parameter is not finite after the epoch.
+        """Raise an error if a loss or a number of the model or optimizer is not finite.
 
         The layer is determined on the last batch ``X``: parameters that became NaN stay NaN.
         """
         for step, value in enumerate(losses, start=1):
             if not math.isfinite(value):
                 self._fail(step, self.steps.value_and_grad.first_not_finite(X))
-        index = first_not_finite(self.model.theta)
+        self._check_numbers(len(losses))
+
+    def _check_numbers(self, step: int) -> None:
+        """Raise an error if a parameter, slot or running statistic is not finite after a step."""
+        model = self.model
+        if all_are_finite([model.theta, model.statistics, *self.optimizer_state.slots]):
+            return
+        index = first_not_finite(model.theta)
         if index is not None:
-            self._fail(len(losses), f"the parameter {self.model.network.layout.where(index)}")
+            self._fail(step, f"the parameter {model.network.layout.where(index)}")
+        self._check_state(step)
+        index = first_not_finite(model.statistics)
+        if index is not None:
+            where = model.network.statistics_layout.where(index)
+            self._fail(step, f"the running statistic {where}")
+
+    def _check_state(self, step: int) -> None:
+        """Restore the parameters and raise `NonFiniteError` if the optimizer's state holds NaN."""
+        try:
+            layout = self.model.network.layout
+            self.settings.optimizer.check_finite(self.optimizer_state, layout)
+        except NonFiniteError as error:
+            self.epoch_start.restore()
+            raise NonFiniteError(
+                f"{error} It was found in epoch {self.epoch}, step {step}; the parameters of the "
+                f"beginning of epoch {self.epoch} are restored.",
+                epoch=self.epoch,
+                step=step,
+                layer=error.layer,
+                history=self.history,
+            ) from None
 
     def _fail(self, step: int, layer: str) -> None:
         """Restore the parameters of the beginning of the epoch and raise `NonFiniteError`."""

@@ -9,7 +9,7 @@ from xpnet.backend import Array
 from xpnet.data.prepare import prepare_batch
 from xpnet.engine.eager_step import Clip, Engine, StepSettings
 from xpnet.engine.select import step_for
-from xpnet.errors import require, require_number
+from xpnet.errors import NonFiniteError, require, require_number
 from xpnet.losses import Loss
 from xpnet.optimizers import Optimizer, OptimizerState, Penalty
 from xpnet.state import ModelState
@@ -105,10 +105,18 @@ class TrainingStep:
         Raises:
             ArgumentError: if an argument does not fit the network and the loss, or at the first
                 step, if ``engine="replay"`` is not possible.
+            NonFiniteError: if the optimizer's state became NaN or infinite; some steps in host
+                memory check that, see `Optimizer.check_some_steps`.
         """
         model, settings = self._model, self._settings
         lr = settings.optimizer.lr if lr is None else lr
         if not 0 <= lr < math.inf:
             require_number(lr, "lr", low=0)
         batch = prepare_batch(model.input_spec, X, y, settings.loss, weight, check=check)
-        return self._step(*batch, lr)
+        try:
+            value = self._step(*batch, lr)
+            settings.optimizer.check_some_steps(self._state)
+        except NonFiniteError:
+            settings.optimizer.check_finite(self._state, model.network.layout)
+            raise
+        return value

@@ -192,10 +192,10 @@ class CompiledOperations(Operations):
         """See `Operations.batch_norm`."""
         y = np.empty_like(x) if out is None else out
         x_hat = np.empty_like(x) if x_hat is None else x_hat
-        mean, var, factor = (np.empty_like(scale) for _ in range(3))
+        mean, var, factor, rest = (np.empty_like(scale) for _ in range(4))
         key = rowwise.batch_norm, x.dtype
         try:
-            self.runner.call(key, x, scale, shift, eps, y, x_hat, mean, var, factor)
+            self.runner.call(key, x, scale, shift, eps, y, x_hat, mean, var, factor, rest)
         except NotCompiled:
             return self.plain.batch_norm(x, scale, shift, eps, out, x_hat)
         return y, x_hat, mean, var

@@ -26,6 +26,9 @@ from xpnet.random import hash32
 BLOCK = 1 << 12
 """The number of elements that a softmax processes at a time, so that they stay in the L1 cache."""
 
+UNIT = 2.0**64
+"""The unit in which losses are summed before they are scaled: the sum of large ones overflows."""
+
 PREFETCH_ROWS = 2
 """Prefetch distance, in rows."""
 
@@ -92,18 +95,19 @@ def column_sum(api: CompilerApi, dtype: Any) -> LoopDefinition:
     return loop
 
 
-def _softmax_parts(api: CompilerApi) -> tuple[Any, Any]:
+def _softmax_parts(api: CompilerApi, dtype: Any) -> tuple[Any, Any]:
     """Two parts of a softmax, over rows ``start`` to ``stop`` of ``z`` and over flat elements."""
-    exp = VECTOR_MATH.load().exp
+    exp, lowest = VECTOR_MATH.load().exp, np.finfo(dtype).min
 
     def shift(z: Any, out: Any, start: int, stop: int) -> None:
-        """``out ← z - max z`` along the rows."""
+        """``out ← z - max z`` along the rows; the lowest number where that overflows."""
         for i in range(start, stop):
             top = z[i, 0]
             for j in range(1, z.shape[1]):
                 top = max(top, z[i, j])
             for j in range(z.shape[1]):
-                out[i, j] = z[i, j] - top
+                difference = z[i, j] - top
+                out[i, j] = lowest if difference < lowest else difference
 
     def exponentials(flat: Any, start: int, stop: int) -> None:
         """``flat ← e^flat`` in one long loop: a row is often shorter than a SIMD vector."""
@@ -120,7 +124,7 @@ def cross_entropy_of_indices(api: CompilerApi, dtype: Any) -> LoopDefinition:
     The caller passes ``out`` twice, first as one row.
     """
     zero, log = np.dtype(dtype).type(0), VECTOR_MATH.load().log
-    shift, exponentials = _softmax_parts(api)
+    shift, exponentials = _softmax_parts(api, dtype)
 
     @api.loop(dtype, FLAT, ReadOnly(2), INDICES, 2, SUMS, SCALAR, reorder=True)
     def loop(flat: Any, z: Any, target: Any, out: Any, sums: Any, scale: Any) -> None:
@@ -134,7 +138,7 @@ def cross_entropy_of_indices(api: CompilerApi, dtype: Any) -> LoopDefinition:
             shift(z, out, start, stop)
             for i in range(start, stop):
                 if 0 <= target[i] < n:
-                    loss -= out[i, target[i]]
+                    loss -= out[i, target[i]] * (1.0 / UNIT)
             exponentials(flat, start * n, stop * n)
             for i in range(start, stop):
                 total = zero
@@ -145,9 +149,9 @@ def cross_entropy_of_indices(api: CompilerApi, dtype: Any) -> LoopDefinition:
                 for j in range(n):
                     out[i, j] *= factor
                 if is_class:
-                    loss += log(total)
+                    loss += log(total) * (1.0 / UNIT)
                     out[i, target[i]] -= scale
-        sums[0] = loss * scale
+        sums[0] = loss * (scale * UNIT)
 
     return loop
 
@@ -158,7 +162,7 @@ def cross_entropy_of_rows(api: CompilerApi, dtype: Any) -> LoopDefinition:
     The caller passes ``out`` twice, first as one row.
     """
     zero, log = np.dtype(dtype).type(0), VECTOR_MATH.load().log
-    shift, exponentials = _softmax_parts(api)
+    shift, exponentials = _softmax_parts(api, dtype)
 
     @api.loop(dtype, FLAT, ReadOnly(2), ReadOnly(2), ReadOnly(1), 2, SUMS, reorder=True)
     def loop(flat: Any, z: Any, target: Any, scale: Any, out: Any, sums: Any) -> None:
@@ -215,12 +219,47 @@ def normalize(api: CompilerApi, dtype: Any) -> LoopDefinition:
     return loop
 
 
-def batch_norm(api: CompilerApi, dtype: Any) -> LoopDefinition:
+def _column_moments(api: CompilerApi) -> tuple[Any, Any]:
+    """Two loops over the rows of ``x``, the sums of ``x - c`` and of its square for each column.
+
+    Four rows are summed at a time in the type of ``x``, and these sums in double precision.
+    """
+
+    def differences(x: Any, c: Any, sums: Any) -> None:
+        rest = x.shape[0] % 4
+        sums[:] = 0
+        for i in range(0, x.shape[0] - rest, 4):
+            p, q, r, t = x[i], x[i + 1], x[i + 2], x[i + 3]
+            for j in range(x.shape[1]):
+                sums[j] += ((p[j] - c[j]) + (q[j] - c[j])) + ((r[j] - c[j]) + (t[j] - c[j]))
+        for i in range(x.shape[0] - rest, x.shape[0]):
+            for j in range(x.shape[1]):
+                sums[j] += x[i, j] - c[j]
+
+    def squares(x: Any, c: Any, sums: Any) -> None:
+        rest = x.shape[0] % 4
+        sums[:] = 0
+        for i in range(0, x.shape[0] - rest, 4):
+            p, q, r, t = x[i], x[i + 1], x[i + 2], x[i + 3]
+            for j in range(x.shape[1]):
+                a, b, d, e = p[j] - c[j], q[j] - c[j], r[j] - c[j], t[j] - c[j]
+                sums[j] += (a * a + b * b) + (d * d + e * e)
+        for i in range(x.shape[0] - rest, x.shape[0]):
+            for j in range(x.shape[1]):
+                a = x[i, j] - c[j]
+                sums[j] += a * a
+
+    return api.inline(differences), api.inline(squares)
+
+
+def batch_norm(api: CompilerApi, dtype: Any) -> LoopDefinition:  # long: passes over one matrix
     """``x̂ ← (x - μ)/√(σ² + ε)``, ``y ← γ x̂ + β``, with mean μ and variance σ² of each column."""
     one, sqrt = np.dtype(dtype).type(1), VECTOR_MATH.load().sqrt
+    double, per_double = np.float64, 8 // np.dtype(dtype).itemsize
+    differences, squares = _column_moments(api)
 
-    @api.loop(dtype, ReadOnly(2), ReadOnly(1), ReadOnly(1), SCALAR, 2, 2, 1, 1, 1)
-    def loop(
+    @api.loop(dtype, ReadOnly(2), ReadOnly(1), ReadOnly(1), SCALAR, 2, 2, 1, 1, 1, 1)
+    def loop(  # long: passes over one matrix
         x: Any,
         scale: Any,
         shift: Any,
@@ -230,29 +269,26 @@ def batch_norm(api: CompilerApi, dtype: Any) -> LoopDefinition:
         mean: Any,
         var: Any,
         factor: Any,
+        rest: Any,
     ) -> None:
         m, n = x.shape
-        if y.shape != x.shape or x_hat.shape != x.shape:
+        if m < 2 or y.shape != x.shape or x_hat.shape != x.shape:
             raise NotCompiled
-        if not n == scale.size == shift.size == mean.size == var.size == factor.size:
+        if not n == scale.size == shift.size == mean.size == var.size == factor.size == rest.size:
             raise NotCompiled
-        mean[:] = 0
-        var[:] = 0
-        for i in range(m):
-            for j in range(n):
-                mean[j] += x[i, j]
+        sums = y[:per_double].reshape(per_double * n).view(double)  # y is written after them
+        differences(x, x[0], sums)  # they do not cancel where |μ| ≫ σ
         for j in range(n):
-            mean[j] /= m
-        for i in range(m):
-            for j in range(n):
-                centered = x[i, j] - mean[j]
-                var[j] += centered * centered
+            difference = sums[j] / m
+            mean[j] = x[0, j] + difference
+            rest[j] = (x[0, j] - mean[j]) + difference  # what rounding the mean has lost
+        squares(x, mean, sums)
         for j in range(n):
-            var[j] /= m
+            var[j] = sums[j] / m - rest[j] * rest[j]
             factor[j] = one / sqrt(var[j] + eps)
         for i in range(m):
             for j in range(n):
-                value = (x[i, j] - mean[j]) * factor[j]
+                value = (x[i, j] - mean[j] - rest[j]) * factor[j]
                 x_hat[i, j] = value
                 y[i, j] = value * scale[j] + shift[j]
 

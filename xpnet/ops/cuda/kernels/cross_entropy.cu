@@ -22,13 +22,14 @@ extern "C" __global__ void cross_entropy(const T* z, const TARGET* target, const
 #endif
     T loss = 0;
     for (long long k = threadIdx.x; k < n; k += 32) {
-        const T log_p = row[k] - top - log_total;
+        const T difference = row[k] - top;  // of two large logits it overflows
+        const T log_p = (difference < lowest() ? lowest() : difference) - log_total;
 #if TARGET_IS_INDEX
         const T t = label == k ? T(1) : T(0);
 #else
         const T t = target[i * n + k];
 #endif
-        // Like the reference, 0·(-∞) is NaN, so that an invalid row is visible.
+        // Like the reference, a row with NaN or +∞ has the loss NaN, so that it is visible.
         loss += factor * t * log_p;
         grad[i * n + k] = factor * (exp(log_p) * mass - t);
     }

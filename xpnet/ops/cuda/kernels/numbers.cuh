@@ -2,6 +2,9 @@
 
 // INFINITY is defined in a header.
 static __device__ inline T infinity() { return -log(T(0)); }
+static __device__ inline T lowest() {
+    return T(sizeof(T) == 4 ? -3.40282346638528859812e38 : -1.79769313486231570815e308);
+}
 
 // NaN propagates, as in maximum and minimum of the array API.
 static __device__ inline T larger(T a, T b) { return a > b || a != a ? a : b; }
