@@ -58,7 +58,8 @@ def train(
         state, data, settings, optimizer_state, batch_size=batch_size, drop_last=drop_last
     )
     history = History(engine=steps.engine)
-    run = Run(model, 0, settings.epochs, {}, history, optimizer, optimizer_state, data)
+    measured_on = data if validation is None else validation
+    run = Run(model, 0, settings.epochs, {}, history, optimizer, optimizer_state, data, measured_on)
     penalty = ["penalty"] if settings.penalty is not None else []
     measured = measured_columns(validation, settings.metrics)
     columns = "epoch", "loss", *penalty, *measured, "lr", "seconds"
@@ -67,9 +68,9 @@ def train(
     epochs = _Epochs(state, data, validation, settings, steps, history, optimizer_state)
     try:
         return _train_epochs(epochs, run, settings)
-    except ArgumentError:
+    except (ArgumentError, NonFiniteError):
         if epochs.epoch == 1:
-            epochs.epoch_start.restore()
+            epochs.restore()
             model.history = earlier
         raise
 
@@ -98,7 +99,7 @@ def restored_if_refused(model: Any) -> Iterator[None]:
     the parameters and statistics.
     """
     history, loss, classes, streams = model.history, model.loss, model.classes, model.state.streams
-    drawn = streams.seed, streams.orders, streams.masks.step
+    drawn = streams.drawn
     try:
         yield
     except BaseException:
@@ -136,7 +137,7 @@ class _Epochs:
         self.settings, self.steps, self.history = settings, steps, history
         self.epoch, self.xp = 0, operations_for(model.theta).xp
         self.epoch_start = Snapshot([model.theta, model.statistics])
-        self.predict = prediction_of(model)
+        self.predict, self.drawn = prediction_of(model), model.streams.drawn
 
     def run(self, epoch: int) -> dict[str, float]:
         """Take every step of an epoch and measure; return the row of the history."""
@@ -144,6 +145,7 @@ class _Epochs:
         self.epoch = epoch
         if epoch > 1:
             self.epoch_start.take()
+        self.drawn = self.model.streams.drawn
         with np.errstate(all="ignore"):  # a loss that is not finite is reported by _check
             row, lr = self._steps()
         self.history.engine = self.steps.engine  # the first step may change it
@@ -151,6 +153,11 @@ class _Epochs:
         row |= measure(self.predict, *sets, settings.loss, settings.metrics) | {"lr": lr}
         row["seconds"] = time.perf_counter() - start
         return row
+
+    def restore(self) -> None:
+        """Restore parameters, statistics and random streams of the beginning of the epoch."""
+        self.epoch_start.restore()
+        self.model.streams.restart(*self.drawn)
 
     def _steps(self) -> tuple[dict[str, float], float]:
         """Take every step; return the epoch's number, mean loss and penalty, and the last lr."""
@@ -254,8 +261,8 @@ class _Epochs:
             ) from None
 
     def _fail(self, step: int, layer: str) -> None:
-        """Restore the parameters of the beginning of the epoch and raise `NonFiniteError`."""
-        self.epoch_start.restore()
+        """Restore the model of the beginning of the epoch and raise `NonFiniteError`."""
+        self.restore()
         place = "every layer's output is finite"
         if layer != "loss":
             place = f"first not finite: {layer}"
