@@ -92,18 +92,21 @@ def _train_epochs(epochs: _Epochs, run: Run, settings: Settings) -> History:
 
 @contextmanager
 def restored_if_refused(model: Any) -> Iterator[None]:
-    """Restore the loss, the classes and the random streams of a model if a training is refused.
+    """Restore everything but parameters and statistics of a model if a training is refused.
 
     A refused training leaves ``model.history`` as it was; `train` and `train_full_batch` restore
-    the parameters and statistics.
+    the parameters and statistics. If the first epoch fails, the restored parameters have the former
+    loss and units.
     """
-    history, loss, classes, streams = model.history, model.loss, model.classes, model.state.streams
+    history, streams = model.history, model.state.streams
+    before = model.input_spec, model.loss, model.classes
     drawn = streams.seed, streams.orders, streams.masks.step
     try:
         yield
-    except BaseException:
+    except BaseException as error:
+        if model.history is history or (isinstance(error, NonFiniteError) and error.epoch == 1):
+            model.input_spec, model.loss, model.classes = before
         if model.history is history:
-            model.loss, model.classes = loss, classes
             streams.restart(*drawn)
         raise
 
@@ -306,7 +309,7 @@ def evaluate(
     """The loss and the metrics on the data in evaluation mode, by name."""
     output = predict(*data.features)
     row = {"loss": float(loss.value(output, data.y, data.weight))}
-    predicted = loss.decide(output)
+    predicted = data.spec.predictions(output, loss)
     for metric in metrics:
         row[metric_name(metric)] = as_number(metric(predicted, data.metric_targets), metric)
     return row

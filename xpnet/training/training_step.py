@@ -93,7 +93,7 @@ class TrainingStep:
 
         Args:
             X: network inputs, ``(m, n_in)``; not preprocessed.
-            y: targets in the form that the loss expects, such as class indices.
+            y: targets in the form that the loss expects, such as class indices; not scaled.
             weight: weights of the rows, ``(m,)``, or ``None``.
             lr: the learning rate of this step, at least 0; ``None``: that of the optimizer.
             check: whether ``X`` and ``y`` are checked, default true; on a GPU a check waits for the
