@@ -7,17 +7,23 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.backend import Array, Backend, as_array, is_real
+from xpnet.backend import Array, Backend, HostArray, as_array, is_real
 from xpnet.errors import Phrase, require
 from xpnet.finite import first_not_finite
 from xpnet.network import Network
 from xpnet.parameters import Layout
 from xpnet.random import MaskStream, RandomStreams
 
+VECTORS = "theta", "grad", "statistics"
+"""The vectors of a model; its other arrays are views of these, or buffers."""
+
 
 @dataclass(frozen=True, eq=False)
 class ModelState:
     """A network and its vectors, which training overwrites in place.
+
+    Vectors of NumPy are views. The layers keep views of them, and ``ndarray.resize`` could free the
+    memory of an array that owns it.
 
     Attributes:
         network: the layers, as a function of θ and X.
@@ -39,6 +45,39 @@ class ModelState:
     def masks(self) -> MaskStream:
         """The stream of dropout masks."""
         return self.streams.masks
+
+    def __post_init__(self) -> None:
+        for name in VECTORS:
+            array = getattr(self, name)
+            if type(array) is np.ndarray:
+                object.__setattr__(self, name, array[:])
+
+    def require_unchanged(self) -> None:
+        """Refuse vectors of NumPy that have become read-only or got another shape or dtype.
+
+        Raises:
+            ArgumentError: naming the vector.
+        """
+        if not self.backend.library.records_steps:
+            return
+        size, dtype = self.network.layout.size, self.backend.dtype
+        n_statistics = self.network.statistics_layout.size
+        require_writeable(self.theta, "theta", size, dtype)
+        require_writeable(self.grad, "grad", size, dtype)
+        require_writeable(self.statistics, "statistics", n_statistics, dtype)
+
+
+def require_writeable(x: HostArray, argument: str, size: int, dtype: Any) -> None:
+    """Refuse an array of NumPy that is not a contiguous vector that can be overwritten.
+
+    Raises:
+        ArgumentError: naming the array.
+    """
+    if x.flags.carray and x.dtype == dtype and x.shape == (size,):
+        return
+    rule = f"be a contiguous, writeable {np.dtype(dtype)} array of shape ({size},)"
+    got = Phrase("a read-only array") if not x.flags.writeable else x
+    require(False, argument, rule, got, "Assign numbers to it, as in x[...] = values.")
 
 
 def real_numbers(backend: Backend, value: Array, argument: str) -> Array:

@@ -7,7 +7,7 @@ from typing import Literal, Protocol, TypeAlias, get_args
 
 from xpnet.backend import Array
 from xpnet.engine.value_and_grad import ValueAndGrad
-from xpnet.errors import ArgumentError, require, require_type, unknown_name
+from xpnet.errors import ArgumentError, Phrase, require, require_type, unknown_name
 from xpnet.losses import Loss
 from xpnet.ops.operations import Precision
 from xpnet.optimizers import Optimizer, OptimizerState, Penalty
@@ -105,8 +105,24 @@ class EagerStep:
         self._model, self._settings, self._state, self.engine = model, settings, state, engine
         self.value_and_grad = ValueAndGrad(model, precision=settings.precision)
 
+    def check(self) -> None:
+        """Refuse vectors and slots that a step cannot overwrite, before it changes any.
+
+        Raises:
+            ArgumentError: naming the array.
+        """
+        model, state = self._model, self._state
+        model.require_unchanged()
+        self._settings.optimizer.require_fits(model.theta, state)
+        if model.backend.library.records_steps:
+            for i, slot in enumerate(state.slots):
+                if not (slot.flags.writeable and slot.ndim == 1):
+                    got = slot if slot.flags.writeable else Phrase("a read-only array")
+                    require(False, f"state.slots[{i}]", "be a writeable 1-D array", got)
+
     def gradient(self, X: Array, y: Array, weight: Array | None) -> Array:
         """Fill the model's gradient and return the loss."""
+        self.check()
         return self.value_and_grad(self._settings.loss, X, y, weight)
 
     def update(self, lr: float) -> None:
