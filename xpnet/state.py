@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.backend import Array, Backend, HostArray, as_array, is_real
+from xpnet.backend import Array, Backend, as_array, is_real
 from xpnet.errors import Phrase, require
 from xpnet.finite import first_not_finite
 from xpnet.network import Network
@@ -51,33 +51,6 @@ class ModelState:
             array = getattr(self, name)
             if type(array) is np.ndarray:
                 object.__setattr__(self, name, array[:])
-
-    def require_unchanged(self) -> None:
-        """Refuse vectors of NumPy that have become read-only or got another shape or dtype.
-
-        Raises:
-            ArgumentError: naming the vector.
-        """
-        if not self.backend.library.records_steps:
-            return
-        size, dtype = self.network.layout.size, self.backend.dtype
-        n_statistics = self.network.statistics_layout.size
-        require_writeable(self.theta, "theta", size, dtype)
-        require_writeable(self.grad, "grad", size, dtype)
-        require_writeable(self.statistics, "statistics", n_statistics, dtype)
-
-
-def require_writeable(x: HostArray, argument: str, size: int, dtype: Any) -> None:
-    """Refuse an array of NumPy that is not a contiguous vector that can be overwritten.
-
-    Raises:
-        ArgumentError: naming the array.
-    """
-    if x.flags.carray and x.dtype == dtype and x.shape == (size,):
-        return
-    rule = f"be a contiguous, writeable {np.dtype(dtype)} array of shape ({size},)"
-    got = Phrase("a read-only array") if not x.flags.writeable else x
-    require(False, argument, rule, got, "Assign numbers to it, as in x[...] = values.")
 
 
 def real_numbers(backend: Backend, value: Array, argument: str) -> Array:

@@ -257,6 +257,41 @@ def test_read_only_vector_is_refused_until_writeable(rng, engine, name):
     assert model.state is before
 
 
+@pytest.mark.parametrize("engine", ["replay", "eager"])
+def test_state_of_another_network_is_refused(rng, engine):
+    X, y = batches(rng)
+    model, step = steps(engine)
+    step(X[0], y[0])
+    model.__setstate__(MLP(6, [9], 3).__getstate__())
+    before = model.theta.copy()
+    for _ in range(2):
+        with pytest.raises(ArgumentError, match=r"state must be what Adam\.init makes"):
+            step(X[0], y[0])
+    np.testing.assert_array_equal(model.theta, before)
+
+
+@pytest.mark.parametrize("engine", ["replay", "eager"])
+@pytest.mark.parametrize("name", ["theta", "grad", "statistics"])
+@pytest.mark.parametrize("epoch", [0, 1])
+def test_fit_refuses_read_only_vectors(rng, engine, name, epoch):
+    """Before the first step, or after an epoch in which a callback made one read-only."""
+    X, y = batches(rng)
+    model, _ = steps(engine)
+    before = model.theta.copy()
+
+    def change(run):
+        freeze(getattr(model, name))
+        before[...] = model.theta
+
+    if epoch == 0:
+        change(None)
+    settings = {"callbacks": [change], "epochs": 3, "engine": engine, "progress": False}
+    with pytest.raises(ArgumentError, match=f"{name} must be .*got a read-only array"):
+        model.fit(X[0], y[0], loss=CrossEntropy(), optimizer=Adam(), **settings)
+    np.testing.assert_array_equal(model.theta, before)
+    assert len(model.history) == epoch
+
+
 @pytest.mark.parametrize("moves", ["features", "labels", "weights", "all", "none"])
 def test_moved_batches_are_read_where_they_are(rng, moves):
     data, labels = batches(rng, n=6)

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias, get_args
 
 from xpnet.backend import Array
+from xpnet.engine.step_arrays import StepArrays
 from xpnet.engine.value_and_grad import ValueAndGrad
-from xpnet.errors import ArgumentError, Phrase, require, require_type, unknown_name
+from xpnet.errors import ArgumentError, require, require_type, unknown_name
 from xpnet.losses import Loss
 from xpnet.ops.operations import Precision
 from xpnet.optimizers import Optimizer, OptimizerState, Penalty
@@ -93,6 +94,9 @@ class EagerStep:
 
     Attributes:
         value_and_grad: computes the loss and its gradient.
+
+    Raises:
+        ArgumentError: if the step cannot overwrite an array; see `check`.
     """
 
     def __init__(
@@ -104,21 +108,12 @@ class EagerStep:
     ) -> None:
         self._model, self._settings, self._state, self.engine = model, settings, state, engine
         self.value_and_grad = ValueAndGrad(model, precision=settings.precision)
+        self._arrays = StepArrays(model, settings.optimizer, state)
+        self.check()
 
     def check(self) -> None:
-        """Refuse vectors and slots that a step cannot overwrite, before it changes any.
-
-        Raises:
-            ArgumentError: naming the array.
-        """
-        model, state = self._model, self._state
-        model.require_unchanged()
-        self._settings.optimizer.require_fits(model.theta, state)
-        if model.backend.library.records_steps:
-            for i, slot in enumerate(state.slots):
-                if not (slot.flags.writeable and slot.ndim == 1):
-                    got = slot if slot.flags.writeable else Phrase("a read-only array")
-                    require(False, f"state.slots[{i}]", "be a writeable 1-D array", got)
+        """Refuse arrays that a step cannot overwrite, before it changes any; see `StepArrays`."""
+        self._arrays.check()
 
     def gradient(self, X: Array, y: Array, weight: Array | None) -> Array:
         """Fill the model's gradient and return the loss."""

@@ -73,6 +73,7 @@ class TrainingStep:
         self._model = model
         self._state = optimizer.init(model.theta, model.network.layout)
         self._lock = StepLock()
+        self._inner: EagerStep | None = None
         self._select()
 
     @property
@@ -115,11 +116,13 @@ class TrainingStep:
                 memory check that, see `Optimizer.check_some_steps`.
         """
         model, settings, own = self._model, self._settings, self._lock
-        given = settings.optimizer.lr if lr is None else lr
-        if type(given) is not float or not 0 <= given < math.inf:
-            given = plain_number(given)
-            require_number(given, "optimizer.lr" if lr is None else "lr", low=0)
-        lr = float(given)
+        given = lr
+        if lr is None:
+            lr = settings.optimizer.lr
+        if type(lr) is not float or not 0 <= lr < math.inf:
+            lr = plain_number(lr)
+            require_number(lr, "optimizer.lr" if given is None else "lr", low=0)
+            lr = float(lr)
         batch = prepare_batch(model.input_spec, X, y, settings.loss, weight, check=check)
         with own.lock:
             if own.busy:
@@ -139,9 +142,9 @@ class TrainingStep:
 
     def _select(self) -> None:
         """Select the engine for the current vectors of the model, which unpickling replaces."""
-        self._trained = self._model.state
-        self._step = step_for(self._trained, self._settings, self._state)
-        self._inner: EagerStep | None = None
+        state = self._model.state
+        self._step = step_for(state, self._settings, self._state)
+        self._trained, self._inner = state, None
 
     def _inside_another(self, X: Array, y: Array, weight: Array | None, lr: float) -> Array:
         """Take a step in a signal handler that interrupts a step of the same thread.
