@@ -158,13 +158,15 @@ class ReplayedPrediction(Prediction):
         theta, statistics = map(trace, self._vectors)
         p, memory = model.network.by_layer(theta), TracedMemory(trace, theta.dtype)
         contexts = model.network.contexts(memory, statistics, reuse=True)
+        is_copied = batch.nbytes <= MAX_COPIED_BYTES
         try:
             program = recorder.record(
-                lambda: model.network.forward(p, trace(batch), contexts)[0], inputs=[batch]
+                lambda: model.network.forward(p, trace(batch), contexts)[0],
+                inputs=[] if is_copied else [batch],
             )
         except Exception:  # such as control flow on array values in a layer
             return NEVER
-        if batch.nbytes <= MAX_COPIED_BYTES:
+        if is_copied:
             return program, partial(batch.__setitem__, ...)
         return program, RecordedInput(program, 0, batch).take
 
