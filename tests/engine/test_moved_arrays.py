@@ -75,6 +75,14 @@ def freeze_slot(model, step):
     step.state.slots[1].flags.writeable = False
 
 
+def add_a_scalar(model, step):
+    step.state.scalars = (*step.state.scalars, 0.5)
+
+
+def drop_scalars(model, step):
+    step.state.scalars = step.state.scalars[:-1] if step.state.scalars else (1.0, 1.0)
+
+
 def other_bytes(slot):
     return slot.astype(slot.dtype.newbyteorder())
 
@@ -153,6 +161,8 @@ REFUSED = {
     "column": [slots_as(lambda slot: slot[:, None].copy())],
     "column in place": [lambda model, step: as_column(step.state.slots[0])],
     "read-only slot": [freeze_slot],
+    "scalars": [add_a_scalar],
+    "no scalars": [drop_scalars],
     **{
         f"{name} {change.__name__}": [of_the_model(name, change)]
         for name in ("theta", "grad", "statistics")
@@ -290,6 +300,27 @@ def test_fit_refuses_read_only_vectors(rng, engine, name, epoch):
         model.fit(X[0], y[0], loss=CrossEntropy(), optimizer=Adam(), **settings)
     np.testing.assert_array_equal(model.theta, before)
     assert len(model.history) == epoch
+
+
+@pytest.mark.parametrize("case", REFUSED)
+@pytest.mark.filterwarnings("ignore:Setting the:DeprecationWarning")
+def test_fit_refuses_what_a_step_refuses(rng, case):
+    """A callback makes the changes after an epoch; the copies of `fit` may fail first."""
+    X, y = batches(rng)
+    found = []
+    for engine in ("replay", "eager"):
+        model, _ = steps(engine)
+
+        def change(run):
+            for each in REFUSED[case]:
+                each(run.model, run)
+
+        settings = {"callbacks": [change], "epochs": 3, "engine": engine, "progress": False}
+        with pytest.raises(ValueError, match=r"must be|broadcast") as caught:
+            model.fit(X[0], y[0], loss=CrossEntropy(), optimizer=Adam(), **settings)
+        found.append((model.theta.copy().ravel(), str(caught.value)))
+    np.testing.assert_allclose(found[0][0], found[1][0], rtol=1e-4, atol=1e-6)
+    assert found[0][1] == found[1][1]
 
 
 @pytest.mark.parametrize("moves", ["features", "labels", "weights", "all", "none"])

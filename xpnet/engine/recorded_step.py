@@ -53,6 +53,7 @@ class RecordedStep:
         self._passes: dict[Any, _Pass] = {}
         self._update: Any = None
         self._slots, self._scalars = tuple(state.slots), np.empty(0)
+        self._n_scalars = len(state.scalars)
         self._before_pass: _StepSnapshot | None = None  # until the update is recorded
         self.engine = ENGINE
         trace = self._recorder.traced
@@ -95,6 +96,7 @@ class RecordedStep:
             except self._update.refused:
                 self._undo_scalars(scalars)
                 self._forget()
+                self._eager.check()
                 self._eager.update(lr)
         else:
             self._record_update(lr)
@@ -165,6 +167,7 @@ class RecordedStep:
         settings, state, model = self._settings, self._state, self._model
         trace, slots = self._recorder.traced, tuple(state.slots)
         self._eager.check()
+        settings.optimizer.require_fits(model.theta, state)  # also the number of scalars
 
         def update() -> None:
             state.step += 1
@@ -177,7 +180,7 @@ class RecordedStep:
         held = [model.theta, model.grad, *slots]
         before, eager = _StepSnapshot(model, state, held), partial(self._eager.update, lr)
         self._update, _ = self._record(update, before, eager, held)
-        self._slots, self._before_pass = slots, None
+        self._slots, self._n_scalars, self._before_pass = slots, len(state.scalars), None
 
     def _record(
         self,
@@ -214,8 +217,9 @@ class RecordedStep:
 
     def _has_update(self) -> bool:
         """Whether the update is recorded for the current slots of the optimizer's state."""
-        slots = self._state.slots
-        if slots is not self._slots and [*map(id, slots)] != [*map(id, self._slots)]:
+        slots, n_scalars = self._state.slots, len(self._state.scalars)
+        same = slots is self._slots or [*map(id, slots)] == [*map(id, self._slots)]
+        if not same or n_scalars != self._n_scalars:
             self._forget_update()
         return self._update is not None
 
