@@ -41,7 +41,7 @@ from xpnet.optimizers.schedules import Schedule
 from xpnet.parameters import Layout
 from xpnet.random import RandomStreams, Rng, as_generator, as_seed, held_out_generator
 from xpnet.serialization import model_config, read_model, write_model
-from xpnet.state import ModelState, finite_vector, vector
+from xpnet.state import VECTORS, ModelState, finite_vector, vector
 from xpnet.training.callbacks import Callback, check_functions
 from xpnet.training.fit import evaluate, restored_if_refused, train
 from xpnet.training.full_batch import (
@@ -59,9 +59,6 @@ from xpnet.training.settings import (
     check_batches,
     check_metrics,
 )
-
-VECTORS = "theta", "grad", "statistics"
-"""The arrays of a model; its other arrays are views of these, or buffers."""
 
 
 class Sequential:

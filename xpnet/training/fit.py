@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from xpnet.data.batching import TrainingData
 from xpnet.engine.cuda_graph import CapturedSteps
 from xpnet.engine.prediction import Prediction, prediction_of
 from xpnet.engine.select import OneByOne, steps_for
-from xpnet.errors import ArgumentError, NonFiniteError
+from xpnet.errors import ArgumentError, NonFiniteError, Phrase, describe, plain_number, require
 from xpnet.finite import all_are_finite, first_not_finite
 from xpnet.losses import Loss
 from xpnet.metrics import as_number, metric_name
@@ -47,7 +48,9 @@ def train(
 
     Raises:
         ArgumentError: if a callback cannot be used, or breaks a rule in the first epoch, or a
-            metric does; the parameters, statistics and history of the model are as before.
+            metric does; the parameters, statistics and history of the model are as before. Also if
+            a learning rate is negative or not finite; the parameters and statistics are those of
+            the beginning of that epoch.
         NonFiniteError: if a loss, a parameter, a running statistic or the optimizer's state becomes
             NaN or infinite; the model is restored to the beginning of that epoch.
     """
@@ -157,29 +160,27 @@ class _Epochs:
 
     def _steps(self) -> tuple[dict[str, float], float]:
         """Take every step; return the epoch's number, mean loss and penalty, and the last lr."""
+        lrs = self._learning_rates()
         streams = self.model.streams
         order = streams.row_order(self.data.n_rows) if self.settings.shuffle else None
         if isinstance(self.steps, CapturedSteps):
-            lrs = [self._lr(step) for step in range(self.steps.n_steps)]
             values, counts, X = self.steps.epoch(order, lrs)
-            lr = lrs[-1]
         else:
-            values, counts, lr, X = self._one_by_one(self.steps, order)
+            values, counts, X = self._one_by_one(self.steps, order, lrs)
         self._check(values, X)
         row = {"epoch": float(self.epoch), "loss": _mean(values, counts)}
         penalty = self.settings.penalty
         if penalty is not None:
             weights = self.model.network.layout.weights
             row["penalty"] = float(penalty.value(self.model.theta[weights]))
-        return row, lr
+        return row, lrs[-1]
 
     def _one_by_one(
-        self, step: OneByOne, order: HostArray | None
-    ) -> tuple[list[float], list[float], float, Array]:
-        """Take the steps one by one; return losses, weights, the last lr and the last batch."""
+        self, step: OneByOne, order: HostArray | None, lrs: list[float]
+    ) -> tuple[list[float], list[float], Array]:
+        """Take the steps one by one; return losses, weights and the last batch."""
         settings, model = self.settings, self.model
         losses, counts = [], []
-        lr = settings.optimizer.lr
         for number, (X, y, weight) in enumerate(
             self.data.batches(order, settings.batch_size, settings.drop_last), start=1
         ):
@@ -188,16 +189,15 @@ class _Epochs:
                 value = float(value)
                 if not math.isfinite(value):
                     self._fail(number, step.value_and_grad.first_not_finite(X))
-            lr = self._lr(number - 1)
             try:
-                step.update(lr)
+                step.update(lrs[number - 1])
                 settings.optimizer.check_some_steps(self.optimizer_state)
             except NonFiniteError:
                 self._check_numbers(number)
                 raise
             losses.append(value)
             counts.append(X.shape[0] if weight is None else self.xp.sum(weight))
-        return self._read(losses), self._read(counts), lr, X
+        return self._read(losses), self._read(counts), X
 
     def _read(self, numbers: list[Any]) -> list[float]:
         """Numbers as floats; those of a device in one transfer, because each one synchronizes."""
@@ -206,15 +206,37 @@ class _Epochs:
         floats: list[float] = to_numpy(self.xp.stack(numbers)).tolist()
         return floats
 
-    def _lr(self, step: int) -> float:
-        """The learning rate of a step of this epoch, counted from 0."""
-        settings = self.settings
-        if settings.schedule is None:
-            return settings.optimizer.lr
-        columns = self.history.columns
+    def _learning_rates(self) -> list[float]:
+        """The learning rate of each step of this epoch.
+
+        Raises:
+            ArgumentError: if one is negative or not finite, before a step of the epoch is taken.
+        """
+        settings, n_rows = self.settings, self.data.n_rows
+        whole, rest = divmod(n_rows, settings.batch_size)
+        columns, lrs = self.history.columns, []
         values = columns.get("val_loss", columns.get("loss", []))
-        time = self.epoch - 1 + step / math.ceil(self.data.n_rows / settings.batch_size)
-        return settings.optimizer.lr * settings.schedule.factor(time, settings.epochs, values)
+        for step in range(whole + (rest > 0 and not settings.drop_last)):
+            factor: Any = 1.0
+            if settings.schedule is not None:
+                time = self.epoch - 1 + step / math.ceil(n_rows / settings.batch_size)
+                factor = plain_number(settings.schedule.factor(time, settings.epochs, values))
+            ok = isinstance(factor, Real)
+            lr = float(settings.optimizer.lr * factor) if ok else math.nan
+            if not 0 <= lr < math.inf:
+                self._refuse_rate(step + 1, factor)
+            lrs.append(lr)
+        return lrs
+
+    def _refuse_rate(self, step: int, factor: Any) -> None:
+        """Raise an error about the learning rate of a step of this epoch."""
+        lr, schedule = self.settings.optimizer.lr, self.settings.schedule
+        at, rule = f"in epoch {self.epoch}, step {step}", "finite and at least 0"
+        do = f"The parameters are those of the beginning of epoch {self.epoch}."
+        if schedule is None:
+            require(False, "optimizer.lr", f"be {rule}", Phrase(f"{describe(lr)} {at}"), do)
+        got = Phrase(f"the factor {describe(factor)} of {describe(lr)} by {schedule!r} {at}")
+        require(False, "schedule", f"give learning rates that are {rule}", got, do)
 
     def _check(self, losses: list[float], X: Array) -> None:
         """Raise an error if a loss or a number of the model or optimizer is not finite.
