@@ -58,10 +58,15 @@ class FallbackWarning(UserWarning):
 
 def warn_fallback(message: str) -> None:
     """Issue a `FallbackWarning` at the line outside xpnet that caused it."""
+    warn_caller(message, FallbackWarning)
+
+
+def warn_caller(message: str, category: type[UserWarning] = UserWarning) -> None:
+    """Issue a warning at the line outside xpnet that caused it."""
     frame, level = sys._getframe(), 1
     while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] == "xpnet":
         frame, level = frame.f_back, level + 1
-    warnings.warn(message, FallbackWarning, stacklevel=level)
+    warnings.warn(message, category, stacklevel=level)
 
 
 def dtype_name(dtype: object) -> str:

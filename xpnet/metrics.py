@@ -1,7 +1,8 @@
 """Metrics: functions ``metric(predicted, target)`` that return a 0-d array.
 
 ``predicted`` holds the predictions of the loss (`xpnet.losses.Loss.decide`): class indices, 0 or 1,
-±1, or values. `confusion_matrix` returns a matrix instead, so it cannot be passed to ``metrics=``.
+±1, or values in the units and the shape of the targets. `confusion_matrix` returns a matrix
+instead, so it cannot be passed to ``metrics=``.
 """
 
 from __future__ import annotations

@@ -6,14 +6,16 @@ import copy
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from xpnet.activations import ActivationFunction, ReLU
 from xpnet.backend import Array, Backend, BackendName, copied, get_backend, to_numpy
+from xpnet.data.batching import TrainingData
 from xpnet.data.prepare import Validation, as_features, prepare, prepare_batch, prepare_features
-from xpnet.data.preprocessing import InputSpec, MinMax, Standardize
+from xpnet.data.preprocessing import InputSpec, MinMax, Standardize, takes_scaled_targets
+from xpnet.data.target_scaling import as_target_scaling, warn_of_scale
 from xpnet.engine.eager_step import Clip, Engine
 from xpnet.engine.prediction import prediction_of
 from xpnet.engine.value_and_grad import ValueAndGrad
@@ -39,7 +41,7 @@ from xpnet.optimizers.schedules import Schedule
 from xpnet.parameters import Layout
 from xpnet.random import RandomStreams, Rng, as_generator, as_seed, held_out_generator
 from xpnet.serialization import read_model, write_model
-from xpnet.state import ModelState, finite_vector, vector
+from xpnet.state import VECTORS, ModelState, finite_vector, vector
 from xpnet.training.callbacks import Callback, check_functions
 from xpnet.training.fit import evaluate, restored_if_refused, train
 from xpnet.training.full_batch import (
@@ -57,9 +59,6 @@ from xpnet.training.settings import (
     check_batches,
     check_metrics,
 )
-
-VECTORS = "theta", "grad", "statistics"
-"""The arrays of a model; its other arrays are views of these, or buffers."""
 
 
 class Sequential:
@@ -89,6 +88,7 @@ class Sequential:
         state: the network and its vectors, an `xpnet.state.ModelState`.
         history: the `History` of the last training.
         loss: the loss, or ``None``.
+        target_scaling: the scaling of the targets of a regression, or ``None``.
         classes: the names of the classes, or ``None``.
 
     Raises:
@@ -196,6 +196,36 @@ class Sequential:
         self.input_spec = replace(self.input_spec, preprocessing=value)
 
     @property
+    def target_scaling(self) -> Standardize | None:
+        """The scaling between the units of the targets and those of the loss, or ``None``.
+
+        ``fit(..., target_scaling="standardize")`` sets it, and a training with a loss that is no
+        regression removes it. `fit`, `evaluate`, `objective` and `inspect_layers` apply it to
+        targets, `predict` applies its inverse. `forward`, `value_and_grad`, `TrainingStep`,
+        `batches` and `xpnet.derivatives` take and return numbers in the units of the loss, which a
+        hand-written loop makes once::
+
+            model.target_scaling = Standardize.fit(y[:, None])
+            t = model.target_scaling.apply(y[:, None])
+
+        Raises:
+            ArgumentError: in an assignment, if the value is not a `Standardize` with one column
+                for each target, or ``None``.
+
+        >>> model = MLP(1, [4], 1)
+        >>> model.target_scaling = Standardize([200.0], [50.0])
+        >>> model.target_scaling.std.tolist()
+        [50.0]
+        """
+        return self.input_spec.targets.scaling
+
+    @target_scaling.setter
+    def target_scaling(self, value: Standardize | None) -> None:
+        scaling = None if value is None else as_target_scaling(value, self.n_out)
+        targets = replace(self.input_spec.targets, scaling=scaling)
+        self.input_spec = replace(self.input_spec, targets=targets)
+
+    @property
     def theta(self) -> Array:
         """All parameters, one flat vector; an assignment copies into it.
 
@@ -276,7 +306,7 @@ class Sequential:
 
         Args:
             X: network inputs, ``(m, n_in)``; not preprocessed.
-            y: targets in the form that the loss expects, such as class indices.
+            y: targets in the form that the loss expects, such as class indices; not scaled.
             loss: the loss.
             weight: weights of the rows, ``(m,)``, or ``None``.
             check: whether ``X`` and ``y`` are checked, default true; on a GPU a check waits for the
@@ -310,6 +340,7 @@ class Sequential:
         l2: float = 0.0,
         sample_weight: Array | None = None,
         class_weight: Mapping[Any, float] | Sequence[float] | None = None,
+        target_scaling: Literal["standardize"] | None = None,
         callbacks: Sequence[Callback] = (),
         shuffle: bool | None = None,
         drop_last: bool = False,
@@ -331,7 +362,8 @@ class Sequential:
                 free memory, are read batch by batch.
             y: targets, one for each row, ``(m,)`` or ``(m, 1)``; class names may be strings.
                 Labels from 1 to ``n_out`` without a 0 become the names of the classes of a model
-                that has not been trained.
+                that has not been trained. Values may have several columns, ``(m, n_out)``;
+                `predict` returns values in the shape that ``y`` had.
             loss: the loss, such as ``CrossEntropy()``.
             optimizer: the optimizer, such as ``Adam(lr=1e-3)``, or a method, such as ``LBFGS()``.
             epochs: passes over the data, at least 1, default 20; for a method the maximum number of
@@ -345,7 +377,8 @@ class Sequential:
                 count, ``class_weight`` and penalties do not.
             metrics: functions of predictions and targets (`xpnet.metrics`) that return one number
                 and have distinct names, evaluated without weights on the validation data, or on
-                the training data if there are none. One that returns something else is refused: a
+                the training data if there are none. Predictions and targets have the units of
+                ``y`` and the same shape. A metric that does not return one number is refused: a
                 function without state is called once with predictions of zeros before the first
                 step, any other (a method, an object, a function that uses a list or an iterator)
                 only once an epoch; in the first one the model is restored.
@@ -357,6 +390,13 @@ class Sequential:
             sample_weight: a weight for each row, at least 0.
             class_weight: a weight for each class in training: a mapping by class, or numbers in
                 order.
+            target_scaling: ``"standardize"`` computes the mean and the standard deviation of each
+                column of ``y`` in float64, on the training rows that have a weight above 0, and
+                trains on ``(y − mean)/std``; a constant column is only shifted. ``loss`` and
+                ``val_loss`` are then in scaled units, metrics and predictions in those of ``y``, as
+                float64. A model that has a `target_scaling` keeps it, because its parameters are in
+                these units. ``None`` (default) also keeps it, and computes none. Only for losses of
+                values that can be scaled, such as `HalfMSE`, `Huber` and `GaussianNLL`.
             callbacks: functions called after each epoch with a `Run`, such as ``EarlyStopping()``;
                 one that returns ``True`` stops the training, and any other value has no effect.
                 What is wrong with them is reported before the first step; see `Callback`.
@@ -386,6 +426,10 @@ class Sequential:
                 callback breaks one only after the first epoch, the model keeps its parameters.
             NonFiniteError: if the loss, a parameter or the optimizer's state becomes NaN or
                 infinite; the model is restored to the beginning of that epoch.
+
+        Warns:
+            UserWarning: if a model that has not been trained gets targets that are far from the
+                scale of a fresh network, above 100 or varying by less than 1e-3, without a scaling.
         """
         penalty = Penalty(l1, l2)
         do = "Take one such as Adam(lr=1e-3), or a method of xpnet.minimize, such as LBFGS()."
@@ -434,13 +478,16 @@ class Sequential:
             validation=validation,
             rng=held_out_generator(seed),
             name_from_one=not len(self.history),
+            training=True,
+            target_scaling=target_scaling,
         )
         data, held_out = prepared.data, prepared.validation
         check_metrics(metrics, loss, data if held_out is None else held_out)
         if isinstance(settings, Settings):
             check_batches(self.network, data.n_rows, settings)
+        self._warn_of_scale(loss, data)
         with restored_if_refused(self):
-            self.loss, self.classes = loss, prepared.classes
+            self.input_spec, self.loss, self.classes = data.spec, loss, prepared.classes
             if rng is not None:
                 self.state.streams.restart(as_seed(rng))
             if isinstance(settings, FullBatchSettings):
@@ -469,7 +516,8 @@ class Sequential:
 
         Args:
             X: raw features ``(m, n_in)``, preprocessed here; a `numpy.memmap` is read by chunks.
-            y: targets, one for each row; strings are replaced by the indices of the sorted names.
+            y: targets, one for each row; strings are replaced by the indices of the sorted names,
+                and values are scaled by `target_scaling`.
             loss: the loss ℓ.
             l2: the rate of the penalty, at least 0, default 0; weights only.
             sample_weight: a weight for each row, at least 0.
@@ -509,13 +557,15 @@ class Sequential:
 
         Args:
             X: raw features ``(m, n_in)``.
-            y: targets, one for each row.
-            metrics: functions of predictions and targets (`xpnet.metrics`); default none.
+            y: targets, one for each row, in their own units: `target_scaling` is applied here.
+            metrics: functions of predictions and targets (`xpnet.metrics`) in the units of ``y``;
+                default none.
             sample_weight: a weight for each row in the mean loss, at least 0; default 1. Metrics
                 are evaluated without weights.
 
         Returns:
-            The mean loss as ``"loss"``, and each metric by the name of its function.
+            The mean loss as ``"loss"``, in scaled units if the model has a `target_scaling`, and
+            each metric by the name of its function.
 
         Raises:
             ArgumentError: if the model has no loss yet, or the data do not fit.
@@ -533,7 +583,10 @@ class Sequential:
 
         Returns:
             Class names (a NumPy array) if the model has them; else an array of the backend: class
-            indices ``(m,)``, 0/1, ±1, or values ``(m, n_out)``. Without a loss, the output.
+            indices ``(m,)``, 0/1, ±1, or values. Values have the shape that ``y`` had in the last
+            training, ``(m,)`` or ``(m, n_out)``, before it ``(m, n_out)``; with a
+            `target_scaling` they are in the units of ``y``, as float64. Without a loss, the output
+            of the network.
 
         Raises:
             ArgumentError: if ``X`` does not fit the model.
@@ -541,7 +594,7 @@ class Sequential:
         output = self._predict(*prepare_features(self.input_spec, X))
         if self.loss is None:
             return output
-        decision = self.loss.decide(output)
+        decision = self.input_spec.predictions(output, self.loss)
         if self.classes is None or decision.ndim != 1:
             return decision
         return np.asarray(self.classes)[to_numpy(decision)]
@@ -557,7 +610,7 @@ class Sequential:
         return loss.probabilities(self._predict(*prepare_features(self.input_spec, X)))
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the model to a file: layers, vectors, preprocessing, classes, random streams.
+        """Write the model to a file: layers, vectors, scalings, classes, random streams.
 
         The file has the safetensors format and is written atomically; `xpnet.load` reads it.
 
@@ -585,6 +638,12 @@ class Sequential:
     def __repr__(self) -> str:
         layers = ", ".join(map(brief, self.layers))
         return f"Sequential([{layers}], n_in={self.n_in}, backend={self.backend.name!r})"
+
+    def _warn_of_scale(self, loss: Loss, data: TrainingData) -> None:
+        """Warn of unscaled targets of a regression that a fresh network does not reach."""
+        is_new = not len(self.history) and self.input_spec.targets.ndim is None
+        if is_new and takes_scaled_targets(loss) and data.spec.targets.scaling is None:
+            warn_of_scale(data.metric_targets)
 
     def _trained_loss(self, method: str) -> Loss:
         if self.loss is None:
@@ -702,6 +761,7 @@ def load(
         classes=saved.classes,
     )
     model.state.streams.restart(*saved.streams)
+    model.input_spec = replace(model.input_spec, targets=saved.targets)
     model.theta[...] = model.backend.asarray(saved.theta, model.backend.dtype)
     model.statistics[...] = model.backend.asarray(saved.statistics, model.backend.dtype)
     return model

@@ -22,7 +22,8 @@ from xpnet import activations, initializers, layers, losses
 from xpnet._version import __version__
 from xpnet.atomic import StrPath, write_atomically
 from xpnet.backend import Array, Backend, BackendName, get_backend, to_numpy
-from xpnet.data.preprocessing import MinMax, Standardize
+from xpnet.data.preprocessing import MinMax, Standardize, TargetSpec
+from xpnet.data.target_scaling import as_target_scaling
 from xpnet.errors import ArgumentError, FileFormatError, plain_number, require_type
 from xpnet.network import Network
 from xpnet.optimizers import OptimizerState
@@ -30,7 +31,12 @@ from xpnet.parameters import Layout
 from xpnet.renamed import FORMAT_1, current_keywords
 
 FORMAT = 2
-"""The format that is written. Format 1 has the names of `xpnet.renamed.FORMAT_1`."""
+"""The format that is written. Format 1 has the names of `xpnet.renamed.FORMAT_1`.
+
+Format 2 was extended by entries that older files lack: ``"targets"``, with the name of the scaling
+and the number of dimensions of the targets of a regression, and the tensors ``target_scaling.mean``
+and ``target_scaling.std``. An older xpnet refuses a file with these tensors.
+"""
 
 _MODULES = (activations, initializers, losses)
 _LAYERS = [
@@ -84,6 +90,7 @@ class ModelContents:
         loss: the loss, or ``None``.
         preprocessing: the scaling of the inputs, or ``None``.
         classes: the class names, or ``None``.
+        targets: the units and the shape of the targets of a regression.
         theta: the flat parameters.
         statistics: the flat running statistics of batch norm.
         streams: the seed of the random streams, and the numbers of orders and masks drawn.
@@ -94,6 +101,7 @@ class ModelContents:
     loss: Any
     preprocessing: Any
     classes: tuple[Any, ...] | None
+    targets: TargetSpec
     theta: np.ndarray[Any, Any]
     statistics: np.ndarray[Any, Any]
     streams: tuple[int, int, int]
@@ -105,14 +113,15 @@ def model_config(model: Any) -> dict[str, Any]:
     Raises:
         ArgumentError: if the model has a user-defined layer, activation, initializer or loss.
     """
-    scaling = model.preprocessing
+    scaling, targets = model.preprocessing, model.input_spec.targets
     return {
         "n_in": model.network.n_in,
         "layers": [to_config(layer) for layer in model.network.layers],
         "dtype": model.backend.dtype_name,
         "loss": None if model.loss is None else to_config(model.loss),
-        "preprocessing": None if scaling is None else type(scaling).__name__,
+        "preprocessing": _name_of(scaling),
         "classes": None if model.classes is None else list(map(plain_number, model.classes)),
+        "targets": {"scaling": _name_of(targets.scaling), "ndim": targets.ndim},
     }
 
 
@@ -136,9 +145,10 @@ def write_model(model: Any, path: StrPath, metadata: Mapping[str, str] | None = 
     config["random"] = {"seed": streams.seed, "orders": streams.orders, "masks": streams.masks.step}
     tensors = _by_path(model.network.layout, model.theta)
     tensors |= _by_path(model.network.statistics_layout, model.statistics)
-    if model.preprocessing is not None:
-        arrays = model.preprocessing.arrays()
-        tensors |= {f"preprocessing.{k}": np.array(v, order="C") for k, v in arrays.items()}
+    scalings = {"preprocessing": model.preprocessing, "target_scaling": model.target_scaling}
+    for prefix, fitted in scalings.items():
+        arrays = {} if fitted is None else fitted.arrays()
+        tensors |= {f"{prefix}.{k}": np.array(v, order="C") for k, v in arrays.items()}
     texts = {**(metadata or {}), "xpnet": json.dumps(config)}
     write_atomically(path, save(tensors, metadata=texts))
 
@@ -377,20 +387,27 @@ def _contents(config: dict[str, Any], file: Any) -> ModelContents:
         raise FileFormatError(f"dtype must be float32 or float64; got {dtype!r}.")
     headers = _headers_of(file)
     arrays = [] if scaling is None else SCALING_ARRAYS[scaling]
-    _require_scaling(arrays, headers, network.n_in)
+    _require_scaling("preprocessing", arrays, headers, [(), (network.n_in,)])
     _require_tensors((network.layout, network.statistics_layout), headers, dtype)
-    if headers:
-        raise FileFormatError(f"the tensor {sorted(headers)[0]!r} belongs to no layer.")
-    found = {key: file.get_tensor(f"preprocessing.{key}") for key in arrays}
     loss = from_config(config["loss"])
     if loss is not None:
         require_type(loss, losses.Loss, "loss")
+    target_scaling, ndim = _targets_of(config, loss)
+    target_arrays = () if target_scaling is None else SCALING_ARRAYS[target_scaling]
+    shapes = [(), *((n,) for n in range(1, network.n_out + 1))]
+    _require_scaling("target_scaling", target_arrays, headers, shapes)
+    if headers:
+        raise FileFormatError(f"the tensor {sorted(headers)[0]!r} belongs to no layer.")
+    found = {key: file.get_tensor(f"preprocessing.{key}") for key in arrays}
+    read = {key: file.get_tensor(f"target_scaling.{key}") for key in target_arrays}
+    fitted = as_target_scaling(Standardize.from_arrays(read), network.n_out) if read else None
     return ModelContents(
         network,
         dtype,
         loss,
         None if scaling is None else SCALINGS[scaling].from_arrays(found),
         _classes_of(config, network.n_out),
+        TargetSpec(fitted, ndim),
         _flat(network.layout, file, dtype),
         _flat(network.statistics_layout, file, dtype),
         _streams_of(config),
@@ -405,6 +422,26 @@ def _streams_of(config: dict[str, Any]) -> tuple[int, int, int]:
     if not valid or max(numbers[1:]) >= 2**62:
         raise FileFormatError(f"random must hold integers of at least 0; got {found!r:.80}.")
     return numbers[0], numbers[1], numbers[2]
+
+
+def _targets_of(config: dict[str, Any], loss: losses.Loss | None) -> tuple[str | None, int | None]:
+    """Return the name of the scaling of the targets, and their number of dimensions.
+
+    Files without this entry are of models that predicted values of shape ``(m, n_out)``.
+    """
+    is_regression = loss is not None and loss.target_kind == "values"
+    found = config.get("targets", {"scaling": None, "ndim": 2 if is_regression else None})
+    scaling, ndim = found["scaling"], found["ndim"]
+    if scaling not in (None, "Standardize") or not (ndim is None or type(ndim) is int):
+        raise FileFormatError(f"targets must name a scaling and a shape; got {found!r:.80}.")
+    if ndim not in (None, 1, 2):
+        raise FileFormatError(f"targets must have 1 or 2 dimensions; got {ndim!r:.80}.")
+    return scaling, ndim
+
+
+def _name_of(scaling: Standardize | MinMax | None) -> str | None:
+    """Return the name of a scaling, a key of `SCALINGS`."""
+    return None if scaling is None else type(scaling).__name__
 
 
 def _classes_of(config: dict[str, Any], n_out: int) -> tuple[Any, ...] | None:
@@ -423,15 +460,20 @@ def _by_path(layout: Layout, vector: Array) -> Tensors:
     return {path: to_numpy(view).copy() for path, view in layout.views(vector).items()}
 
 
-def _require_scaling(names: Sequence[str], headers: dict[str, TensorHeader], n_in: int) -> None:
-    """Take the arrays of the scaling out of ``headers``, after validating their shapes."""
+def _require_scaling(
+    prefix: str,
+    names: Sequence[str],
+    headers: dict[str, TensorHeader],
+    shapes: Sequence[tuple[int, ...]],
+) -> None:
+    """Take the arrays of a scaling out of ``headers``, after validating their shapes."""
     for name in names:
-        path = f"preprocessing.{name}"
-        shapes = [(2,)] if name == "to" else [(), (n_in,)]
+        path = f"{prefix}.{name}"
+        allowed = [(2,)] if name == "to" else shapes
         header = headers.pop(path, None)
         dtypes = DTYPES.values() if name == "to" else ("float64",)
-        if header is None or header.shape not in shapes or header.dtype not in dtypes:
-            rule = f"{' or '.join(dtypes)} of shape {' or '.join(map(str, shapes))}"
+        if header is None or header.shape not in allowed or header.dtype not in dtypes:
+            rule = f"{' or '.join(dtypes)} of shape {' or '.join(map(str, allowed))}"
             raise _wrong_tensor(path, rule, header)
 
 

@@ -14,10 +14,16 @@ from xpnet.network import Network
 from xpnet.parameters import Layout
 from xpnet.random import MaskStream, RandomStreams
 
+VECTORS = "theta", "grad", "statistics"
+"""The vectors of a model; its other arrays are views of these, or buffers."""
+
 
 @dataclass(frozen=True, eq=False)
 class ModelState:
     """A network and its vectors, which training overwrites in place.
+
+    Vectors of NumPy are views. The layers keep views of them, and ``ndarray.resize`` could free the
+    memory of an array that owns it.
 
     Attributes:
         network: the layers, as a function of θ and X.
@@ -39,6 +45,12 @@ class ModelState:
     def masks(self) -> MaskStream:
         """The stream of dropout masks."""
         return self.streams.masks
+
+    def __post_init__(self) -> None:
+        for name in VECTORS:
+            array = getattr(self, name)
+            if type(array) is np.ndarray:
+                object.__setattr__(self, name, array[:])
 
 
 def real_numbers(backend: Backend, value: Array, argument: str) -> Array:

@@ -235,7 +235,8 @@ def fit_in_half(X, t, engine, monkeypatch, epochs):
 @pytest.mark.parametrize("engine", ["replay", "eager"])
 def test_fp16_skips_steps_that_overflow(engine, task, device, monkeypatch):
     """The gradient at the output is 1500/50 = 30, which overflows in 16 bits above 2¹¹."""
-    _, thetas, scales = fit_in_half(np.abs(task[0]), 1500.0, engine, monkeypatch, 8)
+    with pytest.warns(UserWarning, match="far from the scale"):
+        _, thetas, scales = fit_in_half(np.abs(task[0]), 1500.0, engine, monkeypatch, 8)
     assert scales == [2.0**14, 2.0**13, 2.0**12, *[2.0**11] * 5]
     moved = [(a != b).any() for a, b in pairwise(thetas)]
     assert moved == [False] * 4 + [True] * 4
@@ -245,7 +246,9 @@ def test_fp16_skips_steps_that_overflow(engine, task, device, monkeypatch):
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ["replay", "eager"])
 def test_fp16_overflow_at_every_scale_is_an_error(engine, task, device, monkeypatch):
-    with pytest.raises(xpnet.NonFiniteError, match=r"epoch 16, .* the parameter layers\.0"):
+    warns = pytest.warns(UserWarning, match="far from the scale")
+    says = r"epoch 16, .* the parameter layers\.0"
+    with warns, pytest.raises(xpnet.NonFiniteError, match=says):
         fit_in_half(np.abs(task[0]), 1e15, engine, monkeypatch, 20)
 
 

@@ -104,8 +104,8 @@ def test_threads_step_one_after_another():
 def test_interrupted_recording_changes_nothing(monkeypatch):
     (step, plain), done = pair(dropout=0.5, batch_norm=True), program.Recorder.record
 
-    def interrupted(self, function):
-        done(self, function)
+    def interrupted(self, *arguments):
+        done(self, *arguments)
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:

@@ -166,6 +166,13 @@ HOSTILE = {
     "a loss that is none": {"loss": {"type": "Dense", "n_out": 3}},
     "unknown scaling": {"preprocessing": "Pickle"},
     "scaling without arrays": {"preprocessing": "Standardize"},
+    "targets that are no table": {"targets": 3},
+    "targets without a shape": {"targets": {"scaling": None}},
+    "targets of three dimensions": {"targets": {"scaling": None, "ndim": 3}},
+    "targets of a true dimension": {"targets": {"scaling": None, "ndim": True}},
+    "unknown scaling of targets": {"targets": {"scaling": "MinMax", "ndim": 1}},
+    "scaling of targets that is a list": {"targets": {"scaling": ["Standardize"], "ndim": 1}},
+    "scaling of targets without arrays": {"targets": {"scaling": "Standardize", "ndim": 1}},
     "classes that are no list": {"classes": 3},
     "one class": {"classes": ["a"]},
     "a class twice": {"classes": ["a", "a"]},
@@ -220,6 +227,49 @@ TENSORS = {
 }
 
 
+SCALING = {"target_scaling.mean": np.zeros(2), "target_scaling.std": np.ones(2)}
+BAD_SCALINGS = {
+    "NaN": {"target_scaling.mean": np.array([0.0, np.nan])},
+    "a negative std": {"target_scaling.std": np.array([1.0, -1.0])},
+    "an infinite std": {"target_scaling.std": np.array([1.0, np.inf])},
+    "different lengths": {"target_scaling.std": np.ones(1)},
+    "more columns than outputs": {k: np.ones(3) for k in SCALING},
+    "a table": {k: np.ones((2, 1)) for k in SCALING},
+    "float32": {k: v.astype("float32") for k, v in SCALING.items()},
+    "one array": {"target_scaling.std": None},
+}
+
+
+@pytest.mark.parametrize("case", BAD_SCALINGS)
+def test_hostile_scalings_of_targets_are_refused(tmp_path, case):
+    good, bad = tmp_path / "good", tmp_path / "bad"
+    model = MLP(3, [], 2, loss=HalfMSE())
+    model.target_scaling = xpnet.Standardize(*SCALING.values())
+    model.save(good)
+    with serialization.safe_open(good, framework="numpy") as file:
+        metadata = file.metadata()
+    tensors = load_file(good) | BAD_SCALINGS[case]
+    bad.write_bytes(pack({k: v for k, v in tensors.items() if v is not None}, metadata))
+    assert xpnet.load(good).target_scaling.std.tolist() == [1.0, 1.0]
+    with pytest.raises(FileFormatError):
+        xpnet.load(bad)
+
+
+def test_files_without_targets_predict_columns(tmp_path):
+    path = tmp_path / "m"
+    model = MLP(3, [], 1, loss=HalfMSE())
+    model.fit(np.eye(3), np.ones(3), loss=HalfMSE(), optimizer=xpnet.SGD(0.1), progress=False)
+    model.save(path)
+    with serialization.safe_open(path, framework="numpy") as file:
+        config = json.loads(file.metadata()["xpnet"])
+    del config["targets"]
+    path.write_bytes(pack(load_file(path), {"xpnet": json.dumps(config)}))
+    again = xpnet.load(path)
+    assert again.predict(np.eye(3)).shape == (3, 1)
+    assert again.target_scaling is None
+    again.fit(np.eye(3), np.full(3, 1e6), loss=HalfMSE(), optimizer=xpnet.SGD(0.1), progress=False)
+
+
 def raw_file(path, config, tensors, n_bytes):
     """Write a sparse file with the given headers of tensors, and zeros as their numbers."""
     header = json.dumps({"__metadata__": {"xpnet": json.dumps(config)}} | tensors).encode()
@@ -256,11 +306,14 @@ def sparse(name, dtype, shape, config=CONFIG):
 
 
 SCALED = CONFIG | {"preprocessing": "Standardize"}
+SCALED_TARGETS = CONFIG | {"targets": {"scaling": "Standardize", "ndim": 2}}
 SPARSE = {
     "a weight": sparse("layers.0.weight", "F32", [GIGABYTE // 4]),
     "a bias": sparse("layers.0.bias", "F32", [GIGABYTE // 4]),
     "a tensor of no layer": sparse("other", "U8", [GIGABYTE]),
     "a mean": sparse("preprocessing.mean", "F64", [GIGABYTE // 8], SCALED),
+    "a mean of targets": sparse("target_scaling.mean", "F64", [GIGABYTE // 8], SCALED_TARGETS),
+    "a mean of no targets": sparse("target_scaling.mean", "F64", [GIGABYTE // 8]),
     "a mean without a scaling": sparse("preprocessing.mean", "F64", [GIGABYTE // 8]),
 }
 

@@ -132,7 +132,7 @@ def train(  # long: the signature is the list of the options and their help
         str, typer.Option(help="Such as constant, cosine or step-decay:every=5,rate=0.5.")
     ] = "cosine",
     epochs: Annotated[
-        int | None, typer.Option(help="Default: about 2000 steps, within 20 to 200 epochs.")
+        int | None, typer.Option(help="Default: about 2000 steps, within 20 to 1000 epochs.")
     ] = None,
     batch_size: Annotated[int, typer.Option(help="Rows per step.")] = 32,
     l2: Annotated[float, typer.Option(help="The coefficient λ of the penalty ½λΣW².")] = 0.0,

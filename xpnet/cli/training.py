@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
 
 from xpnet import metrics
 from xpnet.activations import ActivationFunction
 from xpnet.backend import Backend, HostArray
 from xpnet.cli.data import SplitData
 from xpnet.data import train_test_split
-from xpnet.errors import Phrase, require
 from xpnet.losses import MSE, CrossEntropy
 from xpnet.model import MLP, Sequential
 from xpnet.optimizers import Optimizer, Schedule
 from xpnet.training import History
-
-MAX_RESOLUTION = 0.01
-"""The largest distance of two neighboring outputs, in standard deviations of the target."""
 
 
 @dataclass(frozen=True)
@@ -55,10 +48,10 @@ class TrainingPlan:
     backend: Backend
 
     def n_epochs(self, n_rows: int) -> int:
-        """Return `epochs`; if it is ``None``, about 2000 steps, within 20 to 200 epochs."""
+        """Return `epochs`; if it is ``None``, about 2000 steps, within 20 to 1000 epochs."""
         if self.epochs is not None:
             return self.epochs
-        return min(max(-(-2000 * self.batch_size // n_rows), 20), 200)
+        return min(max(-(-2000 * self.batch_size // n_rows), 20), 1000)
 
 
 def build(plan: TrainingPlan, split: SplitData) -> Sequential:
@@ -81,22 +74,15 @@ def build(plan: TrainingPlan, split: SplitData) -> Sequential:
 def fit(model: Sequential, plan: TrainingPlan, split: SplitData, progress: bool) -> History:
     """Train ``model`` on the training part, a fraction of which is held out for validation.
 
-    In a regression the targets are standardized for the training. Their mean and standard
-    deviation are then folded into the linear output layer: the model predicts in the units of the
-    target, while the losses of the history are relative to the variance of the target.
+    In a regression the targets are standardized: the model predicts in the units of the target,
+    while the losses of the history are relative to the variance of the target.
     """
     X, y, validation = split.X_train, split.y_train, None
-    mean, std = np.zeros(1), np.ones(1)
-    if split.classes is None:
-        mean, std = y.mean(axis=0), y.std(axis=0)
-        std = np.where(std > 0, std, 1.0)
-        _require_resolution(mean, std, plan.backend.dtype_name)
-        y = (y - mean) / std
     if plan.validation > 0:
         X, X_val, y, y_val = train_test_split(X, y, plan.validation, plan.seed)
         validation = (X_val, y_val)
     last_is_single = len(X) > plan.batch_size and len(X) % plan.batch_size == 1
-    history = model.fit(
+    return model.fit(
         X,
         y,
         loss=MSE() if split.classes is None else CrossEntropy(),
@@ -107,39 +93,14 @@ def fit(model: Sequential, plan: TrainingPlan, split: SplitData, progress: bool)
         metrics=[metrics.accuracy] if split.classes is not None else [],
         schedule=plan.schedule,
         l2=plan.l2,
+        target_scaling="standardize" if split.classes is None else None,
         drop_last=plan.batch_norm and last_is_single,
         progress=progress,
         rng=plan.seed,
     )
-    if split.classes is None:
-        _rescale_output(model, mean, std)
-    return history
-
-
-def _require_resolution(mean: HostArray, std: HostArray, dtype: str) -> None:
-    """Refuse targets that differ by little more than the resolution of the outputs near them."""
-    steps = np.abs(mean) * np.finfo(dtype).eps
-    worst = int((steps / std).argmax()) if np.ndim(mean) else ()
-    rule = f"vary by more than {1 / MAX_RESOLUTION:g} times the resolution of {dtype}"
-    got = Phrase(f"a standard deviation of {std[worst]:.3g} around {mean[worst]:.6g}")
-    do = "Use --dtype float64." if dtype == "float32" else "Subtract a constant from the target."
-    require(steps[worst] <= MAX_RESOLUTION * std[worst], "the target", rule, got, do)
 
 
 def score(model: Sequential, X: HostArray, y: HostArray) -> dict[str, float]:
-    """Return the loss, and the accuracy or RMSE and R², of unscaled data."""
+    """Return the loss, and the accuracy or RMSE and R²."""
     wanted = (metrics.rmse, metrics.r2) if model.classes is None else (metrics.accuracy,)
-    if model.classes is None and y.ndim == 1:
-        y = y[:, None]
     return model.evaluate(X, y, metrics=wanted)
-
-
-def _rescale_output(model: Sequential, mean: Any, std: Any) -> None:
-    """Fold ``z ↦ σz + μ`` into the weights of the last layer."""
-    views = model.layout.views(model.theta)
-    path = f"layers.{len(model.layers) - 1}"
-    weight, bias = views[f"{path}.weight"], views[f"{path}.bias"]
-    dtype = model.backend.dtype_name
-    scale = model.backend.asarray(np.asarray(std, dtype))
-    weight[...] = weight * scale
-    bias[...] = bias * scale + model.backend.asarray(np.asarray(mean, dtype))

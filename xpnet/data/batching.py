@@ -31,12 +31,12 @@ class TrainingData:
         X: features ``(m, n_in)``. Either network inputs on the backend, or raw features, of which
             each batch is converted: a `numpy.memmap`, a host array that is too large for the
             device, or bytes on a device.
-        y: the targets, on the backend.
+        y: the targets in the units of the loss, on the backend.
         weight: the weights of the rows, on the backend, or ``None``.
         scaling: for raw features on a device, the coefficients ``shift, width, start`` of the
             scaling ``(X − shift)/width + start``, ``(3, n_in)`` in host memory; else ``None``.
-        exact_y: the targets in their own precision, on the backend, if that of ``y`` is lower;
-            else ``None``.
+        exact_y: the targets in their own units and precision, on the backend, if ``y`` is scaled
+            or rounded; else ``None``.
         streamed: whether batches of X are copied from host memory to the device.
     """
 
@@ -66,8 +66,8 @@ class TrainingData:
 
     @property
     def metric_targets(self) -> Array:
-        """The targets of metrics, which are not rounded to the dtype of the model."""
-        return self.y if self.exact_y is None else self.exact_y
+        """The targets of metrics: neither scaled nor rounded, in the shape of the predictions."""
+        return self.spec.targets.shaped(self.y if self.exact_y is None else self.exact_y)
 
     @property
     def n_rows(self) -> int:

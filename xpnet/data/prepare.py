@@ -21,9 +21,10 @@ from xpnet.data.batching import TrainingData, is_bytes
 from xpnet.data.checks import check_features, check_table, refuse_overflow
 from xpnet.data.labels import whole_numbers
 from xpnet.data.mapped import release_pages
-from xpnet.data.preprocessing import InputSpec, scaling_coefficients
+from xpnet.data.preprocessing import InputSpec, TargetSpec, scaling_coefficients
 from xpnet.data.splitting import split_rows
 from xpnet.data.streaming import stays_on_host
+from xpnet.data.target_scaling import check_target_scaling, standardization_of, target_spec
 from xpnet.data.targets import (
     Classes,
     as_targets,
@@ -71,12 +72,15 @@ def prepare(
     validation: Validation = None,
     rng: Rng = 0,
     name_from_one: bool = False,
+    training: bool = False,
+    target_scaling: str | None = None,
 ) -> Prepared:
     """Validate features, targets and weights, encode class names, and transfer the data.
 
     Features are preprocessed and transferred once, with two exceptions: a `numpy.memmap` and an
     array larger than half of the free device memory remain in host memory, and bytes remain bytes
-    on a device. Both are converted batch by batch.
+    on a device. Both are converted batch by batch. Targets are scaled in float64, before they are
+    rounded to the dtype of the model.
 
     Args:
         spec: the inputs and outputs of the network, and the preprocessing.
@@ -92,9 +96,14 @@ def prepare(
         rng: seed or generator of the selection of the held-out rows; default 0.
         name_from_one: whether labels from 1 to the number of outputs are class names; default
             false, which refuses them.
+        training: whether the data train the model, so that its predictions get the shape of
+            ``y``; default false.
+        target_scaling: ``"standardize"`` fits the scaling of the targets to the training rows, if
+            ``spec`` has none; ``None`` (default) takes that of ``spec``.
 
     Returns:
-        The training data, the validation data and the class names.
+        The training data, the validation data and the class names. ``data.spec.targets`` has the
+        scaling and the shape of the targets.
 
     Raises:
         ArgumentError: if an argument is not valid; the message names it and the first invalid row.
@@ -106,19 +115,29 @@ def prepare(
     >>> prepared.data.y, prepared.data.X.dtype, prepared.classes
     (array([0, 1]), dtype('float32'), ('no', 'yes'))
     """
+    check_target_scaling(target_scaling, loss)
     known = None if classes is None else tuple(classes)
     X = _finite_features(spec, X)
     y, known = encode_targets(y, loss, spec.n_out, X.shape[0], known, name_from_one=name_from_one)
+    targets = target_spec(spec.targets, y, loss, training=training)
+    if targets.scaling is None and target_scaling is None:
+        _require_fit(spec.backend, y)
     weigh = partial(row_weights, spec.backend, y, loss, spec.n_out, sample_weight, classes=known)
-    data = _on_backend(spec, X, y, weigh(class_weight))
-    if validation is None:
-        return Prepared(data, None, known)
+    data, held_out = _on_backend(spec, X, y, weigh(class_weight)), None
     if isinstance(validation, (tuple, list)) and len(validation) in (2, 3):
-        return Prepared(data, _given(spec, loss, known, *validation), known)
-    share = float(validation) if isinstance(validation, Real) else 0.0
-    rule = "be a pair (X, y) or a fraction between 0 and 1, or (X, y, weight)"
-    require(0 < share < 1, "validation", rule, validation)
-    return Prepared(*_hold_out(data, weigh(None), _labels(y, loss), share, rng), known)
+        held_out = _given(spec, loss, known, *validation)
+    elif validation is not None:
+        share = float(validation) if isinstance(validation, Real) else 0.0
+        rule = "be a pair (X, y) or a fraction between 0 and 1, or (X, y, weight)"
+        require(0 < share < 1, "validation", rule, validation)
+        data, held_out = _hold_out(data, weigh(None), _labels(y, loss), share, rng)
+    if target_scaling is not None and targets.scaling is None:
+        scaling = standardization_of(data.y, spec.n_out, data.weight)
+        targets = replace(targets, scaling=scaling)
+    data = _in_units_of_loss(data, targets, "y")
+    if held_out is not None:
+        held_out = _in_units_of_loss(held_out, targets, "the validation's y")
+    return Prepared(data, held_out, known)
 
 
 def prepare_batch(
@@ -273,12 +292,30 @@ def _in_dtype(backend: Backend, x: Array, argument: str) -> Array:
     return converted
 
 
-def _targets(backend: Backend, y: Array) -> tuple[Array, Array | None]:
-    """Return targets on the backend, and in their own precision if it is higher."""
-    if not is_kind(y, "real floating"):
-        return backend.asarray(y, argument="y"), None
-    converted = _in_dtype(backend, y, "y")
-    return converted, backend.asarray(y) if _is_narrowed(y, backend) else None
+def _require_fit(backend: Backend, y: Array) -> None:
+    """Refuse targets that are too large for the dtype of the model, before they are split."""
+    if _is_narrowed(y, backend) and not fit_float32(y):
+        _in_dtype(backend, y, "y")  # raises an error that names the row
+
+
+def _in_units_of_loss(data: TrainingData, targets: TargetSpec, argument: str) -> TrainingData:
+    """Return data with targets in the units of the loss and the dtype of the model.
+
+    Args:
+        data: the data, with targets in their own units and precision.
+        targets: the units and the shape of the targets.
+        argument: the name of the targets in error messages.
+    """
+    backend, raw, spec = data.backend, data.y, replace(data.spec, targets=targets)
+    if targets.scaling is None and not is_kind(raw, "real floating"):
+        return replace(data, spec=spec)
+    if targets.scaling is None:
+        y = _in_dtype(backend, raw, argument)
+        return replace(data, spec=spec, y=y, exact_y=raw if _is_narrowed(raw, backend) else None)
+    with np.errstate(over="ignore", invalid="ignore"):
+        y = backend.asarray(targets.scaled(raw), backend.dtype)
+    refuse_overflow(raw, y, backend.dtype_name, f"{argument}, standardized,")
+    return replace(data, spec=spec, y=y, exact_y=raw)
 
 
 def _as_array(spec: InputSpec, X: Any) -> Array:
@@ -289,7 +326,10 @@ def _as_array(spec: InputSpec, X: Any) -> Array:
 
 
 def _on_backend(spec: InputSpec, X: Array, y: Array, weight: Array | None) -> TrainingData:
-    """Return validated rows on the backend, as network inputs unless batches are converted."""
+    """Return validated rows on the backend, as network inputs unless batches are converted.
+
+    Targets keep their units and their precision.
+    """
     backend, scaling = spec.backend, None
     keeps_bytes = not backend.is_host and backend.dtype_name == "float32" and is_bytes(X)
     if not stays_on_host(backend, X, X.dtype if keeps_bytes else backend.dtype_name):
@@ -302,8 +342,7 @@ def _on_backend(spec: InputSpec, X: Array, y: Array, weight: Array | None) -> Tr
             refuse_overflow(raw, X, backend.dtype_name, "X")
     elif _may_overflow(spec, X):
         _check_limits(spec, X)
-    y, exact_y = _targets(backend, y)
-    return TrainingData(spec, X, y, weight, scaling, exact_y)
+    return TrainingData(spec, X, backend.asarray(y, argument="y"), weight, scaling)
 
 
 def _given(

@@ -1,4 +1,4 @@
-"""Scaling of features, and the conversion of raw features to network inputs.
+"""Scaling of features and targets, and the conversion of raw features to network inputs.
 
 A scaling is an immutable object that is fitted on training data and independent of the backend.
 """
@@ -25,6 +25,7 @@ from xpnet.backend import (
 from xpnet.data.checks import check_features
 from xpnet.errors import Phrase, dtype_name, require, require_number
 from xpnet.finite import row_chunks
+from xpnet.losses import Loss
 
 
 @dataclass(frozen=True, eq=False)
@@ -257,14 +258,71 @@ class MinMax:
 
 
 @dataclass(frozen=True, eq=False)
+class TargetSpec:
+    """The units and the shape of the targets of a regression, which are those of its predictions.
+
+    Attributes:
+        scaling: the fitted scaling between the units of the targets and those of the loss, with
+            standard deviations above 0; ``None`` if they are the same.
+        ndim: 1 after a training on targets ``(m,)``, 2 after one on targets ``(m, k)``, ``None``
+            before the first training.
+
+    >>> spec = TargetSpec(Standardize([1e9], [2.0]), ndim=1)
+    >>> spec.scaled(np.array([1e9 + 2, 1e9 - 4])).tolist()
+    [1.0, -2.0]
+    >>> spec.shaped(spec.restored(np.array([[1.0], [-2.0]], dtype="float32"))).tolist()
+    [1000000002.0, 999999996.0]
+    """
+
+    scaling: Standardize | None = None
+    ndim: int | None = None
+
+    def scaled(self, y: Array) -> Array:
+        """Return targets in the units of the loss, ``(y − mean)/std``, in float64."""
+        if self.scaling is None:
+            return y
+        y = _as_float64(y)
+        mean, std = self._moments(y)
+        return (y - mean) / std
+
+    def restored(self, values: Array) -> Array:
+        """Return predictions in the units of the targets, ``values · std + mean``, in float64.
+
+        Float32 may not resolve differences of numbers that are much larger than their standard
+        deviation.
+        """
+        if self.scaling is None:
+            return values
+        values = _as_float64(values)
+        mean, std = self._moments(values)
+        return values * std + mean
+
+    def shaped(self, values: Array) -> Array:
+        """Return one value a row in the shape ``(m,)`` or ``(m, 1)`` of the targets."""
+        if self.ndim == 1 and values.ndim == 2 and values.shape[1] == 1:
+            return values[:, 0]
+        if self.ndim == 2 and values.ndim == 1:
+            return values[:, None]
+        return values
+
+    def _moments(self, like: Array) -> tuple[Array, Array]:
+        """Return mean and standard deviation on the backend of ``like``, a float64 array."""
+        assert self.scaling is not None
+        backend = backend_of(like)
+        mean, std = self.scaling.mean, self.scaling.std
+        return backend.asarray(mean, dtype=like.dtype), backend.asarray(std, dtype=like.dtype)
+
+
+@dataclass(frozen=True, eq=False)
 class InputSpec:
-    """The numbers of inputs and outputs of a network, its backend and its preprocessing.
+    """The numbers of inputs and outputs of a network, its backend, and how data are scaled.
 
     Attributes:
         backend: the backend of the network, with its dtype.
         n_in: the number of features.
         n_out: the number of outputs.
         preprocessing: a fitted scaling of raw features, or ``None``.
+        targets: the units and the shape of the targets of a regression.
 
     >>> from xpnet.backend import get_backend
     >>> spec = InputSpec(get_backend("numpy"), 2, 1, MinMax(0, 255, to=(-1, 1)))
@@ -276,6 +334,7 @@ class InputSpec:
     n_in: int
     n_out: int
     preprocessing: Standardize | MinMax | None = None
+    targets: TargetSpec = TargetSpec()
 
     def network_inputs(self, X: Array) -> Array:
         """Return raw features as network inputs: preprocessed, and on the backend."""
@@ -286,6 +345,29 @@ class InputSpec:
     def to_backend(self, X: Array) -> Array:
         """Return features on the backend in its dtype, without a copy if that is possible."""
         return self.backend.asarray(X, self.backend.dtype)
+
+    def loss_targets(self, y: Array, loss: Loss) -> Array:
+        """Return valid targets in the units of the loss: scaled, if it takes scaled targets."""
+        return self.targets.scaled(y) if takes_scaled_targets(loss) else y
+
+    def predictions(self, output: Array, loss: Loss) -> Array:
+        """Return the decisions of the loss; values in the units and the shape of the targets."""
+        decided, targets = loss.decide(output), self.targets
+        if loss.target_kind != "values":
+            return decided
+        if targets.scaling is not None and loss.scalable:
+            decided = targets.restored(decided)
+        return decided if targets.ndim is None else targets.shaped(decided)
+
+
+def takes_scaled_targets(loss: Loss) -> bool:
+    """Return whether the targets of ``loss`` may be standardized.
+
+    >>> from xpnet.losses import HalfMSE, PoissonNLL
+    >>> takes_scaled_targets(HalfMSE()), takes_scaled_targets(PoissonNLL())
+    (True, False)
+    """
+    return loss.target_kind == "values" and loss.scalable
 
 
 def scaling_coefficients(scaling: Standardize | MinMax, n: int) -> HostArray:
@@ -309,6 +391,15 @@ def _limits(X: Array) -> tuple[HostArray, HostArray]:
     low = np.min([part[0] for part in parts], axis=0)
     high = np.max([part[1] for part in parts], axis=0)
     return low.astype(np.float64), high.astype(np.float64)
+
+
+def are_constant(X: Array) -> HostArray:
+    """Return which columns of ``X`` are constant but for rounding, by 2 ulp of its dtype at most.
+
+    >>> are_constant(np.array([[0.1, 1.0], [np.nextafter(0.1, 1.0), 2.0]])).tolist()
+    [True, False]
+    """
+    return _are_constant(X, *_limits(X))
 
 
 def _are_constant(X: Array, low: HostArray, high: HostArray) -> HostArray:
@@ -352,6 +443,11 @@ def _floating_copy(X: Array, shift: HostArray) -> Array:
         require(X.ndim == 2 and X.shape[1] == shift.size, "X", rule, X)
     dtype = np.result_type(dtype_name(X.dtype), np.float32)
     return xp.astype(X, getattr(xp, dtype.name), copy=True)
+
+
+def _as_float64(x: Array) -> Array:
+    xp = namespace_of(x)
+    return xp.astype(x, xp.float64)
 
 
 def _freeze(scaling: object, first: str, second: str) -> None:

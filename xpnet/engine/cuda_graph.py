@@ -162,6 +162,7 @@ class CapturedSteps:
         Returns:
             The loss and the weight of each step, and the features of the last batch.
         """
+        self._follow_slots()
         with self._device.running():
             keys = self._model.masks.next_keys(self.n_steps, len(self._model.network.layers))
             starts = [[part.start] for part in self._parts]
@@ -175,6 +176,12 @@ class CapturedSteps:
         if self._rows.weight is None:
             counts = list(map(float, self._sizes))
         return losses, counts, self._X[: self._sizes[-1], ...]
+
+    def _follow_slots(self) -> None:
+        """Capture the steps again if a callback has replaced slots of the optimizer's state."""
+        if [*map(id, self._state.slots)] != [*map(id, self._slots)]:
+            self._settings.optimizer.require_fits(self._model.theta, self._state)
+            self._replays = self._capture()
 
     def _allocate(self, n_scalars: int, n_layers: int) -> None:
         """Allocate the arrays that a captured step reads or writes, except the layers' buffers."""
@@ -196,8 +203,8 @@ class CapturedSteps:
 
         The largest batch comes first: a buffer that grew later would invalidate earlier graphs.
         """
-        model = self._model
-        changed = [model.theta, model.statistics, *self._state.slots]
+        model, self._slots = self._model, tuple(self._state.slots)
+        changed = [model.theta, model.statistics, *self._slots]
         if self.value_and_grad.scaling is not None:
             changed.append(self.value_and_grad.scaling.state)
         before, replays = Snapshot(changed), {}

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol, TypeAlias, get_args
 
 from xpnet.backend import Array
+from xpnet.engine.step_arrays import StepArrays
 from xpnet.engine.value_and_grad import ValueAndGrad
 from xpnet.errors import ArgumentError, require, require_type, unknown_name
 from xpnet.losses import Loss
@@ -93,6 +94,9 @@ class EagerStep:
 
     Attributes:
         value_and_grad: computes the loss and its gradient.
+
+    Raises:
+        ArgumentError: if the step cannot overwrite an array; see `check`.
     """
 
     def __init__(
@@ -104,9 +108,16 @@ class EagerStep:
     ) -> None:
         self._model, self._settings, self._state, self.engine = model, settings, state, engine
         self.value_and_grad = ValueAndGrad(model, precision=settings.precision)
+        self._arrays = StepArrays(model, settings.optimizer, state)
+        self.check()
+
+    def check(self) -> None:
+        """Refuse arrays that a step cannot overwrite, before it changes any; see `StepArrays`."""
+        self._arrays.check()
 
     def gradient(self, X: Array, y: Array, weight: Array | None) -> Array:
         """Fill the model's gradient and return the loss."""
+        self.check()
         return self.value_and_grad(self._settings.loss, X, y, weight)
 
     def update(self, lr: float) -> None:

@@ -127,21 +127,26 @@ class ReplayedPrediction(Prediction):
     def __init__(self, model: ModelState) -> None:
         super().__init__(model)
         self._own = local()
+        self._vectors = model.theta[:], model.statistics[:]  # the shape of a view does not change
 
     def few(self, p: Sequence[Views], inputs: Array) -> Array:
         """See `Prediction.few`."""
         if p is not self._p:
             return super().few(p, inputs)
-        passes = self._own.__dict__
-        found = passes.get(inputs.shape[0], 0)  # calls, or a program and a function
+        passes, m = self._own.__dict__, inputs.shape[0]
+        # A prediction in a signal handler must not find the buffers that this one is using.
+        found = passes.pop(m, 0)  # calls, or a program and a function
         if isinstance(found, int):
             record = found >= CALLS_BEFORE_RECORDING
-            passes[inputs.shape[0]] = self._recorded(inputs) if record else found + 1
+            passes[m] = self._recorded(inputs) if record else found + 1
             return super().few(p, inputs)
         program, set_input = found
-        set_input(inputs)
-        program.replay()
-        return program.result.copy()
+        try:
+            set_input(inputs)
+            program.replay()
+            return program.result.copy()
+        finally:
+            passes[m] = found
 
     def _recorded(self, inputs: Array) -> Any:
         """The recorded pass and a function that sets its input; `NEVER` if not recordable."""
@@ -150,16 +155,20 @@ class ReplayedPrediction(Prediction):
             return NEVER
         recorder = new_recorder()
         trace, batch = recorder.traced, np.array(inputs, order="C")
-        p = model.network.by_layer(trace(model.theta))
-        memory = TracedMemory(trace, model.theta.dtype)
-        contexts = model.network.contexts(memory, trace(model.statistics), reuse=True)
+        theta, statistics = map(trace, self._vectors)
+        p, memory = model.network.by_layer(theta), TracedMemory(trace, theta.dtype)
+        contexts = model.network.contexts(memory, statistics, reuse=True)
+        is_copied = batch.nbytes <= MAX_COPIED_BYTES
         try:
-            program = recorder.record(lambda: model.network.forward(p, trace(batch), contexts)[0])
+            program = recorder.record(
+                lambda: model.network.forward(p, trace(batch), contexts)[0],
+                inputs=[] if is_copied else [batch],
+            )
         except Exception:  # such as control flow on array values in a layer
             return NEVER
-        if batch.nbytes <= MAX_COPIED_BYTES:
+        if is_copied:
             return program, partial(batch.__setitem__, ...)
-        return program, RecordedInput(program, batch).take
+        return program, RecordedInput(program, 0, batch).take
 
 
 def _new_array(output: Array, inputs: Array) -> Array:

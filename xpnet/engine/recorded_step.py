@@ -6,7 +6,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
-from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -31,8 +30,8 @@ class RecordedStep:
     The results are those of the eager step up to rounding; a replay saves the time that Python
     takes between the loops. A step that cannot be recorded, because control flow depends on array
     values, runs eagerly, and so do all later steps. At most `MAX_RECORDED_KINDS` signatures of
-    batches (shapes and dtypes) are recorded; others run eagerly. A lock serializes the steps of
-    several threads.
+    batches (shapes and dtypes) are recorded; others run eagerly. If a replay finds that an array
+    has moved or changed since the recording, this step runs eagerly and the next one is recorded.
 
     Args:
         model: the model that is trained, on NumPy.
@@ -50,11 +49,11 @@ class RecordedStep:
     def __init__(self, model: ModelState, settings: StepSettings, state: OptimizerState) -> None:
         self._model, self._settings, self._state = model, settings, state
         self._eager, self._only_eager = EagerStep(model, settings, state), False
-        self._lock = Lock()
         self._recorder = new_recorder()
         self._passes: dict[Any, _Pass] = {}
         self._update: Any = None
-        self._slots, self._scalars = state.slots, np.empty(0)
+        self._slots, self._scalars = tuple(state.slots), np.empty(0)
+        self._n_scalars = len(state.scalars)
         self._before_pass: _StepSnapshot | None = None  # until the update is recorded
         self.engine = ENGINE
         trace = self._recorder.traced
@@ -78,33 +77,41 @@ class RecordedStep:
 
     def gradient(self, X: Array, y: Array, weight: Array | None) -> Array:
         """Fill the model's gradient and return the loss."""
-        with self._lock:
-            return self._gradient(X, y, weight)
-
-    def update(self, lr: float) -> None:
-        """Update θ by the gradient."""
-        with self._lock:
-            self._update_theta(lr)
-
-    def __call__(self, X: Array, y: Array, weight: Array | None, lr: float) -> Array:
-        """`gradient`, then `update`, in one replay if both are recorded."""
-        with self._lock:
-            recorded_pass = self._passes.get(_signature(X, y, weight))
-            if recorded_pass is None or not self._has_update():
-                value = self._gradient(X, y, weight)
-                self._update_theta(lr)
-                return value
-            if recorded_pass.step is None:
-                recorded_pass.step = recorded_pass.program.then(self._update)
-            return self._replay(recorded_pass, recorded_pass.step, X, y, weight, lr)
-
-    def _gradient(self, X: Array, y: Array, weight: Array | None) -> Array:
         recorded_pass = self._passes.get(_signature(X, y, weight))
         if recorded_pass is not None:
             return self._replay(recorded_pass, recorded_pass.program, X, y, weight)
         if self._only_eager or len(self._passes) == MAX_RECORDED_KINDS:
             return self._eager.gradient(X, y, weight)
         return self._record_gradient(X, y, weight)
+
+    def update(self, lr: float) -> None:
+        """Update θ by the gradient."""
+        if self._only_eager:
+            self._eager.update(lr)
+        elif self._has_update():
+            scalars = self._state.scalars
+            self._next_scalars(lr)
+            try:
+                self._update.replay()
+            except self._update.refused:
+                self._undo_scalars(scalars)
+                self._forget()
+                self._eager.check()
+                self._eager.update(lr)
+        else:
+            self._record_update(lr)
+
+    def __call__(self, X: Array, y: Array, weight: Array | None, lr: float) -> Array:
+        """`gradient`, then `update`, in one replay if both are recorded."""
+        recorded_pass = self._passes.get(_signature(X, y, weight))
+        if recorded_pass is None or not self._has_update():
+            self._eager.check()  # before `gradient` changes the statistics
+            value = self.gradient(X, y, weight)
+            self.update(lr)
+            return value
+        if recorded_pass.step is None:
+            recorded_pass.step = recorded_pass.program.then(self._update)
+        return self._replay(recorded_pass, recorded_pass.step, X, y, weight, lr)
 
     def _replay(
         self,
@@ -116,26 +123,28 @@ class RecordedStep:
         lr: float | None = None,
     ) -> Array:
         """Replay a program on a batch, with the update if ``lr`` is given; return the loss."""
+        scalars = self._state.scalars
         recorded_pass.take(X, y, weight)
         if recorded_pass.draws_masks:
             self._draw_keys()
         if lr is not None:
             self._next_scalars(lr)
-        program.replay()
+        try:
+            program.replay()
+        except program.refused:  # before any call is executed
+            if recorded_pass.draws_masks:
+                self._model.masks.step -= 1
+            self._forget()
+            if lr is None:
+                return self._eager.gradient(X, y, weight)
+            self._undo_scalars(scalars)
+            return self._eager(X, y, weight, lr)
         return recorded_pass.program.result[()]
-
-    def _update_theta(self, lr: float) -> None:
-        if self._only_eager:
-            self._eager.update(lr)
-        elif self._has_update():
-            self._next_scalars(lr)
-            self._update.replay()
-        else:
-            self._record_update(lr)
 
     def _record_gradient(self, X: Array, y: Array, weight: Array | None) -> Array:
         """Compute the gradient on a batch with a new signature, and record the pass."""
         model = self._model
+        self._eager.check()
         inputs = [np.array(array, order="C") for array in (X, y, weight) if array is not None]
         before = _StepSnapshot(model, self._state, [model.statistics])
         if self._update is None:
@@ -146,7 +155,8 @@ class RecordedStep:
             return self._traced_gradient(self._settings.loss, *map(self._recorder.traced, inputs))
 
         eager = partial(self._eager.gradient, X, y, weight)
-        program, value = self._record(gradient, before, eager)
+        held = [model.theta, model.grad, model.statistics]
+        program, value = self._record(gradient, before, eager, held, inputs)
         if program is None:
             return value
         self._passes[_signature(X, y, weight)] = _Pass(program, inputs, program.reads(self._keys))
@@ -155,22 +165,30 @@ class RecordedStep:
     def _record_update(self, lr: float) -> None:
         """Update θ, and record the update."""
         settings, state, model = self._settings, self._state, self._model
-        trace = self._recorder.traced
+        trace, slots = self._recorder.traced, tuple(state.slots)
+        self._eager.check()
+        settings.optimizer.require_fits(model.theta, state)  # also the number of scalars
 
         def update() -> None:
             state.step += 1
             self._scalars = np.array(settings.optimizer.scalars(state, lr), self._theta.dtype)
             finish_gradient(settings, self._theta, self._grad, model.network.layout.weights)
-            traced = OptimizerState(tuple(map(trace, state.slots)), state.step, state.scalars)
+            traced = OptimizerState(tuple(map(trace, slots)), state.step, state.scalars)
             scalars = tuple(_each(trace, self._scalars))
             settings.optimizer.update(self._theta, self._grad, traced, scalars)
 
-        before = _StepSnapshot(model, state, [model.theta, model.grad, *state.slots])
-        self._update, _ = self._record(update, before, partial(self._eager.update, lr))
-        self._slots, self._before_pass = state.slots, None
+        held = [model.theta, model.grad, *slots]
+        before, eager = _StepSnapshot(model, state, held), partial(self._eager.update, lr)
+        self._update, _ = self._record(update, before, eager, held)
+        self._slots, self._n_scalars, self._before_pass = slots, len(state.scalars), None
 
     def _record(
-        self, function: Callable[[], Any], before: _StepSnapshot, eagerly: Callable[[], Any]
+        self,
+        function: Callable[[], Any],
+        before: _StepSnapshot,
+        eagerly: Callable[[], Any],
+        held: Sequence[HostArray],
+        inputs: Sequence[HostArray] = (),
     ) -> tuple[Any, Any]:
         """The program of ``function``; or ``None`` and the result of ``eagerly``.
 
@@ -179,7 +197,7 @@ class RecordedStep:
                 optimizer's state are restored.
         """
         try:
-            return self._recorder.record(function), None
+            return self._recorder.record(function, held, inputs), None
         except Exception as error:
             before.restore()
             value = eagerly()  # an invalid batch raises its own error here
@@ -199,11 +217,25 @@ class RecordedStep:
 
     def _has_update(self) -> bool:
         """Whether the update is recorded for the current slots of the optimizer's state."""
-        if self._slots is not self._state.slots:
-            self._update = None
-            for recorded_pass in self._passes.values():
-                recorded_pass.step = None
+        slots, n_scalars = self._state.slots, len(self._state.scalars)
+        same = slots is self._slots or [*map(id, slots)] == [*map(id, self._slots)]
+        if not same or n_scalars != self._n_scalars:
+            self._forget_update()
         return self._update is not None
+
+    def _forget(self) -> None:
+        """Forget all recordings: an array has moved or changed."""
+        self._passes = {}
+        self._forget_update()
+
+    def _forget_update(self) -> None:
+        self._update = None
+        for recorded_pass in self._passes.values():
+            recorded_pass.step = None
+
+    def _undo_scalars(self, scalars: tuple[float, ...]) -> None:
+        """Undo `_next_scalars`, for an eager update."""
+        self._state.step, self._state.scalars = self._state.step - 1, scalars
 
     def _draw_keys(self) -> None:
         self._keys[:] = self._model.masks.next_keys(1, len(self._keys))[0]
@@ -247,7 +279,7 @@ class _Pass:
     def __init__(self, program: Any, inputs: Sequence[HostArray], draws_masks: bool) -> None:
         self.program, self.draws_masks = program, draws_masks
         self.step: Any = None
-        self._inputs = [RecordedInput(program, array) for array in inputs]
+        self._inputs = [RecordedInput(program, i, array) for i, array in enumerate(inputs)]
 
     def take(self, X: Array, y: Array, weight: Array | None) -> None:
         """Set the batch that the program reads."""
@@ -265,35 +297,31 @@ class RecordedInput:
 
     Args:
         program: the program that reads it.
+        index: the position of the input in ``program.inputs``.
         recorded: the array with which it was recorded, which nothing else refers to.
 
     Attributes:
         now: the array that the program reads; the reference keeps it alive.
     """
 
-    def __init__(self, program: Any, recorded: HostArray) -> None:
-        self._pointers, self._address_of = program.pointers_into(recorded), program.address_of
-        self._copy = None if self._pointers else recorded
+    def __init__(self, program: Any, index: int, recorded: HostArray) -> None:
+        self._objects, self._index = program.inputs, index
+        self._replaceable = program.replaceable[index]
+        self._copy = None if self._replaceable else recorded
         self.now: HostArray | None = recorded
-        if self._pointers:
+        if self._replaceable:
             program.release(recorded)
 
     def take(self, array: Array) -> None:
         """Replace the array that the program reads by ``array``, of the same shape and dtype."""
         flags = array.flags
-        if not (self._pointers and flags.c_contiguous and flags.aligned):
+        if not (self._replaceable and flags.c_contiguous and flags.aligned):
             if self._copy is None:
                 self._copy = np.empty(array.shape, array.dtype)
             self._copy[...] = array
             array = self._copy
-        elif type(array) is not np.ndarray:
-            array = np.asarray(array)
-        last, self.now = self.now, None  # `last` must live until its addresses are replaced
-        if self._pointers:
-            start = self._address_of(array)
-            for block, word, offset in self._pointers:
-                block[word] = start + offset
-        del last
+        self.now = None  # until the address is replaced, which an exception may prevent
+        self._objects[self._index] = id(array)
         self.now = array
 
 

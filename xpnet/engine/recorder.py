@@ -8,6 +8,7 @@ executes this table. Operations that are not compiled are Python calls between t
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import cache, partial
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ from xpnet.backend import HostArray
 from xpnet.engine.traced import Traced, fill, memory_of
 from xpnet.errors import describe
 from xpnet.ops.cpu import rowwise
+from xpnet.ops.cpu.array_objects import N_FIELDS, fields_of, verify
 from xpnet.ops.cpu.call_list import replay
 from xpnet.ops.cpu.jit import CompiledCode, LoopKey, NotCompiled, PackedArguments, loop_of
 from xpnet.ops.cpu.operations import CompiledOperations
@@ -44,21 +46,77 @@ class Program:
         steps: calls of compiled functions, and Python functions without arguments.
         touched: the arrays that the Python functions read or write.
         result: the result of the recorded function.
+        held: 1-D arrays that others may change. A replay verifies that their addresses, shapes,
+            strides, dtypes and flags are those of now; otherwise it raises `refused` and
+            executes nothing.
+        inputs: the arrays that `inputs` can replace.
+        first: further calls before all steps.
 
     Attributes:
         result: the memory of the result.
+        inputs: the address (`id`) of the array object of each input, which may be replaced by that
+            of an array of the same shape and dtype, C-contiguous and aligned. A replay asks the
+            object where its numbers are, so it must be alive.
+        replaceable: whether each input can be replaced: no Python function uses it.
         replay: repeats the calls on the current contents of memory.
-        address_of: returns the address of an array.
+        refused: the exception of a replay that finds an array changed.
     """
 
-    address_of = staticmethod(PackedArguments.address_of)
+    refused = NotCompiled
 
-    def __init__(self, steps: list[Any], touched: list[Any], result: Any) -> None:
+    def __init__(
+        self,
+        steps: list[Any],
+        touched: list[Any],
+        result: Any,
+        held: Sequence[HostArray] = (),
+        inputs: Sequence[HostArray] = (),
+        first: Sequence[Call] = (),
+    ) -> None:
         self.result = memory_of(result)
         self._calls = [step for step in steps if isinstance(step, Call)]
-        self._steps, self._touched, self._stages = steps, touched, []
+        self._steps, self._touched, self._first = steps, touched, list(first)
+        self.replaceable = [
+            not any(np.may_share_memory(array, other) for other in touched) for array in inputs
+        ]
+        if held or inputs:
+            self._first.append(self._verification(held, inputs))
+        self._stages: list[Callable[[], None]] = []
+        self._divide()
+        self.replay = self._stages[0] if len(self._stages) == 1 else self._each_stage
+
+    def _verification(self, held: Sequence[HostArray], inputs: Sequence[HostArray]) -> Call:
+        """The call that verifies ``held`` and writes the addresses of the inputs."""
+        objects = np.array([id(array) for array in inputs], np.int64)
+        self.inputs: Any = memoryview(objects.data)
+        pointers = [
+            (packed.address + i * packed.words.itemsize, index, offset)
+            for index, array in enumerate(inputs)
+            if self.replaceable[index]
+            for packed, i, offset in self._pointers_into(array)
+        ]
+        fields = np.array([fields_of(array) for array in held], np.int64).reshape(-1, N_FIELDS)
+        loop = loop_of(verify)
+        arguments = fields, objects, np.array(pointers, np.int64).reshape(-1, 3)
+        call = Call(loop.code, loop.pack(arguments))
+        # A dtype that is freed might be followed by another one at the same address.
+        call.arguments.owners.extend([*held, *(array.dtype for array in held)])
+        return call
+
+    def _pointers_into(self, array: HostArray) -> list[tuple[PackedArguments, int, int]]:
+        """The pointers into ``array``: packed arguments, index of the word, offset in the array."""
+        start = PackedArguments.address_of(array)
+        return [
+            (packed, i, packed.words[i] - start)
+            for _, packed in self._calls
+            for i in packed.pointers
+            if start <= packed.words[i] < start + array.nbytes
+        ]
+
+    def _divide(self) -> None:
+        """Divide the calls and Python functions into stages."""
         table: list[list[int]] = []
-        for step in [*steps, None]:
+        for step in [*self._first, *self._steps, None]:
             if isinstance(step, Call):
                 table.append(step.row())
                 continue
@@ -67,7 +125,6 @@ class Program:
                 table = []
             if step is not None:
                 self._stages.append(step)
-        self.replay = self._stages[0] if len(self._stages) == 1 else self._each_stage
 
     def _each_stage(self) -> None:
         for stage in self._stages:
@@ -75,30 +132,16 @@ class Program:
 
     def then(self, other: Program) -> Program:
         """This program followed by ``other``, as one program with the result of this one."""
-        return Program(self._steps + other._steps, self._touched + other._touched, self.result)
+        steps, touched = self._steps + other._steps, self._touched + other._touched
+        return Program(steps, touched, self.result, first=self._first + other._first)
 
     def reads(self, array: HostArray) -> bool:
         """Whether a call reads or writes memory of ``array``."""
         used = [other for call in self._calls for other in call.arguments.owners]
         return any(np.may_share_memory(array, other) for other in [*used, *self._touched])
 
-    def pointers_into(self, array: HostArray) -> list[tuple[memoryview, int, int]] | None:
-        """The pointers into ``array``: memory block, index of the word, offset in the array.
-
-        ``None`` if a Python function also uses the array, which then cannot be replaced.
-        """
-        if any(np.may_share_memory(array, other) for other in self._touched):
-            return None
-        start = PackedArguments.address_of(array)
-        return [
-            (memoryview(packed.words), i, packed.words[i] - start)
-            for _, packed in self._calls
-            for i in packed.pointers
-            if start <= packed.words[i] < start + array.nbytes
-        ]
-
     def release(self, array: HostArray) -> None:
-        """Drop the references to ``array``, after its pointers have been replaced."""
+        """Drop the references to ``array``, before its object is replaced in `inputs`."""
         for _, packed in self._calls:
             packed.owners[:] = [a for a in packed.owners if not np.may_share_memory(a, array)]
 
@@ -115,8 +158,18 @@ class Recorder(LoopRunner):
         self._steps: list[Any] = []
         self._touched: list[Any] = []
 
-    def record(self, function: Callable[[], Any]) -> Program:
+    def record(
+        self,
+        function: Callable[[], Any],
+        held: Sequence[HostArray] = (),
+        inputs: Sequence[HostArray] = (),
+    ) -> Program:
         """Execute ``function`` once, and return the program of its operations on traced arrays.
+
+        Args:
+            function: the function.
+            held: see `Program`.
+            inputs: see `Program`.
 
         Raises:
             TypeError: if the result is neither ``None`` nor a traced array.
@@ -127,7 +180,7 @@ class Recorder(LoopRunner):
             raise TypeError(f"the result must be a recorded array; got {describe(result)}")
         steps, touched = self._steps, self._touched
         self._steps, self._touched = [], []  # release memory: the recorder outlives the program
-        return Program(steps, touched, result)
+        return Program(steps, touched, result, held, inputs)
 
     def traced(self, array: HostArray) -> Traced:
         """An array on which operations are recorded."""
@@ -223,8 +276,13 @@ def check_replay() -> None:
         ops = recorder.operations
         return ops.shift(ops.matmul(traced[0], traced[1], traced[3]), traced[2])
 
-    program = recorder.record(layer)
-    x[...], weight[...], bias[...] = np.arange(3), np.arange(4), 0.5
+    program = recorder.record(layer, [bias], [x])
+    x, weight[...], bias[...] = np.array([np.arange(3)] * 2, np.float32), np.arange(4), 0.5
+    program.inputs[0] = id(x)
     program.replay()
     if not np.array_equal(program.result, x @ weight + bias):
         raise RuntimeError("the result of a replay differs from NumPy")
+    bias.flags.writeable = False
+    with suppress(NotCompiled):
+        program.replay()
+        raise RuntimeError("a replay does not notice that an array has become read-only")

@@ -44,7 +44,8 @@ def inspect_layers(
     Args:
         model: the model, before, during or after training.
         X: the features, ``(m, n_in)``, to which the preprocessing of the model is applied.
-        y: the targets, one per row. Default ``None``: no gradients.
+        y: the targets, one per row, which are scaled like those of `Sequential.fit`. Default
+            ``None``: no gradients.
         loss: the loss of the gradients. Default: that of the model.
         training: whether batch norm uses the statistics of these rows and dropout is active, as in
             a training step. Default True.
@@ -79,6 +80,7 @@ def inspect_layers(
         require(loss is not None, "loss", "be given with y for a model without one", loss, do)
         require_type(loss, Loss, "loss")
         y, _ = encode_targets(y, loss, model.n_out, X.shape[0], model.classes)  # type: ignore[arg-type]
+        y = model.input_spec.loss_targets(y, loss)  # type: ignore[arg-type]
     meter = Meter(model.backend.xp, bins)
     with np.errstate(all="ignore"):  # the report counts what is not finite
         spans = _measure(model, X, y, loss, training, saturation, meter)

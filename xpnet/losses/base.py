@@ -32,6 +32,8 @@ class Loss:
             derivative that does not depend on ``t`` and hence is the Fisher information.
         target_kind: the kind of the targets: ``"classes"`` (indices or rows of probabilities),
             ``"binary"`` (numbers in ``[0, 1]``), ``"signs"`` (±1) or ``"values"`` (any number).
+        scalable: whether targets of the kind ``"values"`` may be shifted and scaled, and `decide`
+            then returns shifted and scaled predictions; false for counts.
 
     >>> import numpy as np
     >>> from xpnet.losses import MSE
@@ -46,6 +48,7 @@ class Loss:
     mean: ClassVar[bool] = False
     is_likelihood: ClassVar[bool] = False
     target_kind: ClassVar[Literal["classes", "binary", "signs", "values"]] = "values"
+    scalable: ClassVar[bool] = True
 
     def value_and_grad(
         self, output: Array, target: Array, weight: Array | None = None, *, out: Array | None = None

@@ -34,6 +34,7 @@ class PoissonNLL(Loss):
     derivative = staticmethod(rules.poisson_derivative)
     curvature = staticmethod(rules.poisson_curvature)
     is_likelihood = True
+    scalable = False
 
     def check(self, target: Any, n_out: int, n_rows: int) -> None:
         """Validate counts of at least 0; see `Loss.check`."""

@@ -129,8 +129,7 @@ class Optimizer:
         if getattr(grad, "shape", None) != theta.shape or grad.dtype != theta.dtype:
             rule = f"have theta's shape {tuple(theta.shape)} and dtype {dtype_name(theta.dtype)}"
             require(False, "grad", rule, grad)
-        if not self._fits(theta, state):
-            self._refuse_state(theta, state)
+        self.require_fits(theta, state)
         if lr is None:
             lr = self.lr
         elif not 0 <= lr < math.inf:
@@ -214,6 +213,15 @@ class Optimizer:
     def _slot_layout(self, number: int, layout: Layout | None) -> Layout | None:
         """Return the layout of a slot, given that of θ."""
         return layout
+
+    def require_fits(self, theta: Array, state: OptimizerState) -> None:
+        """Refuse a state that was not made for a vector like ``theta``.
+
+        Raises:
+            ArgumentError: naming the state that ``theta`` needs.
+        """
+        if not self._fits(theta, state):
+            self._refuse_state(theta, state)
 
     def scalars(self, state: OptimizerState, lr: float) -> tuple[float, ...]:
         """Return the scalars of the rule at step ``state.step``, counted from 1, as floats.

@@ -123,9 +123,11 @@ class Checkpoint:
 
 
 def _digest(model: dict[str, Any], data: TrainingData) -> str:
-    """Return a digest of an architecture, and of the number of rows and the first of them."""
+    """Return a digest of an architecture, of the units of the loss, and of the first rows."""
     digest = hashlib.blake2b(json.dumps(model, sort_keys=True).encode(), digest_size=16)
-    for array in (data.X, data.metric_targets, data.weight):
+    scaling = data.spec.targets.scaling
+    units = scaling.arrays().values() if scaling is not None else ()
+    for array in (data.X, data.metric_targets, data.weight, *units):
         if array is not None:
             part = np.ascontiguousarray(to_numpy(array[:DIGEST_ROWS, ...]))
             digest.update(f"{array.shape} {part.dtype}".encode() + part.tobytes())

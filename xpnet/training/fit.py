@@ -16,10 +16,17 @@ from xpnet.data.batching import TrainingData
 from xpnet.engine.cuda_graph import CapturedSteps
 from xpnet.engine.prediction import Prediction, prediction_of
 from xpnet.engine.select import OneByOne, steps_for
-from xpnet.errors import ArgumentError, NonFiniteError
+from xpnet.errors import (
+    ArgumentError,
+    NonFiniteError,
+    Phrase,
+    describe,
+    plain_number,
+    require,
+)
 from xpnet.finite import all_are_finite, first_not_finite
 from xpnet.losses import Loss
-from xpnet.metrics import as_number, metric_name
+from xpnet.metrics import as_number, metric_name, real_number
 from xpnet.ops import operations_for
 from xpnet.optimizers import OptimizerState
 from xpnet.state import ModelState
@@ -47,7 +54,9 @@ def train(
 
     Raises:
         ArgumentError: if a callback cannot be used, or breaks a rule in the first epoch, or a
-            metric does; the parameters, statistics and history of the model are as before.
+            metric does; the parameters, statistics and history of the model are as before. Also if
+            a learning rate is negative or not finite; the parameters and statistics are those of
+            the beginning of that epoch.
         NonFiniteError: if a loss, a parameter, a running statistic or the optimizer's state becomes
             NaN or infinite; the model is restored to the beginning of that epoch.
     """
@@ -93,18 +102,18 @@ def _train_epochs(epochs: _Epochs, run: Run, settings: Settings) -> History:
 
 @contextmanager
 def restored_if_refused(model: Any) -> Iterator[None]:
-    """Restore the loss, the classes and the random streams of a model if a training is refused.
+    """Restore everything but parameters and statistics of a model if a training is refused.
 
-    A refused training leaves ``model.history`` as it was; `train` and `train_full_batch` restore
-    the parameters and statistics.
+    A training that is refused or fails in its first epoch leaves ``model.history`` as it was;
+    `train` and `train_full_batch` restore the parameters and statistics.
     """
-    history, loss, classes, streams = model.history, model.loss, model.classes, model.state.streams
-    drawn = streams.drawn
+    history, streams = model.history, model.state.streams
+    before, drawn = (model.input_spec, model.loss, model.classes), streams.drawn
     try:
         yield
     except BaseException:
         if model.history is history:
-            model.loss, model.classes = loss, classes
+            model.input_spec, model.loss, model.classes = before
             streams.restart(*drawn)
         raise
 
@@ -161,29 +170,27 @@ class _Epochs:
 
     def _steps(self) -> tuple[dict[str, float], float]:
         """Take every step; return the epoch's number, mean loss and penalty, and the last lr."""
+        lrs = self._learning_rates()
         streams = self.model.streams
         order = streams.row_order(self.data.n_rows) if self.settings.shuffle else None
         if isinstance(self.steps, CapturedSteps):
-            lrs = [self._lr(step) for step in range(self.steps.n_steps)]
             values, counts, X = self.steps.epoch(order, lrs)
-            lr = lrs[-1]
         else:
-            values, counts, lr, X = self._one_by_one(self.steps, order)
+            values, counts, X = self._one_by_one(self.steps, order, lrs)
         self._check(values, X)
         row = {"epoch": float(self.epoch), "loss": _mean(values, counts)}
         penalty = self.settings.penalty
         if penalty is not None:
             weights = self.model.network.layout.weights
             row["penalty"] = float(penalty.value(self.model.theta[weights]))
-        return row, lr
+        return row, lrs[-1]
 
     def _one_by_one(
-        self, step: OneByOne, order: HostArray | None
-    ) -> tuple[list[float], list[float], float, Array]:
-        """Take the steps one by one; return losses, weights, the last lr and the last batch."""
+        self, step: OneByOne, order: HostArray | None, lrs: list[float]
+    ) -> tuple[list[float], list[float], Array]:
+        """Take the steps one by one; return losses, weights and the last batch."""
         settings, model = self.settings, self.model
         losses, counts = [], []
-        lr = settings.optimizer.lr
         for number, (X, y, weight) in enumerate(
             self.data.batches(order, settings.batch_size, settings.drop_last), start=1
         ):
@@ -192,16 +199,15 @@ class _Epochs:
                 value = float(value)
                 if not math.isfinite(value):
                     self._fail(number, step.value_and_grad.first_not_finite(X))
-            lr = self._lr(number - 1)
             try:
-                step.update(lr)
+                step.update(lrs[number - 1])
                 settings.optimizer.check_some_steps(self.optimizer_state)
             except NonFiniteError:
                 self._check_numbers(number)
                 raise
             losses.append(value)
             counts.append(X.shape[0] if weight is None else self.xp.sum(weight))
-        return self._read(losses), self._read(counts), lr, X
+        return self._read(losses), self._read(counts), X
 
     def _read(self, numbers: list[Any]) -> list[float]:
         """Numbers as floats; those of a device in one transfer, because each one synchronizes."""
@@ -210,15 +216,37 @@ class _Epochs:
         floats: list[float] = to_numpy(self.xp.stack(numbers)).tolist()
         return floats
 
-    def _lr(self, step: int) -> float:
-        """The learning rate of a step of this epoch, counted from 0."""
-        settings = self.settings
-        if settings.schedule is None:
-            return settings.optimizer.lr
-        columns = self.history.columns
+    def _learning_rates(self) -> list[float]:
+        """The learning rate of each step of this epoch.
+
+        Raises:
+            ArgumentError: if one is negative or not finite, before a step of the epoch is taken.
+        """
+        settings, n_rows = self.settings, self.data.n_rows
+        whole, rest = divmod(n_rows, settings.batch_size)
+        columns, lrs = self.history.columns, []
         values = columns.get("val_loss", columns.get("loss", []))
-        time = self.epoch - 1 + step / math.ceil(self.data.n_rows / settings.batch_size)
-        return settings.optimizer.lr * settings.schedule.factor(time, settings.epochs, values)
+        for step in range(whole + (rest > 0 and not settings.drop_last)):
+            given: Any = 1.0
+            if settings.schedule is not None:
+                time = self.epoch - 1 + step / math.ceil(n_rows / settings.batch_size)
+                given = plain_number(settings.schedule.factor(time, settings.epochs, values))
+            factor = real_number(given)
+            lr = math.nan if factor is None else settings.optimizer.lr * factor
+            if not 0 <= lr < math.inf:
+                self._refuse_rate(step + 1, given)
+            lrs.append(lr)
+        return lrs
+
+    def _refuse_rate(self, step: int, factor: Any) -> None:
+        """Raise an error about the learning rate of a step of this epoch."""
+        lr, schedule = self.settings.optimizer.lr, self.settings.schedule
+        at, rule = f"in epoch {self.epoch}, step {step}", "finite and at least 0"
+        do = f"The parameters are those of the beginning of epoch {self.epoch}."
+        if schedule is None:
+            require(False, "optimizer.lr", f"be {rule}", Phrase(f"{describe(lr)} {at}"), do)
+        got = Phrase(f"the factor {describe(factor)} of {describe(lr)} by {schedule!r} {at}")
+        require(False, "schedule", f"give learning rates that are {rule}", got, do)
 
     def _check(self, losses: list[float], X: Array) -> None:
         """Raise an error if a loss or a number of the model or optimizer is not finite.
@@ -250,7 +278,7 @@ class _Epochs:
             layout = self.model.network.layout
             self.settings.optimizer.check_finite(self.optimizer_state, layout)
         except NonFiniteError as error:
-            self.epoch_start.restore()
+            self.restore()
             raise NonFiniteError(
                 f"{error} It was found in epoch {self.epoch}, step {step}; the parameters of the "
                 f"beginning of epoch {self.epoch} are restored.",
@@ -313,7 +341,7 @@ def evaluate(
     """The loss and the metrics on the data in evaluation mode, by name."""
     output = predict(*data.features)
     row = {"loss": float(loss.value(output, data.y, data.weight))}
-    predicted = loss.decide(output)
+    predicted = data.spec.predictions(output, loss)
     for metric in metrics:
         row[metric_name(metric)] = as_number(metric(predicted, data.metric_targets), metric)
     return row

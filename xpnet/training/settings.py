@@ -101,7 +101,8 @@ def check_metrics(metrics: Sequence[Metric], loss: Loss, data: TrainingData) -> 
     if not tried:
         return
     target = data.metric_targets[: min(PROBE_ROWS, data.n_rows), ...]
-    predicted = loss.decide(data.backend.zeros(target.shape[0], data.spec.n_out))
+    output = data.backend.zeros(target.shape[0], data.spec.n_out)
+    predicted = data.spec.predictions(output, loss)
     for metric in tried:
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")

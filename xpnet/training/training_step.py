@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from xpnet.backend import Array
+from xpnet.backend import Array, copied
 from xpnet.data.prepare import prepare_batch
-from xpnet.engine.eager_step import Clip, Engine, StepSettings
+from xpnet.engine.eager_step import Clip, EagerStep, Engine, StepSettings
 from xpnet.engine.select import step_for
-from xpnet.errors import NonFiniteError, require, require_number
+from xpnet.engine.step_lock import StepLock
+from xpnet.errors import NonFiniteError, plain_number, require, require_number
 from xpnet.losses import Loss
 from xpnet.optimizers import Optimizer, OptimizerState, Penalty
 from xpnet.state import ModelState
@@ -21,6 +22,9 @@ class TrainingStep:
     On NumPy with Numba the step is recorded at the first call for a batch shape and replayed at
     later ones, which saves the time that Python takes between the loops; the results are those of
     ``value_and_grad`` and ``optimizer.step``.
+
+    Several threads may call it: one step is taken at a time. A step in a signal handler that
+    interrupts another one is taken in the middle of it. A forked process can continue.
 
     Args:
         model: the `Sequential` to train, in place.
@@ -68,7 +72,9 @@ class TrainingStep:
         )
         self._model = model
         self._state = optimizer.init(model.theta, model.network.layout)
-        self._step = step_for(model.state, self._settings, self._state)
+        self._lock = StepLock()
+        self._inner: EagerStep | None = None
+        self._select()
 
     @property
     def state(self) -> OptimizerState:
@@ -93,7 +99,7 @@ class TrainingStep:
 
         Args:
             X: network inputs, ``(m, n_in)``; not preprocessed.
-            y: targets in the form that the loss expects, such as class indices.
+            y: targets in the form that the loss expects, such as class indices; not scaled.
             weight: weights of the rows, ``(m,)``, or ``None``.
             lr: the learning rate of this step, at least 0; ``None``: that of the optimizer.
             check: whether ``X`` and ``y`` are checked, default true; on a GPU a check waits for the
@@ -103,20 +109,55 @@ class TrainingStep:
             The loss before the step, a 0-d array.
 
         Raises:
-            ArgumentError: if an argument does not fit the network and the loss, or at the first
-                step, if ``engine="replay"`` is not possible.
+            ArgumentError: if an argument does not fit the network and the loss; if a vector of the
+                model or the optimizer's state cannot be overwritten or has another shape or dtype;
+                or at the first step, if ``engine="replay"`` is not possible.
             NonFiniteError: if the optimizer's state became NaN or infinite; some steps in host
                 memory check that, see `Optimizer.check_some_steps`.
         """
-        model, settings = self._model, self._settings
-        lr = settings.optimizer.lr if lr is None else lr
-        if not 0 <= lr < math.inf:
-            require_number(lr, "lr", low=0)
+        model, settings, own = self._model, self._settings, self._lock
+        given = lr
+        if lr is None:
+            lr = settings.optimizer.lr
+        if type(lr) is not float or not 0 <= lr < math.inf:
+            lr = plain_number(lr)
+            require_number(lr, "optimizer.lr" if given is None else "lr", low=0)
+            lr = float(lr)
         batch = prepare_batch(model.input_spec, X, y, settings.loss, weight, check=check)
+        with own.lock:
+            if own.busy:
+                return self._inside_another(*batch, lr)
+            try:
+                own.busy = True
+                if model.state is not self._trained:
+                    self._select()
+                value = self._step(*batch, lr)
+                settings.optimizer.check_some_steps(self._state)
+                return value
+            except NonFiniteError:
+                settings.optimizer.check_finite(self._state, model.network.layout)
+                raise
+            finally:
+                own.busy = False
+
+    def _select(self) -> None:
+        """Select the engine for the current vectors of the model, which unpickling replaces."""
+        state = self._model.state
+        self._step = step_for(state, self._settings, self._state)
+        self._trained, self._inner = state, None
+
+    def _inside_another(self, X: Array, y: Array, weight: Array | None, lr: float) -> Array:
+        """Take a step in a signal handler that interrupts a step of the same thread.
+
+        It uses other buffers and leaves the gradient, which the interrupted step needs.
+        """
+        state = self._trained
+        step, self._inner = self._inner, None  # this step may be interrupted too
+        if step is None:
+            step = EagerStep(state, self._settings, self._state)
+        before = copied(state.grad)
         try:
-            value = self._step(*batch, lr)
-            settings.optimizer.check_some_steps(self._state)
-        except NonFiniteError:
-            settings.optimizer.check_finite(self._state, model.network.layout)
-            raise
-        return value
+            return step(X, y, weight, lr)
+        finally:
+            state.grad[...] = before
+            self._inner = step

@@ -27,6 +27,9 @@ def copy_layers(
         views = model.layout.views(model.theta)
         views["layers.0.weight"][...] = linear.weight.detach().numpy().T
 
+    If the last layer of the source becomes the last layer of the target, the target also gets
+    ``source.target_scaling``, because the parameters of that layer determine outputs in its units.
+
     Args:
         source: the trained model; not changed.
         target: the model to copy to, of any backend and dtype; changed in place.
@@ -69,6 +72,9 @@ def copy_layers(
                 copies.append((written[name], to_numpy(view).copy()))
     for view, host in copies:
         view[...] = target.backend.asarray(host, target.backend.dtype)
+    is_output = pairs.get(len(source.layers) - 1) == len(target.layers) - 1
+    if is_output and source.n_out == target.n_out:
+        target.target_scaling = source.target_scaling
 
 
 def first_layers(model: Sequential, n: int) -> Sequential:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from xpnet.backend import Array
@@ -89,6 +90,8 @@ def pretrain_layers(
         copy_layers(hidden, model, {i - start: i for i in range(start, stop + last)})
         if last:
             model.loss, model.classes = hidden.loss, hidden.classes
+            targets = hidden.input_spec.targets
+            model.input_spec = replace(model.input_spec, targets=targets)
     return tuple(histories)
 
 
@@ -102,5 +105,6 @@ def _with_output_layer(model: Sequential, start: int, stop: int, rng: Rng) -> Se
         preprocessing=None if start else model.preprocessing,
         classes=model.classes,
     )
+    hidden.input_spec = replace(hidden.input_spec, targets=model.input_spec.targets)
     copy_layers(model, hidden, {i: i - start for i in range(start, stop)})
     return hidden

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import cache
 from itertools import pairwise
+from threading import local
 from typing import Any
 
 from xpnet.ops.cpu.jit import NotCompiled
@@ -51,14 +52,27 @@ def run_in_threads(function: Callable[..., Any], calls: list[tuple[Any, ...]]) -
     return [first, *(other.result() for other in others), *rest]
 
 
+_THIS_THREAD = local()
+"""``submits``: whether this thread is submitting a call, for which it holds locks of the pool."""
+
+
 def _submit(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Future[Any] | None:
-    """A call in the pool; ``None`` if it accepts none, because the interpreter is shutting down."""
+    """A call in the pool; ``None`` if it accepts none.
+
+    It accepts none when the interpreter is shutting down, or in a signal handler that interrupts
+    another submission of this thread.
+    """
+    if getattr(_THIS_THREAD, "submits", False):
+        return None
+    _THIS_THREAD.submits = True
     try:
         return _pool(os.getpid()).submit(function, *arguments)
     except RuntimeError as error:
         if str(error).startswith("cannot schedule new futures"):
             return None
         raise
+    finally:
+        _THIS_THREAD.submits = False
 
 
 @cache

@@ -42,6 +42,8 @@ API = CompilerApi(
     floating_point_mode=intrinsics.floating_point_mode,
     set_floating_point_mode=intrinsics.set_floating_point_mode,
     prefetch=intrinsics.prefetch,
+    load_word=intrinsics.load_word,
+    store_word=intrinsics.store_word,
 )
 
 

@@ -94,6 +94,8 @@ class CompilerApi(NamedTuple):
         floating_point_mode: inside a loop, returns the thread's floating-point control word (x86).
         set_floating_point_mode: inside a loop, sets it.
         prefetch: inside a loop, prefetches the cache line at an address.
+        load_word: inside a loop, returns the 64-bit word at an address.
+        store_word: inside a loop, ``(address, word)``: writes the word to the address.
     """
 
     loop: Callable[..., Callable[[Callable[..., Any]], LoopDefinition]]
@@ -105,6 +107,8 @@ class CompilerApi(NamedTuple):
     floating_point_mode: Callable[..., Any]
     set_floating_point_mode: Callable[..., Any]
     prefetch: Callable[..., Any]
+    load_word: Callable[..., Any]
+    store_word: Callable[..., Any]
 
 
 @dataclass(frozen=True, eq=False)

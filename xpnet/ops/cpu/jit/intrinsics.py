@@ -119,6 +119,27 @@ def _status(builder: Any, function: Any, packed: Any) -> Any:
 
 
 @intrinsic
+def load_word(typing: Any, address: Any) -> Any:
+    """The 64-bit word at an address."""
+
+    def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        return builder.load(builder.inttoptr(given[0], WORD.as_pointer()))
+
+    return types.int64(types.int64), generate
+
+
+@intrinsic
+def store_word(typing: Any, address: Any, word: Any) -> Any:
+    """Write a 64-bit word to an address."""
+
+    def generate(context: Any, builder: Any, signature: Any, given: Any) -> Any:
+        builder.store(given[1], builder.inttoptr(given[0], WORD.as_pointer()))
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), generate
+
+
+@intrinsic
 def prefetch(typing: Any, address: Any) -> Any:
     """Prefetch the cache line at an address, to be read soon."""
 
