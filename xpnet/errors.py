@@ -90,7 +90,7 @@ def describe(value: object) -> str:
     >>> describe(np.int64(-1))
     '-1'
     """
-    if type(value).__name__ != "ndarray":
+    if type(value).__name__ != "ndarray":  # `import xpnet` does not import NumPy
         value = plain_number(value)
     shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
     if shape is not None and dtype is not None:

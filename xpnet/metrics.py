@@ -89,7 +89,8 @@ def r2(predicted: Array, target: Array) -> Array:
     xp = namespace_of(z)
     one = xp.ones_like(t[0])
     is_constant = xp.max(t) == xp.min(t)  # unlike the sum of squares, free of rounding
-    centered, scale = t - xp.mean(t), _scale_of_squares(t - xp.mean(t))
+    centered = t - xp.mean(t)
+    scale = _scale_of_squares(centered)
     error = xp.sum(((z - t) / scale) ** 2)
     total = xp.where(is_constant, one, xp.sum((centered / scale) ** 2))
     return xp.where(is_constant, one - xp.sign(error), one - error / total)

@@ -40,7 +40,7 @@ from xpnet.optimizers import Optimizer, Penalty
 from xpnet.optimizers.schedules import Schedule
 from xpnet.parameters import Layout
 from xpnet.random import RandomStreams, Rng, as_generator, as_seed, held_out_generator
-from xpnet.serialization import model_config, read_model, write_model
+from xpnet.serialization import read_model, write_model
 from xpnet.state import VECTORS, ModelState, finite_vector, vector
 from xpnet.training.callbacks import Callback, check_functions
 from xpnet.training.fit import evaluate, restored_if_refused, train
@@ -133,7 +133,8 @@ class Sequential:
         theta[...] = statistics[...] = float("nan")
         network.init(theta, statistics, as_generator(rng))
         grad = place.zeros(network.layout.size)
-        streams = RandomStreams(as_seed(rng))
+        # A copy of a generator, whose next draws are the parameters of another model.
+        streams = RandomStreams(as_seed(copy.deepcopy(rng)))
         self._set_state(ModelState(network, place, theta, grad, statistics, streams))
 
     def _set_state(self, state: ModelState) -> None:
@@ -146,8 +147,7 @@ class Sequential:
         rebuilt = "state", "_value_and_grad", "_predict"
         values = {k: v for k, v in vars(self).items() if k not in rebuilt}
         vectors = {name: to_numpy(getattr(self.state, name)) for name in VECTORS}
-        streams = copy.deepcopy(self.state.streams)
-        return values | {"_copied": (self.network, self.backend, vectors, streams)}
+        return values | {"_copied": (self.network, self.backend, vectors, self.state.streams)}
 
     def __setstate__(self, values: dict[str, Any]) -> None:
         """Allocate the vectors of this copy, and create views of them."""
@@ -391,10 +391,11 @@ class Sequential:
             class_weight: a weight for each class in training: a mapping by class, or numbers in
                 order.
             target_scaling: ``"standardize"`` computes the mean and the standard deviation of each
-                column of ``y`` in float64, on the training rows without their weights, and trains
-                on ``(y − mean)/std``; a constant column is only shifted. ``loss`` and ``val_loss``
-                are then in scaled units, metrics and predictions in those of ``y``, as float64.
-                ``None`` (default) keeps the `target_scaling` of the model. Only for losses of
+                column of ``y`` in float64, on the training rows that have a weight above 0, and
+                trains on ``(y − mean)/std``; a constant column is only shifted. ``loss`` and
+                ``val_loss`` are then in scaled units, metrics and predictions in those of ``y``, as
+                float64. A model that has a `target_scaling` keeps it, because its parameters are in
+                these units. ``None`` (default) also keeps it, and computes none. Only for losses of
                 values that can be scaled, such as `HalfMSE`, `Huber` and `GaussianNLL`.
             callbacks: functions called after each epoch with a `Run`, such as ``EarlyStopping()``;
                 one that returns ``True`` stops the training, and any other value has no effect.
@@ -423,8 +424,8 @@ class Sequential:
         Raises:
             ArgumentError: if an argument breaks its rule; the model is unchanged. If a metric or a
                 callback breaks one only after the first epoch, the model keeps its parameters.
-            NonFiniteError: if the loss or a parameter becomes NaN or infinite; the model is
-                restored to the beginning of that epoch.
+            NonFiniteError: if the loss, a parameter or the optimizer's state becomes NaN or
+                infinite; the model is restored to the beginning of that epoch.
 
         Warns:
             UserWarning: if a model that has not been trained gets targets that are far from the
@@ -464,7 +465,8 @@ class Sequential:
                 engine=engine,
                 precision=precision,
             )
-        seed = self.state.streams.seed if rng is None else as_seed(rng)
+        # A copy of a generator, because a training that is refused does not advance it.
+        seed = self.state.streams.seed if rng is None else as_seed(copy.deepcopy(rng))
         prepared = prepare(
             self.input_spec,
             X,
@@ -487,7 +489,7 @@ class Sequential:
         with restored_if_refused(self):
             self.input_spec, self.loss, self.classes = data.spec, loss, prepared.classes
             if rng is not None:
-                self.state.streams.restart(seed)
+                self.state.streams.restart(as_seed(rng))
             if isinstance(settings, FullBatchSettings):
                 return train_full_batch(self, self.state, data, held_out, settings)
             return train(self, self.state, data, held_out, settings)
@@ -607,34 +609,19 @@ class Sequential:
         loss = self._trained_loss("predict_proba")
         return loss.probabilities(self._predict(*prepare_features(self.input_spec, X)))
 
-    def config(self) -> dict[str, Any]:
-        """Layers, dtype, loss and class names of the model, as the JSON values that `save` writes.
-
-        Raises:
-            ArgumentError: if the model has a user-defined layer, activation, initializer or loss,
-                which cannot be saved.
-
-        >>> MLP(4, [], 3).config()["layers"][0]["n_out"]
-        3
-        """
-        return model_config(self)
-
-    def save(
-        self, path: str | os.PathLike[str], *, metadata: Mapping[str, str] | None = None
-    ) -> None:
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to a file: layers, vectors, scalings, classes, random streams.
 
         The file has the safetensors format and is written atomically; `xpnet.load` reads it.
 
         Args:
             path: the path of the file.
-            metadata: further texts by key, which programs that read safetensors find; default none.
 
         Raises:
             ArgumentError: if the model has a user-defined layer, activation, initializer or loss.
             OSError: if the file cannot be written; an existing one remains.
         """
-        write_model(self, path, metadata)
+        write_model(self, path)
 
     def summary(self) -> str:
         """A table of the layers, their widths and numbers of parameters.

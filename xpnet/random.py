@@ -158,6 +158,11 @@ class RandomStreams:
         self.seed, self.orders, self.masks.step = seed, orders, masks
         self.masks.seed = int(_substream(seed, MASKS).generate_state(1)[0])
 
+    @property
+    def drawn(self) -> tuple[int, int, int]:
+        """The state: the seed and the numbers of orders and masks, the arguments of `restart`."""
+        return self.seed, self.orders, self.masks.step
+
     def row_order(self, n_rows: int) -> np.ndarray[Any, Any]:
         """Return the next random order of ``n_rows`` rows."""
         generator = np.random.default_rng(_substream(self.seed, ORDERS, self.orders))

@@ -418,7 +418,8 @@ def _streams_of(config: dict[str, Any]) -> tuple[int, int, int]:
     """Return the seed and the counts of the random streams; earlier files do not have them."""
     found = config.get("random", {"seed": 0, "orders": 0, "masks": 0})
     numbers = [found[key] for key in ("seed", "orders", "masks")]
-    if any(type(number) is not int or not 0 <= number < 2**128 for number in numbers):
+    valid = all(type(number) is int and number >= 0 for number in numbers)
+    if not valid or max(numbers[1:]) >= 2**62:
         raise FileFormatError(f"random must hold integers of at least 0; got {found!r:.80}.")
     return numbers[0], numbers[1], numbers[2]
 

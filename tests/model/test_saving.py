@@ -7,7 +7,6 @@ import os
 
 import numpy as np
 import pytest
-from safetensors import safe_open
 from safetensors.numpy import load_file
 from safetensors.numpy import save as pack
 
@@ -86,16 +85,6 @@ def test_parameters_are_tensors_by_path(tmp_path):
     np.testing.assert_array_equal(
         tensors["layers.1.bias"], model.layout.views(model.theta)["layers.1.bias"]
     )
-
-
-def test_metadata_is_saved_beside_the_model(tmp_path):
-    model = MLP(4, [3], 2, loss=CrossEntropy())
-    model.save(tmp_path / "m", metadata={"note": "first", "xpnet": "overwritten"})
-    with safe_open(str(tmp_path / "m"), framework="numpy") as file:
-        metadata = file.metadata()
-    assert metadata["note"] == "first"
-    assert json.loads(metadata["xpnet"]).items() >= model.config().items()
-    np.testing.assert_array_equal(xpnet.load(tmp_path / "m").theta, model.theta)
 
 
 def test_user_defined_layer_cannot_be_saved(tmp_path):

@@ -120,6 +120,16 @@ def test_average_is_evaluated_without_side_effects():
     assert len(history["avg_loss"]) == 3
 
 
+def test_averages_are_evaluated_with_weights():
+    rng = np.random.default_rng(0)
+    X, weight = rng.normal(size=(40, 2)), rng.uniform(size=40)
+    use, model = UseAverage((X, X[:, :1], weight)), MLP(2, [3], 1)
+    settings = {"loss": HalfMSE(), "optimizer": Averaged(SGD(0.1)), "progress": False}
+    history = model.fit(X, X[:, :1], epochs=2, callbacks=[use], **settings)
+    expected = model.evaluate(X, X[:, :1], sample_weight=weight)["loss"]
+    assert history["avg_loss"][-1] == pytest.approx(expected, rel=1e-6)
+
+
 def test_swa_is_the_mean_of_later_epochs(place):
     model, X, y = small(place)
     thetas, swa = [], StochasticWeightAveraging(start=3, every=2)
@@ -238,7 +248,7 @@ BAD = {
     ),
     "start must be an integer of at least 1; got 0": lambda: StochasticWeightAveraging(0),
     "every must be an integer of at least 1; got 0": lambda: StochasticWeightAveraging(1, 0),
-    r"validation must be a pair \(X, y\); got 0.1": lambda: UseAverage(0.1),
+    r"validation must be a pair \(X, y\), or \(X, y, weight\); got 0.1": lambda: UseAverage(0.1),
     "X must have at least 2 rows": lambda: recompute_statistics(small(PLACE)[0], np.zeros((1, 4))),
     "X must have 4 columns": lambda: recompute_statistics(small(PLACE)[0], np.zeros((5, 3))),
 }

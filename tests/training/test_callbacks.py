@@ -30,6 +30,7 @@ from xpnet.errors import ArgumentError
 from xpnet.metrics import accuracy
 from xpnet.minimize import LBFGS, Reason, minimize
 from xpnet.minimize.functions import Rosenbrock
+from xpnet.serialization import write_model
 
 QUIET = {"loss": CrossEntropy(), "optimizer": SGD(lr=0.1), "progress": False}
 AVERAGED = QUIET | {"optimizer": Averaged(SGD(lr=0.1))}
@@ -102,6 +103,13 @@ class BadBegin:
         raise AssertionError("a step has been taken")
 
 
+class BadRestore(BadBegin):
+    begin = 3.5  # an attribute that is not called
+
+    def restore(self, snapshot):
+        """Take no run, which is an error."""
+
+
 class BadFinish(BadBegin):
     begin = None
 
@@ -142,8 +150,9 @@ INVALID = {
     "begin of another error": (lambda path: [Refusing(RuntimeError("no"))], "^no$"),
     "no argument": (lambda path: [lambda: None], r"can be called as f\(run\)"),
     "two arguments": (lambda path: [lambda run, more: None], r"can be called as f\(run\)"),
-    "begin of no argument": (lambda path: [BadBegin()], "method begin that takes one argument"),
-    "finish of two": (lambda path: [BadFinish()], "method (begin|finish) that takes one argument"),
+    "begin of no argument": (lambda path: [BadBegin()], r"can be called as begin\(run\)"),
+    "finish of two": (lambda path: [BadFinish()], r"can be called as finish\(run\)"),
+    "restore of one": (lambda path: [BadRestore()], r"can be called as restore\(run, snapshot\)"),
 }
 
 
@@ -402,13 +411,13 @@ class Saves:
     def __init__(self, task, path):
         self.task, self.path, self.model = task, path, MLP(3, [4], 2)
 
-    def fit(self, *scores, new=True, maximize=True, monitor="val_score", model=None):
+    def fit(self, *scores, new=True, maximize=True, monitor="val_score", model=None, task=None):
         """Train; return whether the file was replaced by the last epoch."""
         if new:
             self.checkpoint = Checkpoint(self.path, monitor, maximize=maximize)
         model = self.model if model is None else model
         settings = QUIET | {"validation": 0.25, "metrics": [metric_of(scores), accuracy]}
-        model.fit(*self.task, epochs=len(scores), callbacks=[self.checkpoint], **settings)
+        model.fit(*(task or self.task), epochs=len(scores), callbacks=[self.checkpoint], **settings)
         saved = xpnet.load(self.path)
         return saved.theta.shape == model.theta.shape and (saved.theta == model.theta).all()
 
@@ -422,7 +431,10 @@ def test_checkpoint_keeps_its_best_over_fits(task, tmp_path, new):
     assert saves.checkpoint.best == 0.6
     assert saves.fit(0.7, new=new)
     assert saves.checkpoint.best == 0.7
-    assert not saves.fit(0.1, model=MLP(3, [4], 2, rng=5), new=new)
+    other = MLP(3, [4], 2)  # of the same seed, so that it holds out the same rows
+    other.theta *= 2.0
+    assert not saves.fit(0.1, model=other, new=new)
+    assert saves.fit(0.1, model=MLP(3, [4], 2, rng=5), new=new)
 
 
 def test_checkpoint_keeps_its_best_in_other_processes(task, tmp_path):
@@ -452,6 +464,28 @@ def test_checkpoint_starts_anew_for_another_model(task, tmp_path, case, new):
     assert saves.fit(-1e9 if case != "another direction" else 2e9, new=new, **OTHERS[case])
 
 
+@pytest.mark.parametrize("new", [True, False])
+def test_checkpoint_starts_anew_for_other_data(task, tmp_path, new):
+    saves, (X, y) = Saves(task, tmp_path / "best"), task
+    others = {"X": (X + 1, y), "y": (X, 1 - y), "rows": (X[:60], y[:60])}
+    for name, data in others.items():
+        saves.fit(1e9)
+        assert saves.fit(-1e9, new=new, task=data), name
+
+
+def test_checkpoint_keeps_best_for_other_training_rows(task, tmp_path):
+    """The column ``val_loss`` is measured on the validation data."""
+    X, y = task
+    path, model = tmp_path / "best", MLP(3, [4], 2)
+    for rows, lr in ((slice(0, 40), 0.1), (slice(40, 60), 1e3)):
+        checkpoint = Checkpoint(path)
+        settings = QUIET | {"optimizer": SGD(lr=lr), "validation": (X[60:], y[60:])}
+        model.fit(X[rows], y[rows], epochs=3, callbacks=[checkpoint], **settings)
+        if lr == 0.1:
+            first = checkpoint.best
+    assert checkpoint.best == first < model.history["val_loss"][-1]
+
+
 @pytest.mark.parametrize("content", ["none", "other", "model", "deleted"])
 def test_checkpoint_replaces_other_files(task, tmp_path, content):
     saves = Saves(task, tmp_path / "best")
@@ -473,7 +507,7 @@ def test_checkpoint_replaces_other_files(task, tmp_path, content):
 def test_checkpoint_ignores_invalid_entries(task, tmp_path, entry):
     saves = Saves(task, tmp_path / "best")
     saves.fit(0.9)
-    saves.model.save(saves.path, metadata={"xpnet-checkpoint": entry})
+    write_model(saves.model, saves.path, {"xpnet-checkpoint": entry})
     assert saves.fit(0.1)
 
 

@@ -19,10 +19,12 @@ from xpnet import (
     CrossEntropy,
     FileFormatError,
     HalfMSE,
+    NonFiniteError,
     TrainingStep,
     to_numpy,
 )
 from xpnet.minimize import LBFGS
+from xpnet.optimizers.schedules import Schedule
 from xpnet.random import RandomStreams, as_seed, held_out_generator
 
 HOW = {"loss": CrossEntropy(), "optimizer": SGD(lr=0.1), "batch_size": 16, "progress": False}
@@ -152,15 +154,55 @@ def test_continued_training_holds_out_the_same_rows(place32):
 
 
 @pytest.mark.parametrize(
-    "settings", [{"batch_size": 0}, {"validation": 2.0}, {"rng": -1}, {"rng": "0"}, {"rng": 1.5}]
+    "settings",
+    [
+        *({"batch_size": 0}, {"validation": 2.0}, {"rng": -1}, {"rng": "0"}, {"rng": 1.5}),
+        *({"rng": 9, "batch_size": 0}, {"rng": np.random.default_rng(1), "batch_size": 0}),
+        {"callbacks": [lambda run: run.monitored("no column")]},
+        {"loss": HalfMSE(), "y": np.zeros((72, 3)), "optimizer": SGD(lr=1e30)},
+    ],
 )
-def test_refused_training_leaves_the_streams_alone(settings):
-    model = MLP(5, [8], 3, dropout=0.3)
+def test_refused_training_leaves_the_model_alone(settings):
+    model, settings = MLP(5, [8], 3, dropout=0.3), dict(settings)
     trained(model)
-    before = copy.deepcopy(model.state.streams)
-    with pytest.raises(ArgumentError):
-        trained(model, **({"rng": 9} | settings))
-    assert model.state.streams == before
+    before = copy.deepcopy(model)
+    generator = copy.deepcopy(settings.get("rng"))
+    (X, y), settings["rng"] = data(), settings.get("rng", 9)
+    with pytest.raises((ArgumentError, NonFiniteError)):
+        model.fit(X, settings.pop("y", y), epochs=2, **(HOW | settings))
+    assert model.state.streams == before.state.streams
+    assert (model.loss, model.classes, model.history) == (before.loss, None, before.history)
+    np.testing.assert_array_equal(model.theta, before.theta)
+    if isinstance(generator, np.random.Generator):
+        assert settings["rng"].bit_generator.state == generator.bit_generator.state
+
+
+class Diverges(Schedule):
+    """A learning rate that is enormous from the second epoch on."""
+
+    def factor(self, epoch, n_epochs, values=()):
+        return 1.0 if epoch < 1 else 1e35
+
+
+@pytest.mark.parametrize("engine", [None, "eager"])
+def test_epoch_that_failed_can_be_repeated(engine):
+    """Its row order and masks are drawn again."""
+    model = MLP(5, [8], 3, dropout=0.3)
+    expected = trained(copy.deepcopy(model), 2, engine=engine)
+    with pytest.raises(NonFiniteError) as error:
+        trained(model, 2, schedule=Diverges(), engine=engine)
+    assert (error.value.epoch, model.state.streams.orders) == (2, 1)
+    np.testing.assert_array_equal(trained(model, 1, engine=engine), expected)
+
+
+def test_shared_generator_draws_parameters_only():
+    generator, same = (np.random.default_rng(4) for _ in range(2))
+    models = [MLP(3, [4], 2, rng=generator) for _ in range(2)]
+    for model in models:
+        theta = np.empty_like(model.theta)
+        model.network.init(theta, np.empty(0), same)
+        np.testing.assert_array_equal(model.theta, theta)
+    assert models[0].state.streams != models[1].state.streams
 
 
 # Files

@@ -98,8 +98,8 @@ def prepare(
             false, which refuses them.
         training: whether the data train the model, so that its predictions get the shape of
             ``y``; default false.
-        target_scaling: ``"standardize"`` fits the scaling of the targets to the training rows;
-            ``None`` (default) takes that of ``spec``.
+        target_scaling: ``"standardize"`` fits the scaling of the targets to the training rows, if
+            ``spec`` has none; ``None`` (default) takes that of ``spec``.
 
     Returns:
         The training data, the validation data and the class names. ``data.spec.targets`` has the
@@ -130,10 +130,10 @@ def prepare(
         share = float(validation) if isinstance(validation, Real) else 0.0
         rule = "be a pair (X, y) or a fraction between 0 and 1, or (X, y, weight)"
         require(0 < share < 1, "validation", rule, validation)
-        labels = to_numpy(y) if _are_classes(y, loss) else None
-        data, held_out = _hold_out(data, weigh(None), labels, share, rng)
-    if target_scaling is not None:
-        targets = replace(targets, scaling=standardization_of(data.y, spec.n_out))
+        data, held_out = _hold_out(data, weigh(None), _labels(y, loss), share, rng)
+    if target_scaling is not None and targets.scaling is None:
+        scaling = standardization_of(data.y, spec.n_out, data.weight)
+        targets = replace(targets, scaling=scaling)
     data = _in_units_of_loss(data, targets, "y")
     if held_out is not None:
         held_out = _in_units_of_loss(held_out, targets, "the validation's y")
@@ -357,11 +357,15 @@ def _given(
     return _on_backend(spec, X, y, weight)
 
 
-def _are_classes(y: Array, loss: Loss) -> bool:
-    """Return whether each row has one class, not probabilities or values."""
-    if loss.target_kind == "values" or y.ndim != 1:
-        return False
-    return not is_kind(whole_numbers(y), "real floating")
+def _labels(y: Array, loss: Loss) -> HostArray | None:
+    """Return the class of each row on the host, or ``None`` if rows have no single class."""
+    if loss.target_kind == "values" or y.ndim > 2:
+        return None
+    labels = to_numpy(whole_numbers(y))
+    if labels.ndim == 2:
+        is_one_hot = ((labels == 0) | (labels == 1)).all() and (labels.sum(axis=1) == 1).all()
+        return labels.argmax(axis=1) if is_one_hot else None
+    return None if labels.dtype.kind == "f" else labels
 
 
 def _hold_out(

@@ -393,6 +393,15 @@ def _limits(X: Array) -> tuple[HostArray, HostArray]:
     return low.astype(np.float64), high.astype(np.float64)
 
 
+def are_constant(X: Array) -> HostArray:
+    """Return which columns of ``X`` are constant but for rounding, by 2 ulp of its dtype at most.
+
+    >>> are_constant(np.array([[0.1, 1.0], [np.nextafter(0.1, 1.0), 2.0]])).tolist()
+    [True, False]
+    """
+    return _are_constant(X, *_limits(X))
+
+
 def _are_constant(X: Array, low: HostArray, high: HostArray) -> HostArray:
     """Return which columns with these limits are constant but for rounding, by 2 ulp at most."""
     xp = namespace_of(X)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.backend import Array, HostArray, namespace_of, to_numpy
-from xpnet.data.preprocessing import Standardize, TargetSpec, takes_scaled_targets
+from xpnet.data.preprocessing import Standardize, TargetSpec, are_constant, takes_scaled_targets
 from xpnet.errors import require, warn_caller
 from xpnet.losses import Loss
 
@@ -26,7 +26,7 @@ step of about 1e-3 changes the predictions by more than the targets vary.
 """
 
 ROUNDING = 1e-12
-"""A standard deviation below this multiple of the mean is rounding, not variation."""
+"""No warning is given of a standard deviation below this multiple of the mean."""
 
 MAX_EXPONENT = 400
 """Squares of numbers between 2^-400 and 2^400 do not leave the range of float64."""
@@ -45,17 +45,19 @@ def check_target_scaling(target_scaling: Any, loss: Loss) -> None:
     do = "Assign a scaling that is fitted already to model.target_scaling."
     do = do if isinstance(target_scaling, Standardize) else ""
     require(known, "target_scaling", "be 'standardize' or None", target_scaling, do)
-    rule = f"be None for {type(loss).__name__}, which is no regression of values that can be scaled"
+    rule = f"be None for {type(loss).__name__}, which does not take shifted and scaled targets"
     ok = target_scaling is None or takes_scaled_targets(loss)
     require(ok, "target_scaling", rule, target_scaling)
 
 
-def standardization_of(y: Array, n_out: int) -> Standardize:
+def standardization_of(y: Array, n_out: int, weight: Array | None = None) -> Standardize:
     """Return the mean and the standard deviation of each column of targets, in float64.
 
     Args:
         y: valid targets, ``(m,)`` or ``(m, k)``, in their own precision, on any backend.
         n_out: the number of outputs.
+        weight: weights of the rows, ``(m,)``; rows of weight 0 are left out, all others count
+            alike. ``None`` (default): every row counts.
 
     Returns:
         A scaling of k columns, like the result of `as_target_scaling`.
@@ -66,6 +68,9 @@ def standardization_of(y: Array, n_out: int) -> Standardize:
     >>> standardization_of(np.array([[1.0, 5.0], [3.0, 5.0]]), 2)
     Standardize(mean=array([2., 5.]), std=array([1., 1.]))
     """
+    if weight is not None:
+        xp, rows = namespace_of(y), np.flatnonzero(to_numpy(weight) > 0)
+        y = xp.take(y, xp.asarray(rows, device=y.device), axis=0)
     return as_target_scaling(Standardize(*_moments(y)), n_out)
 
 
@@ -134,7 +139,8 @@ def warn_of_scale(y: Array) -> None:
 def _moments(y: Array) -> tuple[HostArray, HostArray]:
     """Return the mean and the standard deviation of each column, without overflow of squares."""
     xp = namespace_of(y)
-    columns = xp.astype(y if y.ndim == 2 else xp.reshape(y, (-1, 1)), xp.float64)
+    y = y if y.ndim == 2 else xp.reshape(y, (-1, 1))
+    columns = xp.astype(y, xp.float64)
     largest = to_numpy(xp.max(xp.abs(columns), axis=0))
     exponent = np.frexp(largest)[1]
     exponent = np.where(np.abs(exponent) > MAX_EXPONENT, np.clip(exponent, -1000, 1000), 0)
@@ -142,4 +148,5 @@ def _moments(y: Array) -> tuple[HostArray, HostArray]:
         factor = xp.asarray(np.ldexp(1.0, -exponent).tolist(), dtype=xp.float64, device=y.device)
         columns = columns * factor
     fitted = Standardize.fit(columns)
-    return np.ldexp(fitted.mean, exponent), np.ldexp(fitted.std, exponent)
+    std = np.where(are_constant(y), 0.0, fitted.std)  # by the rounding of the dtype of y
+    return np.ldexp(fitted.mean, exponent), np.ldexp(std, exponent)

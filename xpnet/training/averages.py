@@ -36,8 +36,9 @@ class UseAverage:
     ``Resumed(optimizer, callback.state)`` (`xpnet.Resumed`).
 
     Args:
-        validation: ``(X, y)`` on which θ̂ is evaluated after every epoch, which adds the columns
-            ``avg_loss`` and ``avg_<metric>`` to the history; ``None`` (default): no evaluation.
+        validation: ``(X, y)`` or ``(X, y, weight)`` on which θ̂ is evaluated after every epoch,
+            which adds the columns ``avg_loss`` and ``avg_<metric>`` to the history; ``None``
+            (default): no evaluation.
         metrics: functions of predictions and targets (`xpnet.metrics`); default none.
 
     Attributes:
@@ -46,8 +47,8 @@ class UseAverage:
             to a file.
 
     Raises:
-        ArgumentError: if ``validation`` is not a pair; before the first step, if the optimizer is
-            not `Averaged`, ``validation`` does not fit the model, a batch norm is inside another
+        ArgumentError: if ``validation`` has another form; before the first step, if the optimizer
+            is not `Averaged`, ``validation`` does not fit the model, a batch norm is inside another
             layer, or another callback averages too.
 
     >>> from xpnet import MLP, SGD, Averaged, HalfMSE
@@ -67,11 +68,12 @@ class UseAverage:
 
     def __init__(
         self,
-        validation: tuple[Any, Any] | None = None,
+        validation: tuple[Any, Any] | tuple[Any, Any, Any] | None = None,
         metrics: Sequence[Callable[[Array, Array], Any]] = (),
     ) -> None:
-        ok = validation is None or (isinstance(validation, (tuple, list)) and len(validation) == 2)
-        require(ok, "validation", "be a pair (X, y)", validation)
+        is_sequence = isinstance(validation, (tuple, list))
+        ok = validation is None or (is_sequence and len(validation) in (2, 3))
+        require(ok, "validation", "be a pair (X, y), or (X, y, weight)", validation)
         check_functions(metrics, "metrics", METRIC_ARGUMENTS)
         check_metric_names(metrics)
         self.validation, self.metrics = validation, tuple(metrics)
@@ -88,8 +90,9 @@ class UseAverage:
         _check_average(run)
         _averaged(run)
         if self.validation is not None:
-            model, (X, y) = run.model, self.validation
-            rows = prepare(model.input_spec, X, y, model.loss, classes=model.classes).data
+            model, (X, y, *weight) = run.model, self.validation
+            given = {"sample_weight": weight[0] if weight else None, "classes": model.classes}
+            rows = prepare(model.input_spec, X, y, model.loss, **given).data
             check_metrics(self.metrics, model.loss, rows)
 
     def __call__(self, run: Run) -> None:
@@ -97,7 +100,9 @@ class UseAverage:
         if self.validation is None:
             return
         with self.applied(run):
-            measured = run.model.evaluate(*self.validation, metrics=self.metrics)
+            X, y, *weight = self.validation
+            weights = {"sample_weight": weight[0]} if weight else {}
+            measured = run.model.evaluate(X, y, metrics=self.metrics, **weights)
         for name, value in measured.items():
             run.row[f"avg_{name}"] = value
             run.history.columns.setdefault(f"avg_{name}", []).append(value)

@@ -35,6 +35,7 @@ class Run:
         optimizer: the optimizer, or the method of `xpnet.minimize`.
         state: the current state of the optimizer; ``None`` for a method of `xpnet.minimize`.
         rows: the training data, `xpnet.data.batching.TrainingData`.
+        measured: the data on which ``val_*`` columns and metrics are measured, likewise.
         columns: the columns that ``row`` has before callbacks add theirs.
         callbacks: the callbacks, in the order in which they are called.
     """
@@ -47,6 +48,7 @@ class Run:
     optimizer: Any = None
     state: Any = None
     rows: Any = None
+    measured: Any = None
     columns: tuple[str, ...] = ()
     callbacks: tuple[Any, ...] = ()
 
@@ -106,6 +108,15 @@ A callback may have further members, all optional:
 - ``snapshot(run)`` and ``restore(run, snapshot)`` copy and reset what ``finish`` uses, so that
   `EarlyStopping` can end the training with an earlier epoch.
 """
+
+
+METHODS: dict[str, tuple[str, ...]] = {
+    "begin": ("run",),
+    "finish": ("run",),
+    "snapshot": ("run",),
+    "restore": ("run", "snapshot"),
+}
+"""The optional methods of a callback, with their arguments; other attributes are not called."""
 
 
 class EarlyStopping:
@@ -226,7 +237,7 @@ def begin(run: Run, callbacks: Sequence[Callback], columns: Iterable[str]) -> Ru
     ordered = sorted(callbacks, key=lambda callback: hasattr(callback, "monitor"))
     run = replace(run, columns=tuple(columns), callbacks=tuple(ordered))
     for callback in run.callbacks:
-        if hasattr(callback, "begin"):
+        if callable(getattr(callback, "begin", None)):
             callback.begin(run)
     return run
 
@@ -243,7 +254,7 @@ def finish(run: Run) -> None:
     `EarlyStopping` is first: it restores the epoch of which others use the average.
     """
     for callback in sorted(run.callbacks, key=lambda c: not isinstance(c, EarlyStopping)):
-        if hasattr(callback, "finish"):
+        if callable(getattr(callback, "finish", None)):
             callback.finish(run)
 
 
@@ -255,12 +266,11 @@ def check_callbacks(callbacks: Sequence[Any]) -> None:
     """
     check_functions(callbacks, "callbacks", ("run",))
     for callback in callbacks:
-        for name in ("begin", "finish"):
-            if hasattr(callback, name):
-                method = getattr(callback, name)
-                ok = callable(method) and _accepts(method, 1)
-                rule = f"have a method {name} that takes one argument, the run"
-                require(ok, "callbacks", rule, callback)
+        for name, arguments in METHODS.items():
+            method = getattr(callback, name, None)
+            rule = f"have a method that can be called as {name}({', '.join(arguments)})"
+            ok = not callable(method) or _accepts(method, len(arguments))
+            require(ok, "callbacks", rule, callback)
 
 
 def check_functions(items: Sequence[Any], argument: str, takes: Sequence[str]) -> None:
@@ -299,7 +309,7 @@ def _accepts(function: Any, n_arguments: int) -> bool:
 
 def _has_snapshot(callback: Any) -> bool:
     """Return whether a callback has a state that `EarlyStopping` restores."""
-    return hasattr(callback, "snapshot") and hasattr(callback, "restore")
+    return all(callable(getattr(callback, name, None)) for name in ("snapshot", "restore"))
 
 
 def _names(columns: Any) -> Sequence[str] | None:

@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -17,10 +16,17 @@ from xpnet.data.batching import TrainingData
 from xpnet.engine.cuda_graph import CapturedSteps
 from xpnet.engine.prediction import Prediction, prediction_of
 from xpnet.engine.select import OneByOne, steps_for
-from xpnet.errors import ArgumentError, NonFiniteError, Phrase, describe, plain_number, require
+from xpnet.errors import (
+    ArgumentError,
+    NonFiniteError,
+    Phrase,
+    describe,
+    plain_number,
+    require,
+)
 from xpnet.finite import all_are_finite, first_not_finite
 from xpnet.losses import Loss
-from xpnet.metrics import as_number, metric_name
+from xpnet.metrics import as_number, metric_name, real_number
 from xpnet.ops import operations_for
 from xpnet.optimizers import OptimizerState
 from xpnet.state import ModelState
@@ -61,7 +67,8 @@ def train(
         state, data, settings, optimizer_state, batch_size=batch_size, drop_last=drop_last
     )
     history = History(engine=steps.engine)
-    run = Run(model, 0, settings.epochs, {}, history, optimizer, optimizer_state, data)
+    measured_on = data if validation is None else validation
+    run = Run(model, 0, settings.epochs, {}, history, optimizer, optimizer_state, data, measured_on)
     penalty = ["penalty"] if settings.penalty is not None else []
     measured = measured_columns(validation, settings.metrics)
     columns = "epoch", "loss", *penalty, *measured, "lr", "seconds"
@@ -70,9 +77,9 @@ def train(
     epochs = _Epochs(state, data, validation, settings, steps, history, optimizer_state)
     try:
         return _train_epochs(epochs, run, settings)
-    except ArgumentError:
+    except (ArgumentError, NonFiniteError):
         if epochs.epoch == 1:
-            epochs.epoch_start.restore()
+            epochs.restore()
             model.history = earlier
         raise
 
@@ -97,19 +104,16 @@ def _train_epochs(epochs: _Epochs, run: Run, settings: Settings) -> History:
 def restored_if_refused(model: Any) -> Iterator[None]:
     """Restore everything but parameters and statistics of a model if a training is refused.
 
-    A refused training leaves ``model.history`` as it was; `train` and `train_full_batch` restore
-    the parameters and statistics. If the first epoch fails, the restored parameters have the former
-    loss and units.
+    A training that is refused or fails in its first epoch leaves ``model.history`` as it was;
+    `train` and `train_full_batch` restore the parameters and statistics.
     """
     history, streams = model.history, model.state.streams
-    before = model.input_spec, model.loss, model.classes
-    drawn = streams.seed, streams.orders, streams.masks.step
+    before, drawn = (model.input_spec, model.loss, model.classes), streams.drawn
     try:
         yield
-    except BaseException as error:
-        if model.history is history or (isinstance(error, NonFiniteError) and error.epoch == 1):
-            model.input_spec, model.loss, model.classes = before
+    except BaseException:
         if model.history is history:
+            model.input_spec, model.loss, model.classes = before
             streams.restart(*drawn)
         raise
 
@@ -142,7 +146,7 @@ class _Epochs:
         self.settings, self.steps, self.history = settings, steps, history
         self.epoch, self.xp = 0, operations_for(model.theta).xp
         self.epoch_start = Snapshot([model.theta, model.statistics])
-        self.predict = prediction_of(model)
+        self.predict, self.drawn = prediction_of(model), model.streams.drawn
 
     def run(self, epoch: int) -> dict[str, float]:
         """Take every step of an epoch and measure; return the row of the history."""
@@ -150,6 +154,7 @@ class _Epochs:
         self.epoch = epoch
         if epoch > 1:
             self.epoch_start.take()
+        self.drawn = self.model.streams.drawn
         with np.errstate(all="ignore"):  # a loss that is not finite is reported by _check
             row, lr = self._steps()
         self.history.engine = self.steps.engine  # the first step may change it
@@ -157,6 +162,11 @@ class _Epochs:
         row |= measure(self.predict, *sets, settings.loss, settings.metrics) | {"lr": lr}
         row["seconds"] = time.perf_counter() - start
         return row
+
+    def restore(self) -> None:
+        """Restore parameters, statistics and random streams of the beginning of the epoch."""
+        self.epoch_start.restore()
+        self.model.streams.restart(*self.drawn)
 
     def _steps(self) -> tuple[dict[str, float], float]:
         """Take every step; return the epoch's number, mean loss and penalty, and the last lr."""
@@ -217,14 +227,14 @@ class _Epochs:
         columns, lrs = self.history.columns, []
         values = columns.get("val_loss", columns.get("loss", []))
         for step in range(whole + (rest > 0 and not settings.drop_last)):
-            factor: Any = 1.0
+            given: Any = 1.0
             if settings.schedule is not None:
                 time = self.epoch - 1 + step / math.ceil(n_rows / settings.batch_size)
-                factor = plain_number(settings.schedule.factor(time, settings.epochs, values))
-            ok = isinstance(factor, Real)
-            lr = float(settings.optimizer.lr * factor) if ok else math.nan
+                given = plain_number(settings.schedule.factor(time, settings.epochs, values))
+            factor = real_number(given)
+            lr = math.nan if factor is None else settings.optimizer.lr * factor
             if not 0 <= lr < math.inf:
-                self._refuse_rate(step + 1, factor)
+                self._refuse_rate(step + 1, given)
             lrs.append(lr)
         return lrs
 
@@ -268,7 +278,7 @@ class _Epochs:
             layout = self.model.network.layout
             self.settings.optimizer.check_finite(self.optimizer_state, layout)
         except NonFiniteError as error:
-            self.epoch_start.restore()
+            self.restore()
             raise NonFiniteError(
                 f"{error} It was found in epoch {self.epoch}, step {step}; the parameters of the "
                 f"beginning of epoch {self.epoch} are restored.",
@@ -279,8 +289,8 @@ class _Epochs:
             ) from None
 
     def _fail(self, step: int, layer: str) -> None:
-        """Restore the parameters of the beginning of the epoch and raise `NonFiniteError`."""
-        self.epoch_start.restore()
+        """Restore the model of the beginning of the epoch and raise `NonFiniteError`."""
+        self.restore()
         place = "every layer's output is finite"
         if layer != "loss":
             place = f"first not finite: {layer}"
