@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import os
 import signal
 import subprocess
@@ -15,7 +14,6 @@ import pytest
 from xpnet import MLP, SGD, Adam, CrossEntropy, Dense, Sequential, TrainingStep
 from xpnet.engine.prediction import CALLS_BEFORE_RECORDING, prediction_of
 from xpnet.engine.recorded_step import why_not_recorded
-from xpnet.engine.step_lock import StepLock
 from xpnet.ops.cpu import threads
 
 
@@ -169,14 +167,6 @@ def test_forked_process_takes_steps(held, engine):
     call = [sys.executable, "-c", FORK, held, engine]
     done = subprocess.run(call, capture_output=True, text=True, check=False, timeout=120)
     assert (done.returncode, done.stderr) == (0, "")
-
-
-def test_lock_is_not_copied():
-    own = StepLock()
-    with own.lock:
-        other = copy.deepcopy(own)
-    assert other.lock is not own.lock
-    assert not other.busy
 
 
 def test_call_inside_a_submission_is_not_submitted(monkeypatch):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from threading import RLock
-from typing import Any
 from weakref import WeakSet
 
 
@@ -22,9 +21,6 @@ class StepLock:
     def __init__(self) -> None:
         self.lock, self.busy = RLock(), False
         _LOCKS.add(self)
-
-    def __reduce__(self) -> Any:
-        return StepLock, ()
 
     def renew(self) -> None:
         """Replace the lock and forget the step, unless this thread holds the lock."""

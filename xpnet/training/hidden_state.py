@@ -2,97 +2,54 @@
 
 from __future__ import annotations
 
-import dis
-from collections.abc import Iterable, Iterator
+import inspect
 from functools import partial
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import Any
 
 import numpy as np
 
-STATELESS = (
-    *(type(None), bool, int, float, complex, str, bytes, range, np.generic, np.dtype),
-    *(ModuleType, np.ufunc, type(np.mean)),
-)
-"""Types of immutable values, of modules, and of NumPy's functions."""
-
-WRITES = {"STORE_GLOBAL", "DELETE_GLOBAL", "STORE_ATTR", "DELETE_ATTR"}
-"""The instructions that change a global variable or an attribute."""
+CONSTANTS = type(None), bool, int, float, str, np.generic
+"""Types of values that a function cannot change."""
 
 
 def holds_state(function: Any) -> bool:
-    """Return whether a call of a function may depend on earlier calls, or change later ones.
+    """Return whether a call of a function may change what later calls return.
 
-    It is false for a function in Python, or a `functools.partial` of one, that assigns no global
-    variable, nonlocal variable or attribute, and of which all global and nonlocal variables,
-    default values and bound arguments are modules, functions and classes of other modules,
-    immutable constants, or other such functions. It is true for methods and all other objects,
-    because their state is unknown.
+    It is false for a function in Python, or a `functools.partial` of one with constant arguments,
+    if its global and nonlocal variables are modules, and functions and classes of other modules. It
+    is true for all others, because their state is unknown.
 
     >>> from xpnet.metrics import accuracy
     >>> results = iter([0.25, 0.5])
-    >>> holds_state(accuracy), holds_state(lambda predicted, target: next(results))
+    >>> holds_state(lambda z, t: accuracy(z, t)), holds_state(lambda z, t: next(results))
     (False, True)
     """
-    pending, seen = [function], {}
-    while pending:
-        value = pending.pop()
-        if isinstance(value, STATELESS) or id(value) in seen:
-            continue
-        seen[id(value)] = value
-        parts = _parts(value)
-        if parts is None:
-            return True
-        pending += parts
-    return False
-
-
-def _parts(value: Any) -> Iterable[Any] | None:
-    """Return the values that an immutable value or function refers to; ``None`` for any other."""
-    if isinstance(value, (tuple, frozenset)):
-        return value
-    if isinstance(value, BuiltinFunctionType):
-        return (value.__self__,)  # a module; of a method such as ``results.append`` the object
-    if type(value) is partial:
-        return value.func, value.args, *value.keywords.values()
-    if not isinstance(value, FunctionType) or vars(value).keys() - {"__wrapped__"}:
-        return None
+    if isinstance(function, partial):
+        bound = *function.args, *function.keywords.values()
+        return holds_state(function.func) or not _are_constant(bound)
+    if not isinstance(function, FunctionType) or vars(function):
+        return True
+    inner = any(isinstance(constant, CodeType) for constant in function.__code__.co_consts)
+    defaults = *(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()
+    if inner or not _are_constant(defaults):  # `inspect` does not look into inner functions
+        return True
     try:
-        return None if _writes(value) else _variables(value)
+        used = inspect.getclosurevars(function)
     except ValueError:  # a nonlocal variable that is not assigned yet
-        return None
+        return True
+    variables = *used.nonlocals.values(), *used.globals.values()
+    return not all(_is_imported(value, function.__module__) for value in variables)
 
 
-def _writes(function: FunctionType) -> bool:
-    """Return whether a function assigns a global or nonlocal variable, or an attribute."""
-    nonlocals = function.__code__.co_freevars
-    return any(
-        step.opname in WRITES or (step.opname == "STORE_DEREF" and step.argval in nonlocals)
-        for code in _codes(function.__code__)
-        for step in dis.get_instructions(code)
-    )
+def _are_constant(values: tuple[Any, ...]) -> bool:
+    return all(isinstance(value, CONSTANTS) for value in values)
 
 
-def _variables(function: FunctionType) -> list[Any]:
-    """Return the values of global and nonlocal variables of a function, and its default values."""
-    names = {name for code in _codes(function.__code__) for name in code.co_names}
-    values = [value for name, value in function.__globals__.items() if name in names]
-    return [
-        *(value for value in values if not _is_of_another_module(value, function)),
-        *(cell.cell_contents for cell in function.__closure__ or ()),
-        *(function.__defaults__ or ()),
-        *(function.__kwdefaults__ or {}).values(),
-    ]
-
-
-def _is_of_another_module(value: Any, function: FunctionType) -> bool:
-    """Return whether a global variable is a function or class that ``function`` imports."""
-    return isinstance(value, (FunctionType, type)) and value.__module__ != function.__module__
-
-
-def _codes(code: CodeType) -> Iterator[CodeType]:
-    """Yield a code object and those of the functions inside it."""
-    yield code
-    for constant in code.co_consts:
-        if isinstance(constant, CodeType):
-            yield from _codes(constant)
+def _is_imported(value: Any, module: str) -> bool:
+    """Return whether a value is a module, or a function or class of another one than ``module``."""
+    if isinstance(value, (FunctionType, type)):
+        return value.__module__ != module
+    if isinstance(value, BuiltinFunctionType):
+        return isinstance(value.__self__, ModuleType)  # else a method, as of a list
+    return isinstance(value, (ModuleType, np.ufunc))
