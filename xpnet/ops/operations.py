@@ -269,11 +269,11 @@ class Operations:
         out: Array | None = None,
         x_hat: Array | None = None,
     ) -> tuple[Array, Array]:
-        """``x̂ = (x − μ)·f``, ``y = γ x̂ + β``; returns ``y, x̂``.
+        """``x̂ = (x − μ − ρ)·f``, ``y = γ x̂ + β``; returns ``y, x̂``.
 
         Args:
             x: rows, ``(m, n)``.
-            columns: ``μ, f, γ, β``, each ``(n,)``.
+            columns: ``μ, ρ, f, γ, β``, each ``(n,)``.
             out: may be filled with ``y``.
             x_hat: may be filled with ``x̂``.
         """
@@ -287,10 +287,11 @@ class Operations:
         eps: float,
         out: Array | None = None,
         x_hat: Array | None = None,
-    ) -> tuple[Array, Array, Array, Array]:
-        """``x̂ = (x − μ)/√(σ² + ε)``, ``y = γ x̂ + β``; returns ``y, x̂, μ, σ²``.
+    ) -> tuple[Array, Array, Array, Array, Array]:
+        """``x̂ = (x − μ)/√(σ² + ε)``, ``y = γ x̂ + β``; returns ``y, x̂, μ, σ², ρ``.
 
-        μ and σ² are the mean and the biased variance of each column over the rows of the batch.
+        μ and σ² are the mean and the biased variance of each column over the rows of the batch;
+        ρ is what rounding has lost of μ.
         μ is computed by differences from the first row: where ``|μ| ≫ σ``, a sum of the numbers
         themselves would have an error larger than σ. The mean of ``x − μ`` corrects its rounding.
         """
@@ -301,7 +302,8 @@ class Operations:
         centered = centered - rest
         var = self.column_mean(centered * centered)
         x_hat = centered / self.xp.sqrt(var + eps)
-        return x_hat * scale + shift, x_hat, mean + rest, var
+        rounded = mean + rest
+        return x_hat * scale + shift, x_hat, rounded, var, (mean - rounded) + rest
 
     def batch_norm_backward(
         self,

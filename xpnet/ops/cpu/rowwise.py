@@ -201,18 +201,20 @@ def cross_entropy_of_rows(api: CompilerApi, dtype: Any) -> LoopDefinition:
 
 
 def normalize(api: CompilerApi, dtype: Any) -> LoopDefinition:
-    """``x̂ ← (x - μ)·f``, ``y ← γ x̂ + β``, with one μ, f, γ and β per column."""
+    """``x̂ ← (x - μ - ρ)·f``, ``y ← γ x̂ + β``, with one μ, ρ, f, γ and β per column."""
 
-    @api.loop(dtype, ReadOnly(2), 2, 2, ReadOnly(1), ReadOnly(1), ReadOnly(1), ReadOnly(1))
-    def loop(x: Any, y: Any, x_hat: Any, mean: Any, factor: Any, scale: Any, shift: Any) -> None:
+    @api.loop(dtype, ReadOnly(2), 2, 2, *[ReadOnly(1)] * 5)
+    def loop(
+        x: Any, y: Any, x_hat: Any, mean: Any, rest: Any, factor: Any, scale: Any, shift: Any
+    ) -> None:
         m, n = x.shape
         if y.shape != x.shape or x_hat.shape != x.shape:
             raise NotCompiled
-        if not n == mean.size == factor.size == scale.size == shift.size:
+        if not n == mean.size == rest.size == factor.size == scale.size == shift.size:
             raise NotCompiled
         for i in range(m):
             for j in range(n):
-                value = (x[i, j] - mean[j]) * factor[j]
+                value = (x[i, j] - mean[j] - rest[j]) * factor[j]
                 x_hat[i, j] = value
                 y[i, j] = value * scale[j] + shift[j]
 
