@@ -527,6 +527,17 @@ def test_cross_entropy_of_large_logits_is_finite(rows, dtype, ops):
     np.testing.assert_allclose(grad, expected[1], rtol=1e-6, atol=1e-7)
 
 
+@dtypes
+@looped(rows=[False, True])
+def test_excluded_true_class_costs_infinity(rows, dtype, ops):
+    z, labels = np.array([[-np.inf, 0, 1], [0, 1, 2]], dtype), np.array([0, 1])
+    target = np.eye(3, dtype=dtype)[labels] if rows else labels
+    expected = REFERENCE.softmax_cross_entropy(z, target, 0.5)
+    loss, grad = ops.softmax_cross_entropy(z, target, 0.5)
+    assert loss == expected[0] == np.inf
+    np.testing.assert_allclose(grad, expected[1], rtol=1e-6, atol=1e-7)
+
+
 NO_CLASSES = [
     *(("int64", -1), ("int64", 4), ("int64", -(2**63)), ("int64", 2**63 - 1), ("int8", -128)),
     *(("uint8", 255), ("int32", -(2**31)), ("uint32", 2**32 - 1), ("uint64", 2**64 - 1)),

@@ -344,7 +344,7 @@ class Operations:
         return self.xp.take(x, indices, axis=0)
 
     def below_max(self, z: Array) -> Array:
-        """``z − max z`` along each row, at least the lowest number; finite for finite ``z``.
+        """``z − max z`` along each row; finite where ``z`` is, and −∞ where ``z`` is.
 
         The difference of two large logits overflows. ``z`` is bounded before the subtraction,
         because NumPy warns of an overflow.
@@ -352,7 +352,7 @@ class Operations:
         xp, info = self.xp, self.xp.finfo(z.dtype)
         top = xp.max(z, axis=1, keepdims=True)
         lowest = -float(info.max) * (1.0 - 4.0 * float(info.eps))  # with a margin for rounding
-        return xp.maximum(z, xp.maximum(top, xp.zeros_like(top)) + lowest) - top
+        return bounded(xp, z, xp.maximum(top, xp.zeros_like(top)) + lowest) - top
 
     def softmax(self, z: Array, out: Array | None = None) -> Array:
         """``e^(z − max z) / Σ e^(z − max z)`` along each row."""
@@ -384,8 +384,15 @@ class Operations:
         """
         rows = self.one_hot(target, z) if target.ndim == 1 else target
         log_p, mass = self.log_softmax(z), self.xp.sum(rows, axis=1, keepdims=True)
-        loss = -self.xp.sum(scale * rows * log_p)
+        finite = self.xp.maximum(log_p, float(self.xp.finfo(z.dtype).min))
+        cost = self.xp.where(rows == 0.0, finite, log_p)  # 0 · −∞ is 0
+        loss = -self.xp.sum(scale * rows * cost)
         return loss, scale * (self.xp.exp(log_p) * mass - rows)
+
+
+def bounded(xp: Namespace, x: Array, low: Array | float) -> Array:
+    """``max(x, low)`` where ``x`` is finite; infinities and NaN do not change."""
+    return xp.where(xp.isfinite(x), xp.maximum(x, low), x)
 
 
 def declares(value: object, flag: str) -> bool:
