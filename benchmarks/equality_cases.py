@@ -146,9 +146,16 @@ class Place:
 def trained(model: xpnet.Sequential, x: Any = X) -> Parts:
     """The vectors of a model, its predictions, and its history without times."""
     output = model.forward(model.backend.asarray(X, model.backend.dtype))
-    found = {"theta": model.theta, "statistics": model.statistics, "output": output}
+    found = {"theta": model.theta, "statistics": statistics_of(model), "output": output}
     found |= {"predicted": model.predict(x), "predicted of few": model.predict(x[:5])}
     return found | {k: v for k, v in model.history.columns.items() if k != "seconds"}
+
+
+def statistics_of(model: xpnet.Sequential) -> Any:
+    """The means, variances and counts of batch norm, which every checkout has."""
+    views = model.network.statistics_layout.views(xpnet.to_numpy(model.statistics))
+    kept = [view for path, view in views.items() if path.endswith((".mean", ".var", ".count"))]
+    return np.concatenate(kept) if kept else np.empty(0, model.statistics.dtype)
 
 
 def kinds(module: Any, base: type) -> dict[str, type]:

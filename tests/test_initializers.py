@@ -8,6 +8,7 @@ from inspect import signature
 
 import numpy as np
 import pytest
+from helpers.nested_layers import Chain
 
 from xpnet import Dense, Sequential
 from xpnet.errors import ArgumentError
@@ -208,36 +209,33 @@ def test_bias_takes_initializers_of_two_arguments():
 class Declared:
     """A layer with given parameters, which is never evaluated."""
 
-    parameters: tuple[tuple[str, tuple[int, ...], str], ...]
+    parameters: tuple[tuple[object, ...], ...]
+    n_out: int = 3
 
     def specs(self, n_in):
-        return LayerSpec(3, tuple(ParameterSpec(*each, OwnFans()) for each in self.parameters))
+        made = (ParameterSpec(*each[:3], OwnFans(), *each[3:]) for each in self.parameters)
+        return LayerSpec(self.n_out, tuple(made))
 
 
+WEIGHT, BIAS = ("weight", (7, 3), "weight"), ("bias", (3,), "bias")
+DENSE = Dense(3, weight_init=OwnFans(), bias_init=OwnFans())
 LAYERS = {
-    "Dense": (Dense(3, weight_init=OwnFans(), bias_init=OwnFans()), {"bias": (7, 3)}),
-    "bias first": (
-        Declared((("bias", (3,), "bias"), ("weight", (7, 3), "weight"))),
-        {"bias": (7, 3)},
+    "Dense": (DENSE, {"weight": (7, 3), "bias": (7, 3)}),
+    "bias first": (Declared((BIAS, WEIGHT)), {"weight": (7, 3), "bias": (7, 3)}),
+    "no weight": (Declared((BIAS,)), {"bias": (7, 3)}),
+    "weight of three axes": (Declared((("weight", (2, 7, 3), "weight"), BIAS)), {"bias": (7, 3)}),
+    "two biases": (
+        Declared((("b", (20,), "bias", (7, 20)), ("c", (3,), "bias", (20, 3)))),
+        {"b": (7, 20), "c": (20, 3)},
     ),
-    "two weights of other widths": (
-        Declared((("up", (7, 20), "weight"), ("down", (20, 3), "weight"), ("b", (20,), "bias"))),
-        {"b": (7, 20)},
+    "bias of three axes": (Declared((("b", (1, 1, 3), "bias"),)), {"b": (7, 3)}),
+    "weight with fans": (Declared((("w", (3, 7), "weight", (7, 3)),)), {"w": (7, 3)}),
+    "shift without fans": (Declared((("shift", (3,), "shift"),)), {"shift": (3, 3)}),
+    "shift with fans": (Declared((("shift", (3,), "shift", (7, 3)),)), {"shift": (7, 3)}),
+    "nested": (
+        Chain((Dense(4, bias_init=OwnFans()), Declared((BIAS,)), Chain((DENSE,)))),
+        {"0_bias": (7, 4), "1_bias": (4, 3), "2_0_bias": (3, 3), "2_0_weight": (3, 3)},
     ),
-    "two layers": (
-        Declared(
-            (
-                *(("0_weight", (7, 4), "weight"), ("1_weight", (4, 4), "weight")),
-                *(("0_bias", (4,), "bias"), ("1_bias", (4,), "bias")),
-            )
-        ),
-        {"0_bias": (7, 4), "1_bias": (4, 4)},
-    ),
-    "weight of three axes": (
-        Declared((("weight", (2, 7, 3), "weight"), ("bias", (3,), "bias"))),
-        {"bias": (7, 3)},
-    ),
-    "no weight": (Declared((("bias", (3,), "bias"),)), {"bias": (7, 3)}),
 }
 
 
@@ -246,5 +244,5 @@ def test_bias_of_any_layer_has_its_fans(name):
     layer, expected = LAYERS[name]
     model = Sequential([layer], n_in=7)
     views = model.layout.views(model.theta)
-    for bias, (fan_in, fan_out) in expected.items():
-        assert set(views[f"layers.0.{bias}"]) == {10.0 * fan_in + fan_out}
+    for parameter, (fan_in, fan_out) in expected.items():
+        assert (views[f"layers.0.{parameter}"] == 10 * fan_in + fan_out).all()

@@ -35,8 +35,8 @@ class Initializer:
             rng: the generator to draw from; its state advances.
             shape: the shape of the parameter. ``fan_in, fan_out`` are the two entries of
                 ``(n_in, n_out)``; both are ``n`` for ``(n,)``. An initializer that depends on
-                them has a third argument ``fans``, in which a network passes those of the layer
-                for its bias.
+                them takes a third argument, ``fans=None``: the fan-in and fan-out to use instead.
+                A network passes those of the layer when it draws a bias.
 
         Returns:
             A new float64 NumPy array.

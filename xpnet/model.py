@@ -256,7 +256,7 @@ class Sequential:
 
         >>> model = MLP(3, [2], 1, batch_norm=True)
         >>> sorted(model.statistics_layout.views(model.statistics))
-        ['layers.1.count', 'layers.1.mean', 'layers.1.var']
+        ['layers.1.count', 'layers.1.mean', 'layers.1.mean_rest', 'layers.1.var']
         """
         return self.network.statistics_layout
 

@@ -12,7 +12,6 @@ import numpy as np
 from xpnet.activations import ActivationFunction
 from xpnet.backend import Array, HostArray, write
 from xpnet.errors import plain_number, require, require_count
-from xpnet.initializers import Fans
 from xpnet.layers.base import Layer, LayerSpec, ParameterSpec, Views
 from xpnet.layers.context import Context
 from xpnet.layers.dense import Dense
@@ -75,8 +74,8 @@ class Network:
         views = self.layout.views(theta)
         for index, (layer, n_in) in enumerate(self._specs):
             for spec in layer.parameters:
-                fans = _fans(spec, layer, n_in)
-                write(_draw(spec, rng, fans), views[f"layers.{index}.{spec.name}"])
+                values = _draw(spec.with_fans(n_in, layer.n_out), rng)
+                write(values, views[f"layers.{index}.{spec.name}"])
         views = self.statistics_layout.views(statistics)
         for index, (layer, _) in enumerate(self._specs):
             for spec in layer.statistics:
@@ -221,28 +220,11 @@ class Network:
         return "loss"
 
 
-def _fans(bias: ParameterSpec, layer: LayerSpec, n_in: int) -> Fans | None:
-    """The fan-in and fan-out of the units that a bias belongs to; ``None`` for other parameters.
-
-    They are those of the weight of the same inner layer, otherwise of the nearest weight with one
-    column for each number of the bias, or of the layer itself if it has no such weight.
-    """
-    if bias.role != "bias" or len(bias.shape) != 1:
-        return None
-    at = layer.parameters.index(bias)
-    found = []
-    for i, spec in enumerate(layer.parameters):
-        if spec.role == "weight" and len(spec.shape) == 2 and spec.shape[1] == bias.shape[0]:
-            same = spec.name.rpartition("_")[0] == bias.name.rpartition("_")[0]
-            found.append((not same, abs(at - i), i > at, spec.shape))
-    return (min(found)[-1][0], bias.shape[0]) if found else (n_in, layer.n_out)
-
-
-def _draw(spec: ParameterSpec, rng: np.random.Generator, fans: Fans | None) -> HostArray:
-    """The initial values of a parameter; those of a bias for the fans of its units."""
+def _draw(spec: ParameterSpec, rng: np.random.Generator) -> HostArray:
+    """The initial values of a parameter, for its fans if the initializer takes them."""
     init: Any = spec.init
-    if fans is not None and "fans" in signature(init.draw).parameters:
-        values: HostArray = init.draw(rng, spec.shape, fans=fans)
+    if spec.fans is not None and "fans" in signature(init.draw).parameters:
+        values: HostArray = init.draw(rng, spec.shape, fans=spec.fans)
         return values
     return spec.init.draw(rng, spec.shape)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, NamedTuple
@@ -69,6 +69,9 @@ DTYPES = {
     "I64": "int64",
 }
 """The names of dtypes in a file of safetensors; others, such as BF16, are in no file of xpnet."""
+
+LATER_STATISTIC = ".mean_rest"
+"""The end of the paths of statistics that files of earlier versions do not have; they are 0."""
 
 Tensors = dict[str, np.ndarray[Any, Any]]
 
@@ -388,6 +391,8 @@ def _contents(config: dict[str, Any], file: Any) -> ModelContents:
     headers = _headers_of(file)
     arrays = [] if scaling is None else SCALING_ARRAYS[scaling]
     _require_scaling("preprocessing", arrays, headers, [(), (network.n_in,)])
+    missing = _missing_statistics(network.statistics_layout, headers)
+    headers |= {path: TensorHeader(dtype, shape) for path, shape in missing.items()}
     _require_tensors((network.layout, network.statistics_layout), headers, dtype)
     loss = from_config(config["loss"])
     if loss is not None:
@@ -409,7 +414,7 @@ def _contents(config: dict[str, Any], file: Any) -> ModelContents:
         _classes_of(config, network.n_out),
         TargetSpec(fitted, ndim),
         _flat(network.layout, file, dtype),
-        _flat(network.statistics_layout, file, dtype),
+        _flat(network.statistics_layout, file, dtype, missing),
         _streams_of(config),
     )
 
@@ -477,6 +482,17 @@ def _require_scaling(
             raise _wrong_tensor(path, rule, header)
 
 
+def _missing_statistics(
+    layout: Layout, headers: Mapping[str, TensorHeader]
+) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of the statistics that a file of an earlier version does not have.
+
+    It has none of them. A file that has some of them is not of an earlier version.
+    """
+    later = {e.path: e.shape for e in layout.entries if e.path.endswith(LATER_STATISTIC)}
+    return later if headers.keys().isdisjoint(later) else {}
+
+
 def _require_tensors(
     layouts: Sequence[Layout], headers: dict[str, TensorHeader], dtype: str
 ) -> None:
@@ -492,11 +508,16 @@ def _wrong_tensor(path: str, rule: str, header: TensorHeader | None) -> FileForm
     return FileFormatError(f"the tensor {path!r} must be {rule}; got {got}.")
 
 
-def _flat(layout: Layout, file: Any, dtype: str) -> np.ndarray[Any, Any]:
-    """Return the tensors of ``layout`` in one vector; their numbers must be finite."""
+def _flat(
+    layout: Layout, file: Any, dtype: str, missing: Container[str] = ()
+) -> np.ndarray[Any, Any]:
+    """Return the tensors of ``layout`` in one vector; their numbers must be finite.
+
+    Those of the paths in ``missing`` are zeros.
+    """
     vector = np.empty(layout.size, dtype)
     for path, view in layout.views(vector).items():
-        view[...] = file.get_tensor(path)
+        view[...] = 0.0 if path in missing else file.get_tensor(path)
         if not np.isfinite(view).all():
             raise FileFormatError(f"the tensor {path!r} must be finite; it holds NaN or infinity.")
     return vector

@@ -95,7 +95,7 @@ def kernels_of_rules(dtype):
                     rule_kernel(made, dtype, "t" * t + "x", t, given, index) for made, given in both
                 ]
     for index in ("unsigned", "long long"):
-        yield [rule_kernel(normalize, dtype, "xbbbb", 2, "", index)]
+        yield [rule_kernel(normalize, dtype, "xbbbbb", 2, "", index)]
     yield [rule_kernel(multiply, dtype, "xx", 1, "")]
     yield [column_sum_kernel(activations.identity, dtype, "x", "")]
 

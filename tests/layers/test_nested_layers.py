@@ -335,7 +335,7 @@ def test_children_have_the_statistics_of_their_layer():
     assert names == ["0_mean", "2_mean", "3_1_mean"]
     views = {s.name: np.full(s.shape, i) for i, s in enumerate(spec.statistics)}
     ctx = Context(context().ops, statistics=views)
-    assert set(ctx.child(2).statistics) == {"mean", "var", "count"}
+    assert set(ctx.child(2).statistics) == {"mean", "var", "count", "mean_rest"}
     assert ctx.child(2).statistics["mean"] is views["2_mean"]
     assert ctx.child(3).child(1).statistics["var"] is views["3_1_var"]
     assert child_views(views, 3) == ctx.child(3).statistics
@@ -345,7 +345,8 @@ def test_statistics_of_nested_layers_have_names(task):
     model = built("two deep")
     model.fit(*task, loss=CrossEntropy(), optimizer=SGD(0.1), epochs=1, progress=False)
     views = model.statistics_layout.views(model.statistics)
-    assert sorted(views) == [f"layers.0.1_1_{name}" for name in ("count", "mean", "var")]
+    names = "count", "mean", "mean_rest", "var"
+    assert sorted(views) == [f"layers.0.1_1_{name}" for name in names]
     assert views["layers.0.1_1_count"].tolist() == [ROWS]
     assert (views["layers.0.1_1_mean"] != 0).all()
 

@@ -176,7 +176,7 @@ def test_statistics_layout_names_running_statistics(place, rng):
     assert shapes == {
         f"layers.{i}.{name}": (1,) if name == "count" else (n,)
         for i, n in ((1, 5), (4, 6))
-        for name in ("mean", "var", "count")
+        for name in ("mean", "var", "count", "mean_rest")
     }
     X, y = place.array(rng.normal(size=(30, 4))), rng.integers(3, size=30)
     model.fit(X, y, loss=CrossEntropy(), optimizer=xpnet.SGD(0.1), epochs=1, progress=False)

@@ -7,6 +7,7 @@ import os
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 from safetensors.numpy import load_file
 from safetensors.numpy import save as pack
 
@@ -348,6 +349,69 @@ def test_shapes_are_compared_before_tensors_are_read(tmp_path, case, monkeypatch
     assert read == []
     xpnet.load(good_file(tmp_path))
     assert read != []
+
+
+def normalized_model():
+    """A model with batch norm, trained on columns of a large mean."""
+    layers = [BatchNorm(), Dense(4), BatchNorm(momentum=None), Dense(1)]
+    model = Sequential(layers, 3, rng=0)
+    X = (1e6 + np.random.default_rng(0).standard_normal((90, 3))).astype("float32")
+    settings = {"loss": HalfMSE(), "optimizer": xpnet.SGD(1e-3), "progress": False}
+    model.fit(X, np.ones((90, 1)), epochs=3, batch_size=30, **settings)
+    return model, X
+
+
+RESTS = "layers.0.mean_rest", "layers.2.mean_rest"
+
+
+def with_tensors(path, change):
+    """Rewrite the file ``path`` after ``change`` of its tensors."""
+    tensors = load_file(path)
+    with safe_open(path, framework="np") as file:
+        metadata = file.metadata()
+    change(tensors)
+    path.write_bytes(pack(tensors, metadata))
+
+
+def test_rounding_of_running_means_is_saved(tmp_path):
+    model, X = normalized_model()
+    views = model.statistics_layout.views(model.statistics)
+    assert all(views[path].any() for path in RESTS)
+    model.save(tmp_path / "m.safetensors")
+    loaded = xpnet.load(tmp_path / "m.safetensors")
+    np.testing.assert_array_equal(loaded.statistics, model.statistics)
+    np.testing.assert_array_equal(loaded.predict(X), model.predict(X))
+
+
+def test_files_without_the_rounding_of_means_load(tmp_path):
+    """Earlier versions predicted with the rounded means alone."""
+    model, X = normalized_model()
+    model.save(tmp_path / "m.safetensors")
+    with_tensors(tmp_path / "m.safetensors", lambda found: [found.pop(path) for path in RESTS])
+    loaded = xpnet.load(tmp_path / "m.safetensors")
+    views = model.statistics_layout.views(model.statistics)
+    for path in RESTS:
+        views[path][...] = 0.0
+    np.testing.assert_array_equal(loaded.statistics, model.statistics)
+    np.testing.assert_array_equal(loaded.predict(X), model.predict(X))
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (lambda found: found.pop(RESTS[0]), "must be float32 of shape .3,.; got none"),
+        (lambda found: found.update({RESTS[0]: np.zeros(3)}), "must be float32 of shape .3,."),
+        (lambda found: found.update({RESTS[1]: np.zeros(3, "float32")}), "of shape .4,."),
+        (lambda found: found[RESTS[1]].fill(np.nan), "must be finite"),
+        (lambda found: found.update({"layers.1.mean_rest": np.zeros(4)}), "belongs to no layer"),
+    ],
+    ids=["one of two", "dtype", "shape", "NaN", "no batch norm"],
+)
+def test_invalid_rounding_of_means_is_refused(tmp_path, change, match):
+    normalized_model()[0].save(tmp_path / "m.safetensors")
+    with_tensors(tmp_path / "m.safetensors", change)
+    with pytest.raises(FileFormatError, match=match):
+        xpnet.load(tmp_path / "m.safetensors")
 
 
 @pytest.mark.parametrize("dtype", ["BF16", "F8_E4M3", "F8_E5M2", "F16", "BOOL", "I64", "U8"])

@@ -554,7 +554,7 @@ def test_loop_rejects_arguments_that_do_not_fit(calls, monkeypatch):
     monkeypatch.setattr(loop, "CALLS_BEFORE_NATIVE_WRAPPER", calls)
     normalize = loop.load_or_compile((rowwise.normalize, np.dtype("float64")))
     x, y, x_hat = np.ones((2, 3)), np.empty((2, 3)), np.empty((2, 3))
-    good = x, y, x_hat, *np.ones((4, 3))
+    good = x, y, x_hat, *np.ones((5, 3))
     normalize(*good)
     swapped = x.astype(x.dtype.newbyteorder())
     for i, bad in [(0, swapped), (0, [[1.0]]), (0, x[0]), (1, x.T), (3, np.ones(2)), (2, None)]:

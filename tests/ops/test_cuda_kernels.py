@@ -156,11 +156,11 @@ HEIGHTS = [1, 2, 31, 33, SHARE - 1, SHARE, SHARE + 1, 2 * SHARE, 2 * SHARE + 1, 
 
 def normalized(ops, x, dy, scale, shift):
     """The results of batch norm and of its backward pass, by name."""
-    y, x_hat, mean, var = ops.batch_norm(x, scale, shift, 1e-3)
+    y, x_hat, mean, var, rest = ops.batch_norm(x, scale, shift, 1e-3)
     d_scale, d_shift = np.empty_like(scale), np.empty_like(scale)
     dx = ops.batch_norm_backward(dy, x_hat, scale, var, 1e-3, d_scale, d_shift)
     names = "y", "x_hat", "mean", "var", "dx", "d_scale", "d_shift"
-    values = y, x_hat, mean, var, dx, d_scale, d_shift
+    values = y, x_hat, mean.astype("float64") + rest, var, dx, d_scale, d_shift
     return dict(zip(names, values, strict=True))
 
 
@@ -212,6 +212,7 @@ def test_batch_norm_of_large_means_is_accurate(m, outlier, mean, ops):
     actual, near = normalized(ops, *given), 3e-5 if outlier else 3e-6
     for name in ("var", "x_hat", "y"):
         np.testing.assert_allclose(actual[name], expected[name], rtol=near, atol=near)
+    assert (np.abs(actual["mean"] - expected["mean"]) <= 1e-3 * np.sqrt(expected["var"])).all()
 
 
 def test_order_of_blocks_changes_no_bit(ops):
@@ -523,6 +524,17 @@ def test_cross_entropy_of_large_logits_is_finite(rows, dtype, ops):
     loss, grad = ops.softmax_cross_entropy(z, target, 0.5)
     assert np.isfinite(loss)
     np.testing.assert_allclose(loss, expected[0], rtol=1e-6)
+    np.testing.assert_allclose(grad, expected[1], rtol=1e-6, atol=1e-7)
+
+
+@dtypes
+@looped(rows=[False, True])
+def test_excluded_true_class_costs_infinity(rows, dtype, ops):
+    z, labels = np.array([[-np.inf, 0, 1], [0, 1, 2]], dtype), np.array([0, 1])
+    target = np.eye(3, dtype=dtype)[labels] if rows else labels
+    expected = REFERENCE.softmax_cross_entropy(z, target, 0.5)
+    loss, grad = ops.softmax_cross_entropy(z, target, 0.5)
+    assert loss == expected[0] == np.inf
     np.testing.assert_allclose(grad, expected[1], rtol=1e-6, atol=1e-7)
 
 

@@ -27,6 +27,7 @@ from xpnet.ops.explain import OPERATIONS
 from xpnet.ops.numpy import BLOCK, NumPyOperations
 from xpnet.ops.operations import Operations
 from xpnet.ops.rules import activations, losses, optimizers
+from xpnet.ops.rules.layers import running_mean
 from xpnet.ops.select import why_not_compiled
 from xpnet.random import stream_key
 
@@ -185,6 +186,21 @@ def test_updates_by_extreme_gradients_agree(rule, state, dtype, ops):
         close(actual[finite], expected[finite], dtype, 16)
 
 
+@pytest.mark.parametrize("new", [0.1, 1.0])
+def test_running_means_lose_no_rounding(new, ops):
+    """Steps of 0.003 and less, which rounding to the ulp 0.06 of the mean would lose or double."""
+    rng = np.random.default_rng(0)
+    mean, rest = np.zeros((2, 40), "float32")
+    exact = np.zeros(40)
+    for _ in range(200):
+        batch = rng.normal(1e6, 0.03, 40).astype("float32")
+        lost = rng.uniform(0, 0.03, 40).astype("float32")
+        exact += new * (batch.astype("float64") + lost - exact)
+        ops.update(running_mean, (mean, rest), (batch, lost), (new,))
+    np.testing.assert_allclose(mean.astype("float64") + rest, exact, rtol=0, atol=2e-3)
+    assert (np.abs(rest) <= 0.51 * np.spacing(mean)).all()
+
+
 OF_ONE_ARRAY = [*VALUES, *DERIVATIVES, *CURVATURES]
 EXTREME = np.array([0.0, 1e-40, 1e-8, 80.0, -80.0, 700.0, -700.0, 1e30, -1e30, np.inf, -np.inf])
 
@@ -278,7 +294,7 @@ def test_batch_norm_and_its_backward_agree(dtype, layout, ops):
     )
     for ours, theirs in zip(actual, expected, strict=True):
         close(ours, theirs, dtype, 30)
-    _, x_hat, _, var = expected
+    _, x_hat, _, var, _ = expected
     sums = [np.empty(N, dtype) for _ in range(4)]
     theirs = REFERENCE.batch_norm_backward(dy, x_hat, scale, var, 1e-3, *sums[:2])
     ours = ops.batch_norm_backward(dy, x_hat, scale, var, 1e-3, *sums[2:], np.empty(x.shape, dtype))
@@ -290,7 +306,7 @@ def test_batch_norm_and_its_backward_agree(dtype, layout, ops):
 @layouts
 @dtypes
 def test_normalize_agrees(dtype, layout, ops):
-    x, columns = LAYOUTS[layout](matrix(dtype, 5)), matrix(dtype, 7)[:4].copy()
+    x, columns = LAYOUTS[layout](matrix(dtype, 5)), matrix(dtype, 7)[:5].copy()
     expected = REFERENCE.normalize(x, columns)
     out, x_hat = np.full(x.shape, 9, dtype), np.full(x.shape, 9, dtype)
     for actual in (ops.normalize(x, columns), ops.normalize(x, columns, out, x_hat)):
@@ -379,7 +395,7 @@ def test_misfit_shapes_are_refused_or_broadcast(ops):
         lambda: ops.update(optimizers.sgd, (b.copy(),), (few,), (0.1,)),
         lambda: ops.update(optimizers.momentum, (b.copy(), few.copy()), (b,), (0.1, 0.9)),
         lambda: ops.batch_norm(x, few, few, 1e-5),
-        lambda: ops.normalize(x, (b, few, b, b)),
+        lambda: ops.normalize(x, (b, b, few, b, b)),
         lambda: ops.softmax_cross_entropy(x, np.zeros(3, np.int64), 0.1),
     ):
         with pytest.raises(ValueError, match=r"broadcast|shape|match"):
@@ -426,7 +442,7 @@ def test_ordinary_arrays_use_compiled_loops(monkeypatch, ops):
     ops.column_sum(x)
     ops.update(optimizers.sgd, (x.ravel(),), (dy.ravel(),), (0.1,))
     ops.batch_norm(x, b, b, 1e-5)
-    ops.normalize(x, (b, b, b, b))
+    ops.normalize(x, (b, b, b, b, b))
     ops.batch_norm_backward(dy, x, b, np.abs(b), 1e-5, sums, sums.copy())
     ops.keep_mask(x, 7, 0.5)
     ops.softmax_cross_entropy(x, np.zeros(M, np.int64), 0.1)

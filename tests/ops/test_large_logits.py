@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import xpnet
-from xpnet import CrossEntropy, Dense, Sequential, Softmax, to_numpy
+from xpnet import CrossEntropy, Dense, NonFiniteError, Sequential, Softmax, to_numpy
 from xpnet.losses import Distillation
 from xpnet.ops import operations_for
 from xpnet.ops.operations import Operations
@@ -98,10 +98,52 @@ def test_excluded_class_has_probability_zero(placed):
     """A logit of −∞ excludes a class; the others share the probability."""
     z = placed([[1.0, -np.inf, 1.0]])
     y = operations_for(z).xp.asarray(np.array([0]), device=z.device)
-    value, grad = CrossEntropy().value_and_grad(z, y, None)
-    assert float(value) == pytest.approx(np.log(2), rel=1e-6)
-    np.testing.assert_allclose(to_numpy(grad), [[-0.5, 0, 0.5]], rtol=1e-6)
+    for target in (y, placed([[1.0, 0.0, 0.0]])):
+        value, grad = CrossEntropy().value_and_grad(z, target, None)
+        assert float(value) == pytest.approx(np.log(2), rel=1e-6)
+        np.testing.assert_allclose(to_numpy(grad), [[-0.5, 0, 0.5]], rtol=1e-6)
     np.testing.assert_allclose(to_numpy(operations_for(z).softmax(z)), [[0.5, 0, 0.5]], rtol=1e-6)
+
+
+MASKED = [
+    ([[-np.inf, 0]], [0]),
+    ([[1, 2], [-np.inf, 0]], [0, 0]),
+    ([[3e38, -3e38], [-np.inf, 3e38], [0, 0]], [0, 0, 1]),
+    ([[-np.inf, -np.inf, 1]], [1]),
+]
+
+
+@pytest.mark.parametrize("kind", ["indices", "rows", "weighted"])
+@pytest.mark.parametrize(("z", "labels"), MASKED, ids=range(len(MASKED)))
+def test_excluded_true_class_costs_infinity(placed, kind, z, labels):
+    """So a training with it raises an error."""
+    p = np.exp(np.asarray(z) - np.max(z, axis=1, keepdims=True))
+    expected = (p / p.sum(axis=1, keepdims=True) - np.eye(p.shape[1])[labels]) / len(z)
+    z, ops = placed(z), operations_for(placed(z))
+    y = ops.xp.asarray(np.array(labels), device=z.device)
+    y = placed(np.eye(p.shape[1])[labels]) if kind == "rows" else y
+    weight = placed(np.ones(len(labels))) if kind == "weighted" else None
+    value, grad = CrossEntropy().value_and_grad(z, y, weight)
+    assert float(value) == np.inf
+    np.testing.assert_allclose(to_numpy(grad), expected, rtol=1e-6, atol=1e-7)
+    value, _ = Operations(np).softmax_cross_entropy(to_numpy(z), to_numpy(y), 1.0)
+    assert float(value) == np.inf
+
+
+@pytest.mark.parametrize("temperature", [0.25, 1.0, 4.0])
+@pytest.mark.parametrize("share", [0.1, 0.5])
+def test_distillation_of_an_excluded_class_is_infinite(placed, temperature, share):
+    z, y = placed([[-np.inf, 0.0, 1.0]]), placed([[1.0, 0.0, 0.0, 0.0]])
+    assert float(Distillation(temperature, share).value(z, y)) == np.inf
+
+
+def test_training_on_an_excluded_class_raises_an_error():
+    model = Sequential([Dense(2)], 1, dtype="float32")
+    model.theta[...] = [-3e38, 0.0, 0.0, 0.0]
+    X, y = np.full((4, 1), 10.0), np.array([1, 1, 1, 0])
+    settings = {"loss": CrossEntropy(), "optimizer": xpnet.SGD(1e-3), "progress": False}
+    with pytest.raises(NonFiniteError), np.errstate(over="ignore"):
+        model.fit(X, y, epochs=1, **settings)
 
 
 @pytest.mark.filterwarnings("ignore:invalid value")

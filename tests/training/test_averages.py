@@ -60,6 +60,7 @@ def expected_statistics(model, X) -> np.ndarray:
         elif isinstance(layer, BatchNorm):
             mean, var = x.mean(axis=0), x.var(axis=0, ddof=1)
             found |= {name + "mean": mean, name + "var": var, name + "count": [len(x)]}
+            found |= {name + "mean_rest": 0 * mean}
             x = (x - mean) / np.sqrt(var + layer.eps) * p[name + "scale"] + p[name + "shift"]
         elif isinstance(layer, Activation):
             x = np.maximum(x, 0)

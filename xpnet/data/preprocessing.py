@@ -33,8 +33,8 @@ class Standardize:
     """Standardization of each column to mean 0 and standard deviation 1: ``(X − mean) / std``.
 
     A column that is constant in the training data, ``std = 0``, is mapped to 0 for all data: the
-    network has not been trained on other values. Rounding counts as constant: numbers that are all
-    within one unit in the last place of their dtype from another number.
+    network has not been trained on other values. So is a column that differs by rounding only: its
+    range is at most 2 units in the last place (ulp) of the largest magnitude, in its dtype.
 
     Attributes:
         mean: float64 of shape (n,), or one number for all columns.
@@ -394,7 +394,7 @@ def _limits(X: Array) -> tuple[HostArray, HostArray]:
 
 
 def are_constant(X: Array) -> HostArray:
-    """Return which columns of ``X`` are constant but for rounding, by 2 ulp of its dtype at most.
+    """Return which columns of ``X`` count as constant, by the rule of `Standardize`.
 
     >>> are_constant(np.array([[0.1, 1.0], [np.nextafter(0.1, 1.0), 2.0]])).tolist()
     [True, False]
@@ -403,7 +403,7 @@ def are_constant(X: Array) -> HostArray:
 
 
 def _are_constant(X: Array, low: HostArray, high: HostArray) -> HostArray:
-    """Return which columns with these limits are constant but for rounding, by 2 ulp at most."""
+    """Return which columns with these limits have a range of at most 2 ulp of the largest."""
     xp = namespace_of(X)
     if not is_kind(X, "real floating"):
         return np.asarray(low == high)

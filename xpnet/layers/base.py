@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, Protocol, TypeAlias
 
 from xpnet.backend import Array
-from xpnet.initializers import Initializer
+from xpnet.initializers import Fans, Initializer
 from xpnet.layers.context import Context
 from xpnet.parameters import Role
 
@@ -17,12 +17,27 @@ Views: TypeAlias = Mapping[str, Array]
 
 @dataclass(frozen=True)
 class ParameterSpec:
-    """A parameter of a layer: its name, shape, role and initializer."""
+    """A parameter of a layer.
+
+    Attributes:
+        name: its name, without a dot.
+        shape: its shape.
+        role: its role, such as ``"weight"`` or ``"bias"``.
+        init: its initializer.
+        fans: the numbers of inputs and outputs of its units, for initializers that scale by them.
+            ``None`` (default): those of the layer for a bias, otherwise those of its shape.
+    """
 
     name: str
     shape: tuple[int, ...]
     role: Role
     init: Initializer
+    fans: Fans | None = None
+
+    def with_fans(self, n_in: int, n_out: int) -> ParameterSpec:
+        """This specification; a bias without fans gets ``n_in`` and ``n_out`` of its layer."""
+        is_set = self.fans is not None or self.role != "bias"
+        return self if is_set else replace(self, fans=(n_in, n_out))
 
 
 @dataclass(frozen=True)
@@ -49,7 +64,7 @@ class Layer(Protocol):
     A layer may also have these attributes, which are false where they are missing:
 
     - ``batch_statistics``: in training it computes with statistics of the batch, so that a batch of
-      one row is refused; it keeps running statistics named ``mean``, ``var`` and ``count``.
+      one row is refused; it keeps running statistics with the names of `BatchNorm`'s.
     - ``stochastic``: in training its output is random.
     - ``releases_dy``: ``backward`` reads neither ``dy`` nor the gradient that one inner layer
       returned after it has run another inner layer, so all layers may share two scratch arrays; and
@@ -119,8 +134,9 @@ def nested_specs(layers: Sequence[Layer], n_in: int) -> LayerSpec:
     statistics: list[ParameterSpec] = []
     for i, layer in enumerate(layers):
         spec = layer.specs(n_in)
+        own = [p.with_fans(n_in, spec.n_out) for p in spec.parameters]
         n_in = spec.n_out
-        parameters += [replace(p, name=f"{i}_{p.name}") for p in spec.parameters]
+        parameters += [replace(p, name=f"{i}_{p.name}") for p in own]
         statistics += [replace(s, name=f"{i}_{s.name}") for s in spec.statistics]
     return LayerSpec(n_in, tuple(parameters), tuple(statistics))
 

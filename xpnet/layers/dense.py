@@ -81,7 +81,8 @@ class Dense:
         """A weight and, unless ``bias=False``, a bias."""
         init = self.weight_init or default_init(self.activation)
         weight = ParameterSpec("weight", (n_in, self.n_out), "weight", init)
-        bias = ParameterSpec("bias", (self.n_out,), "bias", self.bias_init)
+        fans = n_in, self.n_out
+        bias = ParameterSpec("bias", (self.n_out,), "bias", self.bias_init, fans)
         return LayerSpec(self.n_out, (weight, bias) if self.bias else (weight,))
 
     def forward(self, p: Views, x: Array, ctx: Context) -> tuple[Array, Saved]:

@@ -10,6 +10,7 @@ from xpnet.errors import require, require_number
 from xpnet.losses.base import Loss, as_rows, require_finite, row_scale
 from xpnet.losses.classification import CrossEntropy
 from xpnet.ops import operations_for
+from xpnet.ops.operations import bounded
 
 
 @dataclass(frozen=True)
@@ -114,4 +115,5 @@ class Distillation(Loss):
         if T >= 1.0:
             return z * (1.0 / T)
         ops = operations_for(z)
-        return ops.xp.maximum(ops.below_max(z), -T * float(ops.xp.finfo(z.dtype).max)) * (1.0 / T)
+        low = -T * float(ops.xp.finfo(z.dtype).max)
+        return bounded(ops.xp, ops.below_max(z), low) * (1.0 / T)

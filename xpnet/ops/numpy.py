@@ -109,8 +109,9 @@ class NumPyOperations(Operations):
         x_hat: Array | None = None,
     ) -> tuple[Array, Array]:
         """See `Operations.normalize`."""
-        mean, factor, scale, shift = columns
+        mean, rest, factor, scale, shift = columns
         x_hat = np.subtract(x, mean, out=x_hat)
+        x_hat -= rest
         x_hat *= factor
         y = np.multiply(x_hat, scale, out=out)
         y += shift

@@ -269,11 +269,11 @@ class Operations:
         out: Array | None = None,
         x_hat: Array | None = None,
     ) -> tuple[Array, Array]:
-        """``x̂ = (x − μ)·f``, ``y = γ x̂ + β``; returns ``y, x̂``.
+        """``x̂ = (x − μ − ρ)·f``, ``y = γ x̂ + β``; returns ``y, x̂``.
 
         Args:
             x: rows, ``(m, n)``.
-            columns: ``μ, f, γ, β``, each ``(n,)``.
+            columns: ``μ, ρ, f, γ, β``, each ``(n,)``.
             out: may be filled with ``y``.
             x_hat: may be filled with ``x̂``.
         """
@@ -287,10 +287,11 @@ class Operations:
         eps: float,
         out: Array | None = None,
         x_hat: Array | None = None,
-    ) -> tuple[Array, Array, Array, Array]:
-        """``x̂ = (x − μ)/√(σ² + ε)``, ``y = γ x̂ + β``; returns ``y, x̂, μ, σ²``.
+    ) -> tuple[Array, Array, Array, Array, Array]:
+        """``x̂ = (x − μ)/√(σ² + ε)``, ``y = γ x̂ + β``; returns ``y, x̂, μ, σ², ρ``.
 
-        μ and σ² are the mean and the biased variance of each column over the rows of the batch.
+        μ and σ² are the mean and the biased variance of each column over the rows of the batch;
+        ρ is what rounding has lost of μ.
         μ is computed by differences from the first row: where ``|μ| ≫ σ``, a sum of the numbers
         themselves would have an error larger than σ. The mean of ``x − μ`` corrects its rounding.
         """
@@ -301,7 +302,8 @@ class Operations:
         centered = centered - rest
         var = self.column_mean(centered * centered)
         x_hat = centered / self.xp.sqrt(var + eps)
-        return x_hat * scale + shift, x_hat, mean + rest, var
+        rounded = mean + rest
+        return x_hat * scale + shift, x_hat, rounded, var, (mean - rounded) + rest
 
     def batch_norm_backward(
         self,
@@ -342,7 +344,7 @@ class Operations:
         return self.xp.take(x, indices, axis=0)
 
     def below_max(self, z: Array) -> Array:
-        """``z − max z`` along each row, at least the lowest number; finite for finite ``z``.
+        """``z − max z`` along each row; finite where ``z`` is, and −∞ where ``z`` is.
 
         The difference of two large logits overflows. ``z`` is bounded before the subtraction,
         because NumPy warns of an overflow.
@@ -350,7 +352,7 @@ class Operations:
         xp, info = self.xp, self.xp.finfo(z.dtype)
         top = xp.max(z, axis=1, keepdims=True)
         lowest = -float(info.max) * (1.0 - 4.0 * float(info.eps))  # with a margin for rounding
-        return xp.maximum(z, xp.maximum(top, xp.zeros_like(top)) + lowest) - top
+        return bounded(xp, z, xp.maximum(top, xp.zeros_like(top)) + lowest) - top
 
     def softmax(self, z: Array, out: Array | None = None) -> Array:
         """``e^(z − max z) / Σ e^(z − max z)`` along each row."""
@@ -382,8 +384,15 @@ class Operations:
         """
         rows = self.one_hot(target, z) if target.ndim == 1 else target
         log_p, mass = self.log_softmax(z), self.xp.sum(rows, axis=1, keepdims=True)
-        loss = -self.xp.sum(scale * rows * log_p)
+        finite = self.xp.maximum(log_p, float(self.xp.finfo(z.dtype).min))
+        cost = self.xp.where(rows == 0.0, finite, log_p)  # 0 · −∞ is 0
+        loss = -self.xp.sum(scale * rows * cost)
         return loss, scale * (self.xp.exp(log_p) * mass - rows)
+
+
+def bounded(xp: Namespace, x: Array, low: Array | float) -> Array:
+    """``max(x, low)`` where ``x`` is finite; infinities and NaN do not change."""
+    return xp.where(xp.isfinite(x), xp.maximum(x, low), x)
 
 
 def declares(value: object, flag: str) -> bool:

@@ -109,7 +109,7 @@ class Optimizer:
     ) -> None:
         """Take one step, in place on ``theta`` and ``state``.
 
-        Nothing is read from a device. In host memory, some steps check that the state is finite;
+        Nothing is read from a device. In host memory, the state is checked after steps 1, 2, 4, …;
         see `check_some_steps`.
 
         Args:
@@ -124,7 +124,8 @@ class Optimizer:
         Raises:
             ArgumentError: if ``grad`` or ``state`` does not fit ``theta``, or ``lr`` is negative
                 or not finite.
-            NonFiniteError: if the state became NaN or infinite, from which it does not recover.
+            NonFiniteError: if a check finds NaN or infinity in a slot, from which it does not
+                recover. ``theta`` and ``state`` are those after the step.
         """
         if getattr(grad, "shape", None) != theta.shape or grad.dtype != theta.dtype:
             rule = f"have theta's shape {tuple(theta.shape)} and dtype {dtype_name(theta.dtype)}"
@@ -139,17 +140,18 @@ class Optimizer:
         self.check_some_steps(state)
 
     def check_some_steps(self, state: OptimizerState, layout: Layout | None = None) -> None:
-        """Call `check_finite` if the state is in host memory and it is the turn of the last step.
+        """Check a state in host memory after steps 1, 2, 4, 8, 16, 32, 64, 128, 192, ….
 
-        It is that of the steps 1, 2, 4, 8, 16, 32, 64, 128, 192, …: a check reads every slot, which
-        would make each step slower. ``fit`` also checks after each epoch, on any device.
+        A check reads every slot; one after each step would make all steps slower. A state on
+        another device is not checked here. ``fit`` also checks after each epoch, on any device.
 
         Args:
             state: the state after a step.
             layout: see `check_finite`.
 
         Raises:
-            NonFiniteError: if a slot holds NaN or infinity.
+            NonFiniteError: if a slot holds NaN or infinity. θ and the state are those after the
+                step, and earlier steps that were not checked may have caused it.
         """
         step = state.step
         if step & 63 and step & (step - 1):

@@ -14,7 +14,7 @@ from xpnet.layers.base import is_any
 from xpnet.network import Network
 from xpnet.state import ModelState
 
-STATISTICS = {"mean", "var", "count"}
+STATISTICS = {"mean", "var", "count", "mean_rest"}
 
 
 def recompute_statistics(model: Any, X: Array) -> None:
@@ -44,8 +44,8 @@ def recompute_statistics(model: Any, X: Array) -> None:
     >>> from xpnet import BatchNorm, Dense, Sequential
     >>> model = Sequential([BatchNorm(), Dense(1)], n_in=1, dtype="float64")
     >>> recompute_statistics(model, np.array([[1.0], [2.0], [6.0]]))
-    >>> model.statistics  # mean, variance and count
-    array([3., 7., 3.])
+    >>> model.statistics  # mean, variance, count, and what rounding has lost of the mean
+    array([3., 7., 3., 0.])
     """
     norms = batch_norm_layers(model.network)
     spec = model.input_spec
@@ -107,6 +107,8 @@ def _measure(model: ModelState, index: int, parts: Iterable[Array]) -> None:
         n += m
     statistics, dtype = contexts[index].statistics, model.theta.dtype
     if first is not None:
-        statistics["mean"][...] = xp.astype(first + mean, dtype)
+        rounded = xp.astype(first + mean, dtype)
+        rest = (first - xp.astype(rounded, xp.float64)) + mean
+        statistics["mean"][...], statistics["mean_rest"][...] = rounded, xp.astype(rest, dtype)
         statistics["var"][...] = xp.astype(squares / float(max(n - 1, 1)), dtype)
     statistics["count"][...] = float(n)

@@ -112,8 +112,8 @@ class TrainingStep:
             ArgumentError: if an argument does not fit the network and the loss; if a vector of the
                 model or the optimizer's state cannot be overwritten or has another shape or dtype;
                 or at the first step, if ``engine="replay"`` is not possible.
-            NonFiniteError: if the optimizer's state became NaN or infinite; some steps in host
-                memory check that, see `Optimizer.check_some_steps`.
+            NonFiniteError: if a check finds NaN or infinity in the optimizer's state; see
+                `Optimizer.check_some_steps`.
         """
         model, settings, own = self._model, self._settings, self._lock
         given = lr

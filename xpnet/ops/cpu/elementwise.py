@@ -116,6 +116,10 @@ def update(  # long: one loop for each number of arrays
         for i in range(a.size):
             a[i], b[i] = f(xp, a[i], b[i], g[i], *scalars)
 
+    def two_by_two(a: Any, b: Any, c: Any, g: Any, scalars: Any) -> None:
+        for i in range(a.size):
+            a[i], b[i] = f(xp, a[i], b[i], c[i], g[i], *scalars)
+
     def three(a: Any, b: Any, c: Any, g: Any, scalars: Any) -> None:
         for i in range(a.size):
             a[i], b[i], c[i] = f(xp, a[i], b[i], c[i], g[i], *scalars)
@@ -132,6 +136,7 @@ def update(  # long: one loop for each number of arrays
         (1, 0): one,
         (1, 1): one_by_one,
         (2, 1): two,
+        (2, 2): two_by_two,
         (3, 1): three,
         (3, 2): three_by_two,
         (4, 1): four,

@@ -188,7 +188,7 @@ class CompiledOperations(Operations):
         eps: float,
         out: Array | None = None,
         x_hat: Array | None = None,
-    ) -> tuple[Array, Array, Array, Array]:
+    ) -> tuple[Array, Array, Array, Array, Array]:
         """See `Operations.batch_norm`."""
         y = np.empty_like(x) if out is None else out
         x_hat = np.empty_like(x) if x_hat is None else x_hat
@@ -198,7 +198,7 @@ class CompiledOperations(Operations):
             self.runner.call(key, x, scale, shift, eps, y, x_hat, mean, var, factor, rest)
         except NotCompiled:
             return self.plain.batch_norm(x, scale, shift, eps, out, x_hat)
-        return y, x_hat, mean, var
+        return y, x_hat, mean, var, rest
 
     def batch_norm_backward(
         self,

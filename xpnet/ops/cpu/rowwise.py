@@ -95,19 +95,22 @@ def column_sum(api: CompilerApi, dtype: Any) -> LoopDefinition:
     return loop
 
 
-def _softmax_parts(api: CompilerApi, dtype: Any) -> tuple[Any, Any]:
-    """Two parts of a softmax, over rows ``start`` to ``stop`` of ``z`` and over flat elements."""
+def _softmax_parts(api: CompilerApi, dtype: Any) -> tuple[Any, Any, Any]:
+    """Parts of a softmax, over rows ``start`` to ``stop`` of ``z`` and over flat elements."""
     exp, lowest = VECTOR_MATH.load().exp, np.finfo(dtype).min
 
     def shift(z: Any, out: Any, start: int, stop: int) -> None:
-        """``out ← z - max z`` along the rows; the lowest number where that overflows."""
+        """``out ← z - max z`` along the rows; -∞ where it overflows."""
         for i in range(start, stop):
             top = z[i, 0]
             for j in range(1, z.shape[1]):
                 top = max(top, z[i, j])
             for j in range(z.shape[1]):
-                difference = z[i, j] - top
-                out[i, j] = lowest if difference < lowest else difference
+                out[i, j] = z[i, j] - top
+
+    def bounded(logit: Any, difference: Any) -> Any:
+        """A difference of ``shift``; the lowest number where that of a finite logit overflowed."""
+        return lowest if difference < lowest and logit >= lowest else difference
 
     def exponentials(flat: Any, start: int, stop: int) -> None:
         """``flat ← e^flat`` in one long loop: a row is often shorter than a SIMD vector."""
@@ -115,7 +118,20 @@ def _softmax_parts(api: CompilerApi, dtype: Any) -> tuple[Any, Any]:
         for k in range(part.size):
             part[k] = exp(part[k])
 
-    return api.inline(shift), api.inline(exponentials)
+    return api.inline(shift), api.inline(bounded), api.inline(exponentials)
+
+
+def _bounded_sum(api: CompilerApi, bounded: Any) -> Any:
+    """The sum of ``target · bounded(z, difference)`` along a row, with ``0 · -∞ = 0``."""
+
+    def total(target: Any, z: Any, difference: Any) -> Any:
+        summed = target[0] * 0
+        for j in range(z.size):
+            if target[j] != 0:
+                summed += target[j] * bounded(z[j], difference[j])
+        return summed
+
+    return api.inline(total)
 
 
 def cross_entropy_of_indices(api: CompilerApi, dtype: Any) -> LoopDefinition:
@@ -124,7 +140,7 @@ def cross_entropy_of_indices(api: CompilerApi, dtype: Any) -> LoopDefinition:
     The caller passes ``out`` twice, first as one row.
     """
     zero, log = np.dtype(dtype).type(0), VECTOR_MATH.load().log
-    shift, exponentials = _softmax_parts(api, dtype)
+    shift, bounded, exponentials = _softmax_parts(api, dtype)
 
     @api.loop(dtype, FLAT, ReadOnly(2), INDICES, 2, SUMS, SCALAR, reorder=True)
     def loop(flat: Any, z: Any, target: Any, out: Any, sums: Any, scale: Any) -> None:
@@ -138,7 +154,7 @@ def cross_entropy_of_indices(api: CompilerApi, dtype: Any) -> LoopDefinition:
             shift(z, out, start, stop)
             for i in range(start, stop):
                 if 0 <= target[i] < n:
-                    loss -= out[i, target[i]] * (1.0 / UNIT)
+                    loss -= bounded(z[i, target[i]], out[i, target[i]]) * (1.0 / UNIT)
             exponentials(flat, start * n, stop * n)
             for i in range(start, stop):
                 total = zero
@@ -161,8 +177,9 @@ def cross_entropy_of_rows(api: CompilerApi, dtype: Any) -> LoopDefinition:
 
     The caller passes ``out`` twice, first as one row.
     """
-    zero, log = np.dtype(dtype).type(0), VECTOR_MATH.load().log
-    shift, exponentials = _softmax_parts(api, dtype)
+    zero, log, lowest = np.dtype(dtype).type(0), VECTOR_MATH.load().log, np.finfo(dtype).min
+    shift, bounded, exponentials = _softmax_parts(api, dtype)
+    bounded_sum = _bounded_sum(api, bounded)
 
     @api.loop(dtype, FLAT, ReadOnly(2), ReadOnly(2), ReadOnly(1), 2, SUMS, reorder=True)
     def loop(flat: Any, z: Any, target: Any, scale: Any, out: Any, sums: Any) -> None:
@@ -184,6 +201,8 @@ def cross_entropy_of_rows(api: CompilerApi, dtype: Any) -> LoopDefinition:
                 cross = zero
                 for j in range(n):
                     cross += target[i, j] * out[i, j]
+                if not cross >= lowest:
+                    cross = bounded_sum(target[i], z[i], out[i])
                 loss -= scale[i] * cross
             exponentials(flat, start * n, stop * n)
             for i in range(start, stop):
@@ -201,18 +220,20 @@ def cross_entropy_of_rows(api: CompilerApi, dtype: Any) -> LoopDefinition:
 
 
 def normalize(api: CompilerApi, dtype: Any) -> LoopDefinition:
-    """``x̂ ← (x - μ)·f``, ``y ← γ x̂ + β``, with one μ, f, γ and β per column."""
+    """``x̂ ← (x - μ - ρ)·f``, ``y ← γ x̂ + β``, with one μ, ρ, f, γ and β per column."""
 
-    @api.loop(dtype, ReadOnly(2), 2, 2, ReadOnly(1), ReadOnly(1), ReadOnly(1), ReadOnly(1))
-    def loop(x: Any, y: Any, x_hat: Any, mean: Any, factor: Any, scale: Any, shift: Any) -> None:
+    @api.loop(dtype, ReadOnly(2), 2, 2, *[ReadOnly(1)] * 5)
+    def loop(
+        x: Any, y: Any, x_hat: Any, mean: Any, rest: Any, factor: Any, scale: Any, shift: Any
+    ) -> None:
         m, n = x.shape
         if y.shape != x.shape or x_hat.shape != x.shape:
             raise NotCompiled
-        if not n == mean.size == factor.size == scale.size == shift.size:
+        if not n == mean.size == rest.size == factor.size == scale.size == shift.size:
             raise NotCompiled
         for i in range(m):
             for j in range(n):
-                value = (x[i, j] - mean[j]) * factor[j]
+                value = (x[i, j] - mean[j] - rest[j]) * factor[j]
                 x_hat[i, j] = value
                 y[i, j] = value * scale[j] + shift[j]
 

@@ -11,6 +11,8 @@ from itertools import compress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from xpnet.backend import Array, Namespace
 from xpnet.errors import dtype_name
 from xpnet.ops.cuda.arrays import FLOATS, on_device
@@ -206,8 +208,11 @@ def _file(name: str) -> str:
 
 
 def _head(dtype: str) -> str:
-    files = ("common.cuh", "numbers.cuh") if dtype in FLOATS else ("common.cuh",)
-    return "\n".join([f"typedef {C_TYPES[dtype]} T;\n#define ROWS {ROWS}", *map(_file, files)])
+    lines, files = [f"typedef {C_TYPES[dtype]} T;", f"#define ROWS {ROWS}"], ["common.cuh"]
+    if dtype in FLOATS:
+        lines.append(f"#define LOWEST T({float(np.finfo(dtype).min)!r})")
+        files.append("numbers.cuh")
+    return "\n".join([*lines, *map(_file, files)])
 
 
 def index_type(size: int) -> str:

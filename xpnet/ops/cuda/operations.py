@@ -142,7 +142,7 @@ class CudaOperations(Operations):
     ) -> tuple[Array, Array]:
         """See `Operations.normalize`."""
         fits = x.ndim == 2 and supported(x, *columns) and have_shape(x.shape[1:], *columns)
-        kernel = kernel_for(normalize, x, "xbbbb", 2, ()) if fits else None
+        kernel = kernel_for(normalize, x, "xbbbbb", 2, ()) if fits else None
         if kernel is None:
             return super().normalize(x, columns)
         results = self._result_array(x, out), self._result_array(x, x_hat)
@@ -217,15 +217,15 @@ class CudaOperations(Operations):
         eps: float,
         out: Array | None = None,
         x_hat: Array | None = None,
-    ) -> tuple[Array, Array, Array, Array]:
+    ) -> tuple[Array, Array, Array, Array, Array]:
         """See `Operations.batch_norm`."""
         if not (
             x.ndim == 2 and have_shape(x.shape[1:], scale, shift) and supported(x, scale, shift)
         ):
             return super().batch_norm(x, scale, shift, eps)
         y, x_hat = self._result_array(x, out), self._result_array(x, x_hat)
-        mean, var = self.xp.empty_like(scale), self.xp.empty_like(scale)
-        results = (y, x_hat, mean, var)
+        mean, var, lost = (self.xp.empty_like(scale) for _ in range(3))
+        results = (y, x_hat, mean, var, lost)
         rest = (scale, shift, x.dtype.type(eps), *results)
         columns.batch_norm(self.launch, self.xp, "batch_norm", (x,), rest)
         return results

@@ -130,7 +130,7 @@ def _tall_sums(ops: Operations, xp: Namespace) -> dict[str, Array]:
 def _batch_norm(ops: Operations, xp: Namespace, m: int = 4) -> dict[str, Array]:
     x, scale = _rows(xp, m), xp.linspace(0.5, 1.5, 3, dtype=xp.float32)
     d_scale, d_shift = (xp.zeros(3, dtype=xp.float32) for _ in range(2))
-    y, x_hat, mean, var = ops.batch_norm(x, scale, scale + 1.0, 1e-3)
+    y, x_hat, mean, var, _ = ops.batch_norm(x, scale, scale + 1.0, 1e-3)
     dx = ops.batch_norm_backward(y * y, x_hat, scale, var, 1e-3, d_scale, d_shift)
     names = "y", "x_hat", "mean", "var", "dx", "d_scale", "d_shift"
     values = y, x_hat, mean, var, dx, d_scale, d_shift

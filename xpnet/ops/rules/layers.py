@@ -11,19 +11,22 @@ def multiply(xp: Namespace, a: Array, b: Array) -> Array:
 
 
 def normalize(
-    xp: Namespace, x: Array, mean: Array, factor: Array, scale: Array, shift: Array
+    xp: Namespace, x: Array, mean: Array, rest: Array, factor: Array, scale: Array, shift: Array
 ) -> tuple[Array, Array]:
-    """``y = γ x̂ + β`` and ``x̂ = (x − μ)·f``; ``x·f − μ·f`` would cancel where μ is large."""
-    x_hat = (x - mean) * factor
+    """``y = γ x̂ + β`` and ``x̂ = (x − μ − ρ)·f``; ``x·f − μ·f`` would cancel where μ is large."""
+    x_hat = (x - mean - rest) * factor
     return x_hat * scale + shift, x_hat
 
 
-def running_mean(xp: Namespace, running: Array, batch: Array, new: float, ulp: float) -> Array:
-    """``r ← r + new·(b − r)``; by about one unit in the last place where that is rounded to r.
+def running_mean(
+    xp: Namespace, mean: Array, rest: Array, batch: Array, batch_rest: Array, new: Array | float
+) -> tuple[Array, Array]:
+    """``μ + ρ ← μ + ρ + new·(b + b_ρ − μ − ρ)``, where ρ holds what rounding loses of μ.
 
-    ``keep·r + new·b`` has a bias, because the rounded ``keep`` and ``new`` do not sum to 1. Without
-    the smallest step, r would stop up to ``ulp·|r|/new`` from b.
+    ``keep·μ + new·b`` would have a bias, because the rounded ``keep`` and ``new`` do not sum to 1.
+    Without ρ, a step below half an ulp of μ would be lost. ρ is computed as in T. Dekker, "A
+    floating-point technique for extending the available precision", 1971.
     """
-    updated = running + new * (batch - running)
-    step = xp.sign(batch - running) * xp.abs(running) * ulp
-    return xp.where(updated == running, running + step, updated)
+    high, low = new * (batch - mean), rest + new * (batch_rest - rest)
+    updated = mean + (high + low)
+    return updated, (high - (updated - mean)) + low

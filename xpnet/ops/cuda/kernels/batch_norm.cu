@@ -49,7 +49,7 @@ batch_norm_parts(const T* x, T* parts, long long m, long long n) {
 
 extern "C" __global__ void __launch_bounds__(32 * ROWS)
 batch_norm(const T* x, const T* parts, const T* scale, const T* shift, T eps, T* y, T* x_hat,
-           T* mean, T* var, long long m, long long n) {
+           T* mean, T* var, T* rest, long long m, long long n) {
     const long long j = blockIdx.x * 32LL + threadIdx.x;
     const bool inside = j < n;
     const T base = inside ? x[j] : T(0);
@@ -66,6 +66,7 @@ batch_norm(const T* x, const T* parts, const T* scale, const T* shift, T eps, T*
     if (blockIdx.y > 0 || threadIdx.y > 0) return;
     mean[j] = base + whole.mean;
     var[j] = sigma2;
+    rest[j] = base - mean[j] + whole.mean;  // what rounding the mean has lost
 }
 
 struct Sums {

@@ -23,14 +23,15 @@ extern "C" __global__ void cross_entropy(const T* z, const TARGET* target, const
     T loss = 0;
     for (long long k = threadIdx.x; k < n; k += 32) {
         const T difference = row[k] - top;  // of two large logits it overflows
-        const T log_p = (difference < lowest() ? lowest() : difference) - log_total;
+        const bool overflows = difference < LOWEST && row[k] >= LOWEST;
+        const T log_p = (overflows ? LOWEST : difference) - log_total;
 #if TARGET_IS_INDEX
         const T t = label == k ? T(1) : T(0);
 #else
         const T t = target[i * n + k];
 #endif
         // Like the reference, a row with NaN or +∞ has the loss NaN, so that it is visible.
-        loss += factor * t * log_p;
+        loss += factor * t * (t == T(0) ? larger(log_p, LOWEST) : log_p);  // 0 * -∞ is 0
         grad[i * n + k] = factor * (exp(log_p) * mass - t);
     }
     loss = warp_sum(loss);

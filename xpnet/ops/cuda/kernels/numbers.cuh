@@ -1,10 +1,8 @@
-// Arithmetic for T float or double only: `log` of an integer is an ambiguous call.
+// Arithmetic for T float or double only: `log` of an integer is an ambiguous call. LOWEST is the
+// lowest finite number of T.
 
 // INFINITY is defined in a header.
 static __device__ inline T infinity() { return -log(T(0)); }
-static __device__ inline T lowest() {
-    return T(sizeof(T) == 4 ? -3.40282346638528859812e38 : -1.79769313486231570815e308);
-}
 
 // NaN propagates, as in maximum and minimum of the array API.
 static __device__ inline T larger(T a, T b) { return a > b || a != a ? a : b; }
