@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import pickle
 import tracemalloc
 import weakref
 from functools import partial
@@ -327,12 +328,14 @@ def test_user_defined_part_is_recorded_on_request(reason, task):
     assert TrainingStep(model, settings["loss"], settings["optimizer"]).engine == history.engine
 
 
-def test_recorded_step_refuses_deepcopy(task):
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, pickle.dumps])
+@pytest.mark.parametrize("engine", ["eager", "replay"])
+def test_step_refuses_to_be_copied(engine, copied, task):
     """The copy would train the model of the original."""
-    step = TrainingStep(MLP(N_IN, [6], 3), CrossEntropy(), Adam())
+    step = TrainingStep(MLP(N_IN, [6], 3), CrossEntropy(), Adam(), engine=engine)
     step(*task)
     with pytest.raises(TypeError, match="copy the model and make a new"):
-        copy.deepcopy(step)
+        copied(step)
 
 
 def test_replayed_nan_error_equals_eager_error(task):

@@ -69,12 +69,6 @@ class RecordedStep:
         """That of the eager step, which computes the same function of the same vectors."""
         return self._eager.value_and_grad
 
-    def __reduce__(self) -> Any:
-        raise TypeError(
-            "a recorded step cannot be copied, because it is bound to the memory of its model; "
-            "copy the model and make a new TrainingStep"
-        )
-
     def gradient(self, X: Array, y: Array, weight: Array | None) -> Array:
         """Fill the model's gradient and return the loss."""
         recorded_pass = self._passes.get(_signature(X, y, weight))

@@ -76,6 +76,13 @@ class TrainingStep:
         self._inner: EagerStep | None = None
         self._select()
 
+    def __reduce__(self) -> Any:
+        """Refuse copies, which would train the model of the original."""
+        raise TypeError(
+            "a TrainingStep cannot be copied, because it is bound to the memory of its model; "
+            "copy the model and make a new TrainingStep"
+        )
+
     @property
     def state(self) -> OptimizerState:
         """The optimizer's state, for `save_state`; `Resumed` starts with a given state."""
