@@ -153,9 +153,10 @@ def trained(model: xpnet.Sequential, x: Any = X) -> Parts:
 
 def statistics_of(model: xpnet.Sequential) -> Any:
     """The means, variances and counts of batch norm, which every checkout has."""
-    views = model.network.statistics_layout.views(xpnet.to_numpy(model.statistics))
+    vector = xpnet.to_numpy(model.statistics)
+    views = model.network.statistics_layout.views(vector)
     kept = [view for path, view in views.items() if path.endswith((".mean", ".var", ".count"))]
-    return np.concatenate(kept) if kept else np.empty(0, model.statistics.dtype)
+    return np.concatenate([vector[:0], *kept])
 
 
 def kinds(module: Any, base: type) -> dict[str, type]:

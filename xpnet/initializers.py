@@ -48,7 +48,7 @@ class Initializer:
         array([[ 0.3 , -0.5 , -1.01],
                [-1.06,  0.69,  0.9 ]])
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must define draw(rng, shape)")
 
 
 class Zeros(Initializer):

@@ -137,6 +137,10 @@ def confusion_matrix(predicted: Array, target: Array, n_classes: int | None = No
     return xp.astype(t.T @ z, xp.int64)
 
 
+OWN_METRICS = accuracy, rmse, r2
+"""The metrics of this module, which do not change their arguments."""
+
+
 def metric_name(metric: Callable[..., Any]) -> str:
     """Return the name of a metric, which is its column of a history.
 

@@ -90,6 +90,7 @@ class Sequential:
         loss: the loss, or ``None``.
         target_scaling: the scaling of the targets of a regression, or ``None``.
         classes: the names of the classes, or ``None``.
+        trained: whether `fit` has trained the model, also before it was saved.
 
     Raises:
         ArgumentError: if an argument breaks its rule.
@@ -126,7 +127,7 @@ class Sequential:
         n_classes = max(network.n_out, 2)
         ok = self.classes is None or len({*self.classes}) == len(self.classes) == n_classes
         require(ok, "classes", f"be {n_classes} distinct names", self.classes)
-        self.history = History()
+        self.history, self.trained = History(), False
         # Filled with NaN, so that elements without a view are detected.
         theta = place.empty(network.layout.size)
         statistics = place.empty(network.statistics_layout.size)
@@ -395,7 +396,8 @@ class Sequential:
                 trains on ``(y − mean)/std``; a constant column is only shifted. ``loss`` and
                 ``val_loss`` are then in scaled units, metrics and predictions in those of ``y``, as
                 float64. A model that has a `target_scaling` keeps it, because its parameters are in
-                these units. ``None`` (default) also keeps it, and computes none. Only for losses of
+                these units; one that was trained on unscaled values is refused. ``None`` (default)
+                keeps it too, and computes none. Only for losses of
                 values that can be scaled, such as `HalfMSE`, `Huber` and `GaussianNLL`.
             callbacks: functions called after each epoch with a `Run`, such as ``EarlyStopping()``;
                 one that returns ``True`` stops the training, and any other value has no effect.
@@ -477,7 +479,7 @@ class Sequential:
             class_weight=class_weight,
             validation=validation,
             rng=held_out_generator(seed),
-            name_from_one=not len(self.history),
+            name_from_one=not self.trained,
             training=True,
             target_scaling=target_scaling,
         )
@@ -488,6 +490,7 @@ class Sequential:
         self._warn_of_scale(loss, data)
         with restored_if_refused(self):
             self.input_spec, self.loss, self.classes = data.spec, loss, prepared.classes
+            self.trained = True
             if rng is not None:
                 self.state.streams.restart(as_seed(rng))
             if isinstance(settings, FullBatchSettings):
@@ -541,7 +544,7 @@ class Sequential:
             classes=self.classes,
             sample_weight=sample_weight,
             class_weight=class_weight,
-            name_from_one=not len(self.history),
+            name_from_one=not self.trained,
         )
         return NetworkObjective(self.state, prepared.data, loss, l2=l2, chunk_rows=chunk_rows)
 
@@ -641,8 +644,7 @@ class Sequential:
 
     def _warn_of_scale(self, loss: Loss, data: TrainingData) -> None:
         """Warn of unscaled targets of a regression that a fresh network does not reach."""
-        is_new = not len(self.history) and self.input_spec.targets.ndim is None
-        if is_new and takes_scaled_targets(loss) and data.spec.targets.scaling is None:
+        if not self.trained and takes_scaled_targets(loss) and data.spec.targets.scaling is None:
             warn_of_scale(data.metric_targets)
 
     def _trained_loss(self, method: str) -> Loss:
@@ -761,6 +763,7 @@ def load(
         classes=saved.classes,
     )
     model.state.streams.restart(*saved.streams)
+    model.trained = saved.trained
     model.input_spec = replace(model.input_spec, targets=saved.targets)
     model.theta[...] = model.backend.asarray(saved.theta, model.backend.dtype)
     model.statistics[...] = model.backend.asarray(saved.statistics, model.backend.dtype)

@@ -97,6 +97,7 @@ class ModelContents:
         theta: the flat parameters.
         statistics: the flat running statistics of batch norm.
         streams: the seed of the random streams, and the numbers of orders and masks drawn.
+        trained: whether `fit` has trained the model.
     """
 
     network: Network
@@ -108,6 +109,7 @@ class ModelContents:
     theta: np.ndarray[Any, Any]
     statistics: np.ndarray[Any, Any]
     streams: tuple[int, int, int]
+    trained: bool
 
 
 def model_config(model: Any) -> dict[str, Any]:
@@ -145,6 +147,7 @@ def write_model(model: Any, path: StrPath, metadata: Mapping[str, str] | None = 
     """
     streams = model.state.streams
     config = {"version": FORMAT, "xpnet": __version__} | model_config(model)
+    config["trained"] = model.trained
     config["random"] = {"seed": streams.seed, "orders": streams.orders, "masks": streams.masks.step}
     tensors = _by_path(model.network.layout, model.theta)
     tensors |= _by_path(model.network.statistics_layout, model.statistics)
@@ -416,6 +419,7 @@ def _contents(config: dict[str, Any], file: Any) -> ModelContents:
         _flat(network.layout, file, dtype),
         _flat(network.statistics_layout, file, dtype, missing),
         _streams_of(config),
+        config.get("trained", loss is not None) is True,
     )
 
 

@@ -66,6 +66,17 @@ def number(text, label):
     return float(line.removeprefix(label).split()[0].replace(",", ""))
 
 
+def test_prices_with_signs_are_no_classes(here):
+    text = [f'{i},"${600 + i},{i:03d}"' for i in range(30)]
+    (here / "signs.csv").write_text("size,price\n" + "\n".join(text))
+    says = refused("train", "signs.csv", "--target", "price", "--out", "run")
+    assert says == (
+        "the target must have a class of two rows or more; got 30 different strings in 30 rows, "
+        "such as '$600,000'. If these are numbers, leave out currencies and separators of "
+        "thousands."
+    )
+
+
 @pytest.mark.slow
 def test_train_writes_a_complete_run_folder(here):
     text = done("train", "digits", "--hidden", "128,64", "--out", "run").stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 
 import numpy as np
@@ -258,6 +259,51 @@ def test_labels_from_one_need_names_once_trained():
             call(X, Y + 1)
 
 
+def test_loaded_model_counts_as_trained(tmp_path):
+    model = MLP(3, [4], 2)
+    model.save(tmp_path / "new")
+    model.fit(X, Y, loss=CrossEntropy(), **HOW)
+    model.save(tmp_path / "trained")
+    for copied in (load(tmp_path / "trained"), copy.deepcopy(model)):
+        with pytest.raises(ArgumentError, match="hold class indices of 0 to 1"):
+            copied.fit(X, Y + 1, loss=CrossEntropy(), **HOW)
+    fresh = load(tmp_path / "new")
+    fresh.fit(X, Y + 1, loss=CrossEntropy(), **HOW)
+    assert fresh.classes == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("validation", "says"),
+    [
+        ((X, Y + 0.5), "y must hold class indices"),
+        ((Y, X), "X must have shape"),
+        ((X, Y, -np.ones(16)), "weight must be at least 0"),
+        ((X * np.nan, Y), "X must be finite"),
+    ],
+)
+def test_invalid_validation_data_are_named(validation, says):
+    with pytest.raises(ArgumentError, match=rf"In validation=\(X, y, weight\): {says}"):
+        MLP(3, [4], 2).fit(X, Y, loss=CrossEntropy(), validation=validation, **HOW)
+
+
+def test_metrics_may_change_their_arguments():
+    def in_place(predicted, target):
+        target[...] = 0
+        predicted[...] = 1
+        return 0.5
+
+    y, labels, settings = X[:, 0].astype("float32"), Y.copy(), {"epochs": 3, "metrics": [in_place]}
+    expected = MLP(3, [4], 1).fit(X, y, loss=HalfMSE(), **(HOW | {"epochs": 3}))["loss"]
+    kept = y.copy()
+    model = MLP(3, [4], 1)
+    history = model.fit(X, y, loss=HalfMSE(), validation=(X, y), **(HOW | settings))
+    assert history["loss"] == expected
+    assert model.evaluate(X, y, metrics=[in_place, rmse])["rmse"] > 0
+    np.testing.assert_array_equal(y, kept)
+    MLP(3, [4], 2).fit(X, labels, loss=CrossEntropy(), **(HOW | settings))
+    np.testing.assert_array_equal(labels, Y)
+
+
 NUMBERS = {
     "n_in": lambda: MLP(np.int64(3), [4], 2),
     "hidden": lambda: MLP(3, np.array([4]), 2),
@@ -378,7 +424,7 @@ def test_metrics_receive_exact_targets(place32):
             {"class_weight": {0: 0.0}, "sample_weight": (Y == 0).astype(float)},
             "class_weight and sample_weight must give some row a weight above 0",
         ),
-        ({"validation": (X, Y, np.zeros(16))}, "the weights of validation must not be all 0"),
+        ({"validation": (X, Y, np.zeros(16))}, "weight must not be all 0"),
         ({"class_weight": {2: 5.0}}, "a key of class_weight must be a class index of 0 to 1"),
         ({"class_weight": {-1: 5.0}}, "a key of class_weight must be an integer of at least 0"),
         ({"class_weight": {np.inf: 5.0}}, "a key of class_weight must be an integer"),

@@ -56,6 +56,13 @@ def test_one_hot_of_uint8_has_more_than_256_classes():
     assert one_hot(np.array([200], dtype="uint8"), 300).argmax() == 200
 
 
+def test_balanced_weights_of_names_are_in_sorted_order():
+    names = ["no", "no", "no", "yes"]
+    expected = balanced_class_weights([0, 0, 0, 1]).tolist()
+    for labels in (names, np.array(names), np.array(names, dtype=object)[:, None]):
+        assert balanced_class_weights(labels).tolist() == expected
+
+
 @settings(derandomize=True, deadline=None, max_examples=50)
 @given(y=st.lists(st.integers(0, 6), min_size=1))
 def test_balanced_classes_have_equal_total_weight(y: list[int]):
@@ -90,7 +97,7 @@ def test_sample_weights_are_those_of_the_class(place, class_weight, expected: li
         (lambda: one_hot(np.array([0]), 0), "n_classes must be an integer of at least 1"),
         (lambda: one_hot(np.array([0]), 2, "float99"), "dtype must be one of"),
         (lambda: balanced_class_weights([-1]), "y must hold class indices of at least 0; got -1"),
-        (lambda: balanced_class_weights(["a"]), "which are integers; .* See encode_labels"),
+        (lambda: balanced_class_weights([0.5]), "which are integers; .* See encode_labels"),
         (lambda: sample_weights([0, 2], [1, 1]), "a weight for each of 3 classes; got 2 weights"),
         (lambda: sample_weights([0], [-1.0]), r"class_weight\[0\] must be .* at least 0; got -1"),
         (lambda: sample_weights([0], {"a": 1.0}), "a key of class_weight must be an integer"),

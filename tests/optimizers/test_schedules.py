@@ -20,6 +20,7 @@ from xpnet.optimizers import (
     ReduceOnPlateau,
     StepDecay,
 )
+from xpnet.optimizers.schedules import Schedule
 
 ALL = [
     ConstantRate(),
@@ -182,3 +183,11 @@ def test_invalid_schedules_are_refused_by_name(call, message):
     with pytest.raises(ArgumentError) as caught:
         call()
     assert message in str(caught.value)
+
+
+def test_incomplete_schedule_names_what_is_missing():
+    class Mine(Schedule):
+        pass
+
+    with pytest.raises(NotImplementedError, match=r"Mine must define factor\(epoch, n_epochs, val"):
+        Mine().factor(0.0, 1.0)

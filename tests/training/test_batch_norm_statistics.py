@@ -19,6 +19,7 @@ from xpnet import (
     recompute_statistics,
 )
 from xpnet.backend import to_numpy
+from xpnet.layers import LayerSpec
 
 
 @dataclass(frozen=True)
@@ -82,3 +83,21 @@ def test_nested_layers_without_batch_norm_are_allowed():
     np.testing.assert_allclose(found["layers.1.mean"], inputs.mean(axis=0), rtol=1e-12)
     np.testing.assert_allclose(found["layers.1.var"], inputs.var(axis=0, ddof=1), rtol=1e-12)
     assert found["layers.1.count"] == len(X)
+
+
+@dataclass(frozen=True)
+class OwnNorm(Chain):
+    """A user-defined layer with the statistics that `BatchNorm` of earlier versions had."""
+
+    batch_statistics = True
+
+    def specs(self, n_in):
+        spec = BatchNorm().specs(n_in)
+        return LayerSpec(n_in, (), tuple(s for s in spec.statistics if s.name != "mean_rest"))
+
+
+def test_layers_without_the_rounding_are_recomputed():
+    model = Sequential([OwnNorm(()), Dense(1)], 3, loss=HalfMSE(), dtype="float64")
+    recompute_statistics(model, X)
+    expected = [*X.mean(axis=0), *X.var(axis=0, ddof=1), len(X)]
+    np.testing.assert_allclose(model.statistics, expected, rtol=1e-12)

@@ -316,6 +316,19 @@ def test_pretrained_model_predicts_in_its_units():
 # Refused
 
 
+def test_scaling_of_a_model_in_other_units_is_refused(tmp_path):
+    model = linear()
+    model.fit(X, LINE, loss=MSE(), optimizer=Adam(1e-3), epochs=1, **QUIET)
+    model.save(tmp_path / "m")
+    for trained_before in (model, xpnet.load(tmp_path / "m")):
+        theta = trained_before.theta.copy()
+        says = "target_scaling must be None for a model that was trained .* Train a new model"
+        with pytest.raises(ArgumentError, match=says):
+            trained(LINE, model=trained_before)
+        np.testing.assert_array_equal(trained_before.theta, theta)
+        assert trained_before.target_scaling is None
+
+
 @pytest.mark.parametrize(
     ("loss", "n_out", "y"),
     [
@@ -502,8 +515,9 @@ def test_metrics_get_arrays_of_one_shape(shape, optimizer, place32):
     y, seen = target_of(shape), []
     y = place32.array(y)
     how = {"metrics": [shapes_seen(seen)], "loss": MSE()} | ONE_EPOCH | {"optimizer": optimizer}
-    model = linear(y.shape[1] if y.ndim == 2 else 1, backend=place32.backend)
-    model.fit(X, y, **how)
+    n_out = y.shape[1] if y.ndim == 2 else 1
+    linear(n_out, backend=place32.backend).fit(X, y, **how)
+    model = linear(n_out, backend=place32.backend)
     model.fit(X, y, validation=0.25, target_scaling="standardize", **how)
     other = place32.array(target_of({(96,): (96, 1), (96, 1): (96,)}.get(shape, shape)))
     model.fit(X, y, validation=(X, other), **how)

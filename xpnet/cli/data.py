@@ -33,6 +33,10 @@ LARGEST = 1e150
 PIXELS = {"digits": MinMax(0, 16, to=(-1, 1)), "mnist": MinMax(0, 255, to=(-1, 1))}
 
 
+MIN_ROWS = 20
+"""From this number of rows on, a target of strings that are all different is refused."""
+
+
 @dataclass(frozen=True)
 class DataSource:
     """The origin of data, as the command's arguments name it.
@@ -198,6 +202,10 @@ def _targets(table: Table, task: str | None) -> tuple[HostArray, tuple[Any, ...]
         require(not values, "the target", "hold words or integers for classes", got, hint)
     require(y.dtype.kind in "iuUb", "the target", "hold words or integers for classes", y, hint)
     classes = tuple(np.unique(y).tolist())
+    if y.dtype.kind == "U" and len(y) >= MIN_ROWS:
+        got = Phrase(f"{len(classes)} different strings in {len(y)} rows, such as {classes[0]!r}")
+        do = "If these are numbers, leave out currencies and separators of thousands."
+        require(len(classes) < len(y), "the target", "have a class of two rows or more", got, do)
     require(len(classes) >= 2, "the target", "have two classes or more", Phrase(repr(classes[0])))
     return y, classes
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.backend import DTYPES, Array, HostArray, as_array, is_kind, namespace_of
-from xpnet.data.checks import as_host_vector
+from xpnet.data.checks import as_host_vector, as_vector
 from xpnet.errors import Phrase, require, require_count, require_number, unknown_name
 
 
@@ -95,20 +95,23 @@ def balanced_class_weights(y: Any) -> HostArray:
     class k; a class that does not occur has weight 0.
 
     Args:
-        y: m class indices, a list or an array of any backend.
+        y: m class indices or class names, a list or an array of any backend.
 
     Returns:
-        The weights of the classes 0 to ``max(y)``, a float64 NumPy array.
+        The weights of the classes 0 to ``max(y)``, or of the class names in sorted order, a float64
+        NumPy array: the argument ``class_weight`` of `Sequential.fit`.
 
     Raises:
-        ArgumentError: if ``y`` is not 1-D integers of at least 0, or is empty.
+        ArgumentError: if ``y`` does not hold integers of at least 0 or strings, or is empty.
 
     Reference: G. King, L. Zeng, "Logistic Regression in Rare Events Data", 2001.
 
     >>> balanced_class_weights([0, 0, 0, 1]).round(3).tolist()
     [0.667, 2.0]
     """
-    indices = _as_indices(y)
+    y = as_vector(as_array(y, "y"))
+    has_names = isinstance(y, np.ndarray) and y.dtype.kind in "OUST"
+    indices = encode_labels(y)[0] if has_names else _as_indices(y)
     counts = np.bincount(indices)
     share = len(indices) / np.count_nonzero(counts)
     return np.where(counts > 0, share / np.maximum(counts, 1), 0.0)

@@ -33,7 +33,7 @@ from xpnet.data.targets import (
     require_weight,
     row_weights,
 )
-from xpnet.errors import dtype_name, require
+from xpnet.errors import ArgumentError, dtype_name, require
 from xpnet.finite import are_finite, fit_float32, row_chunks
 from xpnet.losses import Loss
 from xpnet.random import Rng
@@ -115,7 +115,7 @@ def prepare(
     >>> prepared.data.y, prepared.data.X.dtype, prepared.classes
     (array([0, 1]), dtype('float32'), ('no', 'yes'))
     """
-    check_target_scaling(target_scaling, loss)
+    check_target_scaling(target_scaling, loss, spec.targets)
     known = None if classes is None else tuple(classes)
     X = _finite_features(spec, X)
     y, known = encode_targets(y, loss, spec.n_out, X.shape[0], known, name_from_one=name_from_one)
@@ -349,12 +349,15 @@ def _given(
     spec: InputSpec, loss: Loss, classes: Classes | None, X: Any, y: Any, weight: Any = None
 ) -> TrainingData:
     """Return the validation data that the caller passes."""
-    X = _finite_features(spec, X)
-    y, _ = encode_targets(y, loss, spec.n_out, X.shape[0], classes)
-    if weight is not None:
-        weight = as_weights(weight, X.shape[0], "the weights of validation")
-        weight = spec.backend.asarray(weight, spec.backend.dtype)
-    return _on_backend(spec, X, y, weight)
+    try:
+        X = _finite_features(spec, X)
+        y, _ = encode_targets(y, loss, spec.n_out, X.shape[0], classes)
+        if weight is not None:
+            weight = as_weights(weight, X.shape[0], "weight")
+            weight = spec.backend.asarray(weight, spec.backend.dtype, "weight")
+        return _on_backend(spec, X, y, weight)
+    except ArgumentError as error:
+        raise ArgumentError(f"In validation=(X, y, weight): {error}") from None
 
 
 def _labels(y: Array, loss: Loss) -> HostArray | None:

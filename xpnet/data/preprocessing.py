@@ -96,6 +96,10 @@ class Standardize:
                 n_seen += m
         low, high = _limits(X)
         std = np.where(_are_constant(X, low, high), 0.0, np.sqrt(squares / n_seen))
+        column = int(np.isfinite(std).argmin())
+        got = Phrase(f"numbers up to {max(-low[column], high[column]):.3g} in column {column}")
+        rule = "have squares within the range of float64, except in constant columns"
+        require(np.isfinite(std).all(), "X", rule, got, "Divide the column by a constant first.")
         return cls(np.clip(mean, low, high), std)  # the rounded mean of a constant may differ
 
     def apply(self, X: Array) -> Array:

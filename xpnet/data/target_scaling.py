@@ -32,12 +32,12 @@ MAX_EXPONENT = 400
 """Squares of numbers between 2^-400 and 2^400 do not leave the range of float64."""
 
 
-def check_target_scaling(target_scaling: Any, loss: Loss) -> None:
+def check_target_scaling(target_scaling: Any, loss: Loss, targets: TargetSpec) -> None:
     """Validate the argument ``target_scaling`` of `Sequential.fit`.
 
     Raises:
-        ArgumentError: if it is neither ``None`` nor ``"standardize"``, or the loss does not take
-            scaled targets.
+        ArgumentError: if it is neither ``None`` nor ``"standardize"``, the loss does not take
+            scaled targets, or the model was trained on targets that are not scaled.
     """
     known = target_scaling is None or (
         isinstance(target_scaling, str) and target_scaling == "standardize"
@@ -48,6 +48,10 @@ def check_target_scaling(target_scaling: Any, loss: Loss) -> None:
     rule = f"be None for {type(loss).__name__}, which does not take shifted and scaled targets"
     ok = target_scaling is None or takes_scaled_targets(loss)
     require(ok, "target_scaling", rule, target_scaling)
+    was_scaled = targets.ndim is None or targets.scaling is not None
+    rule = "be None for a model that was trained on targets in their own units"
+    ok = target_scaling is None or was_scaled
+    require(ok, "target_scaling", rule, target_scaling, "Train a new model with it.")
 
 
 def standardization_of(y: Array, n_out: int, weight: Array | None = None) -> Standardize:
@@ -132,7 +136,8 @@ def warn_of_scale(y: Array) -> None:
     warn_caller(
         f"the targets are far from the scale of a fresh network, with outputs of about 1: {which} "
         f"has the mean {mean[column]:.4g} and the standard deviation {std[column]:.4g}{others}. "
-        'Write target_scaling="standardize"; predictions then still have the units of y.'
+        'Train a new model with target_scaling="standardize"; its predictions still have the units '
+        "of y."
     )
 
 

@@ -64,7 +64,8 @@ class Layer(Protocol):
     A layer may also have these attributes, which are false where they are missing:
 
     - ``batch_statistics``: in training it computes with statistics of the batch, so that a batch of
-      one row is refused; it keeps running statistics with the names of `BatchNorm`'s.
+      one row is refused; it keeps running statistics named ``mean``, ``var`` and ``count``, and
+      may keep ``mean_rest``, what rounding loses of the mean.
     - ``stochastic``: in training its output is random.
     - ``releases_dy``: ``backward`` reads neither ``dy`` nor the gradient that one inner layer
       returned after it has run another inner layer, so all layers may share two scratch arrays; and

@@ -230,7 +230,7 @@ class Optimizer:
 
         It is called once per step: an optimizer with a product over the steps updates it here.
         """
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must define scalars(state, lr)")
 
     def _fits(self, theta: Array, state: OptimizerState) -> bool:
         """Return whether the state was made for a vector like ``theta``."""

@@ -29,7 +29,9 @@ class Schedule:
             n_epochs: the planned number of epochs, above 0.
             values: the monitored quantity, such as the validation loss, of each completed epoch.
         """
-        raise NotImplementedError
+        raise NotImplementedError(
+            f"{type(self).__name__} must define factor(epoch, n_epochs, values)"
+        )
 
 
 @dataclass(frozen=True)

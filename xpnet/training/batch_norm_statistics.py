@@ -14,7 +14,10 @@ from xpnet.layers.base import is_any
 from xpnet.network import Network
 from xpnet.state import ModelState
 
-STATISTICS = {"mean", "var", "count", "mean_rest"}
+STATISTICS = {"mean", "var", "count"}
+"""The statistics that a layer must have to be recomputed; it may have `REST` too."""
+
+REST = "mean_rest"
 
 
 def recompute_statistics(model: Any, X: Array) -> None:
@@ -76,7 +79,7 @@ def batch_norm_layers(network: Network) -> list[int]:
         prefix = f"layers.{i}."
         paths = [e.path for e in network.statistics_layout.entries if e.path.startswith(prefix)]
         names = {path.removeprefix(prefix) for path in paths}
-        if not getattr(layer, "batch_statistics", False) or names != STATISTICS:
+        if not getattr(layer, "batch_statistics", False) or names - {REST} != STATISTICS:
             raise ArgumentError(
                 "statistics of batch norm inside another layer cannot be recomputed; got "
                 f"{describe(layer)} as layers.{i}. Make the BatchNorm a layer of the model itself."
@@ -109,6 +112,8 @@ def _measure(model: ModelState, index: int, parts: Iterable[Array]) -> None:
     if first is not None:
         rounded = xp.astype(first + mean, dtype)
         rest = (first - xp.astype(rounded, xp.float64)) + mean
-        statistics["mean"][...], statistics["mean_rest"][...] = rounded, xp.astype(rest, dtype)
+        statistics["mean"][...] = rounded
+        if REST in statistics:
+            statistics[REST][...] = xp.astype(rest, dtype)
         statistics["var"][...] = xp.astype(squares / float(max(n - 1, 1)), dtype)
     statistics["count"][...] = float(n)

@@ -17,9 +17,13 @@ from xpnet.errors import (
     require_number,
     require_type,
     unknown_name,
+    warn_caller,
 )
 from xpnet.metrics import real_number
 from xpnet.training.history import History
+
+DIRECTIONS = {"loss": False, "rmse": False, "accuracy": True, "r2": True}
+"""Whether higher is better, for columns of which that is known."""
 
 
 @dataclass
@@ -35,7 +39,6 @@ class Run:
         optimizer: the optimizer, or the method of `xpnet.minimize`.
         state: the current state of the optimizer; ``None`` for a method of `xpnet.minimize`.
         rows: the training data, `xpnet.data.batching.TrainingData`.
-        measured: the data on which ``val_*`` columns and metrics are measured, likewise.
         columns: the columns that ``row`` has before callbacks add theirs.
         callbacks: the callbacks, in the order in which they are called.
     """
@@ -48,12 +51,11 @@ class Run:
     optimizer: Any = None
     state: Any = None
     rows: Any = None
-    measured: Any = None
     columns: tuple[str, ...] = ()
     callbacks: tuple[Any, ...] = ()
 
-    def require_column(self, monitor: str) -> None:
-        """Refuse a column that the history will not have, before the first epoch.
+    def require_column(self, monitor: str, maximize: bool) -> None:
+        """Refuse a column that the history will not have, and warn of the wrong direction.
 
         Callbacks without an attribute ``columns`` may add any column; then only those of
         validation data are refused if there are none.
@@ -63,11 +65,16 @@ class Run:
         """
         declared = [getattr(callback, "columns", None) for callback in self.callbacks]
         known = [*self.columns, *(name for names in declared for name in _names(names) or ())]
-        if monitor in known:
-            return
         measured = {f"val_{name}" for name in self.columns}
-        if monitor in measured or all(_names(names) is not None for names in declared):
+        may_exist = any(_names(names) is None for names in declared) and monitor not in measured
+        if monitor not in known and not may_exist:
             raise self._unknown(monitor, known)
+        is_higher_better = DIRECTIONS.get(monitor.removeprefix("val_").removeprefix("avg_"))
+        if is_higher_better not in (None, maximize):
+            warn_caller(
+                f"{monitor} is better if it is {'higher' if is_higher_better else 'lower'}, but is "
+                f"{'maximized' if maximize else 'minimized'}. Write maximize={is_higher_better}."
+            )
 
     def monitored(self, monitor: str) -> float:
         """The number of this epoch in the column ``monitor``.
@@ -170,7 +177,7 @@ class EarlyStopping:
 
     def begin(self, run: Run) -> None:
         """Refuse a column that the history will not have, and a second `EarlyStopping`."""
-        run.require_column(self.monitor)
+        run.require_column(self.monitor, bool(self.maximize))
         n = sum(isinstance(callback, EarlyStopping) for callback in run.callbacks)
         rule = "hold at most one EarlyStopping, which determines the epoch that is restored"
         require(n == 1, "callbacks", rule, n)

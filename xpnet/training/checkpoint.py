@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import os
 from contextlib import nullcontext
 from typing import Any, ClassVar
 
-import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from xpnet.atomic import StrPath, require_writable
-from xpnet.backend import to_numpy
-from xpnet.data.batching import TrainingData
-from xpnet.errors import Phrase, require, require_type
+from xpnet.errors import Phrase, require, require_type, warn_caller
 from xpnet.serialization import model_config, write_model
 from xpnet.training.averages import UseAverage
 from xpnet.training.callbacks import Run
@@ -23,20 +19,15 @@ from xpnet.training.callbacks import Run
 KEY = "xpnet-checkpoint"
 """The key of the checkpoint in the metadata of its file."""
 
-DIGEST_ROWS = 10_000
-"""The largest number of rows by which data are identified."""
-
-NOT_AN_OBJECT = TypeError, AttributeError, RecursionError
-"""The errors for JSON that is not an object."""
-
 
 class Checkpoint:
     """Save the model to a file after every epoch that is the best so far.
 
-    The file also holds the best number, and what it was measured on. A training that begins with
-    a file of the same column, data and architecture replaces it by a better epoch only, also with
-    another `Checkpoint` or in another process: the best of all trainings is kept. Any other file is
-    replaced after the first epoch. To start anew, delete the file or use another path.
+    The file also holds the best number and its column. A training that begins with a file of the
+    same column and architecture replaces it by a better epoch only, also with another `Checkpoint`
+    or in another process: the best of all trainings is kept, and a training without a better epoch
+    warns. Any other file is replaced after the first epoch. To start anew, as for other data,
+    delete the file or use another path.
 
     An epoch in which the number is NaN is never the best, and of equal numbers the first counts.
 
@@ -81,16 +72,15 @@ class Checkpoint:
 
     def begin(self, run: Run) -> None:
         """Refuse what cannot be monitored or saved, and read the best number of the file."""
-        run.require_column(self.monitor)
+        run.require_column(self.monitor, self.maximize)
         paths = [_real(c.path) for c in run.callbacks if isinstance(c, Checkpoint)]
         got = Phrase(f"two with {os.fsdecode(self.path)!r}")
         rule = "hold Checkpoints of different paths"
         require(paths.count(_real(self.path)) == 1, "callbacks", rule, got)
         config = model_config(run.model)  # raises an error if the model cannot be saved
         require_writable(self.path)
-        data = run.measured if self.monitor.startswith("val_") else run.rows
-        self._measured_on = _digest(config, data)
-        self.best = self._best_of_file()
+        self.best = self._best_of_file(json.loads(json.dumps(config)))
+        self._has_saved = False
 
     def __call__(self, run: Run) -> None:
         """Save if this epoch is the best so far."""
@@ -98,40 +88,34 @@ class Checkpoint:
         if math.isnan(value):
             return
         if best is None or (value > best if self.maximize else value < best):
-            entry = {**self._column(), "best": value}
+            entry = {"monitor": self.monitor, "maximize": self.maximize, "best": value}
             averages = [c for c in run.callbacks if isinstance(c, UseAverage)]
             monitored = [average for average in averages if self.monitor in average.columns]
             with monitored[0].applied(run) if monitored else nullcontext():
                 write_model(run.model, self.path, {KEY: json.dumps(entry)})
-            self.best = value
+            self.best, self._has_saved = value, True
 
-    def _column(self) -> dict[str, Any]:
-        """What numbers must have in common to be compared."""
-        column = {"monitor": self.monitor, "maximize": self.maximize}
-        return column | {"measured_on": self._measured_on}
+    def finish(self, run: Run) -> None:
+        """Warn if no epoch was better than the file of an earlier training."""
+        if self.best is not None and not self._has_saved:
+            warn_caller(
+                f"{os.fsdecode(self.path)!r} keeps the model of an earlier training, with "
+                f"{self.monitor} = {self.best:.6g}: no epoch of this one was better. Delete the "
+                "file to start anew, as for other data."
+            )
 
-    def _best_of_file(self) -> float | None:
-        """Return the best number of the file, or ``None`` if it is of another column."""
+    def _best_of_file(self, model: dict[str, Any]) -> float | None:
+        """Return the best number of the file, or ``None`` if it is of another model or column."""
         try:
             with safe_open(os.fsdecode(self.path), framework="numpy") as file:
-                entry = json.loads((file.metadata() or {})[KEY])
-            best = entry.pop("best")
-        except (OSError, SafetensorError, KeyError, ValueError, *NOT_AN_OBJECT):
+                metadata = file.metadata() or {}
+            entry, saved = (json.loads(metadata[key]) for key in (KEY, "xpnet"))
+            best, column = entry["best"], (entry["monitor"], entry["maximize"])
+            same = all(saved[key] == value for key, value in model.items())
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError, RecursionError):
             return None
         valid = type(best) in (int, float) and not math.isnan(best)
-        return best if valid and entry == self._column() else None
-
-
-def _digest(model: dict[str, Any], data: TrainingData) -> str:
-    """Return a digest of an architecture, of the units of the loss, and of the first rows."""
-    digest = hashlib.blake2b(json.dumps(model, sort_keys=True).encode(), digest_size=16)
-    scaling = data.spec.targets.scaling
-    units = scaling.arrays().values() if scaling is not None else ()
-    for array in (data.X, data.metric_targets, data.weight, *units):
-        if array is not None:
-            part = np.ascontiguousarray(to_numpy(array[:DIGEST_ROWS, ...]))
-            digest.update(f"{array.shape} {part.dtype}".encode() + part.tobytes())
-    return digest.hexdigest()
+        return best if valid and same and column == (self.monitor, self.maximize) else None
 
 
 def _real(path: StrPath) -> str:

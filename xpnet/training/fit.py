@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.backend import Array, HostArray, Snapshot, to_numpy
+from xpnet.backend import Array, HostArray, Snapshot, copied, to_numpy
 from xpnet.data.batching import TrainingData
 from xpnet.engine.cuda_graph import CapturedSteps
 from xpnet.engine.prediction import Prediction, prediction_of
@@ -26,7 +26,7 @@ from xpnet.errors import (
 )
 from xpnet.finite import all_are_finite, first_not_finite
 from xpnet.losses import Loss
-from xpnet.metrics import as_number, metric_name, real_number
+from xpnet.metrics import OWN_METRICS, as_number, metric_name, real_number
 from xpnet.ops import operations_for
 from xpnet.optimizers import OptimizerState
 from xpnet.state import ModelState
@@ -67,8 +67,7 @@ def train(
         state, data, settings, optimizer_state, batch_size=batch_size, drop_last=drop_last
     )
     history = History(engine=steps.engine)
-    measured_on = data if validation is None else validation
-    run = Run(model, 0, settings.epochs, {}, history, optimizer, optimizer_state, data, measured_on)
+    run = Run(model, 0, settings.epochs, {}, history, optimizer, optimizer_state, data)
     penalty = ["penalty"] if settings.penalty is not None else []
     measured = measured_columns(validation, settings.metrics)
     columns = "epoch", "loss", *penalty, *measured, "lr", "seconds"
@@ -108,12 +107,13 @@ def restored_if_refused(model: Any) -> Iterator[None]:
     `train` and `train_full_batch` restore the parameters and statistics.
     """
     history, streams = model.history, model.state.streams
-    before, drawn = (model.input_spec, model.loss, model.classes), streams.drawn
+    before = model.input_spec, model.loss, model.classes, model.trained
+    drawn = streams.drawn
     try:
         yield
     except BaseException:
         if model.history is history:
-            model.input_spec, model.loss, model.classes = before
+            model.input_spec, model.loss, model.classes, model.trained = before
             streams.restart(*drawn)
         raise
 
@@ -297,7 +297,7 @@ class _Epochs:
         raise NonFiniteError(
             f"the loss became NaN or infinite in epoch {self.epoch}, step {step} ({place}). The "
             f"parameters of the beginning of epoch {self.epoch} are restored. A smaller learning "
-            "rate, ClipByNorm or scaled inputs usually help.",
+            "rate, ClipByNorm, or scaled inputs and targets usually help.",
             epoch=self.epoch,
             step=step,
             layer=layer,
@@ -343,5 +343,8 @@ def evaluate(
     row = {"loss": float(loss.value(output, data.y, data.weight))}
     predicted = data.spec.predictions(output, loss)
     for metric in metrics:
-        row[metric_name(metric)] = as_number(metric(predicted, data.metric_targets), metric)
+        given = predicted, data.metric_targets
+        if metric not in OWN_METRICS:  # it may change what it is given
+            given = copied(given[0]), copied(given[1])
+        row[metric_name(metric)] = as_number(metric(*given), metric)
     return row

@@ -170,7 +170,6 @@ class _Monitor:
         measured = measured_columns(validation, settings.metrics)
         columns = "epoch", "loss", *(["penalty"] if penalty.l2 else []), *measured
         run = Run(model, 0, settings.iterations, {}, history, settings.method, None, rows)
-        run = replace(run, measured=rows if validation is None else validation)
         self.run = begin(run, settings.callbacks, (*columns, "step", "grad_norm", "seconds"))
         self._predict = prediction_of(state)
         self._report = printer() if settings.progress else None

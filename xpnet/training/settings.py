@@ -9,13 +9,13 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from xpnet.backend import Array
+from xpnet.backend import Array, copied
 from xpnet.data.batching import TrainingData, refuse_single_row
 from xpnet.engine.eager_step import StepSettings
 from xpnet.errors import require, require_count, require_type
 from xpnet.layers.base import is_any
 from xpnet.losses import Loss
-from xpnet.metrics import accuracy, as_number, check_metric_names, r2, rmse
+from xpnet.metrics import OWN_METRICS, as_number, check_metric_names
 from xpnet.network import Network
 from xpnet.optimizers.schedules import Schedule
 from xpnet.training.callbacks import Callback, check_callbacks, check_functions
@@ -63,7 +63,8 @@ class Settings(StepSettings):
         require_count(self.epochs, "epochs")
         require_count(self.batch_size, "batch_size")
         if self.schedule is not None:
-            require_type(self.schedule, Schedule, "schedule")
+            do = "Derive a class from xpnet.optimizers.schedules.Schedule and define factor."
+            require_type(self.schedule, Schedule, "schedule", do)
         check_functions(self.metrics, "metrics", METRIC_ARGUMENTS)
         check_callbacks(self.callbacks)
 
@@ -96,7 +97,7 @@ def check_metrics(metrics: Sequence[Metric], loss: Loss, data: TrainingData) -> 
         ArgumentError: naming the metric.
     """
     check_metric_names(metrics)
-    user_defined = [metric for metric in metrics if metric not in (accuracy, rmse, r2)]
+    user_defined = [metric for metric in metrics if metric not in OWN_METRICS]
     tried = [metric for metric in user_defined if not holds_state(metric)]
     if not tried:
         return
@@ -107,7 +108,7 @@ def check_metrics(metrics: Sequence[Metric], loss: Loss, data: TrainingData) -> 
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore")
             try:
-                value = metric(predicted, target)
+                value = metric(copied(predicted), copied(target))
             except Exception:  # it may need other rows than these
                 continue
         as_number(value, metric)

@@ -89,7 +89,7 @@ def pretrain_layers(
         last = stop == dense[-1]
         copy_layers(hidden, model, {i - start: i for i in range(start, stop + last)})
         if last:
-            model.loss, model.classes = hidden.loss, hidden.classes
+            model.loss, model.classes, model.trained = hidden.loss, hidden.classes, True
             targets = hidden.input_spec.targets
             model.input_spec = replace(model.input_spec, targets=targets)
     return tuple(histories)
