@@ -41,6 +41,8 @@ ALLOWED = {
     "/steps/": (0, 20),
     "/by hand/": (0, 20),
     "/settings/": (0, 100),
+    # Cross-entropy of rows of probabilities tests for infinite logits, and vectorizes differently.
+    "/weighted/CrossEntropy 0.1/": (2e-8, 0),
     # The derivative along x itself is 0 but for rounding: batch norm removes the scale of x.
     "/derivatives/BatchNorm/jvp of x": (0, 1e5),
     "/derivatives/BatchNorm over all rows/jvp of x": (0, 1e5),
