@@ -82,7 +82,7 @@ def _require_two_of_each(labels: HostArray) -> None:
 def _allocation(counts: HostArray, total: int) -> HostArray:
     """Return integers proportional to ``counts`` with the sum ``total``, by largest remainders.
 
-    Classes of which a row remains are preferred.
+    Where it rounds, it prefers classes of which a row is left over.
     """
     exact = counts * (total / counts.sum())
     allocation: HostArray = np.floor(exact).astype(np.int64)

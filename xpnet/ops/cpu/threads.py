@@ -53,7 +53,7 @@ def run_in_threads(function: Callable[..., Any], calls: list[tuple[Any, ...]]) -
 
 
 _THIS_THREAD = local()
-"""``submits``: whether this thread is submitting a call, for which it holds locks of the pool."""
+"""``submits``: whether this thread is submitting a call, and holds locks of the pool."""
 
 
 def _submit(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Future[Any] | None:
