@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 import xpnet
 from xpnet import ClipByNorm, ClipByValue, CrossEntropy, activations, losses
 from xpnet.cli import names
+from xpnet.engine.recorded_step import why_not_recorded
 from xpnet.optimizers import schedules
+
+REPLAY = pytest.param(
+    "replay",
+    marks=pytest.mark.skipif(bool(why_not_recorded()), reason=f"no replay: {why_not_recorded()}"),
+)
+"""The engine that records steps, where that is possible."""
+
+ENGINES = "eager", REPLAY
 
 LOSSES = [
     *(losses.HalfMSE(), losses.MSE(), losses.MAE(), losses.Huber(0.5), losses.PoissonNLL()),

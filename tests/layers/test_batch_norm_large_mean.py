@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from helpers.training_cases import REPLAY
 
 import xpnet
 from xpnet import MLP, SGD, BatchNorm, CrossEntropy, Dense, HalfMSE, Sequential, to_numpy
@@ -200,7 +201,7 @@ def test_evaluation_subtracts_before_it_scales(rng, place32, m):
     np.testing.assert_allclose(to_numpy(model.statistics)[N : 2 * N], std**2, rtol=1e-4)
 
 
-@pytest.mark.parametrize("engine", ["eager", "replay"])
+@pytest.mark.parametrize("engine", ["eager", REPLAY])
 def test_networks_learn_columns_of_large_mean(rng, engine):
     """The sign of a column with the mean 1e6 and σ 1, behind a hidden layer that passes it on."""
     noise = rng.standard_normal((2000, 3))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from helpers.training_cases import ENGINES
 
 import xpnet
 from xpnet import CrossEntropy, Dense, NonFiniteError, Sequential, Softmax, to_numpy
@@ -161,7 +162,7 @@ def test_predicted_probabilities_are_finite(dtype):
     np.testing.assert_array_equal(p, [[1, 0, 0], [0, 1, 0]])
 
 
-@pytest.mark.parametrize("engine", ["eager", "replay"])
+@pytest.mark.parametrize("engine", ENGINES)
 def test_steps_on_large_logits_are_finite(engine):
     model = Sequential([Dense(3)], 1)
     model.theta[...] = [3.0, -3.0, 1.0, 0, 0, 0]

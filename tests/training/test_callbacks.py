@@ -10,6 +10,7 @@ import warnings
 import numpy as np
 import pytest
 from helpers.nested_layers import Chain
+from helpers.training_cases import ENGINES
 
 import xpnet
 from xpnet import (
@@ -159,7 +160,7 @@ INVALID = {
 
 
 @pytest.mark.parametrize("case", INVALID)
-@pytest.mark.parametrize("how", ["eager", "replay", "minimize"])
+@pytest.mark.parametrize("how", [*ENGINES, "minimize"])
 def test_invalid_callbacks_leave_the_model(task, tmp_path, case, how):
     callbacks, match = INVALID[case]
     model = MLP(3, [4], 2, rng=1) if how == "minimize" else small_model()
