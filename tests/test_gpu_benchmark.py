@@ -715,6 +715,23 @@ def test_floor_is_the_products_of_a_step(fake, monkeypatch):
         np.testing.assert_allclose(np.array(out), np.array(a @ b), rtol=1e-5, atol=1e-6)
 
 
+def test_floor_keeps_the_arrays_of_its_graph(fake, monkeypatch):
+    """A graph holds addresses only."""
+    alive = []
+
+    def multiply(a, b, out):
+        alive.extend(weakref.ref(x if x.base is None else x.base) for x in (a, b, out))
+
+    product = SimpleNamespace(factor=lambda x: x, multiply=multiply)
+    monkeypatch.setattr(gpu_floor, "cublas_product", lambda precision: product)
+    monkeypatch.setattr(gpu_floor, "CudaCapture", FakeCapture)
+    it = gpu_floor.floor(SMALL, "float32")
+    gc.collect()
+    assert alive
+    assert all(reference() is not None for reference in alive)
+    gpu_device.timed(it, 8, 1)
+
+
 def test_without_nvmath_there_is_no_floor(host, monkeypatch):
     monkeypatch.setattr(gpu_floor, "cublas_product", lambda precision: None)
     with pytest.raises(ImportError, match="nvmath-python"):
