@@ -204,6 +204,18 @@ def test_device_missed_by_the_tests_is_a_failure(monkeypatch, tmp_path):
     )
 
 
+def test_late_job_ends_with_the_processes_it_started(run, monkeypatch):
+    """A compiler's worker holds the pipe of the results."""
+    name, waits = CASES[0].name, "import threading; threading.Event().wait()"
+    monkeypatch.setattr(gpu, "LIMIT", 2)
+    worker = f"import subprocess as s, sys; s.Popen([sys.executable, '-c', {waits!r}]);"
+    scripts = {"ours": say("ours", name, [1.0]) + worker + waits}
+    assert run([job("ours", name, CASES[1].name)], scripts)[1] == {
+        name: {"ours": [1.0]},
+        CASES[1].name: {"ours": "took more than 2 s"},
+    }
+
+
 def test_failed_job_keeps_other_results(run, monkeypatch, capsys):
     small, middle, *_ = (case.name for case in CASES)
     monkeypatch.setattr(gpu, "LIMIT", 2)
