@@ -15,11 +15,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -61,11 +63,17 @@ def measure(job: Job, words: list[str]) -> Iterator[Line]:
         stdout=subprocess.PIPE,
         text=True,
         errors="replace",
+        start_new_session=True,
     )
+
+    def kill() -> None:
+        """Kill the process and those that it started, which hold its standard output too."""
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
     def end() -> None:
         late.set()
-        process.kill()
+        kill()
 
     timer = threading.Timer(LIMIT, end)
     timer.start()
@@ -80,7 +88,7 @@ def measure(job: Job, words: list[str]) -> Iterator[Line]:
             status = process.wait()
         finally:
             timer.cancel()
-            process.kill()
+            kill()
     why = (
         f"took more than {LIMIT} s"
         if late.is_set()

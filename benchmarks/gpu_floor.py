@@ -50,7 +50,8 @@ def floor(case: Case, precision: Precision) -> Contestant:
         step()
         replay = capture.capture(step)
 
-    def queue(steps: int) -> None:
+    def queue(steps: int, kept: tuple[Any, ...] = (work, factors)) -> None:
+        """Replay the graph, which reads and writes the arrays ``kept``."""
         with capture.running():
             for _ in range(steps):
                 replay()

@@ -204,6 +204,18 @@ def test_device_missed_by_the_tests_is_a_failure(monkeypatch, tmp_path):
     )
 
 
+def test_late_job_ends_with_the_processes_it_started(run, monkeypatch):
+    """A compiler's worker holds the pipe of the results."""
+    name, waits = CASES[0].name, "import threading; threading.Event().wait()"
+    monkeypatch.setattr(gpu, "LIMIT", 2)
+    worker = f"import subprocess as s, sys; s.Popen([sys.executable, '-c', {waits!r}]);"
+    scripts = {"ours": say("ours", name, [1.0]) + worker + waits}
+    assert run([job("ours", name, CASES[1].name)], scripts)[1] == {
+        name: {"ours": [1.0]},
+        CASES[1].name: {"ours": "took more than 2 s"},
+    }
+
+
 def test_failed_job_keeps_other_results(run, monkeypatch, capsys):
     small, middle, *_ = (case.name for case in CASES)
     monkeypatch.setattr(gpu, "LIMIT", 2)
@@ -713,6 +725,23 @@ def test_floor_is_the_products_of_a_step(fake, monkeypatch):
     for a, b, out in done[:5]:
         assert np.abs(np.array(a)).min() > 0  # not timed on zeros
         np.testing.assert_allclose(np.array(out), np.array(a @ b), rtol=1e-5, atol=1e-6)
+
+
+def test_floor_keeps_the_arrays_of_its_graph(fake, monkeypatch):
+    """A graph holds addresses only."""
+    alive = []
+
+    def multiply(a, b, out):
+        alive.extend(weakref.ref(x if x.base is None else x.base) for x in (a, b, out))
+
+    product = SimpleNamespace(factor=lambda x: x, multiply=multiply)
+    monkeypatch.setattr(gpu_floor, "cublas_product", lambda precision: product)
+    monkeypatch.setattr(gpu_floor, "CudaCapture", FakeCapture)
+    it = gpu_floor.floor(SMALL, "float32")
+    gc.collect()
+    assert alive
+    assert all(reference() is not None for reference in alive)
+    gpu_device.timed(it, 8, 1)
 
 
 def test_without_nvmath_there_is_no_floor(host, monkeypatch):

@@ -267,6 +267,24 @@ def test_singular_matrix_gives_descent_direction(place, matrix):
     assert b @ x > 0
 
 
+@pytest.mark.parametrize("left", ["entry", "pivot"])
+@pytest.mark.parametrize("matrix", [[[1.0, 2.0], [2.0, 1.0]], [[4.0, 2.0], [2.0, -3.0]]])
+def test_partial_factor_is_not_positive_definite(matrix, left, monkeypatch):
+    """LAPACK's ``potrf`` ends before the first pivot that is not positive; CuPy reports nothing."""
+
+    def partial_factor(a):
+        factor = np.tril(a)
+        factor[:, 0] /= np.sqrt(a[0, 0])
+        factor[0, 1:] = 0
+        if left == "pivot":
+            factor[1, 1] -= factor[1, 0] ** 2
+        return factor
+
+    monkeypatch.setattr(np.linalg, "cholesky", partial_factor)
+    assert not is_positive_definite(np.array(matrix))
+    assert solve_positive(np.array(matrix), np.array([1.0, -1.0])) @ np.array([1.0, -1.0]) > 0
+
+
 def test_badly_scaled_matrix_is_positive_definite(place):
     matrix = np.diag([1e-30, 1.0, 1e30])
     assert is_positive_definite(place.array(matrix))

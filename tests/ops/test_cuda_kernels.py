@@ -225,6 +225,16 @@ def test_order_of_blocks_changes_no_bit(ops):
     np.testing.assert_array_equal(backwards.column_sum(given[0]), ops.column_sum(given[0]))
 
 
+def test_sums_of_a_result_in_place_of_dy_agree(ops):
+    """A layer may let the derivative of its activation overwrite ``dy``."""
+    saved, dy = np.full((3, 2), 0.5, "float32"), np.ones((3, 2), "float32")
+    derivative, sums = activations.sigmoid_derivative, np.empty(2, "float32")
+    dz = ops.chain_and_sum(derivative, dy, saved, sums, out=dy)
+    assert dz is dy
+    np.testing.assert_array_equal(dz, np.full((3, 2), 0.25))
+    np.testing.assert_array_equal(sums, [0.75, 0.75])
+
+
 @pytest.mark.parametrize("rule", UPDATES, ids=lambda rule: rule.__name__)
 def test_scalars_may_be_in_device_memory(rule, ops):
     dtype = "float32"

@@ -205,8 +205,10 @@ def is_positive_definite(a: Array) -> bool:
         factor = xp.linalg.cholesky(a)
     except SINGULAR:
         return False
-    # CuPy raises nothing and returns a factor with NaN.
+    # CuPy raises nothing: a factor may hold NaN, or end before a pivot that is not positive.
     if not bool(xp.all(xp.isfinite(factor))):
         return False
     pivots, entries = xp.linalg.diagonal(factor) ** 2, xp.linalg.diagonal(a)
-    return bool(xp.all(pivots > n * float(np.finfo(backend.dtype_name).eps) * entries))
+    rounding = n * float(np.finfo(backend.dtype_name).eps)
+    is_complete = xp.sum(factor**2, axis=1) <= (1.0 + 8.0 * rounding) * entries  # L Lᵀ = A
+    return bool(xp.all(is_complete & (pivots > rounding * entries)))

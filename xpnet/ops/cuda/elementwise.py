@@ -130,8 +130,9 @@ def column_sum_kernel(rule: Rule, dtype: str, inputs: str, scalars: str) -> Kern
         "    for (long long row = first + threadIdx.y; j < width && row < last; row += ROWS) {",
         "        const long long i = row * width + j;",
         *(f"        {line}" for line in body),
-        f"        if (y0) y0[i] = {values[0]};",
-        f"        total += {values[0]};",
+        f"        const T value = {values[0]};",  # y may be an input
+        "        if (y0) y0[i] = value;",
+        "        total += value;",
         "    }",
         "    total = sum_over_rows(total);",
         "    if (j < width && threadIdx.y == 0) sums[blockIdx.y * width + j] = total;",
