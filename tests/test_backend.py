@@ -12,6 +12,7 @@ from helpers.cases import warns_here
 from xpnet import MLP
 from xpnet import backend as backends
 from xpnet.backend import (
+    LIBRARIES,
     NAMES,
     Snapshot,
     backend_of,
@@ -52,6 +53,12 @@ def no_cupy(monkeypatch):
             "dtype must be one of float32, float64; got 'float16'.",
         ),
         (lambda: get_backend("numpy", device="cuda"), "device must be 'cpu' for NumPy; got 'cuda'"),
+        (
+            lambda: LIBRARIES["cupy"].check_device(1),
+            "device must be None for CuPy, which allocates on its current device; got 1. Write "
+            "cupy.cuda.Device(1).use() before.",
+        ),
+        (lambda: LIBRARIES["cupy"].check_device("cpu"), "device must be None for CuPy"),
     ],
 )
 def test_unknown_names_are_refused(call, message):

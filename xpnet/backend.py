@@ -178,6 +178,9 @@ class CuPyLibrary(ArrayLibrary):
 
     def check_device(self, device: Any) -> Any:
         """See `ArrayLibrary.check_device`."""
+        rule = "be None for CuPy, which allocates on its current device"
+        do = f"Write cupy.cuda.Device({device}).use() before." if isinstance(device, int) else ""
+        require(device is None, "device", rule, device, do)
 
     def device_name(self, device: Any) -> str:
         """See `ArrayLibrary.device_name`."""
@@ -397,7 +400,7 @@ def get_backend(
             a `Backend` is returned unchanged, and the other arguments are ignored.
         dtype: the dtype of parameters and activations, ``"float32"`` (default) or ``"float64"``.
         device: the device of the library, such as ``"cpu"`` for PyTorch; ``None`` (default) for
-            the default device.
+            the default device. For CuPy only ``None``: it uses its current device.
 
     Returns:
         The backend.
