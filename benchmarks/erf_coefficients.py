@@ -9,9 +9,10 @@ of the best one of its degree.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import reduce
 from typing import Any
 
-from mpmath import cos, erf, erfc, exp, linspace, lu_solve, matrix, mp, mpf, pi, polyval, sqrt
+from mpmath import cos, erf, erfc, exp, linspace, lu_solve, matrix, mp, mpf, pi, sqrt
 
 from xpnet.ops.rules.erf import CENTRE
 
@@ -40,6 +41,11 @@ def interpolated(f: Callable[[Any], Any], low: Any, high: Any, degree: int) -> l
     return list(lu_solve(powers, matrix([f(x) for x in nodes])))
 
 
+def value_at(x: Any, coefficients: list[Any]) -> Any:
+    """The value of a polynomial by Horner's rule; versions of mpmath differ in their order."""
+    return reduce(lambda value, c: value * x + c, coefficients)
+
+
 def polynomials() -> dict[str, tuple[tuple[float, ...], float]]:
     """The coefficients of both, and their largest errors on a grid."""
     result = {}
@@ -51,7 +57,7 @@ def polynomials() -> dict[str, tuple[tuple[float, ...], float]]:
         ):
             exact = interpolated(f, low, high, degree)
             grid = linspace(low, high, 501)[1:]
-            error = max(abs(polyval(exact, x) - f(x)) for x in grid)
+            error = max(abs(value_at(x, exact) - f(x)) for x in grid)
             result[name] = tuple(map(float, exact)), float(error)
     return result
 
