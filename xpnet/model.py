@@ -134,7 +134,7 @@ class Sequential:
         theta[...] = statistics[...] = float("nan")
         network.init(theta, statistics, as_generator(rng))
         grad = place.zeros(network.layout.size)
-        # A copy of a generator, whose next draws are the parameters of another model.
+        # Copy a generator: its next draws may be the parameters of another model.
         streams = RandomStreams(as_seed(copy.deepcopy(rng)))
         self._set_state(ModelState(network, place, theta, grad, statistics, streams))
 

@@ -155,8 +155,9 @@ class RandomStreams:
 
     def restart(self, seed: int, orders: int = 0, masks: int = 0) -> None:
         """Restart with another seed, after the given numbers of orders and masks; default 0."""
-        self.seed, self.orders, self.masks.step = seed, orders, masks
-        self.masks.seed = int(_substream(seed, MASKS).generate_state(1)[0])
+        self.seed, self.orders = seed, orders
+        self.masks.restart(int(_substream(seed, MASKS).generate_state(1)[0]))
+        self.masks.step = masks
 
     @property
     def drawn(self) -> tuple[int, int, int]:

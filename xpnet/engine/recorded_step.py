@@ -82,7 +82,8 @@ class RecordedStep:
         """Update θ by the gradient."""
         if self._only_eager:
             self._eager.update(lr)
-        elif self._has_update():
+            return
+        if self._has_update():
             scalars = self._state.scalars
             self._next_scalars(lr)
             try:
@@ -94,6 +95,7 @@ class RecordedStep:
                 self._eager.update(lr)
         else:
             self._record_update(lr)
+        self._settings.optimizer.check_some_steps(self._state)
 
     def __call__(self, X: Array, y: Array, weight: Array | None, lr: float) -> Array:
         """`gradient`, then `update`, in one replay if both are recorded."""
@@ -133,6 +135,8 @@ class RecordedStep:
                 return self._eager.gradient(X, y, weight)
             self._undo_scalars(scalars)
             return self._eager(X, y, weight, lr)
+        if lr is not None:
+            self._settings.optimizer.check_some_steps(self._state)
         return recorded_pass.program.result[()]
 
     def _record_gradient(self, X: Array, y: Array, weight: Array | None) -> Array:

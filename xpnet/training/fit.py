@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.backend import Array, HostArray, Snapshot, copied, to_numpy
-from xpnet.data.batching import TrainingData
+from xpnet.data.batching import TrainingData, spans
 from xpnet.engine.cuda_graph import CapturedSteps
 from xpnet.engine.prediction import Prediction, prediction_of
 from xpnet.engine.select import OneByOne, steps_for
@@ -201,7 +201,6 @@ class _Epochs:
                     self._fail(number, step.value_and_grad.first_not_finite(X))
             try:
                 step.update(lrs[number - 1])
-                settings.optimizer.check_some_steps(self.optimizer_state)
             except NonFiniteError:
                 self._check_numbers(number)
                 raise
@@ -223,10 +222,9 @@ class _Epochs:
             ArgumentError: if one is negative or not finite, before a step of the epoch is taken.
         """
         settings, n_rows = self.settings, self.data.n_rows
-        whole, rest = divmod(n_rows, settings.batch_size)
         columns, lrs = self.history.columns, []
         values = columns.get("val_loss", columns.get("loss", []))
-        for step in range(whole + (rest > 0 and not settings.drop_last)):
+        for step, _ in enumerate(spans(n_rows, settings.batch_size, settings.drop_last)):
             given: Any = 1.0
             if settings.schedule is not None:
                 time = self.epoch - 1 + step / math.ceil(n_rows / settings.batch_size)
@@ -278,31 +276,28 @@ class _Epochs:
             layout = self.model.network.layout
             self.settings.optimizer.check_finite(self.optimizer_state, layout)
         except NonFiniteError as error:
-            self.restore()
-            raise NonFiniteError(
+            text = (
                 f"{error} It was found in epoch {self.epoch}, step {step}; the parameters of the "
-                f"beginning of epoch {self.epoch} are restored.",
-                epoch=self.epoch,
-                step=step,
-                layer=error.layer,
-                history=self.history,
-            ) from None
+                f"beginning of epoch {self.epoch} are restored."
+            )
+            raise self._restored(text, step, error.layer) from None
 
     def _fail(self, step: int, layer: str) -> None:
         """Restore the model of the beginning of the epoch and raise `NonFiniteError`."""
-        self.restore()
         place = "every layer's output is finite"
         if layer != "loss":
             place = f"first not finite: {layer}"
-        raise NonFiniteError(
+        text = (
             f"the loss became NaN or infinite in epoch {self.epoch}, step {step} ({place}). The "
             f"parameters of the beginning of epoch {self.epoch} are restored. A smaller learning "
-            "rate, ClipByNorm, or scaled inputs and targets usually help.",
-            epoch=self.epoch,
-            step=step,
-            layer=layer,
-            history=self.history,
+            "rate, ClipByNorm, or scaled inputs and targets usually help."
         )
+        raise self._restored(text, step, layer)
+
+    def _restored(self, text: str, step: int, layer: str) -> NonFiniteError:
+        """Restore the model of the beginning of the epoch and return the error of a step."""
+        self.restore()
+        return NonFiniteError(text, epoch=self.epoch, step=step, layer=layer, history=self.history)
 
 
 def _mean(values: list[float], counts: list[float]) -> float:

@@ -138,9 +138,7 @@ class TrainingStep:
                 own.busy = True
                 if model.state is not self._trained:
                     self._select()
-                value = self._step(*batch, lr)
-                settings.optimizer.check_some_steps(self._state)
-                return value
+                return self._step(*batch, lr)
             except NonFiniteError:
                 settings.optimizer.check_finite(self._state, model.network.layout)
                 raise
