@@ -118,24 +118,27 @@ def good_file(tmp_path):
     return path
 
 
+CONFIG = {
+    "version": 2,
+    "n_in": 3,
+    "layers": [to_config(Dense(2))],
+    "dtype": "float32",
+    "loss": None,
+    "preprocessing": None,
+    "classes": None,
+}
+"""The configuration of a valid model."""
+
+
 def changed(tmp_path, change, tensors=None):
     """Write a valid file with changed entries of its configuration; return its path."""
-    config = {
-        "version": 2,
-        "n_in": 3,
-        "layers": [to_config(Dense(2))],
-        "dtype": "float32",
-        "loss": None,
-        "preprocessing": None,
-        "classes": None,
-    }
     if tensors is None:
         tensors = {
             "layers.0.weight": np.zeros((3, 2), "float32"),
             "layers.0.bias": np.zeros(2, "float32"),
         }
     path = tmp_path / "bad.safetensors"
-    path.write_bytes(pack(tensors, metadata={"xpnet": json.dumps(config | change)}))
+    path.write_bytes(pack(tensors, metadata={"xpnet": json.dumps(CONFIG | change)}))
     return path
 
 
@@ -280,15 +283,6 @@ def raw_file(path, config, tensors, n_bytes):
         file.truncate(8 + len(header) + n_bytes)
 
 
-CONFIG = {
-    "version": 2,
-    "n_in": 3,
-    "layers": [to_config(Dense(2))],
-    "dtype": "float32",
-    "loss": None,
-    "preprocessing": None,
-    "classes": None,
-}
 GIGABYTE = 1 << 30
 
 
