@@ -24,7 +24,7 @@ from benchmarks.gpu_device import Contestant, clock_of_host
 from xpnet import Adam, CrossEntropy
 from xpnet.backend import Snapshot
 from xpnet.data.prepare import prepare
-from xpnet.engine.cuda_graph import CapturedSteps
+from xpnet.engine.captured_epochs import CapturedEpochs
 from xpnet.engine.eager_step import StepSettings
 from xpnet.engine.select import step_for, steps_for
 from xpnet.finite import first_not_finite
@@ -63,7 +63,7 @@ def xpnet_graph(case: Case, precision: Precision, epilogues: bool = True) -> Con
     rows = prepare(model.input_spec, X, y, how.loss).data
     with nullcontext() if epilogues else without:
         captured = steps_for(model.state, rows, how, state, batch_size=case.batch, drop_last=False)
-    assert isinstance(captured, CapturedSteps)
+    assert isinstance(captured, CapturedEpochs)
     rng, lrs = np.random.default_rng(0), [how.optimizer.lr] * captured.n_steps
 
     def queue(steps: int) -> None:

@@ -149,6 +149,9 @@ class RandomStreams:
     seed: int = 0
     orders: int = 0
     masks: MaskStream = field(default_factory=MaskStream, init=False)
+    _upcoming: tuple[Any, np.ndarray[Any, Any]] | None = field(
+        default=None, init=False, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         self.restart(self.seed, self.orders)
@@ -166,9 +169,17 @@ class RandomStreams:
 
     def row_order(self, n_rows: int) -> np.ndarray[Any, Any]:
         """Return the next random order of ``n_rows`` rows."""
-        generator = np.random.default_rng(_substream(self.seed, ORDERS, self.orders))
-        self.orders += 1
-        return generator.permutation(n_rows)
+        order = self.upcoming_order(n_rows)
+        self.orders, self._upcoming = self.orders + 1, None
+        return order
+
+    def upcoming_order(self, n_rows: int) -> np.ndarray[Any, Any]:
+        """Return the order that the next call of `row_order` returns, without drawing it."""
+        key = self.seed, self.orders, n_rows
+        if self._upcoming is None or self._upcoming[0] != key:
+            generator = np.random.default_rng(_substream(self.seed, ORDERS, self.orders))
+            self._upcoming = key, generator.permutation(n_rows)
+        return self._upcoming[1]
 
 
 def held_out_generator(seed: int) -> np.random.Generator:

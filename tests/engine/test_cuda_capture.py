@@ -22,17 +22,21 @@ class Driver:
         driver = self
 
         class Stream:
+            made = 0
+
             def __init__(self, non_blocking):
                 assert non_blocking
+                self.name = ("of captures", "of copies")[Stream.made % 2]
+                Stream.made += 1
 
             def __enter__(self):
-                driver.streams.append("of captures")
+                driver.streams.append(self.name)
 
             def __exit__(self, *error):
                 driver.streams.pop()
 
             def __getattr__(self, method):
-                return lambda *_: driver.do(f"{method} of captures")
+                return lambda *_: driver.do(f"{method} {self.name}")
 
         class MemoryPool:
             def __init__(self, allocator):
@@ -72,7 +76,8 @@ class Driver:
         if what == self.fails:
             raise RuntimeError(what)
         return SimpleNamespace(
-            upload=lambda stream: self.do("upload"), launch=lambda stream: self.do("launch")
+            upload=lambda stream: self.do("upload"),
+            launch=lambda: self.do(f"launch {self.streams[-1]}"),
         )
 
     @property
@@ -99,8 +104,17 @@ def test_only_captures_use_the_memory_of_graphs(driver):
     assert driver.done == [
         *("synchronize the usual", "give back", "begin_capture of captures", "a step"),
         *("end_capture of captures", "upload", "synchronize of captures"),
-        *("synchronize the usual", "launch", "synchronize of captures"),
+        *("synchronize the usual", "launch of captures", "synchronize of captures"),
     ]
+
+
+def test_copies_have_a_stream_that_does_not_wait(driver):
+    capture = CudaCapture()
+    with capture.running():
+        with capture.copying():
+            assert driver.current == ("of copies", "the usual")
+        assert driver.current == ("of captures", "the usual")
+        assert driver.done[-1] == "synchronize of copies"
 
 
 def test_blocks_live_as_long_as_the_graphs(driver):
@@ -118,9 +132,11 @@ def test_blocks_live_as_long_as_the_graphs(driver):
     assert driver.done.count("end the pool") == 1
 
 
-@pytest.mark.parametrize("fails", ["a step", "synchronize of captures"])
-@pytest.mark.parametrize("how", ["capturing", "running"])
+@pytest.mark.parametrize("fails", ["a step", "synchronize"])
+@pytest.mark.parametrize("how", ["capturing", "running", "copying"])
 def test_failure_restores_stream_and_allocator(how, fails, driver):
+    if fails == "synchronize":
+        fails += " of copies" if how == "copying" else " of captures"
     capture, driver.fails = CudaCapture(), fails
 
     with pytest.raises(RuntimeError, match=fails), getattr(capture, how)():

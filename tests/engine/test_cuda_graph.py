@@ -22,7 +22,7 @@ from helpers.training_cases import NETWORKS, OPTIMIZERS, SETTINGS
 
 import xpnet
 from xpnet import MLP, ArgumentError, ClipByNorm, CrossEntropy
-from xpnet.engine import cuda_graph, value_and_grad
+from xpnet.engine import captured_epochs, value_and_grad
 from xpnet.engine import select as engines
 from xpnet.engine.user_defined import user_defined
 from xpnet.ops import select
@@ -109,13 +109,13 @@ def test_uint8_rows_stay_uint8_on_the_device(engine, scaling, kernels, device, m
         "one limit": xpnet.MinMax(0, 255),
     }[scaling]
     kept = []
-    take = type(fake_operations(kernels).for_graphs).take_batch
+    begin = type(fake_operations(kernels).for_graphs).begin_step
 
-    def spy(ops, x, *arguments):
-        kept.append(x.dtype.name)
-        return take(ops, x, *arguments)
+    def spy(ops, tables, X, *others):
+        kept.append(X.source.dtype.name)
+        begin(ops, tables, X, *others)
 
-    monkeypatch.setattr(type(fake_operations(kernels).for_graphs), "take_batch", spy)
+    monkeypatch.setattr(type(fake_operations(kernels).for_graphs), "begin_step", spy)
     thetas = []
     for backend, how in ((fake_backend("float32"), engine), ("numpy", "eager")):
         model = MLP(4, [6], 3, backend=backend, preprocessing=preprocessing)
@@ -263,10 +263,10 @@ def test_largest_batch_is_captured_first(task, device, monkeypatch):
     """Buffers that grow later would leave a graph with freed memory."""
     sizes, capture = [], FakeCapture.capture
     monkeypatch.setattr(
-        FakeCapture, "capture", lambda one, step: (sizes.append(*step.args), capture(one, step))[1]
+        FakeCapture, "capture", lambda one, step: (sizes.append(step.args), capture(one, step))[1]
     )
     train(fake_backend("float64"), task)
-    assert sizes == [16, 2]
+    assert sizes == [(16, 1), (2, 1)]
 
 
 def test_arrays_that_outlive_graphs_use_other_memory(task, device, monkeypatch):
@@ -286,7 +286,7 @@ def test_larger_batch_between_steps_moves_no_buffer(task, device, monkeypatch):
     steps, blocks = [], []
 
     def kept(*arguments):
-        steps.append(cuda_graph.CapturedSteps(*arguments))
+        steps.append(captured_epochs.CapturedEpochs(*arguments))
         return steps[-1]
 
     def between(run):
@@ -295,7 +295,7 @@ def test_larger_batch_between_steps_moves_no_buffer(task, device, monkeypatch):
         after = steps[0].value_and_grad.blocks
         blocks.append([x is y for x, y in zip(before, after, strict=True)])
 
-    monkeypatch.setattr(engines, "CapturedSteps", kept)
+    monkeypatch.setattr(engines, "CapturedEpochs", kept)
     train(fake_backend("float64"), task, engine="replay", epochs=2, callbacks=[between])
     assert len(blocks) == 2
     assert all(map(all, blocks))

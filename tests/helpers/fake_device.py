@@ -149,6 +149,11 @@ class FakeCapture:
             finally:
                 FakeCapture.memory_of_graphs = False
 
+    @contextmanager
+    def copying(self):
+        assert Tape.work is None
+        yield
+
     def capture(self, step):
         assert FakeCapture.memory_of_graphs
         type(self).captured += 1

@@ -22,14 +22,19 @@ from xpnet.ops.rules.layers import multiply, normalize
 FILES = {
     "batch_norm": "batch_norm.cu",  # with the other kernels of the file
     "cross_entropy": "cross_entropy.cu",
-    "total": "total.cu",
     "keep_mask": "masks.cu",
-    "take_batch": "take_batch.cu",
-    "advance": "advance.cu",
+    "take_rows": "take_rows.cu",
+    "begin_step": "begin_step.cu",
+    "record": "record.cu",
     "unscale": "scaling.cu",
     "to_16_bits": "rounding.cu",
 }
-DEFINED = ("cross_entropy.cu", "take_batch.cu", "rounding.cu")  # compiled for several types
+DEFINED = (
+    "cross_entropy.cu",
+    "take_rows.cu",
+    "begin_step.cu",
+    "rounding.cu",
+)  # compiled for several types
 
 
 def kernels(dtype):
@@ -47,13 +52,19 @@ def kernels(dtype):
             for index in ("unsigned", "long long"):
                 given = {"BFLOAT": is_bfloat, "INDEX": index}
                 yield [file_kernel("to_16_bits", "rounding.cu", dtype, **given)]
-        given = elementwise.C_TYPES  # a batch is made of rows of any type
-    else:
-        given = [dtype]  # labels are not converted
-    for source in given:
-        for index in ("unsigned", "long long"):
-            types = {"SOURCE": elementwise.C_TYPES[source], "INDEX": index}
-            yield [file_kernel("take_batch", "take_batch.cu", dtype, **types)]
+        for source, target in batches_of(dtype):
+            for index in ("unsigned", "long long"):
+                types = {"TARGET": target, "SOURCE": source, "INDEX": index}
+                yield [file_kernel("begin_step", "begin_step.cu", dtype, **types)]
+    for index in ("unsigned", "long long"):
+        yield [file_kernel("take_rows", "take_rows.cu", dtype, INDEX=index)]
+
+
+def batches_of(dtype):
+    """The C types of features and targets: of any type with int64 classes, and classes of any."""
+    own, every = elementwise.C_TYPES[dtype], elementwise.C_TYPES.values()
+    pairs = [(source, target) for source in every for target in ("long long", own)]
+    return dict.fromkeys([*pairs, *((own, target) for target in every)])
 
 
 def kernels_of_rules(dtype):

@@ -328,27 +328,6 @@ def test_mask_key_may_be_in_device_memory(dtype, ops):
     np.testing.assert_array_equal(REFERENCE.keep_mask(like, np.array(key), 0.3), expected)
 
 
-@dtypes
-@looped(scaled=[False, True], source=["uint8", "int16", "float32", "float64", "bool"])
-def test_take_batch_converts_and_scales(scaled, source, dtype, ops):
-    rng = np.random.default_rng(0)
-    x = rng.integers(0, 2 if source == "bool" else 100, (50, 7)).astype(source)
-    order, start = rng.permutation(50), np.array([12])
-    scaling = tuple(rng.uniform(1, 2, 7).astype(dtype) for _ in range(3)) if scaled else ()
-    expected = x[order[12:25]].astype(dtype)
-    if scaled:
-        expected = (expected - scaling[0]) / scaling[1] + scaling[2]
-    for one in (ops, REFERENCE):
-        out = np.empty((13, 7), dtype)
-        np.testing.assert_array_equal(
-            one.for_graphs.take_batch(x, order, start, out, scaling), expected
-        )
-    labels = np.empty(13, "int64")
-    np.testing.assert_array_equal(
-        ops.for_graphs.take_batch(order, order, start, labels), order[order[12:25]]
-    )
-
-
 def test_large_arrays_use_64_bit_indices(ops, monkeypatch):
     """Tested on small arrays, because arrays above the limit are too large."""
     assert elementwise.index_type(2**31 - 1) == "unsigned"
@@ -364,29 +343,11 @@ def test_large_arrays_use_64_bit_indices(ops, monkeypatch):
     for narrow in (2**31, 0):
         monkeypatch.setattr(elementwise, "LIMIT_32_BIT", narrow)
         ours = replace(ops, launch=launch, checking=True)
-        taken = ours.for_graphs.take_batch(
-            z, order, np.array([3]), np.empty((20, 23)), (bias, bias, bias)
-        )
+        taken = ours.take_rows(z, order)
         results.append([ours.shift_and_apply(activations.tanh, z.copy(), bias), taken])
     assert kinds == ["unsigned"] * 2 + ["long long"] * 2
     np.testing.assert_array_equal(results[0][0], results[1][0])
     np.testing.assert_array_equal(results[0][1], results[1][1])
-
-
-@dtypes
-def test_advance_takes_the_next_row_of_each_table(dtype, ops):
-    places = np.arange(200).reshape(5, 40)
-    numbers = np.arange(15.0).reshape(5, 3).astype(dtype)
-    for one in (ops, REFERENCE):
-        cursor, place, number = np.array([-1]), np.empty(40, "int64"), np.empty(3, dtype)
-        for row in range(5):
-            one.for_graphs.advance(cursor, (places, numbers), (place, number))
-            assert cursor == row
-            np.testing.assert_array_equal(place, places[row])
-            np.testing.assert_array_equal(number, numbers[row])
-        log = np.zeros(6, dtype)
-        one.for_graphs.record(log, cursor, np.array(7, dtype))
-        np.testing.assert_array_equal(log, [0, 0, 0, 0, 7, 0])
 
 
 @dtypes
@@ -447,17 +408,6 @@ MISFITS = {
     "a key of another type": lambda ops: ops.keep_mask(X, np.ones(1, np.int32), 0.5),
     "an out for few rows": lambda ops: ops.take_rows(X, SIX, np.empty((2, 4))),
     "indices of another type": lambda ops: ops.take_rows(X, SIX32, np.empty((6, 4))),
-    "a batch of other widths": lambda ops: ops.for_graphs.take_batch(
-        X, SIX, INDEX, np.empty((2, 3))
-    ),
-    "few limits": lambda ops: ops.for_graphs.take_batch(
-        X, SIX, INDEX, np.empty((2, 4)), (FEW, FEW, FEW)
-    ),
-    "no rows to take": lambda ops: ops.for_graphs.take_batch(X[:0], SIX, INDEX, np.empty((2, 4))),
-    "tables of other widths": lambda ops: ops.for_graphs.advance(
-        INDEX.copy(), (np.zeros((2, 5), np.int64), X), (SIX.copy(), COLUMN.copy())
-    ),
-    "a log of another type": lambda ops: ops.for_graphs.record(FEW.astype("f"), INDEX, FEW[:1]),
     "two scales": lambda ops: ops.for_graphs.unscale(np.ones(2), np.ones(2), np.zeros(1)),
     "two flags": lambda ops: ops.update_unless(
         np.ones(2), optimizers.sgd, (np.zeros(2),), (np.ones(2),), (0.1,)
@@ -490,24 +440,9 @@ def test_out_of_another_shape_is_not_written(ops):
 WILD = np.array([0, -1, 6, 10**12, -(10**12), 3])
 
 
-@looped(start=[0, 3, 10**12, -(10**12)])
-def test_index_out_of_range_reads_nearest_row(start, ops):
+def test_index_out_of_range_reads_nearest_row(ops):
     x = np.arange(24.0).reshape(6, 4)
-    order = WILD[np.clip(start + np.arange(6), 0, 5)]
-    taken = ops.for_graphs.take_batch(x, WILD, np.array([start]), np.empty((6, 4)))
-    np.testing.assert_array_equal(taken, x[np.clip(order, 0, 5)])
     np.testing.assert_array_equal(ops.take_rows(x, WILD), x[np.clip(WILD, 0, 5)])
-
-
-@looped(at=[-1, 5, 10**12])
-def test_cursor_out_of_range_writes_nothing(at, ops):
-    log, cursor = np.zeros(5), np.array([at])
-    ops.for_graphs.record(log, cursor, np.ones(()))
-    np.testing.assert_array_equal(log, 0)
-    places, place, number = np.arange(4).reshape(2, 2), np.empty(2, np.int64), np.empty(1)
-    ops.for_graphs.advance(cursor, (places, np.zeros((2, 1))), (place, number))
-    np.testing.assert_array_equal(place, places[0 if at < 0 else 1])
-    assert cursor == at + 1
 
 
 @dtypes
@@ -766,8 +701,8 @@ def test_device_failure_falls_back_to_cupy(fails, monkeypatch):
 
 
 KERNELS_OF_A_STEP = [
-    *("rule_sigmoid_of_sum", "rule_sigmoid_derivative", "rule_sgd", "cross_entropy", "total"),
-    *("batch_norm", "batch_norm_backward", "take_batch", "advance", "record", "rule_identity"),
+    *("rule_sigmoid_of_sum", "rule_sigmoid_derivative", "rule_sgd", "cross_entropy"),
+    *("batch_norm", "batch_norm_backward", "rule_identity"),
     *("batch_norm_parts", "batch_norm_backward_parts"),
 ]
 
@@ -804,7 +739,6 @@ def test_self_check_finds_a_kernel_without_effect(broken, ops):
 BYTES, GRAD = np.arange(24, dtype="uint8").reshape(6, 4), np.full(3, 8.0, "f")
 SELDOM = {
     "keep_mask": lambda ops: ops.keep_mask(X, 7, 0.5),
-    "take_batch": lambda ops: ops.for_graphs.take_batch(BYTES, SIX, INDEX, np.zeros((2, 4), "f")),
     "unscale": lambda ops: (
         ops.for_graphs.unscale(GRAD, np.full(1, 2, "f"), np.zeros(1, "f")) or GRAD[0]
     ),
@@ -878,17 +812,6 @@ def test_precision_with_failing_products_is_refused(how, precision, ops, monkeyp
     product = replace(product, launch=failing("to_16_bits", how))
     with pytest.raises(ArgumentError, match=r"be 'float32' here; got '.*'\. Its products fail: .*"):
         ops.at_precision(precision)
-
-
-def test_self_check_takes_integer_labels(ops):
-    taken = []
-
-    def launch(kernel, *how):
-        taken.extend(re.findall(r"typedef (.*) T;", kernel.source) * (kernel.name == "take_batch"))
-        emulated_cuda.launch(kernel, *how)
-
-    check_kernels(replace(ops, launch=launch), np)
-    assert taken == ["float", "long long"]
 
 
 def test_self_check_finds_a_wrong_product(ops):

@@ -456,8 +456,8 @@ def test_every_override_is_tested_here(ops):
     covered = {
         *("apply", "chain", "update", "matmul", "shift", "shift_and_apply", "chain_and_sum"),
         *("column_sum", "multiply", "normalize", "batch_norm", "batch_norm_backward"),
-        *("keep_mask", "take_rows", "take_batch", "advance", "record", "softmax_cross_entropy"),
-        *("unscale", "total", "affine_and_apply", "matmul_and_sum"),
+        *("keep_mask", "take_rows", "begin_step", "record", "softmax_cross_entropy"),
+        *("logged_cross_entropy", "unscale", "total", "affine_and_apply", "matmul_and_sum"),
         *("update_unless", "update_decaying", "affine_backward"),
     }
     overridden = {*vars(type(ops)), *vars(type(ops.for_graphs))}

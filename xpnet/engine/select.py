@@ -7,7 +7,9 @@ from typing import Any, TypeAlias
 
 from xpnet.backend import Backend
 from xpnet.data.batching import TrainingData
-from xpnet.engine.cuda_graph import CapturedSteps, CudaCapture
+from xpnet.engine.captured_epochs import CapturedEpochs
+from xpnet.engine.captured_step import CapturedStep
+from xpnet.engine.cuda_graph import CudaCapture
 from xpnet.engine.eager_step import EagerStep, StepSettings, no_replay
 from xpnet.engine.recorded_step import RecordedStep, why_not_recorded
 from xpnet.engine.user_defined import user_defined
@@ -16,6 +18,7 @@ from xpnet.optimizers import OptimizerState
 from xpnet.state import ModelState
 
 OneByOne: TypeAlias = RecordedStep | EagerStep
+"""An engine for the batches of an epoch, one after the other."""
 
 
 def steps_for(
@@ -26,7 +29,7 @@ def steps_for(
     *,
     batch_size: int,
     drop_last: bool,
-) -> CapturedSteps | OneByOne:
+) -> CapturedEpochs | OneByOne:
     """The engine for epochs of steps over ``rows``.
 
     Args:
@@ -42,12 +45,12 @@ def steps_for(
     """
     reason = why_not_captured(model.backend)
     if settings.engine == "eager" or (reason and model.backend.library.records_steps):
-        return step_for(model, settings, state)
+        return _recorded_or_eager(model, settings, state)
     reason = reason or _why_user_defined(model, settings)
     if not reason:
         try:
             device = CudaCapture()
-            return CapturedSteps(model, rows, settings, batch_size, drop_last, state, device)
+            return CapturedEpochs(model, rows, settings, batch_size, drop_last, state, device)
         except Exception as error:  # the eager step raises an error that has another cause
             reason = f"a step could not be captured: {error}"
             if settings.engine is None:
@@ -55,15 +58,29 @@ def steps_for(
     return _eager(model, settings, state, reason)
 
 
-def step_for(model: ModelState, settings: StepSettings, state: OptimizerState) -> OneByOne:
+def step_for(
+    model: ModelState, settings: StepSettings, state: OptimizerState
+) -> OneByOne | CapturedStep:
     """The engine for single steps, each on a batch that the caller passes.
 
     Raises:
         ArgumentError: if ``engine="replay"`` is requested where steps cannot be replayed.
     """
+    if model.backend.library.records_steps or settings.engine == "eager":
+        return _recorded_or_eager(model, settings, state)
+    reason = why_not_captured(model.backend) or _why_user_defined(model, settings)
+    if reason:
+        return _eager(model, settings, state, reason)
+    return CapturedStep(model, settings, state, CudaCapture)
+
+
+def _recorded_or_eager(
+    model: ModelState, settings: StepSettings, state: OptimizerState
+) -> OneByOne:
+    """A recorded step if it is possible."""
     if settings.engine == "eager":
         return EagerStep(model, settings, state)
-    reason = _why_eager(model, settings)
+    reason = _why_user_defined(model, settings) or why_not_recorded()
     if reason:
         return _eager(model, settings, state, reason)
     return RecordedStep(model, settings, state)
@@ -84,13 +101,6 @@ def _eager(
     if settings.engine == "replay":
         raise no_replay(reason)
     return EagerStep(model, settings, state, f"eager: {reason}")
-
-
-def _why_eager(model: ModelState, settings: StepSettings) -> str:
-    """Why steps are not recorded; empty if they are."""
-    if not model.backend.library.records_steps:
-        return "steps are recorded on NumPy only"
-    return _why_user_defined(model, settings) or why_not_recorded()
 
 
 def _why_user_defined(model: ModelState, settings: StepSettings) -> str:

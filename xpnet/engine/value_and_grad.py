@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from xpnet.backend import Array
 from xpnet.engine.loss_scaling import LossScaling
 from xpnet.losses import Loss
 from xpnet.ops import operations_for
 from xpnet.ops.buffers import Buffers, Memory
-from xpnet.ops.operations import Precision
+from xpnet.ops.graph_operations import LossLog
+from xpnet.ops.operations import Precision, declares
 from xpnet.state import ModelState
 
 
@@ -47,13 +49,28 @@ class ValueAndGrad:
         self._keys_on_device = False
         self.scaling = LossScaling(model.grad) if precision == "fp16" else None
 
-    def __call__(self, loss: Loss, X: Array, y: Array, weight: Array | None = None) -> Array:
-        """Fill the gradient and return the loss, a 0-d array; the arguments are not checked."""
+    def __call__(
+        self,
+        loss: Loss,
+        X: Array,
+        y: Array,
+        weight: Array | None = None,
+        log: LossLog | None = None,
+    ) -> Array:
+        """Fill the gradient and return the loss, a 0-d array; the arguments are not checked.
+
+        The loss is also appended to ``log``, the log of a captured epoch, if one is given.
+        """
         if not self._keys_on_device:
             self._masks.step += 1
         output, saved = self._network.forward(self._p, X, self._contexts)
         out = self._buffers["d_output", *output.shape]
-        value, d_output = loss.value_and_grad(output, y, weight, out=out)
+        more: dict[str, Any] = {}
+        if log is not None and declares(loss, "appends_to_log"):
+            more["log"] = log
+        value, d_output = loss.value_and_grad(output, y, weight, out=out, **more)
+        if log is not None and not more:
+            operations_for(self._grad).for_graphs.record(log, value)
         if self.scaling is not None:
             d_output = self.scaling.up(d_output, out)
         self._network.backward(self._p, self._g, saved, d_output, self._contexts)

@@ -20,6 +20,7 @@ from xpnet.losses.base import (
     row_scale,
 )
 from xpnet.ops import operations_for
+from xpnet.ops.graph_operations import LossLog
 from xpnet.ops.rules import losses as rules
 from xpnet.ops.rules.activations import sigmoid
 
@@ -55,21 +56,31 @@ class CrossEntropy(Loss):
 
     target_kind = "classes"
     is_likelihood = True
+    appends_to_log = True
 
     def __post_init__(self) -> None:
         require_number(self.label_smoothing, "label_smoothing", low=0, below=1)
 
     def value_and_grad(
-        self, output: Array, target: Array, weight: Array | None = None, *, out: Array | None = None
+        self,
+        output: Array,
+        target: Array,
+        weight: Array | None = None,
+        *,
+        out: Array | None = None,
+        log: LossLog | None = None,
     ) -> tuple[Array, Array]:
-        """See `Loss.value_and_grad`."""
+        """See `Loss.value_and_grad`; the value is appended to ``log`` if one is given."""
         ops, n_classes, s = operations_for(output), output.shape[1], self.label_smoothing
         if target.ndim == 2:
             target = as_rows(target, output, n_classes)
         if s:
             rows = ops.one_hot(target, output) if target.ndim == 1 else target
             target = (1.0 - s) * rows + s / n_classes
-        return ops.softmax_cross_entropy(output, target, row_scale(output, weight), out=out)
+        given = output, target, row_scale(output, weight), out
+        if log is not None:
+            return ops.logged_cross_entropy(log, *given)
+        return ops.softmax_cross_entropy(*given)
 
     def value(self, output: Array, target: Array, weight: Array | None = None) -> Array:
         """See `Loss.value`."""

@@ -8,8 +8,55 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from xpnet.backend import Array, Namespace
+
+
+class StepTables(NamedTuple):
+    """What the steps of an epoch read, one row for each step, and the row of the current step.
+
+    Attributes:
+        cursor: the number of the current step, an array of one int64.
+        order: row indices of the data, int64.
+        integers: the offset of the batch in ``order`` and further integers of each step,
+            ``(n_steps, k)``, int64.
+        scalars: floating-point numbers of each step, ``(n_steps, s)``.
+        now: the current row of ``integers`` and that of ``scalars``, ``(k,)`` and ``(s,)``.
+    """
+
+    cursor: Array
+    order: Array
+    integers: Array
+    scalars: Array
+    now: tuple[Array, Array]
+
+
+class BatchRows(NamedTuple):
+    """An array of the data and the memory of its batch.
+
+    Attributes:
+        source: rows of any dtype.
+        out: the batch, to which the rows are converted.
+        scaling: nothing, or arrays ``shift, width, begin`` of one number per column; with them the
+            batch is ``(rows − shift)/width + begin``.
+    """
+
+    source: Array
+    out: Array
+    scaling: Sequence[Array] = ()
+
+
+class LossLog(NamedTuple):
+    """The losses of the steps of an epoch.
+
+    Attributes:
+        losses: the loss of each step.
+        cursor: the number of the current step, an array of one int64.
+    """
+
+    losses: Array
+    cursor: Array
 
 
 @dataclass(frozen=True)
@@ -20,51 +67,44 @@ class GraphOperations:
         xp: the array namespace.
 
     >>> import numpy as np
-    >>> ops, log = GraphOperations(np), np.zeros(3)
-    >>> ops.record(log, np.array([1]), np.array(0.5))
+    >>> ops, log = GraphOperations(np), LossLog(np.zeros(3), np.array([1]))
+    >>> ops.record(log, np.array(0.5))
     >>> log
-    array([0. , 0.5, 0. ])
+    LossLog(losses=array([0. , 0.5, 0. ]), cursor=array([2]))
     """
 
     xp: Namespace
 
-    def take_batch(
-        self, x: Array, order: Array, start: Array, out: Array, scaling: Sequence[Array] = ()
-    ) -> Array:
-        """``out_i ← x[order[start + i]]``, converted to the dtype of ``out``; return ``out``.
+    def begin_step(
+        self,
+        tables: StepTables,
+        X: BatchRows | None,
+        y: BatchRows,
+        weight: BatchRows | None = None,
+    ) -> None:
+        """``now ← table[cursor]`` for both tables, then ``out_i ← source[order[offset + i]]``.
 
         Args:
-            x: rows of any dtype.
-            order: row indices, int64.
-            start: the offset of the batch in ``order``, an array of one int64.
-            out: the array to fill.
-            scaling: arrays ``shift, width, begin`` of one number per column; with them the result
-                is ``(out − shift)/width + begin``.
+            tables: the tables; the offset is the first integer of the current row.
+            X: the features; ``None`` leaves their batch as it is.
+            y: the targets.
+            weight: the weights of the rows, or ``None``.
         """
         xp = self.xp
-        at = xp.arange(out.shape[0], dtype=xp.int64, device=out.device) + start
-        rows = xp.astype(xp.take(x, xp.take(order, at), axis=0), out.dtype)
-        if scaling:
-            shift, width, begin = scaling
-            rows = (rows - shift) / width + begin
-        out[...] = rows
-        return out
+        for now, table in zip(tables.now, (tables.integers, tables.scalars), strict=True):
+            now[...] = xp.take(table, tables.cursor, axis=0)[0, ...]
+        for source, out, scaling in (part for part in (X, y, weight) if part is not None):
+            at = xp.arange(out.shape[0], dtype=xp.int64, device=out.device) + tables.now[0][:1]
+            rows = xp.astype(xp.take(source, xp.take(tables.order, at), axis=0), out.dtype)
+            if scaling:
+                shift, width, begin = scaling
+                rows = (rows - shift) / width + begin
+            out[...] = rows
 
-    def advance(self, cursor: Array, tables: Sequence[Array], rows: Sequence[Array]) -> None:
-        """``cursor ← cursor + 1``, then ``row ← table[cursor]`` for each table.
-
-        Args:
-            cursor: the current row of the tables, an array of one int64.
-            tables: an int64 and a floating table, with one row per step.
-            rows: the arrays to fill, one per table.
-        """
-        cursor[...] = cursor + 1
-        for table, row in zip(tables, rows, strict=True):
-            row[...] = self.xp.take(table, cursor, axis=0)[0, ...]
-
-    def record(self, log: Array, cursor: Array, value: Array) -> None:
-        """``log[cursor] ← value``, where ``cursor`` is an array of one int64."""
-        log[cursor] = value
+    def record(self, log: LossLog, loss: Array) -> None:
+        """``losses[cursor] ← loss``, then ``cursor ← cursor + 1``."""
+        log.losses[log.cursor] = loss
+        log.cursor[...] = log.cursor + 1
 
     def unscale(self, x: Array, scale: Array, found: Array) -> None:
         """``x ← x/scale`` in place, and ``found ← 1`` if an element of ``x`` is not finite.

@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeAlias
 from xpnet.backend import Array, Namespace, copied
 from xpnet.errors import require
 from xpnet.ops.buffers import Buffers, NoBuffers, Scratch
-from xpnet.ops.graph_operations import GraphOperations
+from xpnet.ops.graph_operations import GraphOperations, LossLog
 from xpnet.ops.rules.activations import identity
 from xpnet.ops.rules.layers import normalize
 from xpnet.random import hash32
@@ -388,6 +388,14 @@ class Operations:
         cost = self.xp.where(rows == 0.0, finite, log_p)  # 0 · −∞ is 0
         loss = -self.xp.sum(scale * rows * cost)
         return loss, scale * (self.xp.exp(log_p) * mass - rows)
+
+    def logged_cross_entropy(
+        self, log: LossLog, z: Array, target: Array, scale: Any, out: Array | None = None
+    ) -> tuple[Array, Array]:
+        """`softmax_cross_entropy`, whose value is also appended to a log by `record`."""
+        loss, grad = self.softmax_cross_entropy(z, target, scale, out)
+        self.for_graphs.record(log, loss)
+        return loss, grad
 
 
 def bounded(xp: Namespace, x: Array, low: Array | float) -> Array:

@@ -13,9 +13,10 @@ import numpy as np
 
 from xpnet.backend import Array, HostArray, Snapshot, copied, to_numpy
 from xpnet.data.batching import TrainingData, spans
-from xpnet.engine.cuda_graph import CapturedSteps
+from xpnet.engine.captured_epochs import CapturedEpochs
 from xpnet.engine.prediction import Prediction, prediction_of
 from xpnet.engine.select import OneByOne, steps_for
+from xpnet.engine.user_defined import user_defined
 from xpnet.errors import (
     ArgumentError,
     NonFiniteError,
@@ -118,6 +119,20 @@ def restored_if_refused(model: Any) -> Iterator[None]:
         raise
 
 
+class _NotYetMeasuredError(Exception):
+    """A schedule has read the values of an epoch that is not over."""
+
+
+class _NotYetMeasured(Sequence[float]):
+    """The values of the epochs while one is running: a schedule that reads them must wait."""
+
+    def __len__(self) -> int:
+        raise _NotYetMeasuredError
+
+    def __getitem__(self, index: Any) -> Any:
+        raise _NotYetMeasuredError
+
+
 class _Epochs:
     """The epochs of a training.
 
@@ -137,7 +152,7 @@ class _Epochs:
         data: TrainingData,
         validation: TrainingData | None,
         settings: Settings,
-        steps: CapturedSteps | OneByOne,
+        steps: CapturedEpochs | OneByOne,
         history: History,
         optimizer_state: OptimizerState,
     ) -> None:
@@ -170,11 +185,12 @@ class _Epochs:
 
     def _steps(self) -> tuple[dict[str, float], float]:
         """Take every step; return the epoch's number, mean loss and penalty, and the last lr."""
-        lrs = self._learning_rates()
+        columns = self.history.columns
+        lrs = self._learning_rates(self.epoch, columns.get("val_loss", columns.get("loss", [])))
         streams = self.model.streams
         order = streams.row_order(self.data.n_rows) if self.settings.shuffle else None
-        if isinstance(self.steps, CapturedSteps):
-            values, counts, X = self.steps.epoch(order, lrs)
+        if isinstance(self.steps, CapturedEpochs):
+            values, counts, X = self.steps.epoch(order, lrs, self._prepare_next)
         else:
             values, counts, X = self._one_by_one(self.steps, order, lrs)
         self._check(values, X)
@@ -215,19 +231,35 @@ class _Epochs:
         floats: list[float] = to_numpy(self.xp.stack(numbers)).tolist()
         return floats
 
-    def _learning_rates(self) -> list[float]:
-        """The learning rate of each step of this epoch.
+    def _prepare_next(self) -> None:
+        """Let the engine prepare the next epoch, if its learning rates are known already."""
+        settings, n_rows = self.settings, self.data.n_rows
+        if self.epoch == settings.epochs or user_defined(settings.schedule):
+            return
+        try:
+            lrs = self._learning_rates(self.epoch + 1, _NotYetMeasured())
+        except (_NotYetMeasuredError, ArgumentError):  # the next epoch raises it again
+            return
+        order = self.model.streams.upcoming_order(n_rows) if settings.shuffle else None
+        assert isinstance(self.steps, CapturedEpochs)
+        self.steps.prepare(order, lrs)
+
+    def _learning_rates(self, epoch: int, values: Sequence[float]) -> list[float]:
+        """The learning rate of each step of an epoch.
+
+        Args:
+            epoch: the number of the epoch.
+            values: the monitored quantity of each epoch before it, for the schedule.
 
         Raises:
             ArgumentError: if one is negative or not finite, before a step of the epoch is taken.
         """
         settings, n_rows = self.settings, self.data.n_rows
-        columns, lrs = self.history.columns, []
-        values = columns.get("val_loss", columns.get("loss", []))
+        lrs = []
         for step, _ in enumerate(spans(n_rows, settings.batch_size, settings.drop_last)):
             given: Any = 1.0
             if settings.schedule is not None:
-                time = self.epoch - 1 + step / math.ceil(n_rows / settings.batch_size)
+                time = epoch - 1 + step / math.ceil(n_rows / settings.batch_size)
                 given = plain_number(settings.schedule.factor(time, settings.epochs, values))
             factor = real_number(given)
             lr = math.nan if factor is None else settings.optimizer.lr * factor

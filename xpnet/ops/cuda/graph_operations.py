@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from xpnet.backend import Array
 from xpnet.errors import dtype_name
-from xpnet.ops.cuda.arrays import FLOATS, have_shape, supported
+from xpnet.ops.cuda.arrays import have_shape, supported
 from xpnet.ops.cuda.elementwise import C_TYPES, file_kernel, index_type
 from xpnet.ops.cuda.launch import Launch, launch_linear
-from xpnet.ops.graph_operations import GraphOperations
+from xpnet.ops.graph_operations import BatchRows, GraphOperations, LossLog, StepTables
 
 
 @dataclass(frozen=True)
@@ -27,36 +28,48 @@ class CudaGraphOperations(GraphOperations):
     launch: Launch
     passes: Callable[[str], bool]
 
-    def take_batch(
-        self, x: Array, order: Array, start: Array, out: Array, scaling: Sequence[Array] = ()
-    ) -> Array:
-        """See `GraphOperations.take_batch`; an index out of range takes the nearest row."""
-        checked = (x.dtype == out.dtype and not scaling) or self.passes("batches of bytes")
-        if checked and launch_take(self.launch, x, order, start, out, scaling):
-            return out
-        return super().take_batch(x, order, start, out, scaling)
-
-    def advance(self, cursor: Array, tables: Sequence[Array], rows: Sequence[Array]) -> None:
-        """See `GraphOperations.advance`; after the last row the last is repeated."""
-        dtype, height = rows[1].dtype, tables[0].shape[0]
-        types = _are_int64(cursor, tables[0], rows[0]) and tables[1].dtype == dtype
-        pairs = list(zip(tables, rows, strict=True))
-        shapes = all(have_shape((height, row.size), table) for table, row in pairs)
-        if not (types and shapes and dtype_name(dtype) in FLOATS and cursor.size == 1 <= height):
-            super().advance(cursor, tables, rows)
+    def begin_step(
+        self,
+        tables: StepTables,
+        X: BatchRows | None,
+        y: BatchRows,
+        weight: BatchRows | None = None,
+    ) -> None:
+        """See `GraphOperations.begin_step`; an index out of range takes the nearest row."""
+        number, n_data = tables.scalars.dtype, y.source.shape[0]
+        fits = all(
+            part is None or _is_batch(part, dtype, n_data)
+            for part, dtype in ((X, number), (y, y.source.dtype), (weight, number))
+        )
+        if not (fits and _are_tables(tables)):
+            super().begin_step(tables, X, y, weight)
             return
-        kernel = file_kernel("advance", "advance.cu", dtype_name(dtype))
-        parts = [part for table, row in pairs for part in (table, row, np.int64(row.size))]
-        self.launch(kernel, (1,), (32,), (cursor, np.int64(height), *parts))
+        defines = {"TARGET": C_TYPES[dtype_name(y.source.dtype)]}
+        defines["SOURCE"] = C_TYPES[dtype_name((y if X is None else X).source.dtype)]
+        size = max(part.out.size for part in (X, y) if part is not None)
+        defines["INDEX"] = index_type(size)
+        kernel = file_kernel("begin_step", "begin_step.cu", dtype_name(number), **defines)
+        features = (None,) * 2 if X is None else X[:2]
+        scaling = tuple(() if X is None else X.scaling) or (None,) * 3
+        arguments = (
+            *(tables.cursor, tables.integers.shape[0]),
+            *(tables.integers, tables.now[0], tables.now[0].size),
+            *(tables.scalars, tables.now[1], tables.now[1].size),
+            *(tables.order, tables.order.size, n_data, y.out.shape[0]),
+            *(*features, 1 if X is None else X.out[0, ...].size, *scaling),
+            *(y.source, y.out, y.out[0, ...].size),
+            *((None, None) if weight is None else weight[:2]),
+        )
+        given = [np.int64(n) if isinstance(n, int) else n for n in arguments]
+        launch_linear(self.launch, kernel, size, given)
 
-    def record(self, log: Array, cursor: Array, value: Array) -> None:
+    def record(self, log: LossLog, loss: Array) -> None:
         """See `GraphOperations.record`; a cursor out of range writes nothing."""
-        singles = log.ndim == cursor.size == value.size == 1
-        if not (supported(log, value) and _are_int64(cursor) and singles):
-            super().record(log, cursor, value)
+        if not (loss.size == 1 and fits_log(log, loss)):
+            super().record(log, loss)
             return
-        kernel = file_kernel("record", "advance.cu", dtype_name(log.dtype))
-        self.launch(kernel, (1,), (1,), (log, cursor, value, np.int64(log.size)))
+        kernel = file_kernel("record", "record.cu", dtype_name(loss.dtype))
+        self.launch(kernel, (1,), (1,), (*log, np.int64(log.losses.size), loss))
 
     def unscale(self, x: Array, scale: Array, found: Array) -> None:
         """See `GraphOperations.unscale`."""
@@ -68,38 +81,47 @@ class CudaGraphOperations(GraphOperations):
         launch_linear(self.launch, kernel, x.size, (x, scale, found, np.int64(x.size)))
 
 
-def launch_take(
-    launch: Launch,
-    x: Array,
-    order: Array,
-    start: Array | None,
-    out: Array,
-    scaling: Sequence[Array] = (),
-) -> bool:
-    """Launch `GraphOperations.take_batch`; return False if no kernel supports these arrays.
-
-    Without ``start`` the rows at all of ``order`` are taken.
-    """
-    source, dtype = C_TYPES.get(dtype_name(x.dtype)), dtype_name(out.dtype)
-    if source is None or dtype not in C_TYPES or not _are_rows(x, order, start, out):
+def launch_take(launch: Launch, x: Array, indices: Array, out: Array) -> bool:
+    """Launch ``out_i ← x[indices[i]]``; return False if no kernel supports these arrays."""
+    rows = BatchRows(x, out)
+    if indices.shape != out.shape[:1] or not (
+        are_int64(indices) and _is_batch(rows, x.dtype, x.shape[0])
+    ):
         return False
-    if not have_shape(out.shape[1:], *scaling) or any(c.dtype != out.dtype for c in scaling):
-        return False
-    defines = {"SOURCE": source, "INDEX": index_type(out.size)}
-    kernel = file_kernel("take_batch", "take_batch.cu", dtype, **defines)
-    scale = tuple(scaling) or (None, None, None)
-    sizes = map(np.int64, (out.shape[0], out.size // out.shape[0], order.size, x.shape[0]))
-    launch_linear(launch, kernel, out.size, (x, order, start, *scale, out, *sizes))
+    defines = {"INDEX": index_type(out.size)}
+    kernel = file_kernel("take_rows", "take_rows.cu", dtype_name(x.dtype), **defines)
+    sizes = map(np.int64, (out.shape[0], out[0, ...].size, x.shape[0]))
+    launch_linear(launch, kernel, out.size, (x, indices, out, *sizes))
     return True
 
 
-def _are_rows(x: Array, order: Array, start: Array | None, out: Array) -> bool:
-    """Whether the shapes, strides and dtypes of a batch are supported."""
-    begins = out.shape[:1] == order.shape if start is None else start.size == 1
-    fits = order.ndim == 1 and begins and x.shape[1:] == out.shape[1:]
-    whole = all(array.flags.c_contiguous and array.size > 0 for array in (x, order, out))
-    return fits and whole and _are_int64(order, *(() if start is None else (start,)))
+def fits_log(log: LossLog, loss: Array) -> bool:
+    """Whether a kernel can append ``loss`` to the log."""
+    singles = log.losses.ndim == log.cursor.size == loss.size == 1
+    return singles and supported(log.losses, loss) and are_int64(log.cursor)
 
 
-def _are_int64(*arrays: Array) -> bool:
-    return all(dtype_name(array.dtype) == "int64" for array in arrays)
+def are_int64(*arrays: Array) -> bool:
+    """Whether the arrays hold int64 and are C-contiguous."""
+    return all(dtype_name(a.dtype) == "int64" and a.flags.c_contiguous for a in arrays)
+
+
+def _are_tables(tables: StepTables) -> bool:
+    """Whether the shapes, strides and dtypes of the tables are supported."""
+    (integers, scalars), rows = tables.now, tables.integers.shape[0]
+    shapes = have_shape((rows, integers.size), tables.integers) and have_shape(
+        (rows, scalars.size), tables.scalars
+    )
+    singles = tables.order.ndim == tables.cursor.size == 1
+    whole = are_int64(tables.cursor, tables.order, tables.integers, integers)
+    return shapes and singles and whole and supported(tables.scalars, scalars)
+
+
+def _is_batch(part: BatchRows, dtype: Any, n_data: int) -> bool:
+    """Whether an array of ``n_data`` rows and a batch of the dtype are supported."""
+    source, out, scaling = part
+    columns = have_shape(out.shape[1:], *scaling) and (not scaling or supported(out, *scaling))
+    rows = source.shape == (n_data, *out.shape[1:]) and out.dtype == dtype
+    whole = all(a.flags.c_contiguous and a.size > 0 for a in (source, out))
+    known = all(dtype_name(a.dtype) in C_TYPES for a in (source, out))
+    return columns and rows and whole and known

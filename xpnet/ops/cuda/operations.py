@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from math import ceil
 from typing import Any
 
 import numpy as np
@@ -14,12 +13,14 @@ from xpnet.backend import Array
 from xpnet.errors import dtype_name, require, warn_fallback
 from xpnet.ops.cuda import columns, updates
 from xpnet.ops.cuda.arrays import are_scalars, have_shape, kernel_scalars, on_device, supported
-from xpnet.ops.cuda.elementwise import C_TYPES, ROWS, file_kernel, kernel_for, shifted, unless
+from xpnet.ops.cuda.cross_entropy import cross_entropy
+from xpnet.ops.cuda.elementwise import file_kernel, kernel_for, shifted, unless
 from xpnet.ops.cuda.epilogues import Epilogues
 from xpnet.ops.cuda.graph_operations import CudaGraphOperations, launch_take
 from xpnet.ops.cuda.launch import Kernel, Launch, launch, launch_linear
 from xpnet.ops.cuda.matmul import Product, cublas_product
 from xpnet.ops.cuda.self_check import check_kernels, checked_epilogues, why_not_usable
+from xpnet.ops.graph_operations import LossLog
 from xpnet.ops.operations import Operations, Precision, Rule
 from xpnet.ops.rules.activations import identity
 from xpnet.ops.rules.layers import multiply, normalize
@@ -269,39 +270,24 @@ class CudaOperations(Operations):
         """See `Operations.take_rows`; an index out of range takes the nearest row."""
         if out is None:
             out = self.xp.empty((indices.shape[0], *x.shape[1:]), dtype=x.dtype)
-        taken = launch_take(self.launch, x, indices, None, out)
+        taken = launch_take(self.launch, x, indices, out)
         return out if taken else super().take_rows(x, indices)
 
     def softmax_cross_entropy(
         self, z: Array, target: Array, scale: Any, out: Array | None = None
     ) -> tuple[Array, Array]:
-        """See `Operations.softmax_cross_entropy`."""
-        target_type = C_TYPES.get(dtype_name(target.dtype))
-        by_row, (m, n) = on_device(scale), z.shape
-        scales = (scale,) if by_row else ()
-        rows = (target,) if target.ndim == 2 else ()
-        ok = (
-            supported(z, *rows, *scales)
-            and have_shape((m, 1), *scales)
-            and target.flags.c_contiguous
-        )
-        if target_type is None or not ok or target.shape not in ((m,), (m, n)):
-            return super().softmax_cross_entropy(z, target, scale)
-        number, grad = z.dtype.type, self._result_array(z, out)
-        losses, loss = self.xp.empty(m, dtype=z.dtype), self.xp.empty((), dtype=z.dtype)
-        factors = (scale, number(0)) if by_row else (None, number(scale))
-        kernel = file_kernel(
-            "cross_entropy",
-            "cross_entropy.cu",
-            dtype_name(z.dtype),
-            TARGET=target_type,
-            TARGET_IS_INDEX=str(2 - target.ndim),
-        )
-        sizes = np.int64(m), np.int64(n)
-        self.launch(kernel, (ceil(m / 8),), (32, 8), (z, target, *factors, losses, grad, *sizes))
-        total = file_kernel("total", "total.cu", dtype_name(z.dtype))
-        self.launch(total, (1,), (32, ROWS), (losses, loss, sizes[0]))
-        return loss, grad
+        """See `Operations.softmax_cross_entropy`; small batches need one launch."""
+        grad = self._result_array(z, out)
+        loss = cross_entropy(self.launch, self.xp, z, target, scale, grad, None)
+        return super().softmax_cross_entropy(z, target, scale) if loss is None else (loss, grad)
+
+    def logged_cross_entropy(
+        self, log: LossLog, z: Array, target: Array, scale: Any, out: Array | None = None
+    ) -> tuple[Array, Array]:
+        """See `Operations.logged_cross_entropy`; the kernel of the loss appends it."""
+        grad = self._result_array(z, out)
+        loss = cross_entropy(self.launch, self.xp, z, target, scale, grad, log)
+        return super().logged_cross_entropy(log, z, target, scale) if loss is None else (loss, grad)
 
     def _run(
         self,

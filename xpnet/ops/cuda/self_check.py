@@ -40,7 +40,7 @@ def check_kernels(ops: Operations, xp: Namespace) -> None:
         RuntimeError: if results differ. Exceptions of a kernel are passed on.
     """
     tall = partial(_batch_norm, m=ROWS_PER_BLOCK + 1)
-    _compare(ops, xp, (_rules, _cross_entropy, _batch_norm, tall, _tall_sums, _steps))
+    _compare(ops, xp, (_rules, _cross_entropy, _batch_norm, tall, _tall_sums))
 
 
 def why_not_usable(ops: Operations, xp: Namespace, name: str) -> str:
@@ -137,49 +137,12 @@ def _batch_norm(ops: Operations, xp: Namespace, m: int = 4) -> dict[str, Array]:
     return {f"{n} of batch_norm of {m} rows": value for n, value in zip(names, values, strict=True)}
 
 
-def _steps(ops: Operations, xp: Namespace) -> dict[str, Array]:
-    """Batches of rows and of labels, and the tables of a captured step."""
-    graph_ops = ops.for_graphs
-    order = xp.asarray([3, 1, 0, 2], dtype=xp.int64)
-    start, cursor = xp.asarray([1], dtype=xp.int64), xp.asarray([0], dtype=xp.int64)
-    X = graph_ops.take_batch(_rows(xp), order, start, xp.zeros((2, 3), dtype=xp.float32))
-    y = graph_ops.take_batch(order, order, start, xp.zeros(2, dtype=xp.int64))
-    offset, number = xp.zeros(2, dtype=xp.int64), xp.zeros(3, dtype=xp.float32)
-    tables = xp.reshape(order, (2, 2)), _rows(xp)[:2, ...]
-    graph_ops.advance(cursor, tables, (offset, number))
-    log, theta = (xp.zeros(3, dtype=xp.float32) for _ in range(2))
-    graph_ops.record(log, cursor, number[:1])
-    ops.update(optimizers.sgd, (theta,), (number,), (number[:1],))
-    return {
-        "take_batch": X,
-        "take_batch of labels": y,
-        "advance": offset,
-        "advance of scalars": number,
-        "the cursor of advance": cursor,
-        "record": log,
-        "update by a scalar on the device": theta,
-    }
-
-
 def _masks(ops: Operations, xp: Namespace) -> dict[str, Array]:
     """Masks by a key passed by value and by a key in device memory."""
     key = 7 << 40
     array = xp.asarray([key], dtype=xp.int64)
     keys = {"keep_mask": key, "keep_mask by a key on the device": array}
     return {name: ops.keep_mask(_rows(xp), given, 0.3) for name, given in keys.items()}
-
-
-def _bytes(ops: Operations, xp: Namespace) -> dict[str, Array]:
-    """Batches of bytes, unscaled and scaled."""
-    x = xp.astype(xp.reshape(xp.arange(12), (4, 3)) * 20, xp.uint8)
-    order, start = xp.asarray([3, 1, 0, 2], dtype=xp.int64), xp.asarray([1], dtype=xp.int64)
-    columns = [xp.linspace(1.0, 2.0, 3, dtype=xp.float32) + i for i in range(3)]
-    scalings = {"take_batch of bytes": (), "take_batch of scaled bytes": columns}
-    take = ops.for_graphs.take_batch
-    return {
-        name: take(x, order, start, xp.zeros((2, 3), dtype=xp.float32), scaling)
-        for name, scaling in scalings.items()
-    }
 
 
 def _loss_scaling(ops: Operations, xp: Namespace) -> dict[str, Array]:
@@ -212,7 +175,6 @@ def _rows(xp: Namespace, m: int = 4) -> Array:
 
 DEFERRED_CHECKS: dict[str, Check] = {
     "random masks": _masks,
-    "batches of bytes": _bytes,
     "loss scaling": _loss_scaling,
     "products": _products,
 }

@@ -1,0 +1,258 @@
+"""The steps of an epoch as CUDA graphs, replayed without control flow on the host.
+
+Everything that changes between steps is in device memory. Once an epoch the host writes tables with
+one row for each step, computed by the code of the eager step: the offset of the batch, the keys of
+the random masks and the scalars of the optimizer. The first kernel of a step copies its row and
+gathers its batch; the kernel that appends the loss to the log moves to the next row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
+from functools import partial
+from itertools import groupby
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from xpnet.backend import Array, HostArray, to_numpy, write
+from xpnet.data.batching import TrainingData, spans
+from xpnet.engine.cuda_graph import ENGINE, WARM_UP, Capture, Replay
+from xpnet.engine.device_step import DeviceStep, singles
+from xpnet.engine.eager_step import StepSettings
+from xpnet.engine.value_and_grad import ValueAndGrad
+from xpnet.ops import operations_for
+from xpnet.ops.graph_operations import BatchRows, LossLog, StepTables
+from xpnet.optimizers import OptimizerState
+from xpnet.state import ModelState
+
+STEPS_PER_GRAPH = 8
+"""The number of steps in a graph. The host needs some microseconds for a launch, whatever the graph
+holds, and the device a microsecond or two between two graphs."""
+
+
+class _Prepared(NamedTuple):
+    """What the tables of the next epoch were made of.
+
+    Attributes:
+        order: the order of the rows.
+        lrs: the learning rate of each step.
+        before: the step and scalars of the optimizer and the mask stream before the epoch.
+        after: the step and scalars of the optimizer and the step of the mask stream after it.
+    """
+
+    order: HostArray | None
+    lrs: Sequence[float]
+    before: tuple[Any, ...]
+    after: tuple[Any, ...]
+
+
+class CapturedEpochs:
+    """The epochs of a training, as replays of captured steps.
+
+    The tables have two halves: while the device takes the steps of one epoch, the host may write
+    the tables of the next one.
+
+    Args:
+        model: the model that is trained.
+        rows: the training data, on the device.
+        settings: loss, optimizer, clip and penalty.
+        batch_size: the number of rows of a step.
+        drop_last: whether a shorter last batch is left out.
+        state: the optimizer's state.
+        device: captures the steps.
+
+    Attributes:
+        engine: the text for ``history.engine``.
+    """
+
+    def __init__(
+        self,
+        model: ModelState,
+        rows: TrainingData,
+        settings: StepSettings,
+        batch_size: int,
+        drop_last: bool,
+        state: OptimizerState,
+        device: Capture,
+    ) -> None:
+        self.engine = ENGINE
+        self._model, self._rows, self._settings, self._state = model, rows, settings, state
+        self._device, self._ops = device, operations_for(model.theta).for_graphs
+        self._step = DeviceStep(model, settings, state)
+        self._parts = list(spans(rows.n_rows, batch_size, drop_last))
+        self._sizes = [part.stop - part.start for part in self._parts]
+        self._launches = list(launches(self._sizes, 1 if rows.streamed else STEPS_PER_GRAPH))
+        self._host_weight = None if rows.weight is None else to_numpy(rows.weight)
+        first = OptimizerState(state.slots, state.step + 1, state.scalars)
+        n_scalars = len(settings.optimizer.scalars(first, settings.optimizer.lr))
+        self._allocate(n_scalars, len(model.network.layers))
+        self._half = 1
+        self.prepare(None, [settings.optimizer.lr] * self.n_steps)
+        self._replays = self._capture()
+
+    @property
+    def n_steps(self) -> int:
+        """The number of steps of an epoch."""
+        return len(self._parts)
+
+    @property
+    def value_and_grad(self) -> ValueAndGrad:
+        """Computes the loss and its gradient."""
+        return self._step.value_and_grad
+
+    def epoch(
+        self,
+        order: HostArray | None,
+        lrs: Sequence[float],
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> tuple[list[float], list[float], Array]:
+        """Take every step of an epoch.
+
+        Args:
+            order: the order of the rows; ``None``: the order of the data.
+            lrs: the learning rate of each step.
+            meanwhile: called while the device takes the steps; it may call `prepare`.
+
+        Returns:
+            The loss and the weight of each step, and the features of the last batch.
+        """
+        self._follow_slots()
+        given = order, lrs, self._position()
+        if self._prepared[0] is not order or self._prepared[1:3] != given[1:]:
+            self.prepare(order, lrs)
+        self._state.step, self._state.scalars, self._model.masks.step = self._prepared.after
+        self._half = 1 - self._half
+        now = slice(self._half * self.n_steps, (self._half + 1) * self.n_steps)
+        with self._device.running():
+            self._log.cursor[...] = now.start
+            self._launch(order)
+            meanwhile()
+            losses = to_numpy(self._log.losses[now]).tolist()
+        return losses, self._counts(order), self._X[: self._sizes[-1], ...]
+
+    def prepare(self, order: HostArray | None, lrs: Sequence[float]) -> None:
+        """Write the tables of the next epoch, into the half that the current steps do not read.
+
+        The next `epoch` uses them if it has the same arguments and neither the optimizer's state
+        nor the mask stream has changed since; otherwise it writes them itself.
+        """
+        before, half = self._position(), 1 - self._half
+        state = OptimizerState(self._state.slots, self._state.step, self._state.scalars)
+        masks, scalars = replace(self._model.masks), []
+        for lr in lrs:
+            state.step += 1
+            scalars.append(self._settings.optimizer.scalars(state, lr))
+        m, n = self._rows.n_rows, self.n_steps
+        starts = np.asarray([[half * m + part.start] for part in self._parts])
+        keys = masks.next_keys(n, len(self._model.network.layers))
+        rows, steps = (slice(half * size, (half + 1) * size) for size in (m, n))
+        with self._device.copying():
+            write(np.arange(m) if order is None else order, self._tables.order[rows])
+            write(np.concatenate([starts, keys], axis=1), self._tables.integers[steps, ...])
+            write(np.asarray(scalars), self._tables.scalars[steps, ...])
+        after = state.step, state.scalars, masks.step
+        self._prepared = _Prepared(order, lrs, before, after)
+
+    def _position(self) -> tuple[Any, ...]:
+        """The step and scalars of the optimizer, and the seed and step of the mask stream."""
+        masks = self._model.masks
+        return self._state.step, self._state.scalars, masks.seed, masks.step
+
+    def _launch(self, order: HostArray | None) -> None:
+        """Enqueue every step of an epoch."""
+        if not self._rows.streamed:
+            for launch in self._launches:
+                self._replays[launch]()
+            return
+        with closing(self._rows.streamed_inputs(order, self._parts)) as inputs:
+            for (size, _), X in zip(self._launches, inputs, strict=True):
+                self._X[:size, ...] = X
+                self._replays[size, 1]()
+
+    def _counts(self, order: HostArray | None) -> list[float]:
+        """The number of rows of each step, or the sum of their weights."""
+        weight = self._host_weight
+        if weight is None:
+            return list(map(float, self._sizes))
+        weight = weight if order is None else weight[order]
+        starts = [part.start for part in self._parts]
+        sums: list[float] = np.add.reduceat(weight[: self._parts[-1].stop], starts).tolist()
+        return sums
+
+    def _follow_slots(self) -> None:
+        """Capture the steps again if a callback has replaced slots of the optimizer's state."""
+        if [*map(id, self._state.slots)] != [*map(id, self._slots)]:
+            self._settings.optimizer.require_fits(self._model.theta, self._state)
+            self._replays = self._capture()
+
+    def _allocate(self, n_scalars: int, n_layers: int) -> None:
+        """Allocate the arrays that a captured step reads or writes, except the layers' buffers."""
+        backend, rows, n = self._model.backend, self._rows, 2 * self.n_steps
+        new, int64, largest = backend.zeros, backend.xp.int64, max(self._sizes)
+        self._log = LossLog(new(n), new(1, dtype=int64))
+        self._tables = StepTables(
+            self._log.cursor,
+            new(2 * rows.n_rows, dtype=int64),
+            new(n, 1 + n_layers, dtype=int64),
+            new(n, n_scalars),
+            (new(1 + n_layers, dtype=int64), new(n_scalars)),
+        )
+        self._X = new(largest, *rows.X.shape[1:])
+        self._y = new(largest, *rows.y.shape[1:], dtype=rows.y.dtype)
+        scaling = () if rows.scaling is None else rows.scaling
+        self._scaling = [backend.asarray(row) for row in scaling]
+        self._weight = None if rows.weight is None else new(largest, dtype=rows.weight.dtype)
+
+    def _capture(self) -> dict[tuple[int, int], Replay]:
+        """Capture every launch of an epoch; the model and the optimizer's state are restored.
+
+        The largest batch comes first: a buffer that grew later would invalidate earlier graphs.
+        """
+        self._slots, replays = tuple(self._state.slots), {}
+        with self._step.without_effect():
+            with self._device.running():
+                self._first(max(self._sizes))  # allocates buffers, which outlive the graphs
+            with self._device.capturing():
+                for size in sorted(set(self._sizes), reverse=True):
+                    for _ in range(WARM_UP):
+                        self._first(size)
+                    for n_steps in {n for rows, n in self._launches if rows == size}:
+                        self._log.cursor[...] = 0
+                        take = partial(self._take, size, n_steps)
+                        replays[size, n_steps] = self._device.capture(take)
+        return replays
+
+    def _first(self, size: int) -> None:
+        """Take the first step of an epoch on ``size`` rows."""
+        self._log.cursor[...] = 0
+        self._take(size, 1)
+
+    def _take(self, size: int, n_steps: int) -> None:
+        """Take the next steps, on ``size`` rows each, which depend on device memory only."""
+        rows, tables, weight = self._rows, self._tables, None
+        X, y = self._X[:size, ...], self._y[:size, ...]
+        features = None if rows.streamed else BatchRows(rows.X, X, self._scaling)
+        if self._weight is not None:
+            weight = self._weight[:size]
+        weights = None if weight is None else BatchRows(rows.weight, weight)
+        _, *keys = singles(tables.now[0])
+        for _ in range(n_steps):
+            self._ops.begin_step(tables, features, BatchRows(rows.y, y), weights)
+            self._step((X, y, weight), keys, singles(tables.now[1]), self._log)
+
+
+def launches(sizes: Iterable[int], most: int) -> Iterator[tuple[int, int]]:
+    """Divide the steps of an epoch into launches of ``most`` steps or one step of the same size.
+
+    Yields:
+        The number of rows of a step and the number of steps, for each launch.
+
+    >>> list(launches([64, 64, 64, 64, 64, 8], most=2))
+    [(64, 2), (64, 2), (64, 1), (8, 1)]
+    """
+    for size, steps in groupby(sizes):
+        n = len(list(steps))
+        yield from [(size, most)] * (n // most) + [(size, 1)] * (n % most)
