@@ -20,8 +20,8 @@ class TrainingStep:
     """``θ ← optimizer(θ, ∂L/∂θ)`` on a batch: the step of ``fit`` for hand-written loops.
 
     On NumPy with Numba the step is recorded at the first call for a batch shape and replayed at
-    later ones, which saves the time that Python takes between the loops; the results are those of
-    ``value_and_grad`` and ``optimizer.step``.
+    later ones, which saves the time that Python takes between the loops; on CuPy it is captured as
+    a CUDA graph. The results are those of ``value_and_grad`` and ``optimizer.step``.
 
     Several threads may call it: one step is taken at a time. A step in a signal handler that
     interrupts another one is taken in the middle of it. A forked process can continue.
@@ -113,7 +113,7 @@ class TrainingStep:
                 device.
 
         Returns:
-            The loss before the step, a 0-d array.
+            The loss before the step, a 0-d array. On a GPU nothing waits for the device.
 
         Raises:
             ArgumentError: if an argument does not fit the network and the loss; if a vector of the
