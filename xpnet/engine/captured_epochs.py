@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
-from itertools import groupby
+from itertools import chain, groupby
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -84,6 +84,7 @@ class CapturedEpochs:
         self._step = DeviceStep(model, settings, state)
         self._parts = list(spans(rows.n_rows, batch_size, drop_last))
         self._sizes = [part.stop - part.start for part in self._parts]
+        self._starts = np.asarray([part.start for part in self._parts])
         self._launches = list(launches(self._sizes, 1 if rows.streamed else STEPS_PER_GRAPH))
         self._host_weight = None if rows.weight is None else to_numpy(rows.weight)
         first = OptimizerState(state.slots, state.step + 1, state.scalars)
@@ -141,20 +142,23 @@ class CapturedEpochs:
         """
         before, half = self._position(), 1 - self._half
         state = OptimizerState(self._state.slots, self._state.step, self._state.scalars)
-        masks, scalars = replace(self._model.masks), []
-        for lr in lrs:
-            state.step += 1
-            scalars.append(self._settings.optimizer.scalars(state, lr))
-        m, n = self._rows.n_rows, self.n_steps
-        starts = np.asarray([[half * m + part.start] for part in self._parts])
+        m, n, masks = self._rows.n_rows, self.n_steps, replace(self._model.masks)
+        scalars = np.fromiter(chain.from_iterable(self._scalars(state, lrs)), np.float64)
         keys = masks.next_keys(n, len(self._model.network.layers))
+        starts = half * m + self._starts[:, None]
         rows, steps = (slice(half * size, (half + 1) * size) for size in (m, n))
         with self._device.copying():
             write(np.arange(m) if order is None else order, self._tables.order[rows])
             write(np.concatenate([starts, keys], axis=1), self._tables.integers[steps, ...])
-            write(np.asarray(scalars), self._tables.scalars[steps, ...])
+            write(scalars.reshape(n, -1), self._tables.scalars[steps, ...])
         after = state.step, state.scalars, masks.step
         self._prepared = _Prepared(order, lrs, before, after)
+
+    def _scalars(self, state: OptimizerState, lrs: Sequence[float]) -> Iterator[tuple[float, ...]]:
+        """Yield the optimizer's scalars of each step, computed by the code of the eager step."""
+        for lr in lrs:
+            state.step += 1
+            yield self._settings.optimizer.scalars(state, lr)
 
     def _position(self) -> tuple[Any, ...]:
         """The step and scalars of the optimizer, and the seed and step of the mask stream."""
@@ -178,8 +182,7 @@ class CapturedEpochs:
         if weight is None:
             return list(map(float, self._sizes))
         weight = weight if order is None else weight[order]
-        starts = [part.start for part in self._parts]
-        sums: list[float] = np.add.reduceat(weight[: self._parts[-1].stop], starts).tolist()
+        sums: list[float] = np.add.reduceat(weight[: self._parts[-1].stop], self._starts).tolist()
         return sums
 
     def _follow_slots(self) -> None:
