@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,18 +21,15 @@ class CudaGraphOperations(GraphOperations):
 
     Attributes:
         launch: launches a kernel.
-        passes: whether the kernels of a deferred self check, given by name, pass it.
     """
 
     launch: Launch
-    passes: Callable[[str], bool]
 
     def take_batch(
         self, x: Array, order: Array, start: Array, out: Array, scaling: Sequence[Array] = ()
     ) -> Array:
         """See `GraphOperations.take_batch`; an index out of range takes the nearest row."""
-        checked = (x.dtype == out.dtype and not scaling) or self.passes("batches of bytes")
-        if checked and launch_take(self.launch, x, order, start, out, scaling):
+        if launch_take(self.launch, x, order, start, out, scaling):
             return out
         return super().take_batch(x, order, start, out, scaling)
 
@@ -61,7 +58,7 @@ class CudaGraphOperations(GraphOperations):
     def unscale(self, x: Array, scale: Array, found: Array) -> None:
         """See `GraphOperations.unscale`."""
         fits = supported(x, scale, found) and scale.size == found.size == 1
-        if not (self.passes("loss scaling") and fits):
+        if not fits:
             super().unscale(x, scale, found)
             return
         kernel = file_kernel("unscale", "scaling.cu", dtype_name(x.dtype))
