@@ -79,7 +79,7 @@ def address(array: Array) -> int:
     return int(array.data.ptr)
 
 
-class Layout(NamedTuple):
+class MatrixLayout(NamedTuple):
     """A matrix in memory, in column-major order.
 
     Attributes:
@@ -106,10 +106,10 @@ class Matrix(NamedTuple):
     """
 
     memory: Array
-    layout: Layout
+    layout: MatrixLayout
 
 
-Key: TypeAlias = tuple[tuple[Layout, ...], tuple[int, ...], int, int]
+Key: TypeAlias = tuple[tuple[MatrixLayout, ...], tuple[int, ...], int, int]
 """A kind of product: layouts and alignments of A, B and D, ``cublasComputeType_t``, epilogue."""
 
 
@@ -275,9 +275,7 @@ To destroy a handle would synchronize the device, perhaps while another thread c
 
 def products() -> Products:
     """The `Products` of the current thread on the current device."""
-    import cupy  # noqa: PLC0415
-
-    device, own = cupy.cuda.get_device_id(), _of_thread.products
+    device, own = _current_device(), _of_thread.products
     if device not in own:
         own[device] = Products(device)
     return own[device]
@@ -289,15 +287,20 @@ def why_unavailable() -> str:
     A failure is remembered for the device. Otherwise the `products` of the thread now exist, and
     their workspace is not allocated in the memory pool of a graph.
     """
+    device = -1
+    try:
+        device = _current_device()
+        if device not in _failures:
+            products()
+    except Exception as error:  # a loader, a driver or a device can raise any exception
+        _failures[device] = f"cublasLt cannot be loaded ({' '.join(str(error).split())})"
+    return _failures.get(device, "")
+
+
+def _current_device() -> int:
     import cupy  # noqa: PLC0415
 
-    device = cupy.cuda.get_device_id()
-    if device not in _failures:
-        try:
-            products()
-        except Exception as error:  # a loader, a driver or a device can raise any exception
-            _failures[device] = f"cublasLt cannot be loaded ({' '.join(str(error).split())})"
-    return _failures.get(device, "")
+    return int(cupy.cuda.get_device_id())
 
 
 def _created(library: Any, function: str, *arguments: int) -> int:

@@ -16,8 +16,8 @@ from xpnet.ops.cuda.cublas_lt import (
     BIAS_ALIGNMENT,
     DEFAULT,
     RELU_BIAS,
-    Layout,
     Matrix,
+    MatrixLayout,
 )
 from xpnet.ops.cuda.elementwise import file_kernel, index_type
 from xpnet.ops.cuda.launch import Launch, launch, launch_linear
@@ -34,7 +34,7 @@ RULE_EPILOGUES = {identity: BIAS, relu: RELU_BIAS}
 """The rules that can be fused into a product with a bias."""
 
 
-def layout_of(x: Array) -> Layout | None:
+def layout_of(x: Array) -> MatrixLayout | None:
     """How cublasLt reads ``xᵀ`` from the memory of ``x: (m, n)``; ``None`` if it cannot.
 
     An array in row-major order is its transpose in column-major order. A transposed view has to be
@@ -42,9 +42,9 @@ def layout_of(x: Array) -> Layout | None:
 
     >>> x = np.zeros((3, 2))
     >>> layout_of(x)
-    Layout(kind=1, rows=2, columns=3, leading=2, transposed=False)
+    MatrixLayout(kind=1, rows=2, columns=3, leading=2, transposed=False)
     >>> layout_of(x.T)
-    Layout(kind=1, rows=2, columns=3, leading=2, transposed=True)
+    MatrixLayout(kind=1, rows=2, columns=3, leading=2, transposed=True)
     >>> layout_of(np.zeros((4, 4))[::2, ::2])
     """
     kind = _REAL.get(dtype_name(x.dtype))
@@ -53,9 +53,9 @@ def layout_of(x: Array) -> Layout | None:
     (m, n), size = x.shape, x.dtype.itemsize
     rows, columns = (stride // size for stride in x.strides)
     if (columns == 1 or n == 1) and (rows >= n or m == 1):
-        return Layout(kind, n, m, rows if m > 1 else n, False)
+        return MatrixLayout(kind, n, m, rows if m > 1 else n, False)
     if (rows == 1 or m == 1) and (columns >= m or n == 1):
-        return Layout(kind, m, n, columns if n > 1 else m, True)
+        return MatrixLayout(kind, m, n, columns if n > 1 else m, True)
     return None
 
 
@@ -151,7 +151,7 @@ class Product:
             return False
         return self.multiply(left, right, out, *epilogue)
 
-    def _rounded(self, x: Array, layout: Layout) -> Matrix:
+    def _rounded(self, x: Array, layout: MatrixLayout) -> Matrix:
         """``x`` in 16 bits, contiguous in the order of its memory."""
         import cupy  # noqa: PLC0415
 

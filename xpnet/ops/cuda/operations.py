@@ -42,14 +42,16 @@ class CudaOperations(Operations):
 
     def at_precision(self, precision: Precision) -> CudaOperations:
         """See `Operations.at_precision`."""
+        product, reason = None, ""
         try:
-            product, reason = checked_product(self.xp, precision), self.why_not_captured
+            product = checked_product(self.xp, precision)
         except Exception as error:  # a compiler, a driver or a device can raise any exception
             if precision == "float32":
                 raise
-            product, reason = None, str(error)
-        works, do = product is not None or precision == "float32", f"Its products fail: {reason}."
-        require(works, "precision", "be 'float32' here", precision, do)
+            reason = str(error)
+        if product is None and precision != "float32":
+            do = f"Its products fail: {reason or self.why_not_captured}."
+            require(False, "precision", "be 'float32' here", precision, do)
         return replace(self, product=product)
 
     @property
