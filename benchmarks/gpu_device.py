@@ -16,7 +16,7 @@ from xpnet import MLP, ReLU, Sequential, Sigmoid
 from xpnet.engine.cuda_graph import CudaCapture
 
 BACKEND: Any = "cupy"
-PACKAGES = "xpnet", "numpy", "cupy-cuda13x", "cupy-cuda12x", "nvmath-python", "torch", "jax"
+PACKAGES = "xpnet", "numpy", "cupy-cuda13x", "cupy-cuda12x", "torch", "jax"
 
 Work = Callable[[], None]
 Clock = Callable[[Work], float]

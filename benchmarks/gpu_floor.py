@@ -25,7 +25,7 @@ def floor(case: Case, precision: Precision) -> Contestant:
     """
     product = cublas_product(precision)
     if product is None:
-        raise ImportError("nvmath-python")
+        raise ImportError("cublasLt")
     arrays: list[Any] = []
 
     def new(*shape: int) -> Any:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from functools import partial
 from itertools import count
 from typing import Any
@@ -29,6 +30,7 @@ from xpnet.engine.eager_step import StepSettings
 from xpnet.engine.select import step_for, steps_for
 from xpnet.finite import first_not_finite
 from xpnet.ops.cuda import operations
+from xpnet.ops.cuda.matmul import Product, cublas_product
 from xpnet.ops.operations import Precision
 
 Maker = Callable[[Case, Precision], Contestant]
@@ -50,6 +52,12 @@ def _rows(case: Case) -> tuple[Any, Any]:
     return device.cupy().empty(shape, dtype="float32"), device.move(labels(case))
 
 
+def _unfused(precision: Precision) -> Product | None:
+    """The products of a precision without epilogues."""
+    product = cublas_product(precision)
+    return product and replace(product, epilogues=frozenset())
+
+
 def xpnet_graph(case: Case, precision: Precision, epilogues: bool = True) -> Contestant:
     """The steps of `fit`, captured before the first; `beside_steps` measures the rest of an epoch.
 
@@ -59,7 +67,7 @@ def xpnet_graph(case: Case, precision: Precision, epilogues: bool = True) -> Con
     device.fill_normal(X, 0)
     how = StepSettings(CrossEntropy(), Adam(), engine="replay", precision=precision)
     state = how.optimizer.init(model.theta, model.layout)
-    without = patch.object(operations, "checked_epilogues", lambda product, xp: None)
+    without = patch.object(operations, "checked_product", lambda xp, precision: _unfused(precision))
     rows = prepare(model.input_spec, X, y, how.loss).data
     with nullcontext() if epilogues else without:
         captured = steps_for(model.state, rows, how, state, batch_size=case.batch, drop_last=False)

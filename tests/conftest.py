@@ -12,7 +12,7 @@ from helpers import emulated_cuda, workers
 from helpers.backends import FLOAT32, FLOAT64, Place, divide, open_place, places, require_backend
 from helpers.fake_cublas import Devices
 
-from xpnet.ops.cuda import matmul
+from xpnet.ops.cuda.self_check import checked_product
 
 ABSENT = pytest.StashKey[dict[str, int]]()
 """The number of deselected tests by the reason."""
@@ -38,10 +38,10 @@ def cuda() -> None:
 
 @pytest.fixture
 def devices(monkeypatch: pytest.MonkeyPatch) -> Iterator[Devices]:
-    """CuPy and nvmath-python on a machine with CUDA devices, faked on host memory."""
-    matmul._cublas_on.cache_clear()
+    """CuPy and cublasLt on a machine with CUDA devices, faked on host memory."""
+    checked_product.cache_clear()
     yield Devices(monkeypatch)
-    matmul._cublas_on.cache_clear()
+    checked_product.cache_clear()
 
 
 @pytest.fixture

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -15,11 +17,11 @@ from xpnet.engine.cuda_graph import CudaCapture
 from xpnet.engine.loss_scaling import LossScaling
 from xpnet.ops import operations_for
 from xpnet.ops.cuda import operations
-from xpnet.ops.cuda.matmul import Product
+from xpnet.ops.cuda.columns import ROWS_PER_BLOCK
+from xpnet.ops.cuda.cublas_lt import BGRADA, BIAS, RELU_BIAS
 from xpnet.ops.cuda.operations import CudaOperations
-from xpnet.ops.cuda.self_check import DEFERRED_CHECKS, check_kernels, why_not_usable
 from xpnet.ops.operations import Operations
-from xpnet.ops.rules import activations
+from xpnet.ops.rules import activations, optimizers, scaling
 from xpnet.optimizers import schedules
 
 pytestmark = pytest.mark.gpu
@@ -146,17 +148,94 @@ def test_graphs_free_their_memory(cuda, rng):
     assert free[1] - free[3] < 1 << 22
 
 
-def test_kernels_pass_their_self_check(cuda):
-    pytest.importorskip("nvmath", reason="no nvmath-python for products of our own")
+def test_self_check_passes(cuda):
     ops = operations_for(get_backend("cupy").zeros(1))
     assert isinstance(ops, CudaOperations)
-    assert isinstance(ops.product, Product)
-    check_kernels(ops, ops.xp)
-    assert {name: why_not_usable(ops, ops.xp, name) for name in DEFERRED_CHECKS} == dict.fromkeys(
-        DEFERRED_CHECKS, ""
-    )
+    assert ops.product.epilogues == {BIAS, RELU_BIAS, BGRADA}
+    assert ops.why_not_captured == ""
     for precision in ("tf32", "bf16", "fp16"):
         assert ops.at_precision(precision).product.precision == precision
+
+
+def rows(xp, dtype, m=4):
+    return xp.reshape(xp.linspace(-2.0, 2.0, 3 * m, dtype=dtype), (m, 3))
+
+
+def rules(ops, xp, dtype, m):
+    """Kernels generated from a rule, and sums over more rows than one block reduces."""
+    z, bias, sums = rows(xp, dtype, m), xp.ones(3, dtype=dtype), xp.zeros(3, dtype=dtype)
+    a = ops.shift_and_apply(activations.sigmoid, z + 0.0, bias)
+    dz = ops.chain_and_sum(activations.sigmoid_derivative, z + 1.0, a, sums)
+    theta = z[0, ...] + 3.0
+    ops.update(optimizers.sgd, (theta,), (bias,), (0.5,))
+    return a, dz, sums, theta, ops.column_sum(dz)
+
+
+def cross_entropy(ops, xp, dtype, m):
+    classes = xp.asarray([0, 2, 1, 0] * (m // 4), dtype=xp.int64)
+    return ops.softmax_cross_entropy(rows(xp, dtype, len(classes)), classes, 0.25)
+
+
+def batch_norm(ops, xp, dtype, m):
+    x, scale = rows(xp, dtype, m), xp.linspace(0.5, 1.5, 3, dtype=dtype)
+    d_scale, d_shift = (xp.zeros(3, dtype=dtype) for _ in range(2))
+    y, x_hat, mean, var, _ = ops.batch_norm(x, scale, scale + 1.0, 1e-3)
+    dx = ops.batch_norm_backward(y * y, x_hat, scale, var, 1e-3, d_scale, d_shift)
+    return y, x_hat, mean, var, dx, d_scale, d_shift
+
+
+def captured_operations(ops, xp, dtype, m):
+    """Batches of rows, of bytes and of labels, and the tables of a captured step."""
+    graph_ops, new = ops.for_graphs, partial(xp.zeros, dtype=dtype)
+    order, start = (xp.asarray(x, dtype=xp.int64) for x in ([3, 1, 0, 2], [1]))
+    cursor, offset, number = xp.asarray([0], dtype=xp.int64), xp.zeros(2, dtype=xp.int64), new(3)
+    small = xp.astype(xp.reshape(xp.arange(12), (4, 3)) * 20, xp.uint8)
+    columns = [xp.linspace(1.0, 2.0, 3, dtype=dtype) + i for i in range(3)]
+    batches = [graph_ops.take_batch(x, order, start, new((2, 3))) for x in (rows(xp, dtype), small)]
+    batches.append(graph_ops.take_batch(small, order, start, new((2, 3)), columns))
+    labels = graph_ops.take_batch(order, order, start, xp.zeros(2, dtype=xp.int64))
+    graph_ops.advance(cursor, (xp.reshape(order, (2, 2)), rows(xp, dtype)[:2]), (offset, number))
+    log, theta = new(3), new(3)
+    graph_ops.record(log, cursor, number[:1])
+    ops.update(optimizers.sgd, (theta,), (number,), (number[:1],))
+    return *batches, labels, cursor, offset, number, log, theta
+
+
+def masks(ops, xp, dtype, m):
+    """By a key passed by value and by one in device memory."""
+    keys = 7 << 40, xp.asarray([7 << 40], dtype=xp.int64)
+    return [ops.keep_mask(rows(xp, dtype, m), key, 0.3) for key in keys]
+
+
+def loss_scaling(ops, xp, dtype, m):
+    """A step that is taken, and one that overflows and is skipped."""
+    found = []
+    for largest in (1.0, float("inf")):
+        scale, good, flag, skip = (xp.zeros(1, dtype=dtype) for _ in range(4))
+        scale, theta = scale + 8.0, rows(xp, dtype)
+        grad = ops.apply(optimizers.times, xp.ones((4, 3), dtype=dtype), scalars=(scale,))
+        grad[0, 0] = largest
+        ops.for_graphs.unscale(grad, scale, flag)
+        found.append(flag + 0.0)
+        ops.update(scaling.next_scale, (scale, good, flag, skip), (), (1.0, 64.0))
+        ops.update_unless(skip, optimizers.sgd, (theta,), (grad,), (0.5,))
+        found += scale, theta
+    return found
+
+
+KERNELS = [rules, cross_entropy, batch_norm, captured_operations, masks, loss_scaling]
+
+
+@pytest.mark.parametrize("m", [4, ROWS_PER_BLOCK + 4])
+@pytest.mark.parametrize("compute", KERNELS, ids=lambda compute: compute.__name__)
+def test_kernels_equal_plain_operations(compute, m, backends):
+    dtype = backends[0].dtype_name
+    ops = operations_for(backends[1].zeros(1))
+    actual = compute(ops, ops.xp, getattr(ops.xp, dtype), m)
+    expected = compute(Operations(np), np, np.dtype(dtype), m)
+    rtol = {"float64": 1e-12, "float32": 1e-4}[dtype]
+    for ours, theirs in zip(actual, expected, strict=True):
+        np.testing.assert_allclose(to_numpy(ours), theirs, rtol=rtol, atol=rtol)
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=repr)
@@ -242,9 +321,9 @@ def test_indices_out_of_range_are_clipped(backends, rng):
     assert_near([to_numpy(a) for a in ours], expected, cupy.dtype_name, steps=1)
 
 
+@pytest.mark.filterwarnings("ignore:the targets are far from the scale")
 def test_fp16_trains_on_tiny_and_huge_gradients(backends, task):
     """Targets of 10⁴ overflow at the first loss scale; those of 10⁻⁴ vanish without one."""
-    pytest.importorskip("nvmath", reason="no nvmath-python for products in 16 bits")
     for size in (1e4, 1e-4):
         thetas = []
         for engine in ("eager", "replay"):
@@ -270,7 +349,6 @@ NEAR = {"float32": 1e-5, "tf32": 2e-3, "bf16": 1e-2, "fp16": 2e-3}
 @pytest.mark.parametrize("left", FACTORS)
 @pytest.mark.parametrize("right", FACTORS)
 def test_products_in_every_precision_agree(right, left, precision, backends, rng):
-    pytest.importorskip("nvmath", reason="no nvmath-python for products of our own")
     (shape, _, cut_left), (_, other, cut_right) = FACTORS[left], FACTORS[right]
     given, cupy = (rng.random(shape), rng.random(other)), backends[1]
     there = [cupy.asarray(x, cupy.dtype) for x in given]
@@ -289,7 +367,6 @@ SHAPES = [(64, 128, 32), (65, 131, 33), (1, 7, 5), (33, 1, 3), (5, 7, 1), (256, 
 @pytest.mark.parametrize("rule", [activations.identity, activations.relu])
 def test_fused_products_agree(rule, m, k, n, odd, precision, backends, rng):
     """With widths and addresses as in θ; a misaligned bias is left to a kernel."""
-    pytest.importorskip("nvmath", reason="no nvmath-python for products of our own")
     sizes, cupy = {"x": (m, k), "weight": (k, n), "bias": (1, n), "dz": (m, n)}, backends[1]
     flat = cupy.asarray(rng.uniform(-1, 1, odd + sum(a * b for a, b in sizes.values())), cupy.dtype)
     given, at = {}, odd
@@ -297,7 +374,7 @@ def test_fused_products_agree(rule, m, k, n, odd, precision, backends, rng):
         given[name], at = flat[at : at + a * b].reshape(a, b), at + a * b
     x, weight, bias, dz = given["x"], given["weight"], given["bias"][0], given["dz"]
     ops, plain = operations_for(x).at_precision(precision), Operations(np)
-    assert ops.epilogues is not None
+    assert ops.product is not None
     rtol = {"float64": 1e-12, "float32": NEAR[precision]}[cupy.dtype_name]
     for aligned in (bias, bias.copy()):
         y = ops.affine_and_apply(rule, x, weight, aligned)
@@ -329,12 +406,13 @@ def test_fused_products_keep_nan(rule, backends):
 @pytest.mark.parametrize("precision", NEAR)
 def test_graph_with_epilogues_equals_eager_without(precision, hidden, backends, task, monkeypatch):
     """Two layers of one shape share a plan of cublasLt, but not their biases."""
-    pytest.importorskip("nvmath", reason="no nvmath-python for products of our own")
     how = {"optimizer": xpnet.SGD(0.1), "precision": precision, "epochs": 2, "batch_size": 49}
     network = {"hidden": hidden}
     graph = train(backends[1], task, network, engine="replay", **how)
     eager = train(backends[1], task, network, engine="eager", **how)
-    monkeypatch.setattr(operations, "checked_epilogues", lambda product, xp: None)
+    product = operations_for(backends[1].zeros(1)).at_precision(precision).product
+    product = replace(product, epilogues=frozenset())
+    monkeypatch.setattr(operations, "checked_product", lambda xp, precision: product)
     without = train(backends[1], task, network, engine="eager", **how)
     assert graph[0].engine == "replay: a CUDA graph"
     dtype, steps = backends[1].dtype_name, 100 if precision in ("tf32", "bf16", "fp16") else 20

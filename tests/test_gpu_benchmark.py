@@ -53,6 +53,7 @@ from xpnet.engine.select import steps_for
 from xpnet.engine.value_and_grad import ValueAndGrad
 from xpnet.ops import select
 from xpnet.ops.cuda import operations
+from xpnet.ops.cuda.matmul import Product
 from xpnet.ops.operations import Operations
 from xpnet.training.settings import Settings
 
@@ -687,18 +688,20 @@ def test_captured_steps_run_as_in_fit(fake):
 
 def test_steps_run_with_and_without_epilogues(fake, monkeypatch):
     found = []
-    monkeypatch.setattr(operations, "checked_epilogues", lambda product, xp: "epilogues")
+    monkeypatch.setattr(operations, "checked_product", lambda xp, precision: Product(precision))
+    monkeypatch.setattr(gpu_peers, "cublas_product", Product)
 
     def at_precision(self, precision):
-        found.append((precision, operations.checked_epilogues(None, np)))
+        product = operations.checked_product(np, precision)
+        found.append((product.precision, len(product.epilogues)))
         return self
 
     monkeypatch.setattr(Operations, "at_precision", at_precision)
     for name in ("xpnet, graph", "xpnet, graph, no epilogues"):
         gpu_peers.OURS[name][0](SMALL, "tf32")
-    model = ("float32", "epilogues")  # the gradient of value_and_grad
-    assert found == [model, ("tf32", "epilogues"), model, ("tf32", None)]
-    assert operations.checked_epilogues(None, np) == "epilogues"
+    model = ("float32", 3)  # the gradient of value_and_grad
+    assert found == [model, ("tf32", 3), model, ("tf32", 0)]
+    assert operations.checked_product(np, "tf32").epilogues
 
 
 def test_floor_is_the_products_of_a_step(fake, monkeypatch):
@@ -744,9 +747,9 @@ def test_floor_keeps_the_arrays_of_its_graph(fake, monkeypatch):
     gpu_device.timed(it, 8, 1)
 
 
-def test_without_nvmath_there_is_no_floor(host, monkeypatch):
+def test_without_cublaslt_there_is_no_floor(host, monkeypatch):
     monkeypatch.setattr(gpu_floor, "cublas_product", lambda precision: None)
-    with pytest.raises(ImportError, match="nvmath-python"):
+    with pytest.raises(ImportError, match="cublasLt"):
         gpu_floor.floor(SMALL, "float32")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import tomllib
-from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -158,25 +157,10 @@ def test_status_agrees_with_the_experiment():
 # --- settings of the repository -------------------------------------------------------------------
 
 
-CUDA = {"cuda12": ("sysctk12", "12"), "cuda13": ("sysctk13", "13")}
-
-
-@pytest.mark.parametrize("extra", CUDA)
-def test_extra_has_the_bindings_of_its_cuda(extra: str):
-    """As in nvmath-python's own extras."""
-    needs = {re.match(r"[\w-]+", need)[0]: need for need in EXTRAS[extra]}  # type: ignore[index]
-    theirs, major = CUDA[extra]
-    assert f"cupy-cuda{major}x" in needs
-    limits = needs["cuda-bindings"].removeprefix("cuda-bindings").split(",")
-    assert f"<{int(major) + 1}" in limits
-    assert [limit[:4] for limit in limits if limit[0] == ">"] == [f">={major}"]
-    try:
-        given = metadata.requires("nvmath-python") or []
-    except metadata.PackageNotFoundError:
-        pytest.skip("no nvmath-python to compare with")
-    (line,) = (x for x in given if x.startswith("cuda-bindings") and theirs in x)
-    wanted = line.partition(";")[0].removeprefix("cuda-bindings").strip()
-    assert set(limits) == set(wanted.split(","))
+@pytest.mark.parametrize("major", ["12", "13"])
+def test_extra_has_the_cupy_of_its_cuda(major: str):
+    """With the toolkit, in which cuda-pathfinder finds cublasLt."""
+    assert EXTRAS[f"cuda{major}"] == [f"cupy-cuda{major}x[ctk]>=14"]
 
 
 def test_hooks_have_the_versions_of_the_extra():

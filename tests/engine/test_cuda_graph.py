@@ -27,6 +27,7 @@ from xpnet.engine import select as engines
 from xpnet.engine.user_defined import user_defined
 from xpnet.ops import select
 from xpnet.ops.cuda import operations
+from xpnet.ops.cuda.matmul import Product
 from xpnet.optimizers import OptimizerState
 
 
@@ -152,18 +153,23 @@ def test_captured_frozen_and_resumed_equal_eager(task, device, monkeypatch):
     np.testing.assert_allclose(np.asarray(model.theta), eager.theta, rtol=1e-12, atol=1e-13)
 
 
-def in_half(a, b, out):
-    """A product of factors rounded to 16 bits, as in matrix units."""
-    a, b, out = (plain(x) for x in (a, b, out))
+class InHalf(Product):
+    """Products of factors rounded to 16 bits, as in matrix units."""
 
-    def multiply():
-        left, right = (x.astype("float16").astype(x.dtype) for x in (a, b))
-        out[...] = left @ right
+    def __call__(self, a, b, out):
+        a, b, out = (plain(x) for x in (a, b, out))
 
-    with np.errstate(over="ignore", invalid="ignore"):
-        multiply()
-    Tape.add(multiply)
-    return out.view(DeviceArray)
+        def multiply():
+            left, right = (x.astype("float16").astype(x.dtype) for x in (a, b))
+            out[...] = left @ right
+
+        with np.errstate(over="ignore", invalid="ignore"):
+            multiply()
+        Tape.add(multiply)
+        return out.view(DeviceArray)
+
+
+IN_HALF = InHalf(epilogues=frozenset())
 
 
 @pytest.mark.slow
@@ -171,7 +177,7 @@ def in_half(a, b, out):
 def test_fp16_keeps_tiny_gradients(engine, task, device, monkeypatch):
     """The gradient would be 0 in 16 bits, because the targets are nearly the outputs."""
     monkeypatch.setitem(select._chosen, DeviceArray, fake_operations(kernels=True))
-    monkeypatch.setattr(operations, "cublas_product", lambda precision: in_half)
+    monkeypatch.setattr(operations, "checked_product", lambda xp, precision: IN_HALF)
     X, moved = np.abs(task[0]), []
     fp16 = {"precision": "fp16", "engine": engine}
     for backend, how in (("numpy", {"engine": "eager"}), (fake_backend("float32"), fp16)):
@@ -188,8 +194,8 @@ def test_fp16_keeps_tiny_gradients(engine, task, device, monkeypatch):
 @pytest.mark.parametrize("fails", [False, True])
 def test_precision_applies_to_its_fit_only(fails, task, device, monkeypatch):
     monkeypatch.setitem(select._chosen, DeviceArray, fake_operations(kernels=True))
-    products = {"fp16": in_half, "float32": None}
-    monkeypatch.setattr(operations, "cublas_product", products.get)
+    products = {"fp16": IN_HALF, "float32": None}
+    monkeypatch.setattr(operations, "checked_product", lambda xp, precision: products[precision])
     (X, y), model, loss = task, MLP(4, [], 3, backend=fake_backend("float32")), CrossEntropy()
 
     def callback(run):
@@ -208,7 +214,7 @@ def test_precision_applies_to_its_fit_only(fails, task, device, monkeypatch):
 def fit_in_half(X, t, engine, monkeypatch, epochs):
     """Train with products in 16 bits; the model, and θ and the loss scale after every step."""
     monkeypatch.setitem(select._chosen, DeviceArray, fake_operations(kernels=True))
-    monkeypatch.setattr(operations, "cublas_product", lambda precision: in_half)
+    monkeypatch.setattr(operations, "checked_product", lambda xp, precision: IN_HALF)
     model = MLP(4, [], 1, backend=fake_backend("float32"))
     thetas, scales, made = [np.array(model.theta)], [], []
 

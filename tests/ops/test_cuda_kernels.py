@@ -10,7 +10,6 @@ import math
 import re
 import shutil
 import subprocess
-import sys
 import weakref
 from dataclasses import replace
 from functools import partial
@@ -19,17 +18,16 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from helpers import emulated_cuda
-from helpers.cases import looped, warns_here
+from helpers.cases import looped
 from helpers.emulated_cuda import cuda_operations
-from helpers.fake_cublas import cublas, rounded, widened
+from helpers.fake_cublas import rounded, widened
 from helpers.kernel_sources import FILES, INTEGERS, as_one, kernels
 from helpers.rules import SCALARS, UPDATES, counts_of, targets_of
 
-from xpnet.errors import ArgumentError
+from xpnet import MLP, CrossEntropy
 from xpnet.ops import select
-from xpnet.ops.cuda import columns, elementwise, matmul, operations
-from xpnet.ops.cuda.matmul import WORKSPACE, as_columns, cublas_product
-from xpnet.ops.cuda.self_check import check_kernels
+from xpnet.ops.cuda import columns, elementwise
+from xpnet.ops.cuda.matmul import Product, layout_of
 from xpnet.ops.cuda.translate import translate
 from xpnet.ops.operations import Operations
 from xpnet.ops.rules import activations, losses, optimizers
@@ -342,7 +340,7 @@ def test_large_arrays_use_64_bit_indices(ops, monkeypatch):
     results = []
     for narrow in (2**31, 0):
         monkeypatch.setattr(elementwise, "LIMIT_32_BIT", narrow)
-        ours = replace(ops, launch=launch, checking=True)
+        ours = replace(ops, launch=launch)
         taken = ours.take_rows(z, order)
         results.append([ours.shift_and_apply(activations.tanh, z.copy(), bias), taken])
     assert kinds == ["unsigned"] * 2 + ["long long"] * 2
@@ -427,7 +425,7 @@ def test_misfit_arguments_reach_no_kernel(name, ops):
         except (ValueError, IndexError) as error:
             return repr(error)
 
-    ours = outcome(replace(ops, launch=never, product=never, checking=True))
+    ours = outcome(replace(ops, launch=never, product=never))
     np.testing.assert_equal(ours, outcome(REFERENCE))
 
 
@@ -529,8 +527,28 @@ def test_numpy_scalars_are_passed_by_value(ops):
 HALVES = pytest.mark.parametrize("precision", ["bf16", "fp16"])
 
 
+def product(precision="float32", launch=emulated_cuda.launch):
+    return Product(precision, launch)
+
+
+def work(devices):
+    """The allocations and products of a fake machine, without their preparations."""
+    return [call for call in devices.calls if call == "Matmul" or call[0] == "empty"]
+
+
+def counting(taken):
+    """A launch that notes how many elements each rounding takes."""
+
+    def launch(kernel, grid, block, arguments):
+        if kernel.name == "to_16_bits":
+            taken.append(int(arguments[2]))
+        emulated_cuda.launch(kernel, grid, block, arguments)
+
+    return launch
+
+
 @HALVES
-def test_16_bit_numbers_are_rounded_to_nearest(precision, ops):
+def test_16_bit_numbers_are_rounded_to_nearest(precision, ops, devices):
     """For numbers of every size, halfway cases and their neighbours, infinity and NaN."""
     bits = np.random.default_rng(0).integers(0, 2**32, 20000, dtype="uint32")
     edges = np.arange(0, 2**32, 2**19, dtype="uint64")[:, None] + [0, 1, 4095, 4096, 4097, 32768]
@@ -538,8 +556,7 @@ def test_16_bit_numbers_are_rounded_to_nearest(precision, ops):
     x = np.concatenate(
         [x, np.float32([65504, 65519, 65520, -65520, 3e38, 2**-24, 2**-25, 3 * 2**-25])]
     )
-    product = cublas(precision)[1]
-    factor = product.factor(x[None, :])
+    factor = product(precision).factor(x[None, :])
     kind = {"bf16": "uint16", "fp16": "float16"}[precision]
     actual = widened(factor.memory.view(kind), "float32")
     with np.errstate(invalid="ignore"):
@@ -551,19 +568,16 @@ def test_16_bit_numbers_are_rounded_to_nearest(precision, ops):
 
 @HALVES
 @pytest.mark.parametrize(("m", "k", "n"), [(4, 3, 5), (1, 3, 5), (4, 1, 5), (4, 3, 1), (1, 1, 1)])
-def test_16_bit_products_agree(m, k, n, precision, ops):
-    rng = np.random.default_rng(0)
-    bindings, product = cublas(precision)
+def test_16_bit_products_agree(m, k, n, precision, ops, devices):
+    rng, multiply = np.random.default_rng(0), product(precision)
     for a in (rng.random((m, k)), rng.random((k, m)).T, rng.random((m, k + 2))[:, :k]):
         for b in (rng.random((k, n)), rng.random((n, k)).T, rng.random((n, k + 1)).T[:k]):
             left, right = (cut(x) for x in (a, b))
             out = np.full((m, n), 9, "float32")
-            assert product(left, right, out) is out
+            assert multiply(left, right, out) is out
             expected = rounded(left.copy(), precision) @ rounded(right.copy(), precision)
             np.testing.assert_allclose(out, expected, rtol=1e-6)
-    memory = [("empty", m * k), ("empty", k * n)]
-    one = [*memory, ("stream", 7, 5), ("workspace", 7, 99, 32 << 20), ("gemm",)]
-    assert bindings.calls == one * 9
+    assert work(devices) == [("empty", m * k), ("empty", k * n), "Matmul"] * 9
 
 
 def cut(x):
@@ -573,197 +587,88 @@ def cut(x):
 
 
 @HALVES
-def test_float64_factors_are_not_rounded(precision):
-    bindings, product = cublas(precision)
+def test_float64_factors_are_not_rounded(precision, devices):
     a, b = np.random.default_rng(0).random((2, 3, 3))
-    np.testing.assert_allclose(product(a, b, np.empty((3, 3))), a @ b, rtol=1e-15)
-    assert ("empty", 9) not in bindings.calls
+    np.testing.assert_allclose(product(precision)(a, b, np.empty((3, 3))), a @ b, rtol=1e-15)
+    assert work(devices) == ["Matmul"]
 
 
-def test_fp16_overflow_becomes_infinite(ops):
+def test_fp16_overflow_becomes_infinite(ops, devices):
     """Loss scaling finds it, skips the step and halves the scale."""
-    product, a = cublas("fp16")[1], np.full((1, 1), 7e4, "float32")
-    assert np.isinf(product(a, np.ones_like(a), np.empty_like(a)))
-    assert product(a / 2, np.ones_like(a), np.empty_like(a)) == np.float16(3.5e4)
+    multiply, a = product("fp16"), np.full((1, 1), 7e4, "float32")
+    assert np.isinf(multiply(a, np.ones_like(a), np.empty_like(a)))
+    assert multiply(a / 2, np.ones_like(a), np.empty_like(a)) == np.float16(3.5e4)
 
 
-def test_rounded_factor_serves_many_products(ops):
+def test_rounded_factor_serves_many_products(ops, devices):
     """A benchmark of the products alone does so."""
-    bindings, product = cublas("bf16")
-    a, b = np.random.default_rng(0).random((2, 3, 3)).astype("float32")
-    factors, outs = [product.factor(x) for x in (a, b)], np.empty((2, 3, 3), "float32")
+    bf16, (a, b) = product("bf16"), np.random.default_rng(0).random((2, 3, 3)).astype("float32")
+    factors, outs = [bf16.factor(x) for x in (a, b)], np.empty((2, 3, 3), "float32")
     for out in outs:
-        product.multiply(*factors, out)
+        assert bf16.multiply(*factors, out)
     np.testing.assert_array_equal(*outs)
     np.testing.assert_allclose(outs[0], a @ b, rtol=1e-2)
-    assert [call[0] for call in bindings.calls].count("empty") == 2
+    assert work(devices) == [("empty", 9), ("empty", 9), "Matmul", "Matmul"]
 
 
 @pytest.mark.parametrize(("precision", "rounded"), [("bf16", 3), ("fp16", 3), ("float32", 0)])
+@pytest.mark.parametrize("sums", [None, np.empty(3, "float32")], ids=["hidden", "last"])
 @pytest.mark.parametrize("gaps", [False, True])
-def test_backward_pass_rounds_each_factor_once(gaps, precision, rounded, ops):
+def test_backward_pass_rounds_each_factor_once(gaps, sums, precision, rounded, ops, devices):
     rng = np.random.default_rng(0)
     x, weight, dz = (rng.random(shape).astype("float32") for shape in ((6, 4), (4, 3), (6, 3)))
-    dz = np.repeat(dz, 2, axis=1)[:, ::2] if gaps else dz  # which cuBLAS cannot read
-    bindings, product = cublas(precision)
-    ours = replace(ops, product=product)
+    dz = np.repeat(dz, 2, axis=1)[:, ::2] if gaps else dz  # which cublasLt cannot read
+    ours = replace(ops, product=product(precision))
     dw, expected_dw = (np.empty((4, 3), "float32") for _ in range(2))
     dx, expected_dx = (np.empty((6, 4), "float32") for _ in range(2))
-    assert ours.affine_backward(x, weight, dz, dw, dx) is dx
-    assert gaps or [call[0] for call in bindings.calls].count("empty") == rounded
+    assert ours.affine_backward(x, weight, dz, dw, dx, sums) is dx
+    assert gaps or sum(call[0] == "empty" for call in devices.calls) == rounded
     ours.matmul(x.T, dz, expected_dw)
     ours.matmul(dz, weight.T, expected_dx)
     np.testing.assert_array_equal(dw, expected_dw)
     np.testing.assert_array_equal(dx, expected_dx)
+    if sums is not None:
+        np.testing.assert_allclose(sums, dz.sum(axis=0), rtol=1e-6)
+
+
+def test_step_rounds_each_factor_once(ops, devices, monkeypatch):
+    """Of two layers: 784-200-10 in bf16 would take as many."""
+    taken = []
+    kernels = replace(ops, product=product("bf16", launch=counting(taken)))
+    monkeypatch.setitem(select._chosen, np.ndarray, kernels)
+    monkeypatch.setattr(type(ops), "at_precision", lambda self, precision: self)
+    model = MLP(6, [4], 3, dtype="float32")
+    model.value_and_grad(np.ones((5, 6), "f"), np.zeros(5, "int64"), CrossEntropy())
+    x, z1, z2 = (5, 6), (5, 4), (5, 3)
+    forward = [x, (6, 4), z1, (4, 3)]
+    last = [z2, z1[::-1], (3, 4)]  # ∂z for both of its products
+    first = [x[::-1], z1]
+    assert taken == [a * b for a, b in [*forward, *last, *first]]
 
 
 @dtypes
 @pytest.mark.parametrize(("m", "k", "n"), [(4, 3, 5), (1, 3, 5), (4, 1, 5), (4, 3, 1), (1, 1, 1)])
-def test_products_of_views_agree(m, k, n, dtype):
-    rng = np.random.default_rng(0)
-    bindings, product = cublas()
+def test_products_of_views_agree(m, k, n, dtype, devices):
+    rng, multiply = np.random.default_rng(0), product()
+    devices.calls.clear()
     for a in (rng.random((m, k)), rng.random((k, m)).T, rng.random((m, k + 2))[:, :k]):
         for b in (rng.random((k, n)), rng.random((n, k)).T, rng.random((k, n + 1))[:, :n]):
             left, right = (np.asarray(x.astype(dtype, order="K")) for x in (a, b))
             flat = np.full(m * n + 4, 9, dtype)
             out = flat[2:-2].reshape(m, n)
-            assert product(left, right, out) is out
+            assert multiply(left, right, out) is out
             np.testing.assert_allclose(out, left @ right, rtol=1e-6)
             assert (flat[:2] == 9).all()
             assert (flat[-2:] == 9).all()
-    one = [("stream", 7, 5), ("workspace", 7, 99, 32 << 20), ("gemm",)]
-    assert bindings.calls == one * 9
+    assert work(devices) == ["Matmul"] * 9
 
 
-def test_products_cublas_cannot_read_agree():
-    bindings, product = cublas()
+def test_products_cublas_cannot_read_agree(devices):
     a, b = np.arange(48.0).reshape(6, 8)[::2, ::2], np.arange(8.0).reshape(4, 2)
-    assert as_columns(a) is None
-    np.testing.assert_allclose(product(a, b, np.empty((3, 2))), a @ b)
-    np.testing.assert_array_equal(product(b[:, :0], b[:0], np.full((4, 2), 9.0)), 0)
-    assert bindings.calls == []
-
-
-def test_constants_equal_those_of_the_bindings():
-    bindings = pytest.importorskip("nvmath.bindings.cublas", reason="no nvmath-python")
-    kind = bindings.ComputeType
-    names = {"float32": "32F", "tf32": "32F_FAST_TF32", "bf16": "32F", "fp16": "32F"}
-    assert {p: kind[f"COMPUTE_{name}"] for p, name in names.items()} == matmul._COMPUTE
-    assert kind.COMPUTE_64F == matmul._COMPUTE_FLOAT64
-    assert (bindings.Operation.N, bindings.Operation.T) == (0, 1)
-    assert bindings.GemmAlgo.DEFAULT == matmul._ANY_ALGORITHM
-    types = pytest.importorskip("nvmath", reason="no nvmath-python").CudaDataType
-    names = {"float32": "32F", "float64": "64F", "bf16": "16BF", "fp16": "16F"}
-    kinds = matmul._REAL | matmul._SIXTEEN_BITS
-    assert {p: types[f"CUDA_R_{name}"] for p, name in names.items()} == kinds
-
-
-def test_precisions_share_a_handle_per_device(devices):
-    products = [cublas_product(), cublas_product("float32"), cublas_product("tf32")]
-    assert products[0] == products[1]
-    assert len({id(product.cublas()) for product in products}) == 1
-    assert (devices.created, devices.workspaces) == ([0], [(0, WORKSPACE)])
-    first = products[0].cublas()
-    devices.current = 1  # a product made on another device is one of the current device
-    assert products[0].cublas() is cublas_product().cublas() is not first
-    assert (devices.created, devices.workspaces) == ([0, 1], [(0, WORKSPACE), (1, WORKSPACE)])
-    devices.current = 0
-    assert products[2].cublas() is first
-
-
-def test_missing_cublas_warns(devices, ops):
-    devices.broken = True
-    with warns_here(r"nvmath-python does not work here \(no libcublas\); CuPy"):
-        assert cublas_product() is None
-    with warns_here("no libcublas"):
-        assert ops.at_precision("float32").product is None
-    with (
-        warns_here("no libcublas"),
-        pytest.raises(ArgumentError, match="precision must be 'float32' here; got 'bf16'"),
-    ):
-        ops.at_precision("bf16")
-
-
-def test_without_nvmath_there_is_no_product(devices, monkeypatch):
-    monkeypatch.setitem(sys.modules, "nvmath", None)
-    assert cublas_product() is None
-
-
-@pytest.mark.parametrize("fails", ["cublas_product", "check_kernels"])
-def test_device_failure_falls_back_to_cupy(fails, monkeypatch):
-    def failing(*arguments):
-        raise OSError("no such device")
-
-    monkeypatch.setattr(operations, "cublas_product", lambda: None)
-    monkeypatch.setattr(operations, fails, failing)
-    with warns_here(r"kernels do not work here \(no such device\)"):
-        assert type(select._cuda(np)) is Operations
-
-
-KERNELS_OF_A_STEP = [
-    *("rule_sigmoid_of_sum", "rule_sigmoid_derivative", "rule_sgd", "cross_entropy"),
-    *("batch_norm", "batch_norm_backward", "rule_identity"),
-    *("batch_norm_parts", "batch_norm_backward_parts"),
-]
-
-
-@pytest.mark.parametrize("broken", KERNELS_OF_A_STEP)
-def test_self_check_finds_a_compile_error(broken, ops):
-    def launch(kernel, *how):
-        if kernel.name == broken:
-            raise SyntaxError(f"more than one function fits in {broken}")
-        emulated_cuda.launch(kernel, *how)
-
-    with pytest.raises(SyntaxError, match=broken):
-        check_kernels(replace(ops, launch=launch), np)
-
-
-def failing(broken, how):
-    """A launch in which a kernel does not compile, or does nothing."""
-
-    def launch(kernel, *arguments):
-        if kernel.name != broken:
-            emulated_cuda.launch(kernel, *arguments)
-        elif how == "raises":
-            raise SyntaxError(f"more than one function fits in {broken}")
-
-    return launch
-
-
-@pytest.mark.parametrize("broken", [*KERNELS_OF_A_STEP, "rule_sgd", "batch_norm_parts"])
-def test_self_check_finds_a_kernel_without_effect(broken, ops):
-    with pytest.raises(RuntimeError, match="differs from the plain operation"):
-        check_kernels(replace(ops, launch=failing(broken, "does nothing")), np)
-
-
-BYTES, GRAD = np.arange(24, dtype="uint8").reshape(6, 4), np.full(3, 8.0, "f")
-SELDOM = {
-    "keep_mask": lambda ops: ops.keep_mask(X, 7, 0.5),
-    "unscale": lambda ops: (
-        ops.for_graphs.unscale(GRAD, np.full(1, 2, "f"), np.zeros(1, "f")) or GRAD[0]
-    ),
-}
-
-
-@pytest.mark.parametrize("how", ["raises", "does nothing"])
-@pytest.mark.parametrize("broken", SELDOM)
-def test_rare_kernels_are_checked_at_first_use(broken, how, ops):
-    launched = []
-
-    def launch(kernel, *arguments):
-        launched.append(kernel.name)
-        failing(broken, how)(kernel, *arguments)
-
-    ours, take = replace(ops, launch=launch), SELDOM[broken]
-    GRAD[...] = 8
-    expected = take(REFERENCE)
-    GRAD[...] = 8
-    with warns_here(r"do not work here \(.*\); CuPy computes them"):
-        np.testing.assert_array_equal(take(ours), expected)
-    GRAD[...], tried = 8, len(launched)
-    with warns_here(r"do not work here"):
-        np.testing.assert_array_equal(take(ours), expected)
-    assert len(launched) == tried > 0
+    assert layout_of(a) is None
+    np.testing.assert_allclose(product()(a, b, np.empty((3, 2))), a @ b)
+    np.testing.assert_array_equal(product()(b[:, :0], b[:0], np.full((4, 2), 9.0)), 0)
+    assert devices.calls == []
 
 
 def test_sources_of_deleted_rules_are_released():
@@ -784,45 +689,3 @@ def test_sources_of_deleted_rules_are_released():
             make(new())
     gc.collect()
     assert [reference() for reference in forgotten] == [None, None]
-
-
-@pytest.mark.parametrize("name", SELDOM)
-def test_working_kernels_are_checked_once(name, ops):
-    launched = []
-
-    def launch(kernel, *arguments):
-        launched.append(kernel.name)
-        emulated_cuda.launch(kernel, *arguments)
-
-    ours, counts = replace(ops, launch=launch), []
-    for _ in range(3):
-        SELDOM[name](ours)
-        counts.append(len(launched))
-    assert counts[0] > 1
-    assert np.diff(counts).tolist() == [1, 1]
-
-
-@HALVES
-@pytest.mark.parametrize("how", ["raises", "does nothing"])
-def test_precision_with_failing_products_is_refused(how, precision, ops, monkeypatch):
-    product = cublas(precision)[1]
-    monkeypatch.setattr(operations, "cublas_product", lambda precision: product)
-    monkeypatch.setattr(operations, "checked_epilogues", lambda product, xp: None)
-    assert ops.at_precision(precision).product is product
-    product = replace(product, launch=failing("to_16_bits", how))
-    with pytest.raises(ArgumentError, match=r"be 'float32' here; got '.*'\. Its products fail: .*"):
-        ops.at_precision(precision)
-
-
-def test_self_check_finds_a_wrong_product(ops):
-    check_kernels(replace(ops, product=cublas()[1]), np)
-    with pytest.raises(RuntimeError, match="matmul differs from the plain operation"):
-        check_kernels(replace(ops, product=lambda a, b, out: out), np)
-
-
-def test_self_check_passes_or_names_the_operation():
-    ops = cuda_operations()
-    check_kernels(ops, np)
-
-    with pytest.raises(RuntimeError, match="differs from the plain operation"):
-        check_kernels(replace(ops, launch=lambda *arguments: None), np)

@@ -177,6 +177,7 @@ class Watched:
         self.ops = ops
 
     affine_backward = Operations.affine_backward
+    matmul_and_sum = Operations.matmul_and_sum
 
     def __getattr__(self, name):
         return getattr(self.ops, name)

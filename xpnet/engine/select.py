@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 from typing import Any, TypeAlias
 
 from xpnet.backend import Backend
@@ -14,6 +13,7 @@ from xpnet.engine.eager_step import EagerStep, StepSettings, no_replay
 from xpnet.engine.recorded_step import RecordedStep, why_not_recorded
 from xpnet.engine.user_defined import user_defined
 from xpnet.errors import warn_fallback
+from xpnet.ops import operations_for
 from xpnet.optimizers import OptimizerState
 from xpnet.state import ModelState
 
@@ -90,9 +90,7 @@ def why_not_captured(backend: Backend) -> str:
     """Why steps cannot be captured as CUDA graphs; empty if they can."""
     if not backend.library.is_cuda:
         return f"CUDA graphs are for the backend 'cupy', and this is {backend.name!r}"
-    if importlib.util.find_spec("nvmath") is None:
-        return "CuPy's own products cannot be captured: pip install nvmath-python"
-    return ""
+    return operations_for(backend.empty(0)).why_not_captured
 
 
 def _eager(

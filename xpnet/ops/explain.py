@@ -13,7 +13,7 @@ from xpnet.ops.numpy import NumPyOperations
 from xpnet.ops.operations import Operations, Rule
 from xpnet.ops.select import operations_for
 
-NOT_OPERATIONS = ("xp", "at_precision", "for_graphs")
+NOT_OPERATIONS = ("xp", "at_precision", "for_graphs", "why_not_captured")
 OPERATIONS = tuple(
     name
     for name in (*vars(Operations), *vars(GraphOperations))
@@ -71,7 +71,7 @@ def _of_an_operation(name: str, ops: Operations) -> str:
     if type(ops) is Operations or own is None:
         return "plain array code, because there is no faster version"
     if ops.xp is not np:
-        return "a kernel on C-contiguous arrays, or a product by cuBLAS; plain array code on others"
+        return "a kernel on C-contiguous arrays, or a product of cublasLt; else plain array code"
     if own is vars(NumPyOperations).get(name):
         return "NumPy, filling the given buffers"
     return "one compiled loop on C-contiguous arrays; NumPy on others"

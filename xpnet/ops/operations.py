@@ -49,6 +49,11 @@ class Operations:
         return self
 
     @property
+    def why_not_captured(self) -> str:
+        """Why steps cannot be captured as CUDA graphs; empty if they can."""
+        return "CuPy's own matrix products cannot be captured"
+
+    @property
     def for_graphs(self) -> GraphOperations:
         """The operations of a captured step besides those of its layers."""
         return GraphOperations(self.xp)
@@ -176,29 +181,36 @@ class Operations:
             scratch: allocates ``δ`` and the result.
             need_dx: whether to compute ``δ Wᵀ``; if not, ``None`` is returned.
         """
-        if d_bias is not None and declares(activation, "is_identity"):
-            self.matmul_and_sum(x.T, dy, d_weight, d_bias)
-            return self.matmul(dy, weight.T, scratch.next(*x.shape)) if need_dx else None
-        out = scratch.next(*dy.shape)
-        if d_bias is None:
-            dz = activation.backward(self, saved, dy, out)
+        sums = d_bias if declares(activation, "is_identity") else None
+        if sums is not None:
+            dz = dy
         else:
-            dz = activation.backward_and_sum(self, saved, dy, d_bias, out)
-        scratch.settle(dz, out)
-        if not need_dx:
-            self.matmul(x.T, dz, d_weight)
-            return None
-        return self.affine_backward(x, weight, dz, d_weight, scratch.next(*x.shape))
+            out = scratch.next(*dy.shape)
+            if d_bias is None:
+                dz = activation.backward(self, saved, dy, out)
+            else:
+                dz = activation.backward_and_sum(self, saved, dy, d_bias, out)
+            scratch.settle(dz, out)
+        if need_dx:
+            return self.affine_backward(x, weight, dz, d_weight, scratch.next(*x.shape), sums)
+        self.matmul_and_sum(x.T, dz, d_weight, sums)
+        return None
 
     def matmul(self, a: Array, b: Array, out: Array | None = None) -> Array:
         """The matrix product ``a b``."""
         return _into(out, a @ b)
 
     def affine_backward(
-        self, x: Array, weight: Array, dz: Array, d_weight: Array, out: Array | None = None
+        self,
+        x: Array,
+        weight: Array,
+        dz: Array,
+        d_weight: Array,
+        out: Array | None = None,
+        sums: Array | None = None,
     ) -> Array:
-        """Fill ``d_weight`` with ``xᵀ ∂z`` and return ``∂z Wᵀ``."""
-        self.matmul(x.T, dz, d_weight)
+        """Fill ``d_weight`` with ``xᵀ ∂z`` and ``sums`` with ``Σ_rows ∂z``; return ``∂z Wᵀ``."""
+        self.matmul_and_sum(x.T, dz, d_weight, sums)
         return self.matmul(dz, weight.T, out)
 
     def shift(self, z: Array, bias: Array) -> Array:
@@ -217,9 +229,10 @@ class Operations:
         z = self.matmul(x, weight, out)
         return self.shift(z, bias) if rule is identity else self.shift_and_apply(rule, z, bias)
 
-    def matmul_and_sum(self, a: Array, b: Array, out: Array, sums: Array) -> Array:
-        """``out ← a b`` and ``sums ← column_sum(b)``; return ``out``."""
-        self.column_sum(b, out=sums)
+    def matmul_and_sum(self, a: Array, b: Array, out: Array, sums: Array | None) -> Array:
+        """``out ← a b``, and ``sums ← column_sum(b)`` unless ``None``; return ``out``."""
+        if sums is not None:
+            self.column_sum(b, out=sums)
         return self.matmul(a, b, out)
 
     def shift_and_apply(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
-from dataclasses import replace
 
 import numpy as np
 
@@ -83,13 +82,11 @@ def _cuda(xp: Namespace) -> Operations:
     # Imported at first use, because no other backend needs it.
     cuda = importlib.import_module("xpnet.ops.cuda.operations")
     try:
-        product = cuda.cublas_product()
-        kernels = cuda.CudaOperations(xp, product=product)
-        cuda.check_kernels(kernels, xp)
+        kernels: Operations = cuda.CudaOperations(xp).at_precision("float32")
+        cuda.check_kernels(kernels)
     except Exception as error:  # a compiler, a driver or a device can raise any exception
         warn_fallback(
             f"xpnet's CUDA kernels do not work here ({error}); CuPy computes without them."
         )
         return Operations(xp)
-    checked: Operations = replace(kernels, epilogues=cuda.checked_epilogues(product, xp))
-    return checked
+    return kernels

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,11 +21,9 @@ class CudaGraphOperations(GraphOperations):
 
     Attributes:
         launch: launches a kernel.
-        passes: whether the kernels of a deferred self check, given by name, pass it.
     """
 
     launch: Launch
-    passes: Callable[[str], bool]
 
     def begin_step(
         self,
@@ -74,7 +71,7 @@ class CudaGraphOperations(GraphOperations):
     def unscale(self, x: Array, scale: Array, found: Array) -> None:
         """See `GraphOperations.unscale`."""
         fits = supported(x, scale, found) and scale.size == found.size == 1
-        if not (self.passes("loss scaling") and fits):
+        if not fits:
             super().unscale(x, scale, found)
             return
         kernel = file_kernel("unscale", "scaling.cu", dtype_name(x.dtype))

@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache
 from typing import Any
 
 import numpy as np
 
 from xpnet.backend import Array
-from xpnet.errors import dtype_name, require, warn_fallback
-from xpnet.ops.cuda import columns, updates
+from xpnet.errors import dtype_name, require
+from xpnet.ops.cuda import columns, cublas_lt, updates
 from xpnet.ops.cuda.arrays import are_scalars, have_shape, kernel_scalars, on_device, supported
 from xpnet.ops.cuda.cross_entropy import cross_entropy
 from xpnet.ops.cuda.elementwise import file_kernel, kernel_for, shifted, unless
-from xpnet.ops.cuda.epilogues import Epilogues
 from xpnet.ops.cuda.graph_operations import CudaGraphOperations, launch_take
 from xpnet.ops.cuda.launch import Kernel, Launch, launch, launch_linear
-from xpnet.ops.cuda.matmul import Product, cublas_product
-from xpnet.ops.cuda.self_check import check_kernels, checked_epilogues, why_not_usable
+from xpnet.ops.cuda.matmul import Product
+from xpnet.ops.cuda.self_check import check_kernels, checked_product
 from xpnet.ops.graph_operations import LossLog
 from xpnet.ops.operations import Operations, Precision, Rule
 from xpnet.ops.rules.activations import identity
 from xpnet.ops.rules.layers import multiply, normalize
 
-__all__ = ["CudaOperations", "check_kernels", "checked_epilogues", "cublas_product"]
+__all__ = ["CudaOperations", "check_kernels"]
 
 
 @dataclass(frozen=True)
@@ -37,31 +35,35 @@ class CudaOperations(Operations):
 
     Attributes:
         launch: launches a kernel; tests replace it.
-        product: the matrix product ``(a, b, out) → out``; ``None`` for that of ``xp``.
-        epilogues: products with fused epilogues; ``None``: nothing is fused.
-        checking: whether a self check is running, so that its kernels are not checked again.
+        product: the matrix product; ``None`` for that of ``xp``.
     """
 
     launch: Launch = launch
-    product: Callable[[Array, Array, Array], Array] | None = None
-    epilogues: Epilogues | None = None
-    checking: bool = False
+    product: Product | None = None
 
     def at_precision(self, precision: Precision) -> CudaOperations:
         """See `Operations.at_precision`."""
-        product, rule = cublas_product(precision), "be 'float32' here"
-        ops = replace(self, product=product, epilogues=None)
-        if precision != "float32":
-            do = "Other precisions need the products of nvmath-python: pip install nvmath-python."
-            require(product is not None, "precision", rule, precision, do)
-            reason = _why_not_usable(ops, "products")
-            require(not reason, "precision", rule, precision, f"Its products fail: {reason}.")
-        return replace(ops, epilogues=checked_epilogues(product, self.xp))
+        product, reason = None, ""
+        try:
+            product = checked_product(self.xp, precision)
+        except Exception as error:  # a compiler, a driver or a device can raise any exception
+            if precision == "float32":
+                raise
+            reason = str(error)
+        if product is None and precision != "float32":
+            do = f"Its products fail: {reason or self.why_not_captured}."
+            require(False, "precision", "be 'float32' here", precision, do)
+        return replace(self, product=product)
+
+    @property
+    def why_not_captured(self) -> str:
+        """See `Operations.why_not_captured`; products of CuPy itself cannot be captured."""
+        return cublas_lt.why_unavailable()
 
     @property
     def for_graphs(self) -> CudaGraphOperations:
         """See `Operations.for_graphs`."""
-        return CudaGraphOperations(self.xp, self.launch, self._passes)
+        return CudaGraphOperations(self.xp, self.launch)
 
     def apply(
         self, rule: Rule, *arrays: Array, scalars: tuple[Any, ...] = (), out: Array | None = None
@@ -188,27 +190,34 @@ class CudaOperations(Operations):
         self, rule: Rule, x: Array, weight: Array, bias: Array, out: Array | None = None
     ) -> Array:
         """See `Operations.affine_and_apply`."""
-        if self.epilogues is not None:
+        if self.product is not None:
             if out is None:
                 out = self.xp.empty(x.shape[:1] + weight.shape[1:], dtype=x.dtype)
-            if self.epilogues.affine(rule, x, weight, bias, out):
+            if self.product.affine(rule, x, weight, bias, out):
                 return out
         return super().affine_and_apply(rule, x, weight, bias, out)
 
-    def matmul_and_sum(self, a: Array, b: Array, out: Array, sums: Array) -> Array:
+    def matmul_and_sum(self, a: Array, b: Array, out: Array, sums: Array | None) -> Array:
         """See `Operations.matmul_and_sum`."""
-        if self.epilogues is not None and self.epilogues.gradients(a, b, out, sums):
+        product = self.product
+        if product is not None and sums is not None and product.gradients(a, b, out, sums):
             return out
         return super().matmul_and_sum(a, b, out, sums)
 
     def affine_backward(
-        self, x: Array, weight: Array, dz: Array, d_weight: Array, out: Array | None = None
+        self,
+        x: Array,
+        weight: Array,
+        dz: Array,
+        d_weight: Array,
+        out: Array | None = None,
+        sums: Array | None = None,
     ) -> Array:
         """See `Operations.affine_backward`; a rounded ``dz`` is used by both products."""
         ops, product = self, self.product
-        if isinstance(product, Product) and product.rounds:
+        if product is not None and product.rounds:
             ops = replace(self, product=product.sharing(dz))
-        return Operations.affine_backward(ops, x, weight, dz, d_weight, out)
+        return Operations.affine_backward(ops, x, weight, dz, d_weight, out, sums)
 
     def batch_norm(
         self,
@@ -256,7 +265,7 @@ class CudaOperations(Operations):
         """See `Operations.keep_mask`; the key may be an array of one int64 on the device."""
         is_array = on_device(key)
         bad_key = is_array and (key.size != 1 or dtype_name(key.dtype) != "int64")
-        if bad_key or not supported(like) or not self._passes("random masks"):
+        if bad_key or not supported(like):
             return super().keep_mask(like, key, p)
         mask = self._result_array(like, out)
         keys = (key, np.int64(0)) if is_array else (None, np.int64(key))
@@ -325,25 +334,7 @@ class CudaOperations(Operations):
         arguments = (*arrays, *kernel_scalars(scalars, like.dtype), *sizes)
         launch_linear(self.launch, kernel, size, arguments)
 
-    def _passes(self, name: str) -> bool:
-        """Whether kernels pass one of the `DEFERRED_CHECKS`, which runs before their first use.
-
-        Nothing can be checked during a capture, but the steps before it have called this.
-        """
-        if self.checking:
-            return True
-        reason = _why_not_usable(self, name)
-        if reason:  # warn at every call: Python shows repeated warnings of one line once
-            message = f"xpnet's kernels for {name} do not work here ({reason}); CuPy computes them."
-            warn_fallback(message)
-        return not reason
-
     def _result_array(self, like: Array, out: Array | None) -> Array:
         """``out`` if a kernel can fill it, otherwise a new array like ``like``."""
         fits = out is not None and have_shape(like.shape, out) and supported(like, out)
         return out if fits else self.xp.empty_like(like)
-
-
-@cache
-def _why_not_usable(ops: CudaOperations, name: str) -> str:
-    return why_not_usable(replace(ops, checking=True), ops.xp, name)
