@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import pytest
@@ -20,6 +19,7 @@ from xpnet.ops.cuda import operations
 from xpnet.ops.cuda.columns import ROWS_PER_BLOCK
 from xpnet.ops.cuda.cublas_lt import BGRADA, BIAS, RELU_BIAS
 from xpnet.ops.cuda.operations import CudaOperations
+from xpnet.ops.graph_operations import BatchRows, LossLog, StepTables
 from xpnet.ops.operations import Operations
 from xpnet.ops.rules import activations, optimizers, scaling
 from xpnet.optimizers import schedules
@@ -185,20 +185,25 @@ def batch_norm(ops, xp, dtype, m):
 
 
 def captured_operations(ops, xp, dtype, m):
-    """Batches of rows, of bytes and of labels, and the tables of a captured step."""
-    graph_ops, new = ops.for_graphs, partial(xp.zeros, dtype=dtype)
-    order, start = (xp.asarray(x, dtype=xp.int64) for x in ([3, 1, 0, 2], [1]))
-    cursor, offset, number = xp.asarray([0], dtype=xp.int64), xp.zeros(2, dtype=xp.int64), new(3)
+    """Batches of rows and of scaled bytes, the tables of a captured step, and its log."""
+    order, cursor = (xp.asarray(x, dtype=xp.int64) for x in ([3, 1, 0, 2], [1]))
     small = xp.astype(xp.reshape(xp.arange(12), (4, 3)) * 20, xp.uint8)
     columns = [xp.linspace(1.0, 2.0, 3, dtype=dtype) + i for i in range(3)]
-    batches = [graph_ops.take_batch(x, order, start, new((2, 3))) for x in (rows(xp, dtype), small)]
-    batches.append(graph_ops.take_batch(small, order, start, new((2, 3)), columns))
-    labels = graph_ops.take_batch(order, order, start, xp.zeros(2, dtype=xp.int64))
-    graph_ops.advance(cursor, (xp.reshape(order, (2, 2)), rows(xp, dtype)[:2]), (offset, number))
-    log, theta = new(3), new(3)
-    graph_ops.record(log, cursor, number[:1])
-    ops.update(optimizers.sgd, (theta,), (number,), (number[:1],))
-    return *batches, labels, cursor, offset, number, log, theta
+    found = []
+    for x, scaling in ((rows(xp, dtype), ()), (small, ()), (small, columns)):
+        now = xp.zeros(2, dtype=xp.int64), xp.zeros(3, dtype=dtype)
+        integers, scalars = xp.reshape(order, (2, 2)) - 1, rows(xp, dtype)[:2]
+        tables = StepTables(cursor, order, integers, scalars, now)
+        X = BatchRows(x, xp.zeros((2, 3), dtype=dtype), scaling)
+        y = BatchRows(order, xp.zeros(2, dtype=xp.int64))
+        weight = BatchRows(rows(xp, dtype)[:, 0] + 0.0, xp.zeros(2, dtype=dtype))
+        ops.for_graphs.begin_step(tables, X, y, weight)
+        found += [*now, X.out, y.out, weight.out]
+    log, theta = LossLog(xp.zeros(3, dtype=dtype), cursor), xp.zeros(3, dtype=dtype)
+    ops.for_graphs.record(log, now[1][:1])
+    loss, grad = ops.logged_cross_entropy(log, rows(xp, dtype), order % 3, 0.25)
+    ops.update(optimizers.sgd, (theta,), (now[1],), (now[1][:1],))
+    return *found, *log, loss, grad, theta
 
 
 def masks(ops, xp, dtype, m):
