@@ -43,7 +43,7 @@ class Memory:
         start = -self.room.ctypes.data % UNIT
         self.bytes = self.room[start : start + size]
         self.ptr = self.bytes.ctypes.data if size else 0
-        self.user = None  # the pool's block that holds it
+        self.user, self.freed = None, False  # the pool's block that holds it
         self.poison()
         used[self.device_id] += size
         enter(self)
@@ -68,6 +68,7 @@ class Memory:
 
     def __del__(self, ending=sys.is_finalizing):
         if self.size and not ending():
+            self.freed = True
             used[self.device_id] -= self.size
             leave(self)
 
@@ -87,7 +88,7 @@ class PooledMemory:
     __int__ = Memory.__int__
 
     def __del__(self, ending=sys.is_finalizing):
-        if ending():
+        if ending() or self.root.freed:  # which a cycle of references ends in any order
             return
         leave(self)
         self.root.poison()
