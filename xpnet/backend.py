@@ -12,8 +12,9 @@ import math
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from numbers import Integral, Real
+from types import ModuleType
 from typing import Any, ClassVar, Literal, TypeAlias
 
 import numpy as np
@@ -172,6 +173,10 @@ class CuPyLibrary(ArrayLibrary):
     is_host = False
     is_cuda = True
 
+    def namespace(self) -> Namespace:
+        """See `ArrayLibrary.namespace`; its `sign` reads nothing on the host."""
+        return _without_masks(super().namespace())
+
     def array_type(self) -> type:
         """See `ArrayLibrary.array_type`."""
         return importlib.import_module("cupy").ndarray  # type: ignore[no-any-return]
@@ -216,6 +221,19 @@ class CuPyLibrary(ArrayLibrary):
         stream = cupy.cuda.get_current_stream()
         x.set(np.broadcast_to(host, x.shape), stream)
         stream.synchronize()  # the copy may read host memory until it is done
+
+
+@cache
+def _without_masks(compat: Namespace) -> Namespace:
+    """CuPy's namespace with a `sign` that a graph can capture.
+
+    array-api-compat stores NaN at a mask, and the host waits for the number of its elements.
+    """
+    ours = ModuleType(compat.__name__, compat.__doc__)
+    vars(ours).update(vars(compat))
+    sign = importlib.import_module("cupy").sign
+    ours.sign = lambda x: compat.where(x == x, sign(x), x)  # type: ignore[attr-defined]
+    return ours
 
 
 class TorchLibrary(ArrayLibrary):
@@ -533,6 +551,9 @@ def namespace_of(array: Array) -> Namespace:
     """
     if isinstance(array, (np.ndarray, np.generic)):
         return np
+    library = library_of(array)
+    if library.is_cuda:
+        return library.namespace()
     compat = importlib.import_module("array_api_compat")
     try:
         return compat.array_namespace(array)
