@@ -232,7 +232,8 @@ def _without_masks(compat: Namespace) -> Namespace:
     ours = ModuleType(compat.__name__, compat.__doc__)
     vars(ours).update(vars(compat))
     sign = importlib.import_module("cupy").sign
-    ours.sign = lambda x: compat.where(x == x, sign(x), x)  # type: ignore[attr-defined]
+    # NaN is the number that differs from itself; integers have none.
+    ours.sign = lambda x: compat.where(x != x, x, sign(x))  # type: ignore[attr-defined]  # noqa: PLR0124
     return ours
 
 

@@ -56,8 +56,8 @@ def test_plain_rules_can_be_captured(rule, backend):
     expected = rule(np, *host, *scalars)
     expected = expected if isinstance(expected, tuple) else (expected,)
     for ours, theirs in zip(actual, expected, strict=True):
-        ours = to_numpy(ours) if hasattr(ours, "shape") else ours
-        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+        host = to_numpy(ours) if hasattr(ours, "shape") else ours
+        np.testing.assert_allclose(host, theirs, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.gpu
