@@ -14,7 +14,8 @@ from xpnet.errors import warn_fallback
 from xpnet.ops.numpy import NumPyOperations
 from xpnet.ops.operations import Operations
 
-_chosen: dict[type, Operations] = {}
+_chosen: dict[type | tuple[type, int], Operations] = {}
+"""The operations for a type of array; for CuPy also by device, where other kernels may fail."""
 
 
 def operations_for(array: Array) -> Operations:
@@ -28,7 +29,10 @@ def operations_for(array: Array) -> Operations:
         array: an array of a supported library, or one that is recorded.
 
     Returns:
-        The operations, which are selected once for each array type.
+        The operations, which are selected once for each array type and CUDA device.
+
+    Raises:
+        ArgumentError: if ``array`` is not on the current CUDA device.
 
     Warns:
         warn_fallback: if faster operations are installed but do not work.
@@ -43,8 +47,18 @@ def operations_for(array: Array) -> Operations:
         own: Operations | None = getattr(array, "operations", None)
         if own is not None:  # the operations of a recorded array record
             return own
+        if library_of(array).is_cuda:
+            return _on_current_device(array)
         chosen = _chosen[kind] = _choose(array)
     return chosen
+
+
+def _on_current_device(array: Array) -> Operations:
+    xp, device = namespace_of(array), library_of(array).device_of(array)
+    key = type(array), device
+    if key not in _chosen:
+        _chosen[key] = _cuda(xp, device)
+    return _chosen[key]
 
 
 def why_not_compiled() -> str:
@@ -58,10 +72,7 @@ def why_not_compiled() -> str:
 
 def _choose(array: Array) -> Operations:
     if not isinstance(array, np.ndarray):
-        xp = namespace_of(array)
-        if library_of(array).is_cuda:
-            return _cuda(xp)
-        return Operations(xp)
+        return Operations(namespace_of(array))
     reason = why_not_compiled()
     if reason:
         return NumPyOperations(np, reason)
@@ -78,13 +89,13 @@ def _choose(array: Array) -> Operations:
     return operations
 
 
-def _cuda(xp: Namespace) -> Operations:
+def _cuda(xp: Namespace, device: int) -> Operations:
     """CUDA kernels for CuPy arrays if they pass the self check, otherwise plain array code."""
     # Imported at first use, because no other backend needs it.
     cuda = importlib.import_module("xpnet.ops.cuda.operations")
     try:
         product = cuda.cublas_product()
-        kernels = cuda.CudaOperations(xp, product=product)
+        kernels = cuda.CudaOperations(xp, product=product, device=device)
         cuda.check_kernels(kernels, xp)
     except Exception as error:  # a compiler, a driver or a device can raise any exception
         warn_fallback(

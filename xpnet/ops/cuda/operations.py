@@ -42,12 +42,14 @@ class CudaOperations(Operations):
         product: the matrix product ``(a, b, out) → out``; ``None`` for that of ``xp``.
         epilogues: products with fused epilogues; ``None``: nothing is fused.
         checking: whether a self check is running, so that its kernels are not checked again.
+        device: the index of the CUDA device; checks run once on each.
     """
 
     launch: Launch = launch
     product: Callable[[Array, Array, Array], Array] | None = None
     epilogues: Epilogues | None = None
     checking: bool = False
+    device: int = 0
 
     def at_precision(self, precision: Precision) -> CudaOperations:
         """See `Operations.at_precision`."""
