@@ -526,10 +526,10 @@ def get_backend(
             "Use 'numpy' or 'cupy'."
         )
     if name == "auto":
-        return _open("cupy" if unavailable("cupy") is None else "numpy", dtype, device)
+        return _open("cupy" if unavailable("cupy", device) is None else "numpy", dtype, device)
     if name not in NAMES:
         raise unknown_name("backend", name, (*NAMES, "auto"))
-    reason = unavailable(name)
+    reason = unavailable(name, device)
     if reason is None:
         return _open(name, dtype, device)
     if name == "cupy" and os.environ.get("XPNET_FALLBACK") == "numpy":
@@ -569,15 +569,22 @@ def _device_of(owner: Any) -> AbstractContextManager[Any]:
     return library.active(library.device_of(owner)) if library.is_cuda else nullcontext()
 
 
-def unavailable(name: str) -> str | None:
+def unavailable(name: str, device: Any = None) -> str | None:
     """Why an operation on the backend ``name`` fails here; ``None`` if it succeeds.
+
+    Raises:
+        ArgumentError: if the backend has no such device.
 
     >>> unavailable("numpy") is None
     True
     """
     try:
-        xp = LIBRARIES[name].namespace()
-        value = float(xp.sum(xp.ones(2) * 2.0))
+        library = LIBRARIES[name]
+        xp = library.namespace()
+        with library.active(library.check_device(device)):
+            value = float(xp.sum(xp.ones(2) * 2.0))
+    except ArgumentError:
+        raise
     except ImportError as error:
         return f"it cannot be imported ({error}). {LIBRARIES[name].install}"
     except Exception as error:  # a driver may raise any exception

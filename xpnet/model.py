@@ -641,6 +641,7 @@ class Sequential:
         loss = self._trained_loss("predict_proba")
         return loss.probabilities(self._predict(*prepare_features(self.input_spec, X)))
 
+    @on_device_of("self")
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to a file: layers, vectors, scalings, classes, random streams.
 

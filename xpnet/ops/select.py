@@ -18,7 +18,7 @@ _chosen: dict[type | tuple[type, int], Operations] = {}
 """The operations for a type of array; for CuPy also by device, where other kernels may fail."""
 
 
-def operations_for(array: Array) -> Operations:
+def operations_for(array: Array, argument: str = "an array") -> Operations:
     """Return the fastest operations that work on the type of ``array``.
 
     NumPy arrays use compiled loops if Numba is installed (the extra ``cpu``), unless the
@@ -27,6 +27,7 @@ def operations_for(array: Array) -> Operations:
 
     Args:
         array: an array of a supported library, or one that is recorded.
+        argument: its name in error messages.
 
     Returns:
         The operations, which are selected once for each array type and CUDA device.
@@ -48,16 +49,17 @@ def operations_for(array: Array) -> Operations:
         if own is not None:  # the operations of a recorded array record
             return own
         if library_of(array).is_cuda:
-            return _on_current_device(array)
+            return _on_current_device(array, argument)
         chosen = _chosen[kind] = _choose(array)
     return chosen
 
 
-def _on_current_device(array: Array) -> Operations:
-    xp, device = namespace_of(array), library_of(array).device_of(array)
-    key = type(array), device
+def _on_current_device(array: Array, argument: str) -> Operations:
+    library = library_of(array)
+    library.require_device(array, argument)
+    key = type(array), library.device_of(array)
     if key not in _chosen:
-        _chosen[key] = _cuda(xp, device)
+        _chosen[key] = _cuda(library.namespace(), key[1])
     return _chosen[key]
 
 
