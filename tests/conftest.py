@@ -9,7 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers import emulated_cuda, workers
-from helpers.backends import FLOAT32, FLOAT64, Place, divide, open_place, places, require_backend
+from helpers.backends import (
+    FLOAT32,
+    FLOAT64,
+    Place,
+    divide,
+    open_place,
+    places,
+    require_backend,
+    without_device,
+)
 from helpers.fake_cublas import Devices
 
 from xpnet.ops.cuda.self_check import checked_product
@@ -71,6 +80,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     deselected = [test for tests in absent.values() for test in tests]
     if deselected:
         config.hook.pytest_deselected(items=deselected)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    with without_device(item):
+        return (yield)
 
 
 def pytest_collection_finish() -> None:

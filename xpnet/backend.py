@@ -10,11 +10,14 @@ from __future__ import annotations
 import importlib
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial, wraps
+from inspect import signature
 from numbers import Integral, Real
-from typing import Any, ClassVar, Literal, TypeAlias
+from types import ModuleType
+from typing import Any, ClassVar, Literal, ParamSpec, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -38,6 +41,9 @@ HostArray: TypeAlias = np.ndarray[Any, Any]
 
 Namespace: TypeAlias = Any
 """A module of array functions: ``numpy``, ``cupy``, ``torch``, ``array_api_strict``."""
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 BackendName: TypeAlias = Literal["numpy", "cupy", "torch", "array_api_strict", "auto"]
 DTYPES = ("float32", "float64")
@@ -86,6 +92,25 @@ class ArrayLibrary:
             ArgumentError: if there is no such device.
         """
         return device
+
+    def device_of(self, x: Array) -> Any:
+        """The argument ``device=`` for the device of ``x``."""
+        return x.device
+
+    def active(self, device: Any) -> AbstractContextManager[Any]:
+        """A context in which new arrays are allocated on ``device`` and kernels run there."""
+        return nullcontext()
+
+    def is_elsewhere(self, device: Any) -> bool:
+        """Whether `active` would change the current device."""
+        return False
+
+    def require_device(self, x: Array, argument: str, device: Any = None) -> None:
+        """Refuse an array of another device than ``device`` or, if it is ``None``, the current one.
+
+        Raises:
+            ArgumentError: in that case; the message names ``argument``.
+        """
 
     def device_name(self, device: Any) -> str:
         """The name of a device for users."""
@@ -158,6 +183,9 @@ class NumPyLibrary(ArrayLibrary):
         """See `ArrayLibrary.check_device`."""
         require(device in (None, "cpu"), "device", "be 'cpu' for NumPy", device)
 
+    def device_of(self, x: Array) -> Any:
+        """See `ArrayLibrary.device_of`."""
+
     def device_name(self, device: Any) -> str:
         """See `ArrayLibrary.device_name`."""
         return "CPU"
@@ -172,25 +200,62 @@ class CuPyLibrary(ArrayLibrary):
     is_host = False
     is_cuda = True
 
+    def namespace(self) -> Namespace:
+        """See `ArrayLibrary.namespace`; its `sign` reads nothing on the host."""
+        return _without_masks(super().namespace())
+
     def array_type(self) -> type:
         """See `ArrayLibrary.array_type`."""
         return importlib.import_module("cupy").ndarray  # type: ignore[no-any-return]
 
-    def check_device(self, device: Any) -> Any:
-        """See `ArrayLibrary.check_device`."""
-        rule = "be None for CuPy, which allocates on its current device"
-        do = f"Write cupy.cuda.Device({device}).use() before." if isinstance(device, int) else ""
-        require(device is None, "device", rule, device, do)
+    def check_device(self, device: Any) -> int:
+        """See `ArrayLibrary.check_device`; ``None`` is the device that is current now."""
+        cuda = importlib.import_module("cupy").cuda
+        if device is None:
+            return int(cuda.get_device_id())
+        index = device.id if isinstance(device, cuda.Device) else device
+        last = cuda.runtime.getDeviceCount() - 1
+        ok = isinstance(index, Integral) and not isinstance(index, bool) and 0 <= int(index) <= last
+        rule = f"be the index of a CUDA device, 0{f' to {last}' if last else ''}"
+        require(ok, "device", rule, device)
+        return int(index)
+
+    def device_of(self, x: Array) -> int:
+        """See `ArrayLibrary.device_of`."""
+        return int(x.device.id)
+
+    def active(self, device: Any) -> AbstractContextManager[Any]:
+        """See `ArrayLibrary.active`."""
+        return importlib.import_module("cupy").cuda.Device(device)  # type: ignore[no-any-return]
+
+    def is_elsewhere(self, device: Any) -> bool:
+        """See `ArrayLibrary.is_elsewhere`."""
+        return bool(importlib.import_module("cupy").cuda.get_device_id() != device)
+
+    def require_device(self, x: Array, argument: str, device: Any = None) -> None:
+        """See `ArrayLibrary.require_device`; CuPy computes on arrays of the current device."""
+        own, current = self.device_of(x), importlib.import_module("cupy").cuda.get_device_id()
+        which = "that of the model" if device is not None else "the current one"
+        device = current if device is None else device
+        if own == device:
+            return
+        name = "x" if " " in argument else argument
+        got = Phrase(f"an array on CUDA device {own}")
+        do = f"Write: with cupy.cuda.Device({device}): {name} = cupy.asarray({name})."
+        require(False, argument, f"be on CUDA device {device}, {which}", got, do)
+
+    def plain(self, x: Any, argument: str) -> Array:
+        """See `ArrayLibrary.plain`."""
+        self.require_device(x, argument)
+        return x
 
     def device_name(self, device: Any) -> str:
         """See `ArrayLibrary.device_name`."""
-        import cupy  # noqa: PLC0415
-
-        properties = cupy.cuda.runtime.getDeviceProperties(cupy.cuda.Device().id)
-        return properties["name"].decode()  # type: ignore[no-any-return]
+        runtime = importlib.import_module("cupy").cuda.runtime
+        return f"{runtime.getDeviceProperties(device)['name'].decode()}, device {device}"
 
     def free_bytes(self) -> float:
-        """See `ArrayLibrary.free_bytes`."""
+        """See `ArrayLibrary.free_bytes`; it is that of the current device."""
         import cupy  # noqa: PLC0415
 
         return float(cupy.cuda.Device().mem_info[0] + cupy.get_default_memory_pool().free_bytes())
@@ -213,9 +278,24 @@ class CuPyLibrary(ArrayLibrary):
         """See `ArrayLibrary.copy_from_host`; it allocates no device memory."""
         import cupy  # noqa: PLC0415
 
-        stream = cupy.cuda.get_current_stream()
-        x.set(np.broadcast_to(host, x.shape), stream)
-        stream.synchronize()  # the copy may read host memory until it is done
+        with x.device:
+            stream = cupy.cuda.get_current_stream()
+            x.set(np.broadcast_to(host, x.shape), stream)
+            stream.synchronize()  # the copy may read host memory until it is done
+
+
+@cache
+def _without_masks(compat: Namespace) -> Namespace:
+    """CuPy's namespace with a `sign` that a graph can capture.
+
+    array-api-compat stores NaN at a mask, and the host waits for the number of its elements.
+    """
+    ours = ModuleType(compat.__name__, compat.__doc__)
+    vars(ours).update(vars(compat))
+    sign = importlib.import_module("cupy").sign
+    # NaN is the number that differs from itself; integers have none.
+    ours.sign = lambda x: compat.where(x != x, x, sign(x))  # type: ignore[attr-defined]  # noqa: PLR0124
+    return ours
 
 
 class TorchLibrary(ArrayLibrary):
@@ -297,7 +377,8 @@ class Backend:
     Attributes:
         name: ``"numpy"``, ``"cupy"``, ``"torch"`` or ``"array_api_strict"``.
         xp: the array namespace, as the array API standard defines it.
-        device: the argument ``device=`` of the functions of ``xp``; ``None`` for the default.
+        device: the argument ``device=`` of the functions of ``xp``; ``None`` for the default. For
+            CuPy the index of the CUDA device.
         dtype: the floating dtype of parameters and activations, a dtype of ``xp``.
         dtype_name: the name of the dtype, ``"float32"`` or ``"float64"``.
 
@@ -333,9 +414,12 @@ class Backend:
         """
         # The first test is all that a step on NumPy pays.
         if (type(x) is np.ndarray and self.xp is np) or self.owns(x):
+            if self.device is not None:
+                self.library.require_device(x, argument, self.device)
             if dtype is None or x.dtype == dtype:
                 return x
-            return self.xp.astype(x, dtype)
+            with self.active():
+                return self.xp.astype(x, dtype)
         if not _is_host(x):
             rule = f"be a NumPy array or an array of the backend {self.name!r}"
             name = "x" if argument == "an array" else argument
@@ -356,13 +440,15 @@ class Backend:
         """An uninitialized array; ``dtype`` defaults to the dtype of the backend."""
         if self.xp is np:
             return memory.empty(shape, dtype or self.dtype)
-        return self.xp.empty(shape, dtype=dtype or self.dtype, device=self.device)
+        with self.active():
+            return self.xp.empty(shape, dtype=dtype or self.dtype, device=self.device)
 
     def zeros(self, *shape: int, dtype: Any = None) -> Array:
         """An array of zeros; ``dtype`` defaults to the dtype of the backend."""
         if self.xp is np:
             return memory.zeros(shape, dtype or self.dtype)
-        return self.xp.zeros(shape, dtype=dtype or self.dtype, device=self.device)
+        with self.active():
+            return self.xp.zeros(shape, dtype=dtype or self.dtype, device=self.device)
 
     @property
     def is_host(self) -> bool:
@@ -372,11 +458,26 @@ class Backend:
     @property
     def free_bytes(self) -> float:
         """The bytes that new arrays may take on a GPU; infinite for arrays in host memory."""
-        return self.library.free_bytes()
+        with self.active():
+            return self.library.free_bytes()
 
     def synchronize(self) -> None:
         """Wait for all work queued on the device; on a CPU do nothing."""
-        self.library.synchronize()
+        with self.active():
+            self.library.synchronize()
+
+    def active(self) -> AbstractContextManager[Any]:
+        """A context in which the CUDA device of a CuPy backend is the current one.
+
+        CuPy computes on the current device of a thread. Functions of xpnet that take a model enter
+        its device and leave it again.
+        """
+        return self.library.active(self.device)
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether another CUDA device than that of the backend is the current one."""
+        return self.library.is_elsewhere(self.device)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the name, because the namespace is a module, which cannot be pickled."""
@@ -400,7 +501,8 @@ def get_backend(
             a `Backend` is returned unchanged, and the other arguments are ignored.
         dtype: the dtype of parameters and activations, ``"float32"`` (default) or ``"float64"``.
         device: the device of the library, such as ``"cpu"`` for PyTorch; ``None`` (default) for
-            the default device. For CuPy only ``None``: it uses its current device.
+            the default device. For CuPy the index of a CUDA device or a `cupy.cuda.Device`;
+            ``None`` is the device that is current now.
 
     Returns:
         The backend.
@@ -424,10 +526,10 @@ def get_backend(
             "Use 'numpy' or 'cupy'."
         )
     if name == "auto":
-        return _open("cupy" if unavailable("cupy") is None else "numpy", dtype, device)
+        return _open("cupy" if unavailable("cupy", device) is None else "numpy", dtype, device)
     if name not in NAMES:
         raise unknown_name("backend", name, (*NAMES, "auto"))
-    reason = unavailable(name)
+    reason = unavailable(name, device)
     if reason is None:
         return _open(name, dtype, device)
     if name == "cupy" and os.environ.get("XPNET_FALLBACK") == "numpy":
@@ -437,15 +539,52 @@ def get_backend(
     raise BackendUnavailableError(f"backend {name!r} does not work here: {reason}")
 
 
-def unavailable(name: str) -> str | None:
+def on_device_of(argument: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """A decorator that runs a function on the CUDA device of one of its arguments.
+
+    Args:
+        argument: the name of the argument: an array, or an object with a `Backend` as ``backend``.
+            An argument that is neither is for the function to refuse.
+    """
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        index = [*signature(function).parameters].index(argument)
+
+        @wraps(function)
+        def on_device(*args: P.args, **kwargs: P.kwargs) -> R:
+            owner = args[index] if index < len(args) else kwargs.get(argument)
+            with _device_of(owner):
+                return function(*args, **kwargs)
+
+        return on_device
+
+    return decorate
+
+
+def _device_of(owner: Any) -> AbstractContextManager[Any]:
+    backend = getattr(owner, "backend", None)
+    if isinstance(backend, Backend):
+        return backend.active()
+    library = library_of(owner)
+    return library.active(library.device_of(owner)) if library.is_cuda else nullcontext()
+
+
+def unavailable(name: str, device: Any = None) -> str | None:
     """Why an operation on the backend ``name`` fails here; ``None`` if it succeeds.
+
+    Raises:
+        ArgumentError: if the backend has no such device.
 
     >>> unavailable("numpy") is None
     True
     """
     try:
-        xp = LIBRARIES[name].namespace()
-        value = float(xp.sum(xp.ones(2) * 2.0))
+        library = LIBRARIES[name]
+        xp = library.namespace()
+        with library.active(library.check_device(device)):
+            value = float(xp.sum(xp.ones(2) * 2.0))
+    except ArgumentError:
+        raise
     except ImportError as error:
         return f"it cannot be imported ({error}). {LIBRARIES[name].install}"
     except Exception as error:  # a driver may raise any exception
@@ -533,6 +672,10 @@ def namespace_of(array: Array) -> Namespace:
     """
     if isinstance(array, (np.ndarray, np.generic)):
         return np
+    library = library_of(array)
+    if library.is_cuda:
+        library.require_device(array, "an array")
+        return library.namespace()
     compat = importlib.import_module("array_api_compat")
     try:
         return compat.array_namespace(array)
@@ -557,8 +700,7 @@ def backend_of(array: Array) -> Backend:
     if name not in DTYPES:
         raise unknown_name("the dtype of an array", name, DTYPES)
     library = library_of(array)
-    takes_device = library.name not in ("numpy", "cupy")
-    return Backend(library.name, xp, array.device if takes_device else None, array.dtype, name)
+    return Backend(library.name, xp, library.device_of(array), array.dtype, name)
 
 
 def to_numpy(x: Any) -> np.ndarray[Any, Any]:

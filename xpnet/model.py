@@ -11,7 +11,15 @@ from typing import Any, Literal
 import numpy as np
 
 from xpnet.activations import ActivationFunction, ReLU
-from xpnet.backend import Array, Backend, BackendName, copied, get_backend, to_numpy
+from xpnet.backend import (
+    Array,
+    Backend,
+    BackendName,
+    copied,
+    get_backend,
+    on_device_of,
+    to_numpy,
+)
 from xpnet.data.batching import TrainingData
 from xpnet.data.prepare import Validation, as_features, prepare, prepare_batch, prepare_features
 from xpnet.data.preprocessing import InputSpec, MinMax, Standardize, takes_scaled_targets
@@ -76,6 +84,8 @@ class Sequential:
             Default ``"numpy"``.
         dtype: ``"float32"`` (default) or ``"float64"``; ignored if ``backend`` is a `Backend`,
             which has a dtype.
+        device: the device of the backend, see `get_backend`: for CuPy the index of a CUDA device.
+            Default: the current device. Ignored if ``backend`` is a `Backend`.
         rng: seed or generator of the initial parameters, and of the random numbers of trainings
             (see `fit`); default 0.
         loss: the loss, which determines the result of `predict`; `fit` sets it.
@@ -109,12 +119,13 @@ class Sequential:
         *,
         backend: BackendName | Backend = "numpy",
         dtype: str = "float32",
+        device: Any = None,
         rng: Rng = 0,
         loss: Loss | None = None,
         preprocessing: Standardize | MinMax | None = None,
         classes: Sequence[Any] | None = None,
     ) -> None:
-        network, place = Network(layers, n_in), get_backend(backend, dtype=dtype)
+        network, place = Network(layers, n_in), get_backend(backend, dtype=dtype, device=device)
         if loss is not None:
             require_type(loss, Loss, "loss")
         if preprocessing is not None:
@@ -128,15 +139,16 @@ class Sequential:
         ok = self.classes is None or len({*self.classes}) == len(self.classes) == n_classes
         require(ok, "classes", f"be {n_classes} distinct names", self.classes)
         self.history, self.trained = History(), False
-        # Filled with NaN, so that elements without a view are detected.
-        theta = place.empty(network.layout.size)
-        statistics = place.empty(network.statistics_layout.size)
-        theta[...] = statistics[...] = float("nan")
-        network.init(theta, statistics, as_generator(rng))
-        grad = place.zeros(network.layout.size)
         # Copy a generator: its next draws may be the parameters of another model.
         streams = RandomStreams(as_seed(copy.deepcopy(rng)))
-        self._set_state(ModelState(network, place, theta, grad, statistics, streams))
+        with place.active():
+            # Filled with NaN, so that elements without a view are detected.
+            theta = place.empty(network.layout.size)
+            statistics = place.empty(network.statistics_layout.size)
+            theta[...] = statistics[...] = float("nan")
+            network.init(theta, statistics, as_generator(rng))
+            grad = place.zeros(network.layout.size)
+            self._set_state(ModelState(network, place, theta, grad, statistics, streams))
 
     def _set_state(self, state: ModelState) -> None:
         self.state = state
@@ -154,8 +166,9 @@ class Sequential:
         """Allocate the vectors of this copy, and create views of them."""
         network, backend, vectors, streams = values.pop("_copied")
         vars(self).update(values)
-        arrays = {name: copied(backend.asarray(vector)) for name, vector in vectors.items()}
-        self._set_state(ModelState(network, backend, **arrays, streams=copy.deepcopy(streams)))
+        with backend.active():
+            arrays = {name: copied(backend.asarray(vector)) for name, vector in vectors.items()}
+            self._set_state(ModelState(network, backend, **arrays, streams=copy.deepcopy(streams)))
 
     @property
     def network(self) -> Network:
@@ -238,6 +251,7 @@ class Sequential:
         return self.state.theta
 
     @theta.setter
+    @on_device_of("self")
     def theta(self, value: Array) -> None:
         self.state.theta[...] = finite_vector(self.backend, self.layout, value, "theta")
 
@@ -282,6 +296,9 @@ class Sequential:
 
             outputs = [model.forward(X, training=True, seed=s) for s in range(100)]
         """
+        if self.state.backend.device is not None and self.backend.is_elsewhere:
+            with self.backend.active():
+                return self.forward(X, theta=theta, training=training, seed=seed)
         if theta is not None:
             theta = vector(self.backend, self.layout, theta, "theta")
         if not training:
@@ -319,11 +336,15 @@ class Sequential:
         Raises:
             ArgumentError: if ``X``, ``y`` or ``weight`` does not fit the network and the loss.
         """
+        if self.state.backend.device is not None and self.backend.is_elsewhere:
+            with self.backend.active():
+                return self.value_and_grad(X, y, loss, weight=weight, check=check)
         if check:
             require_type(loss, Loss, "loss")
         batch = prepare_batch(self.input_spec, X, y, loss, weight, check=check)
         return self._value_and_grad(loss, *batch), self.grad
 
+    @on_device_of("self")
     def fit(  # long: each setting is an explicit argument
         self,
         X: Array,
@@ -497,6 +518,7 @@ class Sequential:
                 return train_full_batch(self, self.state, data, held_out, settings)
             return train(self, self.state, data, held_out, settings)
 
+    @on_device_of("self")
     def objective(
         self,
         X: Array,
@@ -548,6 +570,7 @@ class Sequential:
         )
         return NetworkObjective(self.state, prepared.data, loss, l2=l2, chunk_rows=chunk_rows)
 
+    @on_device_of("self")
     def evaluate(
         self,
         X: Array,
@@ -594,6 +617,9 @@ class Sequential:
         Raises:
             ArgumentError: if ``X`` does not fit the model.
         """
+        if self.state.backend.device is not None and self.backend.is_elsewhere:
+            with self.backend.active():
+                return self.predict(X)
         output = self._predict(*prepare_features(self.input_spec, X))
         if self.loss is None:
             return output
@@ -609,9 +635,13 @@ class Sequential:
             ArgumentError: if the loss defines no probabilities, the model has no loss yet, or ``X``
                 does not fit the model.
         """
+        if self.state.backend.device is not None and self.backend.is_elsewhere:
+            with self.backend.active():
+                return self.predict_proba(X)
         loss = self._trained_loss("predict_proba")
         return loss.probabilities(self._predict(*prepare_features(self.input_spec, X)))
 
+    @on_device_of("self")
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to a file: layers, vectors, scalings, classes, random streams.
 
@@ -667,6 +697,7 @@ def MLP(  # noqa: N802 - the usual name  # long: each setting is an explicit arg
     weight_init: Initializer | None = None,
     backend: BackendName | Backend = "numpy",
     dtype: str = "float32",
+    device: Any = None,
     rng: Rng = 0,
     loss: Loss | None = None,
     preprocessing: Standardize | MinMax | None = None,
@@ -688,6 +719,7 @@ def MLP(  # noqa: N802 - the usual name  # long: each setting is an explicit arg
             functions, LeCun for SELU, else Glorot.
         backend: see `Sequential`, as for the arguments below.
         dtype: ``"float32"`` (default) or ``"float64"``.
+        device: the device of the backend, as for `Sequential`; default: the current one.
         rng: seed or generator, as for `Sequential`; default 0.
         loss: the loss; `fit` sets it.
         preprocessing: a fitted `Standardize` or `MinMax`.
@@ -722,6 +754,7 @@ def MLP(  # noqa: N802 - the usual name  # long: each setting is an explicit arg
         n_in,
         backend=backend,
         dtype=dtype,
+        device=device,
         rng=rng,
         loss=loss,
         preprocessing=preprocessing,
@@ -734,6 +767,7 @@ def load(
     *,
     backend: BackendName | Backend = "numpy",
     dtype: str | None = None,
+    device: Any = None,
 ) -> Sequential:
     """Read a model that `Sequential.save` wrote.
 
@@ -742,6 +776,7 @@ def load(
         backend: the backend of the model; default NumPy.
         dtype: ``"float32"`` or ``"float64"``; ``None`` (default) keeps the dtype of the file.
             Ignored if ``backend`` is a `Backend`, which has a dtype.
+        device: the device of the backend, as for `Sequential`.
 
     Returns:
         The model.
@@ -758,6 +793,7 @@ def load(
         saved.network.n_in,
         backend=backend,
         dtype=dtype or saved.dtype,
+        device=device,
         loss=saved.loss,
         preprocessing=saved.preprocessing,
         classes=saved.classes,
@@ -765,6 +801,7 @@ def load(
     model.state.streams.restart(*saved.streams)
     model.trained = saved.trained
     model.input_spec = replace(model.input_spec, targets=saved.targets)
-    model.theta[...] = model.backend.asarray(saved.theta, model.backend.dtype)
-    model.statistics[...] = model.backend.asarray(saved.statistics, model.backend.dtype)
+    with model.backend.active():
+        model.theta[...] = model.backend.asarray(saved.theta, model.backend.dtype)
+        model.statistics[...] = model.backend.asarray(saved.statistics, model.backend.dtype)
     return model

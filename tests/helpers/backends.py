@@ -7,6 +7,7 @@ import importlib.util
 import os
 import warnings
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from helpers import strict_cupy
 from xpnet.backend import Array, Backend, get_backend, to_numpy, unavailable
 from xpnet.errors import FallbackWarning
 from xpnet.ops import operations_for
@@ -99,19 +101,42 @@ def why_absent(backend_name: str) -> str | None:
 
 
 @cache
+def why_no_device() -> str | None:
+    """Why tests cannot run on a CUDA device, or ``None``. CuPy may be installed without one."""
+    if importlib.util.find_spec("cupy") is None:
+        return "cupy is not installed"
+    return why_absent("cupy")
+
+
+@cache
 def why_not_collected(backend_name: str) -> str | None:
     """Why the tests of a backend are deselected, or ``None``.
 
-    Only CuPy is tried: it may be installed without a device. Loading PyTorch takes seconds, which
-    a run of other tests need not spend.
+    Those of CuPy run on the stand-in without a device. Loading PyTorch takes seconds, which a run
+    of other tests need not spend.
     """
-    if importlib.util.find_spec(backend_name) is None:
-        return f"{backend_name} is not installed"
-    return why_absent(backend_name) if backend_name == "cupy" else None
+    if backend_name == "cupy":
+        reason, stand_in = why_no_device(), strict_cupy.why_not()
+        return reason and stand_in and f"{reason}, and {stand_in}"
+    missing = importlib.util.find_spec(backend_name) is None
+    return f"{backend_name} is not installed" if missing else None
+
+
+def uses_stand_in() -> bool:
+    """Whether the tests that need CuPy run on `strict_cupy`, because there is no device."""
+    return not os.environ.get(REQUIRE_GPU) and why_no_device() is not None
+
+
+def without_device(item: pytest.Item) -> AbstractContextManager[Any]:
+    """What a test runs in: the stand-in for CuPy if it needs CuPy and there is no device."""
+    needed = "cupy" in backends_of(item) and uses_stand_in()
+    return strict_cupy.installed() if needed else nullcontext()
 
 
 def require_backend(backend_name: str) -> None:
     """Skip a test whose backend does not work; fail if a GPU is required and does not."""
+    if backend_name == "cupy" and uses_stand_in():
+        return
     reason = why_absent(backend_name)
     if reason is not None and backend_name == "cupy" and os.environ.get(REQUIRE_GPU):
         pytest.fail(f"{REQUIRE_GPU} is set, and backend 'cupy': {reason}")

@@ -1,13 +1,16 @@
-// Runs CUDA kernels on the CPU, one block after another. Every thread of a block is a coroutine that
-// runs until it must wait for others. A missing barrier gives wrong numbers, because the first
+// Runs CUDA kernels on the CPU, one block after another, and one thread after another until it must
+// wait for others. A missing barrier gives wrong numbers, because the first
 // thread then ends before the second begins. Blocks run forwards or backwards, because a device
 // guarantees no order.
 #include <math.h>
 #include <setjmp.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <ucontext.h>
+#include <algorithm>
+#include <deque>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -16,29 +19,55 @@ struct dim3 { unsigned x, y, z; };
 static dim3 threadIdx, blockIdx, blockDim, gridDim;
 
 namespace emulation {
-struct Thread {
-    ucontext_t context;  // at its start
+// A stack on which threads run, one after another, until one of them has to wait.
+struct Fiber {
+    char stack[1 << 14];
     jmp_buf place;       // to resume it: unlike swapcontext, a jump makes no system call
-    bool begun = false;
-    dim3 index;
-    bool done = false;
-    unsigned long long exchanged = 0;
+    ucontext_t context;  // at its start
 };
-static std::vector<char> stacks;
+struct Barrier;
+struct Thread {
+    dim3 index;
+    Fiber* fiber = nullptr;      // on which it waits
+    Barrier* barrier = nullptr;  // for which it waits
+    size_t meetings = 0;         // of the barrier before
+    bool begun = false, done = false;
+    unsigned long long exchanged[2] = {0, 0}, exchanges = 0;
+    bool may_run() const;
+};
+static std::deque<Fiber> fibers;
+static std::vector<Fiber*> unused;  // those on which no thread runs
 static std::vector<Thread> threads;
 static jmp_buf scheduler;
 static size_t current;
+static Fiber* running;
 
-static void give_way() {
-    if (!_setjmp(threads[current].place)) _longjmp(scheduler, 1);
+static void leave_fiber() {
+    if (!_setjmp(running->place)) _longjmp(scheduler, 1);
 }
+static void give_way() {
+    threads[current].fiber = running;
+    leave_fiber();
+}
+static void run_threads();
 static void enter(size_t i) {
     current = i;
     threadIdx = threads[i].index;
     if (_setjmp(scheduler)) return;
-    if (threads[i].begun) _longjmp(threads[i].place, 1);
-    threads[i].begun = true;
-    setcontext(&threads[i].context);
+    if (threads[i].begun || !unused.empty()) {
+        running = threads[i].fiber;
+        if (!threads[i].begun) {
+            running = unused.back();
+            unused.pop_back();
+        }
+        _longjmp(running->place, 1);
+    }
+    running = &fibers.emplace_back();
+    getcontext(&running->context);
+    running->context.uc_stack.ss_sp = running->stack;
+    running->context.uc_stack.ss_size = sizeof(running->stack);
+    makecontext(&running->context, run_threads, 0);
+    setcontext(&running->context);
 }
 // A barrier for the threads of a group that have not ended.
 struct Barrier {
@@ -49,16 +78,18 @@ struct Barrier {
         meetings++;
     }
     void meet() {
-        const size_t before = meetings;
+        threads[current].barrier = this;
+        threads[current].meetings = meetings;
         waiting++;
         release_if_all();
-        while (meetings == before) give_way();
+        if (!threads[current].may_run()) give_way();
     }
     void leave() {
         members--;
         release_if_all();
     }
 };
+bool Thread::may_run() const { return !done && (!barrier || barrier->meetings != meetings); }
 static Barrier whole_block;
 static std::vector<Barrier> warps;
 }  // namespace emulation
@@ -66,12 +97,12 @@ static std::vector<Barrier> warps;
 static void __syncthreads() { emulation::whole_block.meet(); }
 template <class V> V __shfl_xor_sync(unsigned, V value, int lane) {
     using namespace emulation;
-    const size_t own = current;
-    memcpy(&threads[own].exchanged, &value, sizeof(V));
+    // Two places in turn: nobody writes to one before all have read it.
+    const size_t own = current, place = threads[own].exchanges++ % 2;
+    memcpy(&threads[own].exchanged[place], &value, sizeof(V));
     warps[own / 32].meet();
     V other;
-    memcpy(&other, &threads[own / 32 * 32 + ((own % 32) ^ lane)].exchanged, sizeof(V));
-    warps[own / 32].meet();
+    memcpy(&other, &threads[own / 32 * 32 + ((own % 32) ^ lane)].exchanged[place], sizeof(V));
     return other;
 }
 
@@ -83,35 +114,44 @@ template <class V> V __shfl_xor_sync(unsigned, V value, int lane) {
 namespace emulation {
 static void* body_arguments;
 static void (*body)(void*);
-static void run_thread() {
-    body(body_arguments);
-    threads[current].done = true;
-    whole_block.leave();
-    warps[current / 32].leave();
-    give_way();
+static void run_threads() {
+    while (true) {
+        threads[current].begun = true;
+        body(body_arguments);
+        threads[current].done = true;
+        whole_block.leave();
+        warps[current / 32].leave();
+        if (current + 1 < threads.size() && !threads[current + 1].begun) {
+            threadIdx = threads[++current].index;
+        } else {
+            unused.push_back(running);
+            leave_fiber();
+        }
+    }
 }
 static void run_block(dim3 block) {
-    const size_t size = 1 << 14;
     threads.assign((size_t)block.x * block.y * block.z, Thread());
-    stacks.resize(threads.size() * size);
     whole_block = Barrier{threads.size()};
     warps.assign((threads.size() + 31) / 32, Barrier());
     for (size_t i = 0; i < threads.size(); i++) {
-        Thread& thread = threads[i];
         warps[i / 32].members++;
-        thread.index = {unsigned(i % block.x), unsigned(i / block.x % block.y), unsigned(i / block.x / block.y)};
-        getcontext(&thread.context);
-        thread.context.uc_stack.ss_sp = stacks.data() + i * size;
-        thread.context.uc_stack.ss_size = size;
-        makecontext(&thread.context, run_thread, 0);
+        threads[i].index = {unsigned(i % block.x), unsigned(i / block.x % block.y), unsigned(i / block.x / block.y)};
     }
+    // Warp by warp: its threads wait for one another more often than for those of other warps.
     for (bool going = true; going;) {
         going = false;
-        for (size_t i = 0; i < threads.size(); i++) {
-            if (threads[i].done) continue;
-            going = true;
-            enter(i);
+        for (size_t first = 0; first < threads.size(); first += 32) {
+            const size_t end = std::min(first + 32, threads.size());
+            for (bool moved = true; moved; going |= moved) {
+                moved = false;
+                for (size_t i = first; i < end; i++) {
+                    if (threads[i].may_run()) enter(i), moved = true;
+                }
+            }
         }
+    }
+    for (const Thread& thread : threads) {
+        if (!thread.done) fputs("threads wait for a barrier that others do not reach\n", stderr), abort();
     }
 }
 template <class... A, size_t... I>

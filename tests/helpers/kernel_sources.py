@@ -16,12 +16,15 @@ from helpers.rules import (
 )
 from xpnet.ops.cuda import elementwise
 from xpnet.ops.cuda.elementwise import column_sum_kernel, file_kernel, rule_kernel, shifted, unless
+from xpnet.ops.cuda.launch import THREADS
 from xpnet.ops.rules import activations, optimizers, scaling
 from xpnet.ops.rules.layers import multiply, normalize
 
 FILES = {
     "batch_norm": "batch_norm.cu",  # with the other kernels of the file
     "cross_entropy": "cross_entropy.cu",
+    "clip_by_norm": "clip.cu",
+    "row_weights": "row_weights.cu",
     "keep_mask": "masks.cu",
     "take_rows": "take_rows.cu",
     "begin_step": "begin_step.cu",
@@ -29,12 +32,10 @@ FILES = {
     "unscale": "scaling.cu",
     "to_16_bits": "rounding.cu",
 }
-DEFINED = (
-    "cross_entropy.cu",
-    "take_rows.cu",
-    "begin_step.cu",
-    "rounding.cu",
-)  # compiled for several types
+DEFINED = ("cross_entropy.cu", "take_rows.cu", "begin_step.cu", "rounding.cu")
+"""The files that are compiled for several types."""
+
+CONSTANTS = {"clip.cu": {"THREADS": str(THREADS)}}
 
 
 def kernels(dtype):
@@ -43,7 +44,7 @@ def kernels(dtype):
         yield from kernels_of_rules(dtype)
         for name, file in FILES.items():
             if file not in DEFINED:
-                yield [file_kernel(name, file, dtype)]
+                yield [file_kernel(name, file, dtype, **CONSTANTS.get(file, {}))]
         targets = [(target, "1") for target in elementwise.C_TYPES.values()]  # classes of any type
         for target, is_index in [*targets, (elementwise.C_TYPES[dtype], "0")]:
             given = {"TARGET": target, "TARGET_IS_INDEX": is_index}

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from helpers.backends import REQUIRE_GPU, why_not_collected
+from helpers.backends import REQUIRE_GPU, why_no_device
 
 MOST = 8
 """The most workers by default: each of them loads the libraries and compiles its loops."""
@@ -26,7 +26,7 @@ def is_worker(config: pytest.Config) -> bool:
 
 def uses_device() -> bool:
     """Whether tests of a CUDA device run here."""
-    return bool(os.environ.get(REQUIRE_GPU)) or why_not_collected("cupy") is None
+    return bool(os.environ.get(REQUIRE_GPU)) or why_no_device() is None
 
 
 def use_workers(config: pytest.Config) -> None:

@@ -29,7 +29,7 @@ from xpnet.ops import select
 from xpnet.ops.cuda import columns, elementwise
 from xpnet.ops.cuda.matmul import Product, layout_of
 from xpnet.ops.cuda.translate import translate
-from xpnet.ops.operations import Operations
+from xpnet.ops.operations import Operations, RunningStatistics
 from xpnet.ops.rules import activations, losses, optimizers
 from xpnet.optimizers import AdamW, Lion
 from xpnet.random import stream_key
@@ -181,6 +181,85 @@ def test_batch_norm_of_tall_batches_agrees(n, m, dtype, ops):
     for name, value in expected.items():
         size = max(np.abs(value).max(), m**0.5)  # the terms of a sum may cancel
         np.testing.assert_allclose(actual[name], value, rtol=0, atol=tolerance * size, err_msg=name)
+
+
+def statistics(n, count, momentum, dtype):
+    rng = np.random.default_rng(n)
+    mean, rest, var = rng.normal(3, 1, n), rng.uniform(-1, 1, n) * 1e-8, rng.uniform(0.5, 2, n)
+    arrays = [a.astype(dtype) for a in (mean, rest, var, np.full(1, count))]
+    return RunningStatistics(*arrays, momentum)
+
+
+@dtypes
+@looped(n=[1, 33, 70], momentum=[None, 0.0, 0.9], count=[0, 1, 1000], backwards=[False, True])
+@pytest.mark.parametrize("m", [2, 33, 2 * SHARE + 1])
+def test_running_statistics_are_updated_once(m, n, momentum, count, backwards, dtype, ops):
+    """In several blocks of columns, all of which read the count, and in any order of them."""
+    kernels, given = [], batch_of(m, n, 3, dtype)
+    x, _, scale, shift = given
+
+    def launch(kernel, *how):
+        kernels.append(kernel.name)
+        emulated_cuda.launch(kernel, *how, backwards=backwards)
+
+    exact, actual = statistics(n, count, momentum, "float64"), statistics(n, count, momentum, dtype)
+    for wide, array in zip(exact, actual[:3], strict=False):
+        wide[...] = array
+    REFERENCE.batch_norm(*(a.astype("float64") for a in (x, scale, shift)), 1e-3, running=exact)
+    replace(ops, launch=launch).batch_norm(x, scale, shift, 1e-3, running=actual)
+    near = {"float32": 3e-6, "float64": 1e-12}[dtype]
+    mean = actual.mean.astype("float64") + actual.rest
+    np.testing.assert_allclose(mean, exact.mean + exact.rest, rtol=near, atol=near)
+    np.testing.assert_allclose(actual.var, exact.var, rtol=near)
+    assert actual.count == count + m
+    assert len(kernels) == (m > SHARE) + 1 + (momentum is None)
+
+
+@dtypes
+@looped(backwards=[False, True], largest=[1e-3, 1.0, 1e3, 1e30])
+@pytest.mark.parametrize("size", [1, 255, 257, 70000, 1024 * 256 + 3])
+def test_clip_by_norm_takes_two_kernels(size, largest, backwards, dtype, ops):
+    """For norms below and above the limit, and for squares that overflow in float32."""
+    kernels, rng = [], np.random.default_rng(size)
+    grad = (rng.uniform(-1, 1, size) * largest).astype(dtype)
+
+    def launch(kernel, *how):
+        kernels.append(kernel.name)
+        emulated_cuda.launch(kernel, *how, backwards=backwards)
+
+    exact, actual = grad.astype("float64"), grad.copy()
+    REFERENCE.clip_by_norm(exact, 2.5)
+    replace(ops, launch=launch).clip_by_norm(actual, 2.5)
+    near = {"float32": 2e-6, "float64": 1e-13}[dtype]
+    np.testing.assert_allclose(actual, exact, rtol=near, atol=near * np.abs(exact).max())
+    assert kernels == ["norm_parts", "clip_by_norm"]
+
+
+@dtypes
+@looped(bad=[np.nan, np.inf, -np.inf], at=[0, 299, -1], size=[300, 70000])
+def test_clip_by_norm_of_no_number_is_nan(bad, at, size, dtype, ops):
+    for one in (ops, REFERENCE):
+        grad = np.full(size, 1e20, dtype)
+        grad[at] = bad
+        with np.errstate(invalid="ignore"):
+            one.clip_by_norm(grad, 1.0)
+        assert np.isnan(grad).all()
+
+
+@dtypes
+@looped(n=[1, 31, 1025, 5000], total=[0.0, 1.0])
+def test_row_weights_are_one_kernel(n, total, dtype, ops):
+    kernels, weight = [], np.random.default_rng(n).uniform(size=(n, 1)).astype(dtype) * total
+
+    def launch(kernel, *how):
+        kernels.append(kernel.name)
+        emulated_cuda.launch(kernel, *how)
+
+    shares = replace(ops, launch=launch).row_weights(weight.astype(dtype))
+    exact = REFERENCE.row_weights(weight.astype("float64"))
+    np.testing.assert_allclose(shares, exact, rtol={"float32": 1e-6, "float64": 1e-13}[dtype])
+    assert kernels == ["row_weights"]
+    assert shares.shape == (n, 1)
 
 
 @pytest.mark.parametrize("m", [15, 16, 22, 43])
@@ -392,6 +471,11 @@ MISFITS = {
         optimizers.sgd, (COLUMN.copy(),), (COLUMN,), (COLUMN,)
     ),
     "an out for few sums": lambda ops: ops.column_sum(X, FEW),
+    "running statistics of few columns": lambda ops: ops.batch_norm(
+        X, COLUMN, COLUMN, 1e-3, running=RunningStatistics(FEW.copy(), FEW, FEW, FEW[:1], 0.5)
+    ),
+    "weights with gaps": lambda ops: ops.row_weights(X[:, 1]),
+    "a gradient with gaps": lambda ops: ops.clip_by_norm(X.copy()[:, 1], 0.5),
     "few scales": lambda ops: ops.batch_norm(X, FEW, FEW, 1e-3),
     "an out for few gradients": lambda ops: ops.batch_norm_backward(
         X, X, COLUMN, COLUMN, 1e-3, FEW, FEW

@@ -339,7 +339,7 @@ def launched(devices, monkeypatch):
 
 @pytest.mark.slow
 def test_first_array_compiles_one_kernel(launched, devices):
-    ops = select._cuda(Moved)
+    ops = select._cuda(Moved, 0)
     assert launched == ["rule_relu_of_sum"]
     assert ops.product.epilogues == {BIAS, RELU_BIAS, BGRADA} == {*devices.lt.ended} - {DEFAULT}
     assert ops.why_not_captured == ""
@@ -351,7 +351,7 @@ def test_first_array_compiles_one_kernel(launched, devices):
 @pytest.mark.slow
 @pytest.mark.parametrize("precision", ["tf32", "bf16", "fp16"])
 def test_precision_is_checked_once(precision, launched, devices):
-    ops = select._cuda(Moved).at_precision(precision)
+    ops = select._cuda(Moved, 0).at_precision(precision)
     assert ops.product.precision == precision
     assert set(launched) == {"rule_relu_of_sum"} | ({"to_16_bits"} if ops.product.rounds else set())
     devices.calls.clear()
@@ -363,7 +363,7 @@ def test_precision_is_checked_once(precision, launched, devices):
 @pytest.mark.parametrize("trouble", UNSUPPORTED)
 def test_unsupported_products_do_not_warn(trouble, launched, devices):
     devices.lt.trouble = trouble
-    assert isinstance(select._cuda(Moved).product, Product)
+    assert isinstance(select._cuda(Moved, 0).product, Product)
 
 
 def spoil(monkeypatch, epilogue, in_vector=False):
@@ -395,7 +395,7 @@ WRONG = {
 def test_wrong_product_falls_back_to_cupy(name, launched, monkeypatch):
     spoil(monkeypatch, *WRONG[name])
     with warns_here(rf"kernels do not work here \({name} differs from that of NumPy\); CuPy"):
-        ops = select._cuda(Moved)
+        ops = select._cuda(Moved, 0)
     assert type(ops) is Operations
     assert ops.why_not_captured == "CuPy's own matrix products cannot be captured"
 
@@ -404,7 +404,7 @@ def test_wrong_product_falls_back_to_cupy(name, launched, monkeypatch):
 def test_failed_product_falls_back_to_cupy(launched, devices):
     devices.lt.trouble = "failed"
     with warns_here(r"kernels do not work here \(cublasLtMatmul failed with status 13\); CuPy"):
-        assert type(select._cuda(Moved)) is Operations
+        assert type(select._cuda(Moved, 0)) is Operations
 
 
 @pytest.mark.slow
@@ -418,13 +418,13 @@ def test_failed_kernel_falls_back_to_cupy(how, launched, monkeypatch):
     monkeypatch.setattr(launching, "compiled", compiled)
     reason = {"does nothing": "the result of a kernel differs from that of NumPy"}.get(how, how)
     with warns_here(rf"kernels do not work here \({reason}\); CuPy"):
-        assert type(select._cuda(Moved)) is Operations
+        assert type(select._cuda(Moved, 0)) is Operations
 
 
 @pytest.mark.slow
 def test_relu_that_loses_nan_is_left_to_a_kernel(launched, devices):
     devices.lt.relu = np.fmax
-    ours = select._cuda(Moved).product
+    ours = select._cuda(Moved, 0).product
     assert ours.epilogues == {BIAS, BGRADA}
     devices.calls.clear()
     assert not affine(ours, rule=relu)
@@ -434,7 +434,7 @@ def test_relu_that_loses_nan_is_left_to_a_kernel(launched, devices):
 
 @pytest.mark.slow
 def test_precision_with_failing_products_is_refused(launched, monkeypatch):
-    ops = select._cuda(Moved)
+    ops = select._cuda(Moved, 0)
     spoil(monkeypatch, DEFAULT)
     for precision in ("tf32", "bf16", "fp16"):
         with pytest.raises(ArgumentError, match=r"be 'float32' here; got '.*'\. Its products fail"):
@@ -461,7 +461,7 @@ class OnDevice:
 def test_missing_library_is_a_reason(trouble, reason, launched, devices, monkeypatch):
     """It is looked for once, and nobody is warned."""
     devices.broken, devices.lt.trouble = trouble == "broken", trouble
-    ops = select._cuda(Moved)
+    ops = select._cuda(Moved, 0)
     assert (ops.product, launched) == (None, ["rule_relu_of_sum"])
     monkeypatch.setitem(select._chosen, np.ndarray, ops)
     reason = f"cublasLt cannot be loaded ({reason})"

@@ -25,7 +25,7 @@ from helpers.rules import (
 
 from xpnet.ops.explain import OPERATIONS
 from xpnet.ops.numpy import BLOCK, NumPyOperations
-from xpnet.ops.operations import Operations
+from xpnet.ops.operations import Operations, RunningStatistics
 from xpnet.ops.rules import activations, losses, optimizers
 from xpnet.ops.rules.layers import running_mean
 from xpnet.ops.select import why_not_compiled
@@ -303,6 +303,39 @@ def test_batch_norm_and_its_backward_agree(dtype, layout, ops):
     close(sums[3], sums[1], dtype, 100)
 
 
+def statistics(dtype, momentum, count, n=N):
+    """Running statistics of ``count`` rows."""
+    views = [matrix(dtype, seed, 0.5, 2.0, (1, n))[0] for seed in range(3)]
+    views[1] *= np.finfo(dtype).eps
+    return RunningStatistics(*views, np.full(1, count, dtype), momentum)
+
+
+@layouts
+@dtypes
+@looped(momentum=[None, 0.0, 0.9, 0.999], count=[0, 1, 50])
+def test_batch_norm_updates_running_statistics(momentum, count, dtype, layout, ops):
+    x = LAYOUTS[layout](matrix(dtype, 5) + np.asarray(3, dtype))
+    if x.shape[0] < 2:
+        pytest.skip("layers refuse such batches")
+    scale, shift = matrix(dtype, 7)[0], matrix(dtype, 8)[0]
+    expected, actual = (statistics(dtype, momentum, count) for _ in range(2))
+    REFERENCE.batch_norm(x, scale, shift, 1e-3, running=expected)
+    ops.batch_norm(x, scale, shift, 1e-3, running=actual)
+    close(actual.mean, expected.mean, dtype, 4)
+    close(actual.mean - expected.mean + actual.rest, expected.rest, dtype, 4)
+    close(actual.var, expected.var, dtype, 30)
+    assert actual.count == expected.count == count + M
+
+
+@dtypes
+@looped(shape=[(1, 1), (M, 1), (M,)], weighted=[False, True])
+def test_row_weights_agree(weighted, shape, dtype, ops):
+    weight = np.abs(matrix(dtype, 3, shape=shape)) * weighted
+    shares = ops.row_weights(weight)
+    assert shares.shape == shape
+    close(shares, REFERENCE.row_weights(weight), dtype)
+
+
 @layouts
 @dtypes
 def test_normalize_agrees(dtype, layout, ops):
@@ -458,7 +491,7 @@ def test_every_override_is_tested_here(ops):
         *("column_sum", "multiply", "normalize", "batch_norm", "batch_norm_backward"),
         *("keep_mask", "take_rows", "begin_step", "record", "softmax_cross_entropy"),
         *("logged_cross_entropy", "unscale", "total", "affine_and_apply", "matmul_and_sum"),
-        *("update_unless", "update_decaying", "affine_backward"),
+        *("update_unless", "update_decaying", "affine_backward", "clip_by_norm", "row_weights"),
     }
     overridden = {*vars(type(ops)), *vars(type(ops.for_graphs))}
     assert overridden & set(OPERATIONS) <= covered

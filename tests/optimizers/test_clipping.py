@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xpnet.errors import ArgumentError
-from xpnet.optimizers import ClipByNorm, ClipByValue, clipping
+from xpnet.ops import operations
+from xpnet.optimizers import ClipByNorm, ClipByValue
 
 every_clip = pytest.mark.parametrize("clip", [ClipByValue(0.5), ClipByNorm(0.5)], ids=repr)
 
@@ -109,7 +110,7 @@ def test_invalid_limit_is_refused(kind, limit):
 
 @pytest.mark.parametrize("part", [1, 7, 8, 1 << 22])
 def test_norm_is_summed_in_parts(part, place, rng, monkeypatch):
-    monkeypatch.setattr(clipping, "PART", part)
+    monkeypatch.setattr(operations, "PART", part)
     host = rng.normal(size=23)
     grad = place.writable(host)
     ClipByNorm(0.5).apply(grad)
@@ -118,7 +119,7 @@ def test_norm_is_summed_in_parts(part, place, rng, monkeypatch):
 
 
 def test_clip_by_norm_allocates_no_second_gradient(monkeypatch):
-    monkeypatch.setattr(clipping, "PART", 1000)
+    monkeypatch.setattr(operations, "PART", 1000)
     grad = np.ones(100_000)
     tracemalloc.start()
     ClipByNorm(0.5).apply(grad)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, cast, overload
 
 import numpy as np
 
-from xpnet.backend import Array, HostArray, as_array, backend_of, copied, to_numpy
+from xpnet.backend import Array, HostArray, as_array, backend_of, copied, on_device_of, to_numpy
 from xpnet.derivatives.linearization import linearize, require_model, targets
 from xpnet.derivatives.report import REUSED, GradientReport, ParameterCheck
 from xpnet.errors import require, require_count, require_number
@@ -83,6 +83,7 @@ def check_gradients(
 ) -> GradientReport: ...
 
 
+@on_device_of("subject")
 def check_gradients(
     subject: Any,
     at: Array,

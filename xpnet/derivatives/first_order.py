@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from xpnet.backend import Array
+from xpnet.backend import Array, on_device_of
 from xpnet.derivatives.linearization import linearize, matrix, targets
 from xpnet.losses import Loss
 from xpnet.state import vector
 
 
+@on_device_of("model")
 def gradient(
     model: Any,
     X: Array,
@@ -58,6 +59,7 @@ def gradient(
     return linear.vjp(dy)[1]
 
 
+@on_device_of("model")
 def jvp(
     model: Any,
     X: Array,
@@ -104,6 +106,7 @@ def jvp(
     return linear.jvp(dX, dtheta)[0]
 
 
+@on_device_of("model")
 def vjp(
     model: Any,
     X: Array,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from xpnet.backend import Array
+from xpnet.backend import Array, on_device_of
 from xpnet.derivatives.linearization import linearize, row_weights, targets
 from xpnet.errors import require_type
 from xpnet.losses import Loss
@@ -12,6 +12,7 @@ from xpnet.losses.base import row_scale
 from xpnet.state import vector
 
 
+@on_device_of("model")
 def gauss_newton_vp(
     model: Any,
     X: Array,
@@ -62,6 +63,7 @@ def gauss_newton_vp(
     return linear.vjp(loss.hessian_product(linear.output, y, dy, weight))[1]
 
 
+@on_device_of("model")
 def fisher_vp(
     model: Any,
     X: Array,
@@ -112,6 +114,7 @@ def fisher_vp(
     return linear.vjp(loss.fisher_product(linear.output, dy, weight))[1]
 
 
+@on_device_of("model")
 def empirical_fisher_vp(
     model: Any,
     X: Array,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, TypeAlias, get_args
 
-from xpnet.backend import Array, namespace_of
+from xpnet.backend import Array, namespace_of, on_device_of
 from xpnet.derivatives.linearization import MAX_BYTES, linearize, require_memory, stack_slices
 from xpnet.errors import unknown_name
 from xpnet.minimize.differences import displaced, relative_step
@@ -15,6 +15,7 @@ Mode: TypeAlias = Literal["reverse", "forward", "numerical"]
 ALTERNATIVE = "Take fewer rows, or products with jvp and vjp."
 
 
+@on_device_of("model")
 def input_jacobian(
     model: Any,
     X: Array,
@@ -71,6 +72,7 @@ def input_jacobian(
     return stack_slices(shape, 2, column if mode == "forward" else difference, linear.backend)
 
 
+@on_device_of("model")
 def parameter_jacobian(
     model: Any,
     X: Array,

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from xpnet.backend import Array, Backend, as_array, backend_of, namespace_of
+from xpnet.backend import Array, Backend, as_array, backend_of, namespace_of, on_device_of
 from xpnet.errors import require, require_number
 from xpnet.minimize.differences import central_gradient
 
 
+@on_device_of("x")
 def numerical_gradient(fun: Callable[[Array], Any], x: Array, *, h: float | None = None) -> Array:
     """Return ``∂f/∂x_i ≈ (f(x + h e_i) - f(x - h e_i)) / 2h``, central differences.
 
@@ -43,6 +44,7 @@ def numerical_gradient(fun: Callable[[Array], Any], x: Array, *, h: float | None
     return xp.reshape(central_gradient(value, xp.reshape(x, (-1,)), h=h), shape)
 
 
+@on_device_of("x")
 def complex_step_gradient(fun: Callable[[Array], Any], x: Array, *, h: float = 1e-20) -> Array:
     """Return ``∂f/∂x_i ≈ Im f(x + i h e_i) / h``, which has no cancellation error.
 

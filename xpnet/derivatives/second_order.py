@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from xpnet.backend import Array
+from xpnet.backend import Array, on_device_of
 from xpnet.derivatives.linearization import (
     MAX_BYTES,
     Linearization,
@@ -18,6 +18,7 @@ from xpnet.losses import Loss
 from xpnet.state import vector
 
 
+@on_device_of("model")
 def hvp(
     model: Any,
     X: Array,
@@ -72,6 +73,7 @@ def hvp(
     return hessian_products(linear, y, loss, weight)(v)
 
 
+@on_device_of("model")
 def hessian(
     model: Any,
     X: Array,

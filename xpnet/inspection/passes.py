@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from xpnet.activations import Identity
-from xpnet.backend import Array, as_array
+from xpnet.backend import Array, as_array, on_device_of
 from xpnet.data.checks import check_features
 from xpnet.data.prepare import as_features
 from xpnet.data.targets import encode_targets
@@ -26,6 +26,7 @@ SATURATION = 0.04
 within 0.0101 of 0 or 1 for the sigmoid, and within 0.0202 of -1 or 1 for tanh."""
 
 
+@on_device_of("model")
 def inspect_layers(
     model: Sequential,
     X: Array,

@@ -10,9 +10,7 @@ from xpnet.errors import Phrase, require, require_number
 from xpnet.initializers import Ones, Zeros
 from xpnet.layers.base import LayerSpec, ParameterSpec, Views
 from xpnet.layers.context import Context
-from xpnet.ops.rules.activations import affine
-from xpnet.ops.rules.layers import running_mean
-from xpnet.ops.rules.optimizers import average
+from xpnet.ops.operations import RunningStatistics
 
 Saved: TypeAlias = tuple[Array, Array, bool]
 SavedTangent: TypeAlias = tuple[Array, Array | None]  # of x̂, and ṙ/r of r = 1/√(σ² + ε)
@@ -86,10 +84,11 @@ class BatchNorm:
         rule = "have at least 2 rows under batch norm, which normalizes by the batch"
         do = "Use larger batches, or drop the last short one (drop_last=True)."
         require(x.shape[0] > 1, "a training batch", rule, Phrase("1 row"), do)
-        results = ctx.ops.batch_norm(x, scale, shift, self.eps, out=out, x_hat=x_hat)
-        y, x_hat, mean, var, rest = results
-        if ctx.update_statistics:
-            self._update(ctx, (mean, rest), var, x.shape[0])
+        running = self._running(ctx.statistics) if ctx.update_statistics else None
+        results = ctx.ops.batch_norm(
+            x, scale, shift, self.eps, out=out, x_hat=x_hat, running=running
+        )
+        y, x_hat, _, var, _ = results
         return y, (x_hat, var, True)
 
     def backward(self, p: Views, g: Views, saved: Saved, dy: Array, ctx: Context) -> Array:
@@ -155,19 +154,6 @@ class BatchNorm:
         inverse = 1.0 / xp.sqrt(var + self.eps)
         return (p["scale"] * inverse) * u, inverse * (factor * u + p["scale"] * du)
 
-    def _update(self, ctx: Context, batch: tuple[Array, Array], var: Array, m: int) -> None:
-        running, correction, xp = ctx.statistics, m / (m - 1), ctx.ops.xp
-        means = running["mean"], running["mean_rest"]
-        if self.momentum is not None:
-            keep, new = self.momentum, 1.0 - self.momentum
-            ctx.ops.update(running_mean, means, batch, (new,))
-            ctx.ops.update(average, (running["var"],), (var,), (keep, new * correction))
-        else:
-            n = running["count"]
-            total, delta = n + float(m), (batch[0] - means[0]) + (batch[1] - means[1])
-            squares = xp.maximum(n - 1.0, xp.zeros_like(n)) * running["var"]
-            squares = squares + m * var + delta * delta * (n * m / total)
-            merged = running_mean(xp, *means, *batch, m / total)
-            running["mean"][...], running["mean_rest"][...] = merged
-            running["var"][...] = squares / (total - 1.0)
-        ctx.ops.update(affine, (running["count"],), (), (1.0, float(m)))
+    def _running(self, views: Views) -> RunningStatistics:
+        mean, rest, var, count = map(views.__getitem__, ("mean", "mean_rest", "var", "count"))
+        return RunningStatistics(mean, rest, var, count, self.momentum)

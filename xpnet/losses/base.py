@@ -169,15 +169,12 @@ def row_scale(output: Array, weight: Array | None) -> Any:
     """Return the weight of each row in the mean: ``1/m``, or the column ``w_i / Σ w``."""
     if weight is None:
         return 1.0 / output.shape[0]
-    column = as_rows(weight, output, 1)
-    xp = operations_for(output).xp
-    total = xp.sum(column)  # 0 for a batch without weight, which then contributes nothing
-    return column / xp.where(total > 0.0, total, xp.ones_like(total))
+    return operations_for(output).row_weights(as_rows(weight, output, 1, "weight"))
 
 
-def as_rows(target: Array, output: Array, width: int) -> Array:
-    """Return ``target`` as ``(m, width)`` in the dtype of ``output``."""
-    xp = operations_for(output).xp
+def as_rows(target: Array, output: Array, width: int, argument: str = "target") -> Array:
+    """Return ``target``, called ``argument``, as ``(m, width)`` in the dtype of ``output``."""
+    xp = operations_for(target, argument).xp
     if target.dtype != output.dtype:
         target = xp.astype(target, output.dtype)
     # Shapes (m,) and (m, 1) would silently broadcast to (m, m).

@@ -74,6 +74,8 @@ class CrossEntropy(Loss):
         ops, n_classes, s = operations_for(output), output.shape[1], self.label_smoothing
         if target.ndim == 2:
             target = as_rows(target, output, n_classes)
+        else:
+            operations_for(target, "target")  # refuses one of another CUDA device
         if s:
             rows = ops.one_hot(target, output) if target.ndim == 1 else target
             target = (1.0 - s) * rows + s / n_classes

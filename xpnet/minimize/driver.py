@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.backend import Array, backend_of
+from xpnet.backend import Array, backend_of, on_device_of
 from xpnet.errors import ArgumentError, Phrase, plain_number, require, require_type
 from xpnet.minimize.bounds import box_of
 from xpnet.minimize.first_order import FirstOrder
@@ -27,6 +27,7 @@ from xpnet.minimize.stopping import Reason, StoppingTest, Termination, Tolerance
 from xpnet.optimizers.base import Optimizer
 
 
+@on_device_of("x0")
 def minimize(
     fun: Objective | Function,
     x0: Any,
@@ -107,6 +108,7 @@ def minimize(
     return loop.run(method)
 
 
+@on_device_of("x0")
 def compare(
     function: Any, methods: Iterable[Method | Optimizer], x0: Any = None, **settings: Any
 ) -> list[Result]:

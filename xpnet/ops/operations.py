@@ -8,21 +8,43 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 from xpnet.backend import Array, Namespace, copied
 from xpnet.errors import require
 from xpnet.ops.buffers import Buffers, NoBuffers, Scratch
 from xpnet.ops.graph_operations import GraphOperations, LossLog
-from xpnet.ops.rules.activations import identity
-from xpnet.ops.rules.layers import normalize
+from xpnet.ops.rules.activations import affine, identity
+from xpnet.ops.rules.layers import normalize, running_mean
+from xpnet.ops.rules.optimizers import average
 from xpnet.random import hash32
+
+PART = 1 << 22
+"""Numbers that are squared together: the squares of all need the memory of a second gradient."""
 
 Precision: TypeAlias = Literal["float32", "tf32", "bf16", "fp16"]
 """The format in which matrix products multiply float32 numbers; sums are always in float32."""
 
 Rule: TypeAlias = Callable[..., Any]
 """An elementwise function ``rule(xp, *arrays, *scalars)``; see `xpnet.ops.rules`."""
+
+
+class RunningStatistics(NamedTuple):
+    """The statistics that batch norm updates in training.
+
+    Attributes:
+        mean: the running mean μ, ``(n,)``.
+        rest: what rounding has lost of μ, ``(n,)``.
+        var: the running variance, ``(n,)``.
+        count: the number of rows seen, ``(1,)``.
+        momentum: ``k`` in ``r ← k·r + (1 − k)·batch``; ``None`` for the statistics of all rows.
+    """
+
+    mean: Array
+    rest: Array
+    var: Array
+    count: Array
+    momentum: float | None
 
 
 @dataclass(frozen=True)
@@ -271,6 +293,24 @@ class Operations:
         """``factor · Σ x`` over all of ``x``, a 0-d array."""
         return self.xp.sum(x) * factor
 
+    def clip_by_norm(self, grad: Array, limit: float) -> None:
+        """``g ← g·min(1, limit/(‖g‖ + 10⁻⁶))`` in place; NaN or infinity makes all NaN.
+
+        Squares of a float32 gradient overflow above 1e19; those of g/unit do not.
+        """
+        xp, size = self.xp, grad.shape[0]
+        if size == 0:
+            return
+        unit = xp.maximum(xp.maximum(xp.max(grad), -xp.min(grad)), 1.0)
+        parts = (grad[i : min(i + PART, size)] / unit for i in range(0, size, PART))
+        norm = xp.sqrt(sum(xp.sum(part * part) for part in parts))
+        grad *= xp.minimum((limit / unit) / (norm + 1e-6 / unit), 1.0)
+
+    def row_weights(self, weight: Array) -> Array:
+        """``w/Σw`` for a column ``w: (m, 1)``; 0 for a batch without weight."""
+        total = self.xp.sum(weight)
+        return weight / self.xp.where(total > 0.0, total, self.xp.ones_like(total))
+
     def multiply(self, a: Array, b: Array, out: Array | None = None) -> Array:
         """``a ⊙ b``."""
         return a * b
@@ -300,11 +340,12 @@ class Operations:
         eps: float,
         out: Array | None = None,
         x_hat: Array | None = None,
+        running: RunningStatistics | None = None,
     ) -> tuple[Array, Array, Array, Array, Array]:
         """``x̂ = (x − μ)/√(σ² + ε)``, ``y = γ x̂ + β``; returns ``y, x̂, μ, σ², ρ``.
 
         μ and σ² are the mean and the biased variance of each column over the rows of the batch;
-        ρ is what rounding has lost of μ.
+        ρ is what rounding has lost of μ. ``running`` is updated if given.
         μ is computed by differences from the first row: where ``|μ| ≫ σ``, a sum of the numbers
         themselves would have an error larger than σ. The mean of ``x − μ`` corrects its rounding.
         """
@@ -316,7 +357,32 @@ class Operations:
         var = self.column_mean(centered * centered)
         x_hat = centered / self.xp.sqrt(var + eps)
         rounded = mean + rest
-        return x_hat * scale + shift, x_hat, rounded, var, (mean - rounded) + rest
+        rest = (mean - rounded) + rest
+        if running is not None:
+            self._update_running(running, rounded, rest, var, x.shape[0])
+        return x_hat * scale + shift, x_hat, rounded, var, rest
+
+    def _update_running(
+        self, running: RunningStatistics, mean: Array, rest: Array, var: Array, m: int
+    ) -> None:
+        """Update the running statistics by the results of `batch_norm` for a batch of ``m`` rows.
+
+        The running variance takes the unbiased ``m/(m − 1) σ²``.
+        """
+        means, correction, xp = (running.mean, running.rest), m / (m - 1), self.xp
+        if running.momentum is not None:
+            keep, new = running.momentum, 1.0 - running.momentum
+            self.update(running_mean, means, (mean, rest), (new,))
+            self.update(average, (running.var,), (var,), (keep, new * correction))
+        else:
+            n = running.count
+            total, delta = n + float(m), (mean - running.mean) + (rest - running.rest)
+            squares = xp.maximum(n - 1.0, xp.zeros_like(n)) * running.var
+            squares = squares + m * var + delta * delta * (n * m / total)
+            merged = running_mean(xp, *means, mean, rest, m / total)
+            running.mean[...], running.rest[...] = merged
+            running.var[...] = squares / (total - 1.0)
+        self.update(affine, (running.count,), (), (1.0, float(m)))
 
     def batch_norm_backward(
         self,

@@ -13,10 +13,11 @@ from xpnet.errors import warn_fallback
 from xpnet.ops.numpy import NumPyOperations
 from xpnet.ops.operations import Operations
 
-_chosen: dict[type, Operations] = {}
+_chosen: dict[type | tuple[type, int], Operations] = {}
+"""The operations for a type of array; for CuPy also by device, where other kernels may fail."""
 
 
-def operations_for(array: Array) -> Operations:
+def operations_for(array: Array, argument: str = "an array") -> Operations:
     """Return the fastest operations that work on the type of ``array``.
 
     NumPy arrays use compiled loops if Numba is installed (the extra ``cpu``), unless the
@@ -25,9 +26,13 @@ def operations_for(array: Array) -> Operations:
 
     Args:
         array: an array of a supported library, or one that is recorded.
+        argument: its name in error messages.
 
     Returns:
-        The operations, which are selected once for each array type.
+        The operations, which are selected once for each array type and CUDA device.
+
+    Raises:
+        ArgumentError: if ``array`` is not on the current CUDA device.
 
     Warns:
         warn_fallback: if faster operations are installed but do not work.
@@ -42,8 +47,19 @@ def operations_for(array: Array) -> Operations:
         own: Operations | None = getattr(array, "operations", None)
         if own is not None:  # the operations of a recorded array record
             return own
+        if library_of(array).is_cuda:
+            return _on_current_device(array, argument)
         chosen = _chosen[kind] = _choose(array)
     return chosen
+
+
+def _on_current_device(array: Array, argument: str) -> Operations:
+    library = library_of(array)
+    library.require_device(array, argument)
+    key = type(array), library.device_of(array)
+    if key not in _chosen:
+        _chosen[key] = _cuda(library.namespace(), key[1])
+    return _chosen[key]
 
 
 def why_not_compiled() -> str:
@@ -57,10 +73,7 @@ def why_not_compiled() -> str:
 
 def _choose(array: Array) -> Operations:
     if not isinstance(array, np.ndarray):
-        xp = namespace_of(array)
-        if library_of(array).is_cuda:
-            return _cuda(xp)
-        return Operations(xp)
+        return Operations(namespace_of(array))
     reason = why_not_compiled()
     if reason:
         return NumPyOperations(np, reason)
@@ -77,12 +90,12 @@ def _choose(array: Array) -> Operations:
     return operations
 
 
-def _cuda(xp: Namespace) -> Operations:
+def _cuda(xp: Namespace, device: int) -> Operations:
     """CUDA kernels for CuPy arrays if they pass the self check, otherwise plain array code."""
     # Imported at first use, because no other backend needs it.
     cuda = importlib.import_module("xpnet.ops.cuda.operations")
     try:
-        kernels: Operations = cuda.CudaOperations(xp).at_precision("float32")
+        kernels: Operations = cuda.CudaOperations(xp, device=device).at_precision("float32")
         cuda.check_kernels(kernels)
     except Exception as error:  # a compiler, a driver or a device can raise any exception
         warn_fallback(

@@ -130,6 +130,7 @@ class Optimizer:
         if getattr(grad, "shape", None) != theta.shape or grad.dtype != theta.dtype:
             rule = f"have theta's shape {tuple(theta.shape)} and dtype {dtype_name(theta.dtype)}"
             require(False, "grad", rule, grad)
+        operations_for(grad, "grad")  # refuses one of another CUDA device
         self.require_fits(theta, state)
         if lr is None:
             lr = self.lr

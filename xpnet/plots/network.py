@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from xpnet.activations import ActivationFunction, Softmax, Step
-from xpnet.backend import Array, to_numpy
+from xpnet.backend import Array, on_device_of, to_numpy
 from xpnet.errors import (
     ArgumentError,
     Phrase,
@@ -208,6 +208,7 @@ def _summary(layer: LayerReport, values: Distribution, what: str) -> str:
     return "\n".join([f"std {_short(values.std)}", *lines])
 
 
+@on_device_of("model")
 def weight_images(
     model: Sequential,
     shape: tuple[int, int] | None = None,

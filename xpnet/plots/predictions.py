@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from xpnet.backend import Array, HostArray, as_array, to_numpy
+from xpnet.backend import Array, HostArray, as_array, on_device_of, to_numpy
 from xpnet.data.checks import check_features, check_same_length
 from xpnet.errors import Phrase, require, require_count
 from xpnet.plots.style import BLACK, COLOURS, GREY, MARKERS, axes_or_new, rgb, tidy
@@ -27,6 +27,7 @@ class Predictor(Protocol):
         ...
 
 
+@on_device_of("model")
 def decision_regions(
     model: Predictor,
     X: Array,
@@ -83,6 +84,7 @@ def decision_regions(
     return ax
 
 
+@on_device_of("model")
 def predictive_curve(
     model: Predictor,
     X: Array,

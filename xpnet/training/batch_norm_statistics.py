@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from xpnet.backend import Array, copied
+from xpnet.backend import Array, copied, on_device_of
 from xpnet.data.batching import TrainingData, spans
 from xpnet.data.prepare import as_features
 from xpnet.engine.prediction import CHUNK_ROWS
@@ -20,6 +20,7 @@ STATISTICS = {"mean", "var", "count"}
 REST = "mean_rest"
 
 
+@on_device_of("model")
 def recompute_statistics(model: Any, X: Array) -> None:
     """Set the running statistics of every `BatchNorm` to those of its input over all rows of ``X``.
 

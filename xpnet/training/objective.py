@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from xpnet.backend import Array, copied, namespace_of
+from xpnet.backend import Array, copied, namespace_of, on_device_of
 from xpnet.data.batching import TrainingData, spans
 from xpnet.errors import Phrase, require, require_count, require_type
 from xpnet.layers.base import Views
@@ -55,15 +55,15 @@ class NetworkObjective:
         require_type(loss, Loss, "loss", "Take one of xpnet.losses, such as CrossEntropy().")
         require_count(chunk_rows, "chunk_rows")
         self.penalty = Penalty(l2=l2)
-        network, self._backend = model.network, model.backend
+        network, self.backend = model.network, model.backend
         statistics = copied(model.statistics)
         require_statistics(model)
         self._network, self._rows, self._loss = network, rows, loss
-        self._contexts = network.contexts(self._backend, statistics, reuse=True)
-        self._buffers = Buffers(self._backend)
+        self._contexts = network.contexts(self.backend, statistics, reuse=True)
+        self._buffers = Buffers(self.backend)
         self._size, self._weights = network.layout.size, network.layout.weights
         # The views of θ and both gradients are created once, because copying a point costs less.
-        self._theta, self._grad, self._part = (self._backend.zeros(self._size) for _ in range(3))
+        self._theta, self._grad, self._part = (self.backend.zeros(self._size) for _ in range(3))
         self._p, *self._g = map(network.by_layer, (self._theta, self._grad, self._part))
         self._chunk = min(chunk_rows, rows.n_rows)
         self._shares = _shares(rows, self._chunk)
@@ -73,6 +73,7 @@ class NetworkObjective:
         """The number of parameters n."""
         return self._size
 
+    @on_device_of("self")
     def value(self, theta: Array) -> Array:
         """f(θ), a 0-d array, for a vector θ like ``model.theta``.
 
@@ -87,6 +88,7 @@ class NetworkObjective:
                 value = value + share * self._loss.value(output, y, weight)
         return value
 
+    @on_device_of("self")
     def value_and_grad(self, theta: Array) -> tuple[Array, Array]:
         """f(θ) and ∇f(θ), shape ``(n,)``, which the next call overwrites: copy it to keep it.
 
@@ -131,11 +133,11 @@ class NetworkObjective:
 
     def _place(self, theta: Array) -> None:
         """Copy a point into the vector that `by_layer` views."""
-        ok = self._backend.owns(theta) and theta.dtype == self._backend.dtype
+        ok = self.backend.owns(theta) and theta.dtype == self.backend.dtype
         ok = ok and tuple(theta.shape) == (self._size,)
-        rule = f"be a {self._backend.dtype_name} vector of shape ({self._size},) on the backend "
-        require(ok, "theta", f"{rule}{self._backend.name!r}", theta, "Start at model.theta.")
-        self._theta[...] = theta
+        rule = f"be a {self.backend.dtype_name} vector of shape ({self._size},) on the backend "
+        require(ok, "theta", f"{rule}{self.backend.name!r}", theta, "Start at model.theta.")
+        self._theta[...] = self.backend.asarray(theta, argument="theta")
 
 
 def _shares(rows: TrainingData, chunk: int) -> list[float]:

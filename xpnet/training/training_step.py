@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from xpnet.backend import Array, copied
+from xpnet.backend import Array, copied, on_device_of
 from xpnet.data.prepare import prepare_batch
 from xpnet.engine.eager_step import Clip, EagerStep, Engine, StepSettings
 from xpnet.engine.select import step_for
@@ -49,6 +49,7 @@ class TrainingStep:
     True
     """
 
+    @on_device_of("model")
     def __init__(
         self,
         model: Any,
@@ -123,6 +124,9 @@ class TrainingStep:
                 `Optimizer.check_some_steps`.
         """
         model, settings, own = self._model, self._settings, self._lock
+        if model.state.backend.device is not None and model.backend.is_elsewhere:
+            with model.backend.active():
+                return self(X, y, weight=weight, lr=lr, check=check)
         given = lr
         if lr is None:
             lr = settings.optimizer.lr

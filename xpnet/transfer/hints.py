@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from xpnet.backend import Array, to_numpy
+from xpnet.backend import Array, on_device_of, to_numpy
 from xpnet.errors import require, require_count, require_type
 from xpnet.layers import Dense
 from xpnet.losses import HalfMSE
@@ -15,6 +15,7 @@ from xpnet.training import History
 from xpnet.transfer.layers import copy_layers, first_layers
 
 
+@on_device_of("student")
 def fit_hints(
     student: Sequential,
     teacher: Sequential,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from xpnet.backend import Array, to_numpy
+from xpnet.backend import Array, on_device_of, to_numpy
 from xpnet.errors import Phrase, require, require_count, require_type
 from xpnet.model import Sequential
 from xpnet.parameters import Layout
 
 
+@on_device_of("target")
 def copy_layers(
     source: Sequential, target: Sequential, layers: Iterable[int] | Mapping[int, int]
 ) -> None:
@@ -77,6 +78,7 @@ def copy_layers(
         target.target_scaling = source.target_scaling
 
 
+@on_device_of("model")
 def first_layers(model: Sequential, n: int) -> Sequential:
     """Return a model of the first ``n`` layers, with copies of their parameters and statistics.
 

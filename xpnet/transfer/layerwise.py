@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from xpnet.backend import Array
+from xpnet.backend import Array, on_device_of
 from xpnet.errors import require, require_type
 from xpnet.layers import Dense
 from xpnet.losses import Loss
@@ -16,6 +16,7 @@ from xpnet.training import History
 from xpnet.transfer.layers import copy_layers, first_layers
 
 
+@on_device_of("model")
 def pretrain_layers(
     model: Sequential,
     X: Array,

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.backend import Array, to_numpy
+from xpnet.backend import Array, on_device_of, to_numpy
 from xpnet.data.prepare import as_features
 from xpnet.data.targets import encode_targets
 from xpnet.errors import require, require_type
@@ -14,6 +14,7 @@ from xpnet.losses import CrossEntropy, Distillation
 from xpnet.model import Sequential
 
 
+@on_device_of("teacher")
 def distillation_targets(teacher: Sequential, X: Array, y: Array) -> np.ndarray[Any, Any]:
     """Return the targets of `Distillation`: rows of the logits of the teacher and the label.
 

@@ -13,7 +13,7 @@ from xpnet.ops.cpu import elementwise, rowwise
 from xpnet.ops.cpu.jit import NotCompiled, loop_of
 from xpnet.ops.cpu.runner import EagerRunner, LoopRunner
 from xpnet.ops.numpy import NumPyOperations
-from xpnet.ops.operations import Operations, Rule
+from xpnet.ops.operations import Operations, Rule, RunningStatistics
 from xpnet.ops.rules.activations import identity
 
 
@@ -188,6 +188,7 @@ class CompiledOperations(Operations):
         eps: float,
         out: Array | None = None,
         x_hat: Array | None = None,
+        running: RunningStatistics | None = None,
     ) -> tuple[Array, Array, Array, Array, Array]:
         """See `Operations.batch_norm`."""
         y = np.empty_like(x) if out is None else out
@@ -197,7 +198,9 @@ class CompiledOperations(Operations):
         try:
             self.runner.call(key, x, scale, shift, eps, y, x_hat, mean, var, factor, rest)
         except NotCompiled:
-            return self.plain.batch_norm(x, scale, shift, eps, out, x_hat)
+            y, x_hat, mean, var, rest = self.plain.batch_norm(x, scale, shift, eps, out, x_hat)
+        if running is not None:
+            self._update_running(running, mean, rest, var, x.shape[0])
         return y, x_hat, mean, var, rest
 
     def batch_norm_backward(

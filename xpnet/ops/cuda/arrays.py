@@ -14,10 +14,11 @@ FLOATS = ("float32", "float64")
 
 
 def supported(*arrays: Array) -> bool:
-    """Whether the arrays have one floating dtype, are C-contiguous and are not empty."""
-    dtype = arrays[0].dtype
+    """Whether the arrays have one floating dtype and device, are C-contiguous and not empty."""
+    dtype, device = arrays[0].dtype, arrays[0].device
     return dtype_name(dtype) in FLOATS and all(
-        array.dtype == dtype and array.size > 0 and array.flags.c_contiguous for array in arrays
+        x.dtype == dtype and x.size > 0 and x.flags.c_contiguous and x.device == device
+        for x in arrays
     )
 
 

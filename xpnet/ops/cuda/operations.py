@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -15,15 +17,18 @@ from xpnet.ops.cuda.arrays import are_scalars, have_shape, kernel_scalars, on_de
 from xpnet.ops.cuda.cross_entropy import cross_entropy
 from xpnet.ops.cuda.elementwise import file_kernel, kernel_for, shifted, unless
 from xpnet.ops.cuda.graph_operations import CudaGraphOperations, launch_take
-from xpnet.ops.cuda.launch import Kernel, Launch, launch, launch_linear
+from xpnet.ops.cuda.launch import THREADS, Kernel, Launch, launch, launch_linear
 from xpnet.ops.cuda.matmul import Product
 from xpnet.ops.cuda.self_check import check_kernels, checked_product
 from xpnet.ops.graph_operations import LossLog
-from xpnet.ops.operations import Operations, Precision, Rule
-from xpnet.ops.rules.activations import identity
+from xpnet.ops.operations import Operations, Precision, Rule, RunningStatistics
+from xpnet.ops.rules.activations import affine, identity
 from xpnet.ops.rules.layers import multiply, normalize
 
 __all__ = ["CudaOperations", "check_kernels"]
+
+MAX_PARTS = 1024
+"""The maximum number of blocks that compute a norm; each block of the next kernel combines them."""
 
 
 @dataclass(frozen=True)
@@ -36,16 +41,18 @@ class CudaOperations(Operations):
     Attributes:
         launch: launches a kernel; tests replace it.
         product: the matrix product; ``None`` for that of ``xp``.
+        device: the index of the CUDA device; checks run once on each.
     """
 
     launch: Launch = launch
     product: Product | None = None
+    device: int = 0
 
     def at_precision(self, precision: Precision) -> CudaOperations:
         """See `Operations.at_precision`."""
         product, reason = None, ""
         try:
-            product = checked_product(self.xp, precision)
+            product = checked_product(self.xp, precision, self.device)
         except Exception as error:  # a compiler, a driver or a device can raise any exception
             if precision == "float32":
                 raise
@@ -227,17 +234,21 @@ class CudaOperations(Operations):
         eps: float,
         out: Array | None = None,
         x_hat: Array | None = None,
+        running: RunningStatistics | None = None,
     ) -> tuple[Array, Array, Array, Array, Array]:
-        """See `Operations.batch_norm`."""
-        if not (
-            x.ndim == 2 and have_shape(x.shape[1:], scale, shift) and supported(x, scale, shift)
-        ):
-            return super().batch_norm(x, scale, shift, eps)
+        """See `Operations.batch_norm`; the kernel also updates the running statistics."""
+        rows = x.ndim == 2 and have_shape(x.shape[1:], scale, shift, *(running or ())[:3])
+        if not (rows and supported(x, scale, shift, *(running or ())[:4])):
+            return super().batch_norm(x, scale, shift, eps, running=running)
         y, x_hat = self._result_array(x, out), self._result_array(x, x_hat)
         mean, var, lost = (self.xp.empty_like(scale) for _ in range(3))
-        results = (y, x_hat, mean, var, lost)
-        rest = (scale, shift, x.dtype.type(eps), *results)
+        results, number = (y, x_hat, mean, var, lost), x.dtype.type
+        *views, momentum = running or (None,) * 5
+        weights = (number(momentum or 0), number(0 if momentum is None else 1.0 - momentum))
+        rest = (scale, shift, number(eps), *results, *views, *weights)
         columns.batch_norm(self.launch, self.xp, "batch_norm", (x,), rest)
+        if running is not None and momentum is None:  # all blocks of the kernel read the old count
+            self.update(affine, (running.count,), (), (1.0, float(x.shape[0])))
         return results
 
     def batch_norm_backward(
@@ -260,6 +271,29 @@ class CudaOperations(Operations):
         rest = (scale, var, dy.dtype.type(eps), d_scale, d_shift, dx)
         columns.batch_norm(self.launch, self.xp, "batch_norm_backward", (dy, x_hat), rest)
         return dx
+
+    def clip_by_norm(self, grad: Array, limit: float) -> None:
+        """See `Operations.clip_by_norm`; the norm stays on the device."""
+        if grad.ndim != 1 or not supported(grad):
+            super().clip_by_norm(grad, limit)
+            return
+        kernel = partial(
+            file_kernel, file="clip.cu", dtype=dtype_name(grad.dtype), THREADS=str(THREADS)
+        )
+        n, n_parts = grad.size, min(ceil(grad.size / THREADS), MAX_PARTS)
+        parts = self.xp.empty(2 * n_parts, dtype=grad.dtype)
+        self.launch(kernel("norm_parts"), (n_parts,), (THREADS,), (grad, parts, np.int64(n)))
+        arguments = (grad, parts, grad.dtype.type(limit), np.int64(n_parts), np.int64(n))
+        launch_linear(self.launch, kernel("clip_by_norm"), n, arguments)
+
+    def row_weights(self, weight: Array) -> Array:
+        """See `Operations.row_weights`."""
+        if not supported(weight):
+            return super().row_weights(weight)
+        kernel = file_kernel("row_weights", "row_weights.cu", dtype_name(weight.dtype))
+        share = self.xp.empty_like(weight)
+        self.launch(kernel, (1,), (32, ROWS), (weight, share, np.int64(weight.size)))
+        return share
 
     def keep_mask(self, like: Array, key: Any, p: float, out: Array | None = None) -> Array:
         """See `Operations.keep_mask`; the key may be an array of one int64 on the device."""

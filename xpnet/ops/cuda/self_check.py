@@ -34,8 +34,12 @@ def check_kernels(ops: Operations) -> None:
 
 
 @cache
-def checked_product(xp: Namespace, precision: Precision = "float32") -> Product | None:
+def checked_product(
+    xp: Namespace, precision: Precision = "float32", device: int = 0
+) -> Product | None:
     """The product by cublasLt, checked bit for bit; ``None`` if the library cannot be used.
+
+    It is checked once on each device, of which ``device``, the current one, is the index.
 
     NVIDIA does not document whether a fused ReLU propagates NaN. One that does not is excluded,
     because it would hide a diverging loss.

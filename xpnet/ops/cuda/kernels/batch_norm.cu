@@ -47,9 +47,30 @@ batch_norm_parts(const T* x, T* parts, long long m, long long n) {
     parts[(gridDim.y + blockIdx.y) * n + j] = own.squares;
 }
 
+// Update the running statistics of one column by those of m rows, as Operations._update_running does.
+// Cumulative statistics, those with `fresh` = 0, weight the batch by its share of the rows.
+static __device__ inline void update_running(T* mean, T* rest, T* var, T seen, T keep, T fresh,
+                                             T batch_mean, T batch_rest, T sigma2, T m) {
+    const T total = seen + m, step = fresh > 0 ? fresh : m / total;
+    const T high = step * (batch_mean - *mean), low = *rest + step * (batch_rest - *rest);
+    const T updated = *mean + (high + low);
+    if (fresh > 0) {
+        *var = keep * *var + fresh * (m / (m - 1)) * sigma2;
+    } else {  // Chan et al., 1979, equation 2.1
+        const T delta = (batch_mean - *mean) + (batch_rest - *rest);
+        const T squares = larger(seen - 1, T(0)) * *var + m * sigma2;
+        *var = (squares + square_of(delta) * (seen * m / total)) / (total - 1);
+    }
+    *rest = (high - (updated - *mean)) + low;
+    *mean = updated;
+}
+
+// The first thread updates the count, unless statistics are cumulative: other blocks may not have
+// read it yet.
 extern "C" __global__ void __launch_bounds__(32 * ROWS)
 batch_norm(const T* x, const T* parts, const T* scale, const T* shift, T eps, T* y, T* x_hat,
-           T* mean, T* var, T* rest, long long m, long long n) {
+           T* mean, T* var, T* rest, T* running_mean, T* running_rest, T* running_var, T* count,
+           T keep, T fresh, long long m, long long n) {
     const long long j = blockIdx.x * 32LL + threadIdx.x;
     const bool inside = j < n;
     const T base = inside ? x[j] : T(0);
@@ -67,6 +88,10 @@ batch_norm(const T* x, const T* parts, const T* scale, const T* shift, T eps, T*
     mean[j] = base + whole.mean;
     var[j] = sigma2;
     rest[j] = base - mean[j] + whole.mean;  // what rounding the mean has lost
+    if (!running_mean) return;
+    update_running(running_mean + j, running_rest + j, running_var + j, fresh > 0 ? T(0) : *count,
+                   keep, fresh, mean[j], rest[j], sigma2, m);
+    if (j == 0 && fresh > 0) *count += m;
 }
 
 struct Sums {

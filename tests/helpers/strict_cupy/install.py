@@ -1,0 +1,111 @@
+"""The stand-in in the place of CuPy, for as long as a test runs that needs CuPy."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import types
+from contextlib import contextmanager
+from functools import cache
+from importlib.machinery import ModuleSpec
+
+from helpers import emulated_cuda
+from helpers.strict_cupy import cuda, memory, nvmath
+from helpers.strict_cupy.functions import OWN, Generator, namespace
+from helpers.strict_cupy.raw_kernel import RawKernel
+from helpers.strict_cupy.state import CUDARuntimeError, state
+from helpers.strict_cupy.table import recorded_table
+from xpnet.ops.cuda import launch
+
+COMPAT = "array_api_compat.cupy"
+
+
+def why_not():
+    """Why the stand-in cannot be used here; empty if it can."""
+    return "" if emulated_cuda.compiler() else "no C++ compiler (g++ or clang++) to run its kernels"
+
+
+@contextmanager
+def installed():
+    """Let ``import cupy`` give the stand-in."""
+    ours = modules()
+    before = {name: sys.modules.pop(name) for name in list(sys.modules) if is_replaced(name)}
+    sys.modules.update(ours)
+    compat = sys.modules["array_api_compat"]
+    attribute = vars(compat).get("cupy")
+    compat.cupy = ours[COMPAT]
+    launch.compiled.cache_clear()
+    try:
+        yield
+    finally:
+        launch.compiled.cache_clear()
+        compat.cupy = attribute
+        if attribute is None:
+            del compat.cupy
+        for name in [name for name in sys.modules if is_replaced(name)]:
+            del sys.modules[name]
+        sys.modules.update(before)
+        state.current.device = 0
+
+
+def is_replaced(name):
+    """Whether a module is CuPy, or was imported against it."""
+    tops = "cupy", "cupyx", "nvmath", COMPAT
+    return name in tops or name.startswith(tuple(f"{top}." for top in tops))
+
+
+@cache
+def modules():
+    """The modules of the stand-in, and the module of array-api-compat that is imported with them."""
+    importlib.import_module("array_api_compat")
+    before = {name: sys.modules.pop(name) for name in list(sys.modules) if is_replaced(name)}
+    sys.modules.update(cupy_modules() | nvmath.modules())
+    try:
+        importlib.import_module(COMPAT)
+        return {name: sys.modules[name] for name in list(sys.modules) if is_replaced(name)}
+    finally:
+        for name in [name for name in sys.modules if is_replaced(name)]:
+            del sys.modules[name]
+        sys.modules.update(before)
+
+
+def cupy_modules():
+    version = recorded_table()["version"]
+    parts = "linalg", "fft", "random"
+    top, *rest = (namespace(n, version) for n in ("cupy", *(f"cupy.{part}" for part in parts)))
+    vars(top).update(OWN, RawKernel=RawKernel, cuda=cuda_module())
+    vars(top).update(zip(parts, rest, strict=True))
+    top.linalg.matmul, top.random.default_rng = top.matmul, Generator
+    found = {"cupy": top, "cupy.cuda": top.cuda, "cupy.cuda.device": top.cuda.device}
+    found |= {f"cupy.{part}": module for part, module in zip(parts, rest, strict=True)}
+    for name, module in found.items():
+        module.__spec__, module.__path__ = ModuleSpec(name, None), []
+    return found
+
+
+def cuda_module():
+    """``cupy.cuda``."""
+    module = types.ModuleType("cupy.cuda")
+    vars(module).update({name: getattr(cuda, name) for name in ("Device", "Event", "Stream")})
+    vars(module).update(
+        {name: getattr(memory, name) for name in ("Memory", "MemoryPointer", "MemoryPool")}
+    )
+    module.get_current_stream = cuda.get_current_stream
+    module.get_elapsed_time = cuda.get_elapsed_time
+    module.get_device_id = lambda: state.current.device
+    module.alloc, module.using_allocator = memory.alloc, memory.using_allocator
+    module.alloc_pinned_memory = lambda size: memoryview(bytearray(max(size, 1)))
+    module.device = types.ModuleType("cupy.cuda.device")
+    module.device.Device = cuda.Device
+    module.runtime = types.SimpleNamespace(
+        CUDARuntimeError=CUDARuntimeError,
+        getDevice=module.get_device_id,
+        getDeviceCount=lambda: memory.N_DEVICES,
+        getDeviceProperties=lambda device: {"name": f"stand-in {device}".encode()},
+        memGetInfo=lambda: cuda.Device().mem_info,
+        runtimeGetVersion=lambda: 13000,
+    )
+    table = recorded_table()["cupy.cuda"]
+    known = " ".join([*table["functions"], table["types"], table["modules"]]).split()
+    assert not {name for name in vars(module) if name[0] != "_"} - set(known)
+    return module
