@@ -190,11 +190,11 @@ def captured_operations(ops, xp, dtype, m):
     small = xp.astype(xp.reshape(xp.arange(12), (4, 3)) * 20, xp.uint8)
     columns = [xp.linspace(1.0, 2.0, 3, dtype=dtype) + i for i in range(3)]
     found = []
-    for x, scaling in ((rows(xp, dtype), ()), (small, ()), (small, columns)):
+    for x, limits in ((rows(xp, dtype), ()), (small, ()), (small, columns)):
         now = xp.zeros(2, dtype=xp.int64), xp.zeros(3, dtype=dtype)
         integers, scalars = xp.reshape(order, (2, 2)) - 1, rows(xp, dtype)[:2]
         tables = StepTables(cursor, order, integers, scalars, now)
-        X = BatchRows(x, xp.zeros((2, 3), dtype=dtype), scaling)
+        X = BatchRows(x, xp.zeros((2, 3), dtype=dtype), limits)
         y = BatchRows(order, xp.zeros(2, dtype=xp.int64))
         weight = BatchRows(rows(xp, dtype)[:, 0] + 0.0, xp.zeros(2, dtype=dtype))
         ops.for_graphs.begin_step(tables, X, y, weight)

@@ -15,7 +15,7 @@ from xpnet.errors import dtype_name, require
 from xpnet.ops.cuda import columns, cublas_lt, updates
 from xpnet.ops.cuda.arrays import are_scalars, have_shape, kernel_scalars, on_device, supported
 from xpnet.ops.cuda.cross_entropy import cross_entropy
-from xpnet.ops.cuda.elementwise import file_kernel, kernel_for, shifted, unless
+from xpnet.ops.cuda.elementwise import ROWS, file_kernel, kernel_for, shifted, unless
 from xpnet.ops.cuda.graph_operations import CudaGraphOperations, launch_take
 from xpnet.ops.cuda.launch import THREADS, Kernel, Launch, launch, launch_linear
 from xpnet.ops.cuda.matmul import Product
