@@ -192,7 +192,7 @@ def captured_operations(ops, xp, dtype, m):
     found = []
     for x, limits in ((rows(xp, dtype), ()), (small, ()), (small, columns)):
         now = xp.zeros(2, dtype=xp.int64), xp.zeros(3, dtype=dtype)
-        integers, scalars = xp.reshape(order, (2, 2)) - 1, rows(xp, dtype)[:2]
+        integers, scalars = xp.reshape(order, (2, 2)), rows(xp, dtype)[:2]
         tables = StepTables(cursor, order, integers, scalars, now)
         X = BatchRows(x, xp.zeros((2, 3), dtype=dtype), limits)
         y = BatchRows(order, xp.zeros(2, dtype=xp.int64))

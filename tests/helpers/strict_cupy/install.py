@@ -10,12 +10,13 @@ from functools import cache
 from importlib.machinery import ModuleSpec
 
 from helpers import emulated_cuda
-from helpers.strict_cupy import cuda, memory, nvmath
+from helpers.strict_cupy import cuda, memory
+from helpers.strict_cupy.cublas_lt import CublasLt
 from helpers.strict_cupy.functions import OWN, Generator, namespace
 from helpers.strict_cupy.raw_kernel import RawKernel
 from helpers.strict_cupy.state import CUDARuntimeError, state
 from helpers.strict_cupy.table import recorded_table
-from xpnet.ops.cuda import launch
+from xpnet.ops.cuda import cublas_lt, launch
 
 COMPAT = "array_api_compat.cupy"
 
@@ -34,11 +35,13 @@ def installed():
     compat = sys.modules["array_api_compat"]
     attribute = vars(compat).get("cupy")
     compat.cupy = ours[COMPAT]
+    load, cublas_lt.load = cublas_lt.load, library
     launch.compiled.cache_clear()
     try:
         yield
     finally:
         launch.compiled.cache_clear()
+        cublas_lt.load = load
         compat.cupy = attribute
         if attribute is None:
             del compat.cupy
@@ -50,7 +53,7 @@ def installed():
 
 def is_replaced(name):
     """Whether a module is CuPy, or was imported against it."""
-    tops = "cupy", "cupyx", "nvmath", COMPAT
+    tops = "cupy", "cupyx", COMPAT
     return name in tops or name.startswith(tuple(f"{top}." for top in tops))
 
 
@@ -59,7 +62,7 @@ def modules():
     """The modules of the stand-in, and the module of array-api-compat that is imported with them."""
     importlib.import_module("array_api_compat")
     before = {name: sys.modules.pop(name) for name in list(sys.modules) if is_replaced(name)}
-    sys.modules.update(cupy_modules() | nvmath.modules())
+    sys.modules.update(cupy_modules())
     try:
         importlib.import_module(COMPAT)
         return {name: sys.modules[name] for name in list(sys.modules) if is_replaced(name)}
@@ -67,6 +70,12 @@ def modules():
         for name in [name for name in sys.modules if is_replaced(name)]:
             del sys.modules[name]
         sys.modules.update(before)
+
+
+@cache
+def library():
+    """`xpnet.ops.cuda.cublas_lt.load` of the stand-in."""
+    return CublasLt()
 
 
 def cupy_modules():
