@@ -444,9 +444,7 @@ def test_bad_step_settings_are_refused():
     with pytest.raises(ArgumentError, match="engine must be one of eager, replay; got 'repla'"):
         TrainingStep(model, CrossEntropy(), Adam(), engine="repla")
     strict = MLP(N_IN, [6], 3, backend="array_api_strict")
-    with pytest.raises(
-        ArgumentError, match=r"got 'replay'\. CUDA graphs are for"
-    ):
+    with pytest.raises(ArgumentError, match=r"got 'replay'\. CUDA graphs are for"):
         TrainingStep(strict, CrossEntropy(), Adam(), engine="replay")
     assert TrainingStep(strict, CrossEntropy(), Adam()).engine.startswith("eager: CUDA")
 
