@@ -16,7 +16,7 @@ import numpy as np
 
 from helpers.fake_device import Tape
 from xpnet.ops.cuda import cublas_lt
-from xpnet.ops.cuda.cublas_lt import WORKSPACE
+from xpnet.ops.cuda.cublas_lt import MAX_WORKSPACE
 
 INVALID_VALUE, EXECUTION_FAILED, NOT_SUPPORTED = 7, 13, 15
 KINDS = {0: "float32", 1: "float64", 2: "float16", 14: "uint16"}  # NumPy has no bfloat16
@@ -76,6 +76,7 @@ class CublasLt:
 
     def __init__(self, machine):
         self.machine, self.alive, self.asked, self.trouble = machine, {}, [], None
+        self.workspace = 0  # the bytes that every algorithm takes
         self.relu, self.ended, self.handles = np.maximum, [], []
         self.numbers = count(1000)
 
@@ -131,13 +132,14 @@ class CublasLt:
         how, limits = self.alive[product], self.alive[preference]
         self.asked.append((dict(how), dict(limits)))
         assert how[7] == 1 or how[8] % 256 == 16  # the smallest alignment of a vector
-        assert 0 < limits[1] < WORKSPACE
+        assert 0 < limits[1] < MAX_WORKSPACE
         if self.trouble in ("refused", "asked badly"):
             return NOT_SUPPORTED if self.trouble == "refused" else INVALID_VALUE
         if any(self.alive[x][3] < self.alive[x][1] for x in (a, b, c, d)):
             return INVALID_VALUE
         result = at(results, "uint64", 12)
         result[:ALGORITHM] = product, a, b, c, d, *(limits[key] for key in (5, 6, 8))
+        result[ALGORITHM] = self.workspace
         at(results + 72, "int32")[0] = 15 if self.trouble == "a bad state" else 0
         at(found, "int32")[0] = 0 if self.trouble == "none" else 1
         return 0
@@ -149,13 +151,14 @@ class CublasLt:
         if self.trouble in ("failed", "refused late"):
             return EXECUTION_FAILED if self.trouble == "failed" else NOT_SUPPORTED
         assert self.alive[handle]["device"] == self.machine.current
-        assert self.machine.workspaces[workspace] == (self.machine.current, size)
-        assert size == WORKSPACE
+        if self.workspace:
+            assert self.machine.workspaces[workspace] == (self.machine.current, size)
+        assert size >= self.workspace
         token = at(algorithm, "uint64", ALGORITHM).tolist()
         assert token[:5] == [product, of_a, of_b, of_c, of_d]
         assert not any(place % need for place, need in zip((a, b, d), token[5:], strict=True))
         assert (c, of_c) == (d, of_d)
-        self.machine.products.append((threading.get_ident(), handle, workspace, stream))
+        self.machine.products.append((threading.get_ident(), handle, stream))
         # The arguments of the kernel are read now; the descriptor may change before it runs.
         how = dict(self.alive[product])
         sides = [(place, *self.alive[of]) for place, of in ((a, of_a), (b, of_b), (d, of_d))]
@@ -202,7 +205,7 @@ class Devices:
         stream: the address of the current stream, by thread.
         calls: the names of the library's functions that were called, and ``("empty", n)`` for
             memory of n elements that was allocated.
-        products: the thread, handle, workspace and stream of each product.
+        products: the thread, handle and stream of each product.
         workspaces: the device and size of each workspace, by address.
         broken: whether the library cannot be loaded.
         loaded: how many times it was loaded, or tried to be.

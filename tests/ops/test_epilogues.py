@@ -276,7 +276,7 @@ def in_threads(*works):
         thread.join()
 
 
-def test_threads_share_no_handle_and_no_workspace(devices):
+def test_threads_share_no_handle(devices):
     """A shared one would send products of one thread to the stream of the other."""
     barrier, a = threading.Barrier(2, timeout=60), np.ones((3, 3), "f")
 
@@ -288,7 +288,7 @@ def test_threads_share_no_handle_and_no_workspace(devices):
 
     in_threads(work, work)
     assert len(devices.products) == 100
-    assert len(set(devices.products)) == 2  # (thread, handle, workspace, stream)
+    assert len(set(devices.products)) == 2  # (thread, handle, stream)
     for of_threads in zip(*set(devices.products), strict=True):
         assert len(set(of_threads)) == 2
     gc.collect()
@@ -300,7 +300,6 @@ def test_new_thread_takes_the_handle_of_an_ended_one(devices):
     for _ in range(3):
         in_threads(lambda: affine(product()))
     assert len(devices.lt.handles) == 1
-    assert len(devices.workspaces) == 3
 
 
 def test_each_device_has_a_handle_of_its_own(devices):
@@ -309,9 +308,19 @@ def test_each_device_has_a_handle_of_its_own(devices):
     for devices.current in (0, 1, 0):
         assert all(affine(each) for each in multiply)
     assert [device for device, _ in devices.lt.handles] == [0, 1]
-    handles = [handle for _, handle, _, _ in devices.products]
+    handles = [handle for _, handle, _ in devices.products]
     assert handles == [devices.lt.handles[device][1] for device in (0, 0, 1, 1, 0, 0)]
-    assert list(devices.workspaces.values()) == [(0, 32 << 20), (1, 32 << 20)]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "given"), [(0, []), (1000, [1256]), (1 << 20, [(1 << 20) + 256])]
+)
+def test_product_takes_the_workspace_it_needs(wanted, given, devices):
+    """From the current memory pool, so that streams, threads and graphs share none."""
+    devices.lt.workspace = wanted
+    for _ in range(2):
+        assert affine(product())
+    assert list(devices.workspaces.values()) == [(0, size) for size in 2 * given]
 
 
 # --- the self check -------------------------------------------------------------------------------

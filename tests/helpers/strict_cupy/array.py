@@ -393,7 +393,9 @@ def plain_key(key, host):
             part = np.asarray(part)
             part = part.astype(np.int32) if part.size == 0 else part
         elif not (part is None or part is Ellipsis or isinstance(part, slice) or np.isscalar(part)):
-            raise IndexError("only integers, slices, ellipsis, newaxis and arrays are valid indices")
+            raise IndexError(
+                "only integers, slices, ellipsis, newaxis and arrays are valid indices"
+            )
         if isinstance(part, np.ndarray):
             if part.dtype.kind not in "biu":
                 raise IndexError("arrays used as indices must be of integer or boolean type")

@@ -101,7 +101,7 @@ class CublasLt:
         self._sizes(self._alive[descriptor], *(self._alive[x] for x in (a, b, d)))
         found = host_bytes(results, RESULT.itemsize).view(RESULT)
         found["algo"][0, :5] = descriptor, a, b, c, d
-        found["workspace"] = found["state"] = 0
+        found["workspace"], found["state"] = self._workspace(self._alive[d]), 0
         host_bytes(count, 4).view(np.int32)[0] = 1
         return SUCCESS
 
@@ -129,8 +129,13 @@ class CublasLt:
         selected = host_bytes(algo, 64).view(np.uint64)
         assert tuple(selected[:5]) == (descriptor, *layouts), "an algorithm of another product"
         assert c == d
-        assert workspace % 16 == 0
-        _, of_workspace = memory_at(workspace, workspace_size)
+        of_workspace = []
+        assert workspace_size >= self._workspace(self._alive[d_layout])
+        if workspace_size:
+            assert workspace % 256 == 0
+            scratch, block = memory_at(workspace, workspace_size)
+            scratch[...] = 0xFF
+            of_workspace = [block]
         how = dict(self._alive[descriptor])
         matrices = [self._alive[layout] for layout in (a_layout, b_layout, d_layout)]
         self._sizes(how, *matrices)
@@ -147,8 +152,13 @@ class CublasLt:
             blocks.append(block)
         product = Product(how, left, right, out, vector, [x[0] for x in matrices])
         name = f"lt:{EPILOGUES[how[EPILOGUE]]}".rstrip(":")
-        enqueue(name, product, [*blocks, of_workspace], Stream.at(stream))
+        enqueue(name, product, [*blocks, *of_workspace], Stream.at(stream))
         return SUCCESS
+
+    def _workspace(self, layout):
+        """The bytes that an algorithm takes: for a result of an even number of rows, one copy."""
+        kind, rows, columns, _ = layout
+        return 0 if rows % 2 else rows * columns * np.dtype(DTYPES[kind]).itemsize
 
     def _require_handle(self, handle):
         assert self._alive[handle]["device"] == state.current.device, "a handle of another device"

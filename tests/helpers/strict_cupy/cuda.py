@@ -232,4 +232,6 @@ state.null = Stream.null = Stream(null=True)
 
 
 def get_current_stream(device_id=-1):
-    return state.stream if device_id == -1 else state.current.streams.get(device_id, [state.null])[-1]
+    return (
+        state.stream if device_id == -1 else state.current.streams.get(device_id, [state.null])[-1]
+    )

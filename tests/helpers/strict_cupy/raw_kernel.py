@@ -110,7 +110,7 @@ class RawKernel:
     def _sizes(self, grid, block):
         if not type(grid) is type(block) is tuple:
             raise TypeError("grid and block must be tuples")
-        assert 0 < min(grid)
+        assert min(grid) > 0
         assert max(grid[1:], default=0) < LARGEST_GRID
         most = 1024 if "__launch_bounds__" in self.kernel.source else MOST_UNBOUNDED
         assert 0 < np.prod(block) <= most, f"{self.kernel.name}: {block} threads need launch bounds"

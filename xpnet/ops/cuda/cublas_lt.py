@@ -19,8 +19,8 @@ import numpy as np
 from xpnet.backend import Array
 from xpnet.errors import warn_fallback
 
-WORKSPACE = 32 << 20
-"""Bytes of workspace; NVIDIA recommends 32 MiB for Hopper and later."""
+MAX_WORKSPACE = 32 << 20
+"""Bytes of workspace that a product may take; NVIDIA recommends 32 MiB for Hopper and later."""
 
 MAX_PLANS = 1024
 """The number of plans that a thread keeps, of about a kilobyte each."""
@@ -125,6 +125,7 @@ class Plan:
         descriptor: the descriptor of the product.
         layouts: the layout descriptors of A, B and D.
         algorithm: the selected algorithm; ``None`` if the product is not supported.
+        workspace: the bytes of workspace that it needs.
         one_and_zero: α and β, in the type of D.
     """
 
@@ -140,7 +141,10 @@ class Plan:
         self._set("MatmulDesc", self.descriptor, _EPILOGUE, np.uint32(epilogue))
         if epilogue != DEFAULT:  # the heuristic reads the alignment of the address
             self.set_vector(BIAS_ALIGNMENT)
-        self.algorithm = self._select(handle, alignments)
+        self.algorithm, self.workspace = self._select(handle, alignments), 0
+        if self.algorithm is not None and self.algorithm["workspace"][0]:
+            # Some algorithms use more than they request, to align their part of the workspace.
+            self.workspace = int(self.algorithm["workspace"][0]) + MAX_ALIGNMENT
 
     def set_vector(self, vector: int) -> None:
         """Set the address of the bias, or of its gradient."""
@@ -152,8 +156,7 @@ class Plan:
         An error is only a warning, because nothing has been enqueued.
         """
         preference = self._new("MatmulPreference")
-        # Some algorithms use more than they request, to align their part of the workspace.
-        usable = np.uint64(WORKSPACE - MAX_ALIGNMENT)
+        usable = np.uint64(MAX_WORKSPACE - MAX_ALIGNMENT)
         self._set("MatmulPreference", preference, _MAX_WORKSPACE, usable)
         for attribute, alignment in zip(_MIN_ALIGNMENTS, (*alignments, alignments[2]), strict=True):
             self._set("MatmulPreference", preference, attribute, np.uint32(alignment))
@@ -181,10 +184,12 @@ class Plan:
 
 
 class Products:
-    """The handle, workspace and plans with which one thread multiplies on one device.
+    """The handle and the plans with which one thread multiplies on one device.
 
     A plan is created at the first product of its kind, so that the warm-up steps create all plans
-    of a captured step.
+    of a captured step. The workspace of a product is allocated from CuPy's current memory pool and
+    returned to it when the product is enqueued, so that only later work of the same stream can use
+    it. In a capture this is the pool that lives as long as the graph.
 
     Args:
         device: the number of the current device.
@@ -199,7 +204,7 @@ class Products:
         except IndexError:
             self._handle = _created(self._library, "cublasLtCreate")
         finalize(self, idle.append, self._handle).atexit = False
-        self._workspace, self._stream = cupy.cuda.alloc(WORKSPACE), cupy.cuda.get_current_stream
+        self._alloc, self._stream = cupy.cuda.alloc, cupy.cuda.get_current_stream
         self._plans: dict[Key, Plan] = {}
 
     def multiply(
@@ -236,12 +241,13 @@ class Products:
         if epilogue != DEFAULT:
             plan.set_vector(vector)
         (of_A, of_B, of_D), one = plan.layouts, plan.one_and_zero.ctypes.data
+        workspace = self._alloc(plan.workspace) if plan.workspace else None
+        place = 0 if workspace is None else int(workspace.ptr)
         status = self._library.cublasLtMatmul(
             *(self._handle, plan.descriptor),
             *(one, A, of_A, B, of_B),
             *(one + plan.one_and_zero.itemsize, D, of_D, D, of_D),
-            *(plan.algorithm.ctypes.data, int(self._workspace.ptr), WORKSPACE),
-            int(self._stream().ptr),
+            *(plan.algorithm.ctypes.data, place, plan.workspace, int(self._stream().ptr)),
         )
         if status == NOT_SUPPORTED:
             plan.algorithm = None
@@ -284,8 +290,7 @@ def products() -> Products:
 def why_unavailable() -> str:
     """Why cublasLt cannot be used on the current device; empty if it can.
 
-    A failure is remembered for the device. Otherwise the `products` of the thread now exist, and
-    their workspace is not allocated in the memory pool of a graph.
+    A failure is remembered for the device.
     """
     device = -1
     try:
