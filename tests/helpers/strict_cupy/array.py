@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from functools import partial
+from math import prod
 
 import numpy as np
 
@@ -34,7 +35,7 @@ class ndarray:  # noqa: N801  CuPy's name
         dtype = np.dtype(dtype)
         shape = (shape,) if np.isscalar(shape) else tuple(shape)
         if memptr is None:
-            memptr = memory.alloc(int(np.prod(shape)) * dtype.itemsize)
+            memptr = memory.alloc(prod(shape) * dtype.itemsize)
         self = object.__new__(cls)
         self._mem, start = memptr.mem, memptr.ptr - memptr.mem.ptr
         self._host = np.ndarray(shape, dtype, self._mem.bytes, start, order=order or "C")
@@ -72,8 +73,11 @@ class ndarray:  # noqa: N801  CuPy's name
 
     @property
     def data(self):
-        start = self._host.ctypes.data - self._mem.ptr if self.size else 0
-        return MemoryPointer(self._mem, start)
+        return MemoryPointer(self._mem, self.address() - self._mem.ptr)
+
+    def address(self):
+        """The address of its first element."""
+        return self._host.__array_interface__["data"][0] if self._host.size else self._mem.ptr
 
     @property
     def base(self):
@@ -82,7 +86,7 @@ class ndarray:  # noqa: N801  CuPy's name
     @property
     def __cuda_array_interface__(self):
         described = {"shape": self.shape, "typestr": self.dtype.str, "strides": self.strides}
-        return described | {"version": 3, "data": (self.data.ptr, False), "stream": 1}
+        return described | {"version": 3, "data": (self.address(), False), "stream": 1}
 
     def __len__(self):
         if not self.ndim:
@@ -333,6 +337,8 @@ def quietly(function, given, named):
 
 
 def _kernel(name, given, dtype):
+    if not state.counters:
+        return None
     kinds = (x.dtype.char if isinstance(x, np.ndarray) else type(x).__name__ for x in given)
     return (name, *kinds, dtype.char)
 

@@ -130,7 +130,7 @@ class CublasLt:
         assert tuple(selected[:5]) == (descriptor, *layouts), "an algorithm of another product"
         assert c == d
         assert workspace % 16 == 0
-        _, of_workspace = memory_at(workspace, workspace_size)
+        of_workspace, _ = memory_at(workspace, workspace_size)
         how = dict(self._alive[descriptor])
         matrices = [self._alive[layout] for layout in (a_layout, b_layout, d_layout)]
         self._sizes(how, *matrices)
@@ -190,11 +190,11 @@ class Product:
 def matrix_at(address, kind, rows, columns, leading):
     """The matrix whose columns lie one after another at an address, and what holds it."""
     dtype = np.dtype(DTYPES[kind])
-    assert address % dtype.itemsize == 0, "a misaligned address"
     size = dtype.itemsize
-    found, block = memory_at(address, ((columns - 1) * leading + rows) * size)
+    assert address % size == 0, "a misaligned address"
+    block, start = memory_at(address, ((columns - 1) * leading + rows) * size)
     strides = size, leading * size
-    return np.lib.stride_tricks.as_strided(found.view(dtype), (rows, columns), strides), block
+    return np.ndarray((rows, columns), dtype, block.bytes, start, strides), block
 
 
 def widened(x, kind, dtype):

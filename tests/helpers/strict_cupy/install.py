@@ -28,23 +28,21 @@ def why_not():
 @contextmanager
 def installed():
     """Let ``import cupy`` give the stand-in."""
-    ours = modules()
-    before = {name: sys.modules.pop(name) for name in list(sys.modules) if is_replaced(name)}
+    ours, compat = modules(), sys.modules["array_api_compat"]
+    before = {name: sys.modules[name] for name in ours if name in sys.modules}
     sys.modules.update(ours)
-    compat = sys.modules["array_api_compat"]
-    attribute = vars(compat).get("cupy")
     compat.cupy = ours[COMPAT]
     launch.compiled.cache_clear()
     try:
         yield
     finally:
         launch.compiled.cache_clear()
-        compat.cupy = attribute
-        if attribute is None:
-            del compat.cupy
-        for name in [name for name in sys.modules if is_replaced(name)]:
+        for name in ours:
             del sys.modules[name]
         sys.modules.update(before)
+        del compat.cupy
+        if COMPAT in before:
+            compat.cupy = before[COMPAT]
         state.current.device = 0
 
 
