@@ -5,6 +5,8 @@ sizes and addresses. What the library reads or writes, it reads or writes at an 
 that the documentation forbids are errors of the test, not a status.
 """
 
+# ruff: noqa: N802, N815  the names of the library
+
 from __future__ import annotations
 
 import itertools
@@ -74,8 +76,8 @@ class CublasLt:
     def cublasLtMatmulPreferenceCreate(self, preference):
         return self._create(preference, {})
 
-    cublasLtDestroy = cublasLtMatmulDescDestroy = _destroy  # noqa: N815  the names of the library
-    cublasLtMatrixLayoutDestroy = cublasLtMatmulPreferenceDestroy = _destroy  # noqa: N815
+    cublasLtDestroy = cublasLtMatmulDescDestroy = _destroy
+    cublasLtMatrixLayoutDestroy = cublasLtMatmulPreferenceDestroy = _destroy
 
     def _set(self, number, attribute, address, size, dtypes):
         dtype = np.dtype(dtypes[attribute])
@@ -105,25 +107,10 @@ class CublasLt:
         host_bytes(count, 4).view(np.int32)[0] = 1
         return SUCCESS
 
-    def cublasLtMatmul(  # long: as many arguments as the library has
-        self,
-        handle,
-        descriptor,
-        alpha,
-        a,
-        a_layout,
-        b,
-        b_layout,
-        beta,
-        c,
-        c_layout,
-        d,
-        d_layout,
-        algo,
-        workspace,
-        workspace_size,
-        stream,
+    def cublasLtMatmul(
+        self, handle, descriptor, alpha, a, a_layout, b, b_layout, beta, c, c_layout, *rest
     ):
+        d, d_layout, algo, workspace, workspace_size, stream = rest
         self._require_handle(handle)
         layouts = a_layout, b_layout, c_layout, d_layout
         selected = host_bytes(algo, 64).view(np.uint64)

@@ -54,7 +54,7 @@ def is_replaced(name):
 
 @cache
 def modules():
-    """The modules of the stand-in, and the module of array-api-compat that is imported with them."""
+    """The modules of the stand-in, and the one of array-api-compat that is imported with them."""
     importlib.import_module("array_api_compat")
     before = {name: sys.modules.pop(name) for name in list(sys.modules) if is_replaced(name)}
     sys.modules.update(cupy_modules() | nvmath.modules())

@@ -1,3 +1,4 @@
+# ruff: noqa
 """The bindings ``nvmath.bindings`` of cuBLAS and cublasLt, until products need them no more."""
 
 from __future__ import annotations
@@ -24,7 +25,26 @@ class Cublas:
         memory_at(workspace, size)
 
     def gemm_ex(
-        self, handle, ta, tb, m, n, k, alpha, a, at, lda, b, bt, ldb, beta, c, ct, ldc, compute, algo
+        self,
+        handle,
+        ta,
+        tb,
+        m,
+        n,
+        k,
+        alpha,
+        a,
+        at,
+        lda,
+        b,
+        bt,
+        ldb,
+        beta,
+        c,
+        ct,
+        ldc,
+        compute,
+        algo,
     ):
         dtype = np.dtype(cublas_lt.DTYPES[ct])
         one, zero = (host_bytes(x, dtype.itemsize).view(dtype)[0] for x in (alpha, beta))
@@ -50,7 +70,9 @@ class Bindings:
     """``nvmath.bindings.cublasLt``."""
 
     cuBLASLtError = CublasLtError
-    matmul_heuristic_result_dtype = np.dtype([("algo", "u8", 8), ("w", "u8"), ("state", "i4"), ("f", "f4"), ("r", "i4", 4)])
+    matmul_heuristic_result_dtype = np.dtype(
+        [("algo", "u8", 8), ("w", "u8"), ("state", "i4"), ("f", "f4"), ("r", "i4", 4)]
+    )
     get_matmul_desc_attribute_dtype = staticmethod(cublas_lt.DESCRIPTOR.get)
     get_matmul_preference_attribute_dtype = staticmethod(cublas_lt.PREFERENCE.get)
 
@@ -77,7 +99,10 @@ class Bindings:
 
 
 def modules():
-    found = {"nvmath": types.ModuleType("nvmath"), "nvmath.bindings": types.ModuleType("nvmath.bindings")}
+    found = {
+        "nvmath": types.ModuleType("nvmath"),
+        "nvmath.bindings": types.ModuleType("nvmath.bindings"),
+    }
     for name, module in found.items():
         module.__spec__, module.__path__ = ModuleSpec(name, None), []
     return found | {"nvmath.bindings.cublas": Cublas(), "nvmath.bindings.cublasLt": Bindings()}

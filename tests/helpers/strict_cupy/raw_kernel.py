@@ -113,7 +113,7 @@ class RawKernel:
     def _require_sizes(self, grid, block):
         if not type(grid) is type(block) is tuple:
             raise TypeError("grid and block must be tuples")
-        assert 0 < min(grid)
+        assert min(grid) > 0
         assert max(grid[1:], default=0) < LARGEST_GRID
         most = 1024 if self._bounded else MOST_UNBOUNDED
         assert 0 < prod(block) <= most, f"{self.kernel.name}: {block} threads need launch bounds"

@@ -73,9 +73,7 @@ def parameters(function):
     except (TypeError, ValueError):  # it is compiled
         return ANYTHING
     plain = [
-        each.replace(
-            annotation=each.empty, default=each.empty if each.default is each.empty else 0
-        )
+        each.replace(annotation=each.empty, default=each.empty if each.default is each.empty else 0)
         for each in signature.parameters.values()
     ]
     return str(signature.replace(parameters=plain, return_annotation=signature.empty))[1:-1]
