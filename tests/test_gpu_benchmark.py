@@ -831,6 +831,7 @@ def test_every_own_contestant_runs_on_a_device(name, cuda):
 
 
 @pytest.mark.gpu
+@pytest.mark.device  # the peers do not run on the stand-in
 @pytest.mark.parametrize("name", PEERS)
 def test_every_peer_runs_on_a_device(name, cuda):
     run_peer(*PEERS[name])

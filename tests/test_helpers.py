@@ -86,6 +86,7 @@ class Item:
 ITEMS = {
     "plain": Item(),
     "gpu": Item(pytest.mark.gpu.mark),
+    "device": Item(pytest.mark.device.mark),
     "torch": Item(pytest.mark.backend("torch").mark),
     "torch fixture": Item(fixtures=("rng", "torch")),
     "cuda fixture": Item(fixtures=("cuda",)),
@@ -98,6 +99,7 @@ def absent(monkeypatch):
     monkeypatch.delenv(backends.REQUIRE_GPU, raising=False)
     reasons = {"torch": "not installed", "cupy": "no device"}
     monkeypatch.setattr(backends, "why_not_collected", reasons.get)
+    monkeypatch.setattr(backends, "why_no_device", lambda: "no device")
 
 
 def test_tests_of_absent_backends_are_set_apart(absent):
@@ -106,13 +108,14 @@ def test_tests_of_absent_backends_are_set_apart(absent):
     assert rest == {
         "backend 'cupy': no device": [ITEMS["gpu"], ITEMS["cuda fixture"]],
         "backend 'torch': not installed": [ITEMS["torch"], ITEMS["torch fixture"]],
+        "needs a CUDA device: no device": [ITEMS["device"]],
     }
 
 
 def test_required_gpu_keeps_its_tests(absent, monkeypatch):
     monkeypatch.setenv(backends.REQUIRE_GPU, "1")
     kept, rest = backends.divide(list(ITEMS.values()))
-    assert kept == [ITEMS["plain"], ITEMS["gpu"], ITEMS["cuda fixture"]]
+    assert kept == [ITEMS[name] for name in ("plain", "gpu", "device", "cuda fixture")]
     assert list(rest) == ["backend 'torch': not installed"]
     monkeypatch.setattr(backends, "why_absent", lambda name: "no device")
     with pytest.raises(pytest.fail.Exception, match="no device"):
@@ -124,6 +127,17 @@ def test_backend_that_fails_later_is_skipped(monkeypatch):
     monkeypatch.setattr(backends, "why_absent", lambda name: "broken")
     with pytest.raises(pytest.skip.Exception, match="backend 'torch': broken"):
         backends.open_place("torch", "float64")
+
+
+def test_stand_in_runs_tests_of_an_absent_device(monkeypatch):
+    monkeypatch.delenv(backends.REQUIRE_GPU, raising=False)
+    monkeypatch.setattr(backends, "why_no_device", lambda: "no device")
+    for missing, reason in (("", ""), ("no compiler", "no device, and no compiler")):
+        monkeypatch.setattr(backends.strict_cupy, "why_not", lambda missing=missing: missing)
+        assert backends.why_not_collected.__wrapped__("cupy") == reason
+    assert backends.uses_stand_in()
+    monkeypatch.setenv(backends.REQUIRE_GPU, "1")
+    assert not backends.uses_stand_in()
 
 
 # --- workers --------------------------------------------------------------------------------------

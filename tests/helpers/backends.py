@@ -179,6 +179,8 @@ def divide(items: list[pytest.Item]) -> tuple[list[pytest.Item], dict[str, list[
     absent: dict[str, list[pytest.Item]] = {}
     for item in items:
         reasons = [reason for name in backends_of(item) if (reason := _absent(name))]
+        if item.get_closest_marker("device") and uses_stand_in():
+            reasons.append(f"needs a CUDA device: {why_no_device()}")
         if reasons:
             absent.setdefault(sorted(reasons)[0], []).append(item)
         else:

@@ -42,10 +42,22 @@ static jmp_buf scheduler;
 static size_t current;
 static Fiber* running;
 
-static void leave_fiber() {
-    if (!_setjmp(running->place)) _longjmp(scheduler, 1);
+// Goes on with the next thread of the warp, or in the loop over all.
+static void go_on() {
+    const size_t end = std::min(threads.size(), current / 32 * 32 + 32);
+    for (size_t i = current + 1; i < end; i++) {
+        if (!threads[i].begun || !threads[i].may_run()) continue;
+        current = i;
+        threadIdx = threads[i].index;
+        running = threads[i].fiber;
+        _longjmp(running->place, 1);
+    }
+    _longjmp(scheduler, 1);
 }
-static void give_way() {
+static void leave_fiber() {
+    if (!_setjmp(running->place)) go_on();
+}
+[[gnu::always_inline]] static inline void give_way() {
     threads[current].fiber = running;
     leave_fiber();
 }
@@ -77,7 +89,7 @@ struct Barrier {
         waiting = 0;
         meetings++;
     }
-    void meet() {
+    [[gnu::always_inline]] void meet() {
         threads[current].barrier = this;
         threads[current].meetings = meetings;
         waiting++;
@@ -89,12 +101,12 @@ struct Barrier {
         release_if_all();
     }
 };
-bool Thread::may_run() const { return !done && (!barrier || barrier->meetings != meetings); }
+inline bool Thread::may_run() const { return !done && (!barrier || barrier->meetings != meetings); }
 static Barrier whole_block;
 static std::vector<Barrier> warps;
 }  // namespace emulation
 
-static void __syncthreads() { emulation::whole_block.meet(); }
+[[gnu::always_inline]] static inline void __syncthreads() { emulation::whole_block.meet(); }
 template <class V> V __shfl_xor_sync(unsigned, V value, int lane) {
     using namespace emulation;
     // Two places in turn: nobody writes to one before all have read it.

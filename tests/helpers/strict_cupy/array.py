@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from functools import partial
+from math import prod
 
 import numpy as np
 
@@ -34,7 +35,7 @@ class ndarray:  # noqa: N801  CuPy's name
         dtype = np.dtype(dtype)
         shape = (shape,) if np.isscalar(shape) else tuple(shape)
         if memptr is None:
-            memptr = memory.alloc(int(np.prod(shape)) * dtype.itemsize)
+            memptr = memory.alloc(prod(shape) * dtype.itemsize)
         self = object.__new__(cls)
         self._mem, start = memptr.mem, memptr.ptr - memptr.mem.ptr
         self._host = np.ndarray(shape, dtype, self._mem.bytes, start, order=order or "C")
@@ -66,14 +67,17 @@ class ndarray:  # noqa: N801  CuPy's name
     strides = property(lambda self: self._host.strides)
     flags = property(lambda self: self._host.flags)
     T = property(lambda self: view(self._host.T, self))
-    mT = property(lambda self: view(self._host.mT, self))
+    mT = property(lambda self: view(self._host.mT, self))  # noqa: N815  its name
     real = property(lambda self: view(self._host.real, self))
     device = property(lambda self: Device(self._mem.device_id))
 
     @property
     def data(self):
-        start = self._host.ctypes.data - self._mem.ptr if self.size else 0
-        return MemoryPointer(self._mem, start)
+        return MemoryPointer(self._mem, self.address() - self._mem.ptr)
+
+    def address(self):
+        """The address of its first element."""
+        return self._host.__array_interface__["data"][0] if self._host.size else self._mem.ptr
 
     @property
     def base(self):
@@ -82,7 +86,7 @@ class ndarray:  # noqa: N801  CuPy's name
     @property
     def __cuda_array_interface__(self):
         described = {"shape": self.shape, "typestr": self.dtype.str, "strides": self.strides}
-        return described | {"version": 3, "data": (self.data.ptr, False), "stream": 1}
+        return described | {"version": 3, "data": (self.address(), False), "stream": 1}
 
     def __len__(self):
         if not self.ndim:
@@ -173,8 +177,8 @@ class ndarray:  # noqa: N801  CuPy's name
             state.write("setitem")
             value = np.asarray(value, dtype=self.dtype)
         host, parts = host_of(self, "setitem"), parts if advanced else with_ellipsis(parts)
-        host[parts].shape  # the index must fit
-
+        if state.tape is not None:  # raise errors of shapes now
+            np.broadcast_to(value, host[parts].shape)
         store = partial(quietly, host.__setitem__, (parts, value), {})
         kernel = "setitem", self.dtype.char, getattr(value, "dtype", np.dtype("V")).char, advanced
         enqueue("kernel:setitem", store, blocks, kernel=kernel)
@@ -197,7 +201,7 @@ class ndarray:  # noqa: N801  CuPy's name
     def fill(self, value):
         self[...] = value
 
-    def view(self, dtype=None, type=None):
+    def view(self, dtype=None):
         return view(self._host.view() if dtype is None else self._host.view(dtype), self)
 
     def reshape(self, *shape, order="C"):
@@ -333,6 +337,8 @@ def quietly(function, given, named):
 
 
 def _kernel(name, given, dtype):
+    if not state.counters:
+        return None
     kinds = (x.dtype.char if isinstance(x, np.ndarray) else type(x).__name__ for x in given)
     return (name, *kinds, dtype.char)
 
@@ -384,27 +390,28 @@ def with_ellipsis(parts):
 
 def plain_key(key, host):
     """A key as NumPy takes it, and whether it is an advanced one; indices wrap around."""
-    parts, advanced, axis = [], False, 0
+    parts, axis = [], 0
     for part in key if isinstance(key, tuple) else (key,):
-        if isinstance(part, ndarray):
-            part = host_of(part, "getitem")
-        elif isinstance(part, (list, np.ndarray, bool, np.bool_)):
-            state.write("index")
-            part = np.asarray(part)
-            part = part.astype(np.int32) if part.size == 0 else part
-        elif not (part is None or part is Ellipsis or isinstance(part, slice) or np.isscalar(part)):
-            raise IndexError(
-                "only integers, slices, ellipsis, newaxis and arrays are valid indices"
-            )
-        if isinstance(part, np.ndarray):
-            if part.dtype.kind not in "biu":
-                raise IndexError("arrays used as indices must be of integer or boolean type")
-            advanced = True
-            if part.dtype.kind in "iu" and axis < host.ndim and host.shape[axis]:
-                part = part % host.shape[axis]
-        parts.append(part)
+        parts.append(plain_part(part, host.shape[axis] if axis < host.ndim else 0))
         axis += part is not None
-    return tuple(parts), advanced
+    return tuple(parts), any(isinstance(part, np.ndarray) for part in parts)
+
+
+def plain_part(part, size):
+    """A part of a key, for an axis of a size."""
+    if isinstance(part, ndarray):
+        index = host_of(part, "getitem")
+    elif isinstance(part, (list, np.ndarray, bool, np.bool_)):
+        state.write("index")
+        index = np.asarray(part)
+        index = index.astype(np.int32) if index.size == 0 else index
+    elif part is None or part is Ellipsis or isinstance(part, slice) or np.isscalar(part):
+        return part
+    else:
+        raise IndexError("only integers, slices, ellipsis, None and arrays are valid indices")
+    if index.dtype.kind not in "biu":
+        raise IndexError("arrays used as indices must be of integer or boolean type")
+    return index % size if index.dtype.kind in "iu" and size else index
 
 
 # --- methods of one pattern -----------------------------------------------------------------------

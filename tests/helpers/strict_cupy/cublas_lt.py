@@ -5,6 +5,8 @@ sizes and addresses. What the library reads or writes, it reads or writes at an 
 that the documentation forbids are errors of the test, not a status.
 """
 
+# ruff: noqa: N802, N815  the names of the library
+
 from __future__ import annotations
 
 import itertools
@@ -74,8 +76,8 @@ class CublasLt:
     def cublasLtMatmulPreferenceCreate(self, preference):
         return self._create(preference, {})
 
-    cublasLtDestroy = cublasLtMatmulDescDestroy = _destroy  # noqa: N815  the names of the library
-    cublasLtMatrixLayoutDestroy = cublasLtMatmulPreferenceDestroy = _destroy  # noqa: N815
+    cublasLtDestroy = cublasLtMatmulDescDestroy = _destroy
+    cublasLtMatrixLayoutDestroy = cublasLtMatmulPreferenceDestroy = _destroy
 
     def _set(self, number, attribute, address, size, dtypes):
         dtype = np.dtype(dtypes[attribute])
@@ -105,37 +107,16 @@ class CublasLt:
         host_bytes(count, 4).view(np.int32)[0] = 1
         return SUCCESS
 
-    def cublasLtMatmul(  # long: as many arguments as the library has
-        self,
-        handle,
-        descriptor,
-        alpha,
-        a,
-        a_layout,
-        b,
-        b_layout,
-        beta,
-        c,
-        c_layout,
-        d,
-        d_layout,
-        algo,
-        workspace,
-        workspace_size,
-        stream,
+    def cublasLtMatmul(
+        self, handle, descriptor, alpha, a, a_layout, b, b_layout, beta, c, c_layout, *rest
     ):
+        d, d_layout, algo, workspace, workspace_size, stream = rest
         self._require_handle(handle)
         layouts = a_layout, b_layout, c_layout, d_layout
         selected = host_bytes(algo, 64).view(np.uint64)
         assert tuple(selected[:5]) == (descriptor, *layouts), "an algorithm of another product"
         assert c == d
-        of_workspace = []
         assert workspace_size >= self._workspace(self._alive[d_layout])
-        if workspace_size:
-            assert workspace % 256 == 0
-            scratch, block = memory_at(workspace, workspace_size)
-            scratch[...] = 0xFF
-            of_workspace = [block]
         how = dict(self._alive[descriptor])
         matrices = [self._alive[layout] for layout in (a_layout, b_layout, d_layout)]
         self._sizes(how, *matrices)
@@ -151,8 +132,13 @@ class CublasLt:
             vector, block = matrix_at(how[BIAS_POINTER], kind, rows, 1, rows)
             blocks.append(block)
         product = Product(how, left, right, out, vector, [x[0] for x in matrices])
+        if workspace_size:
+            assert workspace % 256 == 0
+            scratch, block = memory_at(workspace, workspace_size)
+            scratch[...] = 0xFF
+            blocks.append(block)
         name = f"lt:{EPILOGUES[how[EPILOGUE]]}".rstrip(":")
-        enqueue(name, product, [*blocks, *of_workspace], Stream.at(stream))
+        enqueue(name, product, blocks, Stream.at(stream))
         return SUCCESS
 
     def _workspace(self, layout):
@@ -200,11 +186,11 @@ class Product:
 def matrix_at(address, kind, rows, columns, leading):
     """The matrix whose columns lie one after another at an address, and what holds it."""
     dtype = np.dtype(DTYPES[kind])
-    assert address % dtype.itemsize == 0, "a misaligned address"
     size = dtype.itemsize
-    found, block = memory_at(address, ((columns - 1) * leading + rows) * size)
+    assert address % size == 0, "a misaligned address"
+    block, start = memory_at(address, ((columns - 1) * leading + rows) * size)
     strides = size, leading * size
-    return np.lib.stride_tricks.as_strided(found.view(dtype), (rows, columns), strides), block
+    return np.ndarray((rows, columns), dtype, block.bytes, start, strides), block
 
 
 def widened(x, kind, dtype):

@@ -149,24 +149,27 @@ def get_elapsed_time(start_event, end_event):
     return (end_event.time - start_event.time) * 1e3
 
 
+streams: weakref.WeakValueDictionary[int, Stream] = weakref.WeakValueDictionary()
+"""All streams by address."""
+
+
 class Stream:
     """A queue of work."""
 
     null = None
     _numbers = itertools.count(0x1000, 16)
-    _known: weakref.WeakValueDictionary = weakref.WeakValueDictionary()
 
     def __init__(self, null=False, non_blocking=False, ptds=False, priority=None):
         assert not ptds
         self.ptr = 0 if null else next(self._numbers)
         self.device_id = -1 if null else state.current.device
         self.tape = None
-        self._known[self.ptr] = self
+        streams[self.ptr] = self
 
     @classmethod
     def at(cls, address):
         """The stream at an address."""
-        stream = cls._known.get(address)
+        stream = streams.get(address)
         assert stream is not None, "no stream, or one that was destroyed"
         return stream
 
@@ -232,6 +235,6 @@ state.null = Stream.null = Stream(null=True)
 
 
 def get_current_stream(device_id=-1):
-    return (
-        state.stream if device_id == -1 else state.current.streams.get(device_id, [state.null])[-1]
-    )
+    if device_id == -1:
+        return state.stream
+    return state.current.streams.get(device_id, [state.null])[-1]

@@ -29,11 +29,9 @@ def why_not():
 @contextmanager
 def installed():
     """Let ``import cupy`` give the stand-in."""
-    ours = modules()
-    before = {name: sys.modules.pop(name) for name in list(sys.modules) if is_replaced(name)}
+    ours, compat = modules(), sys.modules["array_api_compat"]
+    before = {name: sys.modules[name] for name in ours if name in sys.modules}
     sys.modules.update(ours)
-    compat = sys.modules["array_api_compat"]
-    attribute = vars(compat).get("cupy")
     compat.cupy = ours[COMPAT]
     load, cublas_lt.load = cublas_lt.load, library
     launch.compiled.cache_clear()
@@ -42,12 +40,12 @@ def installed():
     finally:
         launch.compiled.cache_clear()
         cublas_lt.load = load
-        compat.cupy = attribute
-        if attribute is None:
-            del compat.cupy
-        for name in [name for name in sys.modules if is_replaced(name)]:
+        for name in ours:
             del sys.modules[name]
         sys.modules.update(before)
+        del compat.cupy
+        if COMPAT in before:
+            compat.cupy = before[COMPAT]
         state.current.device = 0
 
 
@@ -59,7 +57,7 @@ def is_replaced(name):
 
 @cache
 def modules():
-    """The modules of the stand-in, and the module of array-api-compat that is imported with them."""
+    """The modules of the stand-in, and the one of array-api-compat that is imported with them."""
     importlib.import_module("array_api_compat")
     before = {name: sys.modules.pop(name) for name in list(sys.modules) if is_replaced(name)}
     sys.modules.update(cupy_modules())

@@ -35,7 +35,12 @@ serials = itertools.count(1)
 
 
 class Memory:
-    """An allocation of a device, as ``cudaMalloc`` makes it."""
+    """An allocation of a device, as ``cudaMalloc`` makes it.
+
+    Attributes:
+        user: refers to the block of a pool that holds it; ``None`` if no pool ever did.
+        freed: whether it was freed.
+    """
 
     def __init__(self, size):
         self.size, self.device_id, self.serial = size, state.current.device, next(serials)
@@ -43,14 +48,14 @@ class Memory:
         start = -self.room.ctypes.data % UNIT
         self.bytes = self.room[start : start + size]
         self.ptr = self.bytes.ctypes.data if size else 0
-        self.user, self.freed = None, False  # the pool's block that holds it
+        self._words = self.bytes[: size // 2 * 2].view(np.uint16)
+        self.user, self.freed = None, False
         self.poison()
         used[self.device_id] += size
         enter(self)
 
     def poison(self):
-        n = self.size // 2
-        self.bytes[: 2 * n].view(np.uint16).fill(POISON)
+        self._words.fill(POISON)
 
     @property
     def root(self):
@@ -76,13 +81,17 @@ class Memory:
 class PooledMemory:
     """A block of a pool; the pool takes it back when nothing holds it."""
 
+    __slots__ = (
+        *("__weakref__", "_arena", "bytes", "captured", "device_id", "ptr", "room", "root"),
+        *("serial", "size"),
+    )
+
     def __init__(self, root, arena):
         self.root, self._arena, self.serial = root, arena, next(serials)
         self.size, self.device_id = root.size, root.device_id
         self.ptr, self.bytes, self.room = root.ptr, root.bytes, root.room
         self.captured = state.tape is not None  # whether a graph may write there any time
         root.user = weakref.ref(self)
-        enter(self)
 
     device = Memory.device
     __int__ = Memory.__int__
@@ -90,7 +99,6 @@ class PooledMemory:
     def __del__(self, ending=sys.is_finalizing):
         if ending() or self.root.freed:  # which a cycle of references ends in any order
             return
-        leave(self)
         self.root.poison()
         arena = self._arena()
         if arena is not None:
@@ -177,59 +185,55 @@ def using_allocator(allocator=None):
 # --- the memory at an address ---------------------------------------------------------------------
 
 starts: list[int] = []
-"""The addresses of all memory that is in use, in order."""
+"""The addresses of all allocations, in order."""
 
-holders: dict[int, weakref.ref] = {}
-"""What holds the memory that starts at an address; the newest, if a pool holds it too."""
+allocations: dict[int, weakref.ref] = {}
+"""The allocation that starts at an address."""
 
 
-def enter(block):
-    """Note the memory as in use."""
-    if block.size:
+def enter(memory):
+    """Note an allocation."""
+    if memory.size:
         with state.lock:
-            if block.ptr not in holders:
-                insort(starts, block.ptr)
-            holders[block.ptr] = weakref.ref(block)
+            insort(starts, memory.ptr)
+            allocations[memory.ptr] = weakref.ref(memory)
 
 
-def leave(block):
-    """Forget memory that was freed; a block of a pool stays allocated."""
+def leave(memory):
+    """Forget an allocation."""
     with state.lock:
-        if block is not block.root:
-            holders[block.ptr] = weakref.ref(block.root)
-        elif holders.pop(block.ptr, None) is not None:
-            del starts[bisect_right(starts, block.ptr) - 1]
+        del allocations[memory.ptr], starts[bisect_right(starts, memory.ptr) - 1]
 
 
-def holder(address):
-    """What holds the memory at an address; ``None`` if no device has it."""
+def allocation_at(address):
+    """The allocation that has an address; ``None`` if no device has it."""
     with state.lock:
         i = bisect_right(starts, address) - 1
-        block = holders[starts[i]]() if i >= 0 else None
-    inside = block is not None and address < block.ptr + block.size
-    return block if inside else None
+        memory = allocations[starts[i]]() if i >= 0 else None
+    inside = memory is not None and address < memory.ptr + memory.size
+    return memory if inside else None
 
 
 def memory_at(address, size):
-    """The bytes at an address and what holds them, as work on the current device finds them.
+    """The block of memory that has some bytes, and their offset in it.
 
     Raises:
-        CUDARuntimeError: if they are not on the current device, or are free.
+        CUDARuntimeError: if they are not in use on the current device.
     """
-    block = holder(address)
-    here = block is not None and block.device_id == state.current.device
-    free = here and block is block.root and block.user is not None
-    if not here or free or address + size > block.ptr + block.size:
-        raise CUDARuntimeError(
-            f"cudaErrorIllegalAddress: {size} bytes at {address:#x} are "
-            + ("free memory of a pool" if free else "no memory of the current device")
-        )
-    start = address - block.ptr
-    return block.bytes[start : start + size], block
+    memory = allocation_at(address)
+    here = memory is not None and memory.device_id == state.current.device
+    if not here or address + size > memory.ptr + memory.size:
+        where = "no memory of the current device"
+        raise CUDARuntimeError(f"cudaErrorIllegalAddress: {size} bytes at {address:#x}: {where}")
+    block = memory if memory.user is None else memory.user()
+    if block is None:
+        where = "free memory of a pool"
+        raise CUDARuntimeError(f"cudaErrorIllegalAddress: {size} bytes at {address:#x}: {where}")
+    return block, address - block.ptr
 
 
 def host_bytes(address, size):
     """The bytes at an address of the host."""
     assert address, "a null pointer"
-    assert holder(address) is None, "an address of a device where one of the host is needed"
+    assert allocation_at(address) is None, "an address of a device where one of the host is needed"
     return np.frombuffer((ctypes.c_char * size).from_address(address), "u1")

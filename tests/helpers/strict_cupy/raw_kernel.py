@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import ctypes
 import re
+import sys
+from math import prod
 
 import numpy as np
 
 from helpers import emulated_cuda
 from helpers.strict_cupy.array import ndarray
 from helpers.strict_cupy.cuda import enqueue
-from helpers.strict_cupy.memory import memory_at
-from helpers.strict_cupy.state import state
+from helpers.strict_cupy.state import CUDARuntimeError, state
 from xpnet.ops.cuda.launch import Kernel
 
 READS_VIEWS = emulated_cuda.READS_VIEWS
@@ -56,15 +57,16 @@ class Parameter:
         if isinstance(given, ndarray):
             assert self.pointer, f"{kernel}: an array for {self.text}"
             self._require_fit(given, kernel)
-            memory_at(given.data.ptr, 1)
-            return np.array(given.data.ptr, np.uint64)
+            if given._mem.device_id != state.current.device:
+                raise CUDARuntimeError(f"cudaErrorIllegalAddress: {self.text} of {kernel}")
+            return given.address()
         if not isinstance(given, np.generic):
             raise TypeError(f"{kernel}: {type(given)} for {self.text}")
         if self.pointer:
             assert given == 0 and given.nbytes == 8, f"{kernel}: {given!r} for {self.text}"  # noqa: PT018
         else:
             assert self.dtype in (None, given.dtype), f"{kernel}: {given.dtype} for {self.text}"
-        return np.array(given)
+        return int.from_bytes(given.tobytes(), sys.byteorder)
 
     def _require_fit(self, array, kernel):
         same = self.dtype in (None, array.dtype)
@@ -101,30 +103,32 @@ class RawKernel:
         if len(args) != len(self._parameters):
             texts = [parameter.text for parameter in self._parameters]
             raise TypeError(f"{name}: {len(args)} arguments for {texts}")
+        self._require_sizes(grid, block)
         pairs = zip(self._parameters, args, strict=True)
         values = [parameter.checked(given, name) for parameter, given in pairs]
         blocks = [given._mem for given in args if isinstance(given, ndarray)]
-        launch = Launch(self.kernel, self._sizes(grid, block), values, blocks)
+        launch = Launch(self.kernel, (grid, block), values, blocks)
         enqueue(f"raw:{name}", launch, blocks, stream, kernel=self.kernel)
 
-    def _sizes(self, grid, block):
+    def _require_sizes(self, grid, block):
         if not type(grid) is type(block) is tuple:
             raise TypeError("grid and block must be tuples")
         assert min(grid) > 0
         assert max(grid[1:], default=0) < LARGEST_GRID
-        most = 1024 if "__launch_bounds__" in self.kernel.source else MOST_UNBOUNDED
-        assert 0 < np.prod(block) <= most, f"{self.kernel.name}: {block} threads need launch bounds"
-        return [np.array((*size, 1, 1)[:3], np.uint32) for size in (grid, block)]
+        most = 1024 if self._bounded else MOST_UNBOUNDED
+        assert 0 < prod(block) <= most, f"{self.kernel.name}: {block} threads need launch bounds"
 
 
 class Launch:
-    """A launch with its arguments, which may be repeated."""
+    """A launch with its arguments, each in 8 bytes, which may be repeated."""
 
     def __init__(self, kernel, sizes, values, blocks):
-        self._function = emulated_cuda.compiled(kernel)
-        self._pointers = (ctypes.c_void_p * len(values))(*(v.ctypes.data for v in values))
-        self._sizes = [size.ctypes.data_as(ctypes.c_void_p) for size in sizes]
-        self._alive = sizes, values, [block.room for block in blocks]
+        self._function, n = emulated_cuda.compiled(kernel), len(values)
+        self._values = (ctypes.c_uint64 * n)(*values)
+        first = ctypes.addressof(self._values)
+        self._pointers = (ctypes.c_void_p * n)(*range(first, first + 8 * n, 8))
+        self._sizes = [(ctypes.c_uint * 3)(*(*size, 1, 1)[:3]) for size in sizes]
+        self._rooms = [block.room for block in blocks]  # they live as long as this
 
     def __call__(self):
         with state.lock:  # the emulation runs one kernel at a time

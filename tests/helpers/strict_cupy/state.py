@@ -75,6 +75,9 @@ class State:
         self.count(f"h2d:{what}")
 
     def count(self, name, kernel=None):
+        """Count work by its name, and the kernel that does it."""
+        if not self.counters:
+            return
         with self.lock:
             for counter in self.counters:
                 counter[name] += 1
