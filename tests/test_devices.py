@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import pickle
+import re
 from collections.abc import Callable
 from contextlib import contextmanager
 from typing import Any
@@ -16,7 +18,7 @@ from xpnet import ArgumentError, CrossEntropy, get_backend, to_numpy
 from xpnet import derivatives as d
 from xpnet.backend import backend_of
 from xpnet.losses import MSE
-from xpnet.minimize import LBFGS, minimize
+from xpnet.minimize import BFGS, LBFGS, compare, minimize
 from xpnet.ops import operations_for, select
 from xpnet.ops.cuda import operations
 from xpnet.optimizers import ClipByNorm
@@ -77,6 +79,29 @@ def inspected(model, X, y):
     return [layer.output.mean for layer in xpnet.inspect_layers(model, X, y).layers]
 
 
+def copied_layers(model, X, y):
+    target = xpnet.MLP(3, [4], 2, batch_norm=True, backend=model.backend, rng=1)
+    xpnet.copy_layers(model, target, [0, 1])
+    return target.forward(X)
+
+
+def pretrained(model, X, y):
+    settings = {"optimizer": xpnet.Adam(), "epochs": 1, "progress": False}
+    xpnet.pretrain_layers(model, X, y, loss=CrossEntropy(), **settings)
+    return model.theta
+
+
+def compared(model, X, y):
+    objective = trained_statistics(model).objective(X, y, CrossEntropy())
+    return [each.x for each in compare(objective, [LBFGS(), BFGS()], model.theta, max_iter=2)]
+
+
+def numerical(model, X, y):
+    model.forward(X)
+    by_steps = (d.numerical_gradient, d.complex_step_gradient)
+    return [gradient(lambda theta: (theta * theta).sum(), model.theta) for gradient in by_steps]
+
+
 def first_two(model, X, y):
     return xpnet.first_layers(model, 2).forward(X)
 
@@ -88,8 +113,11 @@ def saved(model, X, y, path="model.safetensors"):
 
 def plotted(model, X, y):
     plots = pytest.importorskip("xpnet.plots")
-    pytest.importorskip("matplotlib")
+    axes = pytest.importorskip("matplotlib.figure").Figure().subplots()
     plots.weight_images(model, (1, 3))
+    for function, width in ((plots.decision_regions, 2), (plots.predictive_curve, 1)):
+        narrow = xpnet.MLP(width, [4], 2, backend=model.backend, loss=CrossEntropy())
+        function(narrow, X[:, :width], y, points=5, ax=axes)
     return model.forward(X)
 
 
@@ -142,8 +170,24 @@ FUNCTIONS: dict[str, Callable[[Any, Any, Any], Any]] = {
     "fit_hints": hints,
     "distillation_targets": xpnet.distillation_targets,
     "save and load": saved,
-    "weight_images": plotted,
+    "weight_images, decision_regions, predictive_curve": plotted,
+    "copy_layers": copied_layers,
+    "pretrain_layers": pretrained,
+    "compare": compared,
+    "numerical_gradient, complex_step_gradient": numerical,
 }
+
+
+def test_every_function_of_a_model_is_tested():
+    packages = d, xpnet.inspection, xpnet.plots, xpnet.training, xpnet.transfer
+    functions = {name: getattr(package, name) for package in packages for name in package.__all__}
+    takes = "model", "student", "teacher", "source", "subject"
+    of_models = {
+        name
+        for name, function in functions.items()
+        if inspect.isfunction(function) and set(takes) & set(inspect.signature(function).parameters)
+    }
+    assert of_models <= {name for names in FUNCTIONS for name in names.split(", ")}
 
 
 def on_host(result):
@@ -179,12 +223,13 @@ def test_functions_enter_the_device_of_a_model(name, cupy, tmp_path, monkeypatch
         np.testing.assert_array_equal(ours, theirs)
 
 
-def refused(argument, device, which):
+def refused(argument, device):
     """The message for an array on the other device."""
-    own, name = 1 - device, "x" if " " in argument else argument
-    return (
-        f"^{argument} must be on CUDA device {device}, {which}; got an array on CUDA device {own}. "
-        rf"Write: with cupy.cuda.Device\({device}\): {name} = cupy.asarray\({name}\)."
+    name = "x" if " " in argument else argument
+    return "^" + re.escape(
+        f"{argument} must be on CUDA device {device}, that of the model or the current one; "
+        f"got an array on CUDA device {1 - device}. "
+        f"Write: with cupy.cuda.Device({device}): {name} = cupy.asarray({name})."
     )
 
 
@@ -197,7 +242,7 @@ def array_on(cupy, device, x):
 def test_features_of_another_device_are_refused(name, cupy, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     foreign, own = array_on(cupy, 0, X), array_on(cupy, 1, X)
-    with pytest.raises(ArgumentError, match=refused("X", 1, ".*")):
+    with pytest.raises(ArgumentError, match=refused("X", 1)):
         FUNCTIONS[name](model_on(1), foreign, Y)
     assert cupy.cuda.get_device_id() == 0
     FUNCTIONS[name](model_on(1), own, Y)
@@ -221,7 +266,7 @@ ARGUMENTS = {
 
 @pytest.mark.parametrize("name", ARGUMENTS)
 def test_arguments_of_another_device_are_refused(name, cupy):
-    with pytest.raises(ArgumentError, match=refused(name.split()[0], 1, ".*")):
+    with pytest.raises(ArgumentError, match=refused(name.split()[0], 1)):
         ARGUMENTS[name](model_on(1), lambda x: array_on(cupy, 0, x))
     assert cupy.cuda.get_device_id() == 0
     ARGUMENTS[name](model_on(1), lambda x: array_on(cupy, 1, x))
@@ -247,7 +292,7 @@ RAW = {
 def test_arrays_are_to_be_on_the_current_device(name, cupy):
     """Functions of bare arrays follow CuPy's rule."""
     argument = name.partition(" of ")[0].partition(" to ")[0]
-    with pytest.raises(ArgumentError, match=refused(argument, 0, "the current one")):
+    with pytest.raises(ArgumentError, match=refused(argument, 0)):
         RAW[name](lambda x: array_on(cupy, 1, x), lambda x: array_on(cupy, 0, x))
     with cupy.cuda.Device(1):
         RAW[name](cupy.asarray, cupy.asarray)

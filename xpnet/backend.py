@@ -234,15 +234,15 @@ class CuPyLibrary(ArrayLibrary):
 
     def require_device(self, x: Array, argument: str, device: Any = None) -> None:
         """See `ArrayLibrary.require_device`; CuPy computes on arrays of the current device."""
-        own, current = self.device_of(x), importlib.import_module("cupy").cuda.get_device_id()
-        which = "that of the model" if device is not None else "the current one"
-        device = current if device is None else device
+        own = self.device_of(x)
+        if device is None:
+            device = importlib.import_module("cupy").cuda.get_device_id()
         if own == device:
             return
+        rule = f"be on CUDA device {device}, that of the model or the current one"
         name = "x" if " " in argument else argument
-        got = Phrase(f"an array on CUDA device {own}")
         do = f"Write: with cupy.cuda.Device({device}): {name} = cupy.asarray({name})."
-        require(False, argument, f"be on CUDA device {device}, {which}", got, do)
+        require(False, argument, rule, Phrase(f"an array on CUDA device {own}"), do)
 
     def plain(self, x: Any, argument: str) -> Array:
         """See `ArrayLibrary.plain`."""

@@ -351,6 +351,9 @@ class Recorder:
         class Device:
             mem_info = (1000, 5000)
 
+            def __init__(self, device=None):
+                pass
+
             def __enter__(self):
                 recorder.add("device", "enter")
 

@@ -198,7 +198,7 @@ def _of_model(
 
 def _of_function(subject: Any, x: Array, jac: Function | None) -> _CheckedFunction:
     """Return a function of a vector, with the gradient of two calls."""
-    x = as_array(x)
+    x = as_array(x, "x")
     require(x.ndim == 1, "x", "be a vector", x)
     backend_of(x)  # raises for integers
     objective = objective_of(subject, jac, x)

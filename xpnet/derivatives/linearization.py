@@ -179,7 +179,7 @@ def require_model(model: Any, argument: str = "model") -> None:
 
 def matrix(backend: Backend, shape: tuple[int, ...], value: Array, name: str, like: str) -> Array:
     """Return ``value`` on the backend in its dtype, after checking its shape against ``like``."""
-    value = as_array(value)
+    value = as_array(value, name)
     rule = f"have the shape of {like}, {shape}"
     require(tuple(value.shape) == shape, name, rule, value)
     return real_numbers(backend, value, name)

@@ -92,7 +92,7 @@ def complex_step_gradient(fun: Callable[[Array], Any], x: Array, *, h: float = 1
 
 def _checked(fun: Any, x: Array, h: float | None) -> tuple[Array, Backend]:
     require(callable(fun), "fun", "be a function of an array", fun)
-    x = as_array(x)
+    x = as_array(x, "x")
     real = namespace_of(x).isdtype(x.dtype, "real floating")
     require(real, "x", "hold floating-point numbers", x, "Write 1.0 for 1.")
     if h is not None:

@@ -119,7 +119,7 @@ class LayerRecorder:
 
     def __init__(self, X: Array, y: Any = None, *, every: int = 1, **settings: Any) -> None:
         require_count(every, "every")
-        check_features(as_array(X))
+        check_features(as_array(X, "X"))
         self.X, self.y, self.every, self.settings = X, y, every, settings
         self.reports: dict[int, InspectionReport] = {}
 

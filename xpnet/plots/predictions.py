@@ -63,13 +63,13 @@ def decision_regions(
     ['high', 'low']
     """
     require_count(points, "points", low=2)
-    data = as_array(X)
+    data = as_array(X, "X")
     check_features(data, 2)
     rows = to_numpy(data).astype(np.float64)
     x1, x2 = (_grid(column, points) for column in rows.T)
     grid = np.stack([axis.ravel() for axis in np.meshgrid(x1, x2)], axis=1)
     on_grid, on_rows = _predicted_classes(model, grid), _predicted_classes(model, rows)
-    labels = None if y is None else to_numpy(as_array(y))
+    labels = None if y is None else to_numpy(as_array(y, "y"))
     if labels is not None:
         check_same_length(data, labels)
         if labels.dtype.kind == "f" and on_rows.dtype.kind in "iu":
@@ -118,14 +118,14 @@ def predictive_curve(
     ['data', 'prediction']
     """
     require_count(points, "points", low=2)
-    rows = as_array(X)
+    rows = as_array(X, "X")
     check_features(rows, 1)
     x = _grid(to_numpy(rows)[:, 0].astype(np.float64), points)
     curve = to_numpy(as_array(model.predict(x[:, None])))
     require(curve.size == points, "model", "predict one value a row", curve)
     ax = axes_or_new(ax)
     if y is not None:
-        values = to_numpy(as_array(y))
+        values = to_numpy(as_array(y, "y"))
         check_same_length(rows, values)
         require(values.size == values.shape[0], "y", "hold one value a row", values)
         dots = {"color": BLACK, "alpha": 0.5, "markersize": 4, "markeredgewidth": 0}
@@ -159,7 +159,7 @@ def confusion_matrix(matrix: Array, classes: Sequence[Any] | None = None, *, ax:
     >>> [text.get_text() for text in ax.texts]
     ['3', '1', '0', '4']
     """
-    counts = to_numpy(as_array(matrix))
+    counts = to_numpy(as_array(matrix, "matrix"))
     square = counts.ndim == 2 and counts.shape[0] == counts.shape[1] and counts.size > 0
     require(square, "matrix", "be square, with a row and a column for each class", counts)
     ok = counts.dtype.kind in "iuf" and np.all(np.isfinite(counts)) and np.all(counts >= 0)

@@ -38,6 +38,9 @@ class NetworkObjective:
         l2: the rate λ, at least 0, default 0; weights only, no biases, scales or shifts.
         chunk_rows: the number of rows of a chunk, at least 1, default `CHUNK`.
 
+    Attributes:
+        backend: the array library, device and dtype of θ.
+
     Raises:
         ArgumentError: if an argument breaks its rule, or the network has batch norm without
             statistics yet.

@@ -134,8 +134,8 @@ class CublasLt:
         product = Product(how, left, right, out, vector, [x[0] for x in matrices])
         if workspace_size:
             assert workspace % 256 == 0
-            scratch, block = memory_at(workspace, workspace_size)
-            scratch[...] = 0xFF
+            block, start = memory_at(workspace, workspace_size)
+            block.bytes[start : start + workspace_size] = 0xFF
             blocks.append(block)
         name = f"lt:{EPILOGUES[how[EPILOGUE]]}".rstrip(":")
         enqueue(name, product, blocks, Stream.at(stream))
