@@ -326,7 +326,7 @@ def test_device_is_fixed_when_a_backend_is_made(cupy):
 def test_kernels_are_checked_once_a_device(cupy, monkeypatch):
     checked = []
 
-    def check(ops, xp):
+    def check(ops):
         checked.append((ops.device, cupy.cuda.get_device_id()))
 
     monkeypatch.setattr(operations, "check_kernels", check)
