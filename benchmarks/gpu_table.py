@@ -1,30 +1,58 @@
-"""The results of the GPU benchmark as Markdown: times, ratios, targets, accuracy and memory."""
+"""The page of the GPU benchmark: targets, tests, the first look, steps, trainings and memory."""
 
 from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
-from benchmarks.gpu_cases import CASES, LARGE, MEMORY_CASES, Columns, bytes_beside_products
+from benchmarks.gpu_cases import CASES, FULL, LARGE, MEMORY_CASES, bytes_beside_products
 from benchmarks.gpu_job import (
     ACCURACY,
     BANDWIDTH,
+    BESIDE,
     EXPERIMENT,
+    IN_BITS,
+    LAUNCH,
+    LOOK,
     MEMORY,
+    OURS,
     PRODUCTS,
-    REPEATS,
+    REPLAYS,
     TESTS,
-    WHOLE_REPEATS,
+    UNFUSED,
+    WARNINGS,
+    Value,
+    failed_in,
     label,
 )
-from benchmarks.gpu_peers import IN_BITS, PEERS
+from benchmarks.gpu_peers import PEERS
+from benchmarks.gpu_process import NO_TIME
 from benchmarks.table import cell, duration, row
 from xpnet.ops.operations import Precision
 
+Columns: TypeAlias = dict[str, dict[str, Value]]
+"""What was measured → library → numbers, or the reason why there are none."""
+
 WAITING = "not measured"
-OURS = "xpnet, graph"
+GRAPH, SCAN, FUSED, JIT, COMPILED = PEERS
+INCLUDES = {
+    OURS: "shuffled rows gathered, the losses logged, Adam; and the host's part of an epoch: the "
+    "permutation, tables for the device, copies, reading the losses",
+    REPLAYS: "the same without the host's part, once",
+    LAUNCH: "the host's time to launch one graph, which may hold several steps",
+    UNFUSED: "as the first; biases, ReLU and bias gradients by separate kernels",
+    BESIDE: "copying θ to the host and looking for what is not finite, once an epoch of `fit`",
+    PRODUCTS: "the matrix products, replayed; in 16 bits of factors that are rounded already",
+    GRAPH: "rows in order, copied to where the graph reads; no loss logged; in bf16 activations of "
+    "16 bits (autocast), where xpnet has 32",
+    SCAN: "rows gathered in order; no loss logged; timed by the host",
+    FUSED: "as the graph, without copies: each kernel launched by the host",
+    JIT: "rows in order; each step launched and timed by the host",
+    COMPILED: "as the graph; compiled kernels",
+}
+"""What the rows of steps include, which is not the same."""
 
 
 class Target(NamedTuple):
@@ -40,7 +68,7 @@ class Target(NamedTuple):
 def value(found: Columns, column: str, who: str) -> float | str:
     """A median, or the reason why there is none."""
     numbers = found.get(column, {}).get(who, WAITING)
-    return numbers if isinstance(numbers, str) else statistics.median(numbers)
+    return statistics.median(numbers) if isinstance(numbers, list) else str(numbers)
 
 
 def quotient(
@@ -82,7 +110,7 @@ def products_share(found: Columns, column: str, precision: Precision) -> float |
 def memory_share(found: Columns, column: str) -> float | str:
     """The memory of training divided by the limit."""
     pair = found.get(MEMORY, {}).get(f"{MEMORY}, {column}", WAITING)
-    return pair if isinstance(pair, str) else pair[0] / pair[1]
+    return pair[0] / pair[1] if isinstance(pair, list) else str(pair)
 
 
 SMALL, MIDDLE = CASES[0].name, CASES[1].name
@@ -121,7 +149,7 @@ def verdicts(found: Columns) -> str:
         sign = "≥" if target.at_least else "≤"
         wanted = f"{sign} {duration(limit) if target.seconds else format(limit, '.2f')}"
         if isinstance(number, str):
-            lines.append(row([target.what, "–", wanted, number]))
+            lines.append(row([target.what, "–", wanted, _word(number)]))
             continue
         met = number >= limit if target.at_least else number <= limit
         shown = duration(number) if target.seconds else f"{number:.2f}"
@@ -129,25 +157,67 @@ def verdicts(found: Columns) -> str:
     return "\n".join(lines)
 
 
+def counts(numbers: list[float]) -> str:
+    """The counts of tests in words.
+
+    >>> counts([2, 300, 1])
+    '**2 failed**, 300 passed, 1 skipped'
+    """
+    failed, passed, skipped = map(int, numbers)
+    return f"{f'**{failed} failed**' if failed else '0 failed'}, {passed} passed, {skipped} skipped"
+
+
+def table(head: list[str], rows: list[list[str]]) -> str:
+    """A Markdown table, whose first column is text; nothing without rows."""
+    if not rows:
+        return ""
+    return "\n".join(row(each) for each in [head, ["---"] * len(head), *rows])
+
+
+def tests(found: Columns) -> str:
+    """The counts of tests, and the tests that failed."""
+    lines, failed = [], []
+    for name, numbers in found.get(TESTS, {}).items():
+        lines.append([name, counts(numbers) if isinstance(numbers, list) else str(numbers)])
+        failed += [[test, str(why)] for test, why in found.get(failed_in(name), {}).items()]
+    more = [[f"and {len(failed) - MOST_FAILED} more, see the log", ""]] * (
+        len(failed) > MOST_FAILED
+    )
+    return "\n\n".join(
+        [
+            table(["tests", "on the device"], lines) or "The tests have not run.",
+            table(["failed test", "why"], failed[:MOST_FAILED] + more),
+        ]
+    ).strip()
+
+
+def first_look(found: Columns) -> str:
+    """What was found out first, and the warnings."""
+    lines = []
+    for name, what in found.get(LOOK, {}).items():
+        pairs = what.items() if isinstance(what, dict) else [("", what)]
+        lines.append([name, "; ".join(f"{key}: {text}".lstrip(": ") for key, text in pairs)])
+    lines += [[f"warning, {job}", text] for text, job in found.get(WARNINGS, {}).items()]
+    return table(["first look", ""], [[text.replace("|", "/") for text in each] for each in lines])
+
+
 def steps(found: Columns) -> str:
     """A row for each library, a column for each case, then lower bounds and ratios."""
     names = [case.name for case in CASES]
-    rows = [who for name in names for who in found.get(name, {})]
-    lines = [row(["", *names]), row(["---", *["---:"] * len(names)])]
-    for who in dict.fromkeys(rows):
-        lines.append(row([who, *(_cell(found.get(name, {}).get(who, "–")) for name in names)]))
+    lines = [
+        [who, *(_cell(found.get(name, {}).get(who, "–")) for name in names)]
+        for who in (label(library, precision) for library in INCLUDES for precision in IN_BITS)
+        if any(who in found.get(name, {}) for name in names)
+    ]
     rest = [bytes_time(found, name) for name in names]
-    lines.append(row(["the other bytes over bandwidth", *map(_time, rest)]))
-    for precision in IN_BITS:
-        lines.append(row([label("**products + bytes**", precision), *_floors(found, precision)]))
-    for precision in IN_BITS:
-        ratios = (_ratio(found, name, precision) for name in names)
-        lines.append(row([label("**xpnet / fastest peer**", precision), *ratios]))
-    for precision in IN_BITS:
-        shares = (products_share(found, name, precision) for name in names)
-        texts = ("–" if isinstance(share, str) else f"{share:.2f}" for share in shares)
-        lines.append(row([label("**products / xpnet**", precision), *texts]))
-    return "\n".join(lines)
+    lines.append(["the other bytes over bandwidth", *map(_time, rest)])
+    for text, of in (
+        ("**products + bytes**", _floor),
+        ("**xpnet / fastest peer**", _ratio),
+        ("**products / xpnet**", _share),
+    ):
+        lines += [[label(text, p), *(of(found, name, p) for name in names)] for p in IN_BITS]
+    return table(["", *names], lines)
 
 
 def bytes_time(found: Columns, name: str) -> float | str:
@@ -157,13 +227,10 @@ def bytes_time(found: Columns, name: str) -> float | str:
     return rate if isinstance(rate, str) else bytes_beside_products(case) / rate
 
 
-def _floors(found: Columns, precision: Precision) -> list[str]:
-    texts = []
-    for case in CASES:
-        parts = value(found, case.name, label(PRODUCTS, precision)), bytes_time(found, case.name)
-        numbers = [part for part in parts if not isinstance(part, str)]
-        texts.append(duration(sum(numbers)) if len(numbers) == 2 else "–")
-    return texts
+def _floor(found: Columns, column: str, precision: Precision) -> str:
+    parts = value(found, column, label(PRODUCTS, precision)), bytes_time(found, column)
+    numbers = [part for part in parts if not isinstance(part, str)]
+    return duration(sum(numbers)) if len(numbers) == 2 else "–"
 
 
 def _ratio(found: Columns, column: str, precision: Precision) -> str:
@@ -173,65 +240,106 @@ def _ratio(found: Columns, column: str, precision: Precision) -> str:
     return f"{number:.2f} ({fastest_peer(found, column, precision)[1]})"
 
 
-def _cell(numbers: list[float] | str) -> str:
-    return numbers if isinstance(numbers, str) else cell(numbers)
+def _share(found: Columns, column: str, precision: Precision) -> str:
+    share = products_share(found, column, precision)
+    return "–" if isinstance(share, str) else f"{share:.2f}"
+
+
+def _cell(numbers: Value) -> str:
+    """Numbers, or the first words of a reason, which stands in full in `reasons`."""
+    return cell(numbers) if isinstance(numbers, list) else _word(str(numbers))
 
 
 def _time(number: float | str) -> str:
-    return number if isinstance(number, str) else duration(number)
+    return _word(number) if isinstance(number, str) else duration(number)
+
+
+def _word(reason: str) -> str:
+    return "no time left" if reason == NO_TIME else reason.partition(" (")[0]
+
+
+def reasons(found: Columns) -> str:
+    """Why rows have no numbers: each reason once, with the rows."""
+    rows: dict[str, list[str]] = {}
+    for column in (*(case.name for case in CASES), BANDWIDTH, EXPERIMENT, MEMORY):
+        for who, why in found.get(column, {}).items():
+            if isinstance(why, str) and why != NO_TIME:
+                rows.setdefault(why, []).append(who)
+    lines = [["; ".join(dict.fromkeys(names)), why] for why, names in rows.items()]
+    return table(["without numbers", "why"], lines)
+
+
+def includes(found: Columns) -> str:
+    """What the measured rows include."""
+    measured = [who for case in CASES for who in found.get(case.name, {})]
+    rows = [[name, text] for name, text in INCLUDES.items() if name in " ".join(measured)]
+    return table(["a step of", "includes"], rows)
 
 
 def trainings(found: Columns) -> str:
     """The reference experiment by precision: seconds and accuracies."""
-    lines = [row(["", EXPERIMENT, ACCURACY]), row(["---", "---:", "---:"])]
-    for who in dict.fromkeys([*found.get(EXPERIMENT, {}), *found.get(ACCURACY, {})]):
+    lines = []
+    for who, seconds in found.get(EXPERIMENT, {}).items():
         accuracies = found.get(ACCURACY, {}).get(who, WAITING)
-        if not isinstance(accuracies, str):
+        if isinstance(accuracies, list):
             accuracies = ", ".join(f"{number:.4f}" for number in accuracies)
-        lines.append(row([who, _cell(found.get(EXPERIMENT, {}).get(who, WAITING)), accuracies]))
-    return "\n".join(lines)
+        lines.append([who, _cell(seconds), str(accuracies)])
+    return table(["", EXPERIMENT, ACCURACY], lines)
 
 
 def memories(found: Columns) -> str:
     """The memory of training and its limit."""
-    lines = [row(["", "taken", "allowed"]), row(["---", "---:", "---:"])]
+    lines = []
     for who, pair in found.get(MEMORY, {}).items():
-        texts = [pair, "–"] if isinstance(pair, str) else [f"{n / 2**20:.1f} MiB" for n in pair]
-        lines.append(row([who, *texts]))
-    return "\n".join(lines)
+        both = (
+            [f"{n / 2**20:.1f} MiB" for n in pair] if isinstance(pair, list) else [str(pair), "–"]
+        )
+        lines.append([who, *both])
+    return table(["", "taken", "allowed"], lines)
 
 
 def document(machine: Mapping[str, Any], found: Columns) -> str:
-    """The page of results, with the machine and the method."""
+    """The page of results, with the machine and the method; parts without results are left out."""
     packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
-    tests = ", ".join(map(str, found.get(TESTS, {}).values())) or "not run"
     rate = value(found, BANDWIDTH, "copy")
-    copy = f"Bandwidth of a copy: {rate if isinstance(rate, str) else f'{rate / 1e9:.0f} GB/s'}."
-    return "\n\n".join(
-        [
-            f"{machine['date']}, {machine['gpu']}, driver {machine['driver']}, CUDA "
-            f"{machine['cuda']}, {packages}",
-            f"The tests that need a device: {tests}.",
-            verdicts(found),
-            f"A training step with Adam, in float32 unless said: the median of {REPEATS} runs "
-            "after a warm-up, each on new random data on the device, one batch for each step; in "
-            "brackets the minimum and the maximum. Steps are timed by events on the device, those "
-            "of JAX by the host, which waits before and after. Each row is a process of its own. "
-            "An epoch of `fit` also copies θ to the host and checks that it is finite; this is "
-            "done once an epoch and has a row of its own. Without epilogues, separate kernels add "
-            "the biases, apply ReLU and sum the bias gradients of linear layers. The lower bound "
-            "is a step's products through cuBLAS and its other bytes at the speed of a copy. "
-            f"{copy}",
-            steps(found),
-            f"784-200-10 by `fit`, batches of 64, from bytes in host memory: the median of "
-            f"{WHOLE_REPEATS} after a warm-up, and one accuracy for each seed.",
-            trainings(found),
-            "Memory that training uses beside its data: the size of CuPy's pools at the end of an "
-            "epoch, which is the maximum since the capture, because they free nothing in between. "
-            "The limit is θ, g, the optimizer's states, the batch, the output of each layer (batch "
-            "norm and the activation after it count as layers) and its gradient, and 5 %. cuBLAS's "
-            "workspace of 32 MiB is in neither.",
-            memories(found),
-            "",
-        ]
-    )
+    late = sum(str(x).endswith(NO_TIME) for column in found.values() for x in column.values())
+    parts = [
+        f"{machine['date']}, {machine['gpu']}, driver {machine['driver']}, CUDA {machine['cuda']}, "
+        f"{packages}",
+        *([f"**A dry run: {machine['dry run']}.**"] if "dry run" in machine else []),
+        f"{late} results are missing for lack of time; `--resume` measures them." if late else "",
+        verdicts(found),
+        tests(found),
+        STEPS.format(repeats=FULL.repeats),
+        f"Bandwidth of a copy: {rate if isinstance(rate, str) else f'{rate / 1e9:.0f} GB/s'}.",
+        steps(found),
+        reasons(found),
+        includes(found),
+        *([WHOLE.format(repeats=FULL.repeats), trainings(found)] if EXPERIMENT in found else []),
+        *([MEMORY_NOTE, memories(found)] if MEMORY in found else []),
+        first_look(found),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+MOST_FAILED = 20
+"""The failed tests that a page shows."""
+
+STEPS = (
+    "A training step with Adam, in float32 unless said: the median of {repeats} runs (one less in "
+    "batches of 8192) after a warm-up, each on new random data on the device, one batch for each "
+    "step; in brackets the minimum and the maximum. Steps are timed by events on the device "
+    "unless said. The lower bound is a step's products through cuBLAS and its other bytes at the "
+    "speed of a copy."
+)
+WHOLE = (
+    "784-200-10 by `fit`, batches of 64, from bytes in host memory: the median of {repeats} after "
+    "a warm-up, and one accuracy for each seed."
+)
+MEMORY_NOTE = (
+    "Memory that training uses beside its data: the size of CuPy's pools at the end of an epoch, "
+    "which is the maximum since the capture, because they free nothing in between. The limit is θ, "
+    "g, the optimizer's states, the batch, the output of each layer (batch norm and the activation "
+    "after it count as layers) and its gradient, and 5 %. cuBLAS's workspace of 32 MiB is in "
+    "neither."
+)
