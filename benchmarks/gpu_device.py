@@ -25,7 +25,7 @@ from benchmarks.gpu_cases import n_parameters, n_steps, products
 from xpnet import MLP, Adam, CrossEntropy, ReLU, Sequential, Sigmoid
 from xpnet.backend import Snapshot, get_backend, unavailable
 from xpnet.data.prepare import prepare
-from xpnet.engine.cuda_graph import CapturedSteps, CudaCapture
+from xpnet.engine.cuda_graph import CudaCapture
 from xpnet.engine.eager_step import StepSettings
 from xpnet.engine.select import steps_for
 from xpnet.finite import first_not_finite
@@ -33,7 +33,6 @@ from xpnet.initializers import Zeros
 from xpnet.ops import operations_for
 from xpnet.ops.cuda import operations
 from xpnet.ops.cuda.matmul import cublas_product
-from xpnet.ops.cuda.self_check import DEFERRED_CHECKS, why_not_usable
 from xpnet.ops.operations import Precision
 from xpnet.ops.rules import activations, optimizers
 
@@ -222,7 +221,7 @@ def xpnet_graph(case: Case, precision: Precision, epilogues: bool = True) -> Con
     rows = prepare(model.input_spec, X, y, how.loss).data
     with nullcontext() if epilogues else without:
         captured = steps_for(model.state, rows, how, state, batch_size=case.batch, drop_last=False)
-    assert isinstance(captured, CapturedSteps)
+    assert captured.engine.startswith("replay")
     rng, lrs = np.random.default_rng(0), [how.optimizer.lr] * captured.n_steps
 
     def queue(steps: int) -> None:
@@ -364,12 +363,6 @@ def operations_report(precision: Precision = "float32") -> dict[str, Any]:
         "products": type(ops.product).__name__,
         "epilogues": usable,
     }
-
-
-def deferred_checks() -> dict[str, str]:
-    """Whether the kernels pass that are checked at their first use."""
-    ops = first_array()
-    return {name: why_not_usable(ops, ops.xp, name) or "passes" for name in DEFERRED_CHECKS}
 
 
 def kernels_of_bytes(side: int) -> dict[str, tuple[Work, int]]:

@@ -44,7 +44,7 @@ EXPERIMENT, ACCURACY = "20 epochs of 20 000 images", "test accuracy on Fashion-M
 MEMORY, BANDWIDTH = "memory", "bandwidth"
 OURS, REPLAYS, LAUNCH = "xpnet, graph", "xpnet, graph, replays alone", "xpnet, a launch by the host"
 PRODUCTS, UNFUSED = "the products alone", "xpnet, graph, no epilogues"
-BESIDE = "xpnet, what an epoch of fit adds"
+BESIDE, FIT = "xpnet, what an epoch of fit adds", "xpnet, fit"
 IN_BITS: tuple[Precision, ...] = ("float32", "bf16", "tf32")
 DEVICE_TESTS = "tests/test_gpu.py", "tests/test_gpu_agreement.py"
 
@@ -147,7 +147,7 @@ def our_step(precision: Precision, case: Case, seconds: float) -> Part:
 
 def training(precision: Precision, seconds: float) -> Part:
     """Seconds and accuracies of the reference experiment."""
-    row = label("xpnet, fit", precision)
+    row = label(FIT, precision)
     cells = Cell(row, EXPERIMENT), Cell(row, ACCURACY)
     return Part(
         cells, lambda run: reference_experiment(precision, run.data_dir, run.scale), seconds
@@ -170,7 +170,7 @@ def pytest_job(row: str, seconds: float, words: Sequence[str], **environment: st
         options += ["--timeout", "60"]
     part = one(row, TESTS, lambda run: "", seconds)
     environment = {"XPNET_REQUIRE_GPU": "1", **environment}
-    return Job(row, "tests", (part,), 90, (*options, *words), environment)
+    return Job(row, "tests", (part,), 120, (*options, *words), environment)
 
 
 def first_look() -> Job:
@@ -195,7 +195,7 @@ def peer(
 
 def all_jobs() -> list[Job]:
     """All jobs in the order in which they run: the most informative ones first."""
-    graph, scan, fused, jit, compiled = PEERS
+    graph, scan, fused, compiled = PEERS
     small, large = SMALL_CASES, (LARGE,)
     quiet = {"NUMBA_DISABLE_JIT": "1"}  # Numba compiles for minutes where its cache is empty
     others = [word for path in DEVICE_TESTS for word in ("--ignore", path)]
@@ -204,7 +204,7 @@ def all_jobs() -> list[Job]:
         first_look(),
         pytest_job("tests of the kernels", 70, ["-W", "default", *DEVICE_TESTS], **quiet),
         Job("tools", "look", tools(), 120),
-        Job("xpnet, fit", "whole", (training("float32", 5),)),
+        Job(FIT, "whole", (training("float32", 5),)),
         *map(memory_of, MEMORY_CASES, (3, 12, 12)),
         Job(PRODUCTS, "steps", products_and_copy()),
         peer(graph, graph, bits[0], ("bf16", (*large, *small), 4)),
@@ -214,7 +214,6 @@ def all_jobs() -> list[Job]:
         Job("other precisions", "steps", other_precisions()),
         Job("details", "steps", details()),
         peer(fused, fused, *bits),
-        peer(jit, jit, ("float32", small, 8)),
         peer(f"{scan}, rest", scan, ("tf32", small, 10), ("float32", large, 45), limit=120),
         peer(compiled, compiled, ("float32", small, 60), limit=180),
         pytest_job("the other tests", 200, ["tests", *others], **quiet),

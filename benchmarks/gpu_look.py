@@ -55,7 +55,6 @@ PROBES: tuple[tuple[str, Callable[[], dict[str, Any]], float], ...] = (
     ("import CuPy", import_cupy, 3),
     ("first array", first_array, 12),
     ("operations", device.operations_report, 1),
-    ("checks at first use", device.deferred_checks, 3),
     ("other precisions", precisions, 3),
 )
 """Name, function and estimated seconds."""

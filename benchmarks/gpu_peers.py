@@ -28,18 +28,6 @@ JAX_PRODUCTS = {"float32": "highest", "tf32": "TF32_TF32_F32", "bf16": "BF16_BF1
 """Arguments of `jax.default_matmul_precision`; the default on a GPU is tf32."""
 
 
-def _parts(case: Case, X: Any, y: Any) -> list[tuple[Any, Any]]:
-    """The batches in rotation, views of all rows."""
-    starts = range(0, n_steps(case) * case.batch, case.batch)
-    return [(X[i : i + case.batch], y[i : i + case.batch]) for i in starts]
-
-
-def _rotate(step: Callable[[Any, Any], None], data: list[tuple[Any, Any]], steps: int) -> None:
-    """Take a step on each batch."""
-    for i in range(steps):
-        step(*data[i % len(data)])
-
-
 def by_torch(case: Case, precision: Precision, *, variant: str) -> Contestant:
     """PyTorch with its fused Adam: ``fused``, ``graph`` (CUDA graphs), or ``compiled``."""
     import torch as pt  # noqa: PLC0415
@@ -52,7 +40,7 @@ def by_torch(case: Case, precision: Precision, *, variant: str) -> Contestant:
     adam = pt.optim.Adam(net.parameters(), fused=True, capturable=graphs)
     X = pt.empty((n_steps(case) * case.batch, case.widths[0]), device=TORCH_DEVICE)
     y = pt.tensor(labels(case), device=TORCH_DEVICE)
-    data = _parts(case, X.normal_(), y)
+    data = list(zip(X.normal_().split(case.batch), y.split(case.batch), strict=True))
     X_now, y_now = (part.clone() for part in data[0])
 
     def forward(X: Any, y: Any) -> Any:
@@ -79,8 +67,11 @@ def by_torch(case: Case, precision: Precision, *, variant: str) -> Contestant:
         pt.manual_seed(seed)
         X.normal_()
 
-    one = copy_and_replay if graphs else step
-    return Contestant(partial(_rotate, one, data), refresh, device.torch_clock(pt))
+    def queue(steps: int) -> None:
+        for i in range(steps):
+            (copy_and_replay if graphs else step)(*data[i % len(data)])
+
+    return Contestant(queue, refresh, device.torch_clock(pt))
 
 
 def _autocast(pt: Any, precision: Precision) -> AbstractContextManager[Any]:
@@ -105,37 +96,28 @@ def _torch_graph(pt: Any, step: Callable[[], None]) -> Callable[[], None]:
     return replay
 
 
-def by_jax(case: Case, precision: Precision, *, by_scan: bool) -> Contestant:
-    """JAX: a jitted step, or ``lax.scan`` over an epoch; timed by the host, for lack of events."""
+def jax_scan(case: Case, precision: Precision) -> Contestant:
+    """JAX: ``lax.scan`` over an epoch; timed by the host, for lack of events."""
     import jax  # noqa: PLC0415
 
     from benchmarks.peers import jax_peer  # noqa: PLC0415
 
     if jax.default_backend() != JAX_PLATFORM:
         raise ImportError("JAX sees no GPU")
-    one = jax_peer.JaxContestant(case, _for_jax(jax, case), "scan" if by_scan else "step")
-    y, shape = jax.numpy.array(labels(case), "int32"), (n_steps(case) * case.batch, case.widths[0])
-    order = np.arange(n_steps(case) * case.batch).reshape(-1, case.batch)
+    one, rows = jax_peer.JaxContestant(case, _for_jax(jax, case), "scan"), len(labels(case))
+    y, order = jax.numpy.array(labels(case), "int32"), np.arange(rows).reshape(-1, case.batch)
     whole: list[Any] = []
-    data: list[tuple[Any, Any]] = []
 
     def refresh(seed: int) -> None:
-        whole[:] = [jax.random.normal(jax.random.key(seed), shape, "float32")]
-        data[:] = [] if by_scan else _parts(case, whole[0], y)
-
-    def step(X: Any, y: Any) -> None:
-        one.carry = jax_peer.step(one.carry, case, X, y)
+        whole[:] = [jax.random.normal(jax.random.key(seed), (rows, case.widths[0]), "float32")]
 
     def queue(steps: int) -> None:
         with jax.default_matmul_precision(JAX_PRODUCTS[precision]):
-            if not by_scan:
-                _rotate(step, data, steps)
-                return
             for _ in range(max(steps // n_steps(case), 1)):
                 one.carry = jax_peer.epoch(one.carry, case, *whole, y, order)
 
     def wait() -> None:
-        jax.block_until_ready((one.carry, whole, data))  # type: ignore[no-untyped-call]
+        jax.block_until_ready((one.carry, whole))  # type: ignore[no-untyped-call]
 
     return Contestant(queue, refresh, clock_of_host(wait))
 
@@ -152,8 +134,7 @@ def _for_jax(jax: Any, case: Case) -> list[Any]:
 
 PEERS: dict[str, Maker] = {
     "PyTorch, CUDA graph": partial(by_torch, variant="graph"),
-    "JAX, scan": partial(by_jax, by_scan=True),
+    "JAX, scan": jax_scan,
     "PyTorch, fused Adam": partial(by_torch, variant="fused"),
-    "JAX, jit": partial(by_jax, by_scan=False),
     "PyTorch, compiled (reduce-overhead)": partial(by_torch, variant="compiled"),
 }

@@ -13,6 +13,7 @@ from benchmarks.gpu_job import (
     BANDWIDTH,
     BESIDE,
     EXPERIMENT,
+    FIT,
     IN_BITS,
     LAUNCH,
     LOOK,
@@ -36,7 +37,7 @@ Columns: TypeAlias = dict[str, dict[str, Value]]
 """What was measured → library → numbers, or the reason why there are none."""
 
 WAITING = "not measured"
-GRAPH, SCAN, FUSED, JIT, COMPILED = PEERS
+GRAPH, SCAN, FUSED, COMPILED = PEERS
 INCLUDES = {
     OURS: "shuffled rows gathered, the losses logged, Adam; and the host's part of an epoch: the "
     "permutation, tables for the device, copies, reading the losses",
@@ -49,87 +50,70 @@ INCLUDES = {
     "16 bits (autocast), where xpnet has 32",
     SCAN: "rows gathered in order; no loss logged; timed by the host",
     FUSED: "as the graph, without copies: each kernel launched by the host",
-    JIT: "rows in order; each step launched and timed by the host",
     COMPILED: "as the graph; compiled kernels",
 }
 """What the rows of steps include, which is not the same."""
 
 
 class Target(NamedTuple):
-    """A target: a name, a function that returns a number or the reason for none, and a limit."""
+    """A target: a name, a function that returns a number if it is known, and a limit."""
 
     what: str
-    find: Callable[[Columns], float | str]
+    find: Callable[[Columns], float | None]
     limit: float
     at_least: bool = False
     seconds: bool = False
 
 
-def value(found: Columns, column: str, who: str) -> float | str:
-    """A median, or the reason why there is none."""
-    numbers = found.get(column, {}).get(who, WAITING)
-    return statistics.median(numbers) if isinstance(numbers, list) else str(numbers)
+def median(found: Columns, column: str, row: str) -> float | None:
+    """The median of a row, if it has numbers."""
+    numbers = found.get(column, {}).get(row)
+    return statistics.median(numbers) if isinstance(numbers, list) else None
 
 
-def quotient(
-    a: float | str, b: float | str, names: tuple[str, str] = ("xpnet", "peers")
-) -> float | str:
-    """``a/b``, or the reason why it is unknown."""
-    for number, name in zip((a, b), names, strict=True):
-        if isinstance(number, str):
-            return f"{name}: {number}"
-    assert isinstance(a, float)
-    assert isinstance(b, float)
-    return a / b
+def ratio(a: float | None, b: float | None) -> float | None:
+    """``a/b``, if both are known."""
+    return None if a is None or b is None else a / b
 
 
-def fastest_peer(found: Columns, column: str, precision: Precision) -> tuple[float | str, str]:
+def fastest_peer(found: Columns, column: str, precision: Precision) -> tuple[float | None, str]:
     """The smallest median of the other libraries at a precision, and the library."""
-    names = [label(name, precision) for name in PEERS]
-    medians = {name: value(found, column, name) for name in names}
-    numbers = {name: m for name, m in medians.items() if not isinstance(m, str)}
-    if not numbers:
-        return f"no other library was measured in {precision}", ""
-    best = min(numbers, key=lambda name: numbers[name])
-    return numbers[best], best
+    medians = [(median(found, column, label(name, precision)), name) for name in PEERS]
+    known = [(number, name) for number, name in medians if number is not None]
+    return min(known, default=(None, ""))
 
 
-def beside_peers(found: Columns, column: str, precision: Precision = "float32") -> float | str:
+def beside_peers(found: Columns, column: str, precision: Precision = "float32") -> float | None:
     """The time of a captured step over that of the fastest peer."""
-    mine = value(found, column, label(OURS, precision))
-    return quotient(mine, fastest_peer(found, column, precision)[0])
+    mine = median(found, column, label(OURS, precision))
+    return ratio(mine, fastest_peer(found, column, precision)[0])
 
 
-def products_share(found: Columns, column: str, precision: Precision) -> float | str:
+def products_share(found: Columns, column: str, precision: Precision) -> float | None:
     """The rate of the matrix products in a step as a share of their rate alone."""
-    products = value(found, column, label(PRODUCTS, precision))
-    mine = value(found, column, label(OURS, precision))
-    return quotient(products, mine, ("the products", "xpnet"))
+    products = median(found, column, label(PRODUCTS, precision))
+    return ratio(products, median(found, column, label(OURS, precision)))
 
 
-def memory_share(found: Columns, column: str) -> float | str:
+def memory_share(found: Columns, column: str) -> float | None:
     """The memory of training divided by the limit."""
-    pair = found.get(MEMORY, {}).get(f"{MEMORY}, {column}", WAITING)
-    return pair[0] / pair[1] if isinstance(pair, list) else str(pair)
+    pair = found.get(MEMORY, {}).get(f"{MEMORY}, {column}")
+    return pair[0] / pair[1] if isinstance(pair, list) else None
 
 
 SMALL, MIDDLE = CASES[0].name, CASES[1].name
+SHARE = f"{LARGE.name}, bf16, rate of the products to theirs alone"
 TARGETS = (
-    Target(f"step, {SMALL}", lambda f: value(f, SMALL, OURS), 25e-6, seconds=True),
+    Target(f"step, {SMALL}", lambda f: median(f, SMALL, OURS), 25e-6, seconds=True),
     Target(f"{SMALL}, to the fastest peer", lambda f: beside_peers(f, SMALL), 0.5),
     Target(f"{MIDDLE}, to the fastest peer", lambda f: beside_peers(f, MIDDLE), 0.7),
-    Target(
-        f"{LARGE.name}, bf16, rate of the products to theirs alone",
-        lambda f: products_share(f, LARGE.name, "bf16"),
-        0.9,
-        at_least=True,
-    ),
+    Target(SHARE, lambda f: products_share(f, LARGE.name, "bf16"), 0.9, at_least=True),
     Target(
         f"{LARGE.name}, bf16, to the fastest peer",
         lambda f: beside_peers(f, LARGE.name, "bf16"),
         1.0,
     ),
-    Target("reference experiment", lambda f: value(f, EXPERIMENT, "xpnet, fit"), 0.4, seconds=True),
+    Target("reference experiment", lambda f: median(f, EXPERIMENT, FIT), 0.4, seconds=True),
     *(
         Target(
             f"memory, {case.name}, to θ, g, states, activations and 5 %",
@@ -142,19 +126,17 @@ TARGETS = (
 
 
 def verdicts(found: Columns) -> str:
-    """A table of the targets: result, limit, met or not, or the reason for a missing result."""
-    lines = [row(["target", "measured", "wanted", ""]), row(["---", "---:", "---:", "---"])]
+    """A table of the targets: result, limit, met or not."""
+    lines = []
     for target in TARGETS:
-        number, limit = target.find(found), target.limit
-        sign = "≥" if target.at_least else "≤"
-        wanted = f"{sign} {duration(limit) if target.seconds else format(limit, '.2f')}"
-        if isinstance(number, str):
-            lines.append(row([target.what, "–", wanted, _word(number)]))
+        number, shown = target.find(found), duration if target.seconds else "{:.2f}".format
+        wanted = f"{'≥' if target.at_least else '≤'} {shown(target.limit)}"
+        if number is None:
+            lines.append([target.what, "–", wanted, WAITING])
             continue
-        met = number >= limit if target.at_least else number <= limit
-        shown = duration(number) if target.seconds else f"{number:.2f}"
-        lines.append(row([target.what, shown, wanted, "met" if met else "**not met**"]))
-    return "\n".join(lines)
+        met = number >= target.limit if target.at_least else number <= target.limit
+        lines.append([target.what, shown(number), wanted, "met" if met else "**not met**"])
+    return table(["target", "measured", "wanted", ""], lines)
 
 
 def counts(numbers: list[float]) -> str:
@@ -203,59 +185,36 @@ def first_look(found: Columns) -> str:
 
 def steps(found: Columns) -> str:
     """A row for each library, a column for each case, then lower bounds and ratios."""
-    names = [case.name for case in CASES]
     lines = [
-        [who, *(_cell(found.get(name, {}).get(who, "–")) for name in names)]
+        [who, *(_cell(found.get(case.name, {}).get(who, "–")) for case in CASES)]
         for who in (label(library, precision) for library in INCLUDES for precision in IN_BITS)
-        if any(who in found.get(name, {}) for name in names)
+        if any(who in found.get(case.name, {}) for case in CASES)
     ]
-    rest = [bytes_time(found, name) for name in names]
-    lines.append(["the other bytes over bandwidth", *map(_time, rest)])
-    for text, of in (
-        ("**products + bytes**", _floor),
-        ("**xpnet / fastest peer**", _ratio),
-        ("**products / xpnet**", _share),
-    ):
-        lines += [[label(text, p), *(of(found, name, p) for name in names)] for p in IN_BITS]
-    return table(["", *names], lines)
-
-
-def bytes_time(found: Columns, name: str) -> float | str:
-    """Seconds to read and write the bytes beside the products, at the bandwidth of a copy."""
-    case = next(case for case in CASES if case.name == name)
-    rate = value(found, BANDWIDTH, "copy")
-    return rate if isinstance(rate, str) else bytes_beside_products(case) / rate
-
-
-def _floor(found: Columns, column: str, precision: Precision) -> str:
-    parts = value(found, column, label(PRODUCTS, precision)), bytes_time(found, column)
-    numbers = [part for part in parts if not isinstance(part, str)]
-    return duration(sum(numbers)) if len(numbers) == 2 else "–"
-
-
-def _ratio(found: Columns, column: str, precision: Precision) -> str:
-    number = beside_peers(found, column, precision)
-    if isinstance(number, str):
-        return "–"
-    return f"{number:.2f} ({fastest_peer(found, column, precision)[1]})"
-
-
-def _share(found: Columns, column: str, precision: Precision) -> str:
-    share = products_share(found, column, precision)
-    return "–" if isinstance(share, str) else f"{share:.2f}"
+    rest = [ratio(bytes_beside_products(case), median(found, BANDWIDTH, "copy")) for case in CASES]
+    lines.append(
+        ["the other bytes over bandwidth", *("–" if t is None else duration(t) for t in rest)]
+    )
+    for p in IN_BITS:
+        alone = [median(found, case.name, label(PRODUCTS, p)) for case in CASES]
+        sums = [None if None in pair else sum(pair) for pair in zip(alone, rest, strict=True)]
+        cells = ("–" if total is None else duration(total) for total in sums)
+        lines.append([label("**products + bytes**", p), *cells])
+    for p in IN_BITS:
+        pairs = [(beside_peers(found, c.name, p), fastest_peer(found, c.name, p)[1]) for c in CASES]
+        cells = ("–" if number is None else f"{number:.2f} ({who})" for number, who in pairs)
+        lines.append([label("**xpnet / fastest peer**", p), *cells])
+    for p in IN_BITS:
+        shares = (products_share(found, case.name, p) for case in CASES)
+        cells = ("–" if share is None else f"{share:.2f}" for share in shares)
+        lines.append([label("**products / xpnet**", p), *cells])
+    return table(["", *(case.name for case in CASES)], lines)
 
 
 def _cell(numbers: Value) -> str:
     """Numbers, or the first words of a reason, which stands in full in `reasons`."""
-    return cell(numbers) if isinstance(numbers, list) else _word(str(numbers))
-
-
-def _time(number: float | str) -> str:
-    return _word(number) if isinstance(number, str) else duration(number)
-
-
-def _word(reason: str) -> str:
-    return "no time left" if reason == NO_TIME else reason.partition(" (")[0]
+    if isinstance(numbers, list):
+        return cell(numbers)
+    return "no time left" if numbers == NO_TIME else str(numbers).partition(" (")[0]
 
 
 def reasons(found: Columns) -> str:
@@ -301,7 +260,7 @@ def memories(found: Columns) -> str:
 def document(machine: Mapping[str, Any], found: Columns) -> str:
     """The page of results, with the machine and the method; parts without results are left out."""
     packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
-    rate = value(found, BANDWIDTH, "copy")
+    rate = median(found, BANDWIDTH, "copy")
     late = sum(str(x).endswith(NO_TIME) for column in found.values() for x in column.values())
     parts = [
         f"{machine['date']}, {machine['gpu']}, driver {machine['driver']}, CUDA {machine['cuda']}, "
@@ -311,7 +270,7 @@ def document(machine: Mapping[str, Any], found: Columns) -> str:
         verdicts(found),
         tests(found),
         STEPS.format(repeats=FULL.repeats),
-        f"Bandwidth of a copy: {rate if isinstance(rate, str) else f'{rate / 1e9:.0f} GB/s'}.",
+        f"Bandwidth of a copy: {WAITING if rate is None else f'{rate / 1e9:.0f} GB/s'}.",
         steps(found),
         reasons(found),
         includes(found),
