@@ -6,9 +6,10 @@ job is a process, which cannot harm the others; each result is written to FOLDER
 known: ``gpu-DATE.md``, a page of tables, ``gpu-DATE.json``, and ``gpu-DATE.log``, the output of all
 processes. What does not fit into the time is listed, and ``--resume`` measures only that.
 
-``--section``, ``--only`` and ``--case`` select what is measured; results of the same machine and
-day are kept. ``--data-dir`` is a folder with Fashion-MNIST for the accuracies. ``--dry-run``
-measures tiny networks. Exit status: 0 done, 1 a test failed, 2 no device, 130 interrupted.
+``--only WORD`` selects a section (`gpu_job.SECTIONS`), a job, a row or a column; results of the
+same machine and day are kept. ``--data-dir`` is a folder with Fashion-MNIST for the accuracies.
+``--dry-run`` measures tiny networks. Exit status: 0 done, 1 a test failed, 2 no device, 130
+interrupted.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from pathlib import Path
 from time import monotonic
 from typing import IO, Any, TypeAlias
 
-from benchmarks.gpu_job import SECTIONS, START, TESTS, Job, Line, Part, all_jobs, failed_in
+from benchmarks.gpu_job import START, TESTS, Job, Line, Part, all_jobs, failed_in
 from benchmarks.gpu_process import NO_TIME, Clock, results
 from benchmarks.gpu_table import Columns, counts, document
 
@@ -136,10 +137,13 @@ def measure(job: Job, parts: Sequence[Part], start: Start) -> Iterator[Line]:
             elif missing and (line["row"], line["column"]) == missing[0].cells[0]:
                 missing.pop(0)
             yield line
-        futile = futile + 1 if len(missing) == before else 0
-        last = why == NO_TIME or futile == MOST_FUTILE
-        lost, missing = (missing, []) if last else (missing[:1], missing[1:])
-        yield from (part.without(so_far + why) for part in lost)
+        progress = len(missing) < before
+        futile = 0 if progress else futile + 1
+        lost = missing if why == NO_TIME or futile == MOST_FUTILE else missing[:1]
+        if progress and not why:
+            lost = []  # the process has ended itself, so that another has a new context
+        missing = missing[len(lost) :]
+        yield from (part.without(so_far + (why or "ended without a result")) for part in lost)
 
 
 def shown(value: Any) -> str:
@@ -151,18 +155,13 @@ def shown(value: Any) -> str:
 def selected(jobs: Iterable[Job], book: Book, given: argparse.Namespace) -> Iterator[Job]:
     """The jobs, and of each the parts, that the command asks for."""
     for job in jobs:
-        if given.section not in (None, job.section):
-            continue
-        names = [job.name] if given.only is None or given.only in job.name else []
-        parts = tuple(
-            part
-            for part in job.parts
-            if (names or any(given.only in row for row, _ in part.cells))
-            and (given.case is None or any(given.case in column for _, column in part.cells))
-            and (book.lacks(part) or not given.resume)
-        )
+        parts = []
+        for part in job.parts:
+            words = " | ".join((job.section, job.name, *part.cells[0]))
+            if all(word in words for word in given.only):
+                parts += [part] if book.lacks(part) or not given.resume else []
         if parts:
-            yield replace(job, parts=parts)
+            yield replace(job, parts=tuple(parts))
 
 
 def command(job: Job, parts: Sequence[Part], given: argparse.Namespace) -> list[str]:
@@ -237,9 +236,8 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--minutes", type=float, default=8, help="end within this time (default 8)")
     made.add_argument("--out", type=Path, default=RESULTS, help="the folder of the results")
     made.add_argument("--resume", action="store_true", help="measure what is missing")
-    made.add_argument("--section", choices=SECTIONS, help="do this alone")
-    made.add_argument("--only", help="do the jobs and rows that hold this word")
-    made.add_argument("--case", help="measure the columns that hold this word")
+    words = "measure what has this in its section, job, row or column; several times: has all"
+    made.add_argument("--only", metavar="WORD", action="append", default=[], help=words)
     made.add_argument("--data-dir", help="a folder with Fashion-MNIST")
     made.add_argument("--dry-run", action="store_true", help="measure tiny networks, to try it")
     return made

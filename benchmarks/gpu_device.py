@@ -141,7 +141,8 @@ def fill_normal(array: Any, seed: int) -> None:
 
 
 def give_back() -> None:
-    """Free the unused memory of CuPy's pools."""
+    """Free the unused memory of CuPy's pools; an earlier failure of the device is raised."""
+    cupy().cuda.Device().synchronize()
     gc.collect()
     cupy().get_default_memory_pool().free_all_blocks()
 
@@ -298,8 +299,9 @@ class Launches:
 
     def __init__(self) -> None:
         self.graphs: list[str] = []
-        self.count, self.seconds, self.host = 0, 0.0, 0.0
-        self._marks: list[tuple[Any, float]] | None = None
+        self.seconds = self.host = 0.0
+        self.count = self._n = 0
+        self._marks: dict[str, tuple[Any, float]] = {}
 
     @contextmanager
     def watched(self) -> Iterator[None]:
@@ -313,38 +315,34 @@ class Launches:
                 self.graphs.append(str(graph.debug_dot_str(1)))
             return graph
 
-        def captured(device: CudaCapture, step: Work, *given: Any) -> Work:
-            return partial(self._launch, capture(device, step, *given))
+        def captured(device: CudaCapture, step: Work) -> Work:
+            return partial(self._launch, capture(device, step))
 
         ends = patch.object(stream, "end_capture", end_capture)
         with ends, patch.object(CudaCapture, "capture", captured):
             yield
 
     def _launch(self, replay: Work) -> None:
-        if self._marks is None:
-            replay()
-            return
-        self._mark()
+        """Launch a graph; before the first and after the last of an epoch note the time."""
+        if self._n == 0:
+            self._mark("begin")
         replay()
-        self._mark()
+        self._n += 1
+        if self._n == self.count:
+            self._mark("end")
 
-    def _mark(self) -> None:
-        """Note the time; where an epoch's launches begin and end also on the device."""
-        assert self._marks is not None
-        event = None
-        if len(self._marks) in (0, 2 * self.count - 1):
-            event = cupy().cuda.Event()
-            event.record()
-        self._marks.append((event, perf_counter()))
+    def _mark(self, name: str) -> None:
+        event = cupy().cuda.Event()
+        event.record()
+        self._marks[name] = event, perf_counter()
 
     def of_epoch(self, it: Contestant, steps: int) -> None:
         """Take the steps of an epoch twice: to count the launches, then to time them."""
-        for _ in range(2):
-            self._marks = []
-            it.queue(steps)
-            self.count, marks = len(self._marks) // 2, self._marks
-        (first, begin), (last, end) = marks[0], marks[-1]
-        self._marks = None
+        self._n = self.count = 0
+        it.queue(steps)
+        self._n, self.count = 0, self._n
+        it.queue(steps)
+        (first, begin), (last, end) = self._marks["begin"], self._marks["end"]
         last.synchronize()
         self.seconds, self.host = cupy_seconds(first, last), end - begin
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
-import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -61,11 +60,8 @@ class Run(NamedTuple):
     data_dir: str | None = None
 
 
-class Cell(NamedTuple):
-    """Where a result stands."""
-
-    row: str
-    column: str
+Cell: TypeAlias = tuple[str, str]
+"""The row and the column of a result."""
 
 
 @dataclass(frozen=True)
@@ -84,7 +80,7 @@ class Part:
 
     def without(self, why: str) -> Line:
         """A line with the reason why there are no results, in the first cell."""
-        return {"row": self.cells[0].row, "column": self.cells[0].column, "value": why}
+        return line(self.cells[0], why)
 
 
 @dataclass(frozen=True)
@@ -108,6 +104,11 @@ class Job:
     environment: Mapping[str, str] = field(default_factory=dict)
 
 
+def line(cell: Cell, value: Value) -> Line:
+    """A result."""
+    return {"row": cell[0], "column": cell[1], "value": value}
+
+
 def failed_in(name: str) -> str:
     """The column of the tests that failed in a job."""
     return f"failed: {name}"
@@ -120,7 +121,7 @@ def label(name: str, precision: Precision) -> str:
 
 def one(row: str, column: str, measure: Callable[[Run], Value], seconds: float) -> Part:
     """A part with a single result."""
-    return Part((Cell(row, column),), lambda run: [measure(run)], seconds)
+    return Part(((row, column),), lambda run: [measure(run)], seconds)
 
 
 def step(name: str, make: Maker, precision: Precision, case: Case, seconds: float) -> Part:
@@ -136,19 +137,19 @@ def step(name: str, make: Maker, precision: Precision, case: Case, seconds: floa
 def our_step(precision: Precision, case: Case, seconds: float) -> Part:
     """The seconds of our step, with and without the host's part, and its graphs."""
     rows = [label(name, precision) for name in (OURS, REPLAYS, LAUNCH)]
-    graphs = Cell(f"nodes of {label(case.name, precision)}", LOOK)
+    graphs = (f"nodes of {label(case.name, precision)}", LOOK)
 
     def measure(run: Run) -> Sequence[Value]:
         case_now, repeats = run.scale.case(case), run.scale.repeats_of(case)
         return look.our_step(case_now, precision, repeats, run.out)
 
-    return Part((*(Cell(row, case.name) for row in rows), graphs), measure, seconds)
+    return Part((*((row, case.name) for row in rows), graphs), measure, seconds)
 
 
 def training(precision: Precision, seconds: float) -> Part:
     """Seconds and accuracies of the reference experiment."""
     row = label(FIT, precision)
-    cells = Cell(row, EXPERIMENT), Cell(row, ACCURACY)
+    cells = (row, EXPERIMENT), (row, ACCURACY)
     return Part(
         cells, lambda run: reference_experiment(precision, run.data_dir, run.scale), seconds
     )
@@ -267,11 +268,12 @@ def lines(parts: Sequence[Part], run: Run) -> Iterator[Line]:
             found = [f"failed ({type(error).__name__}: {short(error)})"]
             traceback.print_exc()
         for cell, value in zip(part.cells, found, strict=False):  # a reason stands in the first
-            yield {"row": cell.row, "column": cell.column, "value": value}
+            yield line(cell, value)
         try:
             give_back()
-        except Exception as error:  # the next part reports a device that has failed
-            print(f"memory was not given back: {error}", file=sys.stderr)
+        except Exception:  # a context that is broken stays so: a new process measures the others
+            traceback.print_exc()
+            return
 
 
 def short(error: Exception | str) -> str:
@@ -290,19 +292,18 @@ def main() -> None:
     given = parser.parse_args()
     job = next(job for job in all_jobs() if job.name == given.name)
 
-    def say(line: Line) -> None:
-        print(json.dumps(line), flush=True)
+    def say(result: Line) -> None:
+        print(json.dumps(result), flush=True)
 
     def warn(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
-        row = f"{category.__name__}: {short(str(message))}"
-        say({"row": row, "column": WARNINGS, "value": job.name})
+        say(line((f"{category.__name__}: {short(str(message))}", WARNINGS), job.name))
 
     if job.section != "peers":  # the warnings of other libraries are theirs
         warnings.simplefilter("always")
         warnings.showwarning = warn
     run = Run(DRY_RUN if given.dry_run else FULL, given.out, given.data_dir)
-    for line in lines([job.parts[i] for i in given.indices], run):
-        say(line)
+    for each in lines([job.parts[i] for i in given.indices], run):
+        say(each)
 
 
 if __name__ == "__main__":

@@ -59,7 +59,8 @@ def results(
             except queue.Empty:
                 return NO_TIME if end < started + limit else f"took more than {limit:g} s"
             if text is None:
-                return f"failed (its process ended with {process.returncode})"
+                status = process.returncode
+                return f"failed (its process ended with {status})" if status else ""
             log.write(text)
             log.flush()
             line = parsed(text)

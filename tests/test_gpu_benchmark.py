@@ -509,12 +509,12 @@ def test_memory_of_graphs_is_counted(monkeypatch):
 # --- on a device ----------------------------------------------------------------------------------
 
 OURS = {
-    part.cells[0].row: part
+    part.cells[0][0]: part
     for job in gpu_job.all_jobs()
     if job.section in ("look", "whole", "steps")
     for part in job.parts
-    if part.cells[0].column not in (case.name for case in CASES[1:])
-    if not re.search("tf32$|fp16$|fit, bf16$|8192.*batch (8192|norm)$", part.cells[0].row)
+    if part.cells[0][1] not in (case.name for case in CASES[1:])
+    if not re.search("tf32$|fp16$|fit, bf16$|8192.*batch (8192|norm)$", part.cells[0][0])
 }
 
 
@@ -526,6 +526,6 @@ def test_own_results_can_be_measured(name, cuda, tmp_path):
     found = part.measure(gpu_job.Run(DRY_RUN, tmp_path))
     assert len(found) == len(part.cells)
     for cell, value in zip(part.cells, found, strict=True):
-        if cell.column in (*(case.name for case in CASES), "bandwidth", gpu_job.EXPERIMENT):
+        if cell[1] in (*(case.name for case in CASES), "bandwidth", gpu_job.EXPERIMENT):
             assert min(value) > 0
         assert not str(value).startswith("failed")

@@ -65,8 +65,8 @@ class Processes:
         self.scripts, self.clock, self.started = list(scripts), clock, []
 
     def __call__(self, job, parts):
-        self.started.append([part.cells[0].row for part in parts])
-        *steps, why = self.scripts.pop(0) if self.scripts else [*self.started[-1], "ended"]
+        self.started.append([part.cells[0][0] for part in parts])
+        *steps, why = self.scripts.pop(0) if self.scripts else [*self.started[-1], ""]
         for step in steps:
             if isinstance(step, float):
                 self.clock.now += step
@@ -84,31 +84,29 @@ def book(tmp_path):
 OK = [1.0]
 TESTED = {"row": "a", "value": [1, 7, 2], "more": True}
 ENDINGS = {
-    "all arrive": ([["a", "b", "c", "ended"]], {"a": OK, "b": OK, "c": OK}, 1),
-    "crash": ([["a", "died"], ["c", "ended"]], {"a": OK, "b": "died", "c": OK}, 2),
-    "crash after crash": ([["died"], ["died"]], {"a": "died", "b": "died", "c": "died"}, 2),
-    "crash, result, crash": (
-        [["died"], ["b", "died"]],
-        {"a": "died", "b": OK, "c": "died"},
-        2,
-    ),
-    "no time": ([["a", NO_TIME]], {"a": OK, "b": NO_TIME, "c": NO_TIME}, 1),
+    "all arrive": ([["a", "b", "c", ""]], {"a": OK, "b": OK, "c": OK}),
+    "crash": ([["a", "died"], ["c", ""]], {"a": OK, "b": "died", "c": OK}),
+    "crash at the end": ([["a", "b", "c", "died"]], {"a": OK, "b": OK, "c": OK}),
+    "crash after crash": ([["died"], ["died"]], {"a": "died", "b": "died", "c": "died"}),
+    "crash, result, crash": ([["died"], ["b", "died"]], {"a": "died", "b": OK, "c": "died"}),
+    "no time": ([["a", NO_TIME]], {"a": OK, "b": NO_TIME, "c": NO_TIME}),
+    "broken context": ([["a", ""], ["b", "c", ""]], {"a": OK, "b": OK, "c": OK}),
+    "silent": ([[""], [""]], dict.fromkeys("abc", "ended without a result")),
     "counts, then a hang": (
-        [[TESTED, "took more than 9 s"], ["b", "c", "ended"]],
+        [[TESTED, "took more than 9 s"], ["b", "c", ""]],
         {"a": "**1 failed**, 7 passed, 2 skipped; then took more than 9 s", "b": OK, "c": OK},
-        2,
     ),
 }
 
 
 @pytest.mark.parametrize("name", ENDINGS)
 def test_parts_after_a_lost_one_are_measured(name):
-    scripts, expected, n_started = ENDINGS[name]
+    scripts, expected = ENDINGS[name]
     start = Processes(*scripts)
     measured = job("job", ("a", 1), ("b", 1), ("c", 1))
     found = {line["row"]: line["value"] for line in gpu.measure(measured, measured.parts, start)}
     assert found == expected
-    assert len(start.started) == n_started
+    assert len(start.started) == len(scripts)
 
 
 JOBS = [job("long", ("a", 10), ("b", 50), ("c", 10)), job("short", ("d", 5), ("e", 5))]
@@ -141,7 +139,7 @@ def given(*words):
 
 
 def rows_of(jobs):
-    return [part.cells[0].row for job in jobs for part in job.parts]
+    return [part.cells[0][0] for job in jobs for part in job.parts]
 
 
 def test_resume_does_what_is_missing(book, tmp_path):
@@ -158,18 +156,20 @@ def test_resume_does_what_is_missing(book, tmp_path):
 
 
 SELECTED = {
-    "section": (["--section", "peers"], ["p"]),
-    "a word of a job": (["--only", "shor"], ["d", "e"]),
-    "a word of a row": (["--only", "b"], ["b"]),
-    "a case": (["--case", "8192"], ["p"]),
-    "nothing": (["--only", "b", "--case", "8192"], []),
+    "all": ([], ["a", "b", "c", "d", "e", "p"]),
+    "a section": (["peers"], ["p"]),
+    "a job": (["shor"], ["d", "e"]),
+    "a row": (["b"], ["b", "p"]),  # of p the column
+    "a column": (["8192"], ["p"]),
+    "all of several words": (["steps", "short", "d"], ["d"]),
 }
 
 
 @pytest.mark.parametrize("name", SELECTED)
 def test_words_select_jobs_and_parts(name, book):
-    words, expected = SELECTED[name]
+    only, expected = SELECTED[name]
     jobs = [*JOBS, job("other", ("p", 1), section="peers", column="8192, batch 1")]
+    words = [text for word in only for text in ("--only", word)]
     assert rows_of(gpu.selected(jobs, book, given(*words))) == expected
 
 
@@ -283,16 +283,17 @@ def test_job_is_measured_in_a_process(monkeypatch, capsys, tmp_path):
     }
 
 
+def missing(run):
+    raise ImportError("no such library")
+
+
+def broken(run):
+    raise MemoryError("a | b\nand more")
+
+
 def test_job_continues_after_a_failure(monkeypatch):
-    monkeypatch.setattr(gpu_job, "give_back", lambda: 1 / 0)
-
-    def missing(run):
-        raise ImportError("no such library")
-
-    def broken(run):
-        raise MemoryError("a | b\nand more")
-
-    cells = tuple(gpu_job.Cell(row, "c") for row in "ab")
+    monkeypatch.setattr(gpu_job, "give_back", lambda: None)
+    cells = ("a", "c"), ("b", "c")
     parts = Part(cells, missing, 1), one("d", "c", broken, 1), Part(cells, lambda run: (OK, run), 1)
     assert [(line["row"], line["value"]) for line in lines(parts, "run")] == [
         ("a", "not available (no such library)"),
@@ -302,6 +303,13 @@ def test_job_continues_after_a_failure(monkeypatch):
     ]
 
 
+def test_broken_context_ends_the_process(monkeypatch):
+    """After the results that it has."""
+    monkeypatch.setattr(gpu_job, "give_back", lambda: 1 / 0)
+    parts = one("a", "c", broken, 1), one("b", "c", lambda run: OK, 1)
+    assert [line["row"] for line in lines(parts, "run")] == ["a"]
+
+
 # --- processes ------------------------------------------------------------------------------------
 
 SAY = "print({!r}, flush=True);"
@@ -309,11 +317,11 @@ HANG = "print('hangs', flush=True); import threading; threading.Event().wait()"
 WORKER = f"import subprocess as s, sys; s.Popen([sys.executable, '-c', {HANG!r}]);"
 LINE = {"row": "a", "column": "c", "value": OK}
 SCRIPTS = {
-    "ends": ("print('noise');" + SAY, "failed (its process ended with 0)"),
+    "ends": ("print('noise');" + SAY, ""),
     "crash": (SAY + "import os; os._exit(7)", "failed (its process ended with 7)"),
     "hang": (SAY + HANG, "took more than 60 s"),
     "hang of a process that it started": (SAY + WORKER + HANG, "took more than 60 s"),
-    "leaves a process": (SAY + WORKER, "failed (its process ended with 0)"),
+    "leaves a process": (SAY + WORKER, ""),
     "no time": (SAY + HANG, NO_TIME),
 }
 
