@@ -23,12 +23,11 @@ import numpy as np
 from benchmarks.cases import Case
 from benchmarks.gpu_cases import n_parameters, n_steps, products
 from xpnet import MLP, Adam, CrossEntropy, ReLU, Sequential, Sigmoid
-from xpnet.backend import Snapshot, get_backend, unavailable
+from xpnet.backend import get_backend, unavailable
 from xpnet.data.prepare import prepare
 from xpnet.engine.cuda_graph import CudaCapture
 from xpnet.engine.eager_step import StepSettings
 from xpnet.engine.select import steps_for
-from xpnet.finite import first_not_finite
 from xpnet.initializers import Zeros
 from xpnet.ops import operations_for
 from xpnet.ops.cuda import operations
@@ -209,7 +208,7 @@ def labels(case: Case) -> np.ndarray[Any, Any]:
 
 
 def xpnet_graph(case: Case, precision: Precision, epilogues: bool = True) -> Contestant:
-    """The steps of `fit`, captured before the first; `beside_steps` measures the rest of an epoch.
+    """The epochs of `fit`, captured before the first, without copies of θ and callbacks.
 
     Without ``epilogues`` a separate kernel computes what could be fused into a product.
     """
@@ -230,19 +229,6 @@ def xpnet_graph(case: Case, precision: Precision, epilogues: bool = True) -> Con
             captured.epoch(rng.permutation(len(X)), lrs)
 
     return Contestant(queue, partial(fill_normal, X), cupy_clock())
-
-
-def beside_steps(case: Case, precision: Precision) -> Contestant:
-    """The work of `fit` once an epoch: copy θ to the host and check that it is finite."""
-    model = model_of(case)
-    good = Snapshot([model.theta, model.statistics])
-
-    def queue(times: int) -> None:
-        for _ in range(times):
-            good.take()
-            assert first_not_finite(model.theta) is None
-
-    return Contestant(queue, lambda seed: None, cupy_clock())
 
 
 def products_alone(case: Case, precision: Precision) -> Contestant:

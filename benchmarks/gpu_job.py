@@ -29,7 +29,7 @@ from benchmarks.gpu_cases import (
     Scale,
     n_steps,
 )
-from benchmarks.gpu_device import beside_steps, give_back, products_alone, timed, xpnet_graph
+from benchmarks.gpu_device import give_back, products_alone, timed, xpnet_graph
 from benchmarks.gpu_peers import PEERS, Maker
 from benchmarks.gpu_whole import bandwidth, kernel_rates, memory, reference_experiment
 from xpnet.ops.operations import Precision
@@ -43,7 +43,7 @@ EXPERIMENT, ACCURACY = "20 epochs of 20 000 images", "test accuracy on Fashion-M
 MEMORY, BANDWIDTH = "memory", "bandwidth"
 OURS, REPLAYS, LAUNCH = "xpnet, graph", "xpnet, graph, replays alone", "xpnet, a launch by the host"
 PRODUCTS, UNFUSED = "the products alone", "xpnet, graph, no epilogues"
-BESIDE, FIT = "xpnet, what an epoch of fit adds", "xpnet, fit"
+FIT = "xpnet, fit"
 IN_BITS: tuple[Precision, ...] = ("float32", "bf16", "tf32")
 DEVICE_TESTS = "tests/test_gpu.py", "tests/test_gpu_agreement.py"
 
@@ -247,12 +247,11 @@ def other_precisions() -> tuple[Part, ...]:
 
 
 def details() -> tuple[Part, ...]:
-    """What fused products save, and what `fit` does once an epoch."""
+    """What fused products save."""
     unfused = partial(xpnet_graph, epilogues=False)
     return (
         *(step(UNFUSED, unfused, "float32", case, 2) for case in CASES),
         step(UNFUSED, unfused, "bf16", LARGE, 4),
-        *(step(BESIDE, beside_steps, "float32", case, 1) for case in CASES),
     )
 
 

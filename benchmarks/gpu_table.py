@@ -11,7 +11,6 @@ from benchmarks.gpu_cases import CASES, FULL, LARGE, MEMORY_CASES, bytes_beside_
 from benchmarks.gpu_job import (
     ACCURACY,
     BANDWIDTH,
-    BESIDE,
     EXPERIMENT,
     FIT,
     IN_BITS,
@@ -44,7 +43,6 @@ INCLUDES = {
     REPLAYS: "the same without the host's part, once",
     LAUNCH: "the host's time to launch one graph, which may hold several steps",
     UNFUSED: "as the first; biases, ReLU and bias gradients by separate kernels",
-    BESIDE: "copying θ to the host and looking for what is not finite, once an epoch of `fit`",
     PRODUCTS: "the matrix products, replayed; in 16 bits of factors that are rounded already",
     GRAPH: "rows in order, copied to where the graph reads; no loss logged; in bf16 activations of "
     "16 bits (autocast), where xpnet has 32",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import gc
 import re
 import weakref
@@ -21,7 +22,17 @@ from helpers.fake_device import (
     fake_operations,
 )
 
-from benchmarks import gpu_device, gpu_job, gpu_peers, gpu_table, gpu_whole
+from benchmarks import (
+    gpu_cases,
+    gpu_device,
+    gpu_job,
+    gpu_look,
+    gpu_peers,
+    gpu_process,
+    gpu_table,
+    gpu_whole,
+    host_time,
+)
 from benchmarks.cases import Case
 from benchmarks.gpu_cases import (
     CASES,
@@ -56,6 +67,16 @@ def base(array):
     while isinstance(array.base, np.ndarray):
         array = array.base
     return array
+
+
+MODULES = gpu_cases, gpu_look, gpu_process, gpu_table
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
+def test_examples_are_true(module):
+    failed, tried = doctest.testmod(module)
+    assert not failed
+    assert tried
 
 
 def test_machine_is_described(monkeypatch):
@@ -303,6 +324,45 @@ def test_times_use_fresh_data_after_warm_up():
     assert log == [0, 2, -1, 2, -2, 2]
 
 
+def test_launches_of_an_epoch_are_timed(monkeypatch):
+    """Three launches in 6 ms of the device, whose events count the launches before them."""
+    launched = []
+
+    class Stamp(Event):
+        def record(self):
+            self.launches = len(launched)
+
+    class Stream:
+        def end_capture(self):
+            return SimpleNamespace(debug_dot_str=lambda flags: f'a[label="adam {flags}"]')
+
+    def capture(device, step):
+        Stream().end_capture()
+        return partial(launched.append, step)
+
+    seconds = lambda a, b: 2.0 * (b.launches - a.launches)  # noqa: E731
+    cuda = SimpleNamespace(Event=Stamp, Stream=Stream, get_elapsed_time=seconds)
+    monkeypatch.setattr(gpu_device, "cupy", lambda: SimpleNamespace(cuda=cuda))
+    monkeypatch.setattr(gpu_device, "CudaCapture", SimpleNamespace(capture=capture))
+    launches = gpu_device.Launches()
+    with launches.watched():
+        replay = gpu_device.CudaCapture.capture(None, "step")
+    replay()  # a warm-up
+    it = gpu_device.Contestant(lambda steps: [replay() for _ in range(steps)], None, None)
+    launches.of_epoch(it, 3)
+    assert launched == ["step"] * 7
+    assert (launches.count, launches.seconds) == (3, 6e-3)
+    assert launches.host >= 0
+    assert [gpu_look.nodes_of(text) for text in launches.graphs] == ["1: adam 1"]
+
+
+def test_work_of_the_host_is_measured(monkeypatch):
+    monkeypatch.setattr(host_time, "REPEATS", 1)
+    found = host_time.host_seconds(SMALL, Adam())
+    assert [*found] == ["permutation", "epoch"]
+    assert min(found.values()) > 0
+
+
 @pytest.fixture
 def host(monkeypatch):
     """NumPy instead of CuPy, the CPU instead of the GPU; the features that were filled."""
@@ -354,17 +414,6 @@ def test_contestants_run_on_the_cpu(name, case, host):
     times = gpu_device.timed(make(case, precision), 8, 2)
     assert len(times) == 2
     assert min(times) > 0
-
-
-@pytest.mark.parametrize("case", [SMALL, NORMED], ids=lambda case: case.name)
-def test_overhead_of_fit_is_measured_separately(case, host, monkeypatch):
-    copies, looked, take = [], [], gpu_device.Snapshot.take
-    monkeypatch.setattr(gpu_device.Snapshot, "take", lambda self: copies.append(take(self)))
-    monkeypatch.setattr(gpu_device, "first_not_finite", looked.append)
-    it = gpu_device.beside_steps(case, "float32")
-    copies.clear()
-    assert gpu_device.timed(it, 8, 2)[0] > 0
-    assert len(copies) == len(looked) == 3 * 8
 
 
 def test_jax_without_a_gpu_is_not_measured(host, monkeypatch):

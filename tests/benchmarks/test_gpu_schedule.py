@@ -313,8 +313,9 @@ def test_broken_context_ends_the_process(monkeypatch):
 # --- processes ------------------------------------------------------------------------------------
 
 SAY = "print({!r}, flush=True);"
-HANG = "print('hangs', flush=True); import threading; threading.Event().wait()"
-WORKER = f"import subprocess as s, sys; s.Popen([sys.executable, '-c', {HANG!r}]);"
+WAIT = "import threading; threading.Event().wait()"
+HANG = "print('hangs', flush=True);" + WAIT
+WORKER = f"import subprocess as s, sys; s.Popen([sys.executable, '-c', {WAIT!r}]);"
 LINE = {"row": "a", "column": "c", "value": OK}
 SCRIPTS = {
     "ends": ("print('noise');" + SAY, ""),
