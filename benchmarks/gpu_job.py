@@ -224,8 +224,8 @@ def all_jobs() -> list[Job]:
 def tools() -> tuple[Part, ...]:
     """NVIDIA's tools, where they are installed."""
     return (
-        one("compute-sanitizer, memcheck", LOOK, lambda run: look.memcheck(run.out), 30),
-        one("kernels of an eager step", LOOK, lambda run: look.kernel_times(run.out), 25),
+        one("compute-sanitizer, memcheck", LOOK, lambda run: look.memcheck(), 30),
+        one("kernels of an eager step", LOOK, lambda run: look.kernel_times(), 25),
     )
 
 

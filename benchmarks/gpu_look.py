@@ -89,37 +89,37 @@ def nodes_of(text: str) -> str:
     return f"{len(labels)}: {'; '.join(shown)}"
 
 
-def run_tool(words: Sequence[str], workload: str) -> str | None:
-    """The output of a tool that watches a workload of `main`; ``None`` if it is not installed."""
+def run_tool(words: Sequence[str], workload: str) -> tuple[str, int] | None:
+    """The output of a tool that watches `main`, and its status; ``None`` if it is not installed."""
     if shutil.which(words[0]) is None:
         return None
     command = [*words, sys.executable, "-m", "benchmarks.gpu_look", workload]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
-    return done.stdout + done.stderr
+    print(done.stdout, done.stderr)  # into the log
+    return done.stdout + done.stderr, done.returncode
 
 
-def memcheck(out: Path) -> str:
+def memcheck() -> str:
     """What compute-sanitizer says of one captured epoch of each small network."""
-    text = run_tool(SANITIZER, "captured")
-    if text is None:
+    found = run_tool(SANITIZER, "captured")
+    if found is None:
         return "compute-sanitizer is not on the PATH"
-    (out / "memcheck.txt").write_text(text, encoding="utf-8")
-    found = re.search(r"ERROR SUMMARY: .*", text)
-    return found[0] if found else "failed: see memcheck.txt"
+    summary = re.search(r"ERROR SUMMARY: .*", found[0])
+    said = summary[0] if summary else "it said nothing"
+    return f"{said}; it failed ({found[1]}), see the log" if found[1] else said
 
 
-def kernel_times(out: Path) -> dict[str, str] | str:
+def kernel_times() -> dict[str, str] | str:
     """The time of each kernel of one eager step of the first network, by Nsight Compute."""
-    text = run_tool(PROFILER, "eager")
-    if text is None:
+    found = run_tool(PROFILER, "eager")
+    if found is None:
         return "ncu is not on the PATH"
-    (out / "ncu.csv").write_text(text, encoding="utf-8")
-    table = [line for line in text.splitlines() if line.startswith('"')]
+    table = [line for line in found[0].splitlines() if line.startswith('"')]
     rows = [row for row in csv.DictReader(table) if row.get("ID")]  # without the row of units
     return {
         f"{row['ID']} {row['Kernel Name'][:60]}": f"{float(row[DURATION]) / 1e3:.1f} µs"
         for row in rows
-    } or "failed: see ncu.csv"
+    } or "it printed no kernels, see the log"
 
 
 def main(workload: str) -> None:

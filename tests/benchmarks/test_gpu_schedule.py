@@ -434,22 +434,28 @@ NCU = """"ID","Kernel Name","gpu__time_duration.sum"
 "1","take","1000"
 """
 TOOLS = {
-    "memcheck": ("memcheck", "x\n== ERROR SUMMARY: 0 errors\n", "ERROR SUMMARY: 0 errors"),
-    "memcheck that fails": ("memcheck", "no device", "failed: see memcheck.txt"),
-    "no memcheck": ("memcheck", None, "compute-sanitizer is not on the PATH"),
-    "ncu": ("kernel_times", "==PROF==\n" + NCU, {"0 adam": "2.5 µs", "1 take": "1.0 µs"}),
-    "ncu that fails": ("kernel_times", "==ERROR== permission", "failed: see ncu.csv"),
-    "no ncu": ("kernel_times", None, "ncu is not on the PATH"),
+    "memcheck": ("memcheck", "x\n= ERROR SUMMARY: 0 errors", 0, "ERROR SUMMARY: 0 errors"),
+    "errors": (
+        "memcheck",
+        "ERROR SUMMARY: 3 errors",
+        9,
+        "ERROR SUMMARY: 3 errors; it failed (9), see the log",
+    ),
+    "memcheck fails": ("memcheck", "no", 1, "it said nothing; it failed (1), see the log"),
+    "no memcheck": ("memcheck", None, 0, "compute-sanitizer is not on the PATH"),
+    "ncu": ("kernel_times", "=PROF=\n" + NCU, 0, {"0 adam": "2.5 µs", "1 take": "1.0 µs"}),
+    "ncu fails": ("kernel_times", "=ERROR= no", 1, "it printed no kernels, see the log"),
+    "no ncu": ("kernel_times", None, 0, "ncu is not on the PATH"),
 }
 
 
 @pytest.mark.parametrize("name", TOOLS)
 def test_tools_are_read_where_they_are(name, monkeypatch, tmp_path):
-    function, text, expected = TOOLS[name]
+    function, text, status, expected = TOOLS[name]
     which = {"memcheck": "compute-sanitizer", "kernel_times": "ncu"}[function]
     tool = tmp_path / which
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
     if text is not None:
-        tool.write_text(f"#!/bin/sh\ncat <<'END'\n{text}\nEND\n")
+        tool.write_text(f"#!/bin/sh\ncat <<'END'\n{text}\nEND\nexit {status}\n")
         tool.chmod(0o755)
-    assert getattr(gpu_look, function)(tmp_path) == expected
+    assert getattr(gpu_look, function)() == expected
