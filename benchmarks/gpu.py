@@ -238,7 +238,7 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--resume", action="store_true", help="measure what is missing")
     words = "measure what has this in its section, job, row or column; several times: has all"
     made.add_argument("--only", metavar="WORD", action="append", default=[], help=words)
-    made.add_argument("--data-dir", help="a folder with Fashion-MNIST")
+    made.add_argument("--data-dir", type=os.path.abspath, help="a folder with Fashion-MNIST")
     made.add_argument("--dry-run", action="store_true", help="measure tiny networks, to try it")
     return made
 

@@ -164,7 +164,7 @@ def memory_of(case: Case, seconds: float) -> Job:
 
 def pytest_job(row: str, seconds: float, words: Sequence[str], **environment: str) -> Job:
     """Tests on the device, in parallel: a context that one of them breaks fails few others."""
-    options = ["-q", "-m", "gpu", "-o", "faulthandler_timeout=45"]
+    options = ["-q", "-m", "gpu", "-W", "default", "-o", "faulthandler_timeout=45"]
     if importlib.util.find_spec("xdist") is not None:
         options += ["-n", "8", "--dist", "worksteal"]
     if importlib.util.find_spec("pytest_timeout") is not None:
@@ -203,7 +203,7 @@ def all_jobs() -> list[Job]:
     bits = [(precision, small, 3) for precision in IN_BITS]
     return [
         first_look(),
-        pytest_job("tests of the kernels", 70, ["-W", "default", *DEVICE_TESTS], **quiet),
+        pytest_job("tests of the kernels", 70, DEVICE_TESTS, **quiet),
         Job("tools", "look", tools(), 120),
         Job(FIT, "whole", (training("float32", 5),)),
         *map(memory_of, MEMORY_CASES, (3, 12, 12)),

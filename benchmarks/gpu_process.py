@@ -95,6 +95,7 @@ def running(
         words,
         cwd=ROOT,
         env={**os.environ, **ENVIRONMENT, **environment},
+        stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

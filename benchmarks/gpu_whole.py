@@ -56,6 +56,7 @@ def memory(case: Case) -> list[float]:
     device.give_back()
     before, taken = device.taken_bytes(), []
     model = device.model_of(case)
+    device.give_back()  # what drawing its weights took
     note = [lambda run: taken.append(device.taken_bytes())]
     model.fit(X, y, epochs=2, callbacks=note, **_how(case))
     return [float(max(taken) - before), allowed_memory(case)]

@@ -8,7 +8,6 @@ import re
 import weakref
 from dataclasses import replace
 from functools import partial
-from itertools import pairwise
 from types import SimpleNamespace
 
 import numpy as np
@@ -437,12 +436,17 @@ def test_jax_accepts_the_precisions(precision):
     assert name.upper() in text.upper()
 
 
-def test_captured_steps_run_as_in_fit(fake):
-    it = gpu_device.xpnet_graph(SMALL, "float32")
-    gpu_device.timed(it, 16, 2)
-    assert FakeCapture.replayed == 3 * 16
-    assert len(fake) == 4  # for the capture, the warm-up and each repeat
-    assert not any((a == b).all() for a, b in pairwise(fake[1:]))
+def test_weights_of_large_networks_are_drawn_there(host, monkeypatch):
+    jax = pytest.importorskip("jax", reason="not installed")
+    for module in (gpu_device, gpu_peers):
+        monkeypatch.setattr(module, "MANY", n_parameters(SMALL) - 1)
+    theirs = gpu_peers._for_jax(jax, SMALL)
+    model = gpu_device.model_of(SMALL)
+    assert [a.shape for a in theirs] == [a.shape for a in gpu_peers.initial_parameters(SMALL)]
+    ours = [model.theta[model.layout.weights], np.delete(model.theta, model.layout.weights)]
+    for weights, biases in (ours, (np.ravel(theirs[0]), theirs[1])):
+        assert 0.002 < np.std(weights) < 0.05
+        assert not np.any(biases)
 
 
 def test_steps_run_with_and_without_epilogues(fake, monkeypatch):
