@@ -8,6 +8,7 @@ import queue
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -104,8 +105,9 @@ def test_parts_after_a_lost_one_are_measured(name):
     scripts, expected = ENDINGS[name]
     start = Processes(*scripts)
     measured = job("job", ("a", 1), ("b", 1), ("c", 1))
-    found = {line["row"]: line["value"] for line in gpu.measure(measured, measured.parts, start)}
-    assert found == expected
+    found = list(gpu.measure(measured, measured.parts, start))
+    assert {line["row"]: line["value"] for line in found} == expected
+    assert len(found) == len(expected) + sum(TESTED in script for script in scripts)
     assert len(start.started) == len(scripts)
 
 
@@ -324,38 +326,45 @@ SCRIPTS = {
     "hang of a process that it started": (SAY + WORKER + HANG, "took more than 60 s"),
     "leaves a process": (SAY + WORKER, ""),
     "no time": (SAY + HANG, NO_TIME),
+    "results every 50 s": (f"print('50 s');{SAY}" * 3, ""),
+    "no result for 100 s": (SAY + "print('50 s');" * 2 + HANG, "took more than 60 s"),
 }
 
 
 class Output(queue.Queue):
-    """The output of a process, in which time passes when it says that it hangs."""
+    """The output of a process, in which time passes when it says so."""
+
+    def __init__(self, clock):
+        super().__init__()
+        self.clock = clock
 
     def get(self, timeout):
-        text = super().get()
+        text = super().get() if timeout > 0 else "hangs\n"
         if text == "hangs\n":
             raise queue.Empty
+        self.clock.now += 50 * (text == "50 s\n")
         return text
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_process_gives_results_and_how_it_ended(name):
     script, expected = SCRIPTS[name]
-    log, clock, end = io.StringIO(), Clock(), 59 if name == "no time" else 61
-    words = [sys.executable, "-c", script.format(json.dumps(LINE))]
-    process = results(words, {}, 60, end, log, clock, Output)
+    log, clock, end, why = io.StringIO(), Clock(), 59 if name == "no time" else 999, []
+    words = [sys.executable, "-c", script.replace("{!r}", repr(json.dumps(LINE)))]
+    process = results(words, {}, 60, end, log, clock, partial(Output, clock))
 
     def relayed():
         why.append((yield from process))
 
-    why = []
-    assert (list(relayed()), why) == ([LINE], [expected])
+    assert list(relayed()) == [LINE] * script.count("{!r}")
+    assert why == [expected]
     assert json.dumps(LINE) in log.getvalue()
 
 
 def test_closed_results_end_their_process():
     log = io.StringIO()
     words = [sys.executable, "-c", (SAY + WORKER + HANG).format(json.dumps(LINE))]
-    process = results(words, {}, 60, 60, log, Clock(), Output)
+    process = results(words, {}, 60, 60, log, Clock(), partial(Output, Clock()))
     next(process)
     leader = process.gi_frame.f_locals["process"]
     process.close()
