@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -392,6 +393,7 @@ def test_tests_are_counted_while_they_run(text, expected, tmp_path):
     path.write_text(text)
     words = [sys.executable, "-m", "pytest", "-q", "-p", "benchmarks.gpu_pytest", "--row", "r"]
     words += ["-p", "no:cacheprovider", "--rootdir", str(tmp_path), "-c", "/dev/null", str(path)]
+    words += ["-n", "1"] * (find_spec("xdist") is not None)
     root = Path(gpu.__file__).parents[1]
     done = subprocess.run(words, cwd=root, capture_output=True, text=True, check=False)
     found = [line for text in done.stdout.splitlines() if (line := gpu_process.parsed(text))]
