@@ -43,7 +43,7 @@ PACKAGES = (
 MANY = 10_000_000
 """More weights than this are drawn on the device: the host takes seconds."""
 
-Work = Callable[[], None]
+Work = Callable[[], object]
 Clock = Callable[[Work], float]
 """Seconds from the start of some work to the end of everything that it enqueued."""
 
@@ -220,7 +220,9 @@ def xpnet_graph(case: Case, precision: Precision, epilogues: bool = True) -> Con
     without = patch.object(operations, "checked_epilogues", lambda product, xp: None)
     rows = prepare(model.input_spec, X, y, how.loss).data
     with nullcontext() if epilogues else without:
-        captured = steps_for(model.state, rows, how, state, batch_size=case.batch, drop_last=False)
+        captured: Any = steps_for(
+            model.state, rows, how, state, batch_size=case.batch, drop_last=False
+        )
     assert captured.engine.startswith("replay")
     rng, lrs = np.random.default_rng(0), [how.optimizer.lr] * captured.n_steps
 
@@ -301,7 +303,7 @@ class Launches:
                 self.graphs.append(str(graph.debug_dot_str(1)))
             return graph
 
-        def captured(device: CudaCapture, step: Work) -> Work:
+        def captured(device: CudaCapture, step: Callable[[], None]) -> Work:
             return partial(self._launch, capture(device, step))
 
         ends = patch.object(stream, "end_capture", end_capture)

@@ -174,12 +174,17 @@ def pytest_job(row: str, seconds: float, words: Sequence[str], **environment: st
     return Job(row, "tests", (part,), 120, (*options, *words), environment)
 
 
+def _probe(function: Callable[[], Value], run: Run) -> Value:
+    return function()
+
+
 def first_look() -> Job:
     """Which libraries and kernels work, and what the steps of every case take."""
-    probes = [one(name, LOOK, lambda run, f=f: f(), seconds) for name, f, seconds in look.PROBES]
+    probes = [one(name, LOOK, partial(_probe, f), seconds) for name, f, seconds in look.PROBES]
     steps = [our_step(p, case, 2.0) for case in SMALL_CASES for p in IN_BITS]
     large: list[Part] = []
-    for precision, seconds in (("bf16", 4.0), ("float32", 7.0)):
+    seconds_of: dict[Precision, float] = {"bf16": 4, "float32": 7}
+    for precision, seconds in seconds_of.items():
         large.append(our_step(precision, LARGE, seconds))
         large.append(step(PRODUCTS, products_alone, precision, LARGE, seconds))
     rates = one("bytes per second", LOOK, lambda run: kernel_rates(run.scale), 3)

@@ -103,7 +103,10 @@ def running(
         start_new_session=True,
     )
     assert process.stdout is not None
-    reader = Thread(target=lambda: [output.put(text) for text in process.stdout or ()], daemon=True)
+
+    def read() -> None:
+        for text in process.stdout or ():
+            output.put(text)
 
     def kill() -> None:
         with suppress(ProcessLookupError):
@@ -115,7 +118,7 @@ def running(
         reader.join(LAST_WORDS)
         output.put(None)
 
-    waiter = Thread(target=wait, daemon=True)
+    reader, waiter = (Thread(target=work, daemon=True) for work in (read, wait))
     reader.start()
     waiter.start()
     try:

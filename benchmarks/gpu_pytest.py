@@ -20,8 +20,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    if not hasattr(config, "workerinput"):  # a worker of pytest-xdist reports to the first process
-        config.pluginmanager.register(Counter(config), "counter")
+    config.pluginmanager.register(Counter(config), "counter")
 
 
 class Counter:

@@ -194,12 +194,12 @@ def steps(found: Columns) -> str:
     )
     for p in IN_BITS:
         alone = [median(found, case.name, label(PRODUCTS, p)) for case in CASES]
-        sums = [None if None in pair else sum(pair) for pair in zip(alone, rest, strict=True)]
-        cells = ("–" if total is None else duration(total) for total in sums)
+        pairs = zip(alone, rest, strict=True)
+        cells = ("–" if a is None or b is None else duration(a + b) for a, b in pairs)
         lines.append([label("**products + bytes**", p), *cells])
     for p in IN_BITS:
-        pairs = [(beside_peers(found, c.name, p), fastest_peer(found, c.name, p)[1]) for c in CASES]
-        cells = ("–" if number is None else f"{number:.2f} ({who})" for number, who in pairs)
+        of = [(beside_peers(found, c.name, p), fastest_peer(found, c.name, p)[1]) for c in CASES]
+        cells = ("–" if number is None else f"{number:.2f} ({who})" for number, who in of)
         lines.append([label("**xpnet / fastest peer**", p), *cells])
     for p in IN_BITS:
         shares = (products_share(found, case.name, p) for case in CASES)

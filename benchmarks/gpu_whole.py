@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -62,7 +62,7 @@ def memory(case: Case) -> list[float]:
     return [float(max(taken) - before), allowed_memory(case)]
 
 
-def train(case: Case, engine: str, steps: int, repeats: int) -> None:
+def train(case: Case, engine: Literal["replay", "eager"], steps: int, repeats: int) -> None:
     """Train a network for an epoch of some steps, several times; for tools that watch kernels."""
     X, y = rows_of(case, steps)
     model, cuda = device.model_of(case), device.cupy().cuda
