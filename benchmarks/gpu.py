@@ -28,7 +28,7 @@ from time import monotonic
 from typing import IO, Any, TypeAlias
 
 from benchmarks.gpu_job import START, TESTS, Job, Line, Part, all_jobs, failed_in
-from benchmarks.gpu_process import NO_TIME, Clock, results
+from benchmarks.gpu_process import LAST_WORDS, NO_TIME, Clock, results
 from benchmarks.gpu_table import Columns, counts, document
 
 RESULTS = Path(__file__).parent / "results"
@@ -215,7 +215,7 @@ def main(words: list[str] | None = None) -> int:
             how = {"limit": job.limit, "end": end, "log": log}
             return results(command(job, parts, given), job.environment, **how)
 
-        end = begin + 60 * given.minutes
+        end = begin + 60 * given.minutes - LAST_WORDS
         book.write()
         try:
             run(list(selected(all_jobs(), book, given)), book, start, end, monotonic)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import os
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -166,7 +167,7 @@ def pytest_job(row: str, seconds: float, words: Sequence[str], **environment: st
     """Tests on the device, in parallel: a context that one of them breaks fails few others."""
     options = ["-q", "-m", "gpu", "-W", "default", "-o", "faulthandler_timeout=45"]
     if importlib.util.find_spec("xdist") is not None:
-        options += ["-n", "8", "--dist", "worksteal"]
+        options += ["-n", str(min(os.cpu_count() or 1, 8)), "--dist", "worksteal"]
     if importlib.util.find_spec("pytest_timeout") is not None:
         options += ["--timeout", "60"]
     part = one(row, TESTS, lambda run: "", seconds)
