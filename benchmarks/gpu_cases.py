@@ -1,8 +1,8 @@
-"""The networks measured on a GPU, and a lower bound of the work of a step."""
+"""The networks measured on a GPU, how much of each is measured, and bounds of a step's work."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass, replace
 
 from benchmarks.cases import CASES as HOST_CASES
 from benchmarks.cases import Case
@@ -18,6 +18,8 @@ CASES = (
 MEMORY_CASES = CASES[1], LARGE, LARGE_NORMED
 """The cases whose memory is measured."""
 
+SMALL_CASES = CASES[:3]
+
 STEPS = {64: 640, 256: 320, 8192: 8}
 """Batch size → steps timed together."""
 
@@ -27,8 +29,42 @@ FEW_STEPS = 8
 FLOAT = 4
 """The bytes of a float32."""
 
-Columns = dict[str, dict[str, list[float] | str]]
-"""What was measured → library → numbers, or the reason why there are none."""
+
+@dataclass(frozen=True)
+class Scale:
+    """How much is measured.
+
+    Attributes:
+        repeats: the timed runs of each row after a warm-up; one less for `LARGE`.
+        divisor: the number by which the widths of networks are divided.
+        copied: the float32 numbers that are copied to measure the bandwidth.
+        side: the rows and columns of the arrays of single kernels.
+        rows: the images of the reference experiment.
+        epochs: its epochs.
+    """
+
+    repeats: int = 3
+    divisor: int = 1
+    copied: int = 1 << 28  # 1 GiB, far more than any cache
+    side: int = 8192
+    rows: int = 20_000
+    epochs: int = 20
+
+    def case(self, case: Case) -> Case:
+        """The network that is measured under the name of a case."""
+        if self.divisor == 1:
+            return case
+        widths = tuple(max(width // self.divisor, 2) for width in case.widths)
+        return replace(case, widths=widths, batch=8)
+
+    def repeats_of(self, case: Case) -> int:
+        """The timed runs of a case."""
+        return max(self.repeats - (case.batch >= LARGE.batch), 1)
+
+
+FULL = Scale()
+DRY_RUN = Scale(repeats=1, divisor=64, copied=1 << 12, side=64, rows=200, epochs=2)
+"""Tiny networks, whose numbers mean nothing: to see that everything runs."""
 
 
 def n_steps(case: Case) -> int:
@@ -99,14 +135,5 @@ def n_activations(case: Case) -> int:
 
 
 def allowed_memory(case: Case) -> float:
-    """θ, g, Adam's two moments, the activations, and 5 %, without cuBLAS's workspace."""
+    """θ, g, Adam's two moments, the activations, and 5 %, without the workspace of products."""
     return 1.05 * FLOAT * (4 * n_parameters(case) + n_activations(case))
-
-
-Line = dict[str, Any]
-"""A result of a job: row, column and value."""
-
-
-def add(found: Columns, line: Line) -> None:
-    """Add a result of a job."""
-    found.setdefault(line["column"], {})[line["row"]] = line["value"]

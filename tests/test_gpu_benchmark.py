@@ -1,17 +1,13 @@
-"""The GPU benchmark: missing parts, failures, tables, and its parts on fake devices."""
+"""The GPU benchmark: its tables, and what it measures on fake devices, the stand-in or a GPU."""
 
 from __future__ import annotations
 
+import doctest
 import gc
-import json
-import os
-import subprocess
-import sys
-import warnings
+import re
 import weakref
 from dataclasses import replace
 from functools import partial
-from itertools import pairwise
 from types import SimpleNamespace
 
 import numpy as np
@@ -26,28 +22,33 @@ from helpers.fake_device import (
 )
 
 from benchmarks import (
-    gpu,
     gpu_cases,
     gpu_device,
-    gpu_floor,
     gpu_job,
+    gpu_look,
     gpu_peers,
+    gpu_process,
     gpu_table,
     gpu_whole,
+    host_time,
 )
 from benchmarks.cases import Case
 from benchmarks.gpu_cases import (
     CASES,
+    DRY_RUN,
+    FEW_STEPS,
     LARGE,
     MEMORY_CASES,
+    Scale,
     allowed_memory,
     bytes_beside_products,
     n_parameters,
+    n_steps,
 )
-from benchmarks.gpu_job import Job, lines
-from xpnet import MLP
+from xpnet import MLP, Adam, CrossEntropy
 from xpnet.data.prepare import prepare
 from xpnet.engine import select as engines
+from xpnet.engine.captured_epochs import STEPS_PER_GRAPH
 from xpnet.engine.cuda_graph import CudaCapture
 from xpnet.engine.select import steps_for
 from xpnet.engine.value_and_grad import ValueAndGrad
@@ -57,6 +58,10 @@ from xpnet.ops.cuda.matmul import Product
 from xpnet.ops.operations import Operations
 from xpnet.training.settings import Settings
 
+SMALL = Case("small", (6, 5, 3), "relu", 4)
+NORMED = Case("normed", (6, 5, 3), "relu", 4, batch_norm=True)
+MACHINE = {"date": "2026-01-01", "gpu": "a GPU", "driver": "1.2", "cuda": "13.0", "packages": {}}
+
 
 def base(array):
     """The array that owns the memory of a view."""
@@ -65,246 +70,14 @@ def base(array):
     return array
 
 
-SMALL = Case("small", (6, 5, 3), "relu", 4)
-NORMED = Case("normed", (6, 5, 3), "relu", 4, batch_norm=True)
-MACHINE = {"date": "2026-01-01", "gpu": "a GPU", "driver": "1.2", "cuda": "13.0", "packages": {}}
+MODULES = gpu_cases, gpu_look, gpu_process, gpu_table
 
 
-# --- the run --------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def run(monkeypatch, tmp_path):
-    """`gpu.main` on a machine with a fake device and given jobs; its status and results."""
-    monkeypatch.setattr(gpu, "unavailable", lambda name: None)
-    monkeypatch.setattr(gpu_device, "machine", lambda: MACHINE)
-    monkeypatch.setattr(gpu, "RESULTS", tmp_path / "results")
-
-    def main(jobs, scripts, *words, tests=False):
-        monkeypatch.setattr(gpu, "all_jobs", lambda: {job.row: job for job in jobs})
-        monkeypatch.setattr(
-            gpu, "command", lambda name, data_dir: [sys.executable, "-c", scripts[name]]
-        )
-        status = gpu.main([*([] if tests else ["--no-tests"]), *words])
-        (path,) = (tmp_path / "results").glob("*.json")
-        return status, json.loads(path.read_text())["results"], path.with_suffix(".md").read_text()
-
-    return main
-
-
-def job(row, *columns, section="steps"):
-    return Job(row, tuple(((column,), None) for column in columns), section)
-
-
-def say(row, column, value):
-    return f"print('''{json.dumps({'row': row, 'column': column, 'value': value})}''', flush=True);"
-
-
-def test_benchmark_without_a_device_says_so(monkeypatch, capsys):
-    monkeypatch.setattr(gpu, "unavailable", lambda name: f"there is no {name}")
-    assert gpu.main([]) == 2
-    assert capsys.readouterr().out == (
-        "No CUDA device to measure on: backend 'cupy': there is no cupy\n"
-    )
-
-
-@pytest.mark.parametrize("passed", [False, True])
-def test_failed_tests_are_reported_before_results(passed, monkeypatch, run):
-    monkeypatch.setattr(gpu, "tested", lambda: (passed, "**3 of 9 failed**"))
-    name = CASES[0].name
-    status, found, text = run([job("a", name)], {"a": say("a", name, [1.0])}, tests=True)
-    assert status == (0 if passed else 1)
-    assert found == {"tests": {"pytest -m gpu": "**3 of 9 failed**"}, name: {"a": [1.0]}}
-    assert text.index("The tests that need a device: **3 of 9 failed**.") < text.index("| target |")
-
-
-REPORTS = {
-    "all": (0, 'tests="7" failures="0" errors="0" skipped="2"', (True, "5 passed, 2 skipped")),
-    "some": (1, 'tests="7" failures="2" errors="1"', (False, "**3 of 7 failed**, 0 skipped")),
-    "none": (5, 'tests="0"', (False, "**pytest ended with 5**")),
-    "no report": (3, "", (False, "**did not run to their end (pytest ended with 3)**")),
-}
-
-
-@pytest.mark.parametrize("name", REPORTS)
-def test_failed_tests_are_counted(name, monkeypatch):
-    status, counts, expected = REPORTS[name]
-
-    def pytest_run(words, **how):
-        assert how["env"]["XPNET_REQUIRE_GPU"] == "1"
-        assert how["env"].items() >= gpu.ENVIRONMENT.items()
-        assert how["timeout"] == gpu.TESTS_LIMIT
-        path = words[-1].removeprefix("--junitxml=")
-        if counts:
-            with open(path, "w", encoding="utf-8") as file:
-                file.write(f"<testsuites><testsuite {counts}></testsuite></testsuites>")
-        return SimpleNamespace(returncode=status)
-
-    monkeypatch.setattr(gpu.subprocess, "run", pytest_run)
-    assert gpu.tested() == expected
-
-
-def test_hanging_tests_are_a_failure(monkeypatch):
-    run, hanging = subprocess.run, [sys.executable, "-c", "import threading as t; t.Event().wait()"]
-    monkeypatch.setattr(gpu, "TESTS_LIMIT", 1)
-    monkeypatch.setattr(gpu.subprocess, "run", lambda words, **how: run(hanging, **how))
-    assert gpu.tested() == (False, "**took more than 1 s**")
-
-
-def test_section_keeps_earlier_results(run, tmp_path):
-    """If they are of the same machine and the same day."""
-    name = CASES[0].name
-    jobs = [job("JAX, jit", name, section="peers"), job("ours", name, section="steps")]
-    scripts = {"JAX, jit": say("JAX, jit", name, [1.0]), "ours": say("ours", name, [2.0])}
-    folder = ["--out", str(tmp_path / "results" / "..")]
-    assert run(jobs, scripts, "--section", "tests")[1] == {}
-    assert run(jobs, scripts, "--section", "peers")[1] == {name: {"JAX, jit": [1.0]}}
-    found = {name: {"JAX, jit": [1.0], "ours": [2.0]}}
-    assert run(jobs, scripts, "--section", "steps")[1] == found
-    assert run(jobs, {"ours": say("ours", name, [3.0])}, "--only", "ours")[1] == {
-        name: {"JAX, jit": [1.0], "ours": [3.0]}
-    }
-    jobs, scripts["late"] = [*jobs, job("late", name)], say("late", name, [4.0])
-    assert run(jobs, scripts, "--missing")[1] == {
-        name: {"JAX, jit": [1.0], "ours": [3.0], "late": [4.0]}
-    }
-    run(jobs[:2], scripts, "--section", "steps", *folder)
-    (path,) = tmp_path.glob("*.json")
-    assert json.loads(path.read_text())["results"] == {name: {"ours": [2.0]}}
-    path.write_text(path.read_text().replace("a GPU", "another GPU"))
-    run(jobs, scripts, "--section", "peers", *folder)
-    assert json.loads(path.read_text())["results"] == {name: {"JAX, jit": [1.0]}}
-
-
-def test_every_job_belongs_to_a_section():
-    sections = {name: job.section for name, job in gpu_job.all_jobs().items()}
-    assert set(sections.values()) == set(gpu_job.SECTIONS)
-    assert sections["xpnet, eager"] == sections["copy"] == "steps"
-    assert {name for name in sections if name.startswith(("PyTorch", "JAX", "CuPy"))} == {
-        name for name, section in sections.items() if section == "peers"
-    }
-
-
-@pytest.mark.slow
-def test_device_missed_by_the_tests_is_a_failure(monkeypatch, tmp_path):
-    """Skipped tests would pass as tests on a device."""
-    (tmp_path / "cupy.py").write_text("raise ImportError('no driver')")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
-    run, told = subprocess.run, []
-
-    def one_test(words, **how):
-        told.append(run([*words, "tests/test_gpu.py", "-k", "default"], **how, capture_output=True))
-        return told[-1]
-
-    monkeypatch.setattr(gpu.subprocess, "run", one_test)
-    passed, text = gpu.tested()
-    assert not passed
-    assert text.endswith("failed**, 0 skipped")
-    assert b"XPNET_REQUIRE_GPU is set, and backend 'cupy': it cannot be imported (no driver)" in (
-        told[0].stdout
-    )
-
-
-def test_late_job_ends_with_the_processes_it_started(run, monkeypatch):
-    """A compiler's worker holds the pipe of the results."""
-    name, waits = CASES[0].name, "import threading; threading.Event().wait()"
-    monkeypatch.setattr(gpu, "LIMIT", 2)
-    worker = f"import subprocess as s, sys; s.Popen([sys.executable, '-c', {waits!r}]);"
-    scripts = {"ours": say("ours", name, [1.0]) + worker + waits}
-    assert run([job("ours", name, CASES[1].name)], scripts)[1] == {
-        name: {"ours": [1.0]},
-        CASES[1].name: {"ours": "took more than 2 s"},
-    }
-
-
-def test_failed_job_keeps_other_results(run, monkeypatch, capsys):
-    small, middle, *_ = (case.name for case in CASES)
-    monkeypatch.setattr(gpu, "LIMIT", 2)
-    jobs = [job(row, small, middle) for row in ("good", "dead", "silent", "endless")]
-    scripts = {
-        "good": "print('noise');" + say("good", small, [2e-6, 1e-6]) + say("good", middle, "no"),
-        "dead": say("dead", small, [3e-6]) + "import os; os._exit(7)",
-        "silent": "pass",
-        "endless": say("endless", small, [4e-6]) + "import threading; threading.Event().wait()",
-    }
-    status, found, text = run(jobs, scripts)
-    assert status == 0
-    assert found[small] == {
-        "good": [2e-6, 1e-6],
-        "dead": [3e-6],
-        "silent": "failed (its process ended with 0)",
-        "endless": [4e-6],
-    }
-    assert found[middle] == {
-        "good": "no",
-        "dead": "failed (its process ended with 7)",
-        "silent": "failed (its process ended with 0)",
-        "endless": "took more than 2 s",
-    }
-    assert "| dead | 3.00 µs | failed (its process ended with 7) | – | – |" in text
-    assert text in capsys.readouterr().out
-
-
-def test_results_are_written_at_once(run, monkeypatch):
-    """An interruption keeps the results before it, and leaves no process."""
-    small, middle, *_ = (case.name for case in CASES)
-    script = say("a", small, [1.0]) + say("a", middle, [2.0])
-    script += "import threading; threading.Event().wait()"
-    write, seen = gpu.write, []
-
-    def interrupted(machine, found, folder):
-        seen.append(json.dumps(found))
-        path = write(machine, found, folder)
-        if middle in found:
-            raise KeyboardInterrupt
-        return path
-
-    monkeypatch.setattr(gpu, "write", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        run([job("a", small, middle), job("b", small)], {"a": script, "b": ""})
-    assert [json.loads(text) for text in seen] == [
-        {},
-        {small: {"a": [1.0]}},
-        {small: {"a": [1.0]}, middle: {"a": [2.0]}},
-    ]
-
-
-def test_rows_can_be_selected(run):
-    name = CASES[0].name
-    jobs = [job("JAX, jit", name), job("PyTorch", name)]
-    _, found, _ = run(jobs, {"JAX, jit": say("JAX, jit", name, [1.0])}, "--only", "JAX")
-    assert found == {name: {"JAX, jit": [1.0]}}
-
-
-def test_job_continues_after_a_failure(monkeypatch):
-    monkeypatch.setattr(gpu_job, "give_back", lambda: 1 / 0)
-
-    def missing(data_dir):
-        raise ImportError("no such library")
-
-    def broken(data_dir):
-        raise MemoryError("a | b\nand more")
-
-    parts = (("a", "b"), missing), (("c",), broken), (("d",), lambda data_dir: {"d": [data_dir]})
-    assert list(lines(Job("row", parts), "folder")) == [
-        {"row": "row", "column": "a", "value": "not installed (no such library)"},
-        {"row": "row", "column": "b", "value": "not installed (no such library)"},
-        {"row": "row", "column": "c", "value": "failed (MemoryError: a / b)"},
-        {"row": "row", "column": "d", "value": ["folder"]},
-    ]
-
-
-def test_job_is_measured_in_a_process(monkeypatch, capsys):
-    made = Job("JAX, jit", ((("a",), lambda data_dir: {"a": [1.0]}),))
-    monkeypatch.setattr(gpu_job, "all_jobs", lambda: {"JAX, jit": made})
-    monkeypatch.setattr(gpu_job, "give_back", lambda: None)
-    words = gpu.command("JAX, jit", "folder")
-    assert words[1:3] == ["-m", gpu_job.__name__]
-    monkeypatch.setattr(sys, "argv", words[2:])
-    gpu_job.main()
-    text = capsys.readouterr().out
-    assert text.startswith(gpu_job.PREFIX)
-    assert json.loads(text) == {"row": "JAX, jit", "column": "a", "value": [1.0]}
+@pytest.mark.parametrize("module", MODULES, ids=lambda module: module.__name__)
+def test_examples_are_true(module):
+    failed, tried = doctest.testmod(module)
+    assert not failed
+    assert tried
 
 
 def test_machine_is_described(monkeypatch):
@@ -331,8 +104,8 @@ def numbers():
     """Results with which every target is just met."""
     small, middle, large = CASES[0].name, CASES[1].name, LARGE.name
     rows = {
-        small: {"xpnet, graph": [25e-6], "JAX, jit": [50e-6], "JAX, jit, tf32": [1e-6]},
-        middle: {"xpnet, graph": [69e-6], "PyTorch, eager": [200e-6], "JAX, scan": [100e-6]},
+        small: {"xpnet, graph": [25e-6], "PyTorch, CUDA graph": [5e-5], "JAX, scan, tf32": [1e-6]},
+        middle: {"xpnet, graph": [69e-6], "PyTorch, fused Adam": [200e-6], "JAX, scan": [100e-6]},
         large: {
             "xpnet, graph, bf16": [10e-3],
             "PyTorch, fused Adam, bf16": [10e-3],
@@ -352,10 +125,10 @@ def test_met_targets_are_reported():
 
 WORSE = {
     "time": (CASES[0].name, "xpnet, graph", [26e-6], 2),  # and the ratio
-    "peer": (CASES[0].name, "PyTorch, eager", [49e-6], 1),
+    "peer": (CASES[0].name, "PyTorch, fused Adam", [49e-6], 1),
     "second peer": (CASES[1].name, "JAX, scan", [98e-6], 1),
     "products": (LARGE.name, "the products alone, bf16", [8.9e-3], 1),
-    "bf16 peer": (LARGE.name, "JAX, jit, bf16", [9e-3], 1),
+    "bf16 peer": (LARGE.name, "JAX, scan, bf16", [9e-3], 1),
     "bf16 of ours": (LARGE.name, "xpnet, graph, bf16", [10.2e-3], 2),
     "experiment": (gpu_job.EXPERIMENT, "xpnet, fit", [0.41], 1),
     "memory": (gpu_job.MEMORY, f"memory, {LARGE.name}", [10.1, 10], 1),
@@ -370,31 +143,51 @@ def test_missed_targets_are_reported(name):
     assert gpu_table.verdicts(found).count("**not met**") == failing
 
 
-def test_unmeasured_targets_say_why():
+def test_unmeasured_targets_are_listed():
     found = numbers()
-    del found[CASES[1].name]["PyTorch, eager"], found[CASES[1].name]["JAX, scan"]
+    del found[CASES[1].name]["PyTorch, fused Adam"], found[CASES[1].name]["JAX, scan"]
     found[gpu_job.EXPERIMENT]["xpnet, fit"] = "failed (no memory)"
     text = gpu_table.verdicts(found)
-    assert "| – | ≤ 0.70 | peers: no other library was measured in float32 |" in text
-    assert "| – | ≤ 400 ms | failed (no memory) |" in text
+    assert "| – | ≤ 0.70 | not measured |" in text
+    assert "| – | ≤ 400 ms | not measured |" in text
 
 
 def test_document_has_every_section():
-    found = numbers()
-    case = CASES[0]
-    found[gpu_job.BANDWIDTH] = {"copy": [4e12]}
-    found[case.name]["the products alone"] = [10e-6]
-    found[gpu_job.ACCURACY] = {"xpnet, fit": [0.86, 0.87], "xpnet, fit, tf32": "no files"}
-    text = gpu_table.document(MACHINE, found)
-    other = bytes_beside_products(case) / 4e12
-    assert text.startswith("2026-01-01, a GPU, driver 1.2, CUDA 13.0")
-    assert "Bandwidth of a copy: 4000 GB/s." in text
-    assert f"| the other bytes over bandwidth | {other * 1e6:.2f} µs |" in text
-    assert f"| **products + bytes** | {other * 1e6 + 10:.1f} µs | – |" in text
-    assert "| **xpnet / fastest peer** | 0.50 (JAX, jit) | 0.69 (JAX, scan) | – | – |" in text
-    assert "| **products / xpnet** | 0.40 | – | – | – |" in text
-    assert "| xpnet, fit | 400 ms (300–500) | 0.8600, 0.8700 |" in text
-    assert "| xpnet, fit, tf32 | not measured | no files |" in text
+    found, case = numbers(), CASES[0]
+    found |= {
+        "bandwidth": {"copy": [4e12]},
+        "tests": {"kernels": [2.0, 40.0, 1.0], "others": "took more than 9 s"},
+        "failed: kernels": {"test_a": "1 != 2"},
+        "first look": {"versions": {"numpy": "3"}, "operations": "failed (x)"},
+        "warnings": {"FallbackWarning: no": "first look"},
+        gpu_job.ACCURACY: {"xpnet, fit": [0.86, 0.87]},
+    }
+    found[gpu_job.EXPERIMENT]["xpnet, fit, tf32"] = "failed (no memory)"
+    found[case.name] |= {"the products alone": [10e-6], "JAX, scan": gpu_table.NO_TIME}
+    text = gpu_table.document(MACHINE | {"dry run": "tiny"}, found)
+    other = 1e6 * bytes_beside_products(case) / 4e12
+    for line in (
+        "2026-01-01, a GPU, driver 1.2, CUDA 13.0, ",
+        "**A dry run: tiny.**",
+        "1 results are missing for lack of time; `--resume` measures them.",
+        "Bandwidth of a copy: 4000 GB/s.",
+        "| kernels | **2 failed**, 40 passed, 1 skipped |",
+        "| others | took more than 9 s |",
+        "| test_a | 1 != 2 |",
+        "| JAX, scan | no time left | 100 µs | – | – |",
+        f"| the other bytes over bandwidth | {other:.2f} µs |",
+        f"| **products + bytes** | {other + 10:.1f} µs | – |",
+        "| **xpnet / fastest peer** | 0.50 (PyTorch, CUDA graph) | 0.69 (JAX, scan) | – | – |",
+        "| **products / xpnet** | 0.40 | – | – | – |",
+        "| xpnet, fit | 400 ms (300–500) | 0.8600, 0.8700 |",
+        "| xpnet, fit, tf32 | failed | not measured |",
+        "| xpnet, fit, tf32 | failed (no memory) |",
+        f"| JAX, scan | {gpu_table.INCLUDES['JAX, scan']} |",
+        "| versions | numpy: 3 |",
+        "| operations | failed (x) |",
+        "| warning, first look | FallbackWarning: no |",
+    ):
+        assert line in text
 
 
 def test_document_without_results_is_valid():
@@ -428,7 +221,7 @@ def test_step_uses_at_most_the_allowed_memory(batch_norm, host):
     model = gpu_device.model_of(case)
     X, y = np.ones((case.batch, case.widths[0]), "f"), np.zeros(case.batch, "int64")
     step = ValueAndGrad(model.state)
-    step(gpu_peers.CrossEntropy(), X, y)
+    step(CrossEntropy(), X, y)
     vectors = 4 * 4 * n_parameters(case)  # with the states of Adam
     buffers = sum(block.nbytes for block in step.blocks)
     assert buffers > 4 * case.batch * sum(case.widths[1:])
@@ -456,13 +249,13 @@ def test_captured_step_uses_at_most_the_allowed(batch_norm, fake, monkeypatch):
             return create
 
     backend = replace(fake_backend("float32"), xp=Counting())
-    rows = gpu_cases.FEW_STEPS * case.batch
+    rows = FEW_STEPS * case.batch
     X = backend.asarray(np.ones((rows, case.widths[0])), backend.dtype)
     y = backend.asarray(np.zeros(rows, "int64"))
     made.clear()
     monkeypatch.setattr(gpu_device, "BACKEND", backend)
     model = gpu_device.model_of(case)
-    how = Settings(gpu_peers.CrossEntropy(), gpu_peers.Adam(), batch_size=case.batch)
+    how = Settings(CrossEntropy(), Adam(), batch_size=case.batch)
     state = how.optimizer.init(model.theta, model.layout)
     rows = prepare(model.input_spec, X, y, how.loss).data
     steps = steps_for(model.state, rows, how, state, batch_size=case.batch, drop_last=False)
@@ -473,24 +266,6 @@ def test_captured_step_uses_at_most_the_allowed(batch_norm, fake, monkeypatch):
     taken = sum(array.nbytes for array in whole.values())
     least = 4 * (4 * n_parameters(case) + sum(case.widths[:-1]) * case.batch)
     assert least < taken <= allowed_memory(case)
-
-
-def test_row_names_are_unique():
-    jobs = gpu_job.all_jobs()
-    wanted = {"float32": "", "tf32": ", tf32", "bf16": ", bf16"}
-    for name in (
-        "xpnet, graph",
-        "xpnet, graph, no epilogues",
-        "the products alone",
-        "PyTorch, CUDA graph",
-        "JAX, scan",
-    ):
-        assert {name + ending for ending in wanted.values()} <= set(jobs)
-    assert {"xpnet, fit, fp16", "xpnet, graph, fp16", "copy", "CuPy, plain"} <= set(jobs)
-    assert all(job.columns for job in jobs.values())
-    steps = [job for job in jobs.values() if CASES[0].name in job.columns]
-    assert all(job.columns == [case.name for case in CASES] for job in steps)
-    assert len(jobs) == len(set(jobs)) == 37
 
 
 # --- the parts ------------------------------------------------------------------------------------
@@ -550,6 +325,45 @@ def test_times_use_fresh_data_after_warm_up():
     assert log == [0, 2, -1, 2, -2, 2]
 
 
+def test_launches_of_an_epoch_are_timed(monkeypatch):
+    """Three launches in 6 ms of the device, whose events count the launches before them."""
+    launched = []
+
+    class Stamp(Event):
+        def record(self):
+            self.launches = len(launched)
+
+    class Stream:
+        def end_capture(self):
+            return SimpleNamespace(debug_dot_str=lambda flags: f'a[label="adam {flags}"]')
+
+    def capture(device, step):
+        Stream().end_capture()
+        return partial(launched.append, step)
+
+    seconds = lambda a, b: 2.0 * (b.launches - a.launches)  # noqa: E731
+    cuda = SimpleNamespace(Event=Stamp, Stream=Stream, get_elapsed_time=seconds)
+    monkeypatch.setattr(gpu_device, "cupy", lambda: SimpleNamespace(cuda=cuda))
+    monkeypatch.setattr(gpu_device, "CudaCapture", SimpleNamespace(capture=capture))
+    launches = gpu_device.Launches()
+    with launches.watched():
+        replay = gpu_device.CudaCapture.capture(None, "step")
+    replay()  # a warm-up
+    it = gpu_device.Contestant(lambda steps: [replay() for _ in range(steps)], None, None)
+    launches.of_epoch(it, 3)
+    assert launched == ["step"] * 7
+    assert (launches.count, launches.seconds) == (3, 6e-3)
+    assert launches.host >= 0
+    assert [gpu_look.nodes_of(text) for text in launches.graphs] == ["1: adam 1"]
+
+
+def test_work_of_the_host_is_measured(monkeypatch):
+    monkeypatch.setattr(host_time, "REPEATS", 1)
+    found = host_time.host_seconds(SMALL, Adam())
+    assert [*found] == ["epoch", "permutation", "tables"]
+    assert min(found.values()) > 0
+
+
 @pytest.fixture
 def host(monkeypatch):
     """NumPy instead of CuPy, the CPU instead of the GPU; the features that were filled."""
@@ -585,13 +399,9 @@ def fake(host, monkeypatch):
 
 
 HERE = {
-    "PyTorch, eager": ("torch", "float32"),
     "PyTorch, fused Adam": ("torch", "float32"),
     "PyTorch, fused Adam, bf16": ("torch", "bf16"),
-    "JAX, jit": ("jax", "float32"),
     "JAX, scan": ("jax", "float32"),
-    "CuPy, plain": ("numpy", "float32"),
-    "xpnet, eager": ("numpy", "float32"),
 }
 
 
@@ -601,72 +411,22 @@ HERE = {
 def test_contestants_run_on_the_cpu(name, case, host):
     library, precision = HERE[name]
     pytest.importorskip(library, reason="not installed")
-    make, _ = (gpu_peers.PEERS | gpu_peers.OURS)[name.removesuffix(", bf16")]
-    if name == "CuPy, plain" and case.batch_norm:
-        with pytest.raises(NotImplementedError, match="no batch norm"):
-            make(case, precision)
-        return
+    make = gpu_peers.PEERS[name.removesuffix(", bf16")]
     times = gpu_device.timed(make(case, precision), 8, 2)
     assert len(times) == 2
     assert min(times) > 0
-
-
-@pytest.mark.parametrize("case", [SMALL, NORMED], ids=lambda case: case.name)
-def test_overhead_of_fit_is_measured_separately(case, host, monkeypatch):
-    copies, looked, take = [], [], gpu_peers.Snapshot.take
-    monkeypatch.setattr(gpu_peers.Snapshot, "take", lambda self: copies.append(take(self)))
-    monkeypatch.setattr(gpu_peers, "first_not_finite", looked.append)
-    it = gpu_peers.OURS["xpnet, what an epoch of fit adds"][0](case, "float32")
-    copies.clear()
-    assert gpu_device.timed(it, 8, 2)[0] > 0
-    assert len(copies) == len(looked) == 3 * 8
-
-
-def test_textbook_steps_equal_xpnet(host, monkeypatch):
-    kept = []
-    rotate = gpu_peers._rotate
-    monkeypatch.setattr(gpu_peers, "_rotate", lambda *a: (kept.append(a[0]), rotate(*a)))
-    it = gpu_peers.cupy_plain(SMALL, "float32")
-    it.refresh(0)
-    it.queue(3)
-    cells = dict(zip(kept[0].__code__.co_freevars, kept[0].__closure__, strict=True))
-    theta = cells["theta"].cell_contents
-    model, X = MLP(6, [5], 3), host[0]
-    start = gpu_peers.initial_parameters(SMALL)
-    views = model.layout.views(model.theta)
-    paths = [f"layers.{i}.{part}" for i in range(2) for part in ("weight", "bias")]
-    for path, array in zip(paths, start, strict=True):
-        views[path][...] = array
-    y = gpu_peers.labels(SMALL)
-    state = gpu_peers.Adam().init(model.theta)
-    for i in range(3):
-        rows = slice(4 * i, 4 * i + 4)
-        _, grad = model.value_and_grad(X[rows], y[rows], gpu_peers.CrossEntropy())
-        gpu_peers.Adam().step(model.theta, grad, state)
-    for path, array in zip(paths, theta, strict=True):
-        np.testing.assert_allclose(array, views[path], rtol=2e-4, atol=2e-6)
 
 
 def test_jax_without_a_gpu_is_not_measured(host, monkeypatch):
     pytest.importorskip("jax", reason="not installed")
     monkeypatch.setattr(gpu_peers, "JAX_PLATFORM", "gpu")
     with pytest.raises(ImportError, match="JAX sees no GPU"):
-        gpu_peers.by_jax(SMALL, "float32", by_scan=False)
-
-
-@pytest.mark.parametrize(("variant", "fused"), [("eager", None), ("fused", True)])
-def test_pytorch_keeps_its_default_precision(variant, fused, host, monkeypatch, torch):
-    asked, adam = [], torch.optim.Adam
-    monkeypatch.setattr(
-        torch.optim, "Adam", lambda *given, **how: (asked.append(how), adam(*given, **how))[1]
-    )
-    gpu_peers.by_torch(SMALL, "float32", variant=variant)
-    assert [how["fused"] for how in asked] == [fused]
+        gpu_peers.jax_scan(SMALL, "float32")
 
 
 @pytest.mark.parametrize("case", [SMALL, *CASES], ids=lambda case: case.name)
 def test_epoch_has_the_timed_number_of_steps(case):
-    assert len(gpu_peers.labels(case)) == gpu_cases.n_steps(case) * case.batch
+    assert len(gpu_device.labels(case)) == n_steps(case) * case.batch
 
 
 @pytest.mark.parametrize("precision", gpu_peers.JAX_PRODUCTS)
@@ -678,30 +438,49 @@ def test_jax_accepts_the_precisions(precision):
     assert name.upper() in text.upper()
 
 
-def test_captured_steps_run_as_in_fit(fake):
-    it = gpu_peers.xpnet_graph(SMALL, "float32")
-    gpu_device.timed(it, 16, 2)
-    assert FakeCapture.replayed == 3 * 16
-    assert len(fake) == 4  # for the capture, the warm-up and each repeat
-    assert not any((a == b).all() for a, b in pairwise(fake[1:]))
+def test_weights_of_large_networks_are_drawn_there(host, monkeypatch):
+    jax = pytest.importorskip("jax", reason="not installed")
+    for module in (gpu_device, gpu_peers):
+        monkeypatch.setattr(module, "MANY", n_parameters(SMALL) - 1)
+    theirs = gpu_peers._for_jax(jax, SMALL)
+    model = gpu_device.model_of(SMALL)
+    assert [a.shape for a in theirs] == [a.shape for a in gpu_peers.initial_parameters(SMALL)]
+    ours = [model.theta[model.layout.weights], np.delete(model.theta, model.layout.weights)]
+    for weights, biases in (ours, (np.ravel(theirs[0]), theirs[1])):
+        assert 0.002 < np.std(weights) < 0.05
+        assert not np.any(biases)
 
 
 def test_steps_run_with_and_without_epilogues(fake, monkeypatch):
     found = []
-    monkeypatch.setattr(operations, "checked_product", lambda xp, precision: Product(precision))
-    monkeypatch.setattr(gpu_peers, "cublas_product", Product)
+
+    def of_precision(precision):
+        return Product(precision)
+
+    monkeypatch.setattr(gpu_device, "cublas_product", of_precision)
+    monkeypatch.setattr(
+        operations, "checked_product", lambda xp, precision, *_: of_precision(precision)
+    )
 
     def at_precision(self, precision):
-        product = operations.checked_product(np, precision)
-        found.append((product.precision, len(product.epilogues)))
+        found.append((precision, len(operations.checked_product(np, precision, 0).epilogues)))
         return self
 
     monkeypatch.setattr(Operations, "at_precision", at_precision)
-    for name in ("xpnet, graph", "xpnet, graph, no epilogues"):
-        gpu_peers.OURS[name][0](SMALL, "tf32")
+    for epilogues in (True, False):
+        gpu_device.xpnet_graph(SMALL, "tf32", epilogues)
     model = ("float32", 3)  # the gradient of value_and_grad
     assert found == [model, ("tf32", 3), model, ("tf32", 0)]
-    assert operations.checked_product(np, "tf32").epilogues
+    assert operations.checked_product(np, "tf32", 0).epilogues
+
+
+def test_epochs_run_as_in_fit(fake):
+    """Batches of an epoch in several steps a launch, and the tables of the next one meanwhile."""
+    it = gpu_device.xpnet_graph(SMALL, "float32")
+    launched = FakeCapture.replayed
+    it.queue(2 * n_steps(SMALL))
+    steps, left = divmod(n_steps(SMALL), STEPS_PER_GRAPH)
+    assert FakeCapture.replayed - launched == 2 * (steps + left)
 
 
 def test_floor_is_the_products_of_a_step(fake, monkeypatch):
@@ -717,9 +496,9 @@ def test_floor_is_the_products_of_a_step(fake, monkeypatch):
         return x
 
     product = SimpleNamespace(factor=factor, multiply=multiply)
-    monkeypatch.setattr(gpu_floor, "cublas_product", lambda precision: product)
-    monkeypatch.setattr(gpu_floor, "CudaCapture", FakeCapture)
-    it = gpu_floor.floor(SMALL, "float32")
+    monkeypatch.setattr(gpu_device, "cublas_product", lambda precision: product)
+    monkeypatch.setattr(gpu_device, "CudaCapture", FakeCapture)
+    it = gpu_device.products_alone(SMALL, "float32")
     gpu_device.timed(it, 8, 1)
     step = [((4, 5), 6), ((6, 5), 4), ((4, 3), 5), ((5, 3), 4), ((4, 5), 3)]
     assert log == step * 2  # once to warm up, once captured
@@ -738,9 +517,9 @@ def test_floor_keeps_the_arrays_of_its_graph(fake, monkeypatch):
         alive.extend(weakref.ref(x if x.base is None else x.base) for x in (a, b, out))
 
     product = SimpleNamespace(factor=lambda x: x, multiply=multiply)
-    monkeypatch.setattr(gpu_floor, "cublas_product", lambda precision: product)
-    monkeypatch.setattr(gpu_floor, "CudaCapture", FakeCapture)
-    it = gpu_floor.floor(SMALL, "float32")
+    monkeypatch.setattr(gpu_device, "cublas_product", lambda precision: product)
+    monkeypatch.setattr(gpu_device, "CudaCapture", FakeCapture)
+    it = gpu_device.products_alone(SMALL, "float32")
     gc.collect()
     assert alive
     assert all(reference() is not None for reference in alive)
@@ -748,15 +527,14 @@ def test_floor_keeps_the_arrays_of_its_graph(fake, monkeypatch):
 
 
 def test_without_cublaslt_there_is_no_floor(host, monkeypatch):
-    monkeypatch.setattr(gpu_floor, "cublas_product", lambda precision: None)
+    monkeypatch.setattr(gpu_device, "cublas_product", lambda precision: None)
     with pytest.raises(ImportError, match="cublasLt"):
-        gpu_floor.floor(SMALL, "float32")
+        gpu_device.products_alone(SMALL, "float32")
 
 
 def test_bandwidth_counts_bytes_read_and_written(host, monkeypatch):
-    monkeypatch.setattr(gpu_floor, "COPIED", 1000)
     monkeypatch.setattr(gpu_device, "cupy_clock", lambda: lambda work: (work(), 0.5)[1])
-    assert gpu_floor.bandwidth(3) == [2 * 4 * 1000 / 0.5] * 3
+    assert gpu_whole.bandwidth(Scale(copied=1000)) == [2 * 4 * 1000 / 0.5] * 3
 
 
 @pytest.mark.parametrize("data_dir", [None, "folder"])
@@ -768,12 +546,12 @@ def test_reference_experiment_is_measured(data_dir, host, monkeypatch, rng):
     )
     data = SimpleNamespace(X_test=X[:50], y_test=y[:50])
     monkeypatch.setattr(gpu_whole, "load_fashion_mnist", lambda folder: data)
-    monkeypatch.setattr(gpu_whole, "EPOCHS", 2)
-    times, accuracies = gpu_whole.reference_experiment("float32", data_dir, 2)
-    assert asked == [(20_000, data_dir)]
+    scale = replace(DRY_RUN, repeats=2)
+    times, accuracies = gpu_whole.reference_experiment("float32", data_dir, scale)
+    assert asked == [(scale.rows, data_dir)]
     assert len(times) == 2
     if data_dir is None:
-        assert accuracies == "not measured: --data-dir names no folder with Fashion-MNIST"
+        assert accuracies == gpu_whole.NO_IMAGES
     else:
         assert len(accuracies) == 2
         assert 0 <= min(accuracies) <= max(accuracies) <= 1
@@ -783,7 +561,7 @@ def test_memory_is_what_training_uses(host, monkeypatch):
     """The device has 100 bytes in use, and 700 and 800 at the ends of the two epochs."""
     taken = iter([100, 700, 800])
     monkeypatch.setattr(gpu_device, "taken_bytes", lambda: next(taken))
-    assert gpu_whole.memory(SMALL) == (700.0, allowed_memory(SMALL))
+    assert gpu_whole.memory(SMALL) == [700.0, allowed_memory(SMALL) + (32 << 20)]
 
 
 @pytest.mark.slow
@@ -799,67 +577,26 @@ def test_memory_of_graphs_is_counted(monkeypatch):
     assert gpu_device.taken_bytes() == 123
 
 
-def makers(contestants):
-    return {
-        gpu_job.label(name, precision): (make, precision)
-        for name, (make, precisions) in contestants.items()
-        for precision in precisions
-    }
+# --- on a device ----------------------------------------------------------------------------------
 
-
-OURS, PEERS = makers(gpu_peers.OURS), makers(gpu_peers.PEERS)
-
-
-def run_peer(make, precision):
-    """Steps of another library; its warnings and failures are not those of xpnet."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            times = gpu_device.timed(make(SMALL, precision), 8, 1)
-        except ImportError as error:
-            pytest.skip(f"not installed: {error}")
-        except Exception as error:  # each library fails in its own way
-            pytest.xfail(f"the other library failed: {type(error).__name__}: {error}")
-    assert times[0] > 0
+OURS = {
+    part.cells[0][0]: part
+    for job in gpu_job.all_jobs()
+    if job.section in ("look", "whole", "steps")
+    for part in job.parts
+    if part.cells[0][1] not in (case.name for case in CASES[1:])
+    if not re.search("tf32$|fp16$|fit, bf16$|8192.*batch (8192|norm)$", part.cells[0][0])
+}
 
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("name", OURS)
-def test_every_own_contestant_runs_on_a_device(name, cuda):
-    make, precision = OURS[name]
-    assert gpu_device.timed(make(SMALL, precision), 8, 1)[0] > 0
-
-
-@pytest.mark.gpu
-@pytest.mark.device  # the peers do not run on the stand-in
-@pytest.mark.parametrize("name", PEERS)
-def test_every_peer_runs_on_a_device(name, cuda):
-    run_peer(*PEERS[name])
-
-
-def stand_in(seconds):
-    return gpu_device.Contestant(lambda steps: None, lambda seed: None, lambda work: seconds)
-
-
-def test_warnings_of_peers_are_allowed(host):
-    def make(case, precision):
-        warnings.warn("TensorFloat32 tensor cores available but not enabled", stacklevel=1)
-        return stand_in(1.0)
-
-    run_peer(make, "float32")
-    with pytest.raises(AssertionError):
-        run_peer(lambda *given: stand_in(0.0), "float32")
-
-
-def test_failing_peer_is_reported(host):
-    def make(case, precision):
-        raise RuntimeError("no compiler")
-
-    with pytest.raises(pytest.xfail.Exception, match="library failed: RuntimeError: no compiler"):
-        run_peer(make, "float32")
-
-    def missing(case, precision):
-        raise ImportError("torch")
-
-    with pytest.raises(pytest.skip.Exception, match="not installed: torch"):
-        run_peer(missing, "float32")
+def test_own_results_can_be_measured(name, cuda, tmp_path):
+    """With tiny networks."""
+    part = OURS[name]
+    found = part.measure(gpu_job.Run(DRY_RUN, tmp_path))
+    assert len(found) == len(part.cells)
+    for cell, value in zip(part.cells, found, strict=True):
+        if cell[1] in (*(case.name for case in CASES), "bandwidth", gpu_job.EXPERIMENT):
+            assert min(value) > 0
+        assert not str(value).startswith("failed")

@@ -135,7 +135,7 @@ class MemoryPool:
 
     def __init__(self, allocator=None):
         self._allocate = allocator or (lambda size: MemoryPointer(Memory(size), 0))
-        self._arenas = {}
+        self._arenas, self._used = {}, weakref.WeakSet()
 
     def malloc(self, size):
         if size == 0:
@@ -144,7 +144,9 @@ class MemoryPool:
         key = state.current.device, state.stream.ptr
         arena = self._arenas.setdefault(key, Arena())
         root = arena.take(size) or self._allocate(size).mem
-        return MemoryPointer(PooledMemory(root, weakref.ref(arena)), 0)
+        block = PooledMemory(root, weakref.ref(arena))
+        self._used.add(block)
+        return MemoryPointer(block, 0)
 
     def free_all_blocks(self, stream=None):
         """Return the free blocks to the device."""
@@ -158,6 +160,12 @@ class MemoryPool:
 
     def free_bytes(self):
         return sum(self._sizes(state.current.device))
+
+    def used_bytes(self):
+        return sum(x.root.size for x in self._used if x.device_id == state.current.device)
+
+    def total_bytes(self):
+        return self.free_bytes() + self.used_bytes()
 
     def n_free_blocks(self):
         arenas = [arena for (own, _), arena in self._arenas.items() if own == state.current.device]
