@@ -269,8 +269,8 @@ def test_rules_work_on_single_numbers(optimizer, theta, grads):
     alone, module = theta.copy(), "xpnet.optimizers"
     run(optimizer, theta, grads)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(f"{module}.base.operations_for", lambda array: Scalars(np))
-        patch.setattr(f"{module}.adaptive.operations_for", lambda array: Scalars(np))
+        patch.setattr(f"{module}.base.operations_for", lambda *_: Scalars(np))
+        patch.setattr(f"{module}.adaptive.operations_for", lambda *_: Scalars(np))
         run(optimizer, alone, grads)
     np.testing.assert_allclose(alone, theta, rtol=1e-13)
 
