@@ -1,19 +1,14 @@
-"""Steps and initial weights on a device equal those of NumPy, for every part of xpnet.
-
-The same cases run on the emulated device, and marked ``gpu`` on a real one.
-"""
+"""Steps and initial weights on a device equal those of NumPy, for every part of xpnet."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers.fake_device import DeviceArray, fake_backend, fake_operations
 from helpers.training_cases import LOSSES, OPTIMIZERS, targets
 
 import xpnet
 from xpnet import MLP, CrossEntropy, Dense, Sequential, initializers, losses, optimizers, to_numpy
 from xpnet.backend import get_backend
-from xpnet.ops import select
 
 INITIALIZERS = [
     *(initializers.Zeros(), initializers.Ones(), initializers.Constant(0.5)),
@@ -25,20 +20,9 @@ INITIALIZERS = [
 NEAR = {"rtol": 1e-5, "atol": 1e-6}
 
 
-THERE = [
-    pytest.param("emulated", marks=pytest.mark.slow),  # it compiles C++
-    pytest.param("device", marks=pytest.mark.gpu),
-]
-
-
-@pytest.fixture(params=THERE)
-def there(request, monkeypatch):
-    """A backend in float32: a device, or the emulated device."""
-    if request.param == "device":
-        request.getfixturevalue("cuda")
-        return get_backend("cupy", dtype="float32")
-    monkeypatch.setitem(select._chosen, DeviceArray, fake_operations(kernels=True))
-    return fake_backend("float32")
+@pytest.fixture
+def there(cuda):
+    return get_backend("cupy", dtype="float32")
 
 
 @pytest.fixture
@@ -60,6 +44,7 @@ def test_tables_hold_every_part():
     }  # they wrap another optimizer
 
 
+@pytest.mark.gpu
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=repr)
 def test_optimizer_steps_equal_numpy(optimizer, here, there, rng):
     """Two steps of different gradients, so that states are not zero."""
@@ -76,6 +61,7 @@ def test_optimizer_steps_equal_numpy(optimizer, here, there, rng):
         np.testing.assert_allclose(actual, expected, **NEAR)
 
 
+@pytest.mark.gpu
 @pytest.mark.parametrize("loss", LOSSES, ids=repr)
 def test_loss_steps_equal_numpy(loss, here, there, rng):
     n_out = 2
@@ -89,6 +75,7 @@ def test_loss_steps_equal_numpy(loss, here, there, rng):
     np.testing.assert_allclose(ends[1], ends[0], **NEAR)
 
 
+@pytest.mark.gpu
 @pytest.mark.parametrize("init", INITIALIZERS, ids=repr)
 def test_initial_weights_equal_numpy(init, here, there):
     layers = [Dense(16, xpnet.Tanh(), weight_init=init), Dense(3, weight_init=init)]

@@ -90,7 +90,7 @@ def _choose(array: Array) -> Operations:
     return operations
 
 
-def _cuda(xp: Namespace, device: int = 0) -> Operations:
+def _cuda(xp: Namespace, device: int) -> Operations:
     """CUDA kernels for CuPy arrays if they pass the self check, otherwise plain array code."""
     # Imported at first use, because no other backend needs it.
     cuda = importlib.import_module("xpnet.ops.cuda.operations")

@@ -27,7 +27,7 @@ class ndarray:  # noqa: N801  CuPy's name
 
     __module__ = "cupy"
     __array_priority__ = 100
-    __slots__ = ("__weakref__", "_host", "_mem")
+    __slots__ = ("__weakref__", "_address", "_host", "_mem")
     __hash__ = None
 
     def __new__(cls, shape, dtype=float, memptr=None, strides=None, order="C"):
@@ -37,7 +37,8 @@ class ndarray:  # noqa: N801  CuPy's name
         if memptr is None:
             memptr = memory.alloc(prod(shape) * dtype.itemsize)
         self = object.__new__(cls)
-        self._mem, start = memptr.mem, memptr.ptr - memptr.mem.ptr
+        self._mem, self._address = memptr.mem, memptr.ptr
+        start = self._address - self._mem.ptr
         self._host = np.ndarray(shape, dtype, self._mem.bytes, start, order=order or "C")
         return self
 
@@ -77,7 +78,9 @@ class ndarray:  # noqa: N801  CuPy's name
 
     def address(self):
         """The address of its first element."""
-        return self._host.__array_interface__["data"][0] if self._host.size else self._mem.ptr
+        if self._address is None:
+            self._address = self._host.ctypes.data if self._host.size else self._mem.ptr
+        return self._address
 
     @property
     def base(self):
@@ -252,7 +255,7 @@ def _path(function):
 def view(host, array):
     """A view of an array's memory."""
     made = object.__new__(ndarray)
-    made._host, made._mem = host, array._mem
+    made._host, made._mem, made._address = host, array._mem, None
     return made
 
 
@@ -300,11 +303,13 @@ def host_of(x, name):
 
 def flat(items):
     """The arguments and what the lists among them hold."""
+    found = []
     for item in items:
         if isinstance(item, (tuple, list)):
-            yield from flat(item)
+            found += flat(item)
         else:
-            yield item
+            found.append(item)
+    return found
 
 
 def run(name, function, arguments, keywords=None):

@@ -10,7 +10,7 @@ import time
 import weakref
 
 from helpers.strict_cupy import memory
-from helpers.strict_cupy.state import CUDARuntimeError, state
+from helpers.strict_cupy.state import CUDARuntimeError, Current, state
 
 
 def enqueue(name, work, blocks, stream=None, kernel=None):
@@ -23,8 +23,9 @@ def enqueue(name, work, blocks, stream=None, kernel=None):
         stream: the stream; ``None`` for the current one.
         kernel: what distinguishes the kernel that a device would have to compile.
     """
-    stream = stream or state.stream
-    if stream.device_id not in (-1, state.current.device):
+    current = state.current
+    stream = stream or current.stream
+    if stream.device_id not in (-1, current.device):
         raise CUDARuntimeError("cudaErrorInvalidResourceHandle: a stream of another device")
     state.count(name, kernel)
     if stream.tape is None:
@@ -46,7 +47,7 @@ class Device:
     def use(self):
         if not 0 <= self.id < memory.N_DEVICES:
             raise CUDARuntimeError("cudaErrorInvalidDevice: invalid device ordinal")
-        state.current.device = self.id
+        state.current.use(self.id)
 
     def __enter__(self):
         before = state.current.device
@@ -55,7 +56,7 @@ class Device:
         return self
 
     def __exit__(self, *error):
-        state.current.device = self._before.pop()
+        state.current.use(self._before.pop())
 
     def synchronize(self):
         state.read("device")
@@ -163,7 +164,7 @@ class Stream:
         assert not ptds
         self.ptr = 0 if null else next(self._numbers)
         self.device_id = -1 if null else state.current.device
-        self.tape = None
+        self.tape, self._entered = None, []
         streams[self.ptr] = self
 
     @classmethod
@@ -182,16 +183,17 @@ class Stream:
 
     def __enter__(self):
         self._require_device()
-        self._entered = [*getattr(self, "_entered", []), state.current.device]
-        state.streams().append(self)
+        self._entered.append(state.current.device)
+        state.current.push(self)
         return self
 
     def __exit__(self, *error):
-        state.current.streams[self._entered.pop()].pop()
+        state.current.pop(self._entered.pop())
 
     def use(self):
         self._require_device()
-        state.streams()[-1] = self
+        state.current.streams[state.current.device].pop()
+        state.current.push(self)
         return self
 
     def __eq__(self, other):
@@ -231,10 +233,10 @@ class Stream:
         return self.tape is not None
 
 
-state.null = Stream.null = Stream(null=True)
+Stream.null = Current.null = Stream(null=True)
+state.current.__init__()  # of this thread, which began before there was a stream
 
 
 def get_current_stream(device_id=-1):
-    if device_id == -1:
-        return state.stream
-    return state.current.streams.get(device_id, [state.null])[-1]
+    current = state.current
+    return current.stream if device_id == -1 else current.streams[device_id][-1]

@@ -46,7 +46,7 @@ def installed():
         del compat.cupy
         if COMPAT in before:
             compat.cupy = before[COMPAT]
-        state.current.device = 0
+        state.current.use(0)
 
 
 def is_replaced(name):

@@ -11,6 +11,7 @@ import itertools
 import sys
 import weakref
 from bisect import bisect_right, insort
+from collections import defaultdict
 from contextlib import contextmanager
 
 import numpy as np
@@ -79,45 +80,45 @@ class Memory:
 
 
 class PooledMemory:
-    """A block of a pool; the pool takes it back when nothing holds it."""
+    """A block of a pool; the pool takes it back when nothing holds it.
 
-    __slots__ = (
-        *("__weakref__", "_arena", "bytes", "captured", "device_id", "ptr", "room", "root"),
-        *("serial", "size"),
-    )
+    Attributes:
+        root: the allocation.
+        captured: whether a captured stream allocated it, so that a graph may write there any time.
+    """
 
-    def __init__(self, root, arena):
+    __slots__ = "__weakref__", "_arena", "bytes", "captured", "device_id", "ptr", "root", "serial"
+
+    def __init__(self, root, arena, captured):
         self.root, self._arena, self.serial = root, arena, next(serials)
-        self.size, self.device_id = root.size, root.device_id
-        self.ptr, self.bytes, self.room = root.ptr, root.bytes, root.room
-        self.captured = state.tape is not None  # whether a graph may write there any time
+        self.ptr, self.bytes, self.device_id = root.ptr, root.bytes, root.device_id
+        self.captured = captured
         root.user = weakref.ref(self)
 
+    size = property(lambda self: self.root.size)
+    room = property(lambda self: self.root.room)
     device = Memory.device
     __int__ = Memory.__int__
 
     def __del__(self, ending=sys.is_finalizing):
-        if ending() or self.root.freed:  # which a cycle of references ends in any order
+        root = self.root
+        if ending() or root.freed:  # which a cycle of references ends in any order
             return
-        self.root.poison()
+        root.poison()
         arena = self._arena()
         if arena is not None:
-            arena.put(self.root)
+            arena.free[root.size].append(root)
 
 
 class Arena:
-    """The free blocks of a pool on one stream of a device, by size."""
+    """The free blocks of a pool on one stream of a device, by size.
+
+    Attributes:
+        reference: a weak reference to it.
+    """
 
     def __init__(self):
-        self.free = {}
-
-    def put(self, memory):
-        self.free.setdefault(memory.size, []).append(memory)
-
-    def take(self, size):
-        """A free block of the size, the last that was freed; ``None`` if there is none."""
-        blocks = self.free.get(size)
-        return blocks.pop() if blocks else None
+        self.free, self.reference = defaultdict(list), weakref.ref(self)
 
 
 class MemoryPointer:
@@ -135,18 +136,23 @@ class MemoryPool:
 
     def __init__(self, allocator=None):
         self._allocate = allocator or (lambda size: MemoryPointer(Memory(size), 0))
-        self._arenas, self._used = {}, weakref.WeakSet()
+        self._arenas, self._roots = defaultdict(Arena), weakref.WeakSet()
 
     def malloc(self, size):
         if size == 0:
             return MemoryPointer(Memory(0), 0)
         size = -(-size // UNIT) * UNIT
-        key = state.current.device, state.stream.ptr
-        arena = self._arenas.setdefault(key, Arena())
-        root = arena.take(size) or self._allocate(size).mem
-        block = PooledMemory(root, weakref.ref(arena))
-        self._used.add(block)
-        return MemoryPointer(block, 0)
+        current = state.current
+        stream = current.stream
+        arena = self._arenas[current.device, stream.ptr]
+        free = arena.free[size]
+        root = free.pop() if free else self._new_root(size)
+        return MemoryPointer(PooledMemory(root, arena.reference, stream.tape is not None), 0)
+
+    def _new_root(self, size):
+        root = self._allocate(size).mem
+        self._roots.add(root)
+        return root
 
     def free_all_blocks(self, stream=None):
         """Return the free blocks to the device."""
@@ -161,11 +167,8 @@ class MemoryPool:
     def free_bytes(self):
         return sum(self._sizes(state.current.device))
 
-    def used_bytes(self):
-        return sum(x.root.size for x in self._used if x.device_id == state.current.device)
-
     def total_bytes(self):
-        return self.free_bytes() + self.used_bytes()
+        return sum(root.size for root in self._roots if root.device_id == state.current.device)
 
     def n_free_blocks(self):
         arenas = [arena for (own, _), arena in self._arenas.items() if own == state.current.device]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections import Counter
+from collections import Counter, defaultdict
 from contextlib import contextmanager
 
 
@@ -30,11 +30,34 @@ class Counts(Counter):
 
 
 class Current(threading.local):
-    """The device, the streams and the allocator of a thread."""
+    """What is current in a thread.
+
+    Attributes:
+        device: the number of the device.
+        stream: the stream of the device.
+        streams: the streams of each device, of which the last is the current one.
+        allocator: allocates memory; ``None`` for the default pool.
+    """
+
+    null = None  # the stream where no other is current
 
     def __init__(self):
-        self.device, self.allocator = 0, None
-        self.streams = {}  # of each device, the last is the current one
+        self.device, self.allocator, self.stream = 0, None, self.null
+        self.streams = defaultdict(lambda: [self.null])
+
+    def use(self, device):
+        """Make a device current."""
+        self.device, self.stream = device, self.streams[device][-1]
+
+    def push(self, stream):
+        """Make a stream of the current device current."""
+        self.streams[self.device].append(stream)
+        self.stream = stream
+
+    def pop(self, device):
+        """Make the stream current that was before on a device."""
+        self.streams[device].pop()
+        self.stream = self.streams[self.device][-1]
 
 
 class State:
@@ -42,26 +65,15 @@ class State:
 
     def __init__(self):
         self.current, self.lock, self.counters = Current(), threading.RLock(), []
-        self.null = None  # the stream of work for which no other is current
-
-    @property
-    def stream(self):
-        """The current stream."""
-        streams = self.current.streams.get(self.current.device)
-        return streams[-1] if streams else self.null
-
-    def streams(self):
-        """The streams of the current device that are current in turn, to be changed."""
-        return self.current.streams.setdefault(self.current.device, [self.null])
 
     @property
     def tape(self):
         """The work that a capture of the current stream has recorded; ``None`` without one."""
-        return self.stream.tape
+        return self.current.stream.tape
 
     def forbid(self, what, stream=None):
         """Raise an error if the stream is captured."""
-        if (stream or self.stream).tape is not None:
+        if (stream or self.current.stream).tape is not None:
             raise CUDARuntimeError(f"cudaErrorStreamCaptureUnsupported: {what}")
 
     def read(self, what, stream=None):
