@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import inspect
 import pickle
 import re
@@ -17,6 +18,7 @@ import xpnet
 from xpnet import ArgumentError, CrossEntropy, get_backend, to_numpy
 from xpnet import derivatives as d
 from xpnet.backend import backend_of
+from xpnet.engine.cuda_graph import CudaCapture
 from xpnet.losses import MSE
 from xpnet.minimize import BFGS, LBFGS, compare, minimize
 from xpnet.ops import operations_for, select
@@ -355,3 +357,15 @@ def test_callbacks_run_on_the_device_of_the_model(cupy):
 
     fitted(model, X, Y, callbacks=[look])
     assert seen == [(1, 1)] * 2
+
+
+def test_graphs_of_another_device_are_freed(cupy):
+    with cupy.cuda.Device(1):
+        capture = CudaCapture()
+        with capture.capturing():
+            replay = capture.capture(lambda: cupy.zeros(1000) + 1.0)
+    pool = capture.pool
+    del capture, replay
+    gc.collect()
+    with cupy.cuda.Device(1):
+        assert (pool.n_free_blocks(), pool.total_bytes()) == (0, 0)

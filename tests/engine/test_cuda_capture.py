@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import sys
 import weakref
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from types import SimpleNamespace
 
 import pytest
@@ -63,6 +63,7 @@ class Driver:
             Memory=Memory,
             MemoryPointer=lambda memory, offset: (memory, offset),
             using_allocator=using_allocator,
+            Device=nullcontext,
             get_current_stream=lambda: SimpleNamespace(
                 synchronize=lambda: driver.do(f"synchronize {driver.streams[-1]}")
             ),

@@ -64,7 +64,7 @@ class CudaCapture:
             return cupy.cuda.MemoryPointer(blocks[-1], 0)
 
         self.pool = cupy.cuda.MemoryPool(allocate)
-        finalize(self, self.pool.free_all_blocks).atexit = False
+        finalize(self, _free, self.pool, cupy.cuda.Device()).atexit = False
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -108,3 +108,9 @@ class CudaCapture:
                 yield
             finally:
                 self._copies.synchronize()
+
+
+def _free(pool: Any, device: Any) -> None:
+    """Return the blocks of a pool to its device, which need not be the current one."""
+    with device:
+        pool.free_all_blocks()
