@@ -10,7 +10,7 @@ import time
 import weakref
 
 from helpers.strict_cupy import memory
-from helpers.strict_cupy.state import Current, CUDARuntimeError, state
+from helpers.strict_cupy.state import CUDARuntimeError, Current, state
 
 
 def enqueue(name, work, blocks, stream=None, kernel=None):
