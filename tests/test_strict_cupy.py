@@ -272,11 +272,11 @@ def test_arrays_stay_on_their_device(cupy):
 
 
 def test_streams_and_memory_belong_to_a_device(cupy):
-    with cupy.cuda.Device(1):
-        stream, before = cupy.cuda.Stream(), cupy.cuda.Device(0).mem_info
-        a = cupy.ones(1 << 20)
-        assert a.nbytes <= cupy.cuda.Device(0).mem_info[0] - cupy.cuda.Device(1).mem_info[0]
-        assert cupy.cuda.Device(0).mem_info == before
+    free = [cupy.cuda.Device(i).mem_info[0] for i in (0, 1)]
+    with cupy.cuda.Device(1), cupy.cuda.using_allocator(cupy.cuda.MemoryPool().malloc):
+        stream, a = cupy.cuda.Stream(), cupy.ones(1 << 20)
+    now = [cupy.cuda.Device(i).mem_info[0] for i in (0, 1)]
+    assert [old - new for old, new in zip(free, now, strict=True)] == [0, a.nbytes]
     with pytest.raises(RuntimeError, match="does not match"), stream:
         pass
     assert cupy.cuda.get_current_stream().ptr == 0

@@ -39,7 +39,6 @@ class Device:
 
     def __init__(self, device=None):
         self.id = state.current.device if device is None else int(device)
-        self._before = []
 
     def __int__(self):
         return self.id
@@ -52,11 +51,11 @@ class Device:
     def __enter__(self):
         before = state.current.device
         self.use()
-        self._before.append(before)
+        state.current.entered.append(before)
         return self
 
     def __exit__(self, *error):
-        state.current.use(self._before.pop())
+        state.current.use(state.current.entered.pop())
 
     def synchronize(self):
         state.read("device")
@@ -164,7 +163,7 @@ class Stream:
         assert not ptds
         self.ptr = 0 if null else next(self._numbers)
         self.device_id = -1 if null else state.current.device
-        self.tape, self._entered = None, []
+        self.tape = None
         streams[self.ptr] = self
 
     @classmethod
@@ -183,12 +182,12 @@ class Stream:
 
     def __enter__(self):
         self._require_device()
-        self._entered.append(state.current.device)
+        state.current.entered.append(state.current.device)
         state.current.push(self)
         return self
 
     def __exit__(self, *error):
-        state.current.pop(self._entered.pop())
+        state.current.pop()
 
     def use(self):
         self._require_device()

@@ -157,22 +157,22 @@ class MemoryPool:
     def free_all_blocks(self, stream=None):
         """Return the free blocks to the device."""
         for (device, address), arena in list(self._arenas.items()):
-            if device == state.current.device and stream in (None, address):
+            if device == state.current.device and (stream is None or stream.ptr == address):
                 arena.free.clear()
 
-    def _sizes(self, device):
-        arenas = [arena for (own, _), arena in self._arenas.items() if own == device]
-        return [size * len(b) for arena in arenas for size, b in arena.free.items()]
+    def _free(self):
+        """The free blocks on the current device."""
+        here = [a for (own, _), a in self._arenas.items() if own == state.current.device]
+        return [root for arena in here for blocks in arena.free.values() for root in blocks]
 
     def free_bytes(self):
-        return sum(self._sizes(state.current.device))
+        return sum(root.size for root in self._free())
 
     def total_bytes(self):
         return sum(root.size for root in self._roots if root.device_id == state.current.device)
 
     def n_free_blocks(self):
-        arenas = [arena for (own, _), arena in self._arenas.items() if own == state.current.device]
-        return sum(len(blocks) for arena in arenas for blocks in arena.free.values())
+        return len(self._free())
 
 
 POOL = MemoryPool()

@@ -37,12 +37,13 @@ class Current(threading.local):
         stream: the stream of the device.
         streams: the streams of each device, of which the last is the current one.
         allocator: allocates memory; ``None`` for the default pool.
+        entered: the device before each block of a device or a stream that is entered.
     """
 
     null = None  # the stream where no other is current
 
     def __init__(self):
-        self.device, self.allocator, self.stream = 0, None, self.null
+        self.device, self.allocator, self.stream, self.entered = 0, None, self.null, []
         self.streams = defaultdict(lambda: [self.null])
 
     def use(self, device):
@@ -54,9 +55,9 @@ class Current(threading.local):
         self.streams[self.device].append(stream)
         self.stream = stream
 
-    def pop(self, device):
-        """Make the stream current that was before on a device."""
-        self.streams[device].pop()
+    def pop(self):
+        """Make the stream current that was before the last that was entered."""
+        self.streams[self.entered.pop()].pop()
         self.stream = self.streams[self.device][-1]
 
 
