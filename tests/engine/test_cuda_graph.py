@@ -177,7 +177,7 @@ IN_HALF = InHalf(epilogues=frozenset())
 def test_fp16_keeps_tiny_gradients(engine, task, device, monkeypatch):
     """The gradient would be 0 in 16 bits, because the targets are nearly the outputs."""
     monkeypatch.setitem(select._chosen, DeviceArray, fake_operations(kernels=True))
-    monkeypatch.setattr(operations, "checked_product", lambda xp, precision: IN_HALF)
+    monkeypatch.setattr(operations, "checked_product", lambda *given: IN_HALF)
     X, moved = np.abs(task[0]), []
     fp16 = {"precision": "fp16", "engine": engine}
     for backend, how in (("numpy", {"engine": "eager"}), (fake_backend("float32"), fp16)):
@@ -195,7 +195,9 @@ def test_fp16_keeps_tiny_gradients(engine, task, device, monkeypatch):
 def test_precision_applies_to_its_fit_only(fails, task, device, monkeypatch):
     monkeypatch.setitem(select._chosen, DeviceArray, fake_operations(kernels=True))
     products = {"fp16": IN_HALF, "float32": None}
-    monkeypatch.setattr(operations, "checked_product", lambda xp, precision: products[precision])
+    monkeypatch.setattr(
+        operations, "checked_product", lambda xp, precision, device: products[precision]
+    )
     (X, y), model, loss = task, MLP(4, [], 3, backend=fake_backend("float32")), CrossEntropy()
 
     def callback(run):
@@ -214,7 +216,7 @@ def test_precision_applies_to_its_fit_only(fails, task, device, monkeypatch):
 def fit_in_half(X, t, engine, monkeypatch, epochs):
     """Train with products in 16 bits; the model, and θ and the loss scale after every step."""
     monkeypatch.setitem(select._chosen, DeviceArray, fake_operations(kernels=True))
-    monkeypatch.setattr(operations, "checked_product", lambda xp, precision: IN_HALF)
+    monkeypatch.setattr(operations, "checked_product", lambda *given: IN_HALF)
     model = MLP(4, [], 1, backend=fake_backend("float32"))
     thetas, scales, made = [np.array(model.theta)], [], []
 
