@@ -161,7 +161,9 @@ def test_zeros_of_tables_are_done_before_copies(device, monkeypatch):
 
     monkeypatch.setattr(FakeBackend, "zeros", zeros_noted)
     monkeypatch.setattr(FakeLibrary, "synchronize", lambda self: events.append("wait"))
-    monkeypatch.setattr(captured_epochs, "write", lambda *given: (events.append("copy"), write(*given)))
+    monkeypatch.setattr(
+        captured_epochs, "write", lambda *given: (events.append("copy"), write(*given))
+    )
     write = xpnet.backend.write
     train(epochs=1)
     first = events.index("copy")
