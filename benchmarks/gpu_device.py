@@ -228,12 +228,16 @@ def xpnet_graph(case: Case, precision: Precision, epilogues: bool = True) -> Con
         )
     assert captured.engine.startswith("replay")
     rng, lrs = np.random.default_rng(0), [how.optimizer.lr] * captured.n_steps
+    orders = [rng.permutation(len(X))]
+
+    def prepare_next() -> None:
+        """Draw the next order while the device works, as `fit` does."""
+        orders.append(rng.permutation(len(X)))
+        captured.prepare(orders[-1], lrs)
 
     def queue(steps: int) -> None:
-        upcoming = rng.permutation(len(X))
         for _ in range(max(steps // captured.n_steps, 1)):
-            order, upcoming = upcoming, rng.permutation(len(X))
-            captured.epoch(order, lrs, partial(captured.prepare, upcoming, lrs))
+            captured.epoch(orders.pop(0), lrs, prepare_next)
 
     return Contestant(queue, partial(fill_normal, X), cupy_clock())
 

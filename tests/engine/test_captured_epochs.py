@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers.fake_device import FakeCapture, fake_backend, use_fake_device
+from helpers.fake_device import (
+    FakeBackend,
+    FakeCapture,
+    FakeLibrary,
+    fake_backend,
+    use_fake_device,
+)
 from helpers.training_cases import NETWORKS, SETTINGS
 
 import xpnet
@@ -143,6 +149,25 @@ def test_callback_between_epochs_has_the_last_word(name, device):
     np.testing.assert_allclose(captured[0], eager[0], rtol=1e-12, atol=1e-13)
     assert captured[3].drawn == eager[3].drawn
     assert captured[3] == eager[3]
+
+
+def test_zeros_of_tables_are_done_before_copies(device, monkeypatch):
+    """On a device the stream of copies could overtake the stream that fills tables with zeros."""
+    events, zeros = [], FakeBackend.zeros
+
+    def zeros_noted(self, *shape, **how):
+        events.append("zeros")
+        return zeros(self, *shape, **how)
+
+    monkeypatch.setattr(FakeBackend, "zeros", zeros_noted)
+    monkeypatch.setattr(FakeLibrary, "synchronize", lambda self: events.append("wait"))
+    monkeypatch.setattr(
+        captured_epochs, "write", lambda *given: (events.append("copy"), write(*given))
+    )
+    write = xpnet.backend.write
+    train(epochs=1)
+    first = events.index("copy")
+    assert events[first - 2 : first] == ["zeros", "wait"]
 
 
 def test_epochs_copy_nothing_between_their_steps(device, monkeypatch):

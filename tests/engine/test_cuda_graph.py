@@ -177,7 +177,7 @@ IN_HALF = InHalf(epilogues=frozenset())
 def test_fp16_keeps_tiny_gradients(engine, task, device, monkeypatch):
     """The gradient would be 0 in 16 bits, because the targets are nearly the outputs."""
     monkeypatch.setitem(select._chosen, DeviceArray, fake_operations(kernels=True))
-    monkeypatch.setattr(operations, "checked_product", lambda xp, precision: IN_HALF)
+    monkeypatch.setattr(operations, "checked_product", lambda *given: IN_HALF)
     X, moved = np.abs(task[0]), []
     fp16 = {"precision": "fp16", "engine": engine}
     for backend, how in (("numpy", {"engine": "eager"}), (fake_backend("float32"), fp16)):
@@ -195,7 +195,9 @@ def test_fp16_keeps_tiny_gradients(engine, task, device, monkeypatch):
 def test_precision_applies_to_its_fit_only(fails, task, device, monkeypatch):
     monkeypatch.setitem(select._chosen, DeviceArray, fake_operations(kernels=True))
     products = {"fp16": IN_HALF, "float32": None}
-    monkeypatch.setattr(operations, "checked_product", lambda xp, precision: products[precision])
+    monkeypatch.setattr(
+        operations, "checked_product", lambda xp, precision, device: products[precision]
+    )
     (X, y), model, loss = task, MLP(4, [], 3, backend=fake_backend("float32")), CrossEntropy()
 
     def callback(run):
@@ -211,10 +213,10 @@ def test_precision_applies_to_its_fit_only(fails, task, device, monkeypatch):
     np.testing.assert_allclose(np.asarray(model.value_and_grad(X, y, loss)[1]), expected, atol=1e-6)
 
 
-def fit_in_half(X, t, engine, monkeypatch, epochs):
-    """Train with products in 16 bits; the model, and θ and the loss scale after every step."""
+def fit_in_half(X, t, engine, monkeypatch, epochs, batch_size=50):
+    """Train with products in 16 bits; the model, and θ and the loss scale after every epoch."""
     monkeypatch.setitem(select._chosen, DeviceArray, fake_operations(kernels=True))
-    monkeypatch.setattr(operations, "checked_product", lambda xp, precision: IN_HALF)
+    monkeypatch.setattr(operations, "checked_product", lambda *given: IN_HALF)
     model = MLP(4, [], 1, backend=fake_backend("float32"))
     thetas, scales, made = [np.array(model.theta)], [], []
 
@@ -232,7 +234,7 @@ def fit_in_half(X, t, engine, monkeypatch, epochs):
     settings = {"precision": "fp16", "engine": engine, "epochs": epochs, "callbacks": [note]}
     settings |= {"loss": xpnet.HalfMSE(), "optimizer": xpnet.Adam(0.1), "progress": False}
     with np.errstate(all="ignore"):
-        history = model.fit(X, np.full(len(X), t), batch_size=len(X), **settings)
+        history = model.fit(X, np.full(len(X), t), batch_size=batch_size, **settings)
     assert history.engine.partition(":")[0] == engine
     return model, thetas, scales
 
@@ -247,6 +249,22 @@ def test_fp16_skips_steps_that_overflow(engine, task, device, monkeypatch):
     moved = [(a != b).any() for a, b in pairwise(thetas)]
     assert moved == [False] * 4 + [True] * 4
     assert np.isfinite(thetas[-1]).all()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:the targets are far from the scale")
+def test_fp16_skips_steps_inside_a_graph(task, device, monkeypatch):
+    """Some of four steps in one launch are skipped, with the bits of single launches."""
+    found = []
+    for steps in (1, 4):
+        monkeypatch.setattr(captured_epochs, "STEPS_PER_GRAPH", steps)
+        _, *numbers = fit_in_half(np.abs(task[0]), 1500.0, "replay", monkeypatch, 3, batch_size=10)
+        found.append(numbers)
+    (thetas, scales), (of_one, scales_of_one) = found
+    assert scales == scales_of_one
+    np.testing.assert_array_equal(thetas, of_one)
+    assert scales[0] > scales[1] == scales[2]  # the second epoch skips steps and takes others
+    assert (thetas[1] != thetas[2]).any()
 
 
 @pytest.mark.slow

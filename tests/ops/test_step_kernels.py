@@ -90,6 +90,15 @@ def test_begin_step_takes_any_target(target, without, dtype, ops):
     assert_same(*results)
 
 
+def test_begin_step_converts_other_weights(ops):
+    """The kernel reads weights of the dtype of the scalars only."""
+    results = []
+    for one in (ops, REFERENCE):
+        y, weight = part(np.arange(N_DATA), "int64"), part(np.arange(N_DATA), "float32")
+        results.append(outcome(one, tables("float32", 1), None, y, weight))
+    assert_same(*results)
+
+
 WILD = np.array([0, -1, 50, 10**12, -(10**12), 3] * 9)
 
 

@@ -91,6 +91,7 @@ class CapturedEpochs:
         n_scalars = len(settings.optimizer.scalars(first, settings.optimizer.lr))
         self._allocate(n_scalars, len(model.network.layers))
         self._half = 1
+        model.backend.synchronize()  # the stream of copies does not wait for the zeros
         self.prepare(None, [settings.optimizer.lr] * self.n_steps)
         self._replays = self._capture()
 

@@ -38,6 +38,7 @@ class CudaGraphOperations(GraphOperations):
             part is None or _is_batch(part, dtype, n_data)
             for part, dtype in ((X, number), (y, y.source.dtype), (weight, number))
         )
+        fits = fits and (weight is None or weight.source.dtype == number)
         if not (fits and _are_tables(tables)):
             super().begin_step(tables, X, y, weight)
             return
