@@ -82,7 +82,9 @@ def test_cupy_without_a_gpu_is_an_error(no_cupy):
 
 
 def test_auto_without_a_gpu_is_numpy(no_cupy):
-    assert get_backend("auto", dtype="float64") == get_backend("numpy", dtype="float64")
+    for device in (None, 1):
+        found = get_backend("auto", dtype="float64", device=device)
+        assert found == get_backend("numpy", dtype="float64")
 
 
 def test_fallback_to_numpy_warns(no_cupy, monkeypatch):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import pickle
+from copy import deepcopy
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from xpnet.errors import ArgumentError
-from xpnet.random import MASK, as_generator, hash32, stream_key
+from xpnet.random import MASK, RandomStreams, as_generator, hash32, stream_key
 
 words = st.integers(0, MASK)
 
@@ -75,3 +78,14 @@ def test_adjacent_paths_have_different_keys():
     keys = {stream_key(*path) for path in paths}
     # 10 000 keys of 32 bits collide 0.01 times on average.
     assert len(keys) == len(paths)
+
+
+def test_upcoming_order_is_not_part_of_copies():
+    """An order of many rows is drawn ahead while a device works; copies draw it again."""
+    streams = RandomStreams(3)
+    order = streams.upcoming_order(10_000)
+    for copy in (deepcopy(streams), pickle.loads(pickle.dumps(streams))):
+        assert len(pickle.dumps(copy)) < 1000
+        assert copy == streams
+        np.testing.assert_array_equal(copy.row_order(10_000), order)
+    assert streams.orders == 0

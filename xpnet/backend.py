@@ -502,7 +502,7 @@ def get_backend(
         dtype: the dtype of parameters and activations, ``"float32"`` (default) or ``"float64"``.
         device: the device of the library, such as ``"cpu"`` for PyTorch; ``None`` (default) for
             the default device. For CuPy the index of a CUDA device or a `cupy.cuda.Device`;
-            ``None`` is the device that is current now.
+            ``None`` is the device that is current now. NumPy in place of CuPy has no device.
 
     Returns:
         The backend.
@@ -526,7 +526,9 @@ def get_backend(
             "Use 'numpy' or 'cupy'."
         )
     if name == "auto":
-        return _open("cupy" if unavailable("cupy", device) is None else "numpy", dtype, device)
+        if unavailable("cupy", device) is None:
+            return _open("cupy", dtype, device)
+        return _open("numpy", dtype, None)
     if name not in NAMES:
         raise unknown_name("backend", name, (*NAMES, "auto"))
     reason = unavailable(name, device)

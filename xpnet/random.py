@@ -156,6 +156,10 @@ class RandomStreams:
     def __post_init__(self) -> None:
         self.restart(self.seed, self.orders)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out the upcoming order, which copies and pickles draw again."""
+        return vars(self) | {"_upcoming": None}
+
     def restart(self, seed: int, orders: int = 0, masks: int = 0) -> None:
         """Restart with another seed, after the given numbers of orders and masks; default 0."""
         self.seed, self.orders = seed, orders

@@ -114,6 +114,16 @@ def test_tables_are_written_while_the_device_works(name, device, monkeypatch):
     assert captured[3].drawn == eager[3].drawn
 
 
+def test_rates_are_computed_once(device, monkeypatch):
+    times, factor = [], schedules.Cosine.factor
+    monkeypatch.setattr(
+        schedules.Cosine, "factor", lambda *given: (times.append(given[1]), factor(*given))[1]
+    )
+    train(schedule=schedules.Cosine())
+    assert len(times) == 3 * 21
+    assert times == sorted(times)
+
+
 def restart(run):
     run.model.state.streams.restart(9)
 

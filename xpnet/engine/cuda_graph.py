@@ -97,7 +97,7 @@ class CudaCapture:
         return partial(self._launch, graph)
 
     def _launch(self, graph: Any) -> None:
-        """Launch a graph, which needs the memory pool, on the current stream."""
+        """Launch a graph on the current stream; a method, so that the memory pool lives on."""
         graph.launch()
 
     @contextmanager
