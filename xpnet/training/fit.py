@@ -162,7 +162,8 @@ class _Epochs:
         self.epoch, self.xp = 0, operations_for(model.theta).xp
         self.epoch_start = Snapshot([model.theta, model.statistics])
         self.predict, self.drawn = prediction_of(model), model.streams.drawn
-        self._upcoming_rates: list[float] | None = None  # of the next epoch, if they are known
+        # The rate of the optimizer and those of the next epoch, if they are known already.
+        self._upcoming_rates: tuple[float | None, list[float]] = None, []
 
     def run(self, epoch: int) -> dict[str, float]:
         """Take every step of an epoch and measure; return the row of the history."""
@@ -186,11 +187,11 @@ class _Epochs:
 
     def _steps(self) -> tuple[dict[str, float], float]:
         """Take every step; return the epoch's number, mean loss and penalty, and the last lr."""
-        columns, lrs = self.history.columns, self._upcoming_rates
-        if lrs is None:
+        columns, (lr, lrs) = self.history.columns, self._upcoming_rates
+        if lr != self.settings.optimizer.lr:  # a callback may have changed it
             values = columns.get("val_loss", columns.get("loss", []))
             lrs = self._learning_rates(self.epoch, values)
-        self._upcoming_rates = None
+        self._upcoming_rates = None, []
         streams = self.model.streams
         order = streams.row_order(self.data.n_rows) if self.settings.shuffle else None
         if isinstance(self.steps, CapturedEpochs):
@@ -244,7 +245,7 @@ class _Epochs:
             lrs = self._learning_rates(self.epoch + 1, _NotYetMeasured())
         except (_NotYetMeasuredError, ArgumentError):  # the next epoch raises it again
             return
-        self._upcoming_rates = lrs
+        self._upcoming_rates = settings.optimizer.lr, lrs
         order = self.model.streams.upcoming_order(n_rows) if settings.shuffle else None
         assert isinstance(self.steps, CapturedEpochs)
         self.steps.prepare(order, lrs)
