@@ -156,6 +156,7 @@ class CublasLt:
         assert how["compute"] in COMPUTE[a[0]]
         assert how["scale"] == d[0] == (1 if a[0] == 1 else 0)
         assert how[EPILOGUE] in EPILOGUES
+        assert how[EPILOGUE] != BGRADA or not how.get(TRANSA), "BGRADA sums A as it is in memory"
         (m, k), (k2, n) = (
             x[2:0:-1] if how.get(side) else x[1:3] for x, side in ((a, TRANSA), (b, TRANSB))
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 import types
+from collections import defaultdict
 from contextlib import contextmanager
 from functools import cache
 from importlib.machinery import ModuleSpec
@@ -33,13 +34,14 @@ def installed():
     before = {name: sys.modules[name] for name in ours if name in sys.modules}
     sys.modules.update(ours)
     compat.cupy = ours[COMPAT]
-    load, cublas_lt.load = cublas_lt.load, library
     launch.compiled.cache_clear()
+    before_library = {name: getattr(cublas_lt, name) for name in library_state()}
+    vars(cublas_lt).update(library_state())
     try:
         yield
     finally:
+        vars(cublas_lt).update(before_library)
         launch.compiled.cache_clear()
-        cublas_lt.load = load
         for name in ours:
             del sys.modules[name]
         sys.modules.update(before)
@@ -71,9 +73,11 @@ def modules():
 
 
 @cache
-def library():
-    """`xpnet.ops.cuda.cublas_lt.load` of the stand-in."""
-    return CublasLt()
+def library_state():
+    """What `xpnet.ops.cuda.cublas_lt` knows of the library: here the fake one, by name."""
+    library = CublasLt()
+    of_threads = {"_of_thread": cublas_lt._OfThread(), "_failures": {}}
+    return of_threads | {"_idle_handles": defaultdict(list), "load": lambda: library}
 
 
 def cupy_modules():
