@@ -14,7 +14,6 @@ from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 from datetime import date
 from functools import partial
-from importlib import metadata
 from time import perf_counter
 from typing import Any, NamedTuple
 from unittest.mock import patch
@@ -23,6 +22,7 @@ import numpy as np
 
 from benchmarks.cases import Case
 from benchmarks.gpu_cases import n_parameters, n_steps, products
+from benchmarks.machine import versions
 from xpnet import MLP, Adam, CrossEntropy, ReLU, Sequential, Sigmoid
 from xpnet.backend import get_backend, unavailable
 from xpnet.data.prepare import prepare
@@ -171,19 +171,8 @@ def machine() -> dict[str, Any]:
         "gpu": gpu,
         "driver": driver,
         "cuda": f"{version // 1000}.{version % 1000 // 10}",
-        "packages": versions(),
+        "packages": versions(PACKAGES),
     }
-
-
-def versions() -> dict[str, str]:
-    """The versions of the installed packages."""
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 # --- xpnet ----------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -51,7 +52,7 @@ def precisions() -> dict[str, Any]:
 
 
 PROBES: tuple[tuple[str, Callable[[], dict[str, Any]], float], ...] = (
-    ("versions", device.versions, 1),
+    ("versions", partial(device.versions, device.PACKAGES), 1),
     ("import CuPy", import_cupy, 3),
     ("first array", first_array, 12),
     ("operations", device.operations_report, 1),

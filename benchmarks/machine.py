@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Sequence
 from datetime import date
 from functools import cache
 from importlib import metadata
@@ -75,7 +76,7 @@ def description(coretype: str, numba: bool) -> dict[str, object]:
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0,
         "system": platform.platform(terse=True),
         "python": platform.python_version(),
-        "packages": versions(),
+        "packages": versions(PACKAGES),
         "kernel": kernel(variables) or "unknown",
         "variables": variables,
         "inherited": {name: os.environ[name] for name in INHERITED if name in os.environ},
@@ -83,10 +84,10 @@ def description(coretype: str, numba: bool) -> dict[str, object]:
     }
 
 
-def versions() -> dict[str, str]:
-    """The versions of the installed packages."""
+def versions(packages: Sequence[str]) -> dict[str, str]:
+    """The versions of the packages that are installed."""
     found = {}
-    for name in PACKAGES:
+    for name in packages:
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
