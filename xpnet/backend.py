@@ -502,7 +502,8 @@ def get_backend(
         dtype: the dtype of parameters and activations, ``"float32"`` (default) or ``"float64"``.
         device: the device of the library, such as ``"cpu"`` for PyTorch; ``None`` (default) for
             the default device. For CuPy the index of a CUDA device or a `cupy.cuda.Device`;
-            ``None`` is the device that is current now. NumPy in place of CuPy has no device.
+            ``None`` is the device that is current now. If NumPy is used instead of CuPy, the device
+            is ignored.
 
     Returns:
         The backend.

@@ -20,7 +20,7 @@ import numpy as np
 from xpnet.backend import Array, HostArray, to_numpy, write
 from xpnet.data.batching import TrainingData, spans
 from xpnet.engine.cuda_graph import ENGINE, WARM_UP, Capture, Replay
-from xpnet.engine.device_step import DeviceStep, singles
+from xpnet.engine.device_step import DeviceStep, are_same, next_scalars, singles
 from xpnet.engine.eager_step import StepSettings
 from xpnet.engine.value_and_grad import ValueAndGrad
 from xpnet.ops import operations_for
@@ -87,8 +87,7 @@ class CapturedEpochs:
         self._starts = np.asarray([part.start for part in self._parts])
         self._launches = list(launches(self._sizes, 1 if rows.streamed else STEPS_PER_GRAPH))
         self._host_weight = None if rows.weight is None else to_numpy(rows.weight)
-        first = OptimizerState(state.slots, state.step + 1, state.scalars)
-        n_scalars = len(settings.optimizer.scalars(first, settings.optimizer.lr))
+        n_scalars = len(next_scalars(settings.optimizer, state))
         self._allocate(n_scalars, len(model.network.layers))
         self._half = 1
         model.backend.synchronize()  # the stream of copies does not wait for the zeros
@@ -122,8 +121,8 @@ class CapturedEpochs:
             The loss and the weight of each step, and the features of the last batch.
         """
         self._follow_slots()
-        given = order, lrs, self._position()
-        if self._prepared[0] is not order or self._prepared[1:3] != given[1:]:
+        known = self._prepared
+        if (known.order is not order) or (known.lrs, known.before) != (lrs, self._position()):
             self.prepare(order, lrs)
         self._state.step, self._state.scalars, self._model.masks.step = self._prepared.after
         self._half = 1 - self._half
@@ -188,7 +187,7 @@ class CapturedEpochs:
 
     def _follow_slots(self) -> None:
         """Capture the steps again if a callback has replaced slots of the optimizer's state."""
-        if [*map(id, self._state.slots)] != [*map(id, self._slots)]:
+        if not are_same(self._state.slots, self._slots):
             self._settings.optimizer.require_fits(self._model.theta, self._state)
             self._replays = self._capture()
 

@@ -9,14 +9,13 @@ import numpy as np
 
 from xpnet.backend import Array, copied
 from xpnet.engine.cuda_graph import ENGINE, WARM_UP, Capture
-from xpnet.engine.device_step import DeviceStep, singles
-from xpnet.engine.eager_step import EagerStep, StepSettings, no_replay
-from xpnet.errors import warn_fallback
+from xpnet.engine.device_step import DeviceStep, are_same, next_scalars, singles
+from xpnet.engine.eager_step import EagerStep, StepSettings, not_captured
 from xpnet.optimizers import OptimizerState
 from xpnet.state import ModelState
 
 MAX_GRAPHS = 32
-"""The most kinds of batches that are captured; each has a graph and buffers of its own."""
+"""The most kinds of batches that are captured; each has its own graph and buffers."""
 
 Batch: TypeAlias = tuple[Array, Array, Array | None]
 """Network inputs, targets, and weights or ``None``."""
@@ -61,7 +60,7 @@ class CapturedStep:
 
     def _graph_for(self, batch: Batch) -> _BatchGraph | None:
         """The graph for batches like this one; ``None`` if it is to be taken eagerly."""
-        if [*map(id, self._state.slots)] != [*map(id, self._slots)]:
+        if not are_same(self._state.slots, self._slots):
             self._graphs, self._slots = {}, [*self._state.slots]
         kind = tuple(None if x is None else (x.shape, x.dtype) for x in batch)
         if kind in self._graphs or len(self._graphs) == MAX_GRAPHS:
@@ -69,11 +68,7 @@ class CapturedStep:
         try:
             graph = _BatchGraph(self._model, self._settings, self._state, batch, self._device)
         except Exception as error:  # the eager step raises an error that has another cause
-            reason = f"a step could not be captured: {error}"
-            if self._settings.engine == "replay":
-                raise no_replay(reason) from error
-            warn_fallback(f"{reason}; training continues with engine='eager'")
-            self.engine = f"eager: {reason}"
+            self.engine = f"eager: {not_captured(self._settings, error)}"
             return None
         return self._graphs.setdefault(kind, graph)
 
@@ -94,8 +89,7 @@ class _BatchGraph:
         X, y, weight = (None if x is None else new(*x.shape, dtype=x.dtype) for x in batch)
         self._batch = X, y, weight
         self._keys = model.backend.zeros(len(model.network.layers), dtype=model.backend.xp.int64)
-        first = OptimizerState(state.slots, state.step + 1, state.scalars)
-        scalars = self._optimizer.scalars(first, settings.optimizer.lr)
+        scalars = next_scalars(self._optimizer, state)
         self._scalars = new(len(scalars))
         self._fill(batch, scalars)
         with self._step.without_effect():

@@ -10,7 +10,7 @@ from xpnet.backend import Array, Snapshot
 from xpnet.engine.eager_step import StepSettings, finish_gradient
 from xpnet.engine.value_and_grad import ValueAndGrad
 from xpnet.ops.graph_operations import LossLog
-from xpnet.optimizers import OptimizerState
+from xpnet.optimizers import Optimizer, OptimizerState
 from xpnet.state import ModelState
 
 
@@ -23,7 +23,7 @@ class DeviceStep:
         state: the optimizer's state; its slots are those of this moment.
 
     Attributes:
-        value_and_grad: computes the loss and its gradient, in buffers of its own.
+        value_and_grad: computes the loss and its gradient, in its own buffers.
     """
 
     def __init__(self, model: ModelState, settings: StepSettings, state: OptimizerState) -> None:
@@ -69,3 +69,14 @@ class DeviceStep:
 def singles(x: Array) -> tuple[Array, ...]:
     """The elements of a vector as arrays of one number."""
     return tuple(x[i : i + 1] for i in range(x.shape[0]))
+
+
+def next_scalars(optimizer: Optimizer, state: OptimizerState) -> tuple[float, ...]:
+    """The scalars of the next step at the optimizer's own rate; the state does not advance."""
+    following = OptimizerState(state.slots, state.step + 1, state.scalars)
+    return optimizer.scalars(following, optimizer.lr)
+
+
+def are_same(arrays: Sequence[Array], others: Sequence[Array]) -> bool:
+    """Whether both hold the same objects; a graph is bound to the memory of its arrays."""
+    return [*map(id, arrays)] == [*map(id, others)]

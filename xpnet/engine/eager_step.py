@@ -8,7 +8,7 @@ from typing import Literal, Protocol, TypeAlias, get_args
 from xpnet.backend import Array
 from xpnet.engine.step_arrays import StepArrays
 from xpnet.engine.value_and_grad import ValueAndGrad
-from xpnet.errors import ArgumentError, require, require_type, unknown_name
+from xpnet.errors import ArgumentError, require, require_type, unknown_name, warn_fallback
 from xpnet.losses import Loss
 from xpnet.ops.operations import Precision
 from xpnet.optimizers import Optimizer, OptimizerState, Penalty
@@ -66,6 +66,19 @@ class StepSettings:
 def no_replay(reason: str) -> ArgumentError:
     """The error for ``engine="replay"`` where a step cannot be replayed."""
     return ArgumentError(f"engine must be 'eager' here; got 'replay'. {reason}.")
+
+
+def not_captured(settings: StepSettings, error: Exception) -> str:
+    """The reason why steps are eager after a capture that failed, of which this warns.
+
+    Raises:
+        ArgumentError: if ``engine="replay"`` is requested.
+    """
+    reason = f"a step could not be captured: {error}"
+    if settings.engine == "replay":
+        raise no_replay(reason) from error
+    warn_fallback(f"{reason}; training continues with engine='eager'")
+    return reason
 
 
 def finish_gradient(settings: StepSettings, theta: Array, grad: Array, weights: slice) -> None:

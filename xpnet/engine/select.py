@@ -9,10 +9,9 @@ from xpnet.data.batching import TrainingData
 from xpnet.engine.captured_epochs import CapturedEpochs
 from xpnet.engine.captured_step import CapturedStep
 from xpnet.engine.cuda_graph import CudaCapture
-from xpnet.engine.eager_step import EagerStep, StepSettings, no_replay
+from xpnet.engine.eager_step import EagerStep, StepSettings, no_replay, not_captured
 from xpnet.engine.recorded_step import RecordedStep, why_not_recorded
 from xpnet.engine.user_defined import user_defined
-from xpnet.errors import warn_fallback
 from xpnet.ops import operations_for
 from xpnet.optimizers import OptimizerState
 from xpnet.state import ModelState
@@ -52,9 +51,7 @@ def steps_for(
             device = CudaCapture()
             return CapturedEpochs(model, rows, settings, batch_size, drop_last, state, device)
         except Exception as error:  # the eager step raises an error that has another cause
-            reason = f"a step could not be captured: {error}"
-            if settings.engine is None:
-                warn_fallback(f"{reason}; training continues with engine='eager'")
+            reason = not_captured(settings, error)
     return _eager(model, settings, state, reason)
 
 
