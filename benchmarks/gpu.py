@@ -205,7 +205,7 @@ def main(words: list[str] | None = None) -> int:
         print(f"No CUDA device to measure on: {machine}")
         return 2
     if given.dry_run:
-        machine["dry run"] = "tiny networks, whose numbers mean nothing"
+        machine["dry run"] = "tiny networks; the numbers mean nothing"
     book, status = Book.opened(given.out, machine, given.resume), 0
     with book.path.with_suffix(".log").open("a", encoding="utf-8") as log:
         log.write(found.getvalue())

@@ -64,7 +64,7 @@ class Scale:
 
 FULL = Scale()
 DRY_RUN = Scale(repeats=1, divisor=64, copied=1 << 12, side=64, rows=200, epochs=2)
-"""Tiny networks, whose numbers mean nothing: to see that everything runs."""
+"""Tiny networks, to see that everything runs; the numbers mean nothing."""
 
 
 def n_steps(case: Case) -> int:

@@ -219,7 +219,7 @@ def test_graph_of_freed_memory_is_refused(cupy, stream):
 
 
 def test_graph_that_writes_to_a_newer_array_is_refused(cupy, stream):
-    """Memory of a capture that is not from a pool of its own is given to others."""
+    """Without a separate pool the memory of a capture is given to other arrays."""
     x, y = cupy.ones(3), cupy.zeros(3)
     graph = captured(stream, lambda: cupy.add(x * 2, 1, out=y))
     graph.launch()

@@ -468,7 +468,7 @@ class OnDevice:
     [("broken", "no libcublasLt"), ("no device", "cublasLtCreate failed with status 1")],
 )
 def test_missing_library_is_a_reason(trouble, reason, launched, devices, monkeypatch):
-    """It is looked for once, and nobody is warned."""
+    """It is loaded once, without a warning."""
     devices.broken, devices.lt.trouble = trouble == "broken", trouble
     ops = select._cuda(Moved, 0)
     assert (ops.product, launched) == (None, ["rule_relu_of_sum"])

@@ -185,7 +185,7 @@ class Product:
 
 
 def matrix_at(address, kind, rows, columns, leading):
-    """The matrix whose columns lie one after another at an address, and what holds it."""
+    """The column-major matrix at an address, and the block of memory that holds it."""
     dtype = np.dtype(DTYPES[kind])
     size = dtype.itemsize
     assert address % size == 0, "a misaligned address"
