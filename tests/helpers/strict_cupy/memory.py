@@ -146,6 +146,8 @@ class MemoryPool:
         stream = current.stream
         arena = self._arenas[current.device, stream.ptr]
         free = arena.free[size]
+        while free and free[-1].freed:  # the end of a cycle of references put it there first
+            free.pop()
         root = free.pop() if free else self._new_root(size)
         return MemoryPointer(PooledMemory(root, arena.reference, stream.tape is not None), 0)
 
