@@ -13,6 +13,7 @@ from helpers import backends, strict_cupy
 from helpers.cases import looped
 from helpers.strict_cupy import counted, table
 from helpers.strict_cupy.cublas_lt import BIAS_POINTER, CublasLt
+from helpers.strict_cupy.memory import memory_at
 
 from xpnet.backend import get_backend, namespace_of, unavailable
 from xpnet.ops import operations_for
@@ -397,3 +398,17 @@ def test_marked_tests_run_on_the_stand_in(cuda):
     import cupy  # noqa: PLC0415
 
     assert cupy.ndarray is strict_cupy.array.ndarray
+
+
+def test_memory_of_a_reference_cycle_is_not_reused():
+    """A collection of live objects puts an allocation behind its block, which then ends first."""
+    with strict_cupy.installed():
+        import cupy  # noqa: PLC0415
+
+        cycle = [cupy.ones(12345)]
+        cycle.append(cycle)
+        gc.collect()
+        del cycle
+        gc.collect()
+        again = cupy.ones(12345)
+        assert memory_at(again.data.ptr, again.nbytes)[1] == 0
