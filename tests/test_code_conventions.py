@@ -28,6 +28,8 @@ IMPORT_ORDER = [
     "backend",
     "finite",
     "random",
+    "tensor_file",
+    "state_dict",
     "ops",
     "parameters",
     "initializers",

@@ -49,6 +49,8 @@ if TYPE_CHECKING:  # the names for type checkers; `__getattr__` finds them at ru
     from xpnet.perceptron import Perceptron as Perceptron
     from xpnet.serialization import load_state as load_state
     from xpnet.serialization import save_state as save_state
+    from xpnet.state_dict import load_state_dict as load_state_dict
+    from xpnet.state_dict import save_state_dict as save_state_dict
     from xpnet.training import *
     from xpnet.transfer import *
 
@@ -66,6 +68,7 @@ _NAMES = {
     "optimizers": ("schedules",),
     "perceptron": ("Perceptron",),
     "serialization": ("load_state", "save_state"),
+    "state_dict": ("load_state_dict", "save_state_dict"),
 }
 """The other names, by their module."""
 

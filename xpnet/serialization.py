@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import json
 import os
-import re
-from collections.abc import Container, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from xpnet import activations, initializers, layers, losses
@@ -29,6 +26,15 @@ from xpnet.network import Network
 from xpnet.optimizers import OptimizerState
 from xpnet.parameters import Layout
 from xpnet.renamed import FORMAT_1, current_keywords
+from xpnet.tensor_file import (
+    DTYPES,
+    TensorHeader,
+    Tensors,
+    headers_of,
+    is_readable,
+    open_tensors,
+    parse,
+)
 
 FORMAT = 2
 """The format that is written. Format 1 has the names of `xpnet.renamed.FORMAT_1`.
@@ -61,26 +67,8 @@ SCALINGS: dict[str, type[Standardize] | type[MinMax]] = {
 SCALING_ARRAYS = {"Standardize": ("mean", "std"), "MinMax": ("low", "high", "to")}
 """The arrays that a file holds of each scaling."""
 
-DTYPES = {
-    "F16": "float16",
-    "F32": "float32",
-    "F64": "float64",
-    "I32": "int32",
-    "I64": "int64",
-}
-"""The names of dtypes in a file of safetensors; others, such as BF16, are in no file of xpnet."""
-
 LATER_STATISTIC = ".mean_rest"
 """The end of the paths of statistics that files of earlier versions do not have; they are 0."""
-
-Tensors = dict[str, np.ndarray[Any, Any]]
-
-
-class TensorHeader(NamedTuple):
-    """The dtype and the shape of a tensor in a file, which are known before it is read."""
-
-    dtype: str
-    shape: tuple[int, ...]
 
 
 @dataclass(frozen=True)
@@ -172,9 +160,9 @@ def read_model(path: StrPath) -> ModelContents:
     name = os.fsdecode(path)
     if not os.path.isfile(name):
         raise FileNotFoundError(f"path must be a model file; there is no file {name!r}.")
-    with _open_safetensors(name) as file:
-        config = _parse(file.metadata() or {}, "xpnet")
-        if config is None or not _is_readable(config, name):
+    with open_tensors(name) as file:
+        config = parse(file.metadata() or {}, "xpnet")
+        if config is None or not is_readable(config, name, FORMAT):
             raise FileFormatError(
                 f"{name!r} must be a model saved by xpnet (format 1 or {FORMAT}); "
                 "its metadata say otherwise."
@@ -285,13 +273,13 @@ def load_state(path: StrPath, *, backend: BackendName | Backend = "numpy") -> Op
     name = os.fsdecode(path)
     if not os.path.isfile(name):
         raise FileNotFoundError(f"path must be a state file; there is no file {name!r}.")
-    with _open_safetensors(name) as file:
-        config = _parse(file.metadata() or {}, "xpnet-state")
-        headers = _headers_of(file)
+    with open_tensors(name) as file:
+        config = parse(file.metadata() or {}, "xpnet-state")
+        headers = headers_of(file)
         names = [f"slots.{i}" for i in range(len(headers))]
         if (
             config is None
-            or not _is_readable(config, name)
+            or not is_readable(config, name, FORMAT)
             or not _is_state(config)
             or any(key not in headers or not _is_slot(headers[key]) for key in names)
         ):
@@ -313,58 +301,6 @@ def _is_state(config: Mapping[str, Any]) -> bool:
 def _is_slot(header: TensorHeader) -> bool:
     """Return whether a tensor may be a slot of an optimizer."""
     return header.dtype in ("float16", "float32", "float64") and len(header.shape) == 1
-
-
-@contextmanager
-def _open_safetensors(name: str) -> Iterator[Any]:
-    """Yield an open file, of which safetensors has compared the header with the length."""
-    try:
-        with safe_open(name, framework="numpy") as file:
-            yield file
-    except SafetensorError as error:
-        raise FileFormatError(f"{name!r} is not a safetensors file ({error}).") from None
-
-
-def _headers_of(file: Any) -> dict[str, TensorHeader]:
-    """Return the dtype and the shape of every tensor, without reading one."""
-    slices = {key: file.get_slice(key) for key in file.keys() or ()}
-    return {
-        key: TensorHeader(DTYPES.get(part.get_dtype(), part.get_dtype()), tuple(part.get_shape()))
-        for key, part in slices.items()
-    }
-
-
-def _parse(metadata: Mapping[str, str], key: str) -> dict[str, Any] | None:
-    """Return the JSON object under ``key``, or ``None`` if there is none."""
-    try:
-        config = json.loads(metadata[key])
-    except (KeyError, ValueError, RecursionError):
-        return None
-    return config if isinstance(config, dict) else None
-
-
-def _is_readable(config: Mapping[str, Any], name: str) -> bool:
-    """Return whether ``config`` is of a format that is read here.
-
-    Raises:
-        FileFormatError: if it is of a newer one; the message names the xpnet that reads it.
-    """
-    version, writer = config.get("version"), config.get("xpnet")
-    if type(version) is not int:
-        return False
-    if version > FORMAT:
-        raise newer_format(name, version, writer)
-    return version >= 1
-
-
-def newer_format(name: str, version: int, writer: Any) -> FileFormatError:
-    """Return the error for a file of a newer format, which the xpnet ``writer`` wrote."""
-    known = isinstance(writer, str) and re.fullmatch(r"[0-9][0-9a-z.+]{0,30}", writer)
-    needed = f"xpnet {writer} or newer" if known else "a newer xpnet"
-    return FileFormatError(
-        f"{name!r} must be of format 1 or {FORMAT}, which xpnet {__version__} reads; "
-        f"got format {version}. Install {needed}."
-    )
 
 
 def _in_this_format(config: dict[str, Any]) -> dict[str, Any]:
@@ -391,7 +327,7 @@ def _contents(config: dict[str, Any], file: Any) -> ModelContents:
     dtype, scaling = config["dtype"], config["preprocessing"]
     if dtype not in ("float32", "float64"):
         raise FileFormatError(f"dtype must be float32 or float64; got {dtype!r}.")
-    headers = _headers_of(file)
+    headers = headers_of(file)
     arrays = [] if scaling is None else SCALING_ARRAYS[scaling]
     _require_scaling("preprocessing", arrays, headers, [(), (network.n_in,)])
     missing = _missing_statistics(network.statistics_layout, headers)

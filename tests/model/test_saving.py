@@ -22,7 +22,7 @@ from xpnet import (
     FileFormatError,
     HalfMSE,
     Sequential,
-    serialization,
+    tensor_file,
 )
 from xpnet.serialization import TYPES, from_config, to_config
 
@@ -250,7 +250,7 @@ def test_hostile_scalings_of_targets_are_refused(tmp_path, case):
     model = MLP(3, [], 2, loss=HalfMSE())
     model.target_scaling = xpnet.Standardize(*SCALING.values())
     model.save(good)
-    with serialization.safe_open(good, framework="numpy") as file:
+    with tensor_file.safe_open(good, framework="numpy") as file:
         metadata = file.metadata()
     tensors = load_file(good) | BAD_SCALINGS[case]
     bad.write_bytes(pack({k: v for k, v in tensors.items() if v is not None}, metadata))
@@ -264,7 +264,7 @@ def test_files_without_targets_predict_columns(tmp_path):
     model = MLP(3, [], 1, loss=HalfMSE())
     model.fit(np.eye(3), np.ones(3), loss=HalfMSE(), optimizer=xpnet.SGD(0.1), progress=False)
     model.save(path)
-    with serialization.safe_open(path, framework="numpy") as file:
+    with tensor_file.safe_open(path, framework="numpy") as file:
         config = json.loads(file.metadata()["xpnet"])
     del config["targets"]
     path.write_bytes(pack(load_file(path), {"xpnet": json.dumps(config)}))
@@ -317,7 +317,7 @@ SPARSE = {
 def test_shapes_are_compared_before_tensors_are_read(tmp_path, case, monkeypatch):
     path = tmp_path / "bad.safetensors"
     raw_file(path, *SPARSE[case])
-    opened, read = serialization.safe_open, []
+    opened, read = tensor_file.safe_open, []
 
     class Opened:
         def __init__(self, *args, **kwargs):
@@ -337,7 +337,7 @@ def test_shapes_are_compared_before_tensors_are_read(tmp_path, case, monkeypatch
         def __getattr__(self, name):
             return getattr(self._file, name)
 
-    monkeypatch.setattr(serialization, "safe_open", Opened)
+    monkeypatch.setattr(tensor_file, "safe_open", Opened)
     with pytest.raises(FileFormatError, match="tensor"):
         xpnet.load(path)
     assert read == []

@@ -29,7 +29,8 @@ from xpnet.errors import FileFormatError, MissingExtraError, Phrase, require
 from xpnet.model import Sequential, load
 from xpnet.plots import loss_curve
 from xpnet.renamed import FORMAT_1
-from xpnet.serialization import FORMAT, newer_format
+from xpnet.serialization import FORMAT
+from xpnet.tensor_file import newer_format
 
 MODEL, HISTORY, CONFIG, PICTURE = "model.safetensors", "history.csv", "config.json", "loss.png"
 
@@ -109,7 +110,7 @@ def read_config(path: Path) -> dict[str, Any]:
         raise FileFormatError(f"{path} must be the {CONFIG} of a run; it is damaged.")
     version = config.get("format", 1)
     if version > FORMAT:
-        raise newer_format(str(path), version, config.get("xpnet"))
+        raise newer_format(str(path), version, config.get("xpnet"), FORMAT)
     plan = {key: _current(key, text, path, version) for key, text in config.get("plan", {}).items()}
     return config | {"plan": plan}
 
