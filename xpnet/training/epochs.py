@@ -33,6 +33,7 @@ from xpnet.optimizers import OptimizerState
 from xpnet.state import ModelState
 from xpnet.state_dict import (
     StateDict,
+    drawn_of,
     require_array,
     require_float,
     require_whole,
@@ -394,19 +395,13 @@ class EpochPosition:
         like = np.empty(taken)
         for key in ("losses", "counts"):
             require_array(state.get(key), like, f"the {key} of the steps")
-        streams = state.get("streams")
-        if not isinstance(streams, list) or len(streams) != 3:
-            raise FileFormatError("the random streams must be three integers.")
-        if type(streams[0]) is not int or streams[0] < 0:
-            raise FileFormatError("the seed must be an integer of at least 0.")
-        orders, masks = (require_whole(n, "the count of a random stream") for n in streams[1:])
         return cls(
             completed,
             taken,
             state["losses"].tolist(),
             state["counts"].tolist(),
             require_float(state.get("seconds"), "the seconds of an epoch"),
-            (streams[0], orders, masks),
+            drawn_of(state.get("streams")),
         )
 
 
