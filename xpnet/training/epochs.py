@@ -215,7 +215,7 @@ class Epochs:
         """Take the steps one by one; return the last batch, and whether a callback has stopped."""
         settings, is_host, every = self.settings, self.model.backend.is_host, self.callbacks.every
         n_rows, interrupts, X, stopped = settings.batch_size, self.run.interrupts, None, False
-        first = self.taken
+        first, before = self.taken, self.completed * len(lrs)
         batches = self.data.batches(self._order, n_rows, settings.drop_last, first)
         with closing(batches):
             for number, (X, y, weight) in enumerate(batches, start=first + 1):
@@ -233,7 +233,8 @@ class Epochs:
                 self._losses.append(value)
                 self._counts.append(X.shape[0] if weight is None else self.xp.sum(weight))
                 self.taken, self.unfinished = number, False
-                stopped = bool(every) and not number % every and self._call(float(value))
+                due = every and not (before + number) % every
+                stopped = bool(due) and self._call(float(value))
                 if stopped or interrupts.requested:
                     break
         return X, stopped
@@ -241,10 +242,11 @@ class Epochs:
     def _captured(self, steps: CapturedEpochs, lrs: list[float]) -> tuple[Array, bool]:
         """Replay the captured steps; return the last batch, and whether a callback has stopped."""
         first, every, stopped = self.taken, self.callbacks.every, False
+        before = self.completed * len(lrs)
 
         def between(taken: int) -> bool:
             nonlocal stopped
-            if every and not taken % every:
+            if every and not (before + taken) % every:
                 self._losses = steps.settle(first, taken)
                 self._counts, self.taken = steps.counts(self._order)[first:taken], taken
                 stopped = self._call(self._losses[-1])
@@ -252,7 +254,13 @@ class Epochs:
 
         self.unfinished = True
         self._losses, self._counts, X = steps.epoch(
-            self._order, lrs, self._prepare_next, first=first, every=every, between=between
+            self._order,
+            lrs,
+            self._prepare_next,
+            first=first,
+            before=before,
+            every=every,
+            between=between,
         )
         self.taken, self.unfinished = first + len(self._losses), False
         return X, stopped
