@@ -30,6 +30,7 @@ IMPORT_ORDER = [
     "random",
     "tensor_file",
     "state_dict",
+    "state_entries",
     "ops",
     "parameters",
     "initializers",
