@@ -120,13 +120,17 @@ def copy_array(value: Any, target: Array, name: str, *, finite: bool = False) ->
     xpnet.errors.FileFormatError: the slot 0 must be a float64 array of shape (2,); got a float64 \
 array of shape (3,).
     """
-    shape, dtype = tuple(target.shape), dtype_name(target.dtype)
+    require_array(value, target, name, finite=finite)
+    write(to_numpy(value), target)
+
+
+def require_array(value: Any, like: Array, name: str, *, finite: bool = False) -> None:
+    """Refuse what is not an array of the shape and dtype of ``like``; see `copy_array`."""
+    shape, dtype = tuple(like.shape), dtype_name(like.dtype)
     is_array = hasattr(value, "shape") and hasattr(value, "dtype")
     if not is_array or tuple(value.shape) != shape or dtype_name(value.dtype) != dtype:
         article = "an" if dtype[:1] in "i" else "a"
         rule = f"be {article} {dtype} array of shape {shape}"
         raise FileFormatError(f"{name} must {rule}; got {describe(value):.80}.")
-    host = to_numpy(value)
-    if finite and not np.isfinite(host).all():
+    if finite and not np.isfinite(to_numpy(value)).all():
         raise FileFormatError(f"{name} must be finite; it holds NaN or infinity.")
-    write(host, target)

@@ -7,7 +7,15 @@ from dataclasses import dataclass
 from inspect import signature
 from typing import Any, ClassVar, NoReturn, Self
 
-from xpnet.backend import Array, copied, in_host_memory, namespace_of, zeros_like
+from xpnet.backend import (
+    Array,
+    copied,
+    in_host_memory,
+    namespace_of,
+    to_numpy,
+    write,
+    zeros_like,
+)
 from xpnet.errors import (
     FileFormatError,
     NonFiniteError,
@@ -22,7 +30,7 @@ from xpnet.ops import operations_for
 from xpnet.ops.operations import Rule
 from xpnet.parameters import Layout
 from xpnet.state_dict import StateDict
-from xpnet.state_entries import Entries, copy_array
+from xpnet.state_entries import Entries, require_array
 
 
 @dataclass
@@ -73,15 +81,17 @@ class OptimizerState:
                 of the same size and dtype.
 
         Raises:
-            FileFormatError: if it does not fit; the message names the entry. This state may have
-                changed.
+            FileFormatError: if it does not fit; the message names the entry. This state is
+                unchanged.
         """
         entries = Entries(state, type(self).__name__, "slots", "step", "scalars")
         step, scalars = entries.count("step"), entries.items("scalars", len(self.scalars))
         entries.require(all(type(x) is float for x in scalars), "scalars", "hold numbers")
         slots = entries.items("slots", len(self.slots))
         for number, (value, slot) in enumerate(zip(slots, self.slots, strict=True)):
-            copy_array(value, slot, f"the slot {number} of the optimizer")
+            require_array(value, slot, f"the slot {number} of the optimizer")
+        for value, slot in zip(slots, self.slots, strict=True):
+            write(to_numpy(value), slot)
         self.step, self.scalars = step, tuple(scalars)
 
 
