@@ -22,6 +22,7 @@ IMPORT_ORDER = [
     "_version",
     "renamed",
     "errors",
+    "blas",
     "atomic",
     "figure",
     "memory",
@@ -51,7 +52,6 @@ IMPORT_ORDER = [
     "transfer",
     "inspection",
     "plots",
-    "blas",
     "doctor",
     "cli",
 ]

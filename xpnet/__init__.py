@@ -44,6 +44,7 @@ if TYPE_CHECKING:  # the names for type checkers; `__getattr__` finds them at ru
     from xpnet.model import MLP as MLP
     from xpnet.model import Sequential as Sequential
     from xpnet.model import load as load
+    from xpnet.model import resume as resume
     from xpnet.optimizers import *
     from xpnet.optimizers import schedules as schedules
     from xpnet.perceptron import Perceptron as Perceptron
@@ -64,7 +65,7 @@ _NAMES = {
         *("ArgumentError", "BackendUnavailableError", "FallbackWarning", "FileFormatError"),
         *("MissingExtraError", "NonFiniteError"),
     ),
-    "model": ("MLP", "Sequential", "load"),
+    "model": ("MLP", "Sequential", "load", "resume"),
     "optimizers": ("schedules",),
     "perceptron": ("Perceptron",),
     "serialization": ("load_state", "save_state"),

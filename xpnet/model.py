@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from xpnet.activations import ActivationFunction, ReLU
+from xpnet.atomic import StrPath
 from xpnet.backend import (
     Array,
     Backend,
@@ -48,10 +49,13 @@ from xpnet.optimizers import Optimizer, Penalty
 from xpnet.optimizers.schedules import Schedule
 from xpnet.parameters import Layout
 from xpnet.random import RandomStreams, Rng, as_generator, as_seed, held_out_generator
-from xpnet.serialization import read_model, write_model
+from xpnet.serialization import ModelContents, read_model, write_model
 from xpnet.state import VECTORS, ModelState, finite_vector, vector
-from xpnet.training.callbacks import Callback, check_functions
-from xpnet.training.fit import evaluate, restored_if_refused, train
+from xpnet.training.callbacks import Callback, check_functions, saves
+from xpnet.training.data_record import data_record, given_rows
+from xpnet.training.environment import training_record
+from xpnet.training.evaluation import evaluate
+from xpnet.training.fit import restored_if_refused, train
 from xpnet.training.full_batch import (
     FullBatchSettings,
     check_method,
@@ -60,13 +64,16 @@ from xpnet.training.full_batch import (
 )
 from xpnet.training.history import History
 from xpnet.training.objective import CHUNK, NetworkObjective
+from xpnet.training.resuming import read_training
 from xpnet.training.settings import (
     METRIC_ARGUMENTS,
     Metric,
+    OnInterrupt,
     Settings,
     check_batches,
     check_metrics,
 )
+from xpnet.training.settings_record import settings_record
 
 
 class Sequential:
@@ -370,13 +377,20 @@ class Sequential:
         engine: Engine | None = None,
         precision: Precision = "float32",
         rng: Rng | None = None,
+        resume: StrPath | None = None,
+        on_interrupt: OnInterrupt = "raise",
     ) -> History:
         """Train on mini-batches, or by a method of `xpnet.minimize` on all rows at once.
 
         The model is changed in place. A method such as ``LBFGS()`` minimizes `objective`: an epoch
         is one iteration, which reads every row at least once; batch norm keeps its statistics and
         dropout is refused. The model ends with the best θ found, and ``history.stopped`` gives the
-        reason. Ctrl-C ends such a training in the same way.
+        reason.
+
+        Ctrl-C ends a training after the current step or iteration: `TrainingCheckpoint` saves it,
+        `EarlyStopping` restores the best epoch, averages are applied, ``history.stopped`` says
+        where, and `KeyboardInterrupt` is raised again unless ``on_interrupt="return"``. A second
+        Ctrl-C ends it at once, in the middle of a step.
 
         Args:
             X: features ``(m, n_in)``: an array of the backend, a NumPy array or a `numpy.memmap`.
@@ -440,6 +454,15 @@ class Sequential:
                 trainings of 5 epochs have the orders and masks of one of 10. A seed restarts the
                 streams; a generator is advanced and gives a seed. All trainings with one seed hold
                 out the same rows of the same data.
+            resume: the file of a `TrainingCheckpoint`: the training is continued from there, on the
+                same data, and ends with the same bits as without an interruption. The parameters
+                and the random streams are those of the file; a generator ``rng`` gets its saved
+                state. ``epochs`` is the number of all epochs: more of them lengthen the training,
+                and a schedule from there on. May change: ``epochs``, ``schedule``, ``clip``,
+                ``l1``, ``l2``, ``metrics``, ``progress``, ``engine``, the numbers of the optimizer,
+                the arguments of the callbacks and the backend. Anything else is refused by name. A
+                difference of the CPU, the versions, the threads or the engine is a warning.
+            on_interrupt: ``"raise"`` (default) or ``"return"``, what follows Ctrl-C.
 
         Returns:
             The `History`, also stored as ``model.history``.
@@ -469,7 +492,9 @@ class Sequential:
                 drop_last=drop_last,
                 engine=engine,
             )
-            settings = FullBatchSettings(loss, optimizer, epochs, metrics, l2, callbacks, progress)
+            settings = FullBatchSettings(
+                loss, optimizer, epochs, metrics, l2, callbacks, progress, on_interrupt
+            )
             check_method(self.state, optimizer)
         else:
             settings = Settings(
@@ -487,36 +512,58 @@ class Sequential:
                 progress=progress,
                 engine=engine,
                 precision=precision,
+                on_interrupt=on_interrupt,
+                rng=rng,
             )
-        # A copy of a generator, because a training that is refused does not advance it.
-        seed = self.state.streams.seed if rng is None else as_seed(copy.deepcopy(rng))
-        prepared = prepare(
-            self.input_spec,
-            X,
-            y,
-            loss,
-            classes=self.classes,
-            sample_weight=sample_weight,
-            class_weight=class_weight,
-            validation=validation,
-            rng=held_out_generator(seed),
-            name_from_one=not self.trained,
-            training=True,
-            target_scaling=target_scaling,
-        )
-        data, held_out = prepared.data, prepared.validation
-        check_metrics(metrics, loss, data if held_out is None else held_out)
-        if isinstance(settings, Settings):
-            check_batches(self.network, data.n_rows, settings)
-        self._warn_of_scale(loss, data)
+        record, saved = None, None
+        if resume is not None or any(map(saves, callbacks)):
+            record = training_record(
+                self.backend,
+                settings_record(
+                    settings,
+                    validation=validation,
+                    class_weight=class_weight,
+                    target_scaling=target_scaling,
+                ),
+                data_record(X=X, y=y, sample_weight=sample_weight, **given_rows(validation)),
+            )
+        if resume is not None and record is not None:
+            saved = read_training(resume, self)
+            saved.require_same(self, record)
         with restored_if_refused(self):
+            if saved is not None:
+                saved.set_up(self)
+                seed = saved.streams[0]
+            else:
+                # A copy of a generator, because a training that is refused does not advance it.
+                seed = self.state.streams.seed if rng is None else as_seed(copy.deepcopy(rng))
+            prepared = prepare(
+                self.input_spec,
+                X,
+                y,
+                loss,
+                classes=self.classes,
+                sample_weight=sample_weight,
+                class_weight=class_weight,
+                validation=validation,
+                rng=held_out_generator(seed),
+                name_from_one=not self.trained,
+                training=True,
+                target_scaling=target_scaling,
+            )
+            data, held_out = prepared.data, prepared.validation
+            check_metrics(metrics, loss, data if held_out is None else held_out)
+            if isinstance(settings, Settings):
+                check_batches(self.network, data.n_rows, settings)
+            self._warn_of_scale(loss, data)
             self.input_spec, self.loss, self.classes = data.spec, loss, prepared.classes
             self.trained = True
-            if rng is not None:
+            if rng is not None and saved is None:
                 self.state.streams.restart(as_seed(rng))
+            start = self, self.state, data, held_out
             if isinstance(settings, FullBatchSettings):
-                return train_full_batch(self, self.state, data, held_out, settings)
-            return train(self, self.state, data, held_out, settings)
+                return train_full_batch(*start, settings, saved, record)
+            return train(*start, settings, saved, record)
 
     @on_device_of("self")
     def objective(
@@ -787,7 +834,89 @@ def load(
         FileFormatError: if the file is truncated, malicious or not a model file.
         FileNotFoundError: if there is no such file.
     """
-    saved = read_model(path)
+    return _model_of(read_model(path), backend, dtype, device)
+
+
+def resume(
+    path: StrPath,
+    X: Array,
+    y: Array,
+    *,
+    sample_weight: Array | None = None,
+    validation: Validation = None,
+    callbacks: Sequence[Callback] | None = None,
+    metrics: Sequence[Metric] | None = None,
+    epochs: int | None = None,
+    progress: bool = True,
+    on_interrupt: OnInterrupt = "raise",
+    backend: BackendName | Backend | None = None,
+    device: Any = None,
+) -> Sequential:
+    """Continue a training that `TrainingCheckpoint` saved, with the settings of the file.
+
+    It is ``model.fit(X, y, ..., resume=path)`` of a model and settings that are made from the file,
+    for trainings without user-defined layers, losses, optimizers and schedules.
+
+    Args:
+        path: the file.
+        X: the features of the training.
+        y: the targets of the training.
+        sample_weight: the weights of its rows, if it had them.
+        validation: ``(X, y)`` or ``(X, y, weight)``, if it had such validation data; a share of the
+            rows is taken from the file.
+        callbacks: all callbacks. ``None`` (default) makes those of the file, which must be
+            `EarlyStopping`, `Checkpoint`, `TrainingCheckpoint`, `StochasticWeightAveraging` or
+            `UseAverage` without validation data.
+        metrics: all metrics; ``None`` (default) takes those of the file, from `xpnet.metrics`.
+        epochs: the number of all epochs; ``None`` (default) takes that of the file.
+        progress: whether to print one line per epoch; default true.
+        on_interrupt: see `Sequential.fit`.
+        backend: the backend; ``None`` (default) takes that of the training.
+        device: the device of the backend, as for `Sequential`.
+
+    Returns:
+        The trained model; its ``history`` has all epochs.
+
+    Raises:
+        ArgumentError: if the data or another argument does not fit the training, or it has a
+            user-defined part.
+        FileFormatError: if the file is truncated, hostile, of a newer format or not a training.
+        FileNotFoundError: if there is no such file.
+        BackendUnavailableError: if the backend does not work on this machine.
+
+    >>> import tempfile, xpnet
+    >>> X, model = [[0.0], [1.0], [2.0], [3.0]], MLP(1, [4], 1)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = f"{folder}/run.safetensors"
+    ...     checkpoint = xpnet.TrainingCheckpoint(path, epochs=1)
+    ...     _ = model.fit(X, X, loss=xpnet.HalfMSE(), optimizer=xpnet.Adam(), epochs=3,
+    ...         callbacks=[checkpoint], progress=False)
+    ...     model = resume(path, X, X, epochs=5, progress=False)
+    >>> len(model.history)
+    5
+    """
+    saved = read_training(path)
+    place = saved.record["environment"].get("backend") if backend is None else backend
+    model = _model_of(saved.contents, place, None, device)
+    arguments = saved.arguments(
+        callbacks=callbacks, metrics=metrics, epochs=epochs, validation=validation
+    )
+    model.fit(
+        X,
+        y,
+        sample_weight=sample_weight,
+        progress=progress,
+        on_interrupt=on_interrupt,
+        resume=path,
+        **arguments,
+    )
+    return model
+
+
+def _model_of(
+    saved: ModelContents, backend: BackendName | Backend, dtype: str | None, device: Any
+) -> Sequential:
+    """Return a model with the contents of a file."""
     model = Sequential(
         saved.network.layers,
         saved.network.n_in,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any
 
@@ -37,12 +37,18 @@ from xpnet.tensor_file import (
 )
 
 FORMAT = 2
-"""The format that is written. Format 1 has the names of `xpnet.renamed.FORMAT_1`.
+"""The format of models and states. Format 1 has the names of `xpnet.renamed.FORMAT_1`.
 
 Format 2 was extended by entries that older files lack: ``"targets"``, with the name of the scaling
 and the number of dimensions of the targets of a regression, and the tensors ``target_scaling.mean``
 and ``target_scaling.std``. An older xpnet refuses a file with these tensors.
 """
+
+TRAINING_FORMAT = 3
+"""The format of a model in the file of a training, which has tensors of the training too."""
+
+TRAINING = "training."
+"""The beginning of the names of these tensors."""
 
 _MODULES = (activations, initializers, losses)
 _LAYERS = [
@@ -100,18 +106,23 @@ class ModelContents:
     trained: bool
 
 
-def model_config(model: Any) -> dict[str, Any]:
+def model_config(model: Any, encode: Callable[[Any], Any] | None = None) -> dict[str, Any]:
     """Return layers, dtype, loss and class names of ``model`` as JSON, as its file holds them.
+
+    Args:
+        model: the model.
+        encode: returns a layer or a loss as JSON. Default `to_config`.
 
     Raises:
         ArgumentError: if the model has a user-defined layer, activation, initializer or loss.
     """
     scaling, targets = model.preprocessing, model.input_spec.targets
+    encode = encode or to_config
     return {
         "n_in": model.network.n_in,
-        "layers": [to_config(layer) for layer in model.network.layers],
+        "layers": [encode(layer) for layer in model.network.layers],
         "dtype": model.backend.dtype_name,
-        "loss": None if model.loss is None else to_config(model.loss),
+        "loss": None if model.loss is None else encode(model.loss),
         "preprocessing": _name_of(scaling),
         "classes": None if model.classes is None else list(map(plain_number, model.classes)),
         "targets": {"scaling": _name_of(targets.scaling), "ndim": targets.ndim},
@@ -133,18 +144,39 @@ def write_model(model: Any, path: StrPath, metadata: Mapping[str, str] | None = 
         ArgumentError: if the model has a user-defined layer, activation, initializer or loss.
         OSError: if the file cannot be written; no partial file remains.
     """
+    texts = {**(metadata or {}), "xpnet": json.dumps(model_entry(model))}
+    write_atomically(path, save(model_tensors(model), metadata=texts))
+
+
+def model_entry(
+    model: Any, version: int = FORMAT, encode: Callable[[Any], Any] | None = None
+) -> dict[str, Any]:
+    """Return the metadata of the file of ``model``, as JSON.
+
+    Args:
+        model: the model.
+        version: the format of the file. Default `FORMAT`.
+        encode: see `model_config`.
+
+    Raises:
+        ArgumentError: if the model has a user-defined layer, activation, initializer or loss.
+    """
     streams = model.state.streams
-    config = {"version": FORMAT, "xpnet": __version__} | model_config(model)
+    config = {"version": version, "xpnet": __version__} | model_config(model, encode)
     config["trained"] = model.trained
     config["random"] = {"seed": streams.seed, "orders": streams.orders, "masks": streams.masks.step}
+    return config
+
+
+def model_tensors(model: Any) -> Tensors:
+    """Return the tensors of the file of ``model``: parameters, statistics and scalings."""
     tensors = _by_path(model.network.layout, model.theta)
     tensors |= _by_path(model.network.statistics_layout, model.statistics)
     scalings = {"preprocessing": model.preprocessing, "target_scaling": model.target_scaling}
     for prefix, fitted in scalings.items():
         arrays = {} if fitted is None else fitted.arrays()
         tensors |= {f"{prefix}.{k}": np.array(v, order="C") for k, v in arrays.items()}
-    texts = {**(metadata or {}), "xpnet": json.dumps(config)}
-    write_atomically(path, save(tensors, metadata=texts))
+    return tensors
 
 
 def read_model(path: StrPath) -> ModelContents:
@@ -162,13 +194,16 @@ def read_model(path: StrPath) -> ModelContents:
         raise FileNotFoundError(f"path must be a model file; there is no file {name!r}.")
     with open_tensors(name) as file:
         config = parse(file.metadata() or {}, "xpnet")
-        if config is None or not is_readable(config, name, FORMAT):
+        if config is None or not is_readable(config, name, TRAINING_FORMAT):
             raise FileFormatError(
-                f"{name!r} must be a model saved by xpnet (format 1 or {FORMAT}); "
+                f"{name!r} must be a model saved by xpnet (format 1 to {TRAINING_FORMAT}); "
                 "its metadata say otherwise."
             )
+        headers, version = headers_of(file), config["version"]
+        if version == TRAINING_FORMAT:
+            headers = {k: v for k, v in headers.items() if not k.startswith(TRAINING)}
         try:
-            return _contents(_in_this_format(config), file)
+            return contents_of(_in_this_format(config), file, headers)
         except OSError:
             raise
         except Exception as error:  # hostile files raise many types of exceptions
@@ -305,7 +340,7 @@ def _is_slot(header: TensorHeader) -> bool:
 
 def _in_this_format(config: dict[str, Any]) -> dict[str, Any]:
     """Return the configuration of a model with the names of this format."""
-    return config if config["version"] == FORMAT else _renamed_types(config)
+    return _renamed_types(config) if config["version"] == 1 else config
 
 
 def _renamed_types(value: Any) -> Any:
@@ -321,19 +356,34 @@ def _renamed_types(value: Any) -> Any:
     return renamed
 
 
-def _contents(config: dict[str, Any], file: Any) -> ModelContents:
-    """Return the contents of a file, after comparing the tensors with the configuration."""
-    network = Network([from_config(layer) for layer in config["layers"]], config["n_in"])
+def contents_of(
+    config: dict[str, Any], file: Any, headers: dict[str, TensorHeader], model: Any = None
+) -> ModelContents:
+    """Return the contents of a file, after comparing the tensors with the configuration.
+
+    Args:
+        config: the metadata of the model.
+        file: the open file.
+        headers: the headers of the tensors of the model; they are removed.
+        model: a model with the layers and the loss of the file, which may be user-defined.
+            Default ``None``: they are made from ``config``.
+
+    Raises:
+        FileFormatError: if a tensor is missing, left over, or does not fit.
+    """
+    if model is None:
+        network = Network([from_config(layer) for layer in config["layers"]], config["n_in"])
+    else:
+        network = model.network
     dtype, scaling = config["dtype"], config["preprocessing"]
     if dtype not in ("float32", "float64"):
         raise FileFormatError(f"dtype must be float32 or float64; got {dtype!r}.")
-    headers = headers_of(file)
     arrays = [] if scaling is None else SCALING_ARRAYS[scaling]
     _require_scaling("preprocessing", arrays, headers, [(), (network.n_in,)])
     missing = _missing_statistics(network.statistics_layout, headers)
     headers |= {path: TensorHeader(dtype, shape) for path, shape in missing.items()}
     _require_tensors((network.layout, network.statistics_layout), headers, dtype)
-    loss = from_config(config["loss"])
+    loss = from_config(config["loss"]) if model is None else model.loss
     if loss is not None:
         require_type(loss, losses.Loss, "loss")
     target_scaling, ndim = _targets_of(config, loss)

@@ -83,9 +83,9 @@ class Noted(CapturedEpochs):
 
     written: list[int]
 
-    def prepare(self, order, lrs):
+    def prepare(self, order, lrs, first=0):
         Noted.written.append(self._device.inside)
-        super().prepare(order, lrs)
+        super().prepare(order, lrs, first)
 
 
 SCHEDULES = {

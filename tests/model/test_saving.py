@@ -208,8 +208,8 @@ NEWER = {
 
 @pytest.mark.parametrize("writer", NEWER)
 def test_newer_format_names_the_version_to_install(tmp_path, writer):
-    with pytest.raises(FileFormatError, match="got format 3") as error:
-        xpnet.load(changed(tmp_path, {"version": 3, "xpnet": writer}))
+    with pytest.raises(FileFormatError, match="got format 4") as error:
+        xpnet.load(changed(tmp_path, {"version": 4, "xpnet": writer}))
     assert str(error.value).endswith(NEWER[writer])
 
 

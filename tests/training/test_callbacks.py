@@ -113,11 +113,29 @@ class BadRestore(BadBegin):
         """Take no run, which is an error."""
 
 
-class BadFinish(BadBegin):
+class BadEnd(BadBegin):
     begin = None
 
-    def finish(self, run, more):
+    def end(self, run, more):
         """Take two arguments, which is an error."""
+
+
+class Former(BadBegin):
+    begin = None
+
+    def finish(self, run):
+        """Have the name of an earlier version, which is an error."""
+
+
+class NoMethod:
+    """An object without a method that could be called."""
+
+
+class BadEvery(BadBegin):
+    begin, every = None, 0
+
+    def step(self, run):
+        raise AssertionError("a step has been taken")
 
 
 def fine(run):
@@ -154,7 +172,10 @@ INVALID = {
     "no argument": (lambda path: [lambda: None], r"can be called as f\(run\)"),
     "two arguments": (lambda path: [lambda run, more: None], r"can be called as f\(run\)"),
     "begin of no argument": (lambda path: [BadBegin()], r"can be called as begin\(run\)"),
-    "finish of two": (lambda path: [BadFinish()], r"can be called as finish\(run\)"),
+    "end of two": (lambda path: [BadEnd()], r"can be called as end\(run\)"),
+    "former name": (lambda path: [Former()], "a method end in place of finish.* Rename it to end"),
+    "no method": (lambda path: [NoMethod()], "or objects with a method __call__"),
+    "every of zero": (lambda path: [BadEvery()], "BadEvery.every must be an integer"),
     "restore of one": (lambda path: [BadRestore()], r"can be called as restore\(run, snapshot\)"),
 }
 
@@ -656,11 +677,11 @@ class Noted:
     def begin(self, run):
         self.calls.append(("begin", self.name, run.epoch, len(run.model.history)))
 
-    def __call__(self, run):
-        self.calls.append(("call", self.name, run.epoch, len(run.model.history)))
+    def epoch(self, run):
+        self.calls.append(("epoch", self.name, run.epoch, len(run.model.history)))
 
-    def finish(self, run):
-        self.calls.append(("finish", self.name, run.epoch, len(run.model.history)))
+    def end(self, run):
+        self.calls.append(("end", self.name, run.epoch, len(run.model.history)))
 
 
 @pytest.mark.parametrize("base", [QUIET, METHOD])
@@ -668,5 +689,5 @@ def test_callbacks_are_called_in_a_defined_order(task, base):
     calls = []
     callbacks = [Noted("a", calls, monitor=True), Noted("b", calls), Noted("c", calls)]
     MLP(3, [], 2).fit(*task, epochs=1, callbacks=callbacks, **base)
-    steps = ("begin", 0, 0), ("call", 1, 1), ("finish", 1, 1)
+    steps = ("begin", 0, 0), ("epoch", 1, 1), ("end", 1, 1)
     assert calls == [(step, name, *rest) for step, *rest in steps for name in "bca"]

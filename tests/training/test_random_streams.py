@@ -8,6 +8,7 @@ import pickle
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 import xpnet
@@ -212,7 +213,7 @@ REMOVED = object()
 
 def rewritten(path, **changes):
     """Replace entries of the configuration in a model file; `REMOVED` removes one."""
-    with xpnet.serialization.safe_open(path, framework="numpy") as file:
+    with safe_open(path, framework="numpy") as file:
         config = json.loads(file.metadata()["xpnet"])
     config = {k: v for k, v in (config | changes).items() if v is not REMOVED}
     save_file(load_file(path), path, metadata={"xpnet": json.dumps(config)})

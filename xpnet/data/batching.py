@@ -90,8 +90,8 @@ class TrainingData:
         return replace(self, X=X, y=y, weight=weight, exact_y=exact_y)
 
     def batches(
-        self, order: HostArray | None, batch_size: int, drop_last: bool = False
-    ) -> Iterator[tuple[Array, Array, Array | None]]:
+        self, order: HostArray | None, batch_size: int, drop_last: bool = False, first: int = 0
+    ) -> Generator[tuple[Array, Array, Array | None], None, None]:
         """Yield batches of network inputs, targets, and weights or ``None``, on the backend.
 
         A batch may overwrite the arrays of the previous batch.
@@ -101,8 +101,9 @@ class TrainingData:
             batch_size: rows per batch, at least 1. The last batch is smaller if ``batch_size``
                 does not divide the number of rows.
             drop_last: whether to drop a smaller last batch; default false.
+            first: the number of first batches to leave out; default 0.
         """
-        parts = list(spans(self.n_rows, batch_size, drop_last))
+        parts = list(spans(self.n_rows, batch_size, drop_last))[first:]
         on_device = None if order is None else self.backend.asarray(order)
         with closing(self._inputs(order, on_device, parts)) as inputs:
             for part, X in zip(parts, inputs, strict=True):

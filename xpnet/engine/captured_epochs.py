@@ -39,14 +39,16 @@ class _Prepared(NamedTuple):
     Attributes:
         order: the order of the rows.
         lrs: the learning rate of each step.
-        before: the step and scalars of the optimizer and the mask stream before the epoch.
-        after: the step and scalars of the optimizer and the step of the mask stream after it.
+        first: the number of steps of the epoch that have been taken already.
+        before: the step and scalars of the optimizer and the mask stream before the others.
+        scalars: the scalars of the optimizer after each of the others.
     """
 
     order: HostArray | None
     lrs: Sequence[float]
+    first: int
     before: tuple[Any, ...]
-    after: tuple[Any, ...]
+    scalars: list[tuple[float, ...]]
 
 
 class CapturedEpochs:
@@ -63,6 +65,8 @@ class CapturedEpochs:
         drop_last: whether a shorter last batch is left out.
         state: the optimizer's state.
         device: captures the steps.
+        divided: whether an epoch may begin or end launches at other steps than usual; default
+            false.
 
     Attributes:
         engine: the text for ``history.engine``.
@@ -77,15 +81,16 @@ class CapturedEpochs:
         drop_last: bool,
         state: OptimizerState,
         device: Capture,
+        divided: bool = False,
     ) -> None:
-        self.engine = ENGINE
+        self.engine, self._divided = ENGINE, divided
         self._model, self._rows, self._settings, self._state = model, rows, settings, state
         self._device, self._ops = device, operations_for(model.theta).for_graphs
         self._step = DeviceStep(model, settings, state)
         self._parts = list(spans(rows.n_rows, batch_size, drop_last))
         self._sizes = [part.stop - part.start for part in self._parts]
         self._starts = np.asarray([part.start for part in self._parts])
-        self._launches = list(launches(self._sizes, 1 if rows.streamed else STEPS_PER_GRAPH))
+        self._most = 1 if rows.streamed else STEPS_PER_GRAPH
         self._host_weight = None if rows.weight is None else to_numpy(rows.weight)
         n_scalars = len(next_scalars(settings.optimizer, state))
         self._allocate(n_scalars, len(model.network.layers))
@@ -109,32 +114,65 @@ class CapturedEpochs:
         order: HostArray | None,
         lrs: Sequence[float],
         meanwhile: Callable[[], None] = lambda: None,
+        *,
+        first: int = 0,
+        every: int = 0,
+        between: Callable[[int], bool] = lambda step: False,
     ) -> tuple[list[float], list[float], Array]:
-        """Take every step of an epoch.
+        """Take the steps of an epoch.
 
         Args:
             order: the order of the rows; ``None``: the order of the data.
             lrs: the learning rate of each step.
             meanwhile: called while the device takes the steps; it may call `prepare`.
+            first: the number of steps that have been taken already.
+            every: no launch goes beyond a multiple of this number of steps; 0: no such limit.
+            between: called after each launch with the number of steps taken or enqueued. If it
+                returns true, the epoch ends there. `settle` waits for the steps.
 
         Returns:
             The loss and the weight of each step, and the features of the last batch.
         """
         self._follow_slots()
         known = self._prepared
-        if (known.order is not order) or (known.lrs, known.before) != (lrs, self._position()):
-            self.prepare(order, lrs)
-        self._state.step, self._state.scalars, self._model.masks.step = self._prepared.after
+        if (known.order is not order) or (known.lrs, known.first, known.before) != (
+            lrs,
+            first,
+            self._position(),
+        ):
+            self.prepare(order, lrs, first)
         self._half = 1 - self._half
-        now = slice(self._half * self.n_steps, (self._half + 1) * self.n_steps)
         with self._device.running():
-            self._log.cursor[...] = now.start
-            self._launch(order)
-            meanwhile()
-            losses = to_numpy(self._log.losses[now]).tolist()
-        return losses, self._counts(order), self._X[: self._sizes[-1], ...]
+            self._log.cursor[...] = self._half * self.n_steps + first
+            taken = self._launch(order, first, every, between)
+            self._reach(taken)
+            if taken == self.n_steps:
+                meanwhile()
+            losses = self._losses(first, taken)
+        last = self._sizes[max(taken, 1) - 1]
+        return losses, self.counts(order)[first:taken], self._X[:last, ...]
 
-    def prepare(self, order: HostArray | None, lrs: Sequence[float]) -> None:
+    def settle(self, first: int, taken: int) -> list[float]:
+        """Wait for the device; return the losses of the steps from ``first`` to ``taken``.
+
+        The steps and scalars of the optimizer and of the mask stream are then those of that step.
+        """
+        self._reach(taken)
+        return self._losses(first, taken)
+
+    def _losses(self, first: int, taken: int) -> list[float]:
+        start = self._half * self.n_steps
+        losses: list[float] = to_numpy(self._log.losses[start + first : start + taken]).tolist()
+        return losses
+
+    def _reach(self, taken: int) -> None:
+        """Set the steps and scalars of the optimizer and the mask stream to those after a step."""
+        first, scalars = self._prepared.first, self._prepared.scalars
+        step, before, _, masks = self._prepared.before
+        self._state.step, self._model.masks.step = step + taken - first, masks + taken - first
+        self._state.scalars = scalars[taken - first - 1] if taken > first else before
+
+    def prepare(self, order: HostArray | None, lrs: Sequence[float], first: int = 0) -> None:
         """Write the tables of the next epoch, into the half that the current steps do not read.
 
         The next `epoch` uses them if it has the same arguments and neither the optimizer's state
@@ -143,40 +181,51 @@ class CapturedEpochs:
         before, half = self._position(), 1 - self._half
         state = OptimizerState(self._state.slots, self._state.step, self._state.scalars)
         m, n, masks = self._rows.n_rows, self.n_steps, replace(self._model.masks)
-        scalars = np.fromiter(chain.from_iterable(self._scalars(state, lrs)), np.float64)
-        keys = masks.next_keys(n, len(self._model.network.layers))
-        starts = half * m + self._starts[:, None]
-        rows, steps = (slice(half * size, (half + 1) * size) for size in (m, n))
+        after: list[tuple[float, ...]] = []
+        rows_of_scalars = chain.from_iterable(self._scalars(state, lrs[first:], after))
+        scalars = np.fromiter(rows_of_scalars, np.float64)
+        keys = masks.next_keys(n - first, len(self._model.network.layers))
+        starts = half * m + self._starts[first:, None]
+        rows, steps = slice(half * m, (half + 1) * m), slice(half * n + first, (half + 1) * n)
         with self._device.copying():
             write(np.arange(m) if order is None else order, self._tables.order[rows])
             write(np.concatenate([starts, keys], axis=1), self._tables.integers[steps, ...])
-            write(scalars.reshape(n, -1), self._tables.scalars[steps, ...])
-        after = state.step, state.scalars, masks.step
-        self._prepared = _Prepared(order, lrs, before, after)
+            write(scalars.reshape(n - first, -1), self._tables.scalars[steps, ...])
+        self._prepared = _Prepared(order, lrs, first, before, after)
 
-    def _scalars(self, state: OptimizerState, lrs: Sequence[float]) -> Iterator[tuple[float, ...]]:
-        """Yield the optimizer's scalars of each step, computed by the code of the eager step."""
+    def _scalars(
+        self, state: OptimizerState, lrs: Sequence[float], after: list[tuple[float, ...]]
+    ) -> Iterator[tuple[float, ...]]:
+        """Yield the optimizer's scalars of each step, computed by the code of the eager step.
+
+        Those that its state has after the step are appended to ``after``.
+        """
         for lr in lrs:
             state.step += 1
             yield self._settings.optimizer.scalars(state, lr)
+            after.append(state.scalars)
 
     def _position(self) -> tuple[Any, ...]:
         """The step and scalars of the optimizer, and the seed and step of the mask stream."""
         masks = self._model.masks
         return self._state.step, self._state.scalars, masks.seed, masks.step
 
-    def _launch(self, order: HostArray | None) -> None:
-        """Enqueue every step of an epoch."""
-        if not self._rows.streamed:
-            for launch in self._launches:
-                self._replays[launch]()
-            return
-        with closing(self._rows.streamed_inputs(order, self._parts)) as inputs:
-            for (size, _), X in zip(self._launches, inputs, strict=True):
-                self._X[:size, ...] = X
-                self._replays[size, 1]()
+    def _launch(
+        self, order: HostArray | None, first: int, every: int, between: Callable[[int], bool]
+    ) -> int:
+        """Enqueue the steps of an epoch; return the number of those that are taken then."""
+        taken = first
+        with closing(self._rows.streamed_inputs(order, self._parts[first:])) as inputs:
+            for size, n_steps in launches(self._sizes[first:], self._most, every, first):
+                if self._rows.streamed:
+                    self._X[:size, ...] = next(inputs)
+                self._replays[size, n_steps]()
+                taken += n_steps
+                if between(taken):
+                    break
+        return taken
 
-    def _counts(self, order: HostArray | None) -> list[float]:
+    def counts(self, order: HostArray | None) -> list[float]:
         """The number of rows of each step, or the sum of their weights."""
         weight = self._host_weight
         if weight is None:
@@ -222,7 +271,8 @@ class CapturedEpochs:
                 for size in sorted(set(self._sizes), reverse=True):
                     for _ in range(WARM_UP):
                         self._first(size)
-                    for n_steps in {n for rows, n in self._launches if rows == size}:
+                    lengths = {n for rows, n in launches(self._sizes, self._most) if rows == size}
+                    for n_steps in lengths | ({1} if self._divided else set()):
                         self._log.cursor[...] = 0
                         take = partial(self._take, size, n_steps)
                         replays[size, n_steps] = self._device.capture(take)
@@ -247,15 +297,27 @@ class CapturedEpochs:
             self._step((X, y, weight), keys, singles(tables.now[1]), self._log)
 
 
-def launches(sizes: Iterable[int], most: int) -> Iterator[tuple[int, int]]:
+def launches(
+    sizes: Iterable[int], most: int, every: int = 0, first: int = 0
+) -> Iterator[tuple[int, int]]:
     """Divide the steps of an epoch into launches of ``most`` steps or one step of the same size.
+
+    Args:
+        sizes: the number of rows of each step.
+        most: the number of steps of a long launch.
+        every: a launch ends at each multiple of this number of steps; 0: there is no such limit.
+        first: the number of steps of the epoch before these.
 
     Yields:
         The number of rows of a step and the number of steps, for each launch.
 
     >>> list(launches([64, 64, 64, 64, 64, 8], most=2))
     [(64, 2), (64, 2), (64, 1), (8, 1)]
+    >>> list(launches([64, 64, 64, 64, 64, 8], most=2, every=3))
+    [(64, 2), (64, 1), (64, 2), (8, 1)]
     """
-    for size, steps in groupby(sizes):
+    numbers = enumerate(sizes, start=first)
+    keys = groupby(numbers, lambda step: (step[1], step[0] // every if every else 0))
+    for (size, _), steps in keys:
         n = len(list(steps))
         yield from [(size, most)] * (n // most) + [(size, 1)] * (n % most)

@@ -28,6 +28,7 @@ def steps_for(
     *,
     batch_size: int,
     drop_last: bool,
+    divided: bool = False,
 ) -> CapturedEpochs | OneByOne:
     """The engine for epochs of steps over ``rows``.
 
@@ -38,6 +39,7 @@ def steps_for(
         state: the optimizer's state.
         batch_size: the number of rows of a step.
         drop_last: whether a shorter last batch is left out.
+        divided: whether an epoch may begin or be stopped within the steps of a graph.
 
     Raises:
         ArgumentError: if ``engine="replay"`` is requested where steps cannot be replayed.
@@ -49,7 +51,9 @@ def steps_for(
     if not reason:
         try:
             device = CudaCapture()
-            return CapturedEpochs(model, rows, settings, batch_size, drop_last, state, device)
+            return CapturedEpochs(
+                model, rows, settings, batch_size, drop_last, state, device, divided
+            )
         except Exception as error:  # the eager step raises an error that has another cause
             reason = not_captured(settings, error)
     return _eager(model, settings, state, reason)

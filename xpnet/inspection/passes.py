@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -14,11 +14,12 @@ from xpnet.data.prepare import as_features
 from xpnet.data.targets import encode_targets
 from xpnet.errors import require, require_count, require_number, require_type
 from xpnet.inspection.meter import Meter
-from xpnet.inspection.report import InspectionReport, LayerReport
+from xpnet.inspection.report import InspectionReport, LayerReport, report_of
 from xpnet.inspection.saturation import function_of, saturated
 from xpnet.layers import Dense, Dropout, Layer
 from xpnet.losses import Loss
 from xpnet.model import Sequential
+from xpnet.state_dict import StateDict
 from xpnet.training.callbacks import Run
 
 SATURATION = 0.04
@@ -128,10 +129,16 @@ class LayerRecorder:
         inspect_layers(run.model, self.X, self.y, **self.settings)
         self.reports = {}
 
-    def __call__(self, run: Run) -> None:
+    def state_dict(self) -> StateDict:
+        """The reports, by the text of their epoch."""
+        return {str(epoch): asdict(report) for epoch, report in self.reports.items()}
+
+    def load_state_dict(self, state: StateDict) -> None:
+        """Set what `state_dict` returned; after `begin`."""
+        self.reports = {int(epoch): report_of(report) for epoch, report in state.items()}
+
+    def epoch(self, run: Run) -> None:
         """Record a report if the epoch is a multiple of ``every``."""
-        if run.epoch == 1:
-            self.reports = {}
         if run.epoch % self.every == 0:
             self.reports[run.epoch] = inspect_layers(run.model, self.X, self.y, **self.settings)
 

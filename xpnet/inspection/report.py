@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import overload
 
 from xpnet.backend import HostArray
+from xpnet.errors import FileFormatError
+from xpnet.state_dict import StateDict
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,6 +111,25 @@ class InspectionReport:
             fractions = (f"{d.name} {_percent(d.output.not_finite)}" for d in self)
             lines.append("not finite: " + ", ".join(fractions))
         return "\n".join(lines)
+
+
+def report_of(state: StateDict) -> InspectionReport:
+    """Return the report of which ``state`` holds the fields, as `dataclasses.asdict` returns them.
+
+    Raises:
+        FileFormatError: if it does not hold these fields.
+    """
+    try:
+        layers = [layer | _distributions(layer) for layer in state["layers"]]
+        reports = tuple(LayerReport(**layer) for layer in layers)
+        return InspectionReport(reports, state["n_rows"], state["loss"])
+    except (KeyError, TypeError) as error:
+        raise FileFormatError(f"a report must hold the fields of its layers; {error}.") from None
+
+
+def _distributions(layer: StateDict) -> dict[str, Distribution | None]:
+    names = "output", "gradient", "weight_gradient"
+    return {n: None if layer[n] is None else Distribution(**layer[n]) for n in names}
 
 
 def _cells(layer: LayerReport) -> str:

@@ -8,11 +8,20 @@ from inspect import signature
 from typing import Any, ClassVar, NoReturn, Self
 
 from xpnet.backend import Array, copied, in_host_memory, namespace_of, zeros_like
-from xpnet.errors import NonFiniteError, Phrase, dtype_name, refuse_renamed, require, require_number
+from xpnet.errors import (
+    FileFormatError,
+    NonFiniteError,
+    Phrase,
+    dtype_name,
+    refuse_renamed,
+    require,
+    require_number,
+)
 from xpnet.finite import all_are_finite, first_not_finite
 from xpnet.ops import operations_for
 from xpnet.ops.operations import Rule
 from xpnet.parameters import Layout
+from xpnet.state_dict import StateDict, require_array, require_float, require_whole, write_array
 
 
 @dataclass
@@ -40,6 +49,29 @@ class OptimizerState:
         """Return a copy that does not share arrays with this state."""
         slots = tuple(copied(slot) for slot in self.slots)
         return OptimizerState(slots, self.step, self.scalars)
+
+    def state_dict(self) -> StateDict:
+        """Return the slots, which are not copied, the number of steps and the scalars, by name."""
+        return {"slots": list(self.slots), "step": self.step, "scalars": list(self.scalars)}
+
+    def load_state_dict(self, state: StateDict) -> None:
+        """Set what `state_dict` returned; the slots are overwritten in place.
+
+        Raises:
+            FileFormatError: if ``state`` is not that of such an optimizer and θ.
+        """
+        slots, step, scalars = (state.get(key) for key in ("slots", "step", "scalars"))
+        n_slots, n_scalars = len(self.slots), len(self.scalars)
+        if not isinstance(slots, list) or len(slots) != n_slots:
+            raise FileFormatError(f"an optimizer's state must have {n_slots} slots.")
+        for i, (slot, saved) in enumerate(zip(self.slots, slots, strict=True)):
+            require_array(saved, slot, f"the slot {i} of an optimizer's state")
+        if not isinstance(scalars, (list, tuple)) or len(scalars) != n_scalars:
+            raise FileFormatError(f"an optimizer's state must have {n_scalars} scalars.")
+        self.step = require_whole(step, "the step of an optimizer's state")
+        self.scalars = tuple(require_float(x, "a scalar of an optimizer's state") for x in scalars)
+        for slot, saved in zip(self.slots, slots, strict=True):
+            write_array(saved, slot)
 
 
 class Optimizer:

@@ -3,10 +3,12 @@
 from xpnet.data.batching import batches
 from xpnet.training.averages import StochasticWeightAveraging, UseAverage
 from xpnet.training.batch_norm_statistics import recompute_statistics
-from xpnet.training.callbacks import Callback, EarlyStopping, Run
+from xpnet.training.callbacks import Callback, Run
 from xpnet.training.checkpoint import Checkpoint
+from xpnet.training.early_stopping import EarlyStopping
 from xpnet.training.history import History
 from xpnet.training.objective import NetworkObjective
+from xpnet.training.training_checkpoint import TrainingCheckpoint
 from xpnet.training.training_step import TrainingStep
 
 __all__ = [
@@ -17,6 +19,7 @@ __all__ = [
     "NetworkObjective",
     "Run",
     "StochasticWeightAveraging",
+    "TrainingCheckpoint",
     "TrainingStep",
     "UseAverage",
     "batches",

@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
-from xpnet.backend import Array, Snapshot, copied
+from xpnet.backend import Array, copied
 from xpnet.data.prepare import prepare
 from xpnet.errors import ArgumentError, Phrase, require, require_count
 from xpnet.metrics import check_metric_names, metric_name
 from xpnet.ops import operations_for
 from xpnet.ops.rules import optimizers as rules
 from xpnet.optimizers import Averaged, OptimizerState, Resumed
+from xpnet.state_dict import StateDict
 from xpnet.training.batch_norm_statistics import batch_norm_layers, recompute_on_rows
 from xpnet.training.callbacks import Run, check_functions
 from xpnet.training.settings import METRIC_ARGUMENTS, check_metrics
@@ -63,6 +64,7 @@ class UseAverage:
     True
     """
 
+    stateless: ClassVar[bool] = True  # the average is in the optimizer's state
     theta: Array
     state: OptimizerState
 
@@ -95,7 +97,7 @@ class UseAverage:
             rows = prepare(model.input_spec, X, y, model.loss, **given).data
             check_metrics(self.metrics, model.loss, rows)
 
-    def __call__(self, run: Run) -> None:
+    def epoch(self, run: Run) -> None:
         """Evaluate θ̂ on ``validation``, and restore θ."""
         if self.validation is None:
             return
@@ -118,16 +120,16 @@ class UseAverage:
         finally:
             model.theta[...], model.statistics[...] = before
 
-    def snapshot(self, run: Run) -> tuple[Snapshot, int, tuple[float, ...]]:
+    def snapshot(self, run: Run) -> StateDict:
         """A copy of the optimizer's state, which holds θ̂."""
-        return Snapshot(run.state.slots), run.state.step, run.state.scalars
+        state: OptimizerState = run.state
+        return state.copy().state_dict()
 
-    def restore(self, run: Run, snapshot: tuple[Snapshot, int, tuple[float, ...]]) -> None:
+    def restore(self, run: Run, snapshot: StateDict) -> None:
         """Set the optimizer's state to a copy."""
-        slots, run.state.step, run.state.scalars = snapshot
-        slots.restore()
+        run.state.load_state_dict(snapshot)
 
-    def finish(self, run: Run) -> None:
+    def end(self, run: Run) -> None:
         """Set the parameters of the model to θ̂, and recompute its statistics."""
         self.theta, self.state = copied(run.model.theta), run.state
         self._apply(run)
@@ -186,12 +188,10 @@ class StochasticWeightAveraging:
         _check_average(run)
         rule = f"be at most the {run.epochs} epochs"
         require(self.start <= run.epochs, "start", rule, self.start)
-        self.n_averaged = 0
+        self.n_averaged, self._backend = 0, run.model.backend
 
-    def __call__(self, run: Run) -> None:
+    def epoch(self, run: Run) -> None:
         """Add the θ of this epoch to the mean."""
-        if run.epoch == 1:
-            self.n_averaged = 0
         if run.epoch < self.start or (run.epoch - self.start) % self.every:
             return
         theta = run.model.theta
@@ -202,15 +202,26 @@ class StochasticWeightAveraging:
         new = 1.0 / self.n_averaged
         operations_for(theta).update(rules.average, (self._mean,), (theta,), (1.0 - new, new))
 
-    def snapshot(self, run: Run) -> tuple[int, Array | None]:
-        """A copy of the mean, and the number of epochs in it."""
-        return self.n_averaged, copied(self._mean) if self.n_averaged else None
+    def state_dict(self) -> StateDict:
+        """The mean, and the number of epochs in it."""
+        return {"n_averaged": self.n_averaged, "mean": self._mean if self.n_averaged else None}
 
-    def restore(self, run: Run, snapshot: tuple[int, Any]) -> None:
-        """Set the mean to a copy."""
-        self.n_averaged, self._mean = snapshot
+    def load_state_dict(self, state: StateDict) -> None:
+        """Set what `state_dict` returned; after `begin`."""
+        self.n_averaged = int(state["n_averaged"])
+        if state["mean"] is not None:
+            self._mean = copied(self._backend.asarray(state["mean"]))
 
-    def finish(self, run: Run) -> None:
+    def snapshot(self, run: Run) -> StateDict:
+        """A copy of the state."""
+        mean = copied(self._mean) if self.n_averaged else None
+        return {"n_averaged": self.n_averaged, "mean": mean}
+
+    def restore(self, run: Run, snapshot: StateDict) -> None:
+        """Set the state to a snapshot."""
+        self.load_state_dict(snapshot)
+
+    def end(self, run: Run) -> None:
         """Set the parameters of the model to the mean, and recompute its statistics."""
         if self.n_averaged:
             run.model.theta[...] = self._mean

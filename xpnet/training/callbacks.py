@@ -1,26 +1,26 @@
-"""Callbacks, which are called after every epoch, and early stopping."""
+"""Callbacks: what is called at the beginning of a training, after steps and epochs, and its end."""
 
 from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar, TypeAlias
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import BuiltinFunctionType, FunctionType
+from typing import Any, TypeAlias
 
-from xpnet.backend import Array, copied
 from xpnet.errors import (
     ArgumentError,
+    Phrase,
     plain_number,
     require,
     require_count,
-    require_number,
-    require_type,
     unknown_name,
     warn_caller,
 )
 from xpnet.metrics import real_number
 from xpnet.training.history import History
+from xpnet.training.interrupts import Interrupts
 
 DIRECTIONS = {"loss": False, "rmse": False, "accuracy": True, "r2": True}
 """Whether higher is better, for columns of which that is known."""
@@ -28,19 +28,26 @@ DIRECTIONS = {"loss": False, "rmse": False, "accuracy": True, "r2": True}
 
 @dataclass
 class Run:
-    """The argument of callbacks: a training run at the end of an epoch.
+    """The argument of callbacks: a training run at the end of a step or an epoch.
+
+    Methods for epochs get a new object each time; ``step`` gets the same object in all calls.
 
     Attributes:
         model: the model in training.
-        epoch: the number of the epoch that has ended, counted from 1; 0 in ``begin``.
+        epoch: the number of the epoch that has ended, or in which a step has, counted from 1; 0 in
+            ``begin``.
         epochs: the number of epochs requested.
-        row: the numbers of the epoch by column.
+        row: the numbers of the epoch by column; in ``step`` those of the epoch before.
         history: the history up to and including this epoch.
         optimizer: the optimizer, or the method of `xpnet.minimize`.
         state: the current state of the optimizer; ``None`` for a method of `xpnet.minimize`.
         rows: the training data, `xpnet.data.batching.TrainingData`.
         columns: the columns that ``row`` has before callbacks add theirs.
         callbacks: the callbacks, in the order in which they are called.
+        step: the number of steps taken in this epoch.
+        n_steps: the number of steps of an epoch; 0 for a method of `xpnet.minimize`.
+        loss: in ``step``, the loss of the last step, before its update; else NaN.
+        saver: saves the training, for `TrainingCheckpoint`; ``None`` in the middle of a step.
     """
 
     model: Any
@@ -53,6 +60,18 @@ class Run:
     rows: Any = None
     columns: tuple[str, ...] = ()
     callbacks: tuple[Any, ...] = ()
+    step: int = 0
+    n_steps: int = 0
+    loss: float = math.nan
+    saver: Any = field(default=None, repr=False)
+    interrupts: Interrupts = field(default_factory=Interrupts, repr=False)
+
+    def interrupt(self) -> None:
+        """End the training after this step or epoch, as Ctrl-C does.
+
+        For a callback that learns of the end of its machine's time, as by SIGTERM.
+        """
+        self.interrupts.requested = True
 
     def require_column(self, monitor: str, maximize: bool) -> None:
         """Refuse a column that the history will not have, and warn of the wrong direction.
@@ -100,169 +119,217 @@ class Run:
         return ArgumentError(f"{error} {do}")
 
 
-Callback: TypeAlias = Callable[[Run], bool | None]
-"""A function called after every epoch. Training stops if it returns ``True``; any other value,
-such as a number or a text, has no effect.
+Callback: TypeAlias = Any
+"""A function, which is called after every epoch, or an object with any of the methods below.
 
-A callback may have further members, all optional:
+All methods but the last four take a `Run`. The training stops if ``step``, ``epoch`` or the
+function returns ``True``; any other value, such as a number or a text, has no effect.
 
 - ``begin(run)`` is called before the first step. It raises an error if the callback cannot be used
   in this training, which leaves the model unchanged.
-- ``finish(run)`` is called after the last epoch: first that of `EarlyStopping`, then the others in
-  the order in which the callbacks are called.
-- ``columns``, a sequence of names, declares the columns that the callback adds to ``run.row``.
-- ``monitor`` is the column that the callback reads: it is called after those without one.
-- ``snapshot(run)`` and ``restore(run, snapshot)`` copy and reset what ``finish`` uses, so that
-  `EarlyStopping` can end the training with an earlier epoch.
-"""
+- ``step(run)`` is called after steps; ``every``, an attribute that is an integer of at least 1
+  (default 1), calls it after every ``every``-th step of the training only. On a GPU the host waits
+  for the device before each call, some ten microseconds, and graphs of several steps are divided:
+  take ``every`` of 100 or more. Trainings without such a callback are as fast as before. A method
+  of `xpnet.minimize` has no steps.
+- ``epoch(run)`` is called after every epoch; an object without it is called itself.
+- ``exception(run, error)`` is called if an exception, such as Ctrl-C, ends the training.
+- ``end(run)`` is called after the last epoch, and after a training that Ctrl-C has ended.
+- ``state_dict()`` and ``load_state_dict(state)`` return and set what changes in training: arrays
+  and JSON values in a dictionary (`xpnet.save_state_dict`). `TrainingCheckpoint` saves it, and a
+  training that is resumed sets it after ``begin``, by the type and order of the callbacks. An
+  object with instance attributes but without these methods is refused there, because its state
+  would be lost, unless its class says ``stateless = True``. A function counts as stateless.
+- ``snapshot(run)`` and ``restore(run, snapshot)`` copy and set what ``end`` uses, so that
+  `EarlyStopping` can end the training with an earlier epoch. A snapshot is what ``state_dict``
+  may return.
 
+Two attributes are optional too:
+
+- ``columns``, a sequence of names, declares the columns that the callback adds to ``run.row``.
+- ``monitor`` is the column that the callback reads.
+
+Callbacks are called in the order of the list, those with ``monitor`` after those without, and
+`TrainingCheckpoint` after all. In ``exception`` and ``end`` `TrainingCheckpoint` is first, so that
+it saves what the others change then; in ``end`` `EarlyStopping` follows, which restores the epoch
+of which others use the average.
+"""
 
 METHODS: dict[str, tuple[str, ...]] = {
     "begin": ("run",),
-    "finish": ("run",),
+    "step": ("run",),
+    "epoch": ("run",),
+    "exception": ("run", "error"),
+    "end": ("run",),
+    "state_dict": (),
+    "load_state_dict": ("state",),
     "snapshot": ("run",),
     "restore": ("run", "snapshot"),
 }
 """The optional methods of a callback, with their arguments; other attributes are not called."""
 
+CALLED = ("begin", "step", "epoch", "exception", "end")
+"""The methods of which an object needs one to be a callback."""
 
-class EarlyStopping:
-    """Stop if a column of the history no longer improves, and restore the best epoch.
+FORMER = {"finish": "end", "on_epoch_end": "epoch", "on_train_end": "end"}
+"""Methods of earlier versions and of other libraries, with their names here."""
 
-    The training then counts as one that ended with its best epoch, even if it was not stopped
-    early. Therefore `UseAverage` and `StochasticWeightAveraging` give the model the average of that
-    epoch, in any order of the list of callbacks.
 
-    An epoch in which the number is NaN is never the best, and counts as one without improvement. If
-    the number was NaN in every epoch, the model keeps the parameters that it would have without
-    this callback.
+class Callbacks:
+    """The callbacks of a training, in the order in which they are called.
 
     Args:
-        monitor: the column to monitor; default ``"val_loss"``.
-        patience: the number of successive epochs without improvement after which training stops;
-            at least 1, default 5.
-        min_delta: the smallest change that counts as an improvement, at least 0; default 0.
-        maximize: whether higher is better, as for ``"val_accuracy"``; default false.
-
-    Raises:
-        ArgumentError: if an argument is outside its range; before the first step, if the history
-            will lack ``monitor`` or there is another `EarlyStopping`.
-
-    Reference: L. Prechelt, "Early stopping — but when?", 1998 (the criterion UP).
-
-    >>> EarlyStopping(patience=0)
-    Traceback (most recent call last):
-    xpnet.errors.ArgumentError: patience must be an integer of at least 1; got 0.
+        callbacks: the callbacks, in the order of the list.
     """
 
-    columns: ClassVar[tuple[str, ...]] = ()
-    _best: float
-    _waited: int
-    _vectors: tuple[Array, Array] | None
-    _snapshots: list[tuple[Any, Any]]
-
-    def __init__(
-        self,
-        monitor: str = "val_loss",
-        patience: int = 5,
-        min_delta: float = 0.0,
-        maximize: bool = False,
-    ) -> None:
-        require_type(monitor, str, "monitor", 'Write the name of a column, such as "val_loss".')
-        require_count(patience, "patience")
-        require_number(min_delta, "min_delta", low=0)
-        self.monitor, self.patience = monitor, patience
-        self.min_delta, self.maximize = min_delta, maximize
-        self._reset()
+    def __init__(self, callbacks: Sequence[Callback]) -> None:
+        self.ordered = tuple(sorted(callbacks, key=_rank))
+        self._steps: list[tuple[int, Any]] = []
+        methods = [_epoch_method(c) for c in self.ordered if not saves(c)]
+        self._epochs = [method for method in methods if method is not None]
 
     def begin(self, run: Run) -> None:
-        """Refuse a column that the history will not have, and a second `EarlyStopping`."""
-        run.require_column(self.monitor, bool(self.maximize))
-        n = sum(isinstance(callback, EarlyStopping) for callback in run.callbacks)
-        rule = "hold at most one EarlyStopping, which determines the epoch that is restored"
-        require(n == 1, "callbacks", rule, n)
-        self._reset()
+        """Call the method ``begin`` of every callback that has one, before the first step.
 
-    def __call__(self, run: Run) -> bool:
-        """Keep the parameters of the best epoch; return whether to stop."""
-        if run.epoch == 1:
-            self._reset()
-        value = run.monitored(self.monitor) * (-1 if self.maximize else 1)
-        first = self._vectors is None and not math.isnan(value)
-        self._waited += 1
-        if first or value < self._best - self.min_delta:
-            self._best, self._best_epoch, self._waited = value, run.epoch, 0
-            self._vectors = copied(run.model.theta), copied(run.model.statistics)
-            self._snapshots = [(c, c.snapshot(run)) for c in run.callbacks if _has_snapshot(c)]
-        if self._waited < self.patience:
-            return False
-        run.history.stopped = self._reason(run)
-        return True
+        Raises:
+            ArgumentError: if a callback cannot be used in this training.
+        """
+        run.callbacks = self.ordered
+        for callback in self.ordered:
+            if callable(getattr(callback, "begin", None)):
+                callback.begin(run)
+        for callback in self.ordered:
+            if callable(getattr(callback, "step", None)):
+                every = getattr(callback, "every", 1)
+                if every is not None:
+                    require_count(every, f"{type(callback).__name__}.every")
+                    self._steps.append((every, callback))
 
-    def finish(self, run: Run) -> None:
-        """Restore the best epoch, unless the number was NaN in all of them."""
-        if self._vectors is not None:
-            run.model.theta[...], run.model.statistics[...] = self._vectors
-        for callback, snapshot in self._snapshots:
-            callback.restore(run, snapshot)
-        self._reset()  # releases the memory
+    @property
+    def every(self) -> int:
+        """After a multiple of how many steps of the training one is called; 0: after none."""
+        return math.gcd(*(every for every, _ in self._steps))
 
-    def _reset(self) -> None:
-        """Forget the epochs of an earlier training."""
-        self._best, self._best_epoch, self._waited = math.inf, 0, 0
-        self._vectors, self._snapshots = None, []
+    @property
+    def take_steps(self) -> bool:
+        """Whether a callback may be called after steps; known before `begin`."""
+        return any(_methods_of(callback, ["step"]) for callback in self.ordered)
 
-    def _reason(self, run: Run) -> str:
-        """Why training stopped, and with which parameters the model ends."""
-        if self._vectors is None:
-            kept = "last epoch" if run.state is not None else "lowest loss"  # minimize's own rule
-            return (
-                f"{self.monitor} was NaN for {self.patience} epochs; "
-                f"the weights of the {kept} are kept"
+    def step(self, run: Run) -> bool:
+        """Call the callbacks that are due after a step; return whether one stops the training."""
+        number = (run.epoch - 1) * run.n_steps + run.step
+        due = [callback for every, callback in self._steps if not number % every]
+        results = [c.step(run) for c in due if not saves(c)]
+        stops = self._noted(run, results, f"epoch {run.epoch}, step {run.step}")
+        for saver in filter(saves, due):
+            saver.step(run)
+        return stops
+
+    def epoch(self, run: Run) -> bool:
+        """Call every callback after an epoch; return whether one stops the training."""
+        results = [method(run) for method in self._epochs]
+        stops = self._noted(run, results, f"epoch {run.epoch}")
+        for saver in filter(saves, self.ordered):
+            saver.epoch(run)
+        return stops
+
+    def _noted(self, run: Run, results: Iterable[Any], at: str) -> bool:
+        """Return whether one of the results stops the training; note it in the history."""
+        stops = any(plain_number(result) is True for result in results)
+        if stops:
+            run.history.stopped = run.history.stopped or f"a callback stopped training in {at}"
+        return stops
+
+    def first(self, run: Run) -> None:
+        """Save the training before its first step, where there is no file yet."""
+        for saver in filter(saves, self.ordered):
+            saver.first(run)
+
+    def exception(self, run: Run, error: BaseException) -> None:
+        """Tell every callback of an exception that ends the training."""
+        for callback in sorted(self.ordered, key=lambda c: not saves(c)):
+            if callable(getattr(callback, "exception", None)):
+                callback.exception(run, error)
+
+    def end(self, run: Run) -> None:
+        """Call the method ``end`` of every callback that has one."""
+        for callback in sorted(self.ordered, key=_rank_at_end):
+            if callable(getattr(callback, "end", None)):
+                callback.end(run)
+
+    def require_states(self) -> None:
+        """Refuse a callback with a state that cannot be saved.
+
+        Raises:
+            ArgumentError: naming the callback.
+        """
+        for callback in self.ordered:
+            owner = getattr(callback, "__self__", callback)  # that of a bound method
+            if has_state(callback) or getattr(owner, "stateless", False) is True:
+                continue
+            rule = "have the methods state_dict and load_state_dict to be saved in a checkpoint"
+            do = "If nothing in it changes in training, write stateless = True in its class."
+            require(
+                not getattr(owner, "__dict__", None) or _is_function(owner),
+                "callbacks",
+                rule,
+                callback,
+                do,
             )
-        restored = "weights and averages" if self._snapshots else "weights"
-        return (
-            f"{self.monitor} has not improved for {self.patience} epochs; "
-            f"the {restored} of epoch {self._best_epoch} are restored"
-        )
+
+    def state_dict(self) -> list[dict[str, Any]]:
+        """The type and the state of every callback that has one."""
+        stateful = [callback for callback in self.ordered if has_state(callback)]
+        return [{"type": _type_name(c), "state": c.state_dict()} for c in stateful]
+
+    def load_state_dict(self, states: Sequence[Mapping[str, Any]]) -> None:
+        """Set the states that `state_dict` returned.
+
+        Raises:
+            ArgumentError: if the callbacks are of other types, or in another order.
+        """
+        stateful = [callback for callback in self.ordered if has_state(callback)]
+        types = [_type_name(callback) for callback in stateful]
+        wanted = [state["type"] for state in states]
+        rule = f"be those of the training that is resumed, [{', '.join(wanted)}], in this order"
+        require(types == wanted, "callbacks", rule, Phrase(f"[{', '.join(types)}]"))
+        for callback, state in zip(stateful, states, strict=True):
+            callback.load_state_dict(state["state"])
 
 
-def begin(run: Run, callbacks: Sequence[Callback], columns: Iterable[str]) -> Run:
-    """Call the method ``begin`` of every callback that has one, before the first step.
-
-    Args:
-        run: the run before its first epoch.
-        callbacks: the callbacks, in the order of the list.
-        columns: the columns that the history will have.
-
-    Returns:
-        The run with its columns, and its callbacks in the order in which they are called.
-
-    Raises:
-        ArgumentError: if a callback cannot be used in this training.
-    """
-    ordered = sorted(callbacks, key=lambda callback: hasattr(callback, "monitor"))
-    run = replace(run, columns=tuple(columns), callbacks=tuple(ordered))
-    for callback in run.callbacks:
-        if callable(getattr(callback, "begin", None)):
-            callback.begin(run)
-    return run
+def has_state(callback: Any) -> bool:
+    """Return whether a callback has a state that a checkpoint saves."""
+    return all(callable(getattr(callback, n, None)) for n in ("state_dict", "load_state_dict"))
 
 
-def any_stops(run: Run) -> bool:
-    """Call every callback, and return whether one of them returned ``True``."""
-    results = [callback(run) for callback in run.callbacks]
-    return any(plain_number(result) is True for result in results)
+def _type_name(callback: Any) -> str:
+    kind = type(callback)
+    return kind.__name__ if kind.__module__.startswith("xpnet.") else kind.__qualname__
 
 
-def finish(run: Run) -> None:
-    """Call the method ``finish`` of every callback that has one.
+def _is_function(callback: Any) -> bool:
+    return isinstance(callback, (FunctionType, BuiltinFunctionType))
 
-    `EarlyStopping` is first: it restores the epoch of which others use the average.
-    """
-    for callback in sorted(run.callbacks, key=lambda c: not isinstance(c, EarlyStopping)):
-        if callable(getattr(callback, "finish", None)):
-            callback.finish(run)
+
+def saves(callback: Any) -> bool:
+    """Return whether a callback saves the training, a `TrainingCheckpoint`."""
+    return getattr(callback, "saves_training", False) is True
+
+
+def _rank(callback: Any) -> tuple[bool, bool]:
+    return saves(callback), hasattr(callback, "monitor")
+
+
+def _rank_at_end(callback: Any) -> tuple[bool, bool]:
+    return not saves(callback), not getattr(callback, "restores_epoch", False)
+
+
+def _epoch_method(callback: Any) -> Callable[[Run], Any] | None:
+    """Return what is called after every epoch, or ``None``."""
+    method = getattr(callback, "epoch", None)
+    if callable(method):
+        return method  # type: ignore[no-any-return]
+    return callback if callable(callback) else None
 
 
 def check_callbacks(callbacks: Sequence[Any]) -> None:
@@ -271,13 +338,30 @@ def check_callbacks(callbacks: Sequence[Any]) -> None:
     Raises:
         ArgumentError: naming ``callbacks``.
     """
-    check_functions(callbacks, "callbacks", ("run",))
+    rule, do = "be a sequence of functions or callbacks", "Write callbacks=[...]."
+    require(isinstance(callbacks, Sequence), "callbacks", rule, callbacks, do)
     for callback in callbacks:
-        for name, arguments in METHODS.items():
-            method = getattr(callback, name, None)
+        _check_former(callback)
+        has_method = not isinstance(callback, type) and _methods_of(callback, CALLED)
+        is_called = callable(callback) and not callable(getattr(callback, "epoch", None))
+        if is_called or not has_method:
+            check_functions([callback], "callbacks", ("run",))
+        for name in _methods_of(callback, METHODS):
+            arguments = METHODS[name]
             rule = f"have a method that can be called as {name}({', '.join(arguments)})"
-            ok = not callable(method) or _accepts(method, len(arguments))
+            ok = _accepts(getattr(callback, name), len(arguments))
             require(ok, "callbacks", rule, callback)
+
+
+def _methods_of(callback: Any, names: Iterable[str]) -> list[str]:
+    return [name for name in names if callable(getattr(callback, name, None))]
+
+
+def _check_former(callback: Any) -> None:
+    """Refuse methods that have other names here, which would never be called."""
+    for name in _methods_of(callback, FORMER):
+        rule = f"have a method {FORMER[name]} in place of {name}"
+        require(False, "callbacks", rule, callback, f"Rename it to {FORMER[name]}.")
 
 
 def check_functions(items: Sequence[Any], argument: str, takes: Sequence[str]) -> None:
@@ -312,11 +396,6 @@ def _accepts(function: Any, n_arguments: int) -> bool:
     except TypeError:
         return False
     return True
-
-
-def _has_snapshot(callback: Any) -> bool:
-    """Return whether a callback has a state that `EarlyStopping` restores."""
-    return all(callable(getattr(callback, name, None)) for name in ("snapshot", "restore"))
 
 
 def _names(columns: Any) -> Sequence[str] | None:

@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from xpnet.atomic import StrPath, require_writable
 from xpnet.errors import Phrase, require, require_type, warn_caller
 from xpnet.serialization import model_config, write_model
+from xpnet.state_dict import StateDict
 from xpnet.training.averages import UseAverage
 from xpnet.training.callbacks import Run
 
@@ -82,7 +83,7 @@ class Checkpoint:
         self.best = self._best_of_file(json.loads(json.dumps(config)))
         self._has_saved = False
 
-    def __call__(self, run: Run) -> None:
+    def epoch(self, run: Run) -> None:
         """Save if this epoch is the best so far."""
         value, best = run.monitored(self.monitor), self.best
         if math.isnan(value):
@@ -95,7 +96,7 @@ class Checkpoint:
                 write_model(run.model, self.path, {KEY: json.dumps(entry)})
             self.best, self._has_saved = value, True
 
-    def finish(self, run: Run) -> None:
+    def end(self, run: Run) -> None:
         """Warn if no epoch was better than the file of an earlier training."""
         if self.best is not None and not self._has_saved:
             warn_caller(
@@ -103,6 +104,14 @@ class Checkpoint:
                 f"{self.monitor} = {self.best:.6g}: no epoch of this one was better. Delete the "
                 "file to start anew, as for other data."
             )
+
+    def state_dict(self) -> StateDict:
+        """The best number, and whether this training has saved it."""
+        return {"best": self.best, "has_saved": self._has_saved}
+
+    def load_state_dict(self, state: StateDict) -> None:
+        """Set what `state_dict` returned; after `begin`."""
+        self.best, self._has_saved = state["best"], bool(state["has_saved"])
 
     def _best_of_file(self, model: dict[str, Any]) -> float | None:
         """Return the best number of the file, or ``None`` if it is of another model or column."""

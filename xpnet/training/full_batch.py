@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,20 +17,13 @@ from xpnet.losses import Loss
 from xpnet.minimize.method import Method, require_dense_fits
 from xpnet.optimizers import Penalty
 from xpnet.state import ModelState
-from xpnet.training.callbacks import (
-    Callback,
-    Run,
-    any_stops,
-    begin,
-    check_callbacks,
-    check_functions,
-    finish,
-)
-from xpnet.training.fit import measure, measured_columns
+from xpnet.training.callbacks import Callback, Callbacks, Run, check_callbacks, check_functions
+from xpnet.training.evaluation import measure, measured_columns
 from xpnet.training.history import History
 from xpnet.training.objective import NetworkObjective, require_statistics
 from xpnet.training.progress import printer
-from xpnet.training.settings import METRIC_ARGUMENTS, Metric
+from xpnet.training.resuming import SavedTraining
+from xpnet.training.settings import METRIC_ARGUMENTS, Metric, OnInterrupt, check_on_interrupt
 
 if TYPE_CHECKING:
     from xpnet.minimize.result import Iterate
@@ -48,6 +41,7 @@ class FullBatchSettings:
         l2: the rate of the L2 penalty.
         callbacks: functions called after each iteration.
         progress: whether to print one line per iteration.
+        on_interrupt: ``"raise"`` or ``"return"``, what ends a training after Ctrl-C.
 
     Raises:
         ArgumentError: naming the argument, its rule and the value received.
@@ -60,12 +54,14 @@ class FullBatchSettings:
     l2: float = 0.0
     callbacks: Sequence[Callback] = ()
     progress: bool = True
+    on_interrupt: OnInterrupt = "raise"
 
     def __post_init__(self) -> None:
         require_type(self.loss, Loss, "loss", "Take one of xpnet.losses, such as CrossEntropy().")
         require_count(self.iterations, "epochs")
         check_functions(self.metrics, "metrics", METRIC_ARGUMENTS)
         check_callbacks(self.callbacks)
+        check_on_interrupt(self.on_interrupt)
 
 
 def refuse_mini_batch_arguments(method: Method, l1: float, **arguments: object) -> None:
@@ -110,6 +106,8 @@ def train_full_batch(
     rows: TrainingData,
     validation: TrainingData | None,
     settings: FullBatchSettings,
+    saved: SavedTraining | None = None,
+    record: Mapping[str, Any] | None = None,
 ) -> History:
     """Minimize the loss over all rows in θ, in place, and return the history.
 
@@ -122,6 +120,8 @@ def train_full_batch(
         rows: the training data.
         validation: the validation data, or ``None``.
         settings: the loss, the method and all other settings.
+        saved: see `xpnet.training.fit.train`.
+        record: see `xpnet.training.fit.train`.
 
     Raises:
         ArgumentError: if a callback cannot be used, or breaks a rule in the first iteration, or a
@@ -147,7 +147,7 @@ def train_full_batch(
     state.theta[...] = result.x
     history.stopped = history.stopped or result.reason.value
     if len(history):
-        finish(monitor.run)
+        monitor.callbacks.end(monitor.run)
     return history
 
 
@@ -170,7 +170,9 @@ class _Monitor:
         measured = measured_columns(validation, settings.metrics)
         columns = "epoch", "loss", *(["penalty"] if penalty.l2 else []), *measured
         run = Run(model, 0, settings.iterations, {}, history, settings.method, None, rows)
-        self.run = begin(run, settings.callbacks, (*columns, "step", "grad_norm", "seconds"))
+        run.columns = (*columns, "step", "grad_norm", "seconds")
+        self.run, self.callbacks = run, Callbacks(settings.callbacks)
+        self.callbacks.begin(run)
         self._predict = prediction_of(state)
         self._report = printer() if settings.progress else None
         self._start = time.perf_counter()
@@ -193,8 +195,4 @@ class _Monitor:
         self.run = replace(self.run, epoch=iterate.iteration, row=row)
         if self._report is not None:
             self._report(self.run)
-        if not any_stops(self.run):
-            return False
-        reason = f"a callback stopped training in epoch {iterate.iteration}"
-        history.stopped = history.stopped or reason
-        return True
+        return self.callbacks.epoch(self.run)

@@ -6,8 +6,12 @@ import csv
 import io
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from xpnet.atomic import StrPath, write_atomically
-from xpnet.errors import Phrase, require, unknown_name
+from xpnet.backend import HostArray
+from xpnet.errors import FileFormatError, Phrase, require, unknown_name
+from xpnet.state_dict import StateDict
 
 NO_VALUE = float("nan")
 """What a column holds for an epoch without a value; `History.to_csv` leaves its cell empty."""
@@ -87,8 +91,44 @@ class History:
             writer.writerow("" if v is NO_VALUE else format(v, ".9g") for v in row)
         write_atomically(path, text.getvalue().encode())
 
+    def state_dict(self) -> StateDict:
+        """Return the names and the numbers of the columns, and why training ended."""
+        return {
+            "names": list(self.columns),
+            "columns": [np.array(values, np.float64) for values in self.columns.values()],
+            "missing": [_missing(values) for values in self.columns.values()],
+            "aligned": sorted(self._aligned),
+            "stopped": self.stopped,
+        }
+
+    def load_state_dict(self, state: StateDict) -> None:
+        """Set what `state_dict` returned.
+
+        Raises:
+            FileFormatError: if an entry has another type.
+        """
+        names, columns, missing = state["names"], state["columns"], state["missing"]
+        aligned = state["aligned"]
+        texts = [*names, *aligned, state["stopped"]]
+        is_flat = all(isinstance(c, np.ndarray) and c.shape == (len(c),) for c in columns)
+        if not all(isinstance(text, str) for text in texts) or not is_flat:
+            raise FileFormatError("the history must have names and columns of numbers.")
+        if not len({*names}) == len(names) == len(columns) == len(missing):
+            raise FileFormatError("the history must have one column for each name.")
+        self.columns = {n: c.tolist() for n, c in zip(names, columns, strict=True)}
+        for values, absent in zip(self.columns.values(), missing, strict=True):
+            for index in () if absent is None else absent.tolist():
+                values[index] = NO_VALUE
+        self._aligned, self.stopped = set(aligned), state["stopped"]
+
     def _padded(self, name: str, n_rows: int) -> list[float]:
         """Return a column of ``n_rows`` values: one that came late is padded at its beginning."""
         values = self.columns[name]
         missing = [NO_VALUE] * (n_rows - len(values))
         return values + missing if name in self._aligned else missing + values
+
+
+def _missing(values: list[float]) -> HostArray | None:
+    """The indices at which a column has no value, or ``None`` if it has all."""
+    missing = [index for index, value in enumerate(values) if value is NO_VALUE]
+    return np.array(missing) if missing else None

@@ -5,24 +5,28 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias, get_args
 
 import numpy as np
 
 from xpnet.backend import Array, copied
 from xpnet.data.batching import TrainingData, refuse_single_row
 from xpnet.engine.eager_step import StepSettings
-from xpnet.errors import require, require_count, require_type
+from xpnet.errors import require, require_count, require_type, unknown_name
 from xpnet.layers.base import is_any
 from xpnet.losses import Loss
 from xpnet.metrics import OWN_METRICS, as_number, check_metric_names
 from xpnet.network import Network
 from xpnet.optimizers.schedules import Schedule
+from xpnet.random import Rng
 from xpnet.training.callbacks import Callback, check_callbacks, check_functions
 from xpnet.training.hidden_state import holds_state
 
 Metric: TypeAlias = Callable[[Array, Array], Any]
 """A function ``(predictions, targets) -> number``."""
+
+OnInterrupt: TypeAlias = Literal["raise", "return"]
+"""What ends a training after Ctrl-C: the exception, or a return as after the last epoch."""
 
 METRIC_ARGUMENTS = "predicted", "target"
 """The positional arguments of a `Metric`."""
@@ -44,6 +48,8 @@ class Settings(StepSettings):
         shuffle: whether each epoch has a new random order.
         drop_last: whether a shorter last batch is left out.
         progress: whether to print one line per epoch.
+        on_interrupt: ``"raise"`` or ``"return"``, what ends a training after Ctrl-C.
+        rng: the seed or the generator that the caller has passed, or ``None``.
 
     Raises:
         ArgumentError: naming the argument, its rule and the value received.
@@ -57,9 +63,12 @@ class Settings(StepSettings):
     shuffle: bool = True
     drop_last: bool = False
     progress: bool = True
+    on_interrupt: OnInterrupt = "raise"
+    rng: Rng | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_on_interrupt(self.on_interrupt)
         require_count(self.epochs, "epochs")
         require_count(self.batch_size, "batch_size")
         if self.schedule is not None:
@@ -67,6 +76,12 @@ class Settings(StepSettings):
             require_type(self.schedule, Schedule, "schedule", do)
         check_functions(self.metrics, "metrics", METRIC_ARGUMENTS)
         check_callbacks(self.callbacks)
+
+
+def check_on_interrupt(value: Any) -> None:
+    """Refuse a value that is not one of `OnInterrupt`."""
+    if value not in get_args(OnInterrupt):
+        raise unknown_name("on_interrupt", value, get_args(OnInterrupt))
 
 
 def check_batches(network: Network, n_rows: int, settings: Settings) -> None:

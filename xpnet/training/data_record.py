@@ -1,0 +1,71 @@
+"""What identifies the data of a training: shapes, dtypes and a digest of some rows."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from xpnet.backend import as_array, to_numpy
+from xpnet.errors import Phrase, require
+
+DIGEST_ROWS = 10_000
+"""The largest number of rows of an array from which its digest is computed."""
+
+
+def data_record(**arrays: Any) -> dict[str, Any]:
+    """Return shape, dtype and a digest of up to `DIGEST_ROWS` fixed rows of each array, by name.
+
+    Args:
+        **arrays: arrays of any backend, lists or data frames, as a caller passes them; ``None``
+            for an array that is not given.
+    """
+    return {
+        name: None if a is None else _record_of(as_array(a, name)) for name, a in arrays.items()
+    }
+
+
+def _record_of(array: Any) -> dict[str, Any]:
+    n = int(array.shape[0]) if array.ndim else 0
+    index = np.unique(np.linspace(0, max(n - 1, 0), min(n, DIGEST_ROWS)).astype(np.int64))
+    if n <= DIGEST_ROWS:
+        rows = to_numpy(array)
+    elif isinstance(array, np.ndarray):
+        rows = array[index]
+    else:
+        rows = np.stack([to_numpy(array[int(i)]) for i in index])
+    if rows.dtype.kind in "biuf":
+        content = np.ascontiguousarray(rows, rows.dtype.newbyteorder("<")).tobytes()
+    else:
+        content = "\0".join(map(str, rows.ravel().tolist())).encode()
+    digest = hashlib.blake2b(content, digest_size=16).hexdigest()
+    return {"shape": list(array.shape), "dtype": str(rows.dtype.name), "digest": digest}
+
+
+def require_same_data(saved: Any, given: Mapping[str, Any]) -> None:
+    """Refuse data that are not those of the training that is resumed.
+
+    Raises:
+        ArgumentError: naming the argument, and what differs.
+    """
+    saved = saved if isinstance(saved, Mapping) else {}
+    for name, found in given.items():
+        wanted = saved.get(name)
+        if found == wanted:
+            continue
+        rule = "be the data of the training that is resumed"
+        if found is None or wanted is None:
+            require(False, name, rule, Phrase("none" if found is None else "an array, not none"))
+        for key in ("shape", "dtype"):
+            was, now = wanted.get(key), found[key]
+            require(was == now, name, f"{rule}, of {key} {was}", Phrase(f"{key} {now}"))
+        require(False, name, rule, Phrase("other values of the same shape and dtype"))
+
+
+def given_rows(validation: Any) -> dict[str, Any]:
+    """Return the arrays of validation rows by their names in error messages; none for a share."""
+    names = "the validation's X", "the validation's y", "the validation's weight"
+    rows = validation if isinstance(validation, (tuple, list)) else ()
+    return dict(zip(names, [*rows, None, None, None], strict=False))

@@ -1,0 +1,456 @@
+"""The epochs of mini-batch training: steps, the evaluation after them, and their position."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import numpy as np
+
+from xpnet.backend import Array, HostArray, Snapshot, to_numpy
+from xpnet.data.batching import TrainingData, spans
+from xpnet.engine.captured_epochs import CapturedEpochs
+from xpnet.engine.prediction import prediction_of
+from xpnet.engine.select import OneByOne
+from xpnet.engine.user_defined import user_defined
+from xpnet.errors import (
+    ArgumentError,
+    FileFormatError,
+    NonFiniteError,
+    Phrase,
+    describe,
+    plain_number,
+    require,
+)
+from xpnet.finite import all_are_finite, first_not_finite
+from xpnet.metrics import real_number
+from xpnet.ops import operations_for
+from xpnet.optimizers import OptimizerState
+from xpnet.state import ModelState
+from xpnet.state_dict import (
+    StateDict,
+    require_array,
+    require_float,
+    require_whole,
+    write_array,
+)
+from xpnet.training.callbacks import Callbacks, Run
+from xpnet.training.evaluation import measure
+from xpnet.training.settings import Settings
+
+
+class _NotYetMeasuredError(Exception):
+    """A schedule has read the values of an epoch that is not over."""
+
+
+class _NotYetMeasured(Sequence[float]):
+    """The values of the epochs while one is running: a schedule that reads them must wait."""
+
+    def __len__(self) -> int:
+        raise _NotYetMeasuredError
+
+    def __getitem__(self, index: Any) -> Any:
+        raise _NotYetMeasuredError
+
+
+class Epochs:
+    """The epochs of a training, and how far it has come.
+
+    Args:
+        model: the network and vectors that are trained.
+        data: the training data.
+        validation: the validation data, or ``None``.
+        settings: the settings of the training.
+        steps: the engine that runs the steps.
+        callbacks: what is called after steps.
+        run: the argument of these calls, which has the history.
+
+    Attributes:
+        completed: the number of epochs that are over, with their evaluation.
+        taken: the number of steps taken in the next one.
+        unfinished: whether a step, or the call of callbacks, has begun and not ended.
+    """
+
+    def __init__(
+        self,
+        model: ModelState,
+        data: TrainingData,
+        validation: TrainingData | None,
+        settings: Settings,
+        steps: CapturedEpochs | OneByOne,
+        callbacks: Callbacks,
+        run: Run,
+    ) -> None:
+        self.model, self.data, self.validation = model, data, validation
+        self.settings, self.steps, self.callbacks, self.run = settings, steps, callbacks, run
+        self.optimizer_state: OptimizerState = run.state
+        self.completed = self.taken = 0
+        self.unfinished = False
+        self.xp, self.predict = operations_for(model.theta).xp, prediction_of(model)
+        self._earlier: tuple[list[float], list[float], float] = [], [], 0.0
+        self._losses: list[Any] = []
+        self._counts: list[Any] = []
+        self._order: HostArray | None = None
+        self._begin = time.perf_counter()
+        self._start_taken = Snapshot([model.theta, model.statistics])
+        self._drawn, self._began_at = model.streams.drawn, 0
+        # The rate of the optimizer and those of the next epoch, if they are known already.
+        self._upcoming_rates: tuple[float | None, list[float]] = None, []
+
+    @property
+    def epoch(self) -> int:
+        """The number of the epoch that is running, counted from 1."""
+        return self.completed + 1
+
+    def take(self) -> dict[str, float] | None:
+        """Take every step of the next epoch and measure.
+
+        Returns:
+            The row of the history, or ``None`` if a callback has stopped the training in the epoch.
+
+        Raises:
+            KeyboardInterrupt: after a step, if the training has been asked to end.
+        """
+        settings, self._begin = self.settings, time.perf_counter()
+        if self.completed or self.taken:
+            self._start_taken.take()
+        self._drawn, self._began_at = self.model.streams.drawn, self.taken
+        with np.errstate(all="ignore"):  # a loss that is not finite is reported by _check
+            lrs, X, stopped = self._steps()
+        self.run.history.engine = self.steps.engine  # the first step may change it
+        if stopped:
+            return None
+        self._check(X)
+        losses, counts = self._measured()
+        row = {"epoch": float(self.epoch), "loss": _mean(losses, counts)}
+        if settings.penalty is not None:
+            weights = self.model.network.layout.weights
+            row["penalty"] = float(settings.penalty.value(self.model.theta[weights]))
+        sets = self.data, self.validation
+        row |= measure(self.predict, *sets, settings.loss, settings.metrics) | {"lr": lrs[-1]}
+        row["seconds"] = self._seconds()
+        self.completed, self.taken = self.epoch, 0
+        self._forget()
+        return row
+
+    def restore(self) -> None:
+        """Restore parameters, statistics and random streams of the beginning of the epoch.
+
+        After a training was resumed within an epoch, those of where it was resumed.
+        """
+        self._start_taken.restore()
+        self.model.streams.restart(*self._drawn)
+
+    def state_dict(self) -> StateDict:
+        """The position and the numbers of this epoch, the random streams and the optimizer."""
+        seed, orders, masks = self.model.streams.drawn
+        if self.taken and self.settings.shuffle:
+            orders -= 1  # that of this epoch is drawn again
+        losses, counts = self._measured()
+        scaling = self.steps.value_and_grad.scaling
+        return {
+            "completed": self.completed,
+            "taken": self.taken,
+            "losses": np.array(losses, np.float64),
+            "counts": np.array(counts, np.float64),
+            "seconds": self._seconds() if self.taken else 0.0,
+            "streams": [seed, orders, masks],
+            "optimizer": self.optimizer_state.state_dict(),
+            "scale": None if scaling is None else scaling.state,
+        }
+
+    def load_state_dict(self, state: StateDict) -> None:
+        """Set what `state_dict` returned, and the parameters of the beginning to the present ones.
+
+        Raises:
+            FileFormatError: if it is not the state of such a training.
+        """
+        position = EpochPosition.of(state, self.n_steps)
+        scaling = self.steps.value_and_grad.scaling
+        saved = state.get("scale")
+        if (saved is None) != (scaling is None):
+            raise FileFormatError("the scale of a loss must be that of the precision.")
+        if scaling is not None:
+            require_array(saved, scaling.state, "the scale of the loss")
+        self.optimizer_state.load_state_dict(state["optimizer"])
+        if scaling is not None:
+            write_array(saved, scaling.state)
+        self.completed, self.taken = position.completed, position.taken
+        self._earlier = position.losses, position.counts, position.seconds
+        self.model.streams.restart(*position.streams)
+        self._start_taken.take()
+        self._drawn, self._began_at = self.model.streams.drawn, self.taken
+
+    @property
+    def n_steps(self) -> int:
+        """The number of steps of an epoch."""
+        settings = self.settings
+        return len(list(spans(self.data.n_rows, settings.batch_size, settings.drop_last)))
+
+    def _steps(self) -> tuple[list[float], Array, bool]:
+        """Take every step; return the learning rates, the last batch, and whether one stopped."""
+        history, (lr, lrs) = self.run.history, self._upcoming_rates
+        if lr != self.settings.optimizer.lr:  # a callback may have changed it
+            columns = history.columns
+            values = columns.get("val_loss", columns.get("loss", []))
+            lrs = learning_rates(self.settings, self.data.n_rows, self.epoch, values)
+        self._upcoming_rates = None, []
+        streams = self.model.streams
+        self._order = streams.row_order(self.data.n_rows) if self.settings.shuffle else None
+        self.run.epoch, self.run.n_steps = self.epoch, len(lrs)
+        if isinstance(self.steps, CapturedEpochs):
+            X, stopped = self._captured(self.steps, lrs)
+        else:
+            X, stopped = self._one_by_one(self.steps, lrs)
+        if self.taken < len(lrs):
+            self.run.interrupts.raise_if_requested()
+        return lrs, X, stopped
+
+    def _one_by_one(self, step: OneByOne, lrs: list[float]) -> tuple[Array, bool]:
+        """Take the steps one by one; return the last batch, and whether a callback has stopped."""
+        settings, is_host, every = self.settings, self.model.backend.is_host, self.callbacks.every
+        n_rows, interrupts, X, stopped = settings.batch_size, self.run.interrupts, None, False
+        first = self.taken
+        batches = self.data.batches(self._order, n_rows, settings.drop_last, first)
+        with closing(batches):
+            for number, (X, y, weight) in enumerate(batches, start=first + 1):
+                self.unfinished = True
+                value = step.gradient(X, y, weight)
+                if is_host:
+                    value = float(value)
+                    if not math.isfinite(value):
+                        self._fail(number, step.value_and_grad.first_not_finite(X))
+                try:
+                    step.update(lrs[number - 1])
+                except NonFiniteError:
+                    self._check_numbers(number)
+                    raise
+                self._losses.append(value)
+                self._counts.append(X.shape[0] if weight is None else self.xp.sum(weight))
+                self.taken, self.unfinished = number, False
+                stopped = bool(every) and not number % every and self._call(float(value))
+                if stopped or interrupts.requested:
+                    break
+        return X, stopped
+
+    def _captured(self, steps: CapturedEpochs, lrs: list[float]) -> tuple[Array, bool]:
+        """Replay the captured steps; return the last batch, and whether a callback has stopped."""
+        first, every, stopped = self.taken, self.callbacks.every, False
+
+        def between(taken: int) -> bool:
+            nonlocal stopped
+            if every and not taken % every:
+                self._losses = steps.settle(first, taken)
+                self._counts, self.taken = steps.counts(self._order)[first:taken], taken
+                stopped = self._call(self._losses[-1])
+            return stopped or self.run.interrupts.requested
+
+        self.unfinished = True
+        self._losses, self._counts, X = steps.epoch(
+            self._order, lrs, self._prepare_next, first=first, every=every, between=between
+        )
+        self.taken, self.unfinished = first + len(self._losses), False
+        return X, stopped
+
+    def _call(self, loss: float) -> bool:
+        """Call the callbacks after a step; return whether one stops the training."""
+        self.run.step, self.run.loss, unfinished = self.taken, loss, self.unfinished
+        self.unfinished = True
+        stopped = self.callbacks.step(self.run)
+        self.unfinished = unfinished
+        return stopped
+
+    def _measured(self) -> tuple[list[float], list[float]]:
+        """The losses and the weights of the steps of this epoch."""
+        losses, counts, _ = self._earlier
+        return losses + self._read(self._losses), counts + self._read(self._counts)
+
+    def _read(self, numbers: list[Any]) -> list[float]:
+        """Numbers as floats; those of a device in one transfer, because each one synchronizes."""
+        if not numbers or self.model.backend.is_host or isinstance(numbers[0], (int, float)):
+            return list(map(float, numbers))
+        floats: list[float] = to_numpy(self.xp.stack(numbers)).tolist()
+        return floats
+
+    def _seconds(self) -> float:
+        """The duration of this epoch, without that of an interruption."""
+        return self._earlier[2] + time.perf_counter() - self._begin
+
+    def _forget(self) -> None:
+        """Forget the numbers of an epoch that is over."""
+        self._earlier, self._losses, self._counts = ([], [], 0.0), [], []
+
+    def _prepare_next(self) -> None:
+        """Let the engine prepare the next epoch, if its learning rates are known already."""
+        settings, n_rows = self.settings, self.data.n_rows
+        if self.epoch == settings.epochs or user_defined(settings.schedule):
+            return
+        try:
+            lrs = learning_rates(settings, n_rows, self.epoch + 1, _NotYetMeasured())
+        except (_NotYetMeasuredError, ArgumentError):  # the next epoch raises it again
+            return
+        self._upcoming_rates = settings.optimizer.lr, lrs
+        order = self.model.streams.upcoming_order(n_rows) if settings.shuffle else None
+        assert isinstance(self.steps, CapturedEpochs)
+        self.steps.prepare(order, lrs)
+
+    def _check(self, X: Array) -> None:
+        """Raise an error if a loss or a number of the model or optimizer is not finite.
+
+        The layer is determined on the last batch ``X``: parameters that became NaN stay NaN.
+        """
+        for step, value in enumerate(self._measured()[0], start=1):
+            if not math.isfinite(value):
+                self._fail(step, self.steps.value_and_grad.first_not_finite(X))
+        self._check_numbers(self.taken)
+
+    def _check_numbers(self, step: int) -> None:
+        """Raise an error if a parameter, slot or running statistic is not finite after a step."""
+        model = self.model
+        if all_are_finite([model.theta, model.statistics, *self.optimizer_state.slots]):
+            return
+        index = first_not_finite(model.theta)
+        if index is not None:
+            self._fail(step, f"the parameter {model.network.layout.where(index)}")
+        self._check_state(step)
+        index = first_not_finite(model.statistics)
+        if index is not None:
+            where = model.network.statistics_layout.where(index)
+            self._fail(step, f"the running statistic {where}")
+
+    def _check_state(self, step: int) -> None:
+        """Restore the parameters and raise `NonFiniteError` if the optimizer's state holds NaN."""
+        try:
+            layout = self.model.network.layout
+            self.settings.optimizer.check_finite(self.optimizer_state, layout)
+        except NonFiniteError as error:
+            text = (
+                f"{error} It was found in epoch {self.epoch}, step {step}; the parameters "
+                f"{self._start} are restored."
+            )
+            raise self._restored(text, step, error.layer) from None
+
+    def _fail(self, step: int, layer: str) -> NoReturn:
+        """Restore the model of the beginning of the epoch and raise `NonFiniteError`."""
+        place = "every layer's output is finite"
+        if layer != "loss":
+            place = f"first not finite: {layer}"
+        text = (
+            f"the loss became NaN or infinite in epoch {self.epoch}, step {step} ({place}). The "
+            f"parameters {self._start} are restored. A smaller learning rate, ClipByNorm, or "
+            "scaled inputs and targets usually help."
+        )
+        raise self._restored(text, step, layer)
+
+    @property
+    def _start(self) -> str:
+        """Where the parameters that an error restores are from."""
+        if self._began_at:
+            return f"after step {self._began_at}, with which the training was resumed,"
+        return f"of the beginning of epoch {self.epoch}"
+
+    def _restored(self, text: str, step: int, layer: str) -> NonFiniteError:
+        """Restore the model of the beginning of the epoch and return the error of a step."""
+        self.restore()
+        history = self.run.history
+        return NonFiniteError(text, epoch=self.epoch, step=step, layer=layer, history=history)
+
+
+@dataclass(frozen=True)
+class EpochPosition:
+    """The position of a training as a file holds it, validated.
+
+    Attributes:
+        completed: the number of epochs that are over.
+        taken: the number of steps taken in the next one.
+        losses: the loss of each of these steps.
+        counts: the weight of each of these steps.
+        seconds: their duration.
+        streams: the seed and the counts of the random streams.
+    """
+
+    completed: int
+    taken: int
+    losses: list[float]
+    counts: list[float]
+    seconds: float
+    streams: tuple[int, int, int]
+
+    @classmethod
+    def of(cls, state: StateDict, n_steps: int) -> EpochPosition:
+        """Return the position of a state dictionary.
+
+        Raises:
+            FileFormatError: if an entry is missing or of another type or length.
+        """
+        completed = require_whole(state.get("completed"), "the number of completed epochs")
+        taken = require_whole(state.get("taken"), "the number of steps taken")
+        if taken > n_steps:
+            raise FileFormatError(f"the steps taken must be at most {n_steps}; got {taken}.")
+        like = np.empty(taken)
+        for key in ("losses", "counts"):
+            require_array(state.get(key), like, f"the {key} of the steps")
+        streams = state.get("streams")
+        if not isinstance(streams, list) or len(streams) != 3:
+            raise FileFormatError("the random streams must be three integers.")
+        if type(streams[0]) is not int or streams[0] < 0:
+            raise FileFormatError("the seed must be an integer of at least 0.")
+        orders, masks = (require_whole(n, "the count of a random stream") for n in streams[1:])
+        return cls(
+            completed,
+            taken,
+            state["losses"].tolist(),
+            state["counts"].tolist(),
+            require_float(state.get("seconds"), "the seconds of an epoch"),
+            (streams[0], orders, masks),
+        )
+
+
+def learning_rates(
+    settings: Settings, n_rows: int, epoch: int, values: Sequence[float]
+) -> list[float]:
+    """The learning rate of each step of an epoch.
+
+    Args:
+        settings: the optimizer with its rate, the schedule and the batches.
+        n_rows: the number of rows of the training data.
+        epoch: the number of the epoch, counted from 1.
+        values: the monitored quantity of each epoch before it, for the schedule.
+
+    Raises:
+        ArgumentError: if one is negative or not finite, before a step of the epoch is taken.
+    """
+    lrs, schedule = [], settings.schedule
+    for step, _ in enumerate(spans(n_rows, settings.batch_size, settings.drop_last)):
+        given: Any = 1.0
+        if schedule is not None:
+            time = epoch - 1 + step / math.ceil(n_rows / settings.batch_size)
+            given = plain_number(schedule.factor(time, settings.epochs, values))
+        factor = real_number(given)
+        lr = math.nan if factor is None else settings.optimizer.lr * factor
+        if not 0 <= lr < math.inf:
+            _refuse_rate(settings, epoch, step + 1, given)
+        lrs.append(lr)
+    return lrs
+
+
+def _refuse_rate(settings: Settings, epoch: int, step: int, factor: Any) -> NoReturn:
+    """Raise an error about the learning rate of a step."""
+    lr, schedule = settings.optimizer.lr, settings.schedule
+    at, rule = f"in epoch {epoch}, step {step}", "finite and at least 0"
+    do = f"The parameters are those of the beginning of epoch {epoch}."
+    if schedule is None:
+        require(False, "optimizer.lr", f"be {rule}", Phrase(f"{describe(lr)} {at}"), do)
+    got = Phrase(f"the factor {describe(factor)} of {describe(lr)} by {schedule!r} {at}")
+    require(False, "schedule", f"give learning rates that are {rule}", got, do)
+    raise AssertionError("require raises")
+
+
+def _mean(values: list[float], counts: list[float]) -> float:
+    """The mean loss of the batches, weighted by their numbers of rows or sums of weights."""
+    total = sum(v * c for v, c in zip(values, counts, strict=True))
+    return total / (sum(counts) or 1.0)  # if all weights are 0, so is the loss

@@ -1,0 +1,63 @@
+"""Ctrl-C during a training, deferred to the end of a step."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Any
+
+
+class Interrupts:
+    """A context in which Ctrl-C sets `requested`, which a training reads after every step.
+
+    An exception in the middle of a step would leave θ of one step beside the optimizer's state of
+    another. The second Ctrl-C raises `KeyboardInterrupt` at once. Only Python's own handler is
+    replaced, and only in the main thread; any other handler stays, and so does that of a training
+    in whose callback another one runs.
+
+    Attributes:
+        requested: whether the training has been asked to end after the current step.
+
+    >>> with Interrupts() as interrupts:
+    ...     signal.raise_signal(signal.SIGINT)
+    ...     requested, interrupts.requested = interrupts.requested, False
+    >>> requested
+    True
+    """
+
+    def __init__(self) -> None:
+        self.requested = False
+        self._replaced: Any = None
+
+    def __enter__(self) -> Interrupts:
+        if threading.current_thread() is threading.main_thread():
+            handler = signal.getsignal(signal.SIGINT)
+            outer = isinstance(getattr(handler, "__self__", None), Interrupts)
+            if outer or handler is signal.default_int_handler:
+                self._replaced = handler
+                signal.signal(signal.SIGINT, self._handle)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Restore the handler; raise `KeyboardInterrupt` for a Ctrl-C that nothing has read."""
+        if self._replaced is not None:
+            signal.signal(signal.SIGINT, self._replaced)
+        if error is None and self.requested:
+            raise KeyboardInterrupt
+
+    def raise_if_requested(self) -> None:
+        """Raise `KeyboardInterrupt` if the training has been asked to end."""
+        if self.requested:
+            self.requested = False
+            raise KeyboardInterrupt
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.requested:
+            raise KeyboardInterrupt
+        self.requested = True

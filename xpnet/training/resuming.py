@@ -1,0 +1,311 @@
+"""Read a training that `TrainingCheckpoint` saved, and continue it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from xpnet.atomic import StrPath
+from xpnet.backend import Array, Backend
+from xpnet.errors import ArgumentError, FileFormatError, Phrase, describe, require
+from xpnet.metrics import OWN_METRICS, metric_name
+from xpnet.serialization import (
+    TRAINING,
+    TRAINING_FORMAT,
+    ModelContents,
+    contents_of,
+    model_config,
+)
+from xpnet.state import ModelState
+from xpnet.state_dict import StateDict, parse_bounded, require_file, unpack
+from xpnet.tensor_file import headers_of, is_readable, open_tensors
+from xpnet.training.data_record import require_same_data
+from xpnet.training.environment import environment, warn_of_differences
+from xpnet.training.saving import FORMAT, KEY
+from xpnet.training.settings_record import described, rebuilt, rebuilt_callback
+
+BIT_GENERATORS = "PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64"
+"""NumPy's own bit generators, of which the state can be saved."""
+
+FIXED = (
+    *("kind", "loss", "batch_size", "shuffle", "drop_last", "precision", "validation"),
+    *("class_weight", "target_scaling"),
+)
+"""The settings that must be those of the training that is resumed; the others may change."""
+
+
+@dataclass(frozen=True, eq=False)
+class SavedTraining:
+    """The contents of a file of `TrainingCheckpoint`, with the arrays on the host.
+
+    Attributes:
+        name: the name of the file.
+        config: the metadata of the model.
+        contents: the model.
+        record: the settings, the data and the environment.
+        state: the state of the training, and of its callbacks.
+    """
+
+    name: str
+    config: dict[str, Any]
+    contents: ModelContents
+    record: dict[str, Any]
+    state: StateDict
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings of the training, as `described` has encoded them."""
+        settings: dict[str, Any] = self.record["settings"]
+        return settings
+
+    def require_model(self, model: Any) -> None:
+        """Refuse a model of another architecture.
+
+        Raises:
+            ArgumentError: naming what differs.
+        """
+        own = model_config(model, described)
+        for key, argument in (("n_in", "n_in"), ("dtype", "dtype"), ("layers", "layers")):
+            rule = f"be those of the model in {self.name!r}, {_short(self.config[key])}"
+            require(own[key] == self.config[key], argument, rule, Phrase(_short(own[key])))
+
+    @property
+    def streams(self) -> tuple[int, int, int]:
+        """The seed and the counts of the random streams."""
+        return self.contents.streams
+
+    def require_same(self, model: Any, record: Mapping[str, Any]) -> None:
+        """Refuse scalings, classes, settings and data that are not those of the training.
+
+        Raises:
+            ArgumentError: naming the argument, the saved value and the one received.
+        """
+        given, saved = model.preprocessing, self.contents.preprocessing
+        same = type(given) is type(saved) and (given is None or _equal(given, saved))
+        require(same, "preprocessing", f"be that of the model in {self.name!r}, {saved}", given)
+        classes = self.contents.classes
+        rule = f"be those of the model in {self.name!r}, {classes}"
+        require(model.classes in (None, classes), "classes", rule, model.classes)
+        require_same_data(self.record["data"], record["data"])
+        self._require_settings(record["settings"])
+
+    def set_up(self, model: Any) -> None:
+        """Give a model the scalings and classes of the file, so that data are prepared alike."""
+        contents = self.contents
+        model.input_spec = replace(model.input_spec, targets=contents.targets)
+        model.classes, model.trained = contents.classes, contents.trained
+
+    def arguments(self, **given: Any) -> dict[str, Any]:
+        """Return the arguments of `Sequential.fit`: those given, and those of the file.
+
+        Raises:
+            ArgumentError: if one that is not given is user-defined.
+            FileFormatError: if one is not valid.
+        """
+        with self.reading():
+            settings = self.settings
+            weights, kind = settings.get("class_weight"), settings["kind"]
+            if isinstance(weights, dict):
+                weights = dict(weights["mapping"])
+            names = ["loss", "optimizer"]
+            if kind == "mini-batch":
+                names += ["schedule", "clip", "l1", "batch_size", "shuffle", "drop_last"]
+                names += ["engine", "precision"]
+            found = {name: rebuilt(settings[name]) for name in (*names, "epochs", "l2")}
+            found |= {"class_weight": weights, "target_scaling": settings["target_scaling"]}
+            for name, value in given.items():
+                if value is not None:
+                    found[name] = value
+            if given["callbacks"] is None:
+                found["callbacks"] = self.callbacks()
+            if given["metrics"] is None:
+                found["metrics"] = self.metrics()
+            if given["validation"] is None:
+                share = settings["validation"]
+                rule = "be given, as in the training"
+                require(share != "given", "validation", rule, None, "Pass validation=(X, y).")
+                found["validation"] = share
+        return found
+
+    def _require_settings(self, given: Mapping[str, Any]) -> None:
+        """Refuse settings that may not change when a training is resumed.
+
+        Raises:
+            ArgumentError: naming the argument, the saved value and the one received.
+        """
+        for name in FIXED:
+            was, now = self.settings.get(name), given.get(name)
+            rule = f"be that of the training that is resumed, {_short(was)}"
+            argument = "optimizer" if name == "kind" else name
+            require(was == now, argument, rule, Phrase(_short(now)))
+        was, now = _types(self.settings.get("optimizer")), _types(given.get("optimizer"))
+        rule = f"be {was}, as in the training that is resumed; its numbers may change"
+        require(was == now, "optimizer", rule, Phrase(now))
+        done = self.state.get("completed", 0)
+        rule = f"be at least the {done} that {self.name!r} has completed"
+        require(given["epochs"] >= done, "epochs", rule, given["epochs"])
+
+    def start(self, state: ModelState) -> None:
+        """Overwrite the vectors of a model by those of the file."""
+        _fill(state.theta, self.contents.theta, state)
+        _fill(state.statistics, self.contents.statistics, state)
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """Turn an error about an entry of the state into one about the file."""
+        try:
+            yield
+        except (KeyError, IndexError, TypeError, AttributeError, OverflowError) as error:
+            text = f"{self.name!r} does not hold a training: {error!r:.200}"
+            raise FileFormatError(text) from error
+        except FileFormatError as error:
+            raise FileFormatError(f"{self.name!r} does not fit the training: {error}") from None
+
+    def warn_of_environment(self, backend: Backend, engine: str) -> None:
+        """Warn of what differs in this environment, so that the bits may differ."""
+        was = self.state.get("engine")
+        # Such a reason is only found in the first step.
+        unknown = isinstance(was, str) and was.startswith("eager: a step could not")
+        now = environment(backend) | {"engine": None if unknown else engine}
+        warn_of_differences(self.record["environment"] | {"engine": was}, now)
+
+    def callbacks(self) -> list[Any]:
+        """Return new callbacks like those of the training.
+
+        Raises:
+            ArgumentError: if one is user-defined.
+        """
+        return [rebuilt_callback(config) for config in self.settings.get("callbacks", ())]
+
+    def metrics(self) -> list[Any]:
+        """Return the metrics of the training.
+
+        Raises:
+            ArgumentError: if one is user-defined.
+        """
+        own = {metric_name(metric): metric for metric in OWN_METRICS}
+        names = self.settings.get("metrics", ())
+        do = "Pass metrics=[...]."
+        for name in names:
+            require(name in own, "metrics", "be given, because one is user-defined", name, do)
+        return [own[name] for name in names]
+
+
+def read_training(path: StrPath, model: Any = None) -> SavedTraining:
+    """Read and validate a file that `TrainingCheckpoint` wrote.
+
+    Args:
+        path: the file.
+        model: a model with the layers of the file, which may be user-defined; it is not changed.
+            Default ``None``: they must be xpnet's own.
+
+    Raises:
+        ArgumentError: if ``model`` has other layers.
+        FileFormatError: if the file is truncated, hostile, of a newer format or not a training of
+            xpnet.
+        FileNotFoundError: if there is no such file.
+    """
+    name = os.fsdecode(path)
+    require_file(name, "a file of TrainingCheckpoint")
+    with open_tensors(name) as file:
+        metadata = file.metadata() or {}
+        entry, config = parse_bounded(metadata, KEY), parse_bounded(metadata, "xpnet")
+        known = entry is not None and is_readable(entry, name, FORMAT)
+        if not known or config is None or not is_readable(config, name, TRAINING_FORMAT):
+            raise FileFormatError(f"{name!r} must be a training saved by xpnet; it is not.")
+        assert entry is not None
+        try:
+            return _contents(name, entry, config, file, model)
+        except (OSError, ArgumentError) as error:
+            if isinstance(error, OSError) or model is not None:
+                raise
+            raise FileFormatError(f"{name!r} does not hold a training: {error}") from None
+        except Exception as error:  # hostile files raise many types of exceptions
+            raise FileFormatError(f"{name!r} does not hold a training: {error}") from None
+
+
+def _contents(
+    name: str, entry: dict[str, Any], config: dict[str, Any], file: Any, model: Any
+) -> SavedTraining:
+    record, headers = entry["record"], headers_of(file)
+    if not isinstance(record, dict) or not all(
+        isinstance(record.get(key), dict) for key in ("settings", "data", "environment")
+    ):
+        raise FileFormatError("the record must hold settings, data and environment.")
+    own = {key: headers.pop(key) for key in list(headers) if key.startswith(TRAINING)}
+    state = unpack(entry["state"], own, file.get_tensor, name)
+    if not isinstance(state, dict) or own:
+        raise FileFormatError(f"the state must be a dictionary of all tensors; got {state!r:.40}.")
+    if model is None:
+        return SavedTraining(name, config, contents_of(config, file, headers), record, state)
+    partial = SavedTraining(name, config, None, record, state)  # type: ignore[arg-type]
+    partial.require_model(model)
+    return SavedTraining(name, config, contents_of(config, file, headers, model), record, state)
+
+
+def generator_state(rng: Any) -> Any:
+    """Return the state of a generator of NumPy; ``None`` for a seed or ``None``.
+
+    Raises:
+        ArgumentError: if its bit generator is not NumPy's own.
+    """
+    if not isinstance(rng, np.random.Generator):
+        return None
+    _require_own(rng)
+    return rng.bit_generator.state
+
+
+def set_generator_state(rng: Any, state: Any) -> None:
+    """Set a generator to a state that `generator_state` returned; a seed is left unchanged.
+
+    Raises:
+        ArgumentError: if the state is of another bit generator.
+    """
+    if not isinstance(rng, np.random.Generator) or state is None:
+        return
+    _require_own(rng)
+    name, own = state.get("bit_generator"), type(rng.bit_generator).__name__
+    require(name == own, "rng", f"have the bit generator {name} of the training", Phrase(own))
+    rng.bit_generator.state = state
+
+
+def _require_own(rng: np.random.Generator) -> None:
+    kind = type(rng.bit_generator)
+    ok = kind.__module__.startswith("numpy.") and kind.__name__ in BIT_GENERATORS
+    rule = f"have a bit generator of NumPy ({', '.join(BIT_GENERATORS)}), whose state can be saved"
+    require(ok, "rng", rule, kind.__name__)
+
+
+def _equal(one: Any, other: Any) -> bool:
+    """Return whether two scalings hold the same numbers."""
+    pairs = one.arrays().items(), other.arrays().items()
+    return all(
+        name == key and np.array_equal(a, b)
+        for (name, a), (key, b) in zip(*map(sorted, pairs), strict=True)
+    )
+
+
+def _fill(vector: Array, saved: Any, state: ModelState) -> None:
+    vector[...] = state.backend.asarray(saved)
+
+
+def _types(config: Any) -> str:
+    """Return the types of a setting and of those inside it, as in ``Averaged(SGD)``."""
+    if not isinstance(config, dict) or "type" not in config:
+        return "" if not isinstance(config, dict) else str(config.get("function", ""))
+    inner = ", ".join(filter(None, map(_types, config.values())))
+    return f"{config['type']}({inner})" if inner else str(config["type"])
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return ", ".join(map(_short, value))
+    if isinstance(value, dict) and "type" in value:
+        inner = ", ".join(f"{k}={_short(v)}" for k, v in value.items() if k != "type")
+        return f"{value['type']}({inner})"
+    return describe(value)

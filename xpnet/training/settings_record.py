@@ -1,0 +1,174 @@
+"""The settings of a training as JSON, with which another one can be compared or made."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from functools import cache
+from inspect import signature
+from types import FunctionType
+from typing import Any
+
+from xpnet import minimize, optimizers
+from xpnet.errors import ArgumentError, FileFormatError, Phrase, describe, plain_number, require
+from xpnet.metrics import metric_name
+from xpnet.minimize import conjugate_gradient, line_search
+from xpnet.optimizers import Resumed, schedules
+from xpnet.serialization import TYPES
+from xpnet.training.averages import StochasticWeightAveraging, UseAverage
+from xpnet.training.checkpoint import Checkpoint
+from xpnet.training.early_stopping import EarlyStopping
+from xpnet.training.settings import Settings
+from xpnet.training.training_checkpoint import TrainingCheckpoint
+
+OWN_CALLBACKS: dict[str, type[Any]] = {
+    kind.__name__: kind
+    for kind in (
+        Checkpoint,
+        EarlyStopping,
+        StochasticWeightAveraging,
+        TrainingCheckpoint,
+        UseAverage,
+    )
+}
+"""The callbacks that are made again from their arguments."""
+
+
+@cache
+def _own_types() -> dict[str, type[Any]]:
+    """The closed table: the types of settings that a file may name."""
+    modules = optimizers, schedules, line_search
+    found = [value for module in modules for value in vars(module).values()]
+    found += [getattr(minimize, name) for name in dir(minimize)]
+    own = {v.__name__: v for v in found if isinstance(v, type) and is_dataclass(v)}
+    return TYPES | own
+
+
+def described(value: Any) -> Any:
+    """Return a setting as JSON: a frozen dataclass as its type and fields.
+
+    The type of a user-defined one is named with its module. `Resumed` is described as the optimizer
+    that it wraps.
+
+    Raises:
+        ArgumentError: if it is an object of another kind, which may hold a state.
+
+    >>> from xpnet import SGD
+    >>> described(SGD(lr=0.5))
+    {'type': 'SGD', 'lr': 0.5}
+    """
+    value = plain_number(value)
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, Resumed):
+        return described(value.optimizer)
+    if isinstance(value, (list, tuple)):
+        return [described(item) for item in value]
+    if isinstance(value, FunctionType):
+        return {"function": f"{value.__module__}.{value.__qualname__}"}
+    kind = type(value)
+    if not is_dataclass(value) or not kind.__dataclass_params__.frozen:
+        raise ArgumentError(
+            "a training that is saved must consist of frozen dataclasses, which hold no state; "
+            f"got {describe(value)}. Write @dataclass(frozen=True) before its class."
+        )
+    own = _own_types().get(kind.__name__) is kind
+    name = kind.__name__ if own else f"{kind.__module__}.{kind.__qualname__}"
+    return {"type": name} | {f.name: described(getattr(value, f.name)) for f in fields(value)}
+
+
+def rebuilt(config: Any) -> Any:
+    """Return the setting that `described` returned; its constructor validates the fields.
+
+    Raises:
+        ArgumentError: if it is user-defined.
+        FileFormatError: if there is no such type.
+    """
+    if isinstance(config, list):
+        return tuple(map(rebuilt, config))
+    if not isinstance(config, Mapping):
+        return config
+    if config.keys() == {"function"}:
+        called = str(config["function"])
+        module, _, function = called.rpartition(".")
+        if module == conjugate_gradient.__name__ and function in ("polak_ribiere", "hager_zhang"):
+            return getattr(conjugate_gradient, function)
+        raise _user_defined(called)
+    name = config.get("type")
+    if isinstance(name, str) and "." in name:
+        raise _user_defined(name)
+    if not isinstance(name, str) or name not in _own_types():
+        raise FileFormatError(f"a training may only name xpnet's own types; got {name!r:.80}.")
+    arguments = {key: rebuilt(item) for key, item in config.items() if key != "type"}
+    return _own_types()[name](**arguments)
+
+
+def _user_defined(name: str) -> ArgumentError:
+    return ArgumentError(
+        f"path must be of a training without user-defined parts; got one with {name:.80}. "
+        "Make the model and call model.fit(..., resume=path)."
+    )
+
+
+def callback_record(callback: Any) -> dict[str, Any]:
+    """Return a callback of xpnet as its type and arguments, and any other as its name."""
+    kind = type(callback)
+    if OWN_CALLBACKS.get(kind.__name__) is not kind or getattr(callback, "validation", None):
+        return {"user_defined": getattr(callback, "__qualname__", kind.__qualname__)}
+    arguments = {name: getattr(callback, name) for name in signature(kind).parameters}
+    if "path" in arguments:
+        arguments["path"] = os.fsdecode(arguments["path"])
+    return {"type": kind.__name__} | {key: described(value) for key, value in arguments.items()}
+
+
+def rebuilt_callback(config: Any) -> Any:
+    """Return the callback that `callback_record` has described."""
+    kind = OWN_CALLBACKS.get(config.get("type"))
+    got = Phrase(str(config.get("user_defined", config.get("type"))))
+    rule = "be given, because one holds what a file does not"
+    require(kind is not None, "callbacks", rule, got, "Pass callbacks=[...].")
+    assert kind is not None
+    return kind(**{key: value for key, value in config.items() if key != "type"})
+
+
+def settings_record(
+    settings: Any, *, validation: Any, class_weight: Any, target_scaling: Any
+) -> dict[str, Any]:
+    """Return the settings of a training as JSON, by the name of the argument of `fit`.
+
+    Args:
+        settings: a `Settings` or a `FullBatchSettings`.
+        validation: the argument of `fit`; of given rows only that they are given.
+        class_weight: the argument of `fit`.
+        target_scaling: the argument of `fit`.
+
+    Raises:
+        ArgumentError: if a part is an object that may hold a state.
+    """
+    is_share = isinstance(validation, (int, float))
+    common = {
+        "loss": described(settings.loss),
+        "metrics": list(map(metric_name, settings.metrics)),
+        "callbacks": list(map(callback_record, settings.callbacks)),
+        "validation": validation if validation is None or is_share else "given",
+        "class_weight": class_weight_record(class_weight),
+        "target_scaling": target_scaling,
+    }
+    if not isinstance(settings, Settings):
+        method = described(settings.method)
+        own = {"optimizer": method, "epochs": settings.iterations, "l2": settings.l2}
+        return {"kind": "full-batch"} | common | own
+    names = "optimizer", "schedule", "clip", "epochs", "batch_size", "shuffle", "drop_last"
+    own = {name: described(getattr(settings, name)) for name in (*names, "engine", "precision")}
+    penalty = settings.penalty
+    own |= {"l1": 0.0, "l2": 0.0} if penalty is None else {"l1": penalty.l1, "l2": penalty.l2}
+    return {"kind": "mini-batch"} | common | own
+
+
+def class_weight_record(class_weight: Mapping[Any, float] | Sequence[float] | None) -> Any:
+    """Return class weights as JSON, with which `fit` can be called again."""
+    if isinstance(class_weight, Mapping):
+        pairs = class_weight.items()
+        return {"mapping": [[plain_number(k), plain_number(v)] for k, v in pairs]}
+    return None if class_weight is None else [plain_number(w) for w in class_weight]

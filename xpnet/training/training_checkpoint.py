@@ -1,0 +1,145 @@
+"""A callback that saves a training to a file, from which it can be resumed."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import ClassVar
+
+from xpnet.atomic import StrPath, require_writable
+from xpnet.errors import ArgumentError, Phrase, require, require_count, require_number, require_type
+from xpnet.training.callbacks import Run
+
+STEPS_ON_HOST, STEPS_ON_DEVICE = 16, 256
+"""After how many steps the clock is read, on the CPU and on a GPU, which the host waits for."""
+
+
+class TrainingCheckpoint:
+    """Save the complete training to a file at intervals, so that it can be resumed.
+
+    The file holds the parameters, the statistics of batch norm, the state of the optimizer and of
+    the callbacks, the history, the position within the epoch and the random streams, and a record
+    of the settings, the data and the environment. Resume the training with the same arguments::
+
+        settings = {"loss": CrossEntropy(), "optimizer": Adam(), "epochs": 50,
+                    "callbacks": [TrainingCheckpoint("run.safetensors", epochs=1)]}
+        model.fit(X, y, **settings)
+        model.fit(X, y, **settings, resume="run.safetensors")  # in another process
+
+    or without them, by ``model = xpnet.resume("run.safetensors", X, y)``. On the same CPU, with the
+    same versions, number of BLAS threads and engine, the training then ends with the same bits as
+    without an interruption. `xpnet.load` reads the model of the file as it is at that point.
+
+    The file is written at the given interval, when Ctrl-C ends the training, at its end, and before
+    the first step if there is none. It is replaced atomically: a process that is killed leaves the
+    previous file. `Checkpoint` saves the best model instead.
+
+    Args:
+        path: the path of the file.
+        epochs: the number of epochs from one file to the next (for a method of `xpnet.minimize`
+            iterations), at least 1.
+        steps: the number of steps, at least 1; for a method iterations.
+        seconds: the number of seconds, above 0; the clock is read every few steps.
+
+    Raises:
+        ArgumentError: if not exactly one of the intervals is given, or one is out of its range;
+            before the first step, if ``path`` is a folder or the path of another callback, or the
+            training has a part whose state cannot be saved.
+        OSError: before the first step, if the folder of the file does not exist or cannot be
+            written; in training, if the file cannot be written.
+
+    >>> import tempfile, xpnet
+    >>> X, model = [[0.0], [1.0], [2.0], [3.0]], xpnet.MLP(1, [], 1)
+    >>> settings = {"loss": xpnet.HalfMSE(), "optimizer": xpnet.SGD(lr=0.1), "progress": False}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = f"{folder}/run.safetensors"
+    ...     checkpoint = TrainingCheckpoint(path, epochs=1)
+    ...     _ = model.fit(X, X, epochs=3, callbacks=[checkpoint], **settings)
+    ...     history = xpnet.MLP(1, [], 1).fit(X, X, epochs=5, resume=path, **settings)
+    >>> history["epoch"]
+    [1.0, 2.0, 3.0, 4.0, 5.0]
+    """
+
+    columns: ClassVar[tuple[str, ...]] = ()
+    saves_training: ClassVar[bool] = True
+    stateless: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        path: StrPath,
+        *,
+        epochs: int | None = None,
+        steps: int | None = None,
+        seconds: float | None = None,
+    ) -> None:
+        require_type(path, (str, bytes, os.PathLike), "path")
+        given = {"epochs": epochs, "steps": steps, "seconds": seconds}
+        names = [name for name, value in given.items() if value is not None]
+        if len(names) != 1:
+            raise ArgumentError(
+                "TrainingCheckpoint must have exactly one of epochs, steps and seconds; got "
+                f"{' and '.join(names) or 'none'}. Write TrainingCheckpoint(path, epochs=1)."
+            )
+        for name in ("epochs", "steps"):
+            if given[name] is not None:
+                require_count(given[name], name)
+        if seconds is not None:
+            require_number(seconds, "seconds", above=0)
+        self.path, self.epochs, self.steps, self.seconds = path, epochs, steps, seconds
+        self.every: int | None = steps
+
+    def begin(self, run: Run) -> None:
+        """Refuse a path that cannot be written."""
+        paths = [
+            _real(c.path) for c in run.callbacks if isinstance(getattr(c, "path", None), _PATH)
+        ]
+        got, rule = Phrase(f"two with {os.fsdecode(self.path)!r}"), "have different paths"
+        require(paths.count(_real(self.path)) == 1, "callbacks", rule, got)
+        require_writable(self.path)
+        if self.seconds is not None:
+            self.every = STEPS_ON_HOST if run.model.backend.is_host else STEPS_ON_DEVICE
+        self._last: tuple[int, int] | None = None
+        self._clock = time.monotonic()
+
+    def first(self, run: Run) -> None:
+        """Save before the first step if there is no file yet; after `begin` and a resumption."""
+        if os.path.exists(self.path):
+            return
+        self.save(run)
+
+    def step(self, run: Run) -> None:
+        """Save if the interval of steps or seconds is over."""
+        if self.steps is not None or self._is_due():
+            self.save(run)
+
+    def epoch(self, run: Run) -> None:
+        """Save if the interval of epochs or seconds is over."""
+        iterations = self.steps if run.n_steps == 0 else None
+        interval = self.epochs or iterations
+        if self._is_due() or (interval is not None and run.epoch % interval == 0):
+            self.save(run)
+
+    def exception(self, run: Run, error: BaseException) -> None:
+        """Save if the training was interrupted between two steps."""
+        if isinstance(error, KeyboardInterrupt):
+            self.save(run)
+
+    def end(self, run: Run) -> None:
+        """Save the end of the training."""
+        self.save(run)
+
+    def save(self, run: Run) -> None:
+        """Write the file, unless it is of this position already, or a step is not complete."""
+        if run.saver is not None and run.saver.training.position != self._last:
+            run.saver.write(self.path)
+            self._last, self._clock = run.saver.training.position, time.monotonic()
+
+    def _is_due(self) -> bool:
+        return self.seconds is not None and time.monotonic() - self._clock >= self.seconds
+
+
+_PATH = str, bytes, os.PathLike
+
+
+def _real(path: StrPath) -> str:
+    return os.path.realpath(os.fsdecode(path))
