@@ -114,7 +114,7 @@ CHANGED = {
 
 @pytest.mark.parametrize(("words", "changes"), CHANGED.values(), ids=CHANGED)
 def test_given_options_replace_those_of_the_run(here, monkeypatch, words, changes):
-    kept = VALID | {"data": str(here / "words.csv"), "target": "c", "batch_norm": True, "seed": 1}
+    kept = VALID | {"target": "c", "batch_norm": True, "seed": 1}
     kept |= {"settings": ["beta1=0.8"], "lr": 0.01}
     (here / "config.json").write_text(
         json.dumps({"format": 3, "xpnet": xpnet.__version__, "options": kept})

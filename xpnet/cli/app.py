@@ -156,7 +156,7 @@ def train(  # long: the signature is the list of the options and their help
 ) -> None:
     """Train a network on DATA and save it in a run folder.
 
-    A training that is interrupted or killed goes on with xpnet resume RUN.
+    If it is interrupted or killed, xpnet resume RUN continues it.
     """
     options = TrainingOptions(
         data,
@@ -193,15 +193,17 @@ def train(  # long: the signature is the list of the options and their help
 def resume(
     folder: RunFolder,
     epochs: Annotated[
-        int | None, typer.Option(help="The number of epochs in all; default: as before.")
+        int | None, typer.Option(help="The number of all epochs; default: as before.")
     ] = None,
+    data: Annotated[str | None, typer.Option(help="The file of the data, if it has moved.")] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Continue a training that was interrupted or killed, with the same result.
+    """Continue a training that was interrupted or killed.
 
-    With more --epochs, continue one that is finished.
+    It ends with the result that it would have without the interruption. A training that has
+    finished is continued by a larger number of --epochs.
     """
-    code = execution.resume(folder, epochs, quiet=quiet)
+    code = execution.resume(folder, data, epochs, quiet=quiet)
     if code:
         raise typer.Exit(code)
 

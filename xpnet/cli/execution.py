@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from xpnet.atomic import write_atomically
-from xpnet.cli.claim import CONFIG, HISTORY, locked, new_folder
+from xpnet.cli.claim import CHECKPOINT, CONFIG, HISTORY, locked, new_folder
 from xpnet.cli.data import DataSource, SplitData, load_data
 from xpnet.cli.history_file import HistoryFile
 from xpnet.cli.options import TrainingOptions, options_of
@@ -31,10 +31,14 @@ from xpnet.cli.termination import handled_termination
 from xpnet.cli.training import TrainingPlan, TrainingRows, build, fit, hold_out, score
 from xpnet.errors import Phrase, require, require_count
 from xpnet.model import Sequential
+from xpnet.training import TrainingCheckpoint
 from xpnet.training.callbacks import Callback
 
 AFTER_CTRL_C, AFTER_SIGTERM = 130, 143
 """The exit codes after the signals, as shells give them."""
+
+SECONDS = 10
+"""The number of seconds from one checkpoint to the next: what a kill may lose."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,16 +86,17 @@ def train(options: TrainingOptions, out: Path | None, quiet: bool) -> int:
         quiet: whether only the result is printed.
     """
     prepared = prepare(options)
-    config = config_of(prepared.options, prepared.plan, prepared.split, prepared.model)
+    config = _config(prepared)
     with new_folder(out, prepared.source.name, config_bytes(config)) as folder:
         return _run(prepared, folder, config, quiet)
 
 
-def resume(folder: Path, epochs: int | None, quiet: bool) -> int:
+def resume(folder: Path, data: str | None, epochs: int | None, quiet: bool) -> int:
     """Continue the training of a run folder; return the exit code of the command.
 
     Args:
         folder: the run folder.
+        data: the file of the data, if it has moved.
         epochs: the number of epochs in all; ``None`` for that of the run.
         quiet: whether only the result is printed.
 
@@ -110,14 +115,29 @@ def resume(folder: Path, epochs: int | None, quiet: bool) -> int:
             require_count(epochs, "--epochs")
         if kept.get("status") == FINISHED:
             _require_more(folder, options.epochs or 0, epochs)
-        prepared = prepare(options if epochs is None else replace(options, epochs=epochs))
-        config = config_of(prepared.options, prepared.plan, prepared.split, prepared.model)
+        changed = replace(options, data=data or options.data, epochs=epochs or options.epochs)
+        prepared = prepare(changed)
+        config = _config(prepared)
+        _require_same(kept, config, prepared.source.data)
         if prepared.options.epochs != options.epochs:
             config["continued_from"] = options.epochs
         elif "continued_from" in kept:
             config["continued_from"] = kept["continued_from"]
         with _replaced_config(folder, config):
             return _run(prepared, folder, config, quiet)
+
+
+def _config(prepared: PreparedTraining) -> dict[str, Any]:
+    """Return the configuration of a run at its beginning."""
+    parts = prepared.options, prepared.source, prepared.plan, prepared.split, prepared.model
+    return config_of(*parts)
+
+
+def _require_same(kept: Mapping[str, Any], config: Mapping[str, Any], data: str) -> None:
+    """Refuse data that are not those with which a run began."""
+    ok = kept.get("data_sha256") == config["data_sha256"]
+    do = "Restore the file, or start a new run by xpnet train --config."
+    require(ok, "DATA", "be as it was when the run began", Phrase(f"{data}, which differs"), do)
 
 
 @contextmanager
@@ -174,16 +194,23 @@ def _train(
 ) -> str:
     """Train, write the results and print them; return why the training was interrupted, if so."""
     start, model, split = time.perf_counter(), prepared.model, prepared.split
-    stopped = ""
-    try:
-        fit(model, prepared.plan, prepared.rows, progress=not quiet, callbacks=callbacks)
-    except KeyboardInterrupt:
-        stopped = f"interrupted in epoch {len(model.history) + 1}"
+    path = folder / CHECKPOINT
+    saver = TrainingCheckpoint(path, seconds=SECONDS)
+    history = fit(
+        model,
+        prepared.plan,
+        prepared.rows,
+        progress=not quiet,
+        callbacks=[*callbacks, saver],
+        resume=path if path.exists() else None,
+    )
+    stopped = history.stopped
     seconds = time.perf_counter() - start
     measured = score(model, split.X_test, split.y_test)
     write_results(folder, model)
-    results = {"status": INTERRUPTED if stopped else FINISHED, "test": measured}
-    write_config(folder, config | results | {"seconds": seconds})
+    results: dict[str, Any] = {"status": INTERRUPTED if stopped else FINISHED, "test": measured}
+    results["seconds"] = sum(history.columns.get("seconds", ()))  # of earlier processes too
+    write_config(folder, config | results)
     if not quiet:
         print()
     print_score("test", measured, len(split.X_test))

@@ -32,7 +32,7 @@ class HistoryFile:
         """Whether the file has been written."""
         return self._head is not None
 
-    def __call__(self, run: Run) -> None:
+    def epoch(self, run: Run) -> None:
         """Write the row of the epoch that has ended."""
         head = list(run.history.columns)
         if head != self._head:

@@ -46,7 +46,11 @@ def config_bytes(config: Mapping[str, Any]) -> bytes:
 
 
 def config_of(
-    options: TrainingOptions, plan: TrainingPlan, split: SplitData, model: Sequential
+    options: TrainingOptions,
+    source: DataSource,
+    plan: TrainingPlan,
+    split: SplitData,
+    model: Sequential,
 ) -> dict[str, Any]:
     """Return the configuration of a run at its beginning."""
     return {
@@ -56,6 +60,7 @@ def config_of(
         "numpy": np.__version__,
         "status": TRAINING,
         "options": options.as_json(),
+        "data_sha256": source.digest(),
         "plan": {key: _as_json(value) for key, value in vars(plan).items()},
         "layers": [repr(layer) for layer in model.layers],
         "task": "regression" if split.classes is None else "classification",
@@ -79,13 +84,18 @@ def repeated(path: Path, options: TrainingOptions, given: Collection[str]) -> Tr
     """
     require_exists(path, "--config")
     config = read_config(path)
+    repeated = options.over(options_of(config, path), given)
+    if "data" not in given and config.get("data_sha256") != repeated.source().digest():
+        warn_caller(
+            f"{repeated.data} has changed since the run of {path}; its result cannot be repeated."
+        )
     first = config.get("continued_from")
     if first is not None and "epochs" not in given:
         warn_caller(
             f"{path} is of a run that was continued after {first} epochs; a run without a break "
             "may have other learning rates."
         )
-    return options.over(options_of(config, path), given)
+    return repeated
 
 
 def write_config(folder: Path, config: Mapping[str, Any]) -> None:

@@ -10,23 +10,34 @@ from types import FrameType
 
 from xpnet.training.callbacks import Run
 
+STEPS_ON_DEVICE = 256
+"""After how many steps the signal is looked at on a GPU, which the host waits for."""
+
 
 class TerminationSignal:
     """A callback that ends the training, as Ctrl-C does, after SIGTERM has been received.
 
     Attributes:
         received: whether it has been.
+        every: after how many steps it is looked at.
     """
 
     stateless = True
 
     def __init__(self) -> None:
         self.received = False
+        self.every = 1
 
-    def __call__(self, run: Run) -> None:
-        """End the training after this epoch if the signal has been received."""
+    def begin(self, run: Run) -> None:
+        """Look at the signal after every step on a CPU."""
+        self.every = 1 if run.model.backend.is_host else STEPS_ON_DEVICE
+
+    def step(self, run: Run) -> None:
+        """End the training after this step if the signal has been received."""
         if self.received:
-            raise KeyboardInterrupt
+            run.interrupt()
+
+    epoch = step  # an epoch may have fewer steps, or none
 
     def handle(self, number: int, frame: FrameType | None) -> None:
         """Note the signal."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from xpnet import metrics
 from xpnet.activations import ActivationFunction
@@ -102,8 +103,11 @@ def fit(
     rows: TrainingRows,
     progress: bool,
     callbacks: Sequence[Callback] = (),
+    resume: Path | None = None,
 ) -> History:
-    """Train ``model`` on ``rows``.
+    """Train ``model`` on ``rows``, from the checkpoint ``resume`` on if there is one.
+
+    Ctrl-C ends the training, and ``History.stopped`` says so.
 
     In a regression the targets are standardized: the model predicts in the units of the target,
     while the losses of the history are relative to the variance of the target.
@@ -126,6 +130,8 @@ def fit(
         progress=progress,
         callbacks=callbacks,
         rng=plan.seed,
+        resume=resume,
+        on_interrupt="return",
     )
 
 
