@@ -68,8 +68,9 @@ class OptimizerState:
             require_array(saved, slot, f"the slot {i} of an optimizer's state")
         if not isinstance(scalars, (list, tuple)) or len(scalars) != n_scalars:
             raise FileFormatError(f"an optimizer's state must have {n_scalars} scalars.")
+        floats = [require_float(x, "a scalar of an optimizer's state") for x in scalars]
         self.step = require_whole(step, "the step of an optimizer's state")
-        self.scalars = tuple(require_float(x, "a scalar of an optimizer's state") for x in scalars)
+        self.scalars = tuple(floats)
         for slot, saved in zip(self.slots, slots, strict=True):
             write_array(saved, slot)
 

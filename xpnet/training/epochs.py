@@ -33,6 +33,7 @@ from xpnet.optimizers import OptimizerState
 from xpnet.state import ModelState
 from xpnet.state_dict import (
     StateDict,
+    drawn_of,
     require_array,
     require_float,
     require_whole,
@@ -214,7 +215,7 @@ class Epochs:
         """Take the steps one by one; return the last batch, and whether a callback has stopped."""
         settings, is_host, every = self.settings, self.model.backend.is_host, self.callbacks.every
         n_rows, interrupts, X, stopped = settings.batch_size, self.run.interrupts, None, False
-        first = self.taken
+        first, before = self.taken, self.completed * len(lrs)
         batches = self.data.batches(self._order, n_rows, settings.drop_last, first)
         with closing(batches):
             for number, (X, y, weight) in enumerate(batches, start=first + 1):
@@ -232,7 +233,8 @@ class Epochs:
                 self._losses.append(value)
                 self._counts.append(X.shape[0] if weight is None else self.xp.sum(weight))
                 self.taken, self.unfinished = number, False
-                stopped = bool(every) and not number % every and self._call(float(value))
+                due = every and not (before + number) % every
+                stopped = bool(due) and self._call(float(value))
                 if stopped or interrupts.requested:
                     break
         return X, stopped
@@ -240,10 +242,11 @@ class Epochs:
     def _captured(self, steps: CapturedEpochs, lrs: list[float]) -> tuple[Array, bool]:
         """Replay the captured steps; return the last batch, and whether a callback has stopped."""
         first, every, stopped = self.taken, self.callbacks.every, False
+        before = self.completed * len(lrs)
 
         def between(taken: int) -> bool:
             nonlocal stopped
-            if every and not taken % every:
+            if every and not (before + taken) % every:
                 self._losses = steps.settle(first, taken)
                 self._counts, self.taken = steps.counts(self._order)[first:taken], taken
                 stopped = self._call(self._losses[-1])
@@ -251,7 +254,13 @@ class Epochs:
 
         self.unfinished = True
         self._losses, self._counts, X = steps.epoch(
-            self._order, lrs, self._prepare_next, first=first, every=every, between=between
+            self._order,
+            lrs,
+            self._prepare_next,
+            first=first,
+            before=before,
+            every=every,
+            between=between,
         )
         self.taken, self.unfinished = first + len(self._losses), False
         return X, stopped
@@ -394,19 +403,13 @@ class EpochPosition:
         like = np.empty(taken)
         for key in ("losses", "counts"):
             require_array(state.get(key), like, f"the {key} of the steps")
-        streams = state.get("streams")
-        if not isinstance(streams, list) or len(streams) != 3:
-            raise FileFormatError("the random streams must be three integers.")
-        if type(streams[0]) is not int or streams[0] < 0:
-            raise FileFormatError("the seed must be an integer of at least 0.")
-        orders, masks = (require_whole(n, "the count of a random stream") for n in streams[1:])
         return cls(
             completed,
             taken,
             state["losses"].tolist(),
             state["counts"].tolist(),
             require_float(state.get("seconds"), "the seconds of an epoch"),
-            (streams[0], orders, masks),
+            drawn_of(state.get("streams")),
         )
 
 

@@ -116,7 +116,8 @@ class SavedTraining:
             if kind == "mini-batch":
                 names += ["schedule", "clip", "l1", "batch_size", "shuffle", "drop_last"]
                 names += ["engine", "precision"]
-            found = {name: rebuilt(settings[name]) for name in (*names, "epochs", "l2")}
+            layout = self.contents.network.layout
+            found = {name: rebuilt(settings[name], layout) for name in (*names, "epochs", "l2")}
             found |= {"class_weight": weights, "target_scaling": settings["target_scaling"]}
             for name, value in given.items():
                 if value is not None:
