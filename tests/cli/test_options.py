@@ -65,11 +65,10 @@ REPEATED = {
     "a regression": "numbers.csv --target c --validation 0 --dtype float64",
     "few rows of digits": "digits --limit 60 --batch-size 30 --epochs 2 --hidden 8",
     "every option": (
-        "words.csv --target c --task classification --hidden 6 --hidden 5 --batch-norm"
-        " --activation elu:alpha=0.5 --dropout 0.2 --optimizer rmsprop --set rho=0.8"
-        " --set centered=true --lr 0.002 --schedule linear-warmup:epochs=1,then=cosine"
-        " --epochs 3 --batch-size 7 --l2 0.001 --seed 4 --test-fraction 0.3 --validation 0.2"
-        " --limit 25"
+        "words.csv --target c --task classification --hidden 6 --hidden 5 --no-batch-norm"
+        " --activation leaky-relu:alpha=0.2 --dropout 0.2 --optimizer adam --set beta1=0.8"
+        " --set eps=1e-6 --lr 0.002 --schedule linear-warmup:epochs=1,then=cosine --epochs 3"
+        " --batch-size 7 --l2 0.001 --seed 4 --test-fraction 0.3 --validation 0.2 --limit 25"
     ),
     "no hidden layer": "words.csv --target c --hidden none --epochs 2 --optimizer sgd:lr=0.1",
 }
