@@ -82,10 +82,19 @@ BAD = {
     "a negative seed": (changed("streams", [-1, 0, 0]), "seed must be"),
     "a real count": (changed("streams", [0, 0.5, 0]), "count of a random stream"),
     "no optimizer": (without("optimizer"), "optimizer of a step"),
-    "no slots": (lambda state: state["optimizer"].pop("slots"), "must have 2 slots"),
-    "a slot less": (lambda state: state["optimizer"]["slots"].pop(), "must have 2 slots"),
-    "no step": (lambda state: state["optimizer"].pop("step"), "the step of an optimizer's"),
-    "a scalar more": (lambda state: state["optimizer"]["scalars"].append(1.0), "0 scalars"),
+    "no slots": (
+        lambda state: state["optimizer"].pop("slots"),
+        "with the entries slots, step, scalars",
+    ),
+    "a slot less": (lambda state: state["optimizer"]["slots"].pop(), "be a list of 2 items"),
+    "no step": (
+        lambda state: state["optimizer"].pop("step"),
+        "with the entries slots, step, scalars",
+    ),
+    "a scalar more": (
+        lambda state: state["optimizer"]["scalars"].append(1.0),
+        "be a list of 0 items",
+    ),
 }
 
 
@@ -113,7 +122,3 @@ def test_states_that_are_not_finite_are_refused(bad):
         state[name][1] = bad
         with pytest.raises(FileFormatError, match="must be finite"):
             step.load_state_dict(state)
-    state = step.state_dict()
-    state["optimizer"]["slots"][0][2] = bad
-    with pytest.raises(FileFormatError, match="the slot 0 of an optimizer's state must be finite"):
-        step.load_state_dict(state)

@@ -106,6 +106,9 @@ class AdamW(Optimizer):
     def _first_scalars(self, theta: Array, layout: Layout | None) -> tuple[float, ...]:
         return decayed_count(theta, layout)
 
+    def _are_scalars(self, found: tuple[float, ...], first: tuple[float, ...]) -> bool:
+        return found == first
+
     def update(
         self,
         theta: Array,
@@ -257,6 +260,9 @@ class Nadam(Optimizer):
 
     def _first_scalars(self, theta: Array, layout: Layout | None) -> tuple[float, ...]:
         return (1.0,)  # an empty product
+
+    def _are_scalars(self, found: tuple[float, ...], first: tuple[float, ...]) -> bool:
+        return 0.0 <= found[0] <= 1.0
 
     def _momentum(self, t: int) -> float:
         """``μ_t = β₁(1 − ½·0.96^(tψ))``."""

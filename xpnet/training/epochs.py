@@ -122,10 +122,11 @@ class Epochs:
         self._drawn, self._began_at = self.model.streams.drawn, self.taken
         with np.errstate(all="ignore"):  # a loss that is not finite is reported by _check
             lrs, X, stopped = self._steps()
+            if not stopped:
+                self._check(X)
         self.run.history.engine = self.steps.engine  # the first step may change it
         if stopped:
             return None
-        self._check(X)
         losses, counts = self._measured()
         row = {"epoch": float(self.epoch), "loss": _mean(losses, counts)}
         if settings.penalty is not None:
