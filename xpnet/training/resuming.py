@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.atomic import StrPath
-from xpnet.backend import Array, Backend
+from xpnet.backend import Backend, copied
 from xpnet.errors import ArgumentError, FileFormatError, Phrase, describe, require
 from xpnet.metrics import OWN_METRICS, metric_name
 from xpnet.serialization import (
@@ -151,10 +151,25 @@ class SavedTraining:
         rule = f"be at least the {done} that {self.name!r} has completed"
         require(given["epochs"] >= done, "epochs", rule, given["epochs"])
 
-    def start(self, state: ModelState) -> None:
-        """Overwrite the vectors of a model by those of the file."""
-        _fill(state.theta, self.contents.theta, state)
-        _fill(state.statistics, self.contents.statistics, state)
+    @contextmanager
+    def started(self, state: ModelState) -> Iterator[StateDict]:
+        """Overwrite the vectors of a model and yield the state of the training.
+
+        After an exception the vectors are as before, and one about an entry names the file.
+        """
+        vectors = state.theta, state.statistics
+        before = [copied(vector) for vector in vectors]
+        try:
+            for vector, saved in zip(
+                vectors, (self.contents.theta, self.contents.statistics), strict=True
+            ):
+                vector[...] = state.backend.asarray(saved)
+            with self.reading():
+                yield self.state
+        except BaseException:
+            for vector, earlier in zip(vectors, before, strict=True):
+                vector[...] = earlier
+            raise
 
     @contextmanager
     def reading(self) -> Iterator[None]:
@@ -289,10 +304,6 @@ def _equal(one: Any, other: Any) -> bool:
         name == key and np.array_equal(a, b)
         for (name, a), (key, b) in zip(*map(sorted, pairs), strict=True)
     )
-
-
-def _fill(vector: Array, saved: Any, state: ModelState) -> None:
-    vector[...] = state.backend.asarray(saved)
 
 
 def _types(config: Any) -> str:
