@@ -53,12 +53,15 @@ class Writes:
     Args:
         last: the number of the point that kills the process, counted from 1; 0: none does.
         share: the share of the bytes that are written at a point within them, in ``[0, 1)``.
-        leftovers: a file for the names of temporary files that are left when one is made.
+        folder: the folder of the files.
+        leftovers: a file for the names of temporary files that earlier processes have left, if
+            there are any when this one makes its own.
     """
 
-    def __init__(self, last: int, share: float, leftovers: Path) -> None:
+    def __init__(self, last: int, share: float, folder: Path, leftovers: Path) -> None:
         self.last, self.share, self.leftovers = last, share, leftovers
         self.reached, self._write, self._open = 0, Path.write_bytes, os.open
+        self._earlier = temporary_files(folder)
 
     def install(self) -> None:
         """Replace the functions that `xpnet.atomic` calls, in this process only."""
@@ -75,10 +78,10 @@ class Writes:
         return self._write(path, content)
 
     def open(self, path: Any, flags: int, mode: int = 0o777) -> int:
-        """Open a file; note the temporary files beside a new one."""
+        """Open a file; note the temporary files of earlier processes beside a new one."""
         place = Path(os.fsdecode(path))
         if TEMPORARY.fullmatch(place.name) and flags & os.O_CREAT:
-            names = [name for name in os.listdir(place.parent) if TEMPORARY.fullmatch(name)]
+            names = self._earlier & temporary_files(place.parent)
             if names:
                 self._write(self.leftovers, "\n".join(names).encode())
         return self._open(path, flags, mode)
@@ -190,7 +193,7 @@ class Attempts:
         status = 1
         try:
             warnings.simplefilter("error", UserWarning)  # as of another environment
-            writes = Writes(kill.point, kill.share, self.place / "leftovers")
+            writes = Writes(kill.point, kill.share, self.folder, self.place / "leftovers")
             writes.install()
             result = self.case.train(self.folder, self.features, checkpoint)
             writes.last = 0
@@ -206,10 +209,6 @@ class Attempts:
         """Return the result of the last process, and its number of points of writing."""
         with np.load(self.place / "result.npz") as file:
             return dict(file)
-
-    def temporary(self) -> list[str]:
-        """Return the temporary files in the folder."""
-        return [name for name in os.listdir(self.folder) if TEMPORARY.fullmatch(name)]
 
     def torn(self) -> Iterator[str]:
         """Yield what is wrong with the files in the folder."""
@@ -227,7 +226,6 @@ def kill_case(seed: int, number: int, report: Report, most: int) -> None:
     case, rng = case_of(seed, number), np.random.default_rng([seed, number, 1])
     with tempfile.TemporaryDirectory() as name:
         attempts = Attempts(case, Path(name))
-        case.train(attempts.folder, attempts.features, False)  # compiles the loops
         repeat = f"--seed {seed} --case {number}: {case}"
         report.counts["cases"] += 1
         expected, seconds, faults = _uninterrupted(attempts)
@@ -243,6 +241,10 @@ def kill_case(seed: int, number: int, report: Report, most: int) -> None:
 
 def _uninterrupted(attempts: Attempts) -> tuple[Result, float, list[str]]:
     """Return the end of a training that is not killed, its seconds, and the faults."""
+    try:  # in this process, which compiles the loops for the others
+        attempts.case.train(attempts.folder, attempts.features, False)
+    except Exception as error:
+        return {}, 0.0, [f"in the parent: {type(error).__name__}: {error}"]
     attempts.begin()
     end, _ = attempts.run(Kill(), checkpoint=False)
     if end != "ended":
@@ -282,7 +284,7 @@ def _killed(
         has_file = (attempts.folder / CHECKPOINT).exists()
         if end == "killed":
             history.append(str(kill))
-            counts["writing" if kill.point or attempts.temporary() else "training"] += 1
+            counts["writing" if kill.point or temporary_files(attempts.folder) else "training"] += 1
         elif end == "ended":
             found += _at_the_end(attempts, expected)
         else:
@@ -302,7 +304,7 @@ def _at_the_end(attempts: Attempts, expected: Result) -> list[tuple[str, str]]:
     """Return what is wrong at the end of a training."""
     different = differences(attempts.result(), expected)
     found = [("differences", f"other bits of {different}")] if different else []
-    left = attempts.temporary()
+    left = temporary_files(attempts.folder)
     return found + ([("leftovers", f"left at the end: {left}")] if left else [])
 
 
@@ -314,6 +316,11 @@ def _drawn(rng: np.random.Generator, seconds: float, points: int) -> Kill:
     if kind < 0.8:
         return Kill(point=int(rng.integers(1, points + 1)), share=share)
     return Kill(point=int(points ** float(rng.random())), share=share)
+
+
+def temporary_files(folder: Path) -> set[str]:
+    """The names of the temporary files of `xpnet.atomic` in a folder."""
+    return {name for name in os.listdir(folder) if TEMPORARY.fullmatch(name)}
 
 
 def differences(found: Result, expected: Result) -> str:

@@ -141,6 +141,7 @@ def test_early_stopping_resumes_from_every_file(interval, tmp_path, monkeypatch)
     def kept(self, run):
         self.path = tmp_path / f"training {len(paths)}"
         save(self, run)
+        self.wait()
         if self.path.exists():
             paths.append(self.path)
 

@@ -1,4 +1,4 @@
-"""Write a training to a file, from which it can be resumed."""
+"""Copy a training for its file, from which it can be resumed."""
 
 from __future__ import annotations
 
@@ -7,12 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from safetensors.numpy import save
-
 from xpnet._version import __version__
-from xpnet.atomic import StrPath, write_atomically
 from xpnet.serialization import TRAINING, TRAINING_FORMAT, model_entry, model_tensors
 from xpnet.state_dict import StateDict, as_json, pack
+from xpnet.training.background_write import Snapshot
 from xpnet.training.settings_record import described
 
 FORMAT = 1
@@ -37,7 +35,7 @@ class Saved(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Saver:
-    """Writes a training: the model as in its own file, and what the steps and callbacks hold.
+    """Copies a training: the model as in its own file, and what the steps and callbacks hold.
 
     `xpnet.load` reads the model from such a file too.
 
@@ -51,12 +49,11 @@ class Saver:
     record: Mapping[str, Any]
     training: Saved
 
-    def write(self, path: StrPath) -> None:
-        """Write the file ``path``, which appears completely or not at all.
+    def snapshot(self) -> Snapshot:
+        """Return a copy of the training on the host, to be written while it goes on.
 
         Raises:
             ArgumentError: if the state of a callback cannot be saved.
-            OSError: if the file cannot be written; the previous one remains.
         """
         state, tensors = pack(self.training.state_dict(), "state_dict()", TRAINING[:-1])
         entry = {"version": FORMAT, "xpnet": __version__, "record": self.record, "state": state}
@@ -64,4 +61,4 @@ class Saver:
             KEY: as_json(entry, "state_dict()"),
             "xpnet": json.dumps(model_entry(self.model, TRAINING_FORMAT, described)),
         }
-        write_atomically(path, save(model_tensors(self.model) | tensors, metadata=metadata))
+        return Snapshot(model_tensors(self.model) | tensors, metadata)
