@@ -66,12 +66,16 @@ def create_atomically(path: Path, content: bytes) -> None:
 def require_writable(path: StrPath, argument: str = "path") -> None:
     """Refuse a path that `write_atomically` could not write, without changing the file.
 
+    The temporary files of killed processes are removed, as by a write: a training that is resumed
+    may write only much later.
+
     Raises:
         ArgumentError: if ``path`` is a folder or a device.
         FileNotFoundError: if its folder does not exist.
         OSError: if the folder cannot be written.
     """
     _, folder, _ = _target_of(path, argument)
+    sweep(folder)
     try:
         temporary, lock = _new_file(folder, 0o600)
         os.close(lock)
