@@ -124,7 +124,7 @@ class Epochs:
             lrs, X, stopped = self._steps()
             if not stopped:
                 self._check(X)
-        self.run.history.engine = self.steps.engine  # the first step may change it
+        self.run.history.engine = self.engine  # the first step may change it
         if stopped:
             return None
         losses, counts = self._measured()
@@ -188,6 +188,15 @@ class Epochs:
         self._drawn, self._began_at = self.model.streams.drawn, self.taken
 
     @property
+    def engine(self) -> str:
+        """The engine, and what callbacks after steps cost on a device."""
+        intervals = self.callbacks.intervals
+        if not intervals or not isinstance(self.steps, CapturedEpochs):
+            return self.steps.engine
+        steps = " and ".join(map(str, intervals))
+        return f"{self.steps.engine}; the host waits after every {steps} steps, for callbacks"
+
+    @property
     def n_steps(self) -> int:
         """The number of steps of an epoch."""
         settings = self.settings
@@ -214,7 +223,8 @@ class Epochs:
 
     def _one_by_one(self, step: OneByOne, lrs: list[float]) -> tuple[Array, bool]:
         """Take the steps one by one; return the last batch, and whether a callback has stopped."""
-        settings, is_host, every = self.settings, self.model.backend.is_host, self.callbacks.every
+        settings, is_host = self.settings, self.model.backend.is_host
+        intervals = self.callbacks.intervals
         n_rows, interrupts, X, stopped = settings.batch_size, self.run.interrupts, None, False
         first, before = self.taken, self.completed * len(lrs)
         batches = self.data.batches(self._order, n_rows, settings.drop_last, first)
@@ -234,20 +244,20 @@ class Epochs:
                 self._losses.append(value)
                 self._counts.append(X.shape[0] if weight is None else self.xp.sum(weight))
                 self.taken, self.unfinished = number, False
-                due = every and not (before + number) % every
-                stopped = bool(due) and self._call(float(value))
+                if intervals and is_due(before + number, intervals):
+                    stopped = self._call(float(value))
                 if stopped or interrupts.requested:
                     break
         return X, stopped
 
     def _captured(self, steps: CapturedEpochs, lrs: list[float]) -> tuple[Array, bool]:
         """Replay the captured steps; return the last batch, and whether a callback has stopped."""
-        first, every, stopped = self.taken, self.callbacks.every, False
-        before = self.completed * len(lrs)
+        first, before, stopped = self.taken, self.completed * len(lrs), False
+        intervals = self.callbacks.intervals
 
         def between(taken: int) -> bool:
             nonlocal stopped
-            if every and not (before + taken) % every:
+            if is_due(before + taken, intervals):
                 self._losses = steps.settle(first, taken)
                 self._counts, self.taken = steps.counts(self._order)[first:taken], taken
                 stopped = self._call(self._losses[-1])
@@ -260,7 +270,7 @@ class Epochs:
             self._prepare_next,
             first=first,
             before=before,
-            every=every,
+            intervals=intervals,
             between=between,
         )
         self.taken, self.unfinished = first + len(self._losses), False
@@ -412,6 +422,11 @@ class EpochPosition:
             require_float(state.get("seconds"), "the seconds of an epoch"),
             drawn_of(state.get("streams")),
         )
+
+
+def is_due(number: int, intervals: Sequence[int]) -> bool:
+    """Return whether a number of steps is a multiple of one of the intervals."""
+    return any(not number % interval for interval in intervals)
 
 
 def learning_rates(
