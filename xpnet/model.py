@@ -901,6 +901,7 @@ def resume(
     arguments = saved.arguments(
         callbacks=callbacks, metrics=metrics, epochs=epochs, validation=validation
     )
+    del saved  # its arrays, which fit reads again
     model.fit(
         X,
         y,

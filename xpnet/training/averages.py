@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
-from xpnet.backend import Array, copied
+from xpnet.backend import Array, backend_of, copied
 from xpnet.data.prepare import prepare
-from xpnet.errors import ArgumentError, Phrase, require, require_count
+from xpnet.errors import ArgumentError, FileFormatError, Phrase, require, require_count
 from xpnet.metrics import check_metric_names, metric_name
 from xpnet.ops import operations_for
 from xpnet.ops.rules import optimizers as rules
 from xpnet.optimizers import Averaged, OptimizerState, Resumed
-from xpnet.state_dict import StateDict
+from xpnet.state_dict import StateDict, require_array, require_whole
 from xpnet.training.batch_norm_statistics import batch_norm_layers, recompute_on_rows
 from xpnet.training.callbacks import Run, check_functions
 from xpnet.training.settings import METRIC_ARGUMENTS, check_metrics
@@ -188,7 +188,7 @@ class StochasticWeightAveraging:
         _check_average(run)
         rule = f"be at most the {run.epochs} epochs"
         require(self.start <= run.epochs, "start", rule, self.start)
-        self.n_averaged, self._backend = 0, run.model.backend
+        self.n_averaged, self._like = 0, run.model.theta
 
     def epoch(self, run: Run) -> None:
         """Add the θ of this epoch to the mean."""
@@ -207,10 +207,18 @@ class StochasticWeightAveraging:
         return {"n_averaged": self.n_averaged, "mean": self._mean if self.n_averaged else None}
 
     def load_state_dict(self, state: StateDict) -> None:
-        """Set what `state_dict` returned; after `begin`."""
-        self.n_averaged = int(state["n_averaged"])
-        if state["mean"] is not None:
-            self._mean = copied(self._backend.asarray(state["mean"]))
+        """Set what `state_dict` returned; after `begin`.
+
+        Raises:
+            FileFormatError: if it does not fit the model.
+        """
+        n_averaged, mean = require_whole(state["n_averaged"], "n_averaged"), state["mean"]
+        if (mean is None) != (n_averaged == 0):
+            raise FileFormatError("mean must be null if, and only if, n_averaged is 0.")
+        if mean is not None:
+            require_array(mean, self._like, "mean")
+            self._mean = copied(backend_of(self._like).asarray(mean))
+        self.n_averaged = n_averaged
 
     def snapshot(self, run: Run) -> StateDict:
         """A copy of the state."""

@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from safetensors import SafetensorError, safe_open
 
 from xpnet.atomic import StrPath, require_writable
-from xpnet.errors import Phrase, require, require_type, warn_caller
+from xpnet.errors import FileFormatError, Phrase, describe, require, require_type, warn_caller
 from xpnet.serialization import model_config, write_model
 from xpnet.state_dict import StateDict
 from xpnet.training.averages import UseAverage
@@ -110,8 +110,19 @@ class Checkpoint:
         return {"best": self.best, "has_saved": self._has_saved}
 
     def load_state_dict(self, state: StateDict) -> None:
-        """Set what `state_dict` returned; after `begin`."""
-        self.best, self._has_saved = state["best"], bool(state["has_saved"])
+        """Set what `state_dict` returned; after `begin`.
+
+        Raises:
+            FileFormatError: if an entry has another type.
+        """
+        best, has_saved = state["best"], state["has_saved"]
+        valid = best is None or (type(best) in (int, float) and not math.isnan(best))
+        if not valid or not isinstance(has_saved, bool):
+            raise FileFormatError(
+                "best must be a number or null, and has_saved true or false; got "
+                f"{describe(best)} and {describe(has_saved)}."
+            )
+        self.best, self._has_saved = best, has_saved
 
     def _best_of_file(self, model: dict[str, Any]) -> float | None:
         """Return the best number of the file, or ``None`` if it is of another model or column."""

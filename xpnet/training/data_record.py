@@ -56,7 +56,7 @@ def require_same_data(saved: Any, given: Mapping[str, Any]) -> None:
         if found == wanted:
             continue
         rule = "be the data of the training that is resumed"
-        if found is None or wanted is None:
+        if found is None or not isinstance(wanted, Mapping):
             require(False, name, rule, Phrase("none" if found is None else "an array, not none"))
         for key in ("shape", "dtype"):
             was, now = wanted.get(key), found[key]

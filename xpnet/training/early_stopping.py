@@ -5,9 +5,16 @@ from __future__ import annotations
 import math
 from typing import Any, ClassVar
 
-from xpnet.backend import Array, Backend, copied
-from xpnet.errors import require, require_count, require_number, require_type
-from xpnet.state_dict import StateDict
+from xpnet.backend import Array, copied
+from xpnet.errors import (
+    FileFormatError,
+    describe,
+    require,
+    require_count,
+    require_number,
+    require_type,
+)
+from xpnet.state_dict import StateDict, require_array, require_whole
 from xpnet.training.callbacks import Run
 
 
@@ -44,8 +51,9 @@ class EarlyStopping:
     restores_epoch: ClassVar[bool] = True
     _best: float
     _waited: int
-    _vectors: tuple[Array, Array] | None
+    _vectors: tuple[Array, ...] | None
     _snapshots: list[Any]
+    _run: Run | None
 
     def __init__(
         self,
@@ -67,8 +75,8 @@ class EarlyStopping:
         n = sum(isinstance(callback, EarlyStopping) for callback in run.callbacks)
         rule = "hold at most one EarlyStopping, which determines the epoch that is restored"
         require(n == 1, "callbacks", rule, n)
-        self._backend: Backend = run.model.backend
         self._reset()
+        self._run = run
 
     def epoch(self, run: Run) -> bool:
         """Keep the parameters of the best epoch; return whether to stop."""
@@ -104,17 +112,30 @@ class EarlyStopping:
         }
 
     def load_state_dict(self, state: StateDict) -> None:
-        """Set what `state_dict` returned; after `begin`."""
-        self._best, self._waited = float(state["best"]), int(state["waited"])
-        self._best_epoch, self._snapshots = int(state["best_epoch"]), state["snapshots"]
-        if state["vectors"] is not None:
-            theta, statistics = map(self._backend.asarray, state["vectors"])
-            self._vectors = theta, statistics
+        """Set what `state_dict` returned; after `begin`.
+
+        Raises:
+            FileFormatError: if it does not fit the training.
+        """
+        run, best, vectors = self._run, state["best"], state["vectors"]
+        assert run is not None
+        if type(best) not in (int, float) or math.isnan(best):
+            raise FileFormatError(f"best must be a number; got {describe(best)}.")
+        waited = require_whole(state["waited"], "waited")
+        best_epoch = require_whole(state["best_epoch"], "best_epoch")
+        snapshots = _checked(state["snapshots"], run, vectors is not None)
+        if vectors is not None:
+            theta, statistics = vectors
+            require_array(theta, run.model.theta, "the best parameters")
+            require_array(statistics, run.model.statistics, "the best statistics")
+            self._vectors = tuple(map(run.model.backend.asarray, (theta, statistics)))
+        self._best, self._waited = best, waited
+        self._best_epoch, self._snapshots = best_epoch, snapshots
 
     def _reset(self) -> None:
         """Forget the epochs of an earlier training."""
         self._best, self._best_epoch, self._waited = math.inf, 0, 0
-        self._vectors, self._snapshots = None, []
+        self._vectors, self._snapshots, self._run = None, [], None
 
     def _reason(self, run: Run) -> str:
         """Why training stopped, and with which parameters the model ends."""
@@ -135,3 +156,21 @@ def _with_snapshots(run: Run) -> list[Any]:
     """The callbacks with a state that `EarlyStopping` restores."""
     names = "snapshot", "restore"
     return [c for c in run.callbacks if all(callable(getattr(c, n, None)) for n in names)]
+
+
+def _checked(snapshots: Any, run: Run, has_best: bool) -> list[Any]:
+    """Return snapshots after trying to restore each, which the end of the training does.
+
+    Raises:
+        FileFormatError: if their number is not that of the callbacks with snapshots.
+    """
+    callbacks = _with_snapshots(run) if has_best else []
+    if not isinstance(snapshots, list) or len(snapshots) != len(callbacks):
+        raise FileFormatError(f"snapshots must be a list of {len(callbacks)} states.")
+    for callback, snapshot in zip(callbacks, snapshots, strict=True):
+        before = callback.snapshot(run)
+        try:
+            callback.restore(run, snapshot)
+        finally:
+            callback.restore(run, before)
+    return snapshots

@@ -177,6 +177,7 @@ class Epochs:
         if scaling is not None:
             require_array(saved, scaling.state, "the scale of the loss")
         self.optimizer_state.load_state_dict(state["optimizer"])
+        self._require_scalars()
         if scaling is not None:
             write_array(saved, scaling.state)
         self.completed, self.taken = position.completed, position.taken
@@ -184,6 +185,19 @@ class Epochs:
         self.model.streams.restart(*position.streams)
         self._start_taken.take()
         self._drawn, self._began_at = self.model.streams.drawn, self.taken
+
+    def _require_scalars(self) -> None:
+        """Refuse a state of the optimizer with which it cannot compute the next step.
+
+        Raises:
+            FileFormatError: if it cannot.
+        """
+        optimizer, state = self.settings.optimizer, self.optimizer_state.copy()
+        state.step += 1
+        try:
+            optimizer.scalars(state, optimizer.lr)
+        except (ArithmeticError, ValueError) as error:
+            raise FileFormatError(f"the optimizer's state must be valid: {error}.") from error
 
     @property
     def n_steps(self) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 from xpnet.backend import copied
 from xpnet.data.batching import TrainingData
 from xpnet.engine.select import steps_for
-from xpnet.errors import ArgumentError, NonFiniteError
+from xpnet.errors import ArgumentError, FileFormatError, NonFiniteError
 from xpnet.state import ModelState
 from xpnet.state_dict import StateDict
 from xpnet.training.callbacks import Callbacks, Run
@@ -141,11 +141,24 @@ class _Training:
                 self._callbacks.load_state_dict(saved.state["callbacks"])
                 self.history.load_state_dict(saved.state["history"])
                 self._epochs.load_state_dict(saved.state)
+                self._require_rows()
                 set_generator_state(self._settings.rng, saved.state["rng"])
         except BaseException:
             state.theta[...], state.statistics[...] = before
             raise
         saved.warn_of_environment(state.backend, self._epochs.steps.engine)
+
+    def _require_rows(self) -> None:
+        """Refuse a history that is not of the completed epochs.
+
+        Raises:
+            FileFormatError: naming both numbers.
+        """
+        n_rows, completed = len(self.history), self._epochs.completed
+        if n_rows != completed:
+            raise FileFormatError(
+                f"the history must have one row for each of {completed} epochs; it has {n_rows}."
+            )
 
     def run(self) -> History:
         """Run the epochs with their callbacks; return the history."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -11,7 +10,13 @@ from safetensors.numpy import save
 
 from xpnet._version import __version__
 from xpnet.atomic import StrPath, write_atomically
-from xpnet.serialization import TRAINING, TRAINING_FORMAT, model_entry, model_tensors
+from xpnet.serialization import (
+    TRAINING,
+    TRAINING_FORMAT,
+    entry_text,
+    model_entry,
+    model_tensors,
+)
 from xpnet.state_dict import StateDict, as_json, pack
 from xpnet.training.settings_record import described
 
@@ -60,8 +65,7 @@ class Saver:
         """
         state, tensors = pack(self.training.state_dict(), "state_dict()", TRAINING[:-1])
         entry = {"version": FORMAT, "xpnet": __version__, "record": self.record, "state": state}
-        metadata = {
-            KEY: as_json(entry, "state_dict()"),
-            "xpnet": json.dumps(model_entry(self.model, TRAINING_FORMAT, described)),
-        }
-        write_atomically(path, save(model_tensors(self.model) | tensors, metadata=metadata))
+        own = model_tensors(self.model)
+        model = entry_text(model_entry(self.model, TRAINING_FORMAT, described), own)
+        metadata = {KEY: as_json(entry, "state_dict()"), "xpnet": model}
+        write_atomically(path, save(own | tensors, metadata=metadata))
