@@ -31,6 +31,7 @@ IMPORT_ORDER = [
     "random",
     "tensor_file",
     "state_dict",
+    "state_entries",
     "ops",
     "parameters",
     "initializers",

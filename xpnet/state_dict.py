@@ -233,6 +233,21 @@ def require_whole(value: Any, name: str) -> int:
     return value
 
 
+def drawn_of(value: Any) -> tuple[int, int, int]:
+    """Return the state of random streams: a seed, and the numbers of orders and masks drawn.
+
+    Raises:
+        FileFormatError: if it is none.
+    """
+    if not isinstance(value, (list, tuple)) or len(value) != 3:
+        raise FileFormatError("the random streams must be three integers.")
+    seed, orders, masks = value
+    if type(seed) is not int or seed < 0:
+        raise FileFormatError(f"the seed must be an integer of at least 0; got {describe(seed)}.")
+    counts = [require_whole(n, "the count of a random stream") for n in (orders, masks)]
+    return seed, counts[0], counts[1]
+
+
 def require_float(value: Any, name: str) -> float:
     """Return a finite number as a float.
 

@@ -267,6 +267,40 @@ def test_fp16_skips_steps_inside_a_graph(task, device, monkeypatch):
     assert (thetas[1] != thetas[2]).any()
 
 
+class Interrupt:
+    """Interrupts the training after a step of an epoch."""
+
+    stateless = True
+
+    def __init__(self, epoch, step):
+        self.at = epoch, step
+
+    def step(self, run):
+        if (run.epoch, run.step) == self.at:
+            run.interrupt()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:the targets are far from the scale")
+@pytest.mark.parametrize("engine", ["replay", "eager"])
+@pytest.mark.parametrize("at", [(1, 2), (2, 3)])
+def test_fp16_resumes_with_its_scale(engine, at, task, device, monkeypatch, tmp_path):
+    monkeypatch.setitem(select._chosen, DeviceArray, fake_operations(kernels=True))
+    monkeypatch.setattr(operations, "checked_product", lambda *given: IN_HALF)
+    X, t, path = np.abs(task[0]), np.full(len(task[0]), 1500.0), tmp_path / "training"
+    settings = {"precision": "fp16", "engine": engine, "epochs": 3, "batch_size": 10, "rng": 2}
+    settings |= {"loss": xpnet.HalfMSE(), "optimizer": xpnet.Adam(0.1), "progress": False}
+    whole, stopped, resumed = (MLP(4, [], 1, backend=fake_backend("float32")) for _ in range(3))
+    whole.fit(X, t, **settings)
+    callbacks = [Interrupt(*at), xpnet.TrainingCheckpoint(path, epochs=1)]
+    with np.errstate(all="ignore"):
+        stopped.fit(X, t, callbacks=callbacks, on_interrupt="return", **settings)
+        resumed.fit(X, t, resume=path, **settings)
+    np.testing.assert_array_equal(np.array(resumed.theta), np.array(whole.theta))
+    with pytest.raises(xpnet.ArgumentError, match="precision must be that of the training"):
+        resumed.fit(X, t, resume=path, **settings | {"precision": "bf16"})
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("engine", ["replay", "eager"])
 def test_fp16_overflow_at_every_scale_is_an_error(engine, task, device, monkeypatch):

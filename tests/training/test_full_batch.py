@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import numpy as np
 import pytest
 
@@ -159,16 +161,25 @@ def test_checkpoint_and_stopping_callback_work(task, tmp_path):
     np.testing.assert_array_equal(xpnet.load(path).theta, model.theta)
 
 
-def test_interrupt_keeps_the_best_theta(task):
+def interrupt(run):
+    if run.epoch == 3:
+        raise KeyboardInterrupt
+
+
+def press(run):
+    if run.epoch == 3:
+        signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize("callback", [interrupt, press])
+def test_interrupt_keeps_the_best_theta(task, callback):
     X, y = task
-
-    def interrupt(run):
-        if run.epoch == 3:
-            raise KeyboardInterrupt
-
     model = MLP(4, [8], 3)
-    history = model.fit(X, y, epochs=50, callbacks=[interrupt], **QUIET)
-    assert history.stopped == Reason.INTERRUPTED.value
+    settings = QUIET | {"epochs": 50, "callbacks": [callback]}
+    with pytest.raises(KeyboardInterrupt):
+        MLP(4, [8], 3).fit(X, y, **settings)
+    history = model.fit(X, y, on_interrupt="return", **settings)
+    assert history.stopped == "interrupted after iteration 3"
     model_loss = model.evaluate(X, y)["loss"]
     assert model_loss == pytest.approx(min(history["loss"]), rel=1e-6)
 

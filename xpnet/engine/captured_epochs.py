@@ -116,6 +116,7 @@ class CapturedEpochs:
         meanwhile: Callable[[], None] = lambda: None,
         *,
         first: int = 0,
+        before: int = 0,
         every: int = 0,
         between: Callable[[int], bool] = lambda step: False,
     ) -> tuple[list[float], list[float], Array]:
@@ -126,7 +127,9 @@ class CapturedEpochs:
             lrs: the learning rate of each step.
             meanwhile: called while the device takes the steps; it may call `prepare`.
             first: the number of steps that have been taken already.
-            every: no launch goes beyond a multiple of this number of steps; 0: no such limit.
+            before: the number of steps of earlier epochs.
+            every: no launch goes beyond a multiple of this number of steps of all epochs; 0: no
+                such limit.
             between: called after each launch with the number of steps taken or enqueued. If it
                 returns true, the epoch ends there. `settle` waits for the steps.
 
@@ -144,7 +147,9 @@ class CapturedEpochs:
         self._half = 1 - self._half
         with self._device.running():
             self._log.cursor[...] = self._half * self.n_steps + first
-            taken = self._launch(order, first, every, between)
+            sizes = self._sizes[first:]
+            graphs = launches(sizes, self._most, every, before + first)
+            taken = self._launch(order, first, graphs, between)
             self._reach(taken)
             if taken == self.n_steps:
                 meanwhile()
@@ -211,12 +216,16 @@ class CapturedEpochs:
         return self._state.step, self._state.scalars, masks.seed, masks.step
 
     def _launch(
-        self, order: HostArray | None, first: int, every: int, between: Callable[[int], bool]
+        self,
+        order: HostArray | None,
+        first: int,
+        graphs: Iterable[tuple[int, int]],
+        between: Callable[[int], bool],
     ) -> int:
         """Enqueue the steps of an epoch; return the number of those that are taken then."""
         taken = first
         with closing(self._rows.streamed_inputs(order, self._parts[first:])) as inputs:
-            for size, n_steps in launches(self._sizes[first:], self._most, every, first):
+            for size, n_steps in graphs:
                 if self._rows.streamed:
                     self._X[:size, ...] = next(inputs)
                 self._replays[size, n_steps]()
@@ -306,7 +315,7 @@ def launches(
         sizes: the number of rows of each step.
         most: the number of steps of a long launch.
         every: a launch ends at each multiple of this number of steps; 0: there is no such limit.
-        first: the number of steps of the epoch before these.
+        first: the number of steps before these.
 
     Yields:
         The number of rows of a step and the number of steps, for each launch.

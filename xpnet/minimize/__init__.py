@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from xpnet.minimize.method import Method
 
 if TYPE_CHECKING:
+    from xpnet.minimize.checkpoint import MinimizationCheckpoint
     from xpnet.minimize.conjugate_gradient import NonlinearCG, hager_zhang, polak_ribiere
     from xpnet.minimize.coordinate_descent import CoordinateDescent, ElasticNet
     from xpnet.minimize.driver import compare, minimize
@@ -41,6 +42,7 @@ __all__ = [
     "Iterate",
     "LineSearch",
     "Method",
+    "MinimizationCheckpoint",
     "Newton",
     "NewtonCG",
     "NonlinearCG",
@@ -69,6 +71,7 @@ _MODULES = {
     "GradientDescent": "first_order",
     "Iterate": "result",
     "LineSearch": "line_search",
+    "MinimizationCheckpoint": "checkpoint",
     "Newton": "newton",
     "NewtonCG": "newton",
     "NonlinearCG": "conjugate_gradient",
@@ -80,6 +83,7 @@ _MODULES = {
     "TrustRegion": "trust_region",
     "compare": "driver",
     "hager_zhang": "conjugate_gradient",
+    "minimization_loop": "driver",  # internal, hence not in __all__
     "minimize": "driver",
     "polak_ribiere": "conjugate_gradient",
     "table": "result",

@@ -12,6 +12,8 @@ from xpnet.minimize.line_search import LineSearch, Ray, StrongWolfe
 from xpnet.minimize.line_search.base import InitialStep
 from xpnet.minimize.method import Method
 from xpnet.minimize.scalar_function import EvaluatedPoint, ScalarFunction
+from xpnet.state_dict import StateDict
+from xpnet.state_entries import Entries
 
 Beta = Callable[[Array, Array, Array], float]
 """``(∇f_(k+1), ∇f_k, d_k) → β_(k+1)``."""
@@ -120,3 +122,13 @@ class SearchDirection:
     def __init__(self, direction: Array) -> None:
         self.direction = direction
         self.initial_step = InitialStep()
+
+    def state_dict(self) -> StateDict:
+        """Return the state; its array is not a copy."""
+        return {"direction": self.direction, "initial_step": self.initial_step.state_dict()}
+
+    def load_state_dict(self, state: StateDict) -> None:
+        """Copy what `state_dict` returned; raise `FileFormatError` if it does not fit."""
+        entries = Entries(state, "SearchDirection", "direction", "initial_step")
+        self.direction = entries.array("direction", self.direction, finite=True)
+        self.initial_step.load_state_dict(entries["initial_step"])

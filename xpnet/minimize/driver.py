@@ -1,4 +1,4 @@
-"""`minimize` and `compare`, and the loop that runs a method until a stopping test holds."""
+"""`minimize` and `compare`."""
 
 from __future__ import annotations
 
@@ -8,23 +8,27 @@ from typing import Any
 
 import numpy as np
 
+from xpnet.atomic import StrPath
 from xpnet.backend import Array, backend_of, on_device_of
-from xpnet.errors import ArgumentError, Phrase, plain_number, require, require_type
+from xpnet.errors import ArgumentError, Phrase, require, require_type
 from xpnet.minimize.bounds import box_of
+from xpnet.minimize.checkpoint import (
+    CheckpointWriter,
+    MinimizationCheckpoint,
+    errors_naming,
+    read_checkpoint,
+    refuse_shared,
+)
 from xpnet.minimize.first_order import FirstOrder
 from xpnet.minimize.lbfgs import LBFGS
-from xpnet.minimize.line_search.base import LineSearchError
+from xpnet.minimize.loop import MinimizationLoop, has_gradient
 from xpnet.minimize.method import Method, require_dense_fits
 from xpnet.minimize.objective import Function, Objective, objective_of
 from xpnet.minimize.result import Iterate, Result
-from xpnet.minimize.scalar_function import (
-    EvaluatedPoint,
-    NonFiniteStepError,
-    ScalarFunction,
-    TimeLimitError,
-)
-from xpnet.minimize.stopping import Reason, StoppingTest, Termination, Tolerances
+from xpnet.minimize.scalar_function import EvaluatedPoint, ScalarFunction
+from xpnet.minimize.stopping import StoppingTest, Tolerances
 from xpnet.optimizers.base import Optimizer
+from xpnet.state_dict import StateDict
 
 
 @on_device_of("x0")
@@ -43,10 +47,18 @@ def minimize(
     callback: Callable[[Iterate], Any] | None = None,
     keep_trajectory: bool = False,
     check_gradient: bool = False,
+    checkpoint: MinimizationCheckpoint | None = None,
+    resume: StrPath | None = None,
 ) -> Result:
     """Minimize a function of a vector, ``min f(x)``, optionally subject to ``lower ≤ x ≤ upper``.
 
     Arrays stay on the backend of ``x0``; only scalars are transferred to the host.
+
+    A run that is resumed from a checkpoint computes the iterates of the uninterrupted run, equal to
+    the bit on the same machine. The function must be the same: it is not evaluated at the saved
+    point, so a change of it is not noticed, and a function with hidden state continues with that
+    which it has. The bounds must be the same too, and the method, n and dtype, which are compared.
+    ``max_iter``, ``tol``, ``max_seconds``, ``callback`` and ``keep_trajectory`` may change.
 
     Args:
         fun: ``x → f(x)`` or ``x → (f(x), ∇f(x))``, or an `Objective`, such as a test function of
@@ -63,12 +75,16 @@ def minimize(
         tol: the tolerance on ``max_i |∂f/∂x_i|``, or `Tolerances`.
         max_iter: the maximum number of iterations, at least 0; default 10 000.
         max_seconds: the maximum number of seconds, tested before each evaluation after the first;
-            default None.
+            default None. A resumed run counts its own seconds only.
         callback: called with every `Iterate` after the start; it returns ``True`` to stop, and any
-            other value has no effect.
-        keep_trajectory: whether the result contains every iterate; default False.
+            other value has no effect. A resumed run calls it with the iterates after the saved one.
+        keep_trajectory: whether the result contains every iterate; default False. A resumed run
+            keeps those from the saved one on.
         check_gradient: whether to compare the gradient at x0 with central differences first, at the
-            cost of 2n values; default False.
+            cost of 2n values; default False. A resumed run does not compare it again.
+        checkpoint: the file to write the state to, and the interval; default none.
+        resume: the file of a `MinimizationCheckpoint` to continue from, instead of ``x0``, which
+            then determines the backend, the dtype and n only. Default None begins at ``x0``.
 
     Returns:
         The result: x, its value, the counts, and the reason for stopping. After Ctrl-C it is the
@@ -78,34 +94,107 @@ def minimize(
     Raises:
         ArgumentError: if an argument is invalid. x0 and the first value, gradient and Hessian are
             validated before the first step.
+        FileFormatError: if ``resume`` is truncated, hostile or of another kind.
+        FileNotFoundError: if there is no file ``resume``.
+        OSError: if the checkpoint cannot be written.
 
     >>> result = minimize(lambda x: ((x - 3.0) ** 2).sum(), [0.0, 1.0])
     >>> result.success, result.x.round(6)
     (True, array([3., 3.]))
+    """
+    writer = None if checkpoint is None else CheckpointWriter(checkpoint)
+    with errors_naming(resume):
+        loop = minimization_loop(
+            fun,
+            x0,
+            method,
+            jac=jac,
+            hess=hess,
+            hessp=hessp,
+            bounds=bounds,
+            tol=tol,
+            max_iter=max_iter,
+            max_seconds=max_seconds,
+            callback=callback,
+            keep_trajectory=keep_trajectory,
+            check_gradient=check_gradient,
+            state=None if resume is None else read_checkpoint(resume),
+        )
+    return loop.run(method, writer)
+
+
+@on_device_of("x0")
+def minimization_loop(
+    fun: Objective | Function,
+    x0: Any,
+    method: Method | Optimizer,
+    *,
+    jac: Function | None = None,
+    hess: Function | None = None,
+    hessp: Callable[[Array, Array], Array] | None = None,
+    bounds: tuple[Any, Any] | None = None,
+    tol: float | Tolerances = Tolerances(),  # noqa: B008
+    max_iter: int = 10_000,
+    max_seconds: float | None = None,
+    callback: Callable[[Iterate], Any] | None = None,
+    keep_trajectory: bool = False,
+    check_gradient: bool = False,
+    state: StateDict | None = None,
+) -> MinimizationLoop:
+    """Return the loop of a minimization, ready to run: internal, for a caller with its own files.
+
+    ``loop.state_dict()`` returns the state of the loop, before ``loop.run(method)`` and in each
+    call of the callback; the caller writes or copies it at once, because the next step overwrites
+    its arrays. With it as ``state``, read from a file or not, a new loop continues after that call
+    of the callback::
+
+        loop = minimization_loop(objective, theta, method, callback=save, state=None)
+        result = loop.run(method)  # save(iterate) may write loop.state_dict()
+
+    Run the loop on the device of ``x0``.
+
+    Args:
+        fun: as all arguments but ``state``, that of `minimize`.
+        x0: see `minimize`.
+        method: see `minimize`.
+        jac: see `minimize`.
+        hess: see `minimize`.
+        hessp: see `minimize`.
+        bounds: see `minimize`.
+        tol: see `minimize`.
+        max_iter: see `minimize`.
+        max_seconds: see `minimize`; the clock starts now.
+        callback: see `minimize`.
+        keep_trajectory: see `minimize`.
+        check_gradient: see `minimize`.
+        state: the state dictionary to continue from; its arrays are copied, and the function is not
+            evaluated. Default None evaluates the function at ``x0``.
+
+    Raises:
+        ArgumentError: if an argument is invalid; if ``state`` is of another problem, naming the
+            argument ``resume``.
+        FileFormatError: if ``state`` is not the state of a loop; the message names the entry.
     """
     start = _start(x0)
     rule = FirstOrder(method) if isinstance(method, Optimizer) else method
     require_type(rule, Method, "method", "Take one of xpnet.minimize or xpnet.optimizers.")
     require(callback is None or callable(callback), "callback", "be a function", callback)
     box = box_of(bounds, start, backend_of(start))
-    if box is not None and not rule.bounded:
-        require(False, "method", "support bounds", method, "Use LBFGS() or GradientDescent().")
-    if rule.dense:
-        require_dense_fits(int(start.shape[0]), method, backend_of(start))
+    _require_suits(method, rule, start, bounded=box is not None)
     for given, name in ((hess, "hess"), (hessp, "hessp")):
         require(given is None or callable(given), name, "be a function", given)
-    function = ScalarFunction(objective_of(fun, jac, start), start, hess, hessp, box)
+    gradient = None if state is None else has_gradient(state)
+    objective = objective_of(fun, jac, start, gradient=gradient)
+    function = ScalarFunction(objective, start, hess, hessp, box)
     limits = tol if isinstance(tol, Tolerances) else Tolerances(grad=tol)
     stopping = StoppingTest(limits, max_iter, max_seconds, function)
-    first = function.evaluate(start)
-    finite = math.isfinite(first.value) and math.isfinite(function.max_norm(first.grad))
-    got = Phrase(f"the value {first.value:g}, gradient norm {function.max_norm(first.grad):g}")
-    require(finite, "x0", "be where the function and its gradient are finite", got)
-    if check_gradient:
-        function.require_gradient(start)
+    loop = MinimizationLoop(function, rule, stopping, callback, keep_trajectory)
+    if state is None:
+        loop.begin(_evaluated(function, start, check_gradient))
+    else:
+        loop.load_state_dict(state)
     function.deadline = stopping.deadline
-    loop = MinimizationLoop(function, rule, first, stopping, callback, keep_trajectory)
-    return loop.run(method)
+    return loop
 
 
 @on_device_of("x0")
@@ -118,7 +207,8 @@ def compare(
         function: the argument ``fun`` of `minimize`.
         methods: methods and first-order optimizers.
         x0: the start, shape ``(n,)``; default the first of a test function's ``starts``.
-        settings: keyword arguments of `minimize`; ``keep_trajectory`` defaults to True.
+        settings: keyword arguments of `minimize`, except ``checkpoint`` and ``resume``;
+            ``keep_trajectory`` defaults to True.
 
     Returns:
         One result per method, in order; `table` formats them, and `xpnet.minimize.plots` draws
@@ -137,110 +227,9 @@ def compare(
         if not starts:
             raise ArgumentError("x0 must be given for a function without starts of its own.")
         x0 = starts[0]
+    refuse_shared(settings)
     settings = {"keep_trajectory": True, **settings}
     return [minimize(function, x0, method, **settings) for method in methods]
-
-
-class MinimizationLoop:
-    """The loop of one minimization: it steps, keeps the best point, and tests for stopping.
-
-    Args:
-        function: the function to minimize.
-        method: the method.
-        start: the evaluated start.
-        stopping: the stopping test.
-        callback: called with every iterate after the start; it returns True to stop.
-        keep: whether to keep the trajectory.
-    """
-
-    def __init__(
-        self,
-        function: ScalarFunction,
-        method: Method,
-        start: EvaluatedPoint,
-        stopping: StoppingTest,
-        callback: Callable[[Iterate], Any] | None,
-        keep: bool,
-    ) -> None:
-        self._function, self._method, self._stopping = function, method, stopping
-        self._callback, self._keep = callback, keep
-        self._best = self._now = start
-        self._iteration = 0
-        self._trajectory: list[Iterate] = []
-
-    def run(self, method: Any) -> Result:
-        """Run until a stopping test holds; ``method`` is the caller's argument, for the result."""
-        with np.errstate(all="ignore"):
-            termination = self._terminated()
-        final = self._now if termination.reason.success else self._best
-        return Result(
-            x=final.x,
-            value=final.value,
-            grad_norm=self._function.grad_norm(final),
-            reason=termination.reason,
-            detail=termination.detail,
-            iterations=self._iteration,
-            evaluations=self._function.evaluations,
-            seconds=self._stopping.seconds,
-            method=method,
-            trajectory=tuple(self._trajectory),
-        )
-
-    def _terminated(self) -> Termination:
-        """Step until there is a reason to stop, which an inner loop may raise."""
-        try:
-            return self._iterate()
-        except LineSearchError as error:
-            grad_norm = self._function.grad_norm(self._now)
-            rounding = error.below_rounding
-            return self._stopping.without_step(str(error), grad_norm, below_rounding=rounding)
-        except NonFiniteStepError as error:
-            return Termination(Reason.NON_FINITE, str(error))
-        except TimeLimitError:
-            return self._stopping.time_limit()
-        except KeyboardInterrupt:
-            return Termination(Reason.INTERRUPTED, f"in iteration {self._iteration + 1}")
-
-    def _iterate(self) -> Termination:
-        """Step until a stopping test holds."""
-        state = self._method.start(self._function, self._now)
-        before: EvaluatedPoint | None = None
-        while True:
-            now = self._now
-            grad_norm = self._function.grad_norm(now)
-            if -math.inf < now.value <= self._best.value and grad_norm < math.inf:
-                self._best = now
-            stop_requested = self._record(now, grad_norm)
-            termination = self._stopping.check(self._iteration, before, now, grad_norm)
-            if termination is not None:
-                return termination
-            if stop_requested:
-                return Termination(Reason.CALLBACK, f"in iteration {self._iteration}")
-            before = now
-            self._now = self._method.step(self._function, now, state)
-            self._iteration += 1
-            if self._now.value == before.value and self._is_stalled(before):
-                detail = "the step is shorter than the spacing of the numbers in x"
-                return self._stopping.without_step(detail, grad_norm, below_rounding=True)
-
-    def _is_stalled(self, before: EvaluatedPoint) -> bool:
-        """Return whether the step of a line search left x unchanged, as would all later ones.
-
-        The step is 0 for an optimizer without a line search, which may move x later.
-        """
-        now = self._now
-        return now.step != 0.0 and self._function.max_norm(now.x - before.x) == 0.0
-
-    def _record(self, now: EvaluatedPoint, grad_norm: float) -> bool:
-        """Record the iterate and pass it to the callback; return whether that asks to stop."""
-        if not (self._keep or self._callback):
-            return False
-        iterate = Iterate(self._iteration, now.x, now.value, grad_norm, now.step)
-        if self._keep:
-            self._trajectory.append(iterate)
-        if self._callback is None or self._iteration == 0:
-            return False
-        return plain_number(self._callback(iterate)) is True
 
 
 def _start(x0: Any) -> Array:
@@ -255,3 +244,25 @@ def _start(x0: Any) -> Array:
     finite = bool(backend.xp.all(backend.xp.isfinite(x0)))
     require(finite, "x0", "be finite", Phrase("an array with NaN or infinity"))
     return backend.xp.asarray(x0, copy=True)
+
+
+def _require_suits(
+    method: Method | Optimizer, rule: Method, start: Array, *, bounded: bool
+) -> None:
+    """Refuse a method that does not support bounds, if there are any, or needs too much memory."""
+    if bounded and not rule.bounded:
+        require(False, "method", "support bounds", method, "Use LBFGS() or GradientDescent().")
+    if rule.dense:
+        require_dense_fits(int(start.shape[0]), method, backend_of(start))
+
+
+def _evaluated(function: ScalarFunction, start: Array, check_gradient: bool) -> EvaluatedPoint:
+    """Return the evaluated start, after validating it."""
+    first = function.evaluate(start)
+    size = function.max_norm(first.grad)
+    finite = math.isfinite(first.value) and math.isfinite(size)
+    got = Phrase(f"the value {first.value:g}, gradient norm {size:g}")
+    require(finite, "x0", "be where the function and its gradient are finite", got)
+    if check_gradient:
+        function.require_gradient(start)
+    return first

@@ -11,6 +11,7 @@ from xpnet.minimize.line_search.base import InitialStep
 from xpnet.minimize.method import Method
 from xpnet.minimize.scalar_function import EvaluatedPoint, NonFiniteStepError, ScalarFunction
 from xpnet.optimizers.base import Optimizer
+from xpnet.state_dict import StateDict
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,14 @@ class FirstOrder(Method):
     def start(self, function: ScalarFunction, point: EvaluatedPoint) -> Any:
         """Return the optimizer's state."""
         return self.optimizer.init(point.x)
+
+    def resume(
+        self, function: ScalarFunction, point: EvaluatedPoint, saved: StateDict | None
+    ) -> Any:
+        """See `Method.resume`."""
+        state = self.optimizer.init(point.x)
+        self.optimizer.load_state_dict(state, {} if saved is None else saved)
+        return state
 
     def step(self, function: ScalarFunction, point: EvaluatedPoint, state: Any) -> EvaluatedPoint:
         """Update a copy of x, and evaluate it.

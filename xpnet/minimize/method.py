@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from xpnet.backend import Backend
-from xpnet.errors import Phrase, require
+from xpnet.errors import FileFormatError, Phrase, describe, require
 
 if TYPE_CHECKING:
     from xpnet.minimize.scalar_function import EvaluatedPoint, ScalarFunction
+    from xpnet.state_dict import StateDict
+
+ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+"""An address in the ``repr`` of an object, which differs between processes."""
 
 DENSE_MATRICES = 4
 """Matrices of shape (n, n) that a dense method holds at once: H, its update and temporaries."""
@@ -20,6 +25,10 @@ class Method:
 
     A method computes the next point. `minimize` counts iterations, measures time, records the
     trajectory and tests for convergence.
+
+    A run with a checkpoint needs a state that has ``state_dict()`` and ``load_state_dict(state)``,
+    or is None. Its ``state_dict()`` holds all that the following steps depend on; it is written at
+    once, so its arrays need no copies. The second copies it into a state that `start` returned.
 
     Attributes:
         bounded: whether the method supports bounds.
@@ -33,6 +42,21 @@ class Method:
         """Return the state that the method keeps between steps, initialized at ``point``."""
         raise NotImplementedError
 
+    def resume(
+        self, function: ScalarFunction, point: EvaluatedPoint, saved: StateDict | None
+    ) -> Any:
+        """Return the state that ``saved``, its state dictionary at ``point``, describes.
+
+        Raises:
+            FileFormatError: if ``saved`` does not fit; the message names the entry.
+        """
+        state = self.start(function, point)
+        if state is not None:
+            state.load_state_dict(saved)
+        elif saved is not None:
+            raise FileFormatError(f"the state of the method must be None; got {describe(saved)}.")
+        return state
+
     def step(self, function: ScalarFunction, point: EvaluatedPoint, state: Any) -> EvaluatedPoint:
         """Return the point after ``point``, and update ``state`` in place.
 
@@ -40,6 +64,31 @@ class Method:
             LineSearchError: if no acceptable step was found.
         """
         raise NotImplementedError
+
+
+def method_text(method: Method) -> str:
+    """Return the ``repr`` of a method, which names its hyperparameters, without addresses.
+
+    >>> from xpnet.minimize import TrustRegion
+    >>> method_text(TrustRegion())
+    'TrustRegion(radius=1.0, max_radius=1000000.0, accept=0.1)'
+    """
+    return ADDRESS.sub("", repr(method))
+
+
+def method_state_dict(state: Any, method: Method) -> StateDict | None:
+    """Return the state dictionary of the state of a method.
+
+    Raises:
+        ArgumentError: if the state has no state dictionary.
+    """
+    if state is None:
+        return None
+    ok = hasattr(state, "state_dict") and hasattr(state, "load_state_dict")
+    rule = "keep a state with state_dict() and load_state_dict(state) for a checkpoint"
+    require(ok, "method", rule, Phrase(f"{type(state).__name__} of {type(method).__name__}"))
+    saved: StateDict = state.state_dict()
+    return saved
 
 
 def require_dense_fits(

@@ -85,7 +85,30 @@ class FirstCallCached:
         return cached[1] if cached is not None and x is cached[0] else self._fun(x)
 
 
-def objective_of(fun: Any, jac: Function | None, x0: Array) -> Any:
+class SameKind:
+    """A function that returns a value, or a value and a gradient, as it did in an earlier run.
+
+    Args:
+        fun: a function of a vector.
+        gradient: whether it returns a gradient as well.
+
+    Raises:
+        ArgumentError: from a call, if ``fun`` returns the other.
+    """
+
+    def __init__(self, fun: Function, *, gradient: bool) -> None:
+        self._fun, self._gradient = fun, gradient
+
+    def __call__(self, x: Array) -> Any:
+        """Return ``fun(x)``."""
+        out = self._fun(x)
+        rule = f"return {'(value, gradient)' if self._gradient else 'a value'} as in the saved run"
+        pair = isinstance(out, tuple) and len(out) == 2
+        require(pair if self._gradient else not isinstance(out, tuple), "fun", rule, describe(out))
+        return out
+
+
+def objective_of(fun: Any, jac: Function | None, x0: Array, *, gradient: bool | None = None) -> Any:
     """Return the objective for the arguments ``fun`` and ``jac`` of a caller.
 
     Args:
@@ -94,6 +117,8 @@ def objective_of(fun: Any, jac: Function | None, x0: Array) -> Any:
         jac: the gradient, if ``fun`` returns the value only.
         x0: the start, shape ``(n,)``. A function without ``jac`` is called there once to determine
             what it returns.
+        gradient: whether a function without ``jac`` returns a gradient as well; it is not called
+            then. Default ``None``.
 
     Raises:
         ArgumentError: if ``fun`` is not callable, or both it and ``jac`` give a gradient.
@@ -106,6 +131,9 @@ def objective_of(fun: Any, jac: Function | None, x0: Array) -> Any:
     if jac is not None:
         require(callable(jac), "jac", "be a function of a vector", jac)
         return SeparateGradient(fun, jac)
+    if gradient is not None:
+        same = SameKind(fun, gradient=gradient)
+        return JointGradient(same) if gradient else NoGradient(same)
     out = fun(x0)
     if isinstance(out, tuple):
         require(len(out) == 2, "fun", "return a value or (value, gradient)", describe(out))

@@ -9,6 +9,8 @@ from xpnet.backend import Array, to_numpy
 from xpnet.minimize.scalar_function import ScalarFunction
 from xpnet.ops import operations_for
 from xpnet.ops.rules.minimizers import secant_pair
+from xpnet.state_dict import StateDict
+from xpnet.state_entries import Entries
 
 Vector = NDArray[np.float64]
 
@@ -103,6 +105,40 @@ class Pairs:
         weights = self._weights(self._times(vector))
         return self.gamma * vector + self._combine(0.0, weights)
 
+    def state_dict(self) -> StateDict:
+        """Return the state; its arrays are not copies, and the next `append` overwrites them."""
+        used = max(self._slots, default=-1) + 1
+        return {
+            "rows": self._all[: 2 * used + 1, :],
+            "sy": self._sy,
+            "yy": self._yy,
+            "products": self._products,
+            "slots": list(self._slots),
+        }
+
+    def load_state_dict(self, state: StateDict) -> None:
+        """Copy what `state_dict` returned into the memory.
+
+        The rows of unused slots below the last used one are part of it, because the sums over the
+        rows include them. NaN is not refused: an inner product may overflow.
+
+        Raises:
+            FileFormatError: if it does not fit; the message names the entry.
+        """
+        entries = Entries(state, "Pairs", "rows", "sy", "yy", "products", "slots")
+        slots = entries.items("slots")
+        ok = all(type(i) is int and 0 <= i < self._m for i in slots) and len({*slots}) == len(slots)
+        entries.require(ok, "slots", f"be distinct integers from 0 to {self._m - 1}")
+        sy, yy = entries.array("sy", self._sy), entries.array("yy", self._yy)
+        curvatures = sy[slots, slots]
+        ok = bool(np.all((curvatures > 0.0) & (curvatures < np.inf)))
+        entries.require(ok, "sy", "have a positive finite diagonal where a slot is used")
+        products = entries.array("products", self._products)
+        stored = 2 * max(slots, default=-1) + 3
+        entries.copy_into("rows", self._all[:stored, :])
+        self._all[stored:, :] = 0.0
+        self._sy, self._yy, self._products, self._slots = sy, yy, products, slots
+
     def _free_slot(self) -> int:
         """Return the first unused slot, or that of the oldest pair."""
         unused = set(range(self._m)) - set(self._slots)
@@ -138,9 +174,12 @@ class Pairs:
         order = np.asarray(self._slots)
         square = np.ix_(order, order)
         r, (sv, yv) = np.triu(self._sy[square]), products[order].T
-        a = np.linalg.solve(r, sv)
-        inner = np.diag(r) * a + self.gamma * (self._yy[square] @ a - yv)
-        # Reversed, Rᵀ is upper triangular, so that the LU solver reduces to back substitution.
-        b = np.linalg.solve(r.T[::-1, ::-1], inner[::-1])[::-1]
+        try:
+            a = np.linalg.solve(r, sv)
+            inner = np.diag(r) * a + self.gamma * (self._yy[square] @ a - yv)
+            # Reversed, Rᵀ is upper triangular, so that the LU solver reduces to back substitution.
+            b = np.linalg.solve(r.T[::-1, ::-1], inner[::-1])[::-1]
+        except np.linalg.LinAlgError:  # the pivot search may pass over NaN, after an overflow
+            a = b = np.full(len(order), np.nan)  # no descent direction: the search is along -∇f
         weights[order, 0], weights[order, 1] = b, -self.gamma * a
         return weights

@@ -12,6 +12,8 @@ from xpnet.minimize.line_search import LineSearch, Ray, StrongWolfe
 from xpnet.minimize.line_search.base import InitialStep, LineSearchError, descent_ray
 from xpnet.minimize.method import Method
 from xpnet.minimize.scalar_function import EvaluatedPoint, ScalarFunction
+from xpnet.state_dict import StateDict
+from xpnet.state_entries import Entries
 
 Update = Callable[[Array, Array, Array], Array]
 """``(H, s, y) → H`` with ``H y = s``."""
@@ -147,6 +149,27 @@ class InverseHessian:
         except LineSearchError:
             self.matrix = self._eye
             return descent_ray(self._function, point, -point.grad)
+
+    def state_dict(self) -> StateDict:
+        """Return the state; its array is not a copy."""
+        return {
+            "matrix": self.matrix,
+            "gamma": self._gamma,
+            "initial_step": self.initial_step.state_dict(),
+        }
+
+    def load_state_dict(self, state: StateDict) -> None:
+        """Copy what `state_dict` returned.
+
+        H may hold NaN or infinity, for which `ray` resets it.
+
+        Raises:
+            FileFormatError: if it does not fit; the message names the entry.
+        """
+        entries = Entries(state, "InverseHessian", "matrix", "gamma", "initial_step")
+        self._gamma = entries.number("gamma", low=0.0, finite=False)
+        self.matrix = entries.array("matrix", self._eye)
+        self.initial_step.load_state_dict(entries["initial_step"])
 
 
 def quasi_newton_step(

@@ -105,6 +105,19 @@ class ScalarFunction:
         self._hessp = hessp or (getattr(objective, "hessp", None) if hess is None else None)
         self._last: EvaluatedPoint | None = None
 
+    @property
+    def has_gradient(self) -> bool:
+        """Whether the objective has a gradient; otherwise central differences are used."""
+        return self._pair is not None
+
+    def is_last(self, point: EvaluatedPoint) -> bool:
+        """Return whether `evaluate` returns ``point`` again without evaluating the objective."""
+        return self._last is not None and self._last.x is point.x
+
+    def resume(self, evaluations: Evaluations, last: EvaluatedPoint | None) -> None:
+        """Continue with the counts of an earlier run, and with its last point if it is known."""
+        self.evaluations, self._last = evaluations, last
+
     def value(self, x: Array) -> float:
         """Return f(x) on the host, from ``value_and_grad`` if the objective has no ``value``."""
         if self._value is None:

@@ -12,6 +12,8 @@ from xpnet.minimize.line_search.base import LineSearchError
 from xpnet.minimize.method import Method
 from xpnet.minimize.newton import SINGULAR
 from xpnet.minimize.scalar_function import EvaluatedPoint, ScalarFunction
+from xpnet.state_dict import StateDict
+from xpnet.state_entries import Entries
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,14 @@ class TrustRadius:
 
     def __init__(self, radius: float) -> None:
         self.radius = radius
+
+    def state_dict(self) -> StateDict:
+        """Return the state."""
+        return {"radius": self.radius}
+
+    def load_state_dict(self, state: StateDict) -> None:
+        """Set what `state_dict` returned; raise `FileFormatError` if it does not fit."""
+        self.radius = Entries(state, "TrustRadius", "radius").number("radius", low=0.0)
 
 
 class QuadraticModel:

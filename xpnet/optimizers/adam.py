@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from xpnet.backend import Array
-from xpnet.errors import require, require_number
+from xpnet.errors import require_number
 from xpnet.ops.operations import Rule
 from xpnet.ops.rules import optimizers as rules
 from xpnet.optimizers.base import Optimizer, OptimizerState, decayed_count, update_decaying
@@ -105,6 +105,9 @@ class AdamW(Optimizer):
 
     def _first_scalars(self, theta: Array, layout: Layout | None) -> tuple[float, ...]:
         return decayed_count(theta, layout)
+
+    def _are_scalars(self, found: tuple[float, ...], first: tuple[float, ...]) -> bool:
+        return found == first
 
     def update(
         self,
@@ -250,8 +253,6 @@ class Nadam(Optimizer):
     def scalars(self, state: OptimizerState, lr: float) -> tuple[float, ...]:
         """``(lr(1−μ)/(1−Πμ), lr·μ′/(1−Πμ·μ′), β₁, 1−β₁, …)``; the product advances by one step."""
         now, ahead = self._momentum(state.step), self._momentum(state.step + 1)
-        rule = "hold a product of momenta from 0 to 1"
-        require(0 <= state.scalars[0] <= 1, "state", rule, state.scalars[0])
         product = state.scalars[0] * now
         state.scalars = (product,)
         rates = lr * (1 - now) / (1 - product), lr * ahead / (1 - product * ahead)
@@ -259,6 +260,9 @@ class Nadam(Optimizer):
 
     def _first_scalars(self, theta: Array, layout: Layout | None) -> tuple[float, ...]:
         return (1.0,)  # an empty product
+
+    def _are_scalars(self, found: tuple[float, ...], first: tuple[float, ...]) -> bool:
+        return 0.0 <= found[0] <= 1.0
 
     def _momentum(self, t: int) -> float:
         """``μ_t = β₁(1 − ½·0.96^(tψ))``."""

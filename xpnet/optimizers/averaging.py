@@ -157,3 +157,6 @@ class Averaged(Optimizer):
 
     def _first_scalars(self, theta: Array, layout: Layout | None) -> tuple[float, ...]:
         return self.optimizer._first_scalars(theta, layout)
+
+    def _are_scalars(self, found: tuple[float, ...], first: tuple[float, ...]) -> bool:
+        return self.optimizer._are_scalars(found, first)

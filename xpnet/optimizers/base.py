@@ -7,7 +7,15 @@ from dataclasses import dataclass
 from inspect import signature
 from typing import Any, ClassVar, NoReturn, Self
 
-from xpnet.backend import Array, copied, in_host_memory, namespace_of, zeros_like
+from xpnet.backend import (
+    Array,
+    copied,
+    in_host_memory,
+    namespace_of,
+    to_numpy,
+    write,
+    zeros_like,
+)
 from xpnet.errors import (
     FileFormatError,
     NonFiniteError,
@@ -21,7 +29,8 @@ from xpnet.finite import all_are_finite, first_not_finite
 from xpnet.ops import operations_for
 from xpnet.ops.operations import Rule
 from xpnet.parameters import Layout
-from xpnet.state_dict import StateDict, require_array, require_float, require_whole, write_array
+from xpnet.state_dict import StateDict
+from xpnet.state_entries import Entries, require_array
 
 
 @dataclass
@@ -51,27 +60,39 @@ class OptimizerState:
         return OptimizerState(slots, self.step, self.scalars)
 
     def state_dict(self) -> StateDict:
-        """Return the slots, which are not copied, the number of steps and the scalars, by name."""
-        return {"slots": list(self.slots), "step": self.step, "scalars": list(self.scalars)}
+        """Return the state as a state dictionary.
+
+        Its arrays are the slots, not copies, which the next step overwrites: write it to a file, or
+        copy it, before that.
+
+        >>> OptimizerState((), step=2, scalars=(0.5,)).state_dict()
+        {'slots': [], 'step': 2, 'scalars': [0.5]}
+        """
+        scalars = [float(scalar) for scalar in self.scalars]
+        return {"slots": list(self.slots), "step": self.step, "scalars": scalars}
 
     def load_state_dict(self, state: StateDict) -> None:
-        """Set what `state_dict` returned; the slots are overwritten in place.
+        """Copy a state dictionary into this state, which `Optimizer.init` made.
+
+        Slots may hold NaN or infinity, which `Optimizer.check_finite` finds.
+
+        Args:
+            state: what `state_dict` returned, or read from a file, for the same optimizer and a θ
+                of the same size and dtype.
 
         Raises:
-            FileFormatError: if ``state`` is not that of such an optimizer and θ.
+            FileFormatError: if it does not fit; the message names the entry. This state is
+                unchanged.
         """
-        slots, step, scalars = (state.get(key) for key in ("slots", "step", "scalars"))
-        n_slots, n_scalars = len(self.slots), len(self.scalars)
-        if not isinstance(slots, list) or len(slots) != n_slots:
-            raise FileFormatError(f"an optimizer's state must have {n_slots} slots.")
-        for i, (slot, saved) in enumerate(zip(self.slots, slots, strict=True)):
-            require_array(saved, slot, f"the slot {i} of an optimizer's state")
-        if not isinstance(scalars, (list, tuple)) or len(scalars) != n_scalars:
-            raise FileFormatError(f"an optimizer's state must have {n_scalars} scalars.")
-        self.step = require_whole(step, "the step of an optimizer's state")
-        self.scalars = tuple(require_float(x, "a scalar of an optimizer's state") for x in scalars)
-        for slot, saved in zip(self.slots, slots, strict=True):
-            write_array(saved, slot)
+        entries = Entries(state, type(self).__name__, "slots", "step", "scalars")
+        step, scalars = entries.count("step"), entries.items("scalars", len(self.scalars))
+        entries.require(all(type(x) is float for x in scalars), "scalars", "hold numbers")
+        slots = entries.items("slots", len(self.slots))
+        for number, (value, slot) in enumerate(zip(slots, self.slots, strict=True)):
+            require_array(value, slot, f"the slot {number} of the optimizer")
+        for value, slot in zip(slots, self.slots, strict=True):
+            write(to_numpy(value), slot)
+        self.step, self.scalars = step, tuple(scalars)
 
 
 class Optimizer:
@@ -249,6 +270,34 @@ class Optimizer:
         """Return the layout of a slot, given that of θ."""
         return layout
 
+    def load_state_dict(self, state: OptimizerState, saved: StateDict) -> None:
+        """Copy a state dictionary into a new state of this optimizer.
+
+        Args:
+            state: the state that `init` returned; overwritten.
+            saved: what `OptimizerState.state_dict` returned, or read from a file, for an equal
+                optimizer and a θ of the same size and dtype.
+
+        Raises:
+            FileFormatError: if it does not fit; the message names the entry. ``state`` may have
+                changed.
+
+        >>> import numpy as np
+        >>> from xpnet.optimizers import Nadam
+        >>> state = Nadam().init(np.zeros(2))
+        >>> Nadam().load_state_dict(state, {**state.state_dict(), "scalars": [2.0]})
+        Traceback (most recent call last):
+        xpnet.errors.FileFormatError: the scalars of the state of Nadam must be in their range; \
+got (2.0,).
+        """
+        first = state.scalars
+        state.load_state_dict(saved)
+        if not self._are_scalars(state.scalars, first):
+            name = type(self).__name__
+            raise FileFormatError(
+                f"the scalars of the state of {name} must be in their range; got {state.scalars}."
+            )
+
     def require_fits(self, theta: Array, state: OptimizerState) -> None:
         """Refuse a state that was not made for a vector like ``theta``.
 
@@ -318,6 +367,10 @@ class Optimizer:
     def _first_scalars(self, theta: Array, layout: Layout | None) -> tuple[float, ...]:
         """Return the scalars of the state before the first step, `n_scalars` of them."""
         return ()
+
+    def _are_scalars(self, found: tuple[float, ...], first: tuple[float, ...]) -> bool:
+        """Return whether ``found`` can be the scalars of a state that began with ``first``."""
+        return True
 
     def _refuse_state(self, theta: Array, state: OptimizerState) -> None:
         """Raise an error that says which state ``theta`` needs, and which it is."""

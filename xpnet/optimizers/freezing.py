@@ -111,6 +111,9 @@ class Frozen(Optimizer):
     def _first_scalars(self, theta: Array, layout: Layout | None) -> tuple[float, ...]:
         return self.optimizer._first_scalars(theta[: self._free.size], self._free)
 
+    def _are_scalars(self, found: tuple[float, ...], first: tuple[float, ...]) -> bool:
+        return self.optimizer._are_scalars(found, first)
+
 
 def _paths(layout: Layout, part: int | str) -> list[str]:
     """Return the paths of the parameters of ``part``."""

@@ -71,6 +71,9 @@ class Resumed(Optimizer):
         """Return the scalars of the wrapped optimizer."""
         return self.optimizer.scalars(state, lr)
 
+    def _are_scalars(self, found: tuple[float, ...], first: tuple[float, ...]) -> bool:
+        return self.optimizer._are_scalars(found, first)
+
     def update(
         self,
         theta: Array,

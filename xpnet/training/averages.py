@@ -6,14 +6,15 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, ClassVar
 
-from xpnet.backend import Array, backend_of, copied
+from xpnet.backend import Array, copied
 from xpnet.data.prepare import prepare
-from xpnet.errors import ArgumentError, FileFormatError, Phrase, require, require_count
+from xpnet.errors import ArgumentError, Phrase, require, require_count
 from xpnet.metrics import check_metric_names, metric_name
 from xpnet.ops import operations_for
 from xpnet.ops.rules import optimizers as rules
 from xpnet.optimizers import Averaged, OptimizerState, Resumed
-from xpnet.state_dict import StateDict, require_array, require_whole
+from xpnet.state_dict import StateDict
+from xpnet.state_entries import Entries
 from xpnet.training.batch_norm_statistics import batch_norm_layers, recompute_on_rows
 from xpnet.training.callbacks import Run, check_functions
 from xpnet.training.settings import METRIC_ARGUMENTS, check_metrics
@@ -127,7 +128,8 @@ class UseAverage:
 
     def restore(self, run: Run, snapshot: StateDict) -> None:
         """Set the optimizer's state to a copy."""
-        run.state.load_state_dict(snapshot)
+        run.optimizer.load_state_dict(run.state, snapshot)
+        run.optimizer.check_finite(run.state, run.model.layout)
 
     def end(self, run: Run) -> None:
         """Set the parameters of the model to θ̂, and recompute its statistics."""
@@ -212,12 +214,10 @@ class StochasticWeightAveraging:
         Raises:
             FileFormatError: if it does not fit the model.
         """
-        n_averaged, mean = require_whole(state["n_averaged"], "n_averaged"), state["mean"]
-        if (mean is None) != (n_averaged == 0):
-            raise FileFormatError("mean must be null if, and only if, n_averaged is 0.")
-        if mean is not None:
-            require_array(mean, self._like, "mean")
-            self._mean = copied(backend_of(self._like).asarray(mean))
+        entries = Entries(state, "StochasticWeightAveraging", "n_averaged", "mean")
+        n_averaged = entries.count("n_averaged")
+        if n_averaged:
+            self._mean = entries.array("mean", self._like, finite=True)
         self.n_averaged = n_averaged
 
     def snapshot(self, run: Run) -> StateDict:

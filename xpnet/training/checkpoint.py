@@ -11,9 +11,10 @@ from typing import Any, ClassVar
 from safetensors import SafetensorError, safe_open
 
 from xpnet.atomic import StrPath, require_writable
-from xpnet.errors import FileFormatError, Phrase, describe, require, require_type, warn_caller
+from xpnet.errors import Phrase, require, require_type, warn_caller
 from xpnet.serialization import model_config, write_model
 from xpnet.state_dict import StateDict
+from xpnet.state_entries import Entries
 from xpnet.training.averages import UseAverage
 from xpnet.training.callbacks import Run
 
@@ -115,14 +116,11 @@ class Checkpoint:
         Raises:
             FileFormatError: if an entry has another type.
         """
-        best, has_saved = state["best"], state["has_saved"]
-        valid = best is None or (type(best) in (int, float) and not math.isnan(best))
-        if not valid or not isinstance(has_saved, bool):
-            raise FileFormatError(
-                "best must be a number or null, and has_saved true or false; got "
-                f"{describe(best)} and {describe(has_saved)}."
-            )
-        self.best, self._has_saved = best, has_saved
+        entries = Entries(state, "Checkpoint", "best", "has_saved")
+        has_saved = entries.flag("has_saved")
+        is_none = entries["best"] is None
+        self.best = None if is_none else entries.number("best", finite=False)
+        self._has_saved = has_saved
 
     def _best_of_file(self, model: dict[str, Any]) -> float | None:
         """Return the best number of the file, or ``None`` if it is of another model or column."""

@@ -6,15 +6,9 @@ import math
 from typing import Any, ClassVar
 
 from xpnet.backend import Array, copied
-from xpnet.errors import (
-    FileFormatError,
-    describe,
-    require,
-    require_count,
-    require_number,
-    require_type,
-)
-from xpnet.state_dict import StateDict, require_array, require_whole
+from xpnet.errors import require, require_count, require_number, require_type
+from xpnet.state_dict import StateDict
+from xpnet.state_entries import Entries, require_array
 from xpnet.training.callbacks import Run
 
 
@@ -117,19 +111,21 @@ class EarlyStopping:
         Raises:
             FileFormatError: if it does not fit the training.
         """
-        run, best, vectors = self._run, state["best"], state["vectors"]
+        run, names = self._run, ("best", "best_epoch", "waited", "vectors", "snapshots")
         assert run is not None
-        if type(best) not in (int, float) or math.isnan(best):
-            raise FileFormatError(f"best must be a number; got {describe(best)}.")
-        waited = require_whole(state["waited"], "waited")
-        best_epoch = require_whole(state["best_epoch"], "best_epoch")
-        snapshots = _checked(state["snapshots"], run, vectors is not None)
-        if vectors is not None:
-            theta, statistics = vectors
-            require_array(theta, run.model.theta, "the best parameters")
-            require_array(statistics, run.model.statistics, "the best statistics")
-            self._vectors = tuple(map(run.model.backend.asarray, (theta, statistics)))
-        self._best, self._waited = best, waited
+        entries = Entries(state, "EarlyStopping", *names)
+        best, best_epoch = entries.number("best", finite=False), entries.count("best_epoch")
+        waited, vectors = entries.count("waited"), None
+        if entries["vectors"] is not None:
+            likes = run.model.theta, run.model.statistics
+            found = entries.items("vectors", 2)
+            for value, like in zip(found, likes, strict=True):
+                require_array(value, like, "a vector of EarlyStopping", finite=True)
+            vectors = tuple(map(run.model.backend.asarray, found))
+        callbacks = [] if vectors is None else _with_snapshots(run)
+        snapshots = entries.items("snapshots", len(callbacks))
+        _try_snapshots(callbacks, snapshots, run)
+        self._best, self._waited, self._vectors = best, waited, vectors
         self._best_epoch, self._snapshots = best_epoch, snapshots
 
     def _reset(self) -> None:
@@ -158,19 +154,11 @@ def _with_snapshots(run: Run) -> list[Any]:
     return [c for c in run.callbacks if all(callable(getattr(c, n, None)) for n in names)]
 
 
-def _checked(snapshots: Any, run: Run, has_best: bool) -> list[Any]:
-    """Return snapshots after trying to restore each, which the end of the training does.
-
-    Raises:
-        FileFormatError: if their number is not that of the callbacks with snapshots.
-    """
-    callbacks = _with_snapshots(run) if has_best else []
-    if not isinstance(snapshots, list) or len(snapshots) != len(callbacks):
-        raise FileFormatError(f"snapshots must be a list of {len(callbacks)} states.")
+def _try_snapshots(callbacks: list[Any], snapshots: list[Any], run: Run) -> None:
+    """Restore each snapshot of a file and the present one, so that the last epoch cannot fail."""
     for callback, snapshot in zip(callbacks, snapshots, strict=True):
         before = callback.snapshot(run)
         try:
             callback.restore(run, snapshot)
         finally:
             callback.restore(run, before)
-    return snapshots

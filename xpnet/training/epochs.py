@@ -33,6 +33,7 @@ from xpnet.optimizers import OptimizerState
 from xpnet.state import ModelState
 from xpnet.state_dict import (
     StateDict,
+    drawn_of,
     require_array,
     require_float,
     require_whole,
@@ -121,10 +122,11 @@ class Epochs:
         self._drawn, self._began_at = self.model.streams.drawn, self.taken
         with np.errstate(all="ignore"):  # a loss that is not finite is reported by _check
             lrs, X, stopped = self._steps()
+            if not stopped:
+                self._check(X)
         self.run.history.engine = self.steps.engine  # the first step may change it
         if stopped:
             return None
-        self._check(X)
         losses, counts = self._measured()
         row = {"epoch": float(self.epoch), "loss": _mean(losses, counts)}
         if settings.penalty is not None:
@@ -176,8 +178,9 @@ class Epochs:
             raise FileFormatError("the scale of a loss must be that of the precision.")
         if scaling is not None:
             require_array(saved, scaling.state, "the scale of the loss")
-        self.optimizer_state.load_state_dict(state["optimizer"])
-        self._require_scalars()
+        optimizer = self.settings.optimizer
+        optimizer.load_state_dict(self.optimizer_state, state["optimizer"])
+        optimizer.check_finite(self.optimizer_state, self.model.network.layout)
         if scaling is not None:
             write_array(saved, scaling.state)
         self.completed, self.taken = position.completed, position.taken
@@ -185,19 +188,6 @@ class Epochs:
         self.model.streams.restart(*position.streams)
         self._start_taken.take()
         self._drawn, self._began_at = self.model.streams.drawn, self.taken
-
-    def _require_scalars(self) -> None:
-        """Refuse a state of the optimizer with which it cannot compute the next step.
-
-        Raises:
-            FileFormatError: if it cannot.
-        """
-        optimizer, state = self.settings.optimizer, self.optimizer_state.copy()
-        state.step += 1
-        try:
-            optimizer.scalars(state, optimizer.lr)
-        except (ArithmeticError, ValueError) as error:
-            raise FileFormatError(f"the optimizer's state must be valid: {error}.") from error
 
     @property
     def n_steps(self) -> int:
@@ -228,7 +218,7 @@ class Epochs:
         """Take the steps one by one; return the last batch, and whether a callback has stopped."""
         settings, is_host, every = self.settings, self.model.backend.is_host, self.callbacks.every
         n_rows, interrupts, X, stopped = settings.batch_size, self.run.interrupts, None, False
-        first = self.taken
+        first, before = self.taken, self.completed * len(lrs)
         batches = self.data.batches(self._order, n_rows, settings.drop_last, first)
         with closing(batches):
             for number, (X, y, weight) in enumerate(batches, start=first + 1):
@@ -246,7 +236,8 @@ class Epochs:
                 self._losses.append(value)
                 self._counts.append(X.shape[0] if weight is None else self.xp.sum(weight))
                 self.taken, self.unfinished = number, False
-                stopped = bool(every) and not number % every and self._call(float(value))
+                due = every and not (before + number) % every
+                stopped = bool(due) and self._call(float(value))
                 if stopped or interrupts.requested:
                     break
         return X, stopped
@@ -254,10 +245,11 @@ class Epochs:
     def _captured(self, steps: CapturedEpochs, lrs: list[float]) -> tuple[Array, bool]:
         """Replay the captured steps; return the last batch, and whether a callback has stopped."""
         first, every, stopped = self.taken, self.callbacks.every, False
+        before = self.completed * len(lrs)
 
         def between(taken: int) -> bool:
             nonlocal stopped
-            if every and not taken % every:
+            if every and not (before + taken) % every:
                 self._losses = steps.settle(first, taken)
                 self._counts, self.taken = steps.counts(self._order)[first:taken], taken
                 stopped = self._call(self._losses[-1])
@@ -265,7 +257,13 @@ class Epochs:
 
         self.unfinished = True
         self._losses, self._counts, X = steps.epoch(
-            self._order, lrs, self._prepare_next, first=first, every=every, between=between
+            self._order,
+            lrs,
+            self._prepare_next,
+            first=first,
+            before=before,
+            every=every,
+            between=between,
         )
         self.taken, self.unfinished = first + len(self._losses), False
         return X, stopped
@@ -408,19 +406,13 @@ class EpochPosition:
         like = np.empty(taken)
         for key in ("losses", "counts"):
             require_array(state.get(key), like, f"the {key} of the steps")
-        streams = state.get("streams")
-        if not isinstance(streams, list) or len(streams) != 3:
-            raise FileFormatError("the random streams must be three integers.")
-        if type(streams[0]) is not int or streams[0] < 0:
-            raise FileFormatError("the seed must be an integer of at least 0.")
-        orders, masks = (require_whole(n, "the count of a random stream") for n in streams[1:])
         return cls(
             completed,
             taken,
             state["losses"].tolist(),
             state["counts"].tolist(),
             require_float(state.get("seconds"), "the seconds of an epoch"),
-            (streams[0], orders, masks),
+            drawn_of(state.get("streams")),
         )
 
 

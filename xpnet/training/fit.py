@@ -8,10 +8,9 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from xpnet.backend import copied
 from xpnet.data.batching import TrainingData
 from xpnet.engine.select import steps_for
-from xpnet.errors import ArgumentError, FileFormatError, NonFiniteError
+from xpnet.errors import ArgumentError, NonFiniteError
 from xpnet.state import ModelState
 from xpnet.state_dict import StateDict
 from xpnet.training.callbacks import Callbacks, Run
@@ -56,7 +55,7 @@ def train(
         KeyboardInterrupt: after Ctrl-C, unless ``settings.on_interrupt`` is ``"return"``.
     """
     with Interrupts() as interrupts:
-        training = _Training(model, state, data, validation, settings, interrupts, record)
+        training = _MiniBatchTraining(model, state, data, validation, settings, interrupts, record)
         training.begin(saved)
         history = training.run()
         if settings.on_interrupt == "return":
@@ -64,7 +63,7 @@ def train(
         return history
 
 
-class _Training:
+class _MiniBatchTraining:
     """A mini-batch training with its callbacks and history; see `train` for the arguments."""
 
     def __init__(
@@ -126,39 +125,15 @@ class _Training:
         if self._record is not None:
             self._callbacks.require_states()
         if saved is not None:
-            self._resume(saved)
+            with saved.started(self._state) as state:
+                self._callbacks.load_state_dict(state["callbacks"])
+                self.history.load_state_dict(state["history"])
+                self._epochs.load_state_dict(state)
+                set_generator_state(self._settings.rng, state["rng"])
+            saved.warn_of_environment(self._state.backend, self._epochs.steps.engine)
         self._earlier, self._model.history = self._model.history, self.history
         self._epoch = self._epochs.epoch
         self._callbacks.first(self._run)
-
-    def _resume(self, saved: SavedTraining) -> None:
-        """Set the state of a saved training, or leave the model unchanged and raise an error."""
-        state = self._state
-        before = [copied(vector) for vector in (state.theta, state.statistics)]
-        try:
-            saved.start(state)
-            with saved.reading():
-                self._callbacks.load_state_dict(saved.state["callbacks"])
-                self.history.load_state_dict(saved.state["history"])
-                self._epochs.load_state_dict(saved.state)
-                self._require_rows()
-                set_generator_state(self._settings.rng, saved.state["rng"])
-        except BaseException:
-            state.theta[...], state.statistics[...] = before
-            raise
-        saved.warn_of_environment(state.backend, self._epochs.steps.engine)
-
-    def _require_rows(self) -> None:
-        """Refuse a history that is not of the completed epochs.
-
-        Raises:
-            FileFormatError: naming both numbers.
-        """
-        n_rows, completed = len(self.history), self._epochs.completed
-        if n_rows != completed:
-            raise FileFormatError(
-                f"the history must have one row for each of {completed} epochs; it has {n_rows}."
-            )
 
     def run(self) -> History:
         """Run the epochs with their callbacks; return the history."""

@@ -7,22 +7,27 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from xpnet import minimize as minimization  # loads its modules on first access
 from xpnet.backend import copied
 from xpnet.data.batching import TrainingData
 from xpnet.engine.prediction import prediction_of
 from xpnet.errors import ArgumentError, require, require_count, require_type
 from xpnet.layers.base import is_any
 from xpnet.losses import Loss
+from xpnet.minimize.driver import minimization_loop
+from xpnet.minimize.loop import MinimizationLoop
 from xpnet.minimize.method import Method, require_dense_fits
+from xpnet.minimize.stopping import Reason
 from xpnet.optimizers import Penalty
 from xpnet.state import ModelState
+from xpnet.state_dict import StateDict
 from xpnet.training.callbacks import Callback, Callbacks, Run, check_callbacks, check_functions
 from xpnet.training.evaluation import measure, measured_columns
 from xpnet.training.history import History
+from xpnet.training.interrupts import Interrupts
 from xpnet.training.objective import NetworkObjective, require_statistics
 from xpnet.training.progress import printer
 from xpnet.training.resuming import SavedTraining
+from xpnet.training.saving import Saver
 from xpnet.training.settings import METRIC_ARGUMENTS, Metric, OnInterrupt, check_on_interrupt
 
 if TYPE_CHECKING:
@@ -111,8 +116,7 @@ def train_full_batch(
 ) -> History:
     """Minimize the loss over all rows in θ, in place, and return the history.
 
-    The model ends with the best θ found, unless a callback restores another. Ctrl-C ends the
-    training in the same way.
+    The model ends with the best θ found, unless a callback restores another.
 
     Args:
         model: the model that callbacks receive.
@@ -126,33 +130,22 @@ def train_full_batch(
     Raises:
         ArgumentError: if a callback cannot be used, or breaks a rule in the first iteration, or a
             metric does; the parameters and the history of the model are as before.
+        KeyboardInterrupt: after Ctrl-C, unless ``settings.on_interrupt`` is ``"return"``.
     """
-    objective = NetworkObjective(state, rows, settings.loss, l2=settings.l2)
-    history = History(engine=f"full batch: {type(settings.method).__name__}")
-    monitor = _Monitor(model, state, rows, validation, settings, objective.penalty, history)
-    start, earlier = copied(state.theta), model.history
-    model.history = history
-    try:
-        result = minimization.minimize(
-            objective,
-            state.theta,
-            settings.method,
-            max_iter=settings.iterations,
-            callback=monitor.append,
-        )
-    except ArgumentError:
-        if monitor.iteration <= 1:
-            state.theta[...], model.history = start, earlier
-        raise
-    state.theta[...] = result.x
-    history.stopped = history.stopped or result.reason.value
-    if len(history):
-        monitor.callbacks.end(monitor.run)
-    return history
+    with Interrupts() as interrupts:
+        training = _FullBatchTraining(model, state, rows, validation, settings, interrupts, record)
+        training.begin(saved)
+        history = training.run()
+        if settings.on_interrupt == "return":
+            interrupts.requested = False  # a Ctrl-C after the last iteration has nothing to end
+        return history
 
 
-class _Monitor:
-    """Appends a row to the history for every iterate, and calls the callbacks."""
+class _FullBatchTraining:
+    """A full-batch training; it appends a row to the history for every iterate.
+
+    The arguments are those of `train_full_batch`.
+    """
 
     def __init__(
         self,
@@ -161,26 +154,115 @@ class _Monitor:
         rows: TrainingData,
         validation: TrainingData | None,
         settings: FullBatchSettings,
-        penalty: Penalty,
-        history: History,
+        interrupts: Interrupts,
+        record: Mapping[str, Any] | None,
     ) -> None:
-        self._state, self._settings, self._history = state, settings, history
-        self._penalty, self._data = penalty, (rows, validation)
-        self.iteration = 0
+        self._model, self._state, self._settings, self._record = model, state, settings, record
+        self._data, self._penalty = (rows, validation), Penalty(0.0, settings.l2)
+        self.history = History(engine=f"full batch: {type(settings.method).__name__}")
+        self._callbacks, self._unfinished = Callbacks(settings.callbacks), False
+        penalty = ["penalty"] if settings.l2 else []
         measured = measured_columns(validation, settings.metrics)
-        columns = "epoch", "loss", *(["penalty"] if penalty.l2 else []), *measured
-        run = Run(model, 0, settings.iterations, {}, history, settings.method, None, rows)
-        run.columns = (*columns, "step", "grad_norm", "seconds")
-        self.run, self.callbacks = run, Callbacks(settings.callbacks)
-        self.callbacks.begin(run)
+        self._run = Run(
+            model,
+            0,
+            settings.iterations,
+            {},
+            self.history,
+            settings.method,
+            None,
+            rows,
+            columns=("epoch", "loss", *penalty, *measured, "step", "grad_norm", "seconds"),
+            saver=None if record is None else Saver(model, record, self),
+            interrupts=interrupts,
+        )
         self._predict = prediction_of(state)
         self._report = printer() if settings.progress else None
-        self._start = time.perf_counter()
+        self._last_time = time.perf_counter()
 
-    def append(self, iterate: Iterate) -> bool:
-        """Append the row of an iterate, and return whether a callback stops the training."""
-        state, settings, history = self._state, self._settings, self._history
-        self.iteration = iterate.iteration
+    @property
+    def position(self) -> tuple[int, int]:
+        """The number of iterations, and 0."""
+        return self._loop.iteration, 0
+
+    def state_dict(self) -> StateDict:
+        """Return what the next iterations depend on, except for the statistics of the model."""
+        return {
+            "completed": self._loop.iteration,
+            "loop": self._loop.state_dict(),
+            "history": self.history.state_dict(),
+            "callbacks": self._callbacks.state_dict(),
+            "engine": self.history.engine,
+        }
+
+    def begin(self, saved: SavedTraining | None) -> None:
+        """Call the callbacks before the first iteration, and continue that of ``saved``."""
+        self._before = copied(self._state.theta)
+        self._callbacks.begin(self._run)
+        if self._record is not None:
+            self._callbacks.require_states()
+        if saved is None:
+            self._loop = self._new_loop(None)
+        else:
+            with saved.started(self._state) as state:
+                self._callbacks.load_state_dict(state["callbacks"])
+                self.history.load_state_dict(state["history"])
+                self._loop = self._new_loop(state["loop"])
+            saved.warn_of_environment(self._state.backend, self.history.engine)
+        self._earlier, self._model.history = self._model.history, self.history
+        self._first = self._loop.iteration + 1
+        self._callbacks.first(self._run)
+
+    def _new_loop(self, state: StateDict | None) -> MinimizationLoop:
+        settings = self._settings
+        objective = NetworkObjective(self._state, self._data[0], settings.loss, l2=settings.l2)
+        return minimization_loop(
+            objective,
+            self._state.theta,
+            settings.method,
+            max_iter=settings.iterations,
+            callback=self._append,
+            state=state,
+        )
+
+    def run(self) -> History:
+        """Run the iterations with their callbacks; return the history."""
+        history, loop = self.history, self._loop
+        if history.stopped:  # by a callback, before the training was saved
+            self._callbacks.end(self._run)
+            return history
+        try:
+            result = loop.run(self._settings.method)
+        except BaseException as error:
+            self._fail(error)
+            if isinstance(error, ArgumentError) and loop.iteration <= 1 == self._first:
+                self._state.theta[...], self._model.history = self._before, self._earlier
+            raise
+        interrupted = self._run.interrupts.requested or result.reason is Reason.INTERRUPTED
+        if interrupted:
+            self._run.interrupts.requested = False
+            self._fail(KeyboardInterrupt())
+            history.stopped = f"interrupted after iteration {loop.iteration}"
+        self._state.theta[...] = result.x
+        if self._run.saver is not None and not loop.can_be_saved:
+            self._run = replace(self._run, saver=None)
+        if len(history):
+            self._callbacks.end(self._run)
+        history.stopped = history.stopped or result.reason.value
+        if interrupted and self._settings.on_interrupt == "raise":
+            raise KeyboardInterrupt
+        return history
+
+    def _fail(self, error: BaseException) -> None:
+        """Tell the callbacks of an exception, after which an iteration may be incomplete."""
+        saver = None if self._unfinished or not self._loop.can_be_saved else self._run.saver
+        self._run = replace(self._run, saver=saver)
+        self._callbacks.exception(self._run, error)
+
+    def _append(self, iterate: Iterate) -> bool:
+        """Append the row of an iterate, and return whether the training ends there."""
+        state, settings = self._state, self._settings
+        self._unfinished = True
         state.theta[...] = iterate.x
         row = {"epoch": float(iterate.iteration), "loss": iterate.value}
         if self._penalty.l2:
@@ -190,9 +272,11 @@ class _Monitor:
         row |= measure(self._predict, *self._data, settings.loss, settings.metrics)
         row |= {"step": iterate.step, "grad_norm": iterate.grad_norm}
         now = time.perf_counter()
-        row["seconds"], self._start = now - self._start, now
-        history.append(row)
-        self.run = replace(self.run, epoch=iterate.iteration, row=row)
+        row["seconds"], self._last_time = now - self._last_time, now
+        self.history.append(row)
+        self._run = replace(self._run, epoch=iterate.iteration, row=row)
         if self._report is not None:
-            self._report(self.run)
-        return self.callbacks.epoch(self.run)
+            self._report(self._run)
+        stopped = self._callbacks.epoch(self._run)
+        self._unfinished = False
+        return stopped or self._run.interrupts.requested

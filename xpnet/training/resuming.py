@@ -11,8 +11,15 @@ from typing import Any
 import numpy as np
 
 from xpnet.atomic import StrPath, require_writable
-from xpnet.backend import Array, Backend
-from xpnet.errors import ArgumentError, FileFormatError, Phrase, describe, require
+from xpnet.backend import Backend, copied
+from xpnet.errors import (
+    ArgumentError,
+    FileFormatError,
+    NonFiniteError,
+    Phrase,
+    describe,
+    require,
+)
 from xpnet.metrics import OWN_METRICS, metric_name
 from xpnet.serialization import (
     TRAINING,
@@ -113,7 +120,8 @@ class SavedTraining:
             if kind == "mini-batch":
                 names += ["schedule", "clip", "l1", "batch_size", "shuffle", "drop_last"]
                 names += ["engine", "precision"]
-            found = {name: rebuilt(settings[name]) for name in (*names, "epochs", "l2")}
+            layout = self.contents.network.layout
+            found = {name: rebuilt(settings[name], layout) for name in (*names, "epochs", "l2")}
             found |= {"class_weight": weights, "target_scaling": settings["target_scaling"]}
             for name, value in given.items():
                 if value is not None:
@@ -146,10 +154,26 @@ class SavedTraining:
         rule = f"be at least the {done} that {self.name!r} has completed"
         require(given["epochs"] >= done, "epochs", rule, given["epochs"])
 
-    def start(self, state: ModelState) -> None:
-        """Overwrite the vectors of a model by those of the file."""
-        _fill(state.theta, self.contents.theta, state)
-        _fill(state.statistics, self.contents.statistics, state)
+    @contextmanager
+    def started(self, state: ModelState) -> Iterator[StateDict]:
+        """Overwrite the vectors of a model and yield the state of the training.
+
+        After an exception the vectors are as before, and one about an entry names the file.
+        """
+        vectors = state.theta, state.statistics
+        before = [copied(vector) for vector in vectors]
+        try:
+            for vector, saved in zip(
+                vectors, (self.contents.theta, self.contents.statistics), strict=True
+            ):
+                vector[...] = state.backend.asarray(saved)
+            with self.reading():
+                _require_rows(self.state)
+                yield self.state
+        except BaseException:
+            for vector, earlier in zip(vectors, before, strict=True):
+                vector[...] = earlier
+            raise
 
     @contextmanager
     def reading(self) -> Iterator[None]:
@@ -158,7 +182,7 @@ class SavedTraining:
             yield
         except ArgumentError:  # the file is valid, but of another training
             raise
-        except FileFormatError as error:
+        except (FileFormatError, NonFiniteError) as error:
             text = f"{self.name!r} does not fit the training: {error}"
             raise FileFormatError(text) from error.__cause__
         except Exception as error:  # hostile entries raise many types of exceptions
@@ -283,6 +307,20 @@ def _require_own_file(path: str) -> None:
     require(is_own, "callbacks", rule, path, do)
 
 
+def _require_rows(state: StateDict) -> None:
+    """Refuse a history that is not of the completed epochs, which bounds its length.
+
+    Raises:
+        FileFormatError: naming both numbers.
+    """
+    columns = dict(zip(state["history"]["names"], state["history"]["columns"], strict=True))
+    n_rows, completed = len(columns.get("epoch", ())), state["completed"]
+    if n_rows != completed:
+        raise FileFormatError(
+            f"the history must have one row for each of {completed} epochs; it has {n_rows}."
+        )
+
+
 def generator_state(rng: Any) -> Any:
     """Return the state of a generator of NumPy; ``None`` for a seed or ``None``.
 
@@ -347,10 +385,6 @@ def _equal(one: Any, other: Any) -> bool:
         name == key and np.array_equal(a, b)
         for (name, a), (key, b) in zip(*map(sorted, pairs), strict=True)
     )
-
-
-def _fill(vector: Array, saved: Any, state: ModelState) -> None:
-    vector[...] = state.backend.asarray(saved)
 
 
 def _types(config: Any) -> str:

@@ -15,6 +15,7 @@ from xpnet.errors import ArgumentError, FileFormatError, Phrase, describe, plain
 from xpnet.metrics import metric_name
 from xpnet.minimize import conjugate_gradient, line_search
 from xpnet.optimizers import Resumed, schedules
+from xpnet.parameters import Layout
 from xpnet.serialization import TYPES
 from xpnet.training.averages import StochasticWeightAveraging, UseAverage
 from xpnet.training.checkpoint import Checkpoint
@@ -33,6 +34,10 @@ OWN_CALLBACKS: dict[str, type[Any]] = {
     )
 }
 """The callbacks that are made again from their arguments."""
+
+
+LAYOUT = {"layout": "of the model"}
+"""The JSON of the layout of the parameters."""
 
 
 @cache
@@ -65,6 +70,8 @@ def described(value: Any) -> Any:
         return described(value.optimizer)
     if isinstance(value, (list, tuple)):
         return [described(item) for item in value]
+    if isinstance(value, Layout):  # of `Frozen`, that of the model
+        return LAYOUT
     if isinstance(value, FunctionType):
         return {"function": f"{value.__module__}.{value.__qualname__}"}
     kind = type(value)
@@ -75,18 +82,25 @@ def described(value: Any) -> Any:
         )
     own = _own_types().get(kind.__name__) is kind
     name = kind.__name__ if own else f"{kind.__module__}.{kind.__qualname__}"
-    return {"type": name} | {f.name: described(getattr(value, f.name)) for f in fields(value)}
+    given = [f.name for f in fields(value) if f.init]
+    return {"type": name} | {key: described(getattr(value, key)) for key in given}
 
 
-def rebuilt(config: Any) -> Any:
+def rebuilt(config: Any, layout: Layout) -> Any:
     """Return the setting that `described` returned; its constructor validates the fields.
+
+    Args:
+        config: the setting as JSON.
+        layout: the layout of the parameters of the model.
 
     Raises:
         ArgumentError: if it is user-defined.
         FileFormatError: if there is no such type.
     """
     if isinstance(config, list):
-        return tuple(map(rebuilt, config))
+        return tuple(rebuilt(item, layout) for item in config)
+    if config == LAYOUT:
+        return layout
     if not isinstance(config, Mapping):
         return config
     if config.keys() == {"function"}:
@@ -100,7 +114,7 @@ def rebuilt(config: Any) -> Any:
         raise _user_defined(name)
     if not isinstance(name, str) or name not in _own_types():
         raise FileFormatError(f"a training may only name xpnet's own types; got {name!r:.80}.")
-    arguments = {key: rebuilt(item) for key, item in config.items() if key != "type"}
+    arguments = {key: rebuilt(item, layout) for key, item in config.items() if key != "type"}
     return _made(_own_types()[name], arguments)
 
 
@@ -137,7 +151,7 @@ def rebuilt_callback(config: Any) -> Any:
     rule = "be given, because one holds what a file does not"
     require(kind is not None, "callbacks", rule, got, "Pass callbacks=[...].")
     assert kind is not None
-    arguments = {key: rebuilt(value) for key, value in config.items() if key != "type"}
+    arguments = {key: value for key, value in config.items() if key != "type"}
     if arguments.get("validation"):
         raise FileFormatError("UseAverage must have no validation in a file.")
     return _made(kind, arguments)

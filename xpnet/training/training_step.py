@@ -10,10 +10,11 @@ from xpnet.data.prepare import prepare_batch
 from xpnet.engine.eager_step import Clip, EagerStep, Engine, StepSettings
 from xpnet.engine.select import step_for
 from xpnet.engine.step_lock import StepLock
-from xpnet.errors import NonFiniteError, plain_number, require, require_number
+from xpnet.errors import FileFormatError, NonFiniteError, plain_number, require, require_number
 from xpnet.losses import Loss
 from xpnet.optimizers import Optimizer, OptimizerState, Penalty
 from xpnet.state import ModelState
+from xpnet.state_dict import StateDict, drawn_of, require_array, write_array
 
 
 class TrainingStep:
@@ -88,6 +89,58 @@ class TrainingStep:
     def state(self) -> OptimizerState:
         """The optimizer's state, for `save_state`; `Resumed` starts with a given state."""
         return self._state
+
+    def state_dict(self) -> StateDict:
+        """Return copies of all that later steps depend on, for `xpnet.save_state_dict`.
+
+        They are θ, the statistics of batch norm, the optimizer's state and the random streams. A
+        loop that is resumed also needs its own position, and the states of its generators::
+
+            state = {"step": step.state_dict(), "epoch": 3, "rng": rng.bit_generator.state}
+            xpnet.save_state_dict(state, "loop.safetensors")
+
+        Later steps then have the same bits on the same CPU, with the same versions, number of
+        BLAS threads and engine.
+        """
+        with self._model.backend.active(), self._lock.lock:
+            state = self._model.state
+            return {
+                "theta": copied(state.theta),
+                "statistics": copied(state.statistics),
+                "optimizer": self._state.copy().state_dict(),
+                "streams": list(state.streams.drawn),
+            }
+
+    def load_state_dict(self, state: StateDict) -> None:
+        """Set what `state_dict` returned; the vectors are overwritten in place.
+
+        Args:
+            state: the state of a step of the same network and optimizer, with arrays of NumPy or of
+                the backend, as from `xpnet.load_state_dict`.
+
+        Raises:
+            FileFormatError: if ``state`` does not fit; the model and the optimizer are unchanged.
+
+        >>> import numpy as np, xpnet
+        >>> X, y, model = np.eye(2), np.array([0, 1]), xpnet.MLP(2, [], 2)
+        >>> step = xpnet.TrainingStep(model, xpnet.CrossEntropy(), xpnet.Adam(lr=0.1))
+        >>> state, first = step.state_dict(), float(step(X, y))
+        >>> step.load_state_dict(state)
+        >>> float(step(X, y)) == first
+        True
+        """
+        with self._model.backend.active(), self._lock.lock:
+            own, vectors = self._model.state, ("theta", "statistics")
+            for name in vectors:
+                require_array(state.get(name), getattr(own, name), f"{name} of a step")
+            streams = drawn_of(state.get("streams"))
+            optimizer = state.get("optimizer")
+            if not isinstance(optimizer, dict):
+                raise FileFormatError("the optimizer of a step must be its state dictionary.")
+            self._state.load_state_dict(optimizer)
+            for name in vectors:
+                write_array(state[name], getattr(own, name))
+            own.streams.restart(*streams)
 
     @property
     def engine(self) -> str:

@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 from xpnet.backend import Array
 from xpnet.minimize.scalar_function import EvaluatedPoint, ScalarFunction
+from xpnet.state_dict import StateDict
+from xpnet.state_entries import Entries
 
 
 class Trial(NamedTuple):
@@ -237,3 +239,12 @@ class InitialStep:
         last = ray.origin.point.step
         alpha = last if hidden else 2.02 * decrease / abs(ray.origin.derivative)
         return min(self._longest * ray.natural, alpha)
+
+    def state_dict(self) -> StateDict:
+        """Return the state: f at the start of the last ray, or None."""
+        return {"value": self._value}
+
+    def load_state_dict(self, state: StateDict) -> None:
+        """Set what `state_dict` returned; raise `FileFormatError` if it does not fit."""
+        entries = Entries(state, "InitialStep", "value")
+        self._value = None if entries["value"] is None else entries.number("value")
