@@ -180,7 +180,8 @@ class Epochs:
             require_array(saved, scaling.state, "the scale of the loss")
         optimizer = self.settings.optimizer
         optimizer.load_state_dict(self.optimizer_state, state["optimizer"])
-        optimizer.check_finite(self.optimizer_state, self.model.network.layout)
+        if not all_are_finite(self.optimizer_state.slots):
+            raise FileFormatError("the slots of the optimizer must be finite.")
         if scaling is not None:
             write_array(saved, scaling.state)
         self.completed, self.taken = position.completed, position.taken

@@ -15,7 +15,6 @@ from xpnet.backend import Backend, copied
 from xpnet.errors import (
     ArgumentError,
     FileFormatError,
-    NonFiniteError,
     Phrase,
     describe,
     require,
@@ -144,9 +143,12 @@ class SavedTraining:
         """
         for name in FIXED:
             was, now = self.settings.get(name), given.get(name)
+            argument, got = name, Phrase(_short(now))
             rule = f"be that of the training that is resumed, {_short(was)}"
-            argument = "optimizer" if name == "kind" else name
-            require(was == now, argument, rule, Phrase(_short(now)))
+            if name == "kind":
+                argument, got = "optimizer", Phrase(f"one for {now} training")
+                rule = f"be one for {was} training, as in the training that is resumed"
+            require(was == now, argument, rule, got)
         was, now = _types(self.settings.get("optimizer")), _types(given.get("optimizer"))
         rule = f"be {was}, as in the training that is resumed; its numbers may change"
         require(was == now, "optimizer", rule, Phrase(now))
@@ -182,7 +184,7 @@ class SavedTraining:
             yield
         except ArgumentError:  # the file is valid, but of another training
             raise
-        except (FileFormatError, NonFiniteError) as error:
+        except FileFormatError as error:
             text = f"{self.name!r} does not fit the training: {error}"
             raise FileFormatError(text) from error.__cause__
         except Exception as error:  # hostile entries raise many types of exceptions
@@ -266,8 +268,10 @@ def _contents(
         raise FileFormatError("the record must hold settings, data and environment.")
     own = {key: headers.pop(key) for key in list(headers) if key.startswith(TRAINING)}
     state = unpack(entry["state"], own, file.get_tensor, name)
-    if not isinstance(state, dict) or own:
-        raise FileFormatError(f"the state must be a dictionary of all tensors; got {state!r:.40}.")
+    if not isinstance(state, dict):
+        raise FileFormatError(f"the state must be a dictionary; got {describe(state)}.")
+    if own:
+        raise FileFormatError(f"the tensor {min(own)!r:.80} must be in the state; it is not.")
     return SavedTraining(name, contents_of(config, file, headers, model), record, state)
 
 
@@ -313,7 +317,7 @@ def _require_rows(state: StateDict) -> None:
     Raises:
         FileFormatError: naming both numbers.
     """
-    columns = dict(zip(state["history"]["names"], state["history"]["columns"], strict=True))
+    columns = dict(zip(state["history"]["names"], state["history"]["columns"], strict=False))
     n_rows, completed = len(columns.get("epoch", ())), state["completed"]
     if n_rows != completed:
         raise FileFormatError(

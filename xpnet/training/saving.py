@@ -1,4 +1,20 @@
-"""Write a training to a file, from which it can be resumed."""
+"""Write a training to a file, from which it can be resumed.
+
+The file is a safetensors file. Its metadata hold two JSON objects: ``"xpnet"``, the model as in its
+own file (`xpnet.serialization`), in format 3; and ``"xpnet-training"``, with the entries
+
+- ``version``, the format, and ``xpnet``, the version that wrote it;
+- ``record``: ``settings``, the arguments of `fit` by name, with ``kind``, mini-batch or full-batch;
+  ``data``, the shape, dtype and digest of each array; ``environment``, versions, CPU and threads;
+- ``state``: ``completed``, the number of epochs; ``history``, its columns; ``callbacks``, the type
+  and the state of each that has one; ``engine``. Of a mini-batch training also ``taken``,
+  ``losses``, ``counts`` and ``seconds``, the steps of the next epoch; ``streams``, the seed and the
+  numbers of orders and masks; ``optimizer``, its slots, step and scalars; ``scale``, that of a loss
+  in fp16; ``rng``, the state of a generator. Of a full-batch training ``loop``, that of the method.
+
+An array in ``state`` is a tensor ``training.<path>``, to which ``{"$tensor": name}`` refers. The
+other tensors are those of the model.
+"""
 
 from __future__ import annotations
 
