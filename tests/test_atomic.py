@@ -14,7 +14,7 @@ import pytest
 from xpnet.atomic import (
     TEMPORARY,
     atomic_file,
-    atomic_folder,
+    create_atomically,
     require_writable,
     write_atomically,
 )
@@ -26,7 +26,7 @@ POSIX = pytest.mark.skipif(os.name == "nt", reason="locks and permissions are th
 def stop_in(writing, error):
     """Raise an error after writing a part."""
     with writing as temporary:
-        (temporary / "m" if temporary.is_dir() else temporary).write_bytes(b"2")
+        temporary.write_bytes(b"2")
         raise error
 
 
@@ -146,27 +146,22 @@ def test_error_keeps_the_previous_file(tmp_path, error):
     assert os.listdir(tmp_path) == ["m"]
 
 
-@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
-def test_error_leaves_no_folder(tmp_path, error):
-    with pytest.raises(error):
-        stop_in(atomic_folder(tmp_path / "new" / "run", "--out"), error)
-    assert os.listdir(tmp_path) == []
+@pytest.mark.parametrize("links", [True, False])
+def test_new_file_is_created_once(tmp_path, monkeypatch, links):
+    def link(*arguments):
+        raise PermissionError(1, "Operation not permitted")
+
+    if not links:
+        monkeypatch.setattr(os, "link", link)
+    create_atomically(tmp_path / "m", b"1")
+    with pytest.raises(FileExistsError):
+        create_atomically(tmp_path / "m", b"2")
+    assert (tmp_path / "m").read_bytes() == b"1"
+    assert os.listdir(tmp_path) == ["m"]
 
 
 @POSIX
-def test_folder_that_exists_keeps_its_permissions(tmp_path):
-    folder, link = tmp_path / "run", tmp_path / "link"
-    folder.mkdir(mode=0o700)
-    link.symlink_to(folder)
-    with atomic_folder(link, "--out") as temporary:
-        (temporary / "m").write_bytes(b"1")
-    assert link.is_symlink()
-    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-    assert os.listdir(folder) == ["m"]
-
-
-@POSIX
-def test_files_and_folders_are_synchronized(tmp_path, monkeypatch):
+def test_file_and_its_folder_are_synchronized(tmp_path, monkeypatch):
     synced, real = [], os.fsync
 
     def fsync(descriptor):
@@ -176,14 +171,6 @@ def test_files_and_folders_are_synchronized(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "fsync", fsync)
     write_atomically(tmp_path / "m", b"1")
     assert synced == [(tmp_path / "m").stat().st_ino, tmp_path.stat().st_ino]
-    synced.clear()
-    with atomic_folder(tmp_path / "new" / "run", "--out") as temporary:
-        (temporary / "inner").mkdir()
-        for name in ("a", "b", os.path.join("inner", "c")):
-            (temporary / name).write_bytes(b"1")
-    run = tmp_path / "new" / "run"
-    expected = [run / "a", run / "b", run / "inner" / "c", run / "inner", run, run.parent, tmp_path]
-    assert {path.stat().st_ino for path in expected} == set(synced)
 
 
 @POSIX
@@ -204,14 +191,11 @@ def test_folder_that_cannot_be_synchronized_is_ignored(tmp_path, monkeypatch):
 
 KILLED = """
 import os, signal, sys
-from pathlib import Path
-from xpnet.atomic import atomic_file, atomic_folder
+from xpnet.atomic import atomic_file
 
-path = Path(sys.argv[2])
-writing = atomic_file(path) if sys.argv[1] == "file" else atomic_folder(path, "--out")
-with writing as temporary:
-    (temporary if sys.argv[1] == "file" else temporary / "m").write_bytes(b"torn")
-    if sys.argv[3] == "wait":
+with atomic_file(sys.argv[1]) as temporary:
+    temporary.write_bytes(b"torn")
+    if sys.argv[2] == "wait":
         print("writing", flush=True)
         sys.stdin.read()
     else:
@@ -223,34 +207,31 @@ def temporaries(folder):
     return [name for name in os.listdir(folder) if TEMPORARY.fullmatch(name)]
 
 
-def start(kind, path, then):
+def start(path, then):
     return subprocess.Popen(
-        [sys.executable, "-c", KILLED, kind, str(path), then],
+        [sys.executable, "-c", KILLED, str(path), then],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
 
 
 @POSIX
-@pytest.mark.parametrize("kind", ["file", "folder"])
-@pytest.mark.parametrize("next_kind", ["file", "folder"])
-def test_leftover_of_a_kill_is_swept(tmp_path, kind, next_kind):
-    with start(kind, tmp_path / "m", "kill") as process:
+@pytest.mark.parametrize("next_call", ["write", "check"])
+def test_leftover_of_a_kill_is_swept(tmp_path, next_call):
+    with start(tmp_path / "m", "kill") as process:
         assert process.wait() == -signal.SIGKILL
     assert len(temporaries(tmp_path)) == 1
     assert not (tmp_path / "m").exists()
-    if next_kind == "file":
+    if next_call == "write":
         write_atomically(tmp_path / "other", b"1")
     else:
-        with atomic_folder(tmp_path / "other", "--out"):
-            pass
-    assert os.listdir(tmp_path) == ["other"]
+        require_writable(tmp_path / "other")
+    assert os.listdir(tmp_path) == (["other"] if next_call == "write" else [])
 
 
 @POSIX
-@pytest.mark.parametrize("kind", ["file", "folder"])
-def test_temporary_of_a_running_process_is_kept(tmp_path, kind):
-    with start(kind, tmp_path / "m", "wait") as process:
+def test_temporary_of_a_running_process_is_kept(tmp_path):
+    with start(tmp_path / "m", "wait") as process:
         assert process.stdout.readline() == b"writing\n"
         write_atomically(tmp_path / "other", b"1")
         assert len(temporaries(tmp_path)) == 1

@@ -1,9 +1,8 @@
-"""Write files and folders atomically: they appear completely or not at all.
+"""Write files atomically: they appear completely or not at all.
 
-A temporary file or folder beside the target is written, synchronized to disk and renamed. Its name
-is random, so that no other thread, process or container uses it, and it is locked until it is
-renamed. One without a lock was left by a process that was killed; the next write into the same
-folder removes it.
+A temporary file beside the target is written, synchronized to disk and renamed. Its name is random,
+so that no other thread, process or container uses it, and it is locked until it is renamed. One
+without a lock was left by a process that was killed; the next write into the folder removes it.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -26,7 +24,7 @@ except ImportError:  # on Windows an open file cannot be removed, which replaces
     fcntl = None  # type: ignore[assignment]
 
 TEMPORARY = re.compile(r"\.xpnet-[0-9a-f]{32}\.tmp")
-"""The names of temporary files and folders: short, since the name of the target may be long."""
+"""The names of temporary files: short, since the name of the target may be long."""
 
 UNSUPPORTED = (errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES)
 """The errors of file systems on which a folder cannot be synchronized."""
@@ -40,8 +38,36 @@ def write_atomically(path: StrPath, content: bytes, argument: str = "path") -> N
         temporary.write_bytes(content)
 
 
+def create_atomically(path: Path, content: bytes) -> None:
+    """Write a new file, which appears completely or not at all, and only in one of several calls.
+
+    Raises:
+        FileExistsError: if it exists.
+        OSError: if it cannot be written.
+    """
+    sweep(path.parent)
+    temporary, lock = _new_file(path.parent, 0o666)
+    try:
+        temporary.write_bytes(content)
+        os.fsync(lock)
+        if fcntl is None:
+            os.close(lock)
+            lock = -1
+            temporary.rename(path)  # which refuses a name that exists on Windows
+        else:
+            _link(temporary, path)
+    finally:
+        if lock >= 0:
+            os.close(lock)
+        temporary.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
 def require_writable(path: StrPath, argument: str = "path") -> None:
     """Refuse a path that `write_atomically` could not write, without changing the file.
+
+    The temporary files of killed processes are removed, as by a write: a training that is resumed
+    may write only much later.
 
     Raises:
         ArgumentError: if ``path`` is a folder or a device.
@@ -49,6 +75,7 @@ def require_writable(path: StrPath, argument: str = "path") -> None:
         OSError: if the folder cannot be written.
     """
     _, folder, _ = _target_of(path, argument)
+    sweep(folder)
     try:
         temporary, lock = _new_file(folder, 0o600)
         os.close(lock)
@@ -75,7 +102,7 @@ def atomic_file(path: StrPath, argument: str = "path") -> Iterator[Path]:
         OSError: if the file cannot be written; the previous one remains.
     """
     target, folder, mode = _target_of(path, argument)
-    _sweep(folder)
+    sweep(folder)
     temporary, lock = _new_file(folder, 0o666 if mode is None else 0o600)
     try:
         yield temporary
@@ -95,54 +122,7 @@ def atomic_file(path: StrPath, argument: str = "path") -> Iterator[Path]:
     finally:
         if lock >= 0:
             os.close(lock)
-    _sync_folder(folder)
-
-
-@contextmanager
-def atomic_folder(folder: Path, argument: str) -> Iterator[Path]:
-    """Yield a temporary folder, renamed to ``folder`` at the end or deleted after an error.
-
-    Args:
-        folder: a new or empty folder; its parents are made.
-        argument: the name of ``folder`` in error messages.
-
-    Raises:
-        ArgumentError: if ``folder`` exists and is not an empty folder, or cannot be written.
-        OSError: if a file cannot be written.
-    """
-    if os.path.lexists(folder):
-        empty = folder.is_dir() and not any(folder.iterdir())
-        got = Phrase(f"{folder}, which {'is not empty' if folder.is_dir() else 'is a file'}")
-        require(empty, argument, "be a new or empty folder", got)
-    target = Path(os.path.realpath(folder))
-    made = [parent for parent in target.parents if not parent.exists()]
-    temporary, lock = target, -1
-    try:
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            _sweep(target.parent)
-            temporary, lock = _new_folder(target.parent)
-        except OSError as error:
-            got = Phrase(f"{folder} ({error.strerror})")
-            require(False, argument, "be a folder that can be written", got)
-        yield temporary
-        _sync_tree(temporary)
-        if target.is_dir():
-            shutil.copymode(target, temporary)
-            target.rmdir()  # not every system renames onto an empty folder
-        temporary.rename(target)
-    except BaseException:
-        if temporary != target:
-            shutil.rmtree(temporary, ignore_errors=True)
-        for parent in made:
-            if parent.is_dir() and not any(parent.iterdir()):
-                parent.rmdir()
-        raise
-    finally:
-        if lock >= 0:
-            os.close(lock)
-    for parent in (target.parent, *(parent.parent for parent in made)):
-        _sync_folder(parent)
+    sync_folder(folder)
 
 
 def _target_of(path: StrPath, argument: str) -> tuple[Path, Path, int | None]:
@@ -166,34 +146,13 @@ def _target_of(path: StrPath, argument: str) -> tuple[Path, Path, int | None]:
     return target, folder, stat.S_IMODE(mode)
 
 
-def _new_name(folder: Path) -> Path:
-    return folder / f".xpnet-{uuid4().hex}.tmp"
-
-
 def _new_file(folder: Path, mode: int) -> tuple[Path, int]:
     """Return a new temporary file and the descriptor that locks it."""
     while True:
-        path = _new_name(folder)
+        path = folder / f".xpnet-{uuid4().hex}.tmp"
         lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), mode)
         _lock(lock)
         if path.exists():  # another process may have swept it before the lock
-            return path, lock
-        os.close(lock)
-
-
-def _new_folder(parent: Path) -> tuple[Path, int]:
-    """Return a new temporary folder and the descriptor that locks it, -1 on Windows."""
-    while True:
-        path = _new_name(parent)
-        path.mkdir()
-        if fcntl is None:
-            return path, -1
-        try:
-            lock = os.open(path, os.O_RDONLY)
-        except FileNotFoundError:  # as in `_new_file`
-            continue
-        _lock(lock)
-        if path.exists():
             return path, lock
         os.close(lock)
 
@@ -205,8 +164,8 @@ def _lock(descriptor: int) -> None:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
 
 
-def _sweep(folder: Path) -> None:
-    """Remove the temporary files and folders of processes that have been killed."""
+def sweep(folder: Path) -> None:
+    """Remove the temporary files in ``folder`` of processes that have been killed."""
     try:
         with os.scandir(folder) as entries:
             left = [entry.path for entry in entries if TEMPORARY.fullmatch(entry.name)]
@@ -221,31 +180,28 @@ def _sweep(folder: Path) -> None:
 
 
 def _remove_unlocked(path: str) -> None:
-    """Remove a temporary file or folder; raise `OSError` if a process has locked it."""
+    """Remove a temporary file; raise `OSError` if a process has locked it."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
-            shutil.rmtree(path)
-        else:
-            os.unlink(path)
+        os.unlink(path)
     finally:
         os.close(descriptor)
 
 
-def _sync_tree(folder: Path) -> None:
-    """Synchronize every file and folder in ``folder``, and the folder itself."""
-    for place, _, names in os.walk(folder):
-        for name in names:
-            descriptor = os.open(os.path.join(place, name), os.O_RDWR)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-        _sync_folder(Path(place))
+def _link(temporary: Path, path: Path) -> None:
+    """Give a file a further name, which must be new."""
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError:  # the file system has no links: the file is not complete at once
+        with path.open("xb") as stream:
+            stream.write(temporary.read_bytes())
+            os.fsync(stream.fileno())
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Synchronize the names in a folder, on systems that can."""
     if fcntl is None:
         return

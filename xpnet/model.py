@@ -494,7 +494,7 @@ class Sequential:
                 engine=engine,
             )
             settings = FullBatchSettings(
-                loss, optimizer, epochs, metrics, l2, callbacks, progress, on_interrupt
+                loss, optimizer, epochs, metrics, l2, callbacks, progress, on_interrupt, rng
             )
             check_method(self.state, optimizer)
         else:

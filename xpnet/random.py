@@ -94,7 +94,7 @@ class MaskStream:
 
     Attributes:
         seed: the seed of the stream.
-        step: the number of training passes that have drawn masks.
+        step: the number of training passes, whether or not they draw masks.
 
     >>> masks = MaskStream(seed=3)
     >>> keys = masks.next_keys(2, n_layers=3)

@@ -1,10 +1,11 @@
-"""Run folders of format 1 and of newer formats, and the names in their ``config.json``."""
+"""Run folders of formats 1 to 3 and of newer ones, and the names in their ``config.json``."""
 
 from __future__ import annotations
 
 import csv
 import json
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ from xpnet.cli.app import app  # noqa: E402
 from xpnet.cli.run_folder import read_config  # noqa: E402
 
 DATA = Path(__file__).parents[1] / "model" / "data" / "format1"
+FORMAT_2 = Path(__file__).parent / "data" / "format2"
 RUNS = json.loads((DATA / "expected.json").read_text(encoding="utf-8"))["commands"]
 
 
@@ -59,6 +61,24 @@ def test_run_of_format_1_predicts_for_a_file(name, file):
         assert [float(word) for word in found] == pytest.approx(predicted[:, 0].tolist(), rel=1e-5)
     else:
         assert found == predicted.tolist()
+
+
+def test_run_of_format_2_scores_as_recorded(monkeypatch):
+    monkeypatch.chdir(DATA)
+    text = output_of("evaluate", FORMAT_2, "table.csv")
+    assert number(text, "accuracy") == 0.55  # by the version that wrote it
+    table = list(csv.reader(output_of("predict", FORMAT_2, "table.csv").splitlines()))
+    assert table[0] == ["name"]
+    predicted = Counter(row[0] for row in table[1:])
+    assert predicted == {"ash": 14, "elm": 26}
+
+
+def test_run_of_format_2_cannot_be_repeated():
+    result = testing.CliRunner().invoke(app, ["train", "--config", str(FORMAT_2 / "config.json")])
+    assert result.exit_code == 2
+    assert "must hold the options of a run, which xpnet wrote from format 3 on; got format 2." in (
+        result.stderr
+    )
 
 
 PLANS = {
@@ -121,6 +141,7 @@ DAMAGED = {
     "a format that is true": {"format": True},
     "a plan that is a list": {"plan": []},
     "a source that is text": {"source": "digits"},
+    "options that are a list": {"options": []},
     "feature names of numbers": {"feature_names": [1]},
 }
 
@@ -132,16 +153,16 @@ def test_damaged_config_is_refused(config, name):
 
 
 def test_newer_config_asks_for_a_newer_version(config):
-    with pytest.raises(FileFormatError, match=r"got format 3\. Install xpnet 0\.9 or newer\.$"):
-        read_config(config(format=3, xpnet="0.9"))
+    with pytest.raises(FileFormatError, match=r"got format 4\. Install xpnet 0\.9 or newer\.$"):
+        read_config(config(format=4, xpnet="0.9"))
 
 
-def test_new_run_is_of_format_2(tmp_path, monkeypatch):
+def test_new_run_is_of_format_3(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shutil.copy(DATA / "table.csv", tmp_path)
     words = "train table.csv --target name --epochs 1 --hidden 3 --out run --quiet --set beta1=0.8"
     output_of(*words.split())
     written = json.loads((tmp_path / "run" / "config.json").read_text())
-    assert written["format"] == 2
+    assert written["format"] == 3
     assert written["plan"]["optimizer"] == "Adam(lr=0.001, beta1=0.8, beta2=0.999, eps=1e-08)"
     assert read_config(tmp_path / "run" / "config.json") == written

@@ -57,6 +57,15 @@ def assert_same(task, network=None, **settings):
         np.testing.assert_allclose(actual[name], expected[name], **near)
 
 
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+def test_replayed_passes_are_counted_as_eager_ones(dropout, task):
+    """The count is in the files of the model and of a training, even without random masks."""
+    models = [train(engine, task, {"dropout": dropout})[0] for engine in ("eager", "replay")]
+    eager, replayed = (model.state.streams.drawn for model in models)
+    assert eager == replayed
+    assert eager[1:] == (3, 12)
+
+
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=repr)
 def test_replayed_optimizer_equals_eager(optimizer, task):
     assert_same(task, optimizer=optimizer)

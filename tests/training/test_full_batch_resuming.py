@@ -102,6 +102,25 @@ def test_every_method_resumes_to_the_bit(method, at, tmp_path):
     np.testing.assert_array_equal(again.theta, expected.theta)
 
 
+@pytest.mark.parametrize("seeded_by", ["model", "seed", "generator"])
+def test_random_streams_are_those_of_the_file(seeded_by, tmp_path):
+    """They and the generator go on as without an interruption, in a later training."""
+    rngs = [{"seed": 4}.get(seeded_by) for _ in range(3)]
+    if seeded_by == "generator":
+        rngs = [np.random.default_rng(4) for _ in range(3)]
+    path, callbacks = tmp_path / "training", [Press(3)]
+    expected = train(LBFGS(), validation=0.2, rng=rngs[0])
+    callbacks.append(TrainingCheckpoint(path, epochs=99))
+    train(LBFGS(), callbacks, on_interrupt="return", validation=0.2, rng=rngs[1])
+    other = MLP(3, [3], 2, activation=Tanh(), dtype="float64", rng=9)
+    resumed = train(LBFGS(), resume=path, model=other, validation=0.2, rng=rngs[2])
+    assert resumed.state.streams.drawn == expected.state.streams.drawn
+    if seeded_by == "generator":
+        assert rngs[2].bit_generator.state == rngs[0].bit_generator.state
+    again = xpnet.resume(path, *task(), callbacks=[], progress=False)
+    assert again.state.streams.drawn == expected.state.streams.drawn
+
+
 def test_each_backend_resumes_to_the_bit(place, tmp_path):
     path = tmp_path / "training"
     expected = train(LBFGS(), backend=place.backend)
@@ -122,6 +141,7 @@ def test_early_stopping_resumes_from_every_file(interval, tmp_path, monkeypatch)
     def kept(self, run):
         self.path = tmp_path / f"training {len(paths)}"
         save(self, run)
+        self.wait()
         if self.path.exists():
             paths.append(self.path)
 

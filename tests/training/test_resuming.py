@@ -302,6 +302,7 @@ def test_every_written_file_resumes_to_the_bit(interval, tmp_path, monkeypatch):
     def kept(self, run):
         self.path = tmp_path / f"training {len(paths)}"
         save(self, run)
+        self.wait()
         if self.path.exists():
             paths.append(self.path)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import sys
-import time
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -14,22 +13,21 @@ from typer.core import TyperGroup
 from xpnet import doctor as checkup
 from xpnet import minimize
 from xpnet._version import __version__
-from xpnet.atomic import atomic_file, atomic_folder
+from xpnet.atomic import atomic_file
 from xpnet.backend import NAMES, BackendName, get_backend
-from xpnet.cli import names, run_folder, training
-from xpnet.cli.data import DataSource, SplitData, is_text, labels_of, load_data, read_source
+from xpnet.cli import execution, names, run_folder
+from xpnet.cli.data import labels_of, load_data, read_source
+from xpnet.cli.options import TrainingOptions
+from xpnet.cli.report import print_score
 from xpnet.cli.script import run_script
 from xpnet.cli.show import show_table
-from xpnet.data import MinMax
-from xpnet.data.delimited import delimiters_in
+from xpnet.cli.training import score
 from xpnet.errors import (
     BackendUnavailableError,
     MissingExtraError,
     NonFiniteError,
     Phrase,
     require,
-    require_count,
-    require_number,
 )
 from xpnet.figure import new_figure
 from xpnet.minimize.plots import plot_convergence, plot_trajectories
@@ -69,6 +67,7 @@ app = typer.Typer(
 Backend = Annotated[str, typer.Option(help=f"{', '.join(NAMES)} or auto.")]
 Target = Annotated[str | None, typer.Option(help="The column of a file to predict.")]
 DataDir = Annotated[str | None, typer.Option(help="The folder with the files of (fashion-)mnist.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print the result only.")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A folder that xpnet train made.")]
 
 
@@ -93,12 +92,14 @@ def root(
 
 @app.command()
 def train(  # long: the signature is the list of the options and their help
+    ctx: typer.Context,
     data: Annotated[
-        str,
+        str | None,
         typer.Argument(
-            metavar="DATA", help="digits, fashion-mnist, mnist, or a .csv, .tsv, .npy or .npz file."
+            metavar="DATA",
+            help="digits, fashion-mnist, mnist, or a .csv, .tsv, .npy or .npz file.",
         ),
-    ],
+    ] = None,
     target: Target = None,
     task: Annotated[
         str | None,
@@ -110,7 +111,7 @@ def train(  # long: the signature is the list of the options and their help
     ] = None,
     activation: Annotated[str, typer.Option(help="Such as tanh or leaky-relu:alpha=0.1.")] = "relu",
     batch_norm: Annotated[
-        bool, typer.Option("--batch-norm", help="Add batch normalization.")
+        bool, typer.Option("--batch-norm/--no-batch-norm", help="Add batch normalization.")
     ] = False,
     dropout: Annotated[
         float | None,
@@ -147,58 +148,64 @@ def train(  # long: the signature is the list of the options and their help
     out: Annotated[
         Path | None, typer.Option(help="The run folder; default runs/<data>-<time>.")
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print the result only.")] = False,
+    config: Annotated[
+        Path | None,
+        typer.Option(help="The config.json of a run: repeat it, but for the options given here."),
+    ] = None,
+    quiet: Quiet = False,
 ) -> None:
-    """Train a network on DATA and save it in a run folder."""
-    require_count(seed, "--seed", low=0)
-    require_count(batch_size, "--batch-size")
-    if epochs is not None:
-        require_count(epochs, "--epochs")
-    require_number(validation, "--validation", low=0, below=1)
-    if limit is not None:
-        require_count(limit, "--limit", low=2)
-    source = DataSource(data, target, data_dir, test_fraction, seed)
-    where = get_backend(backend, dtype=dtype)
-    if dropout is None:
-        dropout = 0.3 if source.is_named else 0.0
-    plan = training.TrainingPlan(
-        names.widths(hidden or ["256,128"]),
-        names.activation(activation),
+    """Train a network on DATA and save it in a run folder.
+
+    If it is interrupted or killed, xpnet resume RUN continues it.
+    """
+    options = TrainingOptions(
+        data,
+        target,
+        task,
+        data_dir,
+        hidden or [],
+        activation,
         batch_norm,
         dropout,
-        names.optimizer(optimizer, settings or (), lr),
-        names.schedule(schedule),
+        optimizer,
+        lr,
+        settings or [],
+        schedule,
         epochs,
         batch_size,
         l2,
+        backend,
+        dtype,
         seed,
+        test_fraction,
         validation,
-        where,
+        limit,
     )
-    split = load_data(source, task, limit)
-    model = training.build(plan, split)
-    folder = out if out is not None else run_folder.default_folder(source.name)
-    with atomic_folder(folder, "--out") as temporary:
-        if not quiet:
-            _print_task(source, plan, split, model)
-        start = time.perf_counter()
-        training.fit(model, plan, split, progress=not quiet)
-        seconds = time.perf_counter() - start
-        measured = training.score(model, split.X_test, split.y_test)
-        facts = {
-            "task": "regression" if split.classes is None else "classification",
-            "target": split.target,
-            "feature_names": list(split.feature_names),
-            "rows": {"training": len(split.X_train), "test": len(split.X_test)},
-            "test": measured,
-            "seconds": seconds,
-        }
-        files = run_folder.write_run(temporary, model, plan, source, facts)
-    if not quiet:
-        print()
-    _print_score("test", measured, len(split.X_test))
-    print(f"time           {seconds:.1f} s")
-    print(f"run folder     {folder} ({', '.join(files)})")
+    if config is not None:
+        given = {name for name in vars(options) if _is_given(ctx, name)}
+        options = run_folder.repeated(config, options, given)
+    code = execution.train(options, out, quiet=quiet)
+    if code:
+        raise typer.Exit(code)
+
+
+@app.command()
+def resume(
+    folder: RunFolder,
+    epochs: Annotated[
+        int | None, typer.Option(help="The number of all epochs; default: as before.")
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="The file of the data, if it has moved.")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Continue a training that was interrupted or killed.
+
+    It ends with the result that it would have without the interruption. A training that has
+    finished is continued by a larger number of --epochs.
+    """
+    code = execution.resume(folder, data, epochs, quiet=quiet)
+    if code:
+        raise typer.Exit(code)
 
 
 @app.command()
@@ -223,8 +230,8 @@ def evaluate(
         assert table.y is not None
         X, y = table.X, table.y
         y = y if model.classes is None else labels_of(y, model.classes)
-    measured = training.score(model, X, y)
-    _print_score("", measured, len(X))
+    measured = score(model, X, y)
+    print_score("", measured, len(X))
 
 
 @app.command()
@@ -309,43 +316,16 @@ def compare(
         print(f"\npicture in {plot}")
 
 
+def _is_given(ctx: typer.Context, name: str) -> bool:
+    """Return whether an option is written on the command line, rather than a default."""
+    source = ctx.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
 def _working(backend: str) -> BackendName:
     """Return the name of a backend, after validating that it works on this machine."""
     get_backend(backend)
     return cast(BackendName, backend)
-
-
-def _print_task(
-    source: DataSource, plan: training.TrainingPlan, split: SplitData, model: Any
-) -> None:
-    """Print the data, the network and the settings of a training."""
-    n_held = round(plan.validation * len(split.X_train))
-    n_classes = 0 if split.classes is None else len(split.classes)
-    task = f"classification of {n_classes} classes" if n_classes else "regression"
-    held = f" ({n_held:,} of them to validate on)" if n_held else ""
-    print(
-        f"{source.name}: {task} by {model.n_in} features; "
-        f"{len(split.X_train):,} training rows{held}, {len(split.X_test):,} test rows"
-    )
-    if not source.is_named and is_text(source.data):
-        delimiters = delimiters_in(Path(source.data))
-        if delimiters != "commas":
-            print(f"{source.data}: cells are separated by {delimiters}", file=sys.stderr)
-    scaling = "MinMax" if isinstance(split.scaling, MinMax) else "Standardize"
-    print(f"\n{model.summary()}\n")
-    print(f"backend        {plan.backend}")
-    print(f"optimizer      {plan.optimizer}, {plan.schedule}")
-    print(f"scaling        {scaling}{'' if n_classes else '; losses relative to the variance'}\n")
-
-
-def _print_score(part: str, measured: dict[str, float], n_rows: int) -> None:
-    """Print the metrics that were measured on ``n_rows`` rows."""
-    words = {"accuracy": "accuracy", "rmse": "RMSE", "r2": "R²", "loss": "loss"}
-    for key in ("accuracy", "rmse", "r2", "loss"):
-        if key in measured:
-            label = f"{part} {words[key]}".strip()
-            rows = f"  ({n_rows:,} rows)" if key in ("accuracy", "rmse") else ""
-            print(f"{label:<14} {measured[key]:.4g}{rows}")
 
 
 def _draw(function: Any, results: list[minimize.Result]) -> Any:

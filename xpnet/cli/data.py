@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -59,6 +60,13 @@ class DataSource:
     def is_named(self) -> bool:
         """Whether ``data`` is the name of a data set."""
         return self.data.lower() in DATASETS
+
+    def digest(self) -> str | None:
+        """Return the SHA-256 of the file in hexadecimal digits; ``None`` if there is none."""
+        if self.is_named or not os.path.isfile(self.data):
+            return None
+        with open(self.data, "rb") as stream:
+            return hashlib.file_digest(stream, "sha256").hexdigest()
 
     @property
     def name(self) -> str:

@@ -1,7 +1,7 @@
 """Run folders: write a trained model with its configuration, and read them to predict.
 
-A run folder holds the model, its history, a picture of the losses and ``config.json``, which
-records how the model was trained.
+A run folder holds the model, its history, its checkpoint, a picture of the losses and
+``config.json``, which records how the model is trained.
 """
 
 from __future__ import annotations
@@ -10,87 +10,139 @@ import json
 import os
 import platform
 import re
-from collections.abc import Mapping
-from dataclasses import asdict
-from datetime import datetime
+from collections.abc import Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from xpnet._version import __version__
+from xpnet.atomic import atomic_file, write_atomically
 from xpnet.backend import Backend, BackendName, HostArray, to_numpy
-from xpnet.cli.data import DataSource, is_text, require_exists
+from xpnet.cli.claim import CHECKPOINT, CONFIG, FILES, HISTORY, MODEL, PICTURE
+from xpnet.cli.data import DataSource, SplitData, is_text, require_exists
+from xpnet.cli.options import TrainingOptions, options_of
 from xpnet.cli.training import TrainingPlan
 from xpnet.data import read_table
 from xpnet.data.delimited import column_names
 from xpnet.data.files import npz_names
-from xpnet.errors import FileFormatError, MissingExtraError, Phrase, require
+from xpnet.errors import FileFormatError, MissingExtraError, Phrase, require, warn_caller
 from xpnet.model import Sequential, load
 from xpnet.plots import loss_curve
 from xpnet.renamed import FORMAT_1
-from xpnet.serialization import FORMAT
 from xpnet.tensor_file import newer_format
 
-MODEL, HISTORY, CONFIG, PICTURE = "model.safetensors", "history.csv", "config.json", "loss.png"
+FORMAT = 3
+"""The format of ``config.json``: 3 added the options and the state of the run to 2."""
+
+TRAINING, INTERRUPTED, FINISHED = "training", "interrupted", "finished"
+"""The states of a run. One that is in training although no process trains it was killed."""
 
 
-def default_folder(name: str) -> Path:
-    """Return ``runs/<name>-<time>``, followed by a number if that exists."""
-    stem = f"{name}-{datetime.now():%Y%m%d-%H%M%S}"
-    folder, count = Path("runs") / stem, 1
-    while folder.exists():
-        count += 1
-        folder = Path("runs") / f"{stem}-{count}"
-    return folder
+def config_bytes(config: Mapping[str, Any]) -> bytes:
+    """Return the content of a ``config.json``."""
+    return f"{json.dumps(config, indent=2, ensure_ascii=False)}\n".encode()
 
 
-def write_run(
-    folder: Path, model: Sequential, plan: TrainingPlan, source: DataSource, facts: dict[str, Any]
-) -> list[str]:
-    """Write the model, its history, configuration and picture; return the names of the files.
-
-    Args:
-        folder: an existing folder.
-        model: the trained model.
-        plan: the options of its training.
-        source: the origin of the data.
-        facts: further entries of the configuration, as JSON.
-    """
-    model.save(folder / MODEL)
-    model.history.to_csv(folder / HISTORY)
-    config = {
+def config_of(
+    options: TrainingOptions,
+    source: DataSource,
+    plan: TrainingPlan,
+    split: SplitData,
+    model: Sequential,
+) -> dict[str, Any]:
+    """Return the configuration of a run at its beginning."""
+    return {
         "format": FORMAT,
         "xpnet": __version__,
         "python": platform.python_version(),
         "numpy": np.__version__,
-        "source": asdict(source),
+        "status": TRAINING,
+        "options": options.as_json(),
+        "data_sha256": source.digest(),
         "plan": {key: _as_json(value) for key, value in vars(plan).items()},
         "layers": [repr(layer) for layer in model.layers],
-        **facts,
+        "task": "regression" if split.classes is None else "classification",
+        "target": split.target,
+        "feature_names": list(split.feature_names),
+        "rows": {"training": len(split.X_train), "test": len(split.X_test)},
     }
-    text = json.dumps(config, indent=2, ensure_ascii=False)
-    (folder / CONFIG).write_text(text + "\n", encoding="utf-8")
-    names = [MODEL, HISTORY, CONFIG]
-    try:
-        loss_curve(model.history).figure.savefig(folder / PICTURE, dpi=150)
-    except MissingExtraError:
-        return names
-    return [*names, PICTURE]
+
+
+def repeated(path: Path, options: TrainingOptions, given: Collection[str]) -> TrainingOptions:
+    """Return the options that repeat a run, replaced by those of ``options`` that were ``given``.
+
+    Args:
+        path: the ``config.json`` of the run.
+        options: the options of the command.
+        given: the names of those that are written on the command line.
+
+    Raises:
+        ArgumentError: if there is no such file.
+        FileFormatError: if it is damaged, or of a format without options.
+    """
+    require_exists(path, "--config")
+    config = read_config(path)
+    repeated = options.over(options_of(config, path), given)
+    if "data" not in given and config.get("data_sha256") != repeated.source().digest():
+        warn_caller(
+            f"{repeated.data} has changed since the run of {path}; its result cannot be repeated."
+        )
+    first = config.get("continued_from")
+    if first is not None and "epochs" not in given:
+        warn_caller(
+            f"{path} is of a run that was continued after {first} epochs; a run without a break "
+            "may have other learning rates."
+        )
+    return repeated
+
+
+def write_config(folder: Path, config: Mapping[str, Any]) -> None:
+    """Replace the ``config.json`` of a run."""
+    write_atomically(folder / CONFIG, config_bytes(config))
+
+
+def write_results(folder: Path, model: Sequential) -> None:
+    """Write the model, its history and a picture of the losses.
+
+    There is no picture without Matplotlib, and neither history nor picture before the end of the
+    first epoch.
+    """
+    model.save(folder / MODEL)
+    if not len(model.history):
+        return
+    model.history.to_csv(folder / HISTORY)
+    with suppress(MissingExtraError):
+        figure = loss_curve(model.history).figure
+        with atomic_file(folder / PICTURE) as path:
+            figure.savefig(path, dpi=150, format=PICTURE.rpartition(".")[2])
+
+
+def files_in(folder: Path) -> str:
+    """Return the names of the files of a run, separated by commas."""
+    return ", ".join(name for name in FILES if (folder / name).exists())
 
 
 def open_run(run: Path, backend: BackendName) -> tuple[Sequential, dict[str, Any]]:
     """Return the model of a run folder, or of a model file, and its configuration.
+
+    The model of a run that was killed is that of its last checkpoint.
 
     Raises:
         ArgumentError: if there is no model.
         FileFormatError: if a file is damaged or of a newer format.
     """
     require(run.exists(), "RUN", "be a run folder", Phrase(f"{run}, which does not exist"))
-    path = run / MODEL if run.is_dir() else run
-    rule = f"be a folder that xpnet train made, with {MODEL}"
+    config = read_config(run / CONFIG if run.is_dir() else run.with_name(CONFIG))
+    path = run
+    if run.is_dir():
+        # A process that is training, or was killed, has written a checkpoint last.
+        first = CHECKPOINT if config.get("status") == TRAINING else MODEL
+        path = next((run / n for n in (first, MODEL, CHECKPOINT) if (run / n).is_file()), run)
+    rule = f"be a folder that xpnet train made, with {MODEL} or {CHECKPOINT}"
     require(path.is_file(), "RUN", rule, Phrase(f"{run} without one"))
-    return load(path, backend=backend), read_config(path.with_name(CONFIG))
+    return load(path, backend=backend), config
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -121,7 +173,7 @@ def _is_valid(config: Mapping[str, Any]) -> bool:
     return (
         isinstance(names, list)
         and all(isinstance(name, str) for name in names)
-        and all(isinstance(config.get(key, {}), dict) for key in ("source", "plan"))
+        and all(isinstance(config.get(key, {}), dict) for key in ("source", "plan", "options"))
         and type(version) is int
         and version >= 1
     )
@@ -145,7 +197,7 @@ def _current(key: str, text: Any, path: Path, version: int) -> Any:
 
 def source_of(config: dict[str, Any], data: str, **given: Any) -> DataSource:
     """Return the source ``data``, with the settings of the training where none are given."""
-    kept = config.get("source", {})
+    kept = config.get("options", config.get("source", {}))
     kinds = {"target": str, "data_dir": str, "test_fraction": float, "seed": int}
     settings = {
         key: kept[key] for key, kind in kinds.items() if isinstance(kept.get(key), kind)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from xpnet import metrics
 from xpnet.activations import ActivationFunction
@@ -13,6 +15,7 @@ from xpnet.losses import MSE, CrossEntropy
 from xpnet.model import MLP, Sequential
 from xpnet.optimizers import Optimizer, Schedule
 from xpnet.training import History
+from xpnet.training.callbacks import Callback
 
 
 @dataclass(frozen=True)
@@ -71,32 +74,64 @@ def build(plan: TrainingPlan, split: SplitData) -> Sequential:
     )
 
 
-def fit(model: Sequential, plan: TrainingPlan, split: SplitData, progress: bool) -> History:
-    """Train ``model`` on the training part, a fraction of which is held out for validation.
+@dataclass(frozen=True, eq=False)
+class TrainingRows:
+    """The rows of a training and those to validate on.
+
+    Attributes:
+        X: the features to train on.
+        y: their targets.
+        validation: the features and targets to validate on, or ``None``.
+    """
+
+    X: HostArray
+    y: HostArray
+    validation: tuple[HostArray, HostArray] | None
+
+
+def hold_out(plan: TrainingPlan, split: SplitData) -> TrainingRows:
+    """Return the training part of the data, divided as ``plan.validation`` says."""
+    if plan.validation == 0:
+        return TrainingRows(split.X_train, split.y_train, None)
+    X, X_val, y, y_val = train_test_split(split.X_train, split.y_train, plan.validation, plan.seed)
+    return TrainingRows(X, y, (X_val, y_val))
+
+
+def fit(
+    model: Sequential,
+    plan: TrainingPlan,
+    rows: TrainingRows,
+    progress: bool,
+    callbacks: Sequence[Callback] = (),
+    resume: Path | None = None,
+) -> History:
+    """Train ``model`` on ``rows``, from the checkpoint ``resume`` on if there is one.
+
+    Ctrl-C ends the training, and ``History.stopped`` says so.
 
     In a regression the targets are standardized: the model predicts in the units of the target,
     while the losses of the history are relative to the variance of the target.
     """
-    X, y, validation = split.X_train, split.y_train, None
-    if plan.validation > 0:
-        X, X_val, y, y_val = train_test_split(X, y, plan.validation, plan.seed)
-        validation = (X_val, y_val)
+    X, is_regression = rows.X, model.classes is None
     last_is_single = len(X) > plan.batch_size and len(X) % plan.batch_size == 1
     return model.fit(
         X,
-        y,
-        loss=MSE() if split.classes is None else CrossEntropy(),
+        rows.y,
+        loss=MSE() if is_regression else CrossEntropy(),
         optimizer=plan.optimizer,
         epochs=plan.n_epochs(len(X)),
         batch_size=plan.batch_size,
-        validation=validation,
-        metrics=[metrics.accuracy] if split.classes is not None else [],
+        validation=rows.validation,
+        metrics=[] if is_regression else [metrics.accuracy],
         schedule=plan.schedule,
         l2=plan.l2,
-        target_scaling="standardize" if split.classes is None else None,
+        target_scaling="standardize" if is_regression else None,
         drop_last=plan.batch_norm and last_is_single,
         progress=progress,
+        callbacks=callbacks,
         rng=plan.seed,
+        resume=resume,
+        on_interrupt="return",
     )
 
 

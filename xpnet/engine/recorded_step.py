@@ -123,13 +123,14 @@ class RecordedStep:
         recorded_pass.take(X, y, weight)
         if recorded_pass.draws_masks:
             self._draw_keys()
+        else:  # counted all the same, so that the state is that of any engine
+            self._model.masks.step += 1
         if lr is not None:
             self._next_scalars(lr)
         try:
             program.replay()
         except program.refused:  # before any call is executed
-            if recorded_pass.draws_masks:
-                self._model.masks.step -= 1
+            self._model.masks.step -= 1
             self._forget()
             if lr is None:
                 return self._eager.gradient(X, y, weight)

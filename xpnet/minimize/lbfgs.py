@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from xpnet.backend import Array, to_numpy
+from xpnet.backend import Array
 from xpnet.errors import require_count, require_type
 from xpnet.minimize.bounds import Box
 from xpnet.minimize.line_search import Armijo, LineSearch, Ray, StrongWolfe
@@ -14,7 +14,6 @@ from xpnet.minimize.method import Method
 from xpnet.minimize.pairs import Pairs
 from xpnet.minimize.scalar_function import EvaluatedPoint, ScalarFunction
 from xpnet.state_dict import StateDict
-from xpnet.state_entries import Entries
 
 MARGIN = 1e-3
 """A variable is at a bound if it is nearer than this and nearer than the optimality error."""
@@ -101,17 +100,16 @@ class Face:
             self.pairs.restrict(free, now.grad * free)
 
     def state_dict(self) -> StateDict:
-        """Return the state; its arrays are not copies, and the next step overwrites them."""
-        return {"free": self.free, "pairs": self.pairs.state_dict()}
+        """Return the state of the pairs; the face follows from the point."""
+        return self.pairs.state_dict()
 
     def load_state_dict(self, state: StateDict) -> None:
-        """Copy what `state_dict` returned; raise `FileFormatError` if it does not fit."""
-        entries = Entries(state, "Face", "free", "pairs")
-        free = entries.array("free", self.free)
-        host = to_numpy(free)
-        entries.require(bool(((host == 0.0) | (host == 1.0)).all()), "free", "hold 0 and 1")
-        self.pairs.load_state_dict(entries["pairs"])
-        self.free = free
+        """Copy what `state_dict` returned into the face that was made at the same point.
+
+        Raises:
+            FileFormatError: if it does not fit; the message names the entry.
+        """
+        self.pairs.load_state_dict(state)
 
 
 def free_variables(function: ScalarFunction, point: EvaluatedPoint) -> Array:

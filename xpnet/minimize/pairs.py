@@ -117,7 +117,7 @@ class Pairs:
         }
 
     def load_state_dict(self, state: StateDict) -> None:
-        """Copy what `state_dict` returned into the memory.
+        """Copy what `state_dict` returned into this memory.
 
         The rows of unused slots below the last used one are part of it, because the sums over the
         rows include them. NaN is not refused: an inner product may overflow.
@@ -136,7 +136,6 @@ class Pairs:
         products = entries.array("products", self._products)
         stored = 2 * max(slots, default=-1) + 3
         entries.copy_into("rows", self._all[:stored, :])
-        self._all[stored:, :] = 0.0
         self._sy, self._yy, self._products, self._slots = sy, yy, products, slots
 
     def _free_slot(self) -> int:

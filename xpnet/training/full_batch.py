@@ -18,6 +18,7 @@ from xpnet.minimize.loop import MinimizationLoop
 from xpnet.minimize.method import Method, require_dense_fits
 from xpnet.minimize.stopping import Reason
 from xpnet.optimizers import Penalty
+from xpnet.random import Rng
 from xpnet.state import ModelState
 from xpnet.state_dict import StateDict
 from xpnet.training.callbacks import Callback, Callbacks, Run, check_callbacks, check_functions
@@ -26,7 +27,7 @@ from xpnet.training.history import History
 from xpnet.training.interrupts import Interrupts
 from xpnet.training.objective import NetworkObjective, require_statistics
 from xpnet.training.progress import printer
-from xpnet.training.resuming import SavedTraining
+from xpnet.training.resuming import SavedTraining, generator_state, set_generator_state
 from xpnet.training.saving import Saver
 from xpnet.training.settings import METRIC_ARGUMENTS, Metric, OnInterrupt, check_on_interrupt
 
@@ -47,6 +48,7 @@ class FullBatchSettings:
         callbacks: functions called after each iteration.
         progress: whether to print one line per iteration.
         on_interrupt: ``"raise"`` or ``"return"``, what ends a training after Ctrl-C.
+        rng: the seed or the generator of the held-out rows, or ``None``.
 
     Raises:
         ArgumentError: naming the argument, its rule and the value received.
@@ -60,6 +62,7 @@ class FullBatchSettings:
     callbacks: Sequence[Callback] = ()
     progress: bool = True
     on_interrupt: OnInterrupt = "raise"
+    rng: Rng | None = None
 
     def __post_init__(self) -> None:
         require_type(self.loss, Loss, "loss", "Take one of xpnet.losses, such as CrossEntropy().")
@@ -192,6 +195,7 @@ class _FullBatchTraining:
             "loop": self._loop.state_dict(),
             "history": self.history.state_dict(),
             "callbacks": self._callbacks.state_dict(),
+            "rng": generator_state(self._settings.rng),
             "engine": self.history.engine,
         }
 
@@ -205,13 +209,15 @@ class _FullBatchTraining:
             self._loop = self._new_loop(None)
         else:
             with saved.started(self._state) as state:
-                self._callbacks.load_state_dict(state["callbacks"])
                 self.history.load_state_dict(state["history"])
+                self._callbacks.load_state_dict(state["callbacks"])
                 self._loop = self._new_loop(state["loop"])
+                set_generator_state(self._settings.rng, state["rng"])
+            self._state.streams.restart(*saved.streams)
             saved.warn_of_environment(self._state.backend, self.history.engine)
+        self._callbacks.first(self._run)
         self._earlier, self._model.history = self._model.history, self.history
         self._first = self._loop.iteration + 1
-        self._callbacks.first(self._run)
 
     def _new_loop(self, state: StateDict | None) -> MinimizationLoop:
         settings = self._settings

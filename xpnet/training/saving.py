@@ -1,4 +1,4 @@
-"""Write a training to a file, from which it can be resumed.
+"""Copy a training for its file, from which it can be resumed.
 
 The file is a safetensors file. Its metadata hold two JSON objects: ``"xpnet"``, the model as in its
 own file (`xpnet.serialization`), in format 3; and ``"xpnet-training"``, with the entries
@@ -22,10 +22,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from safetensors.numpy import save
-
 from xpnet._version import __version__
-from xpnet.atomic import StrPath, write_atomically
 from xpnet.serialization import (
     TRAINING,
     TRAINING_FORMAT,
@@ -34,6 +31,7 @@ from xpnet.serialization import (
     model_tensors,
 )
 from xpnet.state_dict import StateDict, as_json, pack
+from xpnet.training.background_write import FileContents
 from xpnet.training.settings_record import described
 
 FORMAT = 1
@@ -58,7 +56,7 @@ class Saved(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Saver:
-    """Writes a training: the model as in its own file, and what the steps and callbacks hold.
+    """Copies a training: the model as in its own file, and what the steps and callbacks hold.
 
     `xpnet.load` reads the model from such a file too.
 
@@ -72,16 +70,15 @@ class Saver:
     record: Mapping[str, Any]
     training: Saved
 
-    def write(self, path: StrPath) -> None:
-        """Write the file ``path``, which appears completely or not at all.
+    def snapshot(self) -> FileContents:
+        """Return a copy of the training on the host, to be written while it goes on.
 
         Raises:
             ArgumentError: if the state of a callback cannot be saved.
-            OSError: if the file cannot be written; the previous one remains.
         """
         state, tensors = pack(self.training.state_dict(), "state_dict()", TRAINING[:-1])
         entry = {"version": FORMAT, "xpnet": __version__, "record": self.record, "state": state}
         own = model_tensors(self.model)
         model = entry_text(model_entry(self.model, TRAINING_FORMAT, described), own)
         metadata = {KEY: as_json(entry, "state_dict()"), "xpnet": model}
-        write_atomically(path, save(own | tensors, metadata=metadata))
+        return FileContents(own | tensors, metadata)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from typing import ClassVar
 
 from xpnet.atomic import StrPath, require_writable
 from xpnet.errors import ArgumentError, Phrase, require, require_count, require_number, require_type
+from xpnet.training.background_write import Write
 from xpnet.training.callbacks import Run
 
 STEPS_ON_HOST, STEPS_ON_DEVICE = 16, 256
@@ -32,7 +34,8 @@ class TrainingCheckpoint:
 
     The file is written at the given interval, when Ctrl-C ends the training, at its end, and before
     the first step if there is none. It is replaced atomically: a process that is killed leaves the
-    previous file. `Checkpoint` saves the best model instead.
+    previous file. The training waits for a copy of its vectors, and a thread writes them to disk;
+    an error of the disk is raised at the next interval. `Checkpoint` saves the best model instead.
 
     Args:
         path: the path of the file.
@@ -100,12 +103,13 @@ class TrainingCheckpoint:
             self.every = STEPS_ON_HOST if run.model.backend.is_host else STEPS_ON_DEVICE
         self._last: tuple[int, int] | None = None
         self._clock = time.monotonic()
+        self._write: Write | None = None
 
     def first(self, run: Run) -> None:
         """Save before the first step if there is no file yet; after `begin` and a resumption."""
-        if os.path.exists(self.path):
-            return
-        self.save(run)
+        if not os.path.exists(self.path):
+            self.save(run)
+            self.wait()
 
     def step(self, run: Run) -> None:
         """Save if the interval of steps or seconds is over."""
@@ -123,16 +127,28 @@ class TrainingCheckpoint:
         """Save if the training was interrupted between two steps."""
         if isinstance(error, KeyboardInterrupt):
             self.save(run)
+            self.wait()
+        else:
+            with suppress(OSError):  # the training has an error of its own
+                self.wait()
 
     def end(self, run: Run) -> None:
         """Save the end of the training."""
         self.save(run)
+        self.wait()
 
     def save(self, run: Run) -> None:
-        """Write the file, unless it is of this position already, or a step is not complete."""
+        """Begin to write the file, unless it is of this position, or a step is not complete."""
         if run.saver is not None and run.saver.training.position != self._last:
-            run.saver.write(self.path)
+            self.wait()
+            self._write = Write(run.saver.snapshot(), self.path)
             self._last, self._clock = run.saver.training.position, time.monotonic()
+
+    def wait(self) -> None:
+        """Wait until the file is written."""
+        if self._write is not None:
+            write, self._write = self._write, None
+            write.wait()
 
     def _is_due(self) -> bool:
         return self.seconds is not None and time.monotonic() - self._clock >= self.seconds

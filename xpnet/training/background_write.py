@@ -1,0 +1,49 @@
+"""Write a file in a thread, while a training goes on."""
+
+from __future__ import annotations
+
+from threading import Thread
+from typing import NamedTuple
+
+from safetensors.numpy import save
+
+from xpnet.atomic import StrPath, write_atomically
+from xpnet.tensor_file import Tensors
+
+
+class FileContents(NamedTuple):
+    """The contents of a safetensors file: tensors on the host, and texts by their key."""
+
+    tensors: Tensors
+    metadata: dict[str, str]
+
+
+class Write:
+    """The write of a snapshot in a thread, because the disk takes longer than a copy of θ.
+
+    Args:
+        snapshot: the training.
+        path: the file, which appears completely or not at all.
+    """
+
+    def __init__(self, snapshot: FileContents, path: StrPath) -> None:
+        self._error: BaseException | None = None
+        self._thread = Thread(target=self._run, args=(snapshot, path))
+        self._thread.start()
+
+    def _run(self, snapshot: FileContents, path: StrPath) -> None:
+        try:
+            write_atomically(path, save(snapshot.tensors, metadata=snapshot.metadata))
+        except BaseException as error:  # `wait` raises it in the thread of the training
+            self._error = error
+
+    def wait(self) -> None:
+        """Wait for the end of the write.
+
+        Raises:
+            OSError: if the file cannot be written; the previous one remains.
+        """
+        self._thread.join()
+        error, self._error = self._error, None
+        if error is not None:
+            raise error
