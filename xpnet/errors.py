@@ -137,7 +137,7 @@ def require_number(
     ok = (
         isinstance(value, Real)
         and not isinstance(value, bool)
-        and math.isfinite(value)
+        and _is_finite(value)
         and low <= float(value) <= high
         and above < float(value) < below
     )
@@ -155,6 +155,14 @@ def require_number(
     ]
     rule = "be a finite number" + (", " + " and ".join(limits) if limits else "")
     require(False, argument, rule, value)
+
+
+def _is_finite(value: Any) -> bool:
+    """Return whether a number is finite as a float."""
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer above 1.8e308
+        return False
 
 
 def require_count(value: object, argument: str, *, low: int = 1) -> None:

@@ -30,6 +30,7 @@ from xpnet.engine.prediction import prediction_of
 from xpnet.engine.value_and_grad import ValueAndGrad
 from xpnet.errors import (
     ArgumentError,
+    FileFormatError,
     plain_number,
     require,
     require_count,
@@ -834,7 +835,7 @@ def load(
         FileFormatError: if the file is truncated, malicious or not a model file.
         FileNotFoundError: if there is no such file.
     """
-    return _model_of(read_model(path), backend, dtype, device)
+    return _model_of(read_model(path), os.fsdecode(path), backend, dtype, device)
 
 
 def resume(
@@ -897,10 +898,11 @@ def resume(
     """
     saved = read_training(path)
     place = saved.record["environment"].get("backend") if backend is None else backend
-    model = _model_of(saved.contents, place, None, device)
+    model = _model_of(saved.contents, saved.name, place, None, device)
     arguments = saved.arguments(
         callbacks=callbacks, metrics=metrics, epochs=epochs, validation=validation
     )
+    del saved  # its arrays, which fit reads again
     model.fit(
         X,
         y,
@@ -914,19 +916,21 @@ def resume(
 
 
 def _model_of(
-    saved: ModelContents, backend: BackendName | Backend, dtype: str | None, device: Any
+    saved: ModelContents, name: str, backend: BackendName | Backend, dtype: str | None, device: Any
 ) -> Sequential:
     """Return a model with the contents of a file."""
-    model = Sequential(
-        saved.network.layers,
-        saved.network.n_in,
-        backend=backend,
-        dtype=dtype or saved.dtype,
-        device=device,
-        loss=saved.loss,
-        preprocessing=saved.preprocessing,
-        classes=saved.classes,
-    )
+    place = get_backend(backend, dtype=dtype or saved.dtype, device=device)
+    try:
+        model = Sequential(
+            saved.network.layers,
+            saved.network.n_in,
+            backend=place,
+            loss=saved.loss,
+            preprocessing=saved.preprocessing,
+            classes=saved.classes,
+        )
+    except ArgumentError as error:  # such as an initializer that does not fit
+        raise FileFormatError(f"{name!r} does not hold a model: {error}") from None
     model.state.streams.restart(*saved.streams)
     model.trained = saved.trained
     model.input_spec = replace(model.input_spec, targets=saved.targets)

@@ -26,6 +26,7 @@ from xpnet.network import Network
 from xpnet.optimizers import OptimizerState
 from xpnet.parameters import Layout
 from xpnet.renamed import FORMAT_1, current_keywords
+from xpnet.state_dict import as_json, parse_bounded, require_file
 from xpnet.tensor_file import (
     DTYPES,
     TensorHeader,
@@ -33,7 +34,6 @@ from xpnet.tensor_file import (
     headers_of,
     is_readable,
     open_tensors,
-    parse,
 )
 
 FORMAT = 2
@@ -144,8 +144,19 @@ def write_model(model: Any, path: StrPath, metadata: Mapping[str, str] | None = 
         ArgumentError: if the model has a user-defined layer, activation, initializer or loss.
         OSError: if the file cannot be written; no partial file remains.
     """
-    texts = {**(metadata or {}), "xpnet": json.dumps(model_entry(model))}
-    write_atomically(path, save(model_tensors(model), metadata=texts))
+    tensors = model_tensors(model)
+    entry = entry_text(model_entry(model), tensors)
+    write_atomically(path, save(tensors, metadata={**(metadata or {}), "xpnet": entry}))
+
+
+def entry_text(entry: Mapping[str, Any], tensors: Tensors) -> str:
+    """Return the metadata of a model as text.
+
+    Raises:
+        ArgumentError: if it is too long to be read again.
+    """
+    n_bytes = sum(tensor.nbytes for tensor in tensors.values())
+    return as_json(entry, "a saved model", n_bytes, "Shorten the class names.")
 
 
 def model_entry(
@@ -190,10 +201,9 @@ def read_model(path: StrPath) -> ModelContents:
         FileNotFoundError: if there is no such file.
     """
     name = os.fsdecode(path)
-    if not os.path.isfile(name):
-        raise FileNotFoundError(f"path must be a model file; there is no file {name!r}.")
+    require_file(name, "a model file")
     with open_tensors(name) as file:
-        config = parse(file.metadata() or {}, "xpnet")
+        config = parse_bounded(file.metadata() or {}, "xpnet", name)
         if config is None or not is_readable(config, name, TRAINING_FORMAT):
             raise FileFormatError(
                 f"{name!r} must be a model saved by xpnet (format 1 to {TRAINING_FORMAT}); "
@@ -306,10 +316,9 @@ def load_state(path: StrPath, *, backend: BackendName | Backend = "numpy") -> Op
     """
     target = get_backend(backend)
     name = os.fsdecode(path)
-    if not os.path.isfile(name):
-        raise FileNotFoundError(f"path must be a state file; there is no file {name!r}.")
+    require_file(name, "a state file")
     with open_tensors(name) as file:
-        config = parse(file.metadata() or {}, "xpnet-state")
+        config = parse_bounded(file.metadata() or {}, "xpnet-state", name)
         headers = headers_of(file)
         names = [f"slots.{i}" for i in range(len(headers))]
         if (
@@ -379,7 +388,7 @@ def contents_of(
     if dtype not in ("float32", "float64"):
         raise FileFormatError(f"dtype must be float32 or float64; got {dtype!r}.")
     arrays = [] if scaling is None else SCALING_ARRAYS[scaling]
-    _require_scaling("preprocessing", arrays, headers, [(), (network.n_in,)])
+    _require_scaling("preprocessing", arrays, headers, (network.n_in,))
     missing = _missing_statistics(network.statistics_layout, headers)
     headers |= {path: TensorHeader(dtype, shape) for path, shape in missing.items()}
     _require_tensors((network.layout, network.statistics_layout), headers, dtype)
@@ -388,8 +397,8 @@ def contents_of(
         require_type(loss, losses.Loss, "loss")
     target_scaling, ndim = _targets_of(config, loss)
     target_arrays = () if target_scaling is None else SCALING_ARRAYS[target_scaling]
-    shapes = [(), *((n,) for n in range(1, network.n_out + 1))]
-    _require_scaling("target_scaling", target_arrays, headers, shapes)
+    columns = range(1, network.n_out + 1)
+    _require_scaling("target_scaling", target_arrays, headers, columns)
     if headers:
         raise FileFormatError(f"the tensor {sorted(headers)[0]!r} belongs to no layer.")
     found = {key: file.get_tensor(f"preprocessing.{key}") for key in arrays}
@@ -459,17 +468,22 @@ def _require_scaling(
     prefix: str,
     names: Sequence[str],
     headers: dict[str, TensorHeader],
-    shapes: Sequence[tuple[int, ...]],
+    columns: Sequence[int],
 ) -> None:
-    """Take the arrays of a scaling out of ``headers``, after validating their shapes."""
+    """Take the arrays of a scaling out of ``headers``, after validating their shapes.
+
+    They are numbers, or vectors of a length in ``columns``.
+    """
     for name in names:
-        path = f"{prefix}.{name}"
-        allowed = [(2,)] if name == "to" else shapes
-        header = headers.pop(path, None)
-        dtypes = DTYPES.values() if name == "to" else ("float64",)
-        if header is None or header.shape not in allowed or header.dtype not in dtypes:
-            rule = f"{' or '.join(dtypes)} of shape {' or '.join(map(str, allowed))}"
-            raise _wrong_tensor(path, rule, header)
+        path, header = f"{prefix}.{name}", headers.pop(f"{prefix}.{name}", None)
+        shape = None if header is None else header.shape
+        if name == "to":
+            dtypes, allowed, fits = [*DTYPES.values()], "(2,)", shape == (2,)
+        else:
+            dtypes, allowed = ["float64"], f"() or ({columns[-1]},)"
+            fits = shape == () or (shape is not None and len(shape) == 1 and shape[0] in columns)
+        if header is None or header.dtype not in dtypes or not fits:
+            raise _wrong_tensor(path, f"{' or '.join(dtypes)} of shape {allowed}", header)
 
 
 def _missing_statistics(

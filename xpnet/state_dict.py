@@ -7,6 +7,7 @@ are tensors, named by their path, and everything else is JSON, so that no file r
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
@@ -47,13 +48,21 @@ TENSOR = "$tensor"
 """The key of a JSON object that stands for an array, whose value is the name of the tensor."""
 
 MAX_HEADER = 8 << 20
-"""The largest number of bytes of the header of a file, in which the JSON is."""
+"""The largest number of bytes of the header of a file, in which the JSON is, if the file is small;
+parsed, it takes up to some 10 times as many."""
 
 MAX_TEXT = 1 << 20
-"""The largest number of characters of JSON: parsed, it takes up to some 30 times as many bytes."""
+"""The largest number of characters of JSON beside few arrays: parsed, it takes up to some 30 times
+as many bytes. See `is_short`."""
+
+VALUE_BYTES = 100
+"""An upper bound of the memory of one JSON value beside its text."""
 
 MAX_DEPTH = 32
 """The largest depth of a state dictionary."""
+
+MAX_JSON_DEPTH = 64
+"""The largest depth of JSON in a file, far below the limit of recursion."""
 
 
 def save_state_dict(state: Mapping[str, Any], path: StrPath) -> None:
@@ -97,7 +106,7 @@ def load_state_dict(path: StrPath) -> StateDict:
     name = os.fsdecode(path)
     require_file(name, "a state file")
     with open_tensors(name) as file:
-        config = parse_bounded(file.metadata() or {}, KEY)
+        config = parse_bounded(file.metadata() or {}, KEY, name)
         if config is None or not is_readable(config, name, FORMAT):
             raise FileFormatError(f"{name!r} must be a state dictionary saved by xpnet; it is not.")
         state = unpack(config.get("state"), headers_of(file), file.get_tensor, name)
@@ -240,34 +249,66 @@ def drawn_of(value: Any) -> tuple[int, int, int]:
 
 
 def require_float(value: Any, name: str) -> float:
-    """Return a number as a float.
+    """Return a finite number as a float.
 
     Raises:
         FileFormatError: if it is none.
     """
-    if type(value) not in (int, float):
-        raise FileFormatError(f"{name} must be a number; got {describe(value)}.")
-    return float(value)
+    if type(value) not in (int, float) or not -math.inf < value < math.inf:
+        raise FileFormatError(f"{name} must be a finite number; got {describe(value)}.")
+    try:
+        return float(value)
+    except OverflowError:
+        raise FileFormatError(f"{name} must be below 1.8e308; it is not.") from None
 
 
-def as_json(value: Any, argument: str) -> str:
-    """Return JSON values as text, at most `MAX_TEXT` characters.
+def as_json(value: Any, argument: str, n_bytes: int = 0, do: str = "") -> str:
+    """Return JSON values as text, if it can be read again.
+
+    Args:
+        value: the values.
+        argument: their name in error messages.
+        n_bytes: the bytes of the arrays in the same file.
+        do: what to do about a text that is too long. Default: save arrays.
 
     Raises:
-        ArgumentError: if the text is longer.
+        ArgumentError: if the text is too long for `is_short`.
     """
     text = json.dumps(value)
-    if len(text) > MAX_TEXT:
+    if not is_short(text, n_bytes):
         raise ArgumentError(
             f"{argument} must hold at most {MAX_TEXT:,} characters of JSON beside its arrays; "
-            f"got {len(text):,}. Save many numbers as one array."
+            f"got {len(text):,}. {do or 'Save many numbers as one array.'}"
         )
     return text
 
 
-def parse_bounded(metadata: Mapping[str, str], key: str) -> dict[str, Any] | None:
-    """Return the JSON object under ``key``, or ``None`` if there is none or it is too long."""
-    return None if len(metadata.get(key, "")) > MAX_TEXT else parse(metadata, key)
+def is_short(text: str, n_bytes: int) -> bool:
+    """Return whether JSON in a file of ``n_bytes`` may be parsed, which takes memory.
+
+    It has at most `MAX_TEXT` characters, or takes at most as many bytes as the file.
+    """
+    n_values = sum(map(text.count, ",:[{"))
+    return len(text) <= MAX_TEXT or len(text) + VALUE_BYTES * n_values <= n_bytes
+
+
+def parse_bounded(metadata: Mapping[str, str], key: str, name: str) -> dict[str, Any] | None:
+    """Return the JSON object under ``key``, or ``None`` if there is none or it is too long.
+
+    Args:
+        metadata: the metadata of a file.
+        key: the key.
+        name: the name of the file.
+
+    Raises:
+        FileFormatError: if it is nested deeper than `MAX_JSON_DEPTH`.
+    """
+    if not is_short(metadata.get(key, ""), os.path.getsize(name)):
+        return None
+    config = parse(metadata, key)
+    if _is_deeper(config, MAX_JSON_DEPTH):
+        raise FileFormatError(f"{name!r} must be nested at most {MAX_JSON_DEPTH} levels deep.")
+    return config
 
 
 def require_file(name: str, kind: str) -> None:
@@ -275,16 +316,26 @@ def require_file(name: str, kind: str) -> None:
 
     Raises:
         FileNotFoundError: if there is no file.
-        FileFormatError: if its header is longer than `MAX_HEADER`.
+        FileFormatError: if its header is longer than `MAX_HEADER` and than an eighth of the file.
     """
     if not os.path.isfile(name):
         raise FileNotFoundError(f"path must be {kind}; there is no file {name!r}.")
     with open(name, "rb") as file:
         length = int.from_bytes(file.read(8), "little")
-    if length > MAX_HEADER:
+    limit = max(MAX_HEADER, os.path.getsize(name) // 8)
+    if length > limit:
         raise FileFormatError(
-            f"{name!r} must have a header of at most {MAX_HEADER:,} bytes; got {length:,}."
+            f"{name!r} is not a safetensors file that xpnet reads: its header must have at most "
+            f"{limit:,} bytes; got {length:,}."
         )
+
+
+def _is_deeper(value: Any, limit: int) -> bool:
+    """Return whether JSON has more than ``limit`` levels of dictionaries and lists."""
+    if not isinstance(value, (dict, list)):
+        return False
+    items = value.values() if isinstance(value, dict) else value
+    return limit == 0 or any(_is_deeper(item, limit - 1) for item in items)
 
 
 def _is_key(key: Any) -> bool:

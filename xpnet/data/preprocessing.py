@@ -420,10 +420,12 @@ def _are_constant(X: Array, low: HostArray, high: HostArray) -> HostArray:
 def _scale(X: Array, shift: HostArray, width: HostArray, start: HostArray) -> Array:
     """Return ``(X − shift)/width + start``; 0 where ``width`` is 0."""
     Z = _floating_copy(X, shift)
-    backend = backend_of(Z)
-    Z -= backend.asarray(shift, dtype=Z.dtype)
-    Z /= backend.asarray(np.where(width > 0, width, np.inf), dtype=Z.dtype)
-    Z += backend.asarray(start, dtype=Z.dtype)
+    backend, narrow = backend_of(Z), np.dtype(dtype_name(Z.dtype))
+    with np.errstate(over="ignore"):  # to infinity, as in any computation of this dtype
+        shift, width, start = (np.asarray(a).astype(narrow) for a in (shift, width, start))
+    Z -= backend.asarray(shift)
+    Z /= backend.asarray(np.where(width > 0, width, narrow.type(np.inf)))
+    Z += backend.asarray(start)
     return Z
 
 

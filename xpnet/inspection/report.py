@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import overload
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+from typing import Any, overload
+
+import numpy as np
 
 from xpnet.backend import HostArray
-from xpnet.errors import FileFormatError
+from xpnet.errors import FileFormatError, describe
 from xpnet.state_dict import StateDict
 
 
@@ -113,6 +115,16 @@ class InspectionReport:
         return "\n".join(lines)
 
 
+FITS: dict[Any, Callable[[Any], bool]] = {
+    "str": lambda value: isinstance(value, str),
+    "int": lambda value: type(value) is int,
+    "float": lambda value: type(value) in (int, float),
+    "float | None": lambda value: value is None or type(value) in (int, float),
+    "HostArray": lambda value: isinstance(value, np.ndarray) and value.ndim == 1,
+}
+"""Whether a value from a file is of a type of a field."""
+
+
 def report_of(state: StateDict) -> InspectionReport:
     """Return the report of which ``state`` holds the fields, as `dataclasses.asdict` returns them.
 
@@ -121,15 +133,26 @@ def report_of(state: StateDict) -> InspectionReport:
     """
     try:
         layers = [layer | _distributions(layer) for layer in state["layers"]]
-        reports = tuple(LayerReport(**layer) for layer in layers)
-        return InspectionReport(reports, state["n_rows"], state["loss"])
+        reports = tuple(_checked(LayerReport(**layer)) for layer in layers)
+        report = InspectionReport(reports, state["n_rows"], state["loss"])
+        _checked(report)
+        return report
     except (KeyError, TypeError) as error:
         raise FileFormatError(f"a report must hold the fields of its layers; {error}.") from None
 
 
 def _distributions(layer: StateDict) -> dict[str, Distribution | None]:
     names = "output", "gradient", "weight_gradient"
-    return {n: None if layer[n] is None else Distribution(**layer[n]) for n in names}
+    return {n: None if layer[n] is None else _checked(Distribution(**layer[n])) for n in names}
+
+
+def _checked(report: Any) -> Any:
+    """Return a part of a report after comparing its numbers, texts and arrays with their types."""
+    for field in fields(report):
+        value = getattr(report, field.name)
+        if field.type in FITS and not FITS[field.type](value):
+            raise FileFormatError(f"{field.name} must be {field.type}; got {describe(value)}.")
+    return report
 
 
 def _cells(layer: LayerReport) -> str:

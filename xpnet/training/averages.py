@@ -8,12 +8,14 @@ from typing import Any, ClassVar
 
 from xpnet.backend import Array, copied
 from xpnet.data.prepare import prepare
-from xpnet.errors import ArgumentError, Phrase, require, require_count
+from xpnet.errors import ArgumentError, FileFormatError, Phrase, require, require_count
+from xpnet.finite import all_are_finite
 from xpnet.metrics import check_metric_names, metric_name
 from xpnet.ops import operations_for
 from xpnet.ops.rules import optimizers as rules
 from xpnet.optimizers import Averaged, OptimizerState, Resumed
 from xpnet.state_dict import StateDict
+from xpnet.state_entries import Entries
 from xpnet.training.batch_norm_statistics import batch_norm_layers, recompute_on_rows
 from xpnet.training.callbacks import Run, check_functions
 from xpnet.training.settings import METRIC_ARGUMENTS, check_metrics
@@ -127,7 +129,9 @@ class UseAverage:
 
     def restore(self, run: Run, snapshot: StateDict) -> None:
         """Set the optimizer's state to a copy."""
-        run.state.load_state_dict(snapshot)
+        run.optimizer.load_state_dict(run.state, snapshot)
+        if not all_are_finite(run.state.slots):  # of a hostile file
+            raise FileFormatError("the slots of the optimizer in a snapshot must be finite.")
 
     def end(self, run: Run) -> None:
         """Set the parameters of the model to θ̂, and recompute its statistics."""
@@ -188,7 +192,7 @@ class StochasticWeightAveraging:
         _check_average(run)
         rule = f"be at most the {run.epochs} epochs"
         require(self.start <= run.epochs, "start", rule, self.start)
-        self.n_averaged, self._backend = 0, run.model.backend
+        self.n_averaged, self._like = 0, run.model.theta
 
     def epoch(self, run: Run) -> None:
         """Add the θ of this epoch to the mean."""
@@ -207,10 +211,16 @@ class StochasticWeightAveraging:
         return {"n_averaged": self.n_averaged, "mean": self._mean if self.n_averaged else None}
 
     def load_state_dict(self, state: StateDict) -> None:
-        """Set what `state_dict` returned; after `begin`."""
-        self.n_averaged = int(state["n_averaged"])
-        if state["mean"] is not None:
-            self._mean = copied(self._backend.asarray(state["mean"]))
+        """Set what `state_dict` returned; after `begin`.
+
+        Raises:
+            FileFormatError: if it does not fit the model.
+        """
+        entries = Entries(state, "StochasticWeightAveraging", "n_averaged", "mean")
+        n_averaged = entries.count("n_averaged")
+        if n_averaged:
+            self._mean = entries.array("mean", self._like, finite=True)
+        self.n_averaged = n_averaged
 
     def snapshot(self, run: Run) -> StateDict:
         """A copy of the state."""

@@ -11,6 +11,7 @@ from typing import Any, TypeAlias
 
 from xpnet.errors import (
     ArgumentError,
+    FileFormatError,
     Phrase,
     plain_number,
     require,
@@ -287,6 +288,7 @@ class Callbacks:
 
         Raises:
             ArgumentError: if the callbacks are of other types, or in another order.
+            FileFormatError: if one refuses its state, by any exception.
         """
         stateful = [callback for callback in self.ordered if has_state(callback)]
         types = [_type_name(callback) for callback in stateful]
@@ -294,7 +296,13 @@ class Callbacks:
         rule = f"be those of the training that is resumed, [{', '.join(wanted)}], in this order"
         require(types == wanted, "callbacks", rule, Phrase(f"[{', '.join(types)}]"))
         for callback, state in zip(stateful, states, strict=True):
-            callback.load_state_dict(state["state"])
+            try:
+                callback.load_state_dict(state["state"])
+            except Exception as error:  # a user-defined one may raise any
+                own = isinstance(error, FileFormatError)
+                text = f"{error}" if own else f"{error!r:.200}"
+                text = f"the state of {_type_name(callback)} cannot be set: {text}"
+                raise FileFormatError(text) from (error.__cause__ if own else error)
 
 
 def has_state(callback: Any) -> bool:

@@ -14,6 +14,7 @@ from xpnet.atomic import StrPath, require_writable
 from xpnet.errors import Phrase, require, require_type, warn_caller
 from xpnet.serialization import model_config, write_model
 from xpnet.state_dict import StateDict
+from xpnet.state_entries import Entries
 from xpnet.training.averages import UseAverage
 from xpnet.training.callbacks import Run
 
@@ -110,8 +111,16 @@ class Checkpoint:
         return {"best": self.best, "has_saved": self._has_saved}
 
     def load_state_dict(self, state: StateDict) -> None:
-        """Set what `state_dict` returned; after `begin`."""
-        self.best, self._has_saved = state["best"], bool(state["has_saved"])
+        """Set what `state_dict` returned; after `begin`.
+
+        Raises:
+            FileFormatError: if an entry has another type.
+        """
+        entries = Entries(state, "Checkpoint", "best", "has_saved")
+        has_saved = entries.flag("has_saved")
+        is_none = entries["best"] is None
+        self.best = None if is_none else entries.number("best", finite=False)
+        self._has_saved = has_saved
 
     def _best_of_file(self, model: dict[str, Any]) -> float | None:
         """Return the best number of the file, or ``None`` if it is of another model or column."""

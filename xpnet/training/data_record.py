@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.backend import as_array, to_numpy
-from xpnet.errors import Phrase, require
+from xpnet.errors import FileFormatError, Phrase, require
 
 DIGEST_ROWS = 10_000
 """The largest number of rows of an array from which its digest is computed."""
@@ -56,8 +56,14 @@ def require_same_data(saved: Any, given: Mapping[str, Any]) -> None:
         if found == wanted:
             continue
         rule = "be the data of the training that is resumed"
-        if found is None or wanted is None:
-            require(False, name, rule, Phrase("none" if found is None else "an array, not none"))
+        if not isinstance(wanted, Mapping | None):
+            raise FileFormatError(f"the record of {name} must be a dictionary.")
+        if wanted is None:
+            got = Phrase(f"an array of shape {found['shape']}")
+            require(False, name, "be left out, as in the training that is resumed", got)
+        require(found is not None, name, rule, Phrase("none"))
+        assert wanted is not None
+        assert found is not None
         for key in ("shape", "dtype"):
             was, now = wanted.get(key), found[key]
             require(was == now, name, f"{rule}, of {key} {was}", Phrase(f"{key} {now}"))

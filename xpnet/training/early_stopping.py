@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any, ClassVar
 
-from xpnet.backend import Array, Backend, copied
+from xpnet.backend import Array, copied
 from xpnet.errors import require, require_count, require_number, require_type
 from xpnet.state_dict import StateDict
+from xpnet.state_entries import Entries, require_array
 from xpnet.training.callbacks import Run
 
 
@@ -44,8 +45,9 @@ class EarlyStopping:
     restores_epoch: ClassVar[bool] = True
     _best: float
     _waited: int
-    _vectors: tuple[Array, Array] | None
+    _vectors: tuple[Array, ...] | None
     _snapshots: list[Any]
+    _run: Run | None
 
     def __init__(
         self,
@@ -67,8 +69,8 @@ class EarlyStopping:
         n = sum(isinstance(callback, EarlyStopping) for callback in run.callbacks)
         rule = "hold at most one EarlyStopping, which determines the epoch that is restored"
         require(n == 1, "callbacks", rule, n)
-        self._backend: Backend = run.model.backend
         self._reset()
+        self._run = run
 
     def epoch(self, run: Run) -> bool:
         """Keep the parameters of the best epoch; return whether to stop."""
@@ -104,17 +106,32 @@ class EarlyStopping:
         }
 
     def load_state_dict(self, state: StateDict) -> None:
-        """Set what `state_dict` returned; after `begin`."""
-        self._best, self._waited = float(state["best"]), int(state["waited"])
-        self._best_epoch, self._snapshots = int(state["best_epoch"]), state["snapshots"]
-        if state["vectors"] is not None:
-            theta, statistics = map(self._backend.asarray, state["vectors"])
-            self._vectors = theta, statistics
+        """Set what `state_dict` returned; after `begin`.
+
+        Raises:
+            FileFormatError: if it does not fit the training.
+        """
+        run, names = self._run, ("best", "best_epoch", "waited", "vectors", "snapshots")
+        assert run is not None
+        entries = Entries(state, "EarlyStopping", *names)
+        best, best_epoch = entries.number("best", finite=False), entries.count("best_epoch")
+        waited, vectors = entries.count("waited"), None
+        if entries["vectors"] is not None:
+            likes = run.model.theta, run.model.statistics
+            found = entries.items("vectors", 2)
+            for value, like in zip(found, likes, strict=True):
+                require_array(value, like, "a vector of EarlyStopping", finite=True)
+            vectors = tuple(map(run.model.backend.asarray, found))
+        callbacks = [] if vectors is None else _with_snapshots(run)
+        snapshots = entries.items("snapshots", len(callbacks))
+        _try_snapshots(callbacks, snapshots, run)
+        self._best, self._waited, self._vectors = best, waited, vectors
+        self._best_epoch, self._snapshots = best_epoch, snapshots
 
     def _reset(self) -> None:
         """Forget the epochs of an earlier training."""
         self._best, self._best_epoch, self._waited = math.inf, 0, 0
-        self._vectors, self._snapshots = None, []
+        self._vectors, self._snapshots, self._run = None, [], None
 
     def _reason(self, run: Run) -> str:
         """Why training stopped, and with which parameters the model ends."""
@@ -135,3 +152,13 @@ def _with_snapshots(run: Run) -> list[Any]:
     """The callbacks with a state that `EarlyStopping` restores."""
     names = "snapshot", "restore"
     return [c for c in run.callbacks if all(callable(getattr(c, n, None)) for n in names)]
+
+
+def _try_snapshots(callbacks: list[Any], snapshots: list[Any], run: Run) -> None:
+    """Restore each snapshot of a file and the present one, so that the last epoch cannot fail."""
+    for callback, snapshot in zip(callbacks, snapshots, strict=True):
+        before = callback.snapshot(run)
+        try:
+            callback.restore(run, snapshot)
+        finally:
+            callback.restore(run, before)

@@ -45,7 +45,7 @@ def warn_of_differences(saved: Any, now: Mapping[str, Any]) -> None:
     saved = saved if isinstance(saved, Mapping) else {}
     pairs = {name: (saved.get(name), now[name]) for name in now}
     different = [
-        f"{name} {was} then, {is_now} now"
+        f"{name} {was!s:.80} then, {is_now} now"
         for name, (was, is_now) in pairs.items()
         if was != is_now and None not in (was, is_now)
     ]

@@ -181,7 +181,10 @@ class Epochs:
             raise FileFormatError("the scale of a loss must be that of the precision.")
         if scaling is not None:
             require_array(saved, scaling.state, "the scale of the loss")
-        self.optimizer_state.load_state_dict(state["optimizer"])
+        optimizer = self.settings.optimizer
+        optimizer.load_state_dict(self.optimizer_state, state["optimizer"])
+        if not all_are_finite(self.optimizer_state.slots):
+            raise FileFormatError("the slots of the optimizer must be finite.")
         if scaling is not None:
             write_array(saved, scaling.state)
         self.completed = position.completed

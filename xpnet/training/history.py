@@ -5,16 +5,20 @@ from __future__ import annotations
 import csv
 import io
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
 from xpnet.atomic import StrPath, write_atomically
 from xpnet.backend import HostArray
-from xpnet.errors import FileFormatError, Phrase, require, unknown_name
+from xpnet.errors import FileFormatError, Phrase, describe, require, unknown_name
 from xpnet.state_dict import StateDict
 
 NO_VALUE = float("nan")
 """What a column holds for an epoch without a value; `History.to_csv` leaves its cell empty."""
+
+MAX_PADDING = 1_000_000
+"""How many values the columns of a file may lack more than they have; `append` adds them."""
 
 
 @dataclass
@@ -105,20 +109,27 @@ class History:
         """Set what `state_dict` returned.
 
         Raises:
-            FileFormatError: if an entry has another type.
+            FileFormatError: if an entry has another type, or a column another length.
         """
-        names, columns, missing = state["names"], state["columns"], state["missing"]
-        aligned = state["aligned"]
-        texts = [*names, *aligned, state["stopped"]]
-        is_flat = all(isinstance(c, np.ndarray) and c.shape == (len(c),) for c in columns)
-        if not all(isinstance(text, str) for text in texts) or not is_flat:
-            raise FileFormatError("the history must have names and columns of numbers.")
+        parts = names, columns, missing, aligned = [
+            state[key] for key in ("names", "columns", "missing", "aligned")
+        ]
+        if not all(isinstance(part, list) for part in parts):
+            raise FileFormatError("the history must have lists of names and of columns.")
+        if not all(isinstance(text, str) for text in [*names, *aligned, state["stopped"]]):
+            raise FileFormatError("the history must have texts as names.")
         if not len({*names}) == len(names) == len(columns) == len(missing):
             raise FileFormatError("the history must have one column for each name.")
+        for values, absent in zip(columns, missing, strict=True):
+            _require_column(values, absent)
+        sizes = [len(values) for values in columns]
+        n_rows = sizes[names.index("epoch")] if "epoch" in names else 0
+        if sum(max(n_rows - size, 0) for size in sizes) > MAX_PADDING + sum(sizes):
+            raise FileFormatError("the history must have columns of one length.")
         self.columns = {n: c.tolist() for n, c in zip(names, columns, strict=True)}
-        for values, absent in zip(self.columns.values(), missing, strict=True):
+        for numbers, absent in zip(self.columns.values(), missing, strict=True):
             for index in () if absent is None else absent.tolist():
-                values[index] = NO_VALUE
+                numbers[index] = NO_VALUE
         self._aligned, self.stopped = set(aligned), state["stopped"]
 
     def _padded(self, name: str, n_rows: int) -> list[float]:
@@ -128,7 +139,27 @@ class History:
         return values + missing if name in self._aligned else missing + values
 
 
+def _require_column(values: Any, absent: Any) -> None:
+    """Refuse a column of a file that is not float64, and indices that are outside of it.
+
+    Raises:
+        FileFormatError: naming what is expected.
+    """
+    if not isinstance(values, np.ndarray) or values.dtype != np.float64 or values.ndim != 1:
+        raise FileFormatError(
+            f"a column of the history must be float64 of shape (n,); got {describe(values)}."
+        )
+    if absent is None:
+        return
+    is_index = isinstance(absent, np.ndarray) and absent.dtype == np.int64 and absent.ndim == 1
+    if not is_index or ((absent < 0) | (absent >= len(values))).any():
+        raise FileFormatError(
+            "the missing values of a column must be indices, int64 of shape (k,); got "
+            f"{describe(absent)}."
+        )
+
+
 def _missing(values: list[float]) -> HostArray | None:
     """The indices at which a column has no value, or ``None`` if it has all."""
     missing = [index for index, value in enumerate(values) if value is NO_VALUE]
-    return np.array(missing) if missing else None
+    return np.array(missing, np.int64) if missing else None

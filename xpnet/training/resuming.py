@@ -10,9 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.atomic import StrPath
+from xpnet.atomic import StrPath, require_writable
 from xpnet.backend import Backend, copied
-from xpnet.errors import ArgumentError, FileFormatError, Phrase, describe, require
+from xpnet.errors import (
+    ArgumentError,
+    FileFormatError,
+    Phrase,
+    describe,
+    require,
+)
 from xpnet.metrics import OWN_METRICS, metric_name
 from xpnet.serialization import (
     TRAINING,
@@ -22,7 +28,7 @@ from xpnet.serialization import (
     model_config,
 )
 from xpnet.state import ModelState
-from xpnet.state_dict import StateDict, parse_bounded, require_file, unpack
+from xpnet.state_dict import StateDict, parse_bounded, require_array, require_file, unpack
 from xpnet.tensor_file import headers_of, is_readable, open_tensors
 from xpnet.training.data_record import require_same_data
 from xpnet.training.environment import environment, warn_of_differences
@@ -31,6 +37,12 @@ from xpnet.training.settings_record import described, rebuilt, rebuilt_callback
 
 BIT_GENERATORS = "PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64"
 """NumPy's own bit generators, of which the state can be saved."""
+
+LARGEST = {
+    **{"pos": 624, "buffer_pos": 4, "has_uint32": 1, "uinteger": 2**32 - 1},
+    **{"state": 2**128 - 1, "inc": 2**128 - 1},
+}
+"""The largest values of the integers in their states, which NumPy does not check."""
 
 FIXED = (
     *("kind", "loss", "batch_size", "shuffle", "drop_last", "precision", "validation"),
@@ -45,14 +57,12 @@ class SavedTraining:
 
     Attributes:
         name: the name of the file.
-        config: the metadata of the model.
         contents: the model.
         record: the settings, the data and the environment.
         state: the state of the training, and of its callbacks.
     """
 
     name: str
-    config: dict[str, Any]
     contents: ModelContents
     record: dict[str, Any]
     state: StateDict
@@ -62,17 +72,6 @@ class SavedTraining:
         """The settings of the training, as `described` has encoded them."""
         settings: dict[str, Any] = self.record["settings"]
         return settings
-
-    def require_model(self, model: Any) -> None:
-        """Refuse a model of another architecture.
-
-        Raises:
-            ArgumentError: naming what differs.
-        """
-        own = model_config(model, described)
-        for key, argument in (("n_in", "n_in"), ("dtype", "dtype"), ("layers", "layers")):
-            rule = f"be those of the model in {self.name!r}, {_short(self.config[key])}"
-            require(own[key] == self.config[key], argument, rule, Phrase(_short(own[key])))
 
     @property
     def streams(self) -> tuple[int, int, int]:
@@ -85,14 +84,16 @@ class SavedTraining:
         Raises:
             ArgumentError: naming the argument, the saved value and the one received.
         """
-        require_same_data(self.record["data"], record["data"])
+        with self.reading():
+            require_same_data(self.record["data"], record["data"])
         given, saved = model.preprocessing, self.contents.preprocessing
         same = type(given) is type(saved) and (given is None or _equal(given, saved))
         require(same, "preprocessing", f"be that of the model in {self.name!r}, {saved}", given)
         classes = self.contents.classes
         rule = f"be those of the model in {self.name!r}, {classes}"
         require(model.classes in (None, classes), "classes", rule, model.classes)
-        self._require_settings(record["settings"])
+        with self.reading():
+            self._require_settings(record["settings"])
 
     def set_up(self, model: Any) -> None:
         """Give a model the scalings and classes of the file, so that data are prepared alike."""
@@ -112,6 +113,9 @@ class SavedTraining:
             weights, kind = settings.get("class_weight"), settings["kind"]
             if isinstance(weights, dict):
                 weights = dict(weights["mapping"])
+            share = settings["validation"]
+            if share not in (None, "given") and type(share) not in (int, float):
+                raise FileFormatError(f"validation must be a share; got {describe(share)}.")
             names = ["loss", "optimizer"]
             if kind == "mini-batch":
                 names += ["schedule", "clip", "l1", "batch_size", "shuffle", "drop_last"]
@@ -127,7 +131,6 @@ class SavedTraining:
             if given["metrics"] is None:
                 found["metrics"] = self.metrics()
             if given["validation"] is None:
-                share = settings["validation"]
                 rule = "be given, as in the training"
                 require(share != "given", "validation", rule, None, "Pass validation=(X, y).")
                 found["validation"] = share
@@ -141,9 +144,12 @@ class SavedTraining:
         """
         for name in FIXED:
             was, now = self.settings.get(name), given.get(name)
+            argument, got = name, Phrase(_short(now))
             rule = f"be that of the training that is resumed, {_short(was)}"
-            argument = "optimizer" if name == "kind" else name
-            require(was == now, argument, rule, Phrase(_short(now)))
+            if name == "kind":
+                argument, got = "optimizer", Phrase(f"one for {now} training")
+                rule = f"be one for {was} training, as in the training that is resumed"
+            require(was == now, argument, rule, got)
         was, now = _types(self.settings.get("optimizer")), _types(given.get("optimizer"))
         rule = f"be {was}, as in the training that is resumed; its numbers may change"
         require(was == now, "optimizer", rule, Phrase(now))
@@ -165,6 +171,7 @@ class SavedTraining:
             ):
                 vector[...] = state.backend.asarray(saved)
             with self.reading():
+                _require_rows(self.state)
                 yield self.state
         except BaseException:
             for vector, earlier in zip(vectors, before, strict=True):
@@ -173,14 +180,17 @@ class SavedTraining:
 
     @contextmanager
     def reading(self) -> Iterator[None]:
-        """Turn an error about an entry of the state into one about the file."""
+        """Turn an error about an entry of the file into one that names the file."""
         try:
             yield
-        except (KeyError, IndexError, TypeError, AttributeError, OverflowError) as error:
+        except ArgumentError:  # the file is valid, but of another training
+            raise
+        except FileFormatError as error:
+            text = f"{self.name!r} does not fit the training: {error}"
+            raise FileFormatError(text) from error.__cause__
+        except Exception as error:  # hostile entries raise many types of exceptions
             text = f"{self.name!r} does not hold a training: {error!r:.200}"
             raise FileFormatError(text) from error
-        except FileFormatError as error:
-            raise FileFormatError(f"{self.name!r} does not fit the training: {error}") from None
 
     def warn_of_environment(self, backend: Backend, engine: str) -> None:
         """Warn of what differs in this environment, so that the bits may differ."""
@@ -194,9 +204,13 @@ class SavedTraining:
         """Return new callbacks like those of the training.
 
         Raises:
-            ArgumentError: if one is user-defined.
+            ArgumentError: if one is user-defined, or would overwrite a file that is not of xpnet.
         """
-        return [rebuilt_callback(config) for config in self.settings.get("callbacks", ())]
+        callbacks = [rebuilt_callback(config) for config in self.settings.get("callbacks", ())]
+        for callback in callbacks:
+            if hasattr(callback, "path"):
+                _require_own_file(callback.path)
+        return callbacks
 
     def metrics(self) -> list[Any]:
         """Return the metrics of the training.
@@ -230,17 +244,17 @@ def read_training(path: StrPath, model: Any = None) -> SavedTraining:
     require_file(name, "a file of TrainingCheckpoint")
     with open_tensors(name) as file:
         metadata = file.metadata() or {}
-        entry, config = parse_bounded(metadata, KEY), parse_bounded(metadata, "xpnet")
+        entry, config = (parse_bounded(metadata, key, name) for key in (KEY, "xpnet"))
         known = entry is not None and is_readable(entry, name, FORMAT)
         if not known or config is None or not is_readable(config, name, TRAINING_FORMAT):
             raise FileFormatError(f"{name!r} must be a training saved by xpnet; it is not.")
         assert entry is not None
+        if model is not None:
+            _require_model(name, config, model)
         try:
             return _contents(name, entry, config, file, model)
-        except (OSError, ArgumentError) as error:
-            if isinstance(error, OSError) or model is not None:
-                raise
-            raise FileFormatError(f"{name!r} does not hold a training: {error}") from None
+        except OSError:
+            raise
         except Exception as error:  # hostile files raise many types of exceptions
             raise FileFormatError(f"{name!r} does not hold a training: {error}") from None
 
@@ -255,13 +269,61 @@ def _contents(
         raise FileFormatError("the record must hold settings, data and environment.")
     own = {key: headers.pop(key) for key in list(headers) if key.startswith(TRAINING)}
     state = unpack(entry["state"], own, file.get_tensor, name)
-    if not isinstance(state, dict) or own:
-        raise FileFormatError(f"the state must be a dictionary of all tensors; got {state!r:.40}.")
-    if model is None:
-        return SavedTraining(name, config, contents_of(config, file, headers), record, state)
-    partial = SavedTraining(name, config, None, record, state)  # type: ignore[arg-type]
-    partial.require_model(model)
-    return SavedTraining(name, config, contents_of(config, file, headers, model), record, state)
+    if not isinstance(state, dict):
+        raise FileFormatError(f"the state must be a dictionary; got {describe(state)}.")
+    if own:
+        raise FileFormatError(f"the tensor {min(own)!r:.80} must be in the state; it is not.")
+    return SavedTraining(name, contents_of(config, file, headers, model), record, state)
+
+
+def _require_model(name: str, config: Mapping[str, Any], model: Any) -> None:
+    """Refuse a model of another architecture than that of a file.
+
+    Raises:
+        ArgumentError: naming what differs.
+    """
+    own = model_config(model, described)
+    for key in ("n_in", "dtype", "layers"):
+        rule = f"be that of the model in {name!r}, {_short(config.get(key))}"
+        require(own[key] == config.get(key), key, rule, Phrase(_short(own[key])))
+
+
+def _require_own_file(path: str) -> None:
+    """Refuse a path in the file of a training that cannot be written, or is of another file.
+
+    Raises:
+        ArgumentError: naming the path.
+    """
+    do = "Pass callbacks=[...]."
+    try:
+        require_writable(path)
+    except (OSError, ValueError) as error:
+        got = Phrase(f"the path {path!r} ({error})")
+        require(False, "callbacks", "be given, because the file of one cannot be written", got, do)
+    if not os.path.exists(path):
+        return
+    try:
+        require_file(path, "a file")
+        with open_tensors(path) as file:
+            is_own = "xpnet" in (file.metadata() or {})
+    except FileFormatError:
+        is_own = False
+    rule = "be given, because one would overwrite a file that xpnet has not written"
+    require(is_own, "callbacks", rule, path, do)
+
+
+def _require_rows(state: StateDict) -> None:
+    """Refuse a history that is not of the completed epochs, which bounds its length.
+
+    Raises:
+        FileFormatError: naming both numbers.
+    """
+    columns = dict(zip(state["history"]["names"], state["history"]["columns"], strict=False))
+    n_rows, completed = len(columns.get("epoch", ())), state["completed"]
+    if n_rows != completed:
+        raise FileFormatError(
+            f"the history must have one row for each of {completed} epochs; it has {n_rows}."
+        )
 
 
 def generator_state(rng: Any) -> Any:
@@ -281,13 +343,37 @@ def set_generator_state(rng: Any, state: Any) -> None:
 
     Raises:
         ArgumentError: if the state is of another bit generator.
+        FileFormatError: if it is none; the generator is unchanged.
     """
     if not isinstance(rng, np.random.Generator) or state is None:
         return
     _require_own(rng)
     name, own = state.get("bit_generator"), type(rng.bit_generator).__name__
     require(name == own, "rng", f"have the bit generator {name} of the training", Phrase(own))
+    _require_state(state, rng.bit_generator.state, "rng")
     rng.bit_generator.state = state
+
+
+def _require_state(value: Any, like: Any, name: str) -> None:
+    """Refuse the state of a bit generator with which NumPy would read outside of its memory.
+
+    Args:
+        value: the state, or a part of it.
+        like: that of a generator of the same kind.
+        name: the name of ``value`` in error messages.
+
+    Raises:
+        FileFormatError: with ``name`` in its message.
+    """
+    if isinstance(like, np.ndarray):
+        require_array(value, like, name)
+    elif isinstance(like, dict):
+        if not isinstance(value, dict) or value.keys() != like.keys():
+            raise FileFormatError(f"{name} must have the entries {', '.join(like)}.")
+        for key in like:
+            _require_state(value[key], like[key], key)
+    elif type(value) is not type(like) or (name in LARGEST and not 0 <= value <= LARGEST[name]):
+        raise FileFormatError(f"{name} must be an entry of a generator; got {describe(value)}.")
 
 
 def _require_own(rng: np.random.Generator) -> None:

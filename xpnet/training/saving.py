@@ -1,14 +1,35 @@
-"""Copy a training for its file, from which it can be resumed."""
+"""Copy a training for its file, from which it can be resumed.
+
+The file is a safetensors file. Its metadata hold two JSON objects: ``"xpnet"``, the model as in its
+own file (`xpnet.serialization`), in format 3; and ``"xpnet-training"``, with the entries
+
+- ``version``, the format, and ``xpnet``, the version that wrote it;
+- ``record``: ``settings``, the arguments of `fit` by name, with ``kind``, mini-batch or full-batch;
+  ``data``, the shape, dtype and digest of each array; ``environment``, versions, CPU and threads;
+- ``state``: ``completed``, the number of epochs; ``history``, its columns; ``callbacks``, the type
+  and the state of each that has one; ``engine``. Of a mini-batch training also ``taken``,
+  ``losses``, ``counts`` and ``seconds``, the steps of the next epoch; ``streams``, the seed and the
+  numbers of orders and masks; ``optimizer``, its slots, step and scalars; ``scale``, that of a loss
+  in fp16; ``rng``, the state of a generator. Of a full-batch training ``loop``, that of the method.
+
+An array in ``state`` is a tensor ``training.<path>``, to which ``{"$tensor": name}`` refers. The
+other tensors are those of the model.
+"""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from xpnet._version import __version__
-from xpnet.serialization import TRAINING, TRAINING_FORMAT, model_entry, model_tensors
+from xpnet.serialization import (
+    TRAINING,
+    TRAINING_FORMAT,
+    entry_text,
+    model_entry,
+    model_tensors,
+)
 from xpnet.state_dict import StateDict, as_json, pack
 from xpnet.training.background_write import FileContents
 from xpnet.training.settings_record import described
@@ -57,8 +78,7 @@ class Saver:
         """
         state, tensors = pack(self.training.state_dict(), "state_dict()", TRAINING[:-1])
         entry = {"version": FORMAT, "xpnet": __version__, "record": self.record, "state": state}
-        metadata = {
-            KEY: as_json(entry, "state_dict()"),
-            "xpnet": json.dumps(model_entry(self.model, TRAINING_FORMAT, described)),
-        }
-        return FileContents(model_tensors(self.model) | tensors, metadata)
+        own = model_tensors(self.model)
+        model = entry_text(model_entry(self.model, TRAINING_FORMAT, described), own)
+        metadata = {KEY: as_json(entry, "state_dict()"), "xpnet": model}
+        return FileContents(own | tensors, metadata)

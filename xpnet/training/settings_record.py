@@ -115,7 +115,15 @@ def rebuilt(config: Any, layout: Layout) -> Any:
     if not isinstance(name, str) or name not in _own_types():
         raise FileFormatError(f"a training may only name xpnet's own types; got {name!r:.80}.")
     arguments = {key: rebuilt(item, layout) for key, item in config.items() if key != "type"}
-    return _own_types()[name](**arguments)
+    return _made(_own_types()[name], arguments)
+
+
+def _made(kind: type[Any], arguments: dict[str, Any]) -> Any:
+    """Return an object of a file; what its constructor refuses is an error of the file."""
+    try:
+        return kind(**arguments)
+    except ArgumentError as error:
+        raise FileFormatError(f"{kind.__name__} cannot be made: {error}") from None
 
 
 def _user_defined(name: str) -> ArgumentError:
@@ -143,7 +151,10 @@ def rebuilt_callback(config: Any) -> Any:
     rule = "be given, because one holds what a file does not"
     require(kind is not None, "callbacks", rule, got, "Pass callbacks=[...].")
     assert kind is not None
-    return kind(**{key: value for key, value in config.items() if key != "type"})
+    arguments = {key: value for key, value in config.items() if key != "type"}
+    if arguments.get("validation"):
+        raise FileFormatError("UseAverage must have no validation in a file.")
+    return _made(kind, arguments)
 
 
 def settings_record(
@@ -185,4 +196,6 @@ def class_weight_record(class_weight: Mapping[Any, float] | Sequence[float] | No
     if isinstance(class_weight, Mapping):
         pairs = class_weight.items()
         return {"mapping": [[plain_number(k), plain_number(v)] for k, v in pairs]}
-    return None if class_weight is None else [plain_number(w) for w in class_weight]
+    if class_weight is None or not hasattr(class_weight, "__iter__"):  # which fit refuses
+        return None if class_weight is None else describe(class_weight)
+    return [plain_number(w) for w in class_weight]

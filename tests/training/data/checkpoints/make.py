@@ -1,0 +1,81 @@
+"""Write ``format1.safetensors``, a training of format 1, in this folder.
+
+Run it with the last xpnet that writes format 1 on ``PYTHONPATH``::
+
+    OPENBLAS_NUM_THREADS=1 python tests/training/data/checkpoints/make.py
+
+The training is interrupted within an epoch, so that the file has every entry of the format.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import xpnet
+from xpnet import schedules
+
+HERE = Path(__file__).parent
+FILE = HERE / "format1.safetensors"
+
+EPOCH, STEP = 3, 2
+"""The position at which the training is interrupted."""
+
+
+def rows() -> tuple[Any, Any]:
+    """Return the features ``(24, 3)`` and the class names of the training."""
+    X = np.random.default_rng(7).normal(size=(24, 3)).astype("float32")
+    return X, np.array(["ash", "elm"])[(X[:, 0] > 0).astype(int)]
+
+
+def callbacks() -> list[Any]:
+    """Return the callbacks with a state."""
+    return [xpnet.EarlyStopping(patience=9), xpnet.UseAverage()]
+
+
+def model() -> Any:
+    """Return the model before the training."""
+    scaling = xpnet.Standardize.fit(rows()[0])
+    return xpnet.MLP(3, [4], 2, batch_norm=True, dropout=0.1, preprocessing=scaling, rng=1)
+
+
+class Stop:
+    """Interrupts the training at its position."""
+
+    stateless = True
+
+    def step(self, run: Any) -> None:
+        """Interrupt after `STEP` of `EPOCH`."""
+        if (run.epoch, run.step) == (EPOCH, STEP):
+            run.interrupt()
+
+
+def main() -> None:
+    """Train and write the file."""
+    FILE.unlink(missing_ok=True)
+    checkpoint = xpnet.TrainingCheckpoint(FILE.name, epochs=1)
+    model().fit(
+        *rows(),
+        loss=xpnet.CrossEntropy(),
+        optimizer=xpnet.Averaged(xpnet.AdamW(0.01)),
+        schedule=schedules.Cosine(0.1),
+        clip=xpnet.ClipByNorm(1.0),
+        l2=1e-3,
+        class_weight={"ash": 1.0, "elm": 2.0},
+        epochs=6,
+        batch_size=5,
+        validation=0.25,
+        metrics=[xpnet.metrics.accuracy],
+        callbacks=[*callbacks(), checkpoint, Stop()],
+        rng=np.random.default_rng(3),
+        progress=False,
+        on_interrupt="return",
+    )
+    Path(checkpoint.path).replace(FILE)
+    print(FILE.name, FILE.stat().st_size, "bytes")
+
+
+if __name__ == "__main__":
+    main()
