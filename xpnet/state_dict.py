@@ -7,7 +7,6 @@ are tensors, named by their path, and everything else is JSON, so that no file r
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
@@ -17,12 +16,11 @@ from safetensors.numpy import save
 
 from xpnet._version import __version__
 from xpnet.atomic import StrPath, write_atomically
-from xpnet.backend import Array, backend_of, to_numpy
+from xpnet.backend import to_numpy
 from xpnet.errors import (
     ArgumentError,
     FileFormatError,
     describe,
-    dtype_name,
     plain_number,
     require_type,
 )
@@ -201,65 +199,6 @@ def unpack(
     if header is None or header.dtype not in DTYPES.values():
         raise FileFormatError(f"{name!r} must hold the tensor {tensor!r:.80} once; it does not.")
     return read(tensor)
-
-
-def require_array(value: Any, like: Array, name: str) -> None:
-    """Refuse what is not an array of the shape and dtype of ``like``, on any backend, and finite.
-
-    Raises:
-        FileFormatError: with ``name`` in its message.
-    """
-    shape, dtype = tuple(like.shape), dtype_name(like.dtype)
-    found = getattr(value, "shape", None), dtype_name(getattr(value, "dtype", None))
-    if found != (shape, dtype):
-        raise FileFormatError(f"{name} must be {dtype} of shape {shape}; got {describe(value)}.")
-    if dtype.startswith("float") and not np.isfinite(to_numpy(value)).all():
-        raise FileFormatError(f"{name} must be finite; it holds NaN or infinity.")
-
-
-def write_array(value: Any, target: Array) -> None:
-    """Overwrite ``target`` by an array of the host or of its own backend."""
-    target[...] = backend_of(target).asarray(value) if isinstance(value, np.ndarray) else value
-
-
-def require_whole(value: Any, name: str) -> int:
-    """Return an integer of at least 0, below 2⁶².
-
-    Raises:
-        FileFormatError: if it is none.
-    """
-    if type(value) is not int or not 0 <= value < 2**62:
-        raise FileFormatError(f"{name} must be an integer of at least 0; got {describe(value)}.")
-    return value
-
-
-def drawn_of(value: Any) -> tuple[int, int, int]:
-    """Return the state of random streams: a seed, and the numbers of orders and masks drawn.
-
-    Raises:
-        FileFormatError: if it is none.
-    """
-    if not isinstance(value, (list, tuple)) or len(value) != 3:
-        raise FileFormatError("the random streams must be three integers.")
-    seed, orders, masks = value
-    if type(seed) is not int or seed < 0:
-        raise FileFormatError(f"the seed must be an integer of at least 0; got {describe(seed)}.")
-    counts = [require_whole(n, "the count of a random stream") for n in (orders, masks)]
-    return seed, counts[0], counts[1]
-
-
-def require_float(value: Any, name: str) -> float:
-    """Return a finite number as a float.
-
-    Raises:
-        FileFormatError: if it is none.
-    """
-    if type(value) not in (int, float) or not -math.inf < value < math.inf:
-        raise FileFormatError(f"{name} must be a finite number; got {describe(value)}.")
-    try:
-        return float(value)
-    except OverflowError:
-        raise FileFormatError(f"{name} must be below 1.8e308; it is not.") from None
 
 
 def as_json(value: Any, argument: str, n_bytes: int = 0, do: str = "") -> str:

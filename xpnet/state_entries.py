@@ -134,3 +134,43 @@ def require_array(value: Any, like: Array, name: str, *, finite: bool = False) -
         raise FileFormatError(f"{name} must {rule}; got {describe(value):.80}.")
     if finite and not np.isfinite(to_numpy(value)).all():
         raise FileFormatError(f"{name} must be finite; it holds NaN or infinity.")
+
+
+def require_whole(value: Any, name: str) -> int:
+    """Return an integer of at least 0, at most `MAX_COUNT`.
+
+    Raises:
+        FileFormatError: if it is none.
+    """
+    if type(value) is not int or not 0 <= value <= MAX_COUNT:
+        raise FileFormatError(f"{name} must be an integer of at least 0; got {describe(value)}.")
+    return value
+
+
+def drawn_of(value: Any) -> tuple[int, int, int]:
+    """Return the state of random streams: a seed, and the numbers of orders and masks drawn.
+
+    Raises:
+        FileFormatError: if it is none.
+    """
+    if not isinstance(value, (list, tuple)) or len(value) != 3:
+        raise FileFormatError("the random streams must be three integers.")
+    seed, orders, masks = value
+    if type(seed) is not int or seed < 0:
+        raise FileFormatError(f"the seed must be an integer of at least 0; got {describe(seed)}.")
+    counts = [require_whole(n, "the count of a random stream") for n in (orders, masks)]
+    return seed, counts[0], counts[1]
+
+
+def require_float(value: Any, name: str) -> float:
+    """Return a finite number as a float.
+
+    Raises:
+        FileFormatError: if it is none.
+    """
+    if type(value) not in (int, float) or not -math.inf < value < math.inf:
+        raise FileFormatError(f"{name} must be a finite number; got {describe(value)}.")
+    try:
+        return float(value)
+    except OverflowError:
+        raise FileFormatError(f"{name} must be below 1.8e308; it is not.") from None

@@ -74,7 +74,7 @@ def changed(key, value):
 
 
 BAD = {
-    "no theta": (without("theta"), "theta of a step must be float32 of shape"),
+    "no theta": (without("theta"), "theta of a step must be a float32 array"),
     "theta of another size": (changed("theta", np.zeros(3, "f4")), "theta of a step must be"),
     "theta of another dtype": (changed("theta", np.zeros(99)), "theta of a step must be"),
     "a list": (changed("statistics", [0.0]), "statistics of a step must be"),

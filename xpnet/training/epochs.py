@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from xpnet.backend import Array, HostArray, Snapshot, to_numpy
+from xpnet.backend import Array, HostArray, Snapshot, to_numpy, write
 from xpnet.data.batching import TrainingData, spans
 from xpnet.engine.captured_epochs import CapturedEpochs
 from xpnet.engine.prediction import prediction_of
@@ -31,13 +31,12 @@ from xpnet.metrics import real_number
 from xpnet.ops import operations_for
 from xpnet.optimizers import OptimizerState
 from xpnet.state import ModelState
-from xpnet.state_dict import (
-    StateDict,
+from xpnet.state_dict import StateDict
+from xpnet.state_entries import (
     drawn_of,
     require_array,
     require_float,
     require_whole,
-    write_array,
 )
 from xpnet.training.callbacks import Callbacks, Run
 from xpnet.training.evaluation import measure
@@ -180,13 +179,13 @@ class Epochs:
         if (saved is None) != (scaling is None):
             raise FileFormatError("the scale of a loss must be that of the precision.")
         if scaling is not None:
-            require_array(saved, scaling.state, "the scale of the loss")
+            require_array(saved, scaling.state, "the scale of the loss", finite=True)
         optimizer = self.settings.optimizer
         optimizer.load_state_dict(self.optimizer_state, state["optimizer"])
         if not all_are_finite(self.optimizer_state.slots):
             raise FileFormatError("the slots of the optimizer must be finite.")
         if scaling is not None:
-            write_array(saved, scaling.state)
+            write(to_numpy(saved), scaling.state)
         self.completed = position.completed
         self._earlier = position.losses, position.counts, position.seconds
         self.model.streams.restart(*position.streams)
@@ -414,7 +413,7 @@ class EpochPosition:
             raise FileFormatError(f"the steps taken must be at most {n_steps}; got {taken}.")
         like = np.empty(taken)
         for key in ("losses", "counts"):
-            require_array(state.get(key), like, f"the {key} of the steps")
+            require_array(state.get(key), like, f"the {key} of the steps", finite=True)
         return cls(
             completed,
             taken,

@@ -28,7 +28,8 @@ from xpnet.serialization import (
     model_config,
 )
 from xpnet.state import ModelState
-from xpnet.state_dict import StateDict, parse_bounded, require_array, require_file, unpack
+from xpnet.state_dict import StateDict, parse_bounded, require_file, unpack
+from xpnet.state_entries import require_array
 from xpnet.tensor_file import headers_of, is_readable, open_tensors
 from xpnet.training.data_record import require_same_data
 from xpnet.training.environment import environment, warn_of_differences

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from xpnet.backend import Array, copied, on_device_of
+from xpnet.backend import Array, copied, on_device_of, to_numpy, write
 from xpnet.data.prepare import prepare_batch
 from xpnet.engine.eager_step import Clip, EagerStep, Engine, StepSettings
 from xpnet.engine.select import step_for
@@ -14,7 +14,8 @@ from xpnet.errors import FileFormatError, NonFiniteError, plain_number, require,
 from xpnet.losses import Loss
 from xpnet.optimizers import Optimizer, OptimizerState, Penalty
 from xpnet.state import ModelState
-from xpnet.state_dict import StateDict, drawn_of, require_array, write_array
+from xpnet.state_dict import StateDict
+from xpnet.state_entries import drawn_of, require_array
 
 
 class TrainingStep:
@@ -132,14 +133,15 @@ class TrainingStep:
         with self._model.backend.active(), self._lock.lock:
             own, vectors = self._model.state, ("theta", "statistics")
             for name in vectors:
-                require_array(state.get(name), getattr(own, name), f"{name} of a step")
+                like = getattr(own, name)
+                require_array(state.get(name), like, f"{name} of a step", finite=True)
             streams = drawn_of(state.get("streams"))
             optimizer = state.get("optimizer")
             if not isinstance(optimizer, dict):
                 raise FileFormatError("the optimizer of a step must be its state dictionary.")
             self._state.load_state_dict(optimizer)
             for name in vectors:
-                write_array(state[name], getattr(own, name))
+                write(to_numpy(state[name]), getattr(own, name))
             own.streams.restart(*streams)
 
     @property
