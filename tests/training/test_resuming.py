@@ -31,6 +31,7 @@ from xpnet import (
 )
 from xpnet.backend import to_numpy
 from xpnet.metrics import accuracy
+from xpnet.training.data_record import DIGEST_ROWS, data_record
 
 N, EPOCHS, BATCH = 44, 6, 16  # three steps an epoch, the last of 12 rows
 ENGINES = ["replay", "eager"]
@@ -442,3 +443,13 @@ def test_another_environment_is_one_warning(name, tmp_path, monkeypatch):
     with pytest.warns(UserWarning, match=f"not with the same bits.*{name}.* then, .* now") as seen:
         case.train(tmp_path / "runs", resume=path, engine="eager" if name == "engine" else "replay")
     assert len(seen) == 1
+
+
+def test_digest_is_that_of_the_same_rows_anywhere(place32):
+    X = np.random.default_rng(0).normal(size=(DIGEST_ROWS + 7, 2)).astype("float32")
+    expected = data_record(X=X)["X"]
+    assert data_record(X=place32.array(X))["X"] == expected
+    for row in (0, 3, DIGEST_ROWS + 6):
+        changed = X.copy()
+        changed[row] = 9.0
+        assert data_record(X=changed)["X"]["digest"] != expected["digest"]

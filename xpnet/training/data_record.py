@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.backend import as_array, to_numpy
+from xpnet.backend import Array, HostArray, as_array, namespace_of, to_numpy
 from xpnet.errors import FileFormatError, Phrase, require
 
 DIGEST_ROWS = 10_000
@@ -30,18 +30,23 @@ def data_record(**arrays: Any) -> dict[str, Any]:
 def _record_of(array: Any) -> dict[str, Any]:
     n = int(array.shape[0]) if array.ndim else 0
     index = np.unique(np.linspace(0, max(n - 1, 0), min(n, DIGEST_ROWS)).astype(np.int64))
-    if n <= DIGEST_ROWS:
-        rows = to_numpy(array)
-    elif isinstance(array, np.ndarray):
-        rows = array[index]
-    else:
-        rows = np.stack([to_numpy(array[int(i)]) for i in index])
+    rows = array
+    if n > DIGEST_ROWS:
+        is_host = isinstance(array, np.ndarray)
+        rows = array[index] if is_host else _taken(array, index)
+    rows = to_numpy(rows)
     if rows.dtype.kind in "biuf":
         content = np.ascontiguousarray(rows, rows.dtype.newbyteorder("<")).tobytes()
     else:
         content = "\0".join(map(str, rows.ravel().tolist())).encode()
     digest = hashlib.blake2b(content, digest_size=16).hexdigest()
     return {"shape": list(array.shape), "dtype": str(rows.dtype.name), "digest": digest}
+
+
+def _taken(array: Array, index: HostArray) -> Array:
+    """Return rows of an array of any backend, on its device."""
+    xp = namespace_of(array)
+    return xp.take(array, xp.asarray(index, device=array.device), axis=0)
 
 
 def require_same_data(saved: Any, given: Mapping[str, Any]) -> None:
