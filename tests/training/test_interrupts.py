@@ -145,7 +145,7 @@ def test_training_in_a_callback_ends_both(task):
     with pytest.raises(KeyboardInterrupt):
         outer.fit(*task, callbacks=[nested], **QUIET)
     assert inner.history.stopped == "interrupted in epoch 2, step 1"
-    assert outer.history.stopped == "interrupted after epoch 1"
+    assert outer.history.stopped == "interrupted within the callbacks of epoch 1"
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 

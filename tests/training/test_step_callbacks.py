@@ -65,10 +65,26 @@ def test_steps_are_called_at_every_multiple(train):
 
 
 def test_several_intervals_are_kept_apart(train):
-    callbacks = [Seen(2), Seen(3)]
+    callbacks = [Seen(10), Seen(7)]
     model = train(callbacks)
-    assert [len(c.seen) for c in callbacks] == [3 * STEPS // 2, 3 * STEPS // 3]
+    assert [len(c.seen) for c in callbacks] == [3 * STEPS // 10, 3 * STEPS // 7]
     np.testing.assert_array_equal(model.theta, train([]).theta)
+
+
+def test_captured_steps_wait_only_for_due_callbacks(monkeypatch):
+    device = use_fake_device(monkeypatch)
+    X, y = np.random.default_rng(0).normal(size=(N, 3)), np.arange(N) % 2
+    settings = QUIET | {"optimizer": Momentum(0.01), "engine": "replay"}
+    launched = []
+    for callbacks in ([], [Seen(10), Seen(7)]):
+        before = device.replayed
+        model = MLP(3, [6], 2, backend=fake_backend("float64"), dtype="float64")
+        history = model.fit(X, y, callbacks=callbacks, **settings)
+        launched.append(device.replayed - before)
+    # Ten steps of four rows and one of three: 8 + 1 + 1, 1. Cut at 7, 10, 14, 20, 21, 28, 30:
+    # 7, 3, 1 | 3, 6, 1, 1 | 7, 2, 1, 1, of which none is of eight steps.
+    assert launched == [3 * 4, 3 * 11]
+    assert history.engine.endswith("the host waits after every 10 and 7 steps, for callbacks")
 
 
 def test_engines_show_the_same_numbers(monkeypatch):
@@ -168,7 +184,7 @@ REFUSED = [Stateful(), Stateful().method, HalfSaved()]
 ACCEPTED = [Stateless(), Saved(), Empty(), function, functools.partial(function, factor=2)]
 
 
-@pytest.mark.parametrize("callback", REFUSED, ids=lambda c: repr(c)[:30])
+@pytest.mark.parametrize("callback", REFUSED, ids=["object", "method", "half"])
 def test_callback_that_would_lose_its_state_is_refused(callback, tmp_path):
     path = tmp_path / "training"
     rule = "must have the methods state_dict and load_state_dict .* stateless = True in its class"
@@ -181,7 +197,9 @@ def test_callback_that_would_lose_its_state_is_refused(callback, tmp_path):
         small([callback], resume=path)
 
 
-@pytest.mark.parametrize("callback", ACCEPTED, ids=lambda c: repr(c)[:30])
+@pytest.mark.parametrize(
+    "callback", ACCEPTED, ids=["stateless", "saved", "empty", "function", "partial"]
+)
 def test_callback_without_a_lost_state_is_accepted(callback, tmp_path):
     small([callback, TrainingCheckpoint(tmp_path / "training", epochs=1)])
     small([callback], resume=tmp_path / "training", epochs=4)

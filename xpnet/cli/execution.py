@@ -37,7 +37,7 @@ from xpnet.training.callbacks import Callback
 AFTER_CTRL_C, AFTER_SIGTERM = 130, 143
 """The exit codes after the signals, as shells give them."""
 
-SECONDS = 10
+SECONDS = 5
 """The number of seconds from one checkpoint to the next: what a kill may lose."""
 
 

@@ -117,7 +117,7 @@ class CapturedEpochs:
         *,
         first: int = 0,
         before: int = 0,
-        every: int = 0,
+        intervals: Sequence[int] = (),
         between: Callable[[int], bool] = lambda step: False,
     ) -> tuple[list[float], list[float], Array]:
         """Take the steps of an epoch.
@@ -128,8 +128,8 @@ class CapturedEpochs:
             meanwhile: called while the device takes the steps; it may call `prepare`.
             first: the number of steps that have been taken already.
             before: the number of steps of earlier epochs.
-            every: no launch goes beyond a multiple of this number of steps of all epochs; 0: no
-                such limit.
+            intervals: no launch goes beyond a multiple of one of these numbers of steps, counted
+                over all epochs.
             between: called after each launch with the number of steps taken or enqueued. If it
                 returns true, the epoch ends there. `settle` waits for the steps.
 
@@ -148,7 +148,7 @@ class CapturedEpochs:
         with self._device.running():
             self._log.cursor[...] = self._half * self.n_steps + first
             sizes = self._sizes[first:]
-            graphs = launches(sizes, self._most, every, before + first)
+            graphs = launches(sizes, self._most, intervals, before + first)
             taken = self._launch(order, first, graphs, between)
             self._reach(taken)
             if taken == self.n_steps:
@@ -307,14 +307,14 @@ class CapturedEpochs:
 
 
 def launches(
-    sizes: Iterable[int], most: int, every: int = 0, first: int = 0
+    sizes: Iterable[int], most: int, intervals: Sequence[int] = (), first: int = 0
 ) -> Iterator[tuple[int, int]]:
     """Divide the steps of an epoch into launches of ``most`` steps or one step of the same size.
 
     Args:
         sizes: the number of rows of each step.
         most: the number of steps of a long launch.
-        every: a launch ends at each multiple of this number of steps; 0: there is no such limit.
+        intervals: a launch ends at each multiple of one of these numbers of steps.
         first: the number of steps before these.
 
     Yields:
@@ -322,11 +322,11 @@ def launches(
 
     >>> list(launches([64, 64, 64, 64, 64, 8], most=2))
     [(64, 2), (64, 2), (64, 1), (8, 1)]
-    >>> list(launches([64, 64, 64, 64, 64, 8], most=2, every=3))
+    >>> list(launches([64, 64, 64, 64, 64, 8], most=2, intervals=[3]))
     [(64, 2), (64, 1), (64, 2), (8, 1)]
     """
     numbers = enumerate(sizes, start=first)
-    keys = groupby(numbers, lambda step: (step[1], step[0] // every if every else 0))
+    keys = groupby(numbers, lambda step: (step[1], sum(step[0] // k for k in intervals)))
     for (size, _), steps in keys:
         n = len(list(steps))
         yield from [(size, most)] * (n // most) + [(size, 1)] * (n % most)

@@ -11,8 +11,8 @@ from xpnet.atomic import StrPath, write_atomically
 from xpnet.tensor_file import Tensors
 
 
-class Snapshot(NamedTuple):
-    """The contents of a file: tensors on the host, and texts by their key."""
+class FileContents(NamedTuple):
+    """The contents of a safetensors file: tensors on the host, and texts by their key."""
 
     tensors: Tensors
     metadata: dict[str, str]
@@ -26,12 +26,12 @@ class Write:
         path: the file, which appears completely or not at all.
     """
 
-    def __init__(self, snapshot: Snapshot, path: StrPath) -> None:
+    def __init__(self, snapshot: FileContents, path: StrPath) -> None:
         self._error: BaseException | None = None
         self._thread = Thread(target=self._run, args=(snapshot, path))
         self._thread.start()
 
-    def _run(self, snapshot: Snapshot, path: StrPath) -> None:
+    def _run(self, snapshot: FileContents, path: StrPath) -> None:
         try:
             write_atomically(path, save(snapshot.tensors, metadata=snapshot.metadata))
         except BaseException as error:  # `wait` raises it in the thread of the training

@@ -206,9 +206,9 @@ class Callbacks:
                     self._steps.append((every, callback))
 
     @property
-    def every(self) -> int:
-        """After a multiple of how many steps of the training one is called; 0: after none."""
-        return math.gcd(*(every for every, _ in self._steps))
+    def intervals(self) -> tuple[int, ...]:
+        """One is called after the multiples of each of these numbers of steps."""
+        return tuple({every: None for every, _ in self._steps})
 
     @property
     def take_steps(self) -> bool:

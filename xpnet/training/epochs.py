@@ -72,8 +72,7 @@ class Epochs:
 
     Attributes:
         completed: the number of epochs that are over, with their evaluation.
-        taken: the number of steps taken in the next one.
-        unfinished: whether a step, or the call of callbacks, has begun and not ended.
+        unfinished: whether an exception has ended a step, or the call of callbacks.
     """
 
     def __init__(
@@ -89,8 +88,7 @@ class Epochs:
         self.model, self.data, self.validation = model, data, validation
         self.settings, self.steps, self.callbacks, self.run = settings, steps, callbacks, run
         self.optimizer_state: OptimizerState = run.state
-        self.completed = self.taken = 0
-        self.unfinished = False
+        self.completed, self.unfinished = 0, False
         self.xp, self.predict = operations_for(model.theta).xp, prediction_of(model)
         self._earlier: tuple[list[float], list[float], float] = [], [], 0.0
         self._losses: list[Any] = []
@@ -106,6 +104,11 @@ class Epochs:
     def epoch(self) -> int:
         """The number of the epoch that is running, counted from 1."""
         return self.completed + 1
+
+    @property
+    def taken(self) -> int:
+        """The number of steps taken in this epoch."""
+        return len(self._earlier[0]) + len(self._losses)
 
     def take(self) -> dict[str, float] | None:
         """Take every step of the next epoch and measure.
@@ -124,7 +127,7 @@ class Epochs:
             lrs, X, stopped = self._steps()
             if not stopped:
                 self._check(X)
-        self.run.history.engine = self.steps.engine  # the first step may change it
+        self.run.history.engine = self.engine  # the first step may change it
         if stopped:
             return None
         losses, counts = self._measured()
@@ -135,7 +138,7 @@ class Epochs:
         sets = self.data, self.validation
         row |= measure(self.predict, *sets, settings.loss, settings.metrics) | {"lr": lrs[-1]}
         row["seconds"] = self._seconds()
-        self.completed, self.taken = self.epoch, 0
+        self.completed = self.epoch
         self._forget()
         return row
 
@@ -181,11 +184,20 @@ class Epochs:
         self.optimizer_state.load_state_dict(state["optimizer"])
         if scaling is not None:
             write_array(saved, scaling.state)
-        self.completed, self.taken = position.completed, position.taken
+        self.completed = position.completed
         self._earlier = position.losses, position.counts, position.seconds
         self.model.streams.restart(*position.streams)
         self._start_taken.take()
         self._drawn, self._began_at = self.model.streams.drawn, self.taken
+
+    @property
+    def engine(self) -> str:
+        """The engine, and what callbacks after steps cost on a device."""
+        intervals = self.callbacks.intervals
+        if not intervals or not isinstance(self.steps, CapturedEpochs):
+            return self.steps.engine
+        steps = " and ".join(map(str, intervals))
+        return f"{self.steps.engine}; the host waits after every {steps} steps, for callbacks"
 
     @property
     def n_steps(self) -> int:
@@ -204,23 +216,25 @@ class Epochs:
         streams = self.model.streams
         self._order = streams.row_order(self.data.n_rows) if self.settings.shuffle else None
         self.run.epoch, self.run.n_steps = self.epoch, len(lrs)
+        self.unfinished = True
         if isinstance(self.steps, CapturedEpochs):
             X, stopped = self._captured(self.steps, lrs)
         else:
             X, stopped = self._one_by_one(self.steps, lrs)
+        self.unfinished = False
         if self.taken < len(lrs):
             self.run.interrupts.raise_if_requested()
         return lrs, X, stopped
 
     def _one_by_one(self, step: OneByOne, lrs: list[float]) -> tuple[Array, bool]:
         """Take the steps one by one; return the last batch, and whether a callback has stopped."""
-        settings, is_host, every = self.settings, self.model.backend.is_host, self.callbacks.every
+        settings, is_host = self.settings, self.model.backend.is_host
+        intervals, losses, counts = self.callbacks.intervals, self._losses, self._counts
         n_rows, interrupts, X, stopped = settings.batch_size, self.run.interrupts, None, False
         first, before = self.taken, self.completed * len(lrs)
         batches = self.data.batches(self._order, n_rows, settings.drop_last, first)
         with closing(batches):
             for number, (X, y, weight) in enumerate(batches, start=first + 1):
-                self.unfinished = True
                 value = step.gradient(X, y, weight)
                 if is_host:
                     value = float(value)
@@ -231,48 +245,42 @@ class Epochs:
                 except NonFiniteError:
                     self._check_numbers(number)
                     raise
-                self._losses.append(value)
-                self._counts.append(X.shape[0] if weight is None else self.xp.sum(weight))
-                self.taken, self.unfinished = number, False
-                due = every and not (before + number) % every
-                stopped = bool(due) and self._call(float(value))
+                losses.append(value)
+                counts.append(X.shape[0] if weight is None else self.xp.sum(weight))
+                if intervals and is_due(before + number, intervals):
+                    stopped = self._call(float(value))
                 if stopped or interrupts.requested:
                     break
         return X, stopped
 
     def _captured(self, steps: CapturedEpochs, lrs: list[float]) -> tuple[Array, bool]:
         """Replay the captured steps; return the last batch, and whether a callback has stopped."""
-        first, every, stopped = self.taken, self.callbacks.every, False
-        before = self.completed * len(lrs)
+        first, before, stopped = self.taken, self.completed * len(lrs), False
+        intervals = self.callbacks.intervals
 
         def between(taken: int) -> bool:
             nonlocal stopped
-            if every and not (before + taken) % every:
+            if is_due(before + taken, intervals):
                 self._losses = steps.settle(first, taken)
-                self._counts, self.taken = steps.counts(self._order)[first:taken], taken
+                self._counts = steps.counts(self._order)[first:taken]
                 stopped = self._call(self._losses[-1])
             return stopped or self.run.interrupts.requested
 
-        self.unfinished = True
         self._losses, self._counts, X = steps.epoch(
             self._order,
             lrs,
             self._prepare_next,
             first=first,
             before=before,
-            every=every,
+            intervals=intervals,
             between=between,
         )
-        self.taken, self.unfinished = first + len(self._losses), False
         return X, stopped
 
     def _call(self, loss: float) -> bool:
         """Call the callbacks after a step; return whether one stops the training."""
-        self.run.step, self.run.loss, unfinished = self.taken, loss, self.unfinished
-        self.unfinished = True
-        stopped = self.callbacks.step(self.run)
-        self.unfinished = unfinished
-        return stopped
+        self.run.step, self.run.loss = self.taken, loss
+        return self.callbacks.step(self.run)
 
     def _measured(self) -> tuple[list[float], list[float]]:
         """The losses and the weights of the steps of this epoch."""
@@ -412,6 +420,11 @@ class EpochPosition:
             require_float(state.get("seconds"), "the seconds of an epoch"),
             drawn_of(state.get("streams")),
         )
+
+
+def is_due(number: int, intervals: Sequence[int]) -> bool:
+    """Return whether a number of steps is a multiple of one of the intervals."""
+    return any(not number % interval for interval in intervals)
 
 
 def learning_rates(

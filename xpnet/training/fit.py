@@ -126,14 +126,14 @@ class _MiniBatchTraining:
             self._callbacks.require_states()
         if saved is not None:
             with saved.started(self._state) as state:
-                self._callbacks.load_state_dict(state["callbacks"])
                 self.history.load_state_dict(state["history"])
+                self._callbacks.load_state_dict(state["callbacks"])
                 self._epochs.load_state_dict(state)
                 set_generator_state(self._settings.rng, state["rng"])
             saved.warn_of_environment(self._state.backend, self._epochs.steps.engine)
+        self._callbacks.first(self._run)
         self._earlier, self._model.history = self._model.history, self.history
         self._epoch = self._epochs.epoch
-        self._callbacks.first(self._run)
 
     def run(self) -> History:
         """Run the epochs with their callbacks; return the history."""
@@ -141,11 +141,7 @@ class _MiniBatchTraining:
             self._train()
         except KeyboardInterrupt as error:
             self._fail(error)
-            position = self._epochs
-            at = f"in epoch {position.epoch}, step {position.taken}"
-            if not position.taken:
-                at = f"after epoch {position.completed}"
-            self.history.stopped = f"interrupted {at}"
+            self.history.stopped = f"interrupted {self._place()}"
             self._callbacks.end(self._run)
             if self._settings.on_interrupt == "raise":
                 raise
@@ -166,6 +162,17 @@ class _MiniBatchTraining:
         epoch = epochs.completed + bool(epochs.taken)
         self._run = replace(self._run, epoch=epoch, step=epochs.taken, saver=saver)
         self._callbacks.exception(self._run, error)
+
+    def _place(self) -> str:
+        """Where the training is."""
+        epochs = self._epochs
+        if epochs.unfinished and self._epoch == epochs.completed:  # by a callback
+            return f"within the callbacks of epoch {epochs.completed}"
+        if epochs.unfinished:  # by a second Ctrl-C
+            return f"within epoch {epochs.epoch}, after step {epochs.taken}"
+        if not epochs.taken:
+            return f"after epoch {epochs.completed}"
+        return f"in epoch {epochs.epoch}, step {epochs.taken}"
 
     def _train(self) -> None:
         """Run the epochs that are left, until a callback stops the training."""

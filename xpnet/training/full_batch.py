@@ -209,15 +209,15 @@ class _FullBatchTraining:
             self._loop = self._new_loop(None)
         else:
             with saved.started(self._state) as state:
-                self._callbacks.load_state_dict(state["callbacks"])
                 self.history.load_state_dict(state["history"])
+                self._callbacks.load_state_dict(state["callbacks"])
                 self._loop = self._new_loop(state["loop"])
                 set_generator_state(self._settings.rng, state["rng"])
             self._state.streams.restart(*saved.streams)
             saved.warn_of_environment(self._state.backend, self.history.engine)
+        self._callbacks.first(self._run)
         self._earlier, self._model.history = self._model.history, self.history
         self._first = self._loop.iteration + 1
-        self._callbacks.first(self._run)
 
     def _new_loop(self, state: StateDict | None) -> MinimizationLoop:
         settings = self._settings

@@ -85,13 +85,13 @@ class SavedTraining:
         Raises:
             ArgumentError: naming the argument, the saved value and the one received.
         """
+        require_same_data(self.record["data"], record["data"])
         given, saved = model.preprocessing, self.contents.preprocessing
         same = type(given) is type(saved) and (given is None or _equal(given, saved))
         require(same, "preprocessing", f"be that of the model in {self.name!r}, {saved}", given)
         classes = self.contents.classes
         rule = f"be those of the model in {self.name!r}, {classes}"
         require(model.classes in (None, classes), "classes", rule, model.classes)
-        require_same_data(self.record["data"], record["data"])
         self._require_settings(record["settings"])
 
     def set_up(self, model: Any) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from xpnet._version import __version__
 from xpnet.serialization import TRAINING, TRAINING_FORMAT, model_entry, model_tensors
 from xpnet.state_dict import StateDict, as_json, pack
-from xpnet.training.background_write import Snapshot
+from xpnet.training.background_write import FileContents
 from xpnet.training.settings_record import described
 
 FORMAT = 1
@@ -49,7 +49,7 @@ class Saver:
     record: Mapping[str, Any]
     training: Saved
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self) -> FileContents:
         """Return a copy of the training on the host, to be written while it goes on.
 
         Raises:
@@ -61,4 +61,4 @@ class Saver:
             KEY: as_json(entry, "state_dict()"),
             "xpnet": json.dumps(model_entry(self.model, TRAINING_FORMAT, described)),
         }
-        return Snapshot(model_tensors(self.model) | tensors, metadata)
+        return FileContents(model_tensors(self.model) | tensors, metadata)
