@@ -8,9 +8,9 @@ forked processes, which are killed several times: at a random moment, or at a ra
 writing of a file, such as in the middle of its bytes or between its synchronization and its
 renaming. The next process resumes it. Its end must have the same bits, every file must be readable
 after every kill, and the temporary file of a killed process must be removed before the next one
-makes its own. The script prints every fault with the arguments that repeat it, and exits with status 1 if
-there is one. A moment depends on the speed of the machine, and so does a point of writing if the
-interval of the checkpoint is in seconds or two threads write; the others are exact.
+makes its own. The script prints every fault with the arguments that repeat it, and exits with
+status 1 if there is one. A moment depends on the speed of the machine, and so does a point of
+writing if the interval of the checkpoint is in seconds or two threads write; the others are exact.
 
 ``tests/training/test_kills.py`` runs a sample. It needs ``os.fork``.
 """
