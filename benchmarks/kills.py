@@ -7,9 +7,10 @@ Each training of `benchmarks.kill_cases` first runs without a checkpoint. Then i
 forked processes, which are killed several times: at a random moment, or at a random point of the
 writing of a file, such as in the middle of its bytes or between its synchronization and its
 renaming. The next process resumes it. Its end must have the same bits, every file must be readable
-after every kill, and the temporary file of a killed process must be removed when the next one
-writes. The script prints every fault with the arguments that repeat it, and exits with status 1 if
-there is one. A moment depends on the speed of the machine; points of writing are exact.
+after every kill, and the temporary file of a killed process must be removed before the next one
+makes its own. The script prints every fault with the arguments that repeat it, and exits with
+status 1 if there is one. A moment depends on the speed of the machine, and so does a point of
+writing if the interval of the checkpoint is in seconds or two threads write; the others are exact.
 
 ``tests/training/test_kills.py`` runs a sample. It needs ``os.fork``.
 """
@@ -47,8 +48,8 @@ LONGEST = 60.0
 class Writes:
     """Counts the points of the writing of files in this process, and kills it at one of them.
 
-    Points are the moments before and after every call of the operating system that `xpnet.atomic`
-    makes, and within the bytes of a file.
+    Points are the moments before and after a call of the operating system by which `xpnet.atomic`
+    changes files, and within the bytes of a file.
 
     Args:
         last: the number of the point that kills the process, counted from 1; 0: none does.

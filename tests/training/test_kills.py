@@ -15,7 +15,7 @@ from benchmarks.machine import THREADS, merged
 def test_killed_trainings_end_with_equal_bits():
     """In a process of its own: JAX, which other tests may have imported, warns about forks."""
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.kills", "--kills", "25", "--seed", "2026"],
+        [sys.executable, "-m", "benchmarks.kills", "--kills", "20", "--seed", "4641"],
         cwd=Path(__file__).parents[2],
         env=merged(dict.fromkeys(THREADS, "1")),
         capture_output=True,
@@ -24,4 +24,4 @@ def test_killed_trainings_end_with_equal_bits():
         timeout=300,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert done.stdout.startswith("25 kills")
+    assert done.stdout.startswith("20 kills")
