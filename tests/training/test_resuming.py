@@ -201,10 +201,7 @@ def assert_same(actual, expected):
         one, other = (to_numpy(getattr(model, name)) for model in (actual, expected))
         np.testing.assert_array_equal(one, other)
     assert columns_of(actual) == columns_of(expected)
-    one, other = (model.state.streams.drawn for model in (actual, expected))
-    assert one[:2] == other[:2]
-    if any(getattr(layer, "stochastic", False) for layer in actual.layers):
-        assert one == other  # without dropout a recording counts masks that a replay does not
+    assert actual.state.streams.drawn == expected.state.streams.drawn
 
 
 def require_engine(engine):
