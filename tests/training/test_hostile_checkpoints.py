@@ -66,7 +66,7 @@ def test_unchanged_files_are_continued(name, tmp_path):
         model = xpnet.resume("run.st", X, case.y, **given, epochs=3, progress=False)
         assert len(model.history) == 3
         model = case.model()
-        history = model.fit(X, case.y, **settings, **COMMON, epochs=3, resume="run.st")
+        history = model.fit(X, case.y, **COMMON | settings, epochs=3, resume="run.st")
     assert len(history) == 3
     assert np.isfinite(history["loss"]).all()
 
@@ -370,6 +370,12 @@ def test_errors_of_callbacks_name_the_file(tmp_path, error):
         other.fit(X, y, callbacks=[Failing()], epochs=2, resume=path, **given)
     assert isinstance(caught.value.__cause__, error)
     assert contents_of(other) == before
+
+
+def test_weights_that_are_no_sequence_are_refused(tmp_path):
+    callbacks = [xpnet.TrainingCheckpoint(tmp_path / "run.st", epochs=1)]
+    with pytest.raises(ArgumentError, match="class_weight must"):
+        model().fit(**settings(callbacks=callbacks, class_weight=1.0))
 
 
 SETTINGS = {
