@@ -378,6 +378,35 @@ def test_weights_that_are_no_sequence_are_refused(tmp_path):
         model().fit(**settings(callbacks=callbacks, class_weight=1.0))
 
 
+class Late(Counted):
+    """A callback with a snapshot, which it cannot make before its first epoch."""
+
+    monitor = "loss"
+
+    def begin(self, run):
+        self.kept = None
+
+    def epoch(self, run):
+        self.kept = np.ones(1)
+
+    def snapshot(self, run):
+        return {"kept": self.kept.copy()}
+
+    def restore(self, run, snapshot):
+        self.kept = snapshot["kept"]
+
+
+def test_snapshots_of_others_are_not_made_at_a_resume(tmp_path):
+    path, X, y = tmp_path / "run.st", np.eye(4), np.arange(4)
+    given = {"loss": CrossEntropy(), "optimizer": SGD(0.1), "progress": False}
+    callbacks = [Late(), EarlyStopping("loss"), xpnet.TrainingCheckpoint(path, epochs=1)]
+    xpnet.MLP(4, [], 4).fit(X, y, callbacks=callbacks, epochs=1, **given)
+    late = Late()
+    callbacks = [late, EarlyStopping("loss")]
+    xpnet.MLP(4, [], 4).fit(X, y, callbacks=callbacks, epochs=2, resume=path, **given)
+    assert late.kept == 1
+
+
 SETTINGS = {
     "a rate of text": ({"optimizer": {"type": "SGD", "lr": "a"}}, "SGD cannot be made: lr must"),
     "a huge rate": ({"optimizer": {"type": "SGD", "lr": 10**400}}, "SGD cannot be made: lr must"),
