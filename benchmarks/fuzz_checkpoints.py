@@ -45,6 +45,7 @@ from xpnet.errors import (
     NonFiniteError,
 )
 from xpnet.layers import BatchNorm, Dense, Dropout
+from xpnet.minimize import LBFGS
 from xpnet.serialization import TYPES
 from xpnet.training.resuming import read_training
 from xpnet.training.saving import KEY
@@ -180,6 +181,12 @@ def generator_settings() -> dict[str, Any]:
     return given | {"loss": xpnet.BinaryCrossEntropy()}
 
 
+def full_batch_settings() -> dict[str, Any]:
+    callbacks = [xpnet.EarlyStopping("loss")]
+    given = {"optimizer": LBFGS(3), "batch_size": None, "l2": 1e-3, "callbacks": callbacks}
+    return given | {"loss": xpnet.CrossEntropy()}
+
+
 CASES = {
     "average": Case(classifier, averaged_settings, NAMES),
     "swa": Case(normalized, swa_settings, X[:, :1], stop=(2, 0)),
@@ -191,6 +198,7 @@ CASES = {
         ("sample_weight", "validation"),
         (1, 2),
     ),
+    "full batch": Case(lambda: xpnet.MLP(3, [2], 3), full_batch_settings, NAMES),
     "generator": Case(
         lambda: xpnet.MLP(3, [2], 1), generator_settings, LABELS, ("callbacks",), (2, 2)
     ),
@@ -252,9 +260,8 @@ def original(name: str) -> bytes:
     settings = case.settings()
     with tempfile.TemporaryDirectory() as folder, working_in(folder):
         settings["callbacks"] += [xpnet.TrainingCheckpoint("run.st", epochs=1), Stop(case.stop)]
-        case.model().fit(
-            X, case.y, **settings, **COMMON, epochs=case.stop[0] + 1, on_interrupt="return"
-        )
+        given = COMMON | settings | {"epochs": case.stop[0] + 1, "on_interrupt": "return"}
+        case.model().fit(X, case.y, **given)
         with open("run.st", "rb") as file:
             parts = Parts.of(file.read())
     callbacks = parts.metadata[KEY]["record"]["settings"]["callbacks"]
@@ -545,7 +552,7 @@ def continuations(name: str) -> dict[str, tuple[str, str]]:
     model, settings = case.model(), case.settings()
     before = contents_of(model)
     outcome, fault = attempt(
-        lambda: model.fit(X, case.y, **settings, **COMMON, epochs=EPOCHS, resume="run.st"),
+        lambda: model.fit(X, case.y, **COMMON | settings, epochs=EPOCHS, resume="run.st"),
         *CONTINUED,
     )
     # An error of a step or a callback after the resumption replaces the history.

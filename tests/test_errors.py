@@ -51,6 +51,10 @@ def test_describe_agrees_on_every_backend(place):
         (lambda: require_number(1j, "lr"), "lr must be a finite number; got 1j."),
         (lambda: require_number(math.nan, "lr"), "lr must be a finite number; got nan."),
         (lambda: require_number(math.inf, "lr"), "lr must be a finite number; got inf."),
+        (
+            lambda: require_number(10**400, "lr"),
+            f"lr must be a finite number; got 1{'0' * 76}....",
+        ),
         (lambda: require_number(0, "lr", above=0), "lr must be a finite number, above 0; got 0."),
         (
             lambda: require_number(1, "p", low=0, below=1),

@@ -221,3 +221,9 @@ NAN = np.array([[0.0, 1.0], [np.nan, 1.0]])
 def test_invalid_arguments_are_refused(make, message: str):
     with pytest.raises(ArgumentError, match=message):
         make()
+
+
+@pytest.mark.parametrize(("std", "expected"), [(1e-300, 0.0), (1e300, 0.0), (2.0, 1.5)])
+def test_widths_outside_of_the_dtype_do_not_warn(std, expected):
+    scaled = Standardize([1.0], [std]).apply(np.full((2, 1), 4.0, "float32"))
+    assert scaled.tolist() == [[expected], [expected]]

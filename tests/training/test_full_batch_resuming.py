@@ -174,7 +174,10 @@ def test_second_ctrl_c_writes_no_file(tmp_path):
 
 MISFITS = {
     "another method": ({"method": BFGS()}, "optimizer must be LBFGS.*; got BFGS"),
-    "an optimizer": ({"method": Adam()}, "optimizer must be .*full-batch'; got 'mini-batch'"),
+    "an optimizer": (
+        {"method": Adam()},
+        "optimizer must be .*full-batch .*; got one for mini-batch",
+    ),
     "another memory": ({"method": LBFGS(m=4)}, "resume must be of the same method"),
     "another loss": ({"loss": HalfMSE()}, "loss must be .* CrossEntropy"),
     "fewer iterations": ({"epochs": 2}, "epochs must be at least the 3"),

@@ -66,7 +66,7 @@ def test_unchanged_files_are_continued(name, tmp_path):
         model = xpnet.resume("run.st", X, case.y, **given, epochs=3, progress=False)
         assert len(model.history) == 3
         model = case.model()
-        history = model.fit(X, case.y, **settings, **COMMON, epochs=3, resume="run.st")
+        history = model.fit(X, case.y, **COMMON | settings, epochs=3, resume="run.st")
     assert len(history) == 3
     assert np.isfinite(history["loss"]).all()
 
@@ -370,6 +370,41 @@ def test_errors_of_callbacks_name_the_file(tmp_path, error):
         other.fit(X, y, callbacks=[Failing()], epochs=2, resume=path, **given)
     assert isinstance(caught.value.__cause__, error)
     assert contents_of(other) == before
+
+
+def test_weights_that_are_no_sequence_are_refused(tmp_path):
+    callbacks = [xpnet.TrainingCheckpoint(tmp_path / "run.st", epochs=1)]
+    with pytest.raises(ArgumentError, match="class_weight must"):
+        model().fit(**settings(callbacks=callbacks, class_weight=1.0))
+
+
+class Late(Counted):
+    """A callback with a snapshot, which it cannot make before its first epoch."""
+
+    monitor = "loss"
+
+    def begin(self, run):
+        self.kept = None
+
+    def epoch(self, run):
+        self.kept = np.ones(1)
+
+    def snapshot(self, run):
+        return {"kept": self.kept.copy()}
+
+    def restore(self, run, snapshot):
+        self.kept = snapshot["kept"]
+
+
+def test_snapshots_of_others_are_not_made_at_a_resume(tmp_path):
+    path, X, y = tmp_path / "run.st", np.eye(4), np.arange(4)
+    given = {"loss": CrossEntropy(), "optimizer": SGD(0.1), "progress": False}
+    callbacks = [Late(), EarlyStopping("loss"), xpnet.TrainingCheckpoint(path, epochs=1)]
+    xpnet.MLP(4, [], 4).fit(X, y, callbacks=callbacks, epochs=1, **given)
+    late = Late()
+    callbacks = [late, EarlyStopping("loss")]
+    xpnet.MLP(4, [], 4).fit(X, y, callbacks=callbacks, epochs=2, resume=path, **given)
+    assert late.kept == 1
 
 
 SETTINGS = {
