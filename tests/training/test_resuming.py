@@ -450,3 +450,34 @@ def test_digest_is_that_of_the_same_rows_anywhere(place32):
         changed = X.copy()
         changed[row] = 9.0
         assert data_record(X=changed)["X"]["digest"] != expected["digest"]
+
+
+class Counter(np.random.SFC64):
+    """A bit generator that is not NumPy's own, which may have any state."""
+
+
+def test_foreign_bit_generator_is_refused(tmp_path):
+    rng, model = np.random.Generator(Counter(1)), MLP(5, [8, 4], 3)
+    checkpoint = TrainingCheckpoint(tmp_path / "training", epochs=1)
+    (tmp_path / "training").write_bytes(b"a file, so that none is written before a step")
+    with pytest.raises(xpnet.ArgumentError, match="rng must have a bit generator of NumPy"):
+        Case({"rng": rng}).train(tmp_path / "runs", [checkpoint], model=model)
+    assert len(model.history) == 0
+    Case({"rng": rng}).train(tmp_path / "runs", model=model)
+
+
+def test_generator_of_another_kind_is_refused(tmp_path):
+    path = interrupted(Case({"rng": np.random.default_rng(3)}), (2, 1), tmp_path)
+    other = np.random.Generator(np.random.MT19937(3))
+    with pytest.raises(xpnet.ArgumentError, match="bit generator PCG64 of the training; got MT1"):
+        Case({"rng": other}).train(tmp_path / "runs", resume=path)
+
+
+def test_moved_file_is_continued_where_it_is(tmp_path):
+    path, moved = tmp_path / "training", tmp_path / "moved"
+    Case({}).train(tmp_path / "runs", [TrainingCheckpoint(path, epochs=1)])
+    path.rename(moved)
+    xpnet.resume(moved, *classes(), epochs=EPOCHS + 1, progress=False)
+    assert not path.exists()
+    again = xpnet.resume(moved, *classes(), progress=False)
+    assert len(again.history) == EPOCHS + 1

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
-import sys
 from collections.abc import Mapping
+from importlib import metadata
 from typing import Any
 
 import numpy as np
@@ -25,16 +25,23 @@ def environment(backend: Backend) -> dict[str, Any]:
     threads: Any = None if blas is None else blas.threads
     if blas is None:
         threads = next((os.environ[name] for name in THREAD_VARIABLES if name in os.environ), None)
-    numba = sys.modules.get("numba")
     return {
         "xpnet": __version__,
         "NumPy": np.__version__,
-        "Numba": None if numba is None else numba.__version__,
+        "Numba": _version_of("numba"),
         "CPU": cpu_info("model name") or platform.processor() or platform.machine(),
         "BLAS": None if blas is None else f"{blas.config}, {blas.kernel}",
         "BLAS threads": threads,
         "backend": backend.name,
     }
+
+
+def _version_of(package: str) -> str | None:
+    """Return the version of an installed package, which need not be imported yet."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def warn_of_differences(saved: Any, now: Mapping[str, Any]) -> None:

@@ -16,10 +16,11 @@ from xpnet.state_dict import StateDict
 from xpnet.training.callbacks import Callbacks, Run
 from xpnet.training.epochs import Epochs
 from xpnet.training.evaluation import measured_columns
+from xpnet.training.generators import generator_state, set_generator_state
 from xpnet.training.history import History
 from xpnet.training.interrupts import Interrupts
 from xpnet.training.progress import printer
-from xpnet.training.resuming import SavedTraining, generator_state, set_generator_state
+from xpnet.training.resuming import SavedTraining
 from xpnet.training.saving import Saver
 from xpnet.training.settings import Settings
 
@@ -124,6 +125,7 @@ class _MiniBatchTraining:
         self._callbacks.begin(self._run)
         if self._record is not None:
             self._callbacks.require_states()
+            generator_state(self._settings.rng)  # refuses one that cannot be saved
         if saved is not None:
             with saved.started(self._state) as state:
                 self.history.load_state_dict(state["history"])
@@ -131,6 +133,7 @@ class _MiniBatchTraining:
                 self._epochs.load_state_dict(state)
                 set_generator_state(self._settings.rng, state["rng"])
             saved.warn_of_environment(self._state.backend, self._epochs.steps.engine)
+            saved.forget()
         self._callbacks.first(self._run)
         self._earlier, self._model.history = self._model.history, self.history
         self._epoch = self._epochs.epoch

@@ -23,11 +23,12 @@ from xpnet.state import ModelState
 from xpnet.state_dict import StateDict
 from xpnet.training.callbacks import Callback, Callbacks, Run, check_callbacks, check_functions
 from xpnet.training.evaluation import measure, measured_columns
+from xpnet.training.generators import generator_state, set_generator_state
 from xpnet.training.history import History
 from xpnet.training.interrupts import Interrupts
 from xpnet.training.objective import NetworkObjective, require_statistics
 from xpnet.training.progress import printer
-from xpnet.training.resuming import SavedTraining, generator_state, set_generator_state
+from xpnet.training.resuming import SavedTraining
 from xpnet.training.saving import Saver
 from xpnet.training.settings import METRIC_ARGUMENTS, Metric, OnInterrupt, check_on_interrupt
 
@@ -205,6 +206,7 @@ class _FullBatchTraining:
         self._callbacks.begin(self._run)
         if self._record is not None:
             self._callbacks.require_states()
+            generator_state(self._settings.rng)  # refuses one that cannot be saved
         if saved is None:
             self._loop = self._new_loop(None)
         else:
@@ -215,6 +217,7 @@ class _FullBatchTraining:
                 set_generator_state(self._settings.rng, state["rng"])
             self._state.streams.restart(*saved.streams)
             saved.warn_of_environment(self._state.backend, self.history.engine)
+            saved.forget()
         self._callbacks.first(self._run)
         self._earlier, self._model.history = self._model.history, self.history
         self._first = self._loop.iteration + 1

@@ -29,21 +29,12 @@ from xpnet.serialization import (
 )
 from xpnet.state import ModelState
 from xpnet.state_dict import StateDict, parse_bounded, require_file, unpack
-from xpnet.state_entries import require_array
 from xpnet.tensor_file import headers_of, is_readable, open_tensors
 from xpnet.training.data_record import require_same_data
 from xpnet.training.environment import environment, warn_of_differences
 from xpnet.training.saving import FORMAT, KEY
 from xpnet.training.settings_record import described, rebuilt, rebuilt_callback
-
-BIT_GENERATORS = "PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64"
-"""NumPy's own bit generators, of which the state can be saved."""
-
-LARGEST = {
-    **{"pos": 624, "buffer_pos": 4, "has_uint32": 1, "uinteger": 2**32 - 1},
-    **{"state": 2**128 - 1, "inc": 2**128 - 1},
-}
-"""The largest values of the integers in their states, which NumPy does not check."""
+from xpnet.training.training_checkpoint import TrainingCheckpoint
 
 FIXED = (
     *("kind", "loss", "batch_size", "shuffle", "drop_last", "precision", "validation"),
@@ -201,13 +192,22 @@ class SavedTraining:
         now = environment(backend) | {"engine": None if unknown else engine}
         warn_of_differences(self.record["environment"] | {"engine": was}, now)
 
+    def forget(self) -> None:
+        """Forget the state of the training, which has been loaded and takes memory."""
+        self.state.clear()
+
     def callbacks(self) -> list[Any]:
         """Return new callbacks like those of the training.
+
+        A single `TrainingCheckpoint` goes on with this file.
 
         Raises:
             ArgumentError: if one is user-defined, or would overwrite a file that is not of xpnet.
         """
         callbacks = [rebuilt_callback(config) for config in self.settings.get("callbacks", ())]
+        savers = [callback for callback in callbacks if isinstance(callback, TrainingCheckpoint)]
+        if len(savers) == 1:
+            savers[0].path = self.name  # the file may have been moved
         for callback in callbacks:
             if hasattr(callback, "path"):
                 _require_own_file(callback.path)
@@ -325,63 +325,6 @@ def _require_rows(state: StateDict) -> None:
         raise FileFormatError(
             f"the history must have one row for each of {completed} epochs; it has {n_rows}."
         )
-
-
-def generator_state(rng: Any) -> Any:
-    """Return the state of a generator of NumPy; ``None`` for a seed or ``None``.
-
-    Raises:
-        ArgumentError: if its bit generator is not NumPy's own.
-    """
-    if not isinstance(rng, np.random.Generator):
-        return None
-    _require_own(rng)
-    return rng.bit_generator.state
-
-
-def set_generator_state(rng: Any, state: Any) -> None:
-    """Set a generator to a state that `generator_state` returned; a seed is left unchanged.
-
-    Raises:
-        ArgumentError: if the state is of another bit generator.
-        FileFormatError: if it is none; the generator is unchanged.
-    """
-    if not isinstance(rng, np.random.Generator) or state is None:
-        return
-    _require_own(rng)
-    name, own = state.get("bit_generator"), type(rng.bit_generator).__name__
-    require(name == own, "rng", f"have the bit generator {name} of the training", Phrase(own))
-    _require_state(state, rng.bit_generator.state, "rng")
-    rng.bit_generator.state = state
-
-
-def _require_state(value: Any, like: Any, name: str) -> None:
-    """Refuse the state of a bit generator with which NumPy would read outside of its memory.
-
-    Args:
-        value: the state, or a part of it.
-        like: that of a generator of the same kind.
-        name: the name of ``value`` in error messages.
-
-    Raises:
-        FileFormatError: with ``name`` in its message.
-    """
-    if isinstance(like, np.ndarray):
-        require_array(value, like, name)
-    elif isinstance(like, dict):
-        if not isinstance(value, dict) or value.keys() != like.keys():
-            raise FileFormatError(f"{name} must have the entries {', '.join(like)}.")
-        for key in like:
-            _require_state(value[key], like[key], key)
-    elif type(value) is not type(like) or (name in LARGEST and not 0 <= value <= LARGEST[name]):
-        raise FileFormatError(f"{name} must be an entry of a generator; got {describe(value)}.")
-
-
-def _require_own(rng: np.random.Generator) -> None:
-    kind = type(rng.bit_generator)
-    ok = kind.__module__.startswith("numpy.") and kind.__name__ in BIT_GENERATORS
-    rule = f"have a bit generator of NumPy ({', '.join(BIT_GENERATORS)}), whose state can be saved"
-    require(ok, "rng", rule, kind.__name__)
 
 
 def _equal(one: Any, other: Any) -> bool:
