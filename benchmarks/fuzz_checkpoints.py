@@ -525,8 +525,9 @@ def faults_of(
         "read_training": lambda: saved.append(read_training("run.st")),
     }
     outcomes, faults = Counter[str](), []
+    allowed = {"load": (FileFormatError,), "read_training": (FileFormatError, ArgumentError)}
     for kind in ("load", "read_training") if loaded else ("read_training",):
-        outcome, fault = attempt(calls[kind], FileFormatError)
+        outcome, fault = attempt(calls[kind], *allowed[kind])
         outcomes[f"{kind}: {outcome}"] += 1
         faults += [f"{kind}: {fault}"] * bool(fault)
     if continued and saved and not writes_elsewhere(saved[0].settings):

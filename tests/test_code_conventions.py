@@ -32,6 +32,7 @@ IMPORT_ORDER = [
     "tensor_file",
     "state_dict",
     "state_entries",
+    "generators",
     "ops",
     "parameters",
     "initializers",

@@ -46,13 +46,13 @@ from xpnet.metrics import check_metric_names
 from xpnet.minimize.method import Method
 from xpnet.network import Network, brief
 from xpnet.ops.operations import Precision
-from xpnet.optimizers import Optimizer, Penalty
+from xpnet.optimizers import Optimizer, Penalty, Resumed
 from xpnet.optimizers.schedules import Schedule
 from xpnet.parameters import Layout
 from xpnet.random import RandomStreams, Rng, as_generator, as_seed, held_out_generator
 from xpnet.serialization import ModelContents, read_model, write_model
 from xpnet.state import VECTORS, ModelState, finite_vector, vector
-from xpnet.training.callbacks import Callback, check_functions, saves
+from xpnet.training.callbacks import Callback, check_functions, is_training_checkpoint
 from xpnet.training.data_record import data_record, given_rows
 from xpnet.training.environment import training_record
 from xpnet.training.evaluation import evaluate
@@ -390,7 +390,7 @@ class Sequential:
 
         Ctrl-C ends a training after the current step or iteration: `TrainingCheckpoint` saves it,
         `EarlyStopping` restores the best epoch, averages are applied, ``history.stopped`` says
-        where, and `KeyboardInterrupt` is raised again unless ``on_interrupt="return"``. A second
+        where, and `KeyboardInterrupt` is raised unless ``on_interrupt="return"``. A second
         Ctrl-C ends it at once, in the middle of a step.
 
         Args:
@@ -455,14 +455,14 @@ class Sequential:
                 trainings of 5 epochs have the orders and masks of one of 10. A seed restarts the
                 streams; a generator is advanced and gives a seed. All trainings with one seed hold
                 out the same rows of the same data.
-            resume: the file of a `TrainingCheckpoint`: the training is continued from there, on the
-                same data, and ends with the same bits as without an interruption. The parameters
-                and the random streams are those of the file; a generator ``rng`` gets its saved
-                state. ``epochs`` is the number of all epochs: more of them lengthen the training,
-                and a schedule from there on. May change: ``epochs``, ``schedule``, ``clip``,
-                ``l1``, ``l2``, ``metrics``, ``progress``, ``engine``, the numbers of the optimizer,
-                the arguments of the callbacks and the backend. Anything else is refused by name. A
-                difference of the CPU, the versions, the threads or the engine is a warning.
+            resume: the file of a `TrainingCheckpoint`, from which the training is continued, with
+                the bits of one that was never interrupted. The data must be the same. Parameters,
+                random streams and the state of a generator ``rng`` are those of the file.
+                ``epochs`` counts all epochs: a larger number lengthens the training, and a schedule
+                from there on. These may change too: ``schedule``, ``clip``, ``l1``, ``l2``,
+                ``metrics``, ``progress``, ``engine``, numbers of the optimizer such as ``lr``,
+                arguments of the callbacks, and the backend. Any other change is refused by name;
+                another CPU, version, number of threads or engine is a warning.
             on_interrupt: ``"raise"`` (default) or ``"return"``, what follows Ctrl-C.
 
         Returns:
@@ -473,6 +473,9 @@ class Sequential:
                 callback breaks one only after the first epoch, the model keeps its parameters.
             NonFiniteError: if the loss, a parameter or the optimizer's state becomes NaN or
                 infinite; the model is restored to the beginning of that epoch.
+            FileFormatError: if the file ``resume`` is damaged; the model is unchanged.
+            OSError: if ``resume`` or the file of a callback cannot be read or written.
+            KeyboardInterrupt: after Ctrl-C, unless ``on_interrupt="return"``.
 
         Warns:
             UserWarning: if a model that has not been trained gets targets that are far from the
@@ -517,7 +520,7 @@ class Sequential:
                 rng=rng,
             )
         record, saved = None, None
-        if resume is not None or any(map(saves, callbacks)):
+        if resume is not None or any(map(is_training_checkpoint, callbacks)):
             record = training_record(
                 self.backend,
                 settings_record(
@@ -529,7 +532,10 @@ class Sequential:
                 data_record(X=X, y=y, sample_weight=sample_weight, **given_rows(validation)),
             )
         if resume is not None and record is not None:
-            saved = read_training(resume, self)
+            require_type(resume, (str, bytes, os.PathLike), "resume")
+            do = "Leave Resumed out: the state of the optimizer is in the file."
+            require(not isinstance(optimizer, Resumed), "optimizer", "be new", optimizer, do)
+            saved = read_training(resume, self, "resume")
             saved.require_same(self, record)
         with restored_if_refused(self):
             if saved is not None:
@@ -896,6 +902,7 @@ def resume(
     >>> len(model.history)
     5
     """
+    require_type(path, (str, bytes, os.PathLike), "path")
     saved = read_training(path)
     place = saved.record["environment"].get("backend") if backend is None else backend
     model = _model_of(saved.contents, saved.name, place, None, device)

@@ -137,7 +137,7 @@ class RandomStreams:
     Attributes:
         seed: the seed, an integer of at least 0.
         orders: the number of row orders drawn.
-        masks: the stream of dropout masks, which counts the passes that drew masks.
+        masks: the stream of dropout masks, which counts the training passes.
 
     >>> streams = RandomStreams(seed=5)
     >>> first, second = streams.row_order(4), streams.row_order(4)

@@ -250,7 +250,7 @@ def parse_bounded(metadata: Mapping[str, str], key: str, name: str) -> dict[str,
     return config
 
 
-def require_file(name: str, kind: str) -> None:
+def require_file(name: str, kind: str, argument: str = "path") -> None:
     """Refuse a path without a file, and a file with a header that is too long.
 
     Raises:
@@ -258,7 +258,8 @@ def require_file(name: str, kind: str) -> None:
         FileFormatError: if its header is longer than `MAX_HEADER` and than an eighth of the file.
     """
     if not os.path.isfile(name):
-        raise FileNotFoundError(f"path must be {kind}; there is no file {name!r}.")
+        got = f"{name!r} is a folder" if os.path.isdir(name) else f"there is no file {name!r}"
+        raise FileNotFoundError(f"{argument} must be {kind}; {got}.")
     with open(name, "rb") as file:
         length = int.from_bytes(file.read(8), "little")
     limit = max(MAX_HEADER, os.path.getsize(name) // 8)

@@ -66,7 +66,7 @@ app(prog_name="xpnet")
 """Send a signal to this process before the n-th call of a function of the command."""
 
 EPOCH = "xpnet.cli.history_file:HistoryFile.epoch"
-STEP = "xpnet.cli.termination:TerminationSignal.step"
+STEP = "xpnet.optimizers.base:Optimizer.check_some_steps"
 RESULTS = "xpnet.cli.execution:write_results"
 CONFIG = "xpnet.cli.execution:write_config"
 RENAME = "os:replace"

@@ -177,10 +177,11 @@ def check_cuts(place, method, problem, folder, cuts=CUTS, **settings):
     """Compare the run that is resumed after each of ``cuts`` with the uninterrupted one."""
     method = method(place) if callable(method) else method
     fun, arguments = problem(place)
-    start, path = place.array(START), folder / "run"
+    start = place.array(START)
     settings = {"keep_trajectory": True, "max_iter": ITERATIONS, **arguments, **settings}
     whole = minimize(fun, start, method, **settings)
     for cut in cuts:
+        path = folder / f"run {cut}"
         checkpoint = MinimizationCheckpoint(path, iterations=1000)
         minimize(fun, start, method, **{**settings, "max_iter": cut}, checkpoint=checkpoint)
         seen = []
@@ -362,6 +363,7 @@ def test_interval_of_seconds_is_kept(tmp_path, monkeypatch):
     monkeypatch.setattr("xpnet.minimize.checkpoint.time.perf_counter", lambda: next(clock))
     always = MinimizationCheckpoint(tmp_path / "run", seconds=10.0)
     assert written(tmp_path, always, max_iter=3) == ([0, 1, 2], 3)
+    (tmp_path / "run").unlink()
     never = MinimizationCheckpoint(tmp_path / "run", seconds=1e9)
     assert written(tmp_path, never, max_iter=3) == ([0, 0, 0], 3)
 
@@ -720,8 +722,18 @@ def test_hostile_entries_are_refused_or_valid(case, tmp_path):
         ("BFGS", ("state", "matrix"), np.zeros((N, 5)), "'matrix' of InverseHessian"),
         ("CG, Hager-Zhang", ("state", "direction"), np.full(N, np.inf), "'direction' of Search"),
         ("trust region", ("state", "radius"), -1.0, "'radius' of TrustRadius"),
-        ("coordinates, seed", ("state", "random", "state", "inc"), 2, "'inc' of the random gene"),
-        ("coordinates, seed", ("state", "random", "bit_generator"), "MT19937", "be 'PCG64'"),
+        (
+            "coordinates, seed",
+            ("state", "random", "state", "inc"),
+            2,
+            "inc must be an entry of a generator",
+        ),
+        (
+            "coordinates, seed",
+            ("state", "random", "bit_generator"),
+            "MT19937",
+            "must be of PCG64; got MT19937",
+        ),
         ("coordinates", ("state", "random"), {}, "'random' of CoordinateSweeps must be None"),
         ("Newton", ("state",), {}, "the state of the method must be None"),
         ("Adam", ("state", "slots", 1), np.zeros(5), "the slot 1 of the optimizer"),

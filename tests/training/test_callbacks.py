@@ -173,8 +173,14 @@ INVALID = {
     "two arguments": (lambda path: [lambda run, more: None], r"can be called as f\(run\)"),
     "begin of no argument": (lambda path: [BadBegin()], r"can be called as begin\(run\)"),
     "end of two": (lambda path: [BadEnd()], r"can be called as end\(run\)"),
-    "former name": (lambda path: [Former()], "a method end in place of finish.* Rename it to end"),
-    "no method": (lambda path: [NoMethod()], "or objects with a method __call__"),
+    "former name": (
+        lambda path: [Former()],
+        "got finish of Former. Rename it to end",
+    ),
+    "no method": (
+        lambda path: [NoMethod()],
+        "objects with a method begin, step, .* or end",
+    ),
     "every of zero": (lambda path: [BadEvery()], "BadEvery.every must be an integer"),
     "restore of one": (lambda path: [BadRestore()], r"can be called as restore\(run, snapshot\)"),
 }

@@ -147,6 +147,18 @@ class Stateful:
         self.best = 0.5
 
 
+class Slotted:
+    """A callback with its attributes in slots."""
+
+    __slots__ = ("best",)
+
+    def __init__(self):
+        self.best = 1.0
+
+    def epoch(self, run):
+        self.best = 0.0
+
+
 class Stateless(Stateful):
     stateless = True
 
@@ -180,11 +192,11 @@ def small(callbacks, **settings):
     return model
 
 
-REFUSED = [Stateful(), Stateful().method, HalfSaved()]
-ACCEPTED = [Stateless(), Saved(), Empty(), function, functools.partial(function, factor=2)]
+REFUSED = [Stateful(), Stateful().method, HalfSaved(), Slotted()]
+ACCEPTED = [Stateless(), Saved(), Empty(), function, functools.partial(function, factor=2), print]
 
 
-@pytest.mark.parametrize("callback", REFUSED, ids=["object", "method", "half"])
+@pytest.mark.parametrize("callback", REFUSED, ids=["object", "method", "half", "slots"])
 def test_callback_that_would_lose_its_state_is_refused(callback, tmp_path):
     path = tmp_path / "training"
     rule = "must have the methods state_dict and load_state_dict .* stateless = True in its class"
@@ -198,7 +210,7 @@ def test_callback_that_would_lose_its_state_is_refused(callback, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "callback", ACCEPTED, ids=["stateless", "saved", "empty", "function", "partial"]
+    "callback", ACCEPTED, ids=["stateless", "saved", "empty", "function", "partial", "builtin"]
 )
 def test_callback_without_a_lost_state_is_accepted(callback, tmp_path):
     small([callback, TrainingCheckpoint(tmp_path / "training", epochs=1)])
@@ -278,3 +290,24 @@ def test_state_that_no_file_holds_is_refused(tmp_path):
     with pytest.raises(ArgumentError, match=r"state_dict\(\) must hold arrays .* at 'callbacks.0"):
         small([Unsaved(), TrainingCheckpoint(tmp_path / "training", epochs=1)])
     assert not list(tmp_path.iterdir())
+
+
+class Overflows:
+    """Makes a parameter infinite after a step, as an overflow does."""
+
+    stateless = True
+
+    def __init__(self, step):
+        self.at = step
+
+    def step(self, run):
+        if (run.epoch, run.step) == (2, self.at):
+            run.model.theta[0] = np.inf
+
+
+def test_file_of_a_finite_step_remains(train, tmp_path):
+    path = tmp_path / "training"
+    with np.errstate(all="ignore"), pytest.raises(xpnet.NonFiniteError):
+        train([Overflows(9), TrainingCheckpoint(path, steps=1)])
+    resumed, expected = train([], resume=path), train([])
+    np.testing.assert_array_equal(resumed.theta, expected.theta)

@@ -74,14 +74,14 @@ def changed(key, value):
 
 
 BAD = {
-    "no theta": (without("theta"), "theta of a step must be a float32 array"),
-    "theta of another size": (changed("theta", np.zeros(3, "f4")), "theta of a step must be"),
-    "theta of another dtype": (changed("theta", np.zeros(99)), "theta of a step must be"),
-    "a list": (changed("statistics", [0.0]), "statistics of a step must be"),
-    "no streams": (without("streams"), "three integers"),
+    "no theta": (without("theta"), "TrainingStep must be a dictionary with the entries theta"),
+    "theta of another size": (changed("theta", np.zeros(3, "f4")), "theta of TrainingStep must be"),
+    "theta of another dtype": (changed("theta", np.zeros(99)), "theta of TrainingStep must be"),
+    "a list": (changed("statistics", [0.0]), "statistics of TrainingStep must be"),
+    "no streams": (without("streams"), "with the entries theta, statistics, type, opt"),
     "a negative seed": (changed("streams", [-1, 0, 0]), "seed must be"),
     "a real count": (changed("streams", [0, 0.5, 0]), "count of a random stream"),
-    "no optimizer": (without("optimizer"), "optimizer of a step"),
+    "no optimizer": (without("optimizer"), "with the entries theta, statistics, type, opt"),
     "no slots": (
         lambda state: state["optimizer"].pop("slots"),
         "with the entries slots, step, scalars",

@@ -10,6 +10,7 @@ import json
 import os
 import platform
 import re
+import sys
 from collections.abc import Collection, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -142,6 +143,8 @@ def open_run(run: Path, backend: BackendName) -> tuple[Sequential, dict[str, Any
         path = next((run / n for n in (first, MODEL, CHECKPOINT) if (run / n).is_file()), run)
     rule = f"be a folder that xpnet train made, with {MODEL} or {CHECKPOINT}"
     require(path.is_file(), "RUN", rule, Phrase(f"{run} without one"))
+    if config.get("status", FINISHED) != FINISHED:
+        print(f"{run} has not finished its training; xpnet resume continues it", file=sys.stderr)
     return load(path, backend=backend), config
 
 

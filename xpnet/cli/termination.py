@@ -10,46 +10,39 @@ from types import FrameType
 
 from xpnet.training.callbacks import Run
 
-STEPS_ON_DEVICE = 256
-"""After how many steps the signal is looked at on a GPU, which the host waits for."""
-
 
 class TerminationSignal:
-    """A callback that ends the training, as Ctrl-C does, after SIGTERM has been received.
+    """A callback that ends the training after a step, as Ctrl-C does, when SIGTERM is received.
 
     Attributes:
         received: whether it has been.
-        every: after how many steps it is looked at.
     """
 
     stateless = True
 
     def __init__(self) -> None:
         self.received = False
-        self.every = 1
+        self._run: Run | None = None
 
     def begin(self, run: Run) -> None:
-        """Look at the signal after every step on a CPU."""
-        self.every = 1 if run.model.backend.is_host else STEPS_ON_DEVICE
-
-    def step(self, run: Run) -> None:
-        """End the training after this step if the signal has been received."""
+        """Keep the run, and end it at once if the signal has been received already."""
+        self._run = run
         if self.received:
             run.interrupt()
 
-    epoch = step  # an epoch may have fewer steps, or none
-
     def handle(self, number: int, frame: FrameType | None) -> None:
-        """Note the signal."""
+        """End the training after the current step."""
         self.received = True
+        if self._run is not None:
+            self._run.interrupt()
 
 
 @contextmanager
 def handled_termination() -> Iterator[TerminationSignal]:
-    """Yield a callback that ends the training after SIGTERM, and put the handler back at the end.
+    """Yield a callback that ends the training after SIGTERM, and restore the handler at the end.
 
     Nothing is handled in another thread than the main one, which signals do not reach, and if the
-    process ignores SIGTERM or its handler is not one of Python, which could not be put back.
+    process ignores SIGTERM or its handler is not one of Python, which could not be restored.
     """
     termination = TerminationSignal()
     handler = signal.getsignal(signal.SIGTERM)

@@ -157,13 +157,13 @@ class CapturedEpochs:
         last = self._sizes[max(taken, 1) - 1]
         return losses, self.counts(order)[first:taken], self._X[:last, ...]
 
-    def settle(self, first: int, taken: int) -> list[float]:
-        """Wait for the device; return the losses of the steps from ``first`` to ``taken``.
+    def settle(self, seen: int, taken: int) -> list[float]:
+        """Wait for the device; return the losses of the steps from ``seen`` to ``taken``.
 
         The steps and scalars of the optimizer and of the mask stream are then those of that step.
         """
         self._reach(taken)
-        return self._losses(first, taken)
+        return self._losses(seen, taken)
 
     def _losses(self, first: int, taken: int) -> list[float]:
         start = self._half * self.n_steps
@@ -195,7 +195,10 @@ class CapturedEpochs:
         with self._device.copying():
             write(np.arange(m) if order is None else order, self._tables.order[rows])
             write(np.concatenate([starts, keys], axis=1), self._tables.integers[steps, ...])
-            write(scalars.reshape(n - first, -1), self._tables.scalars[steps, ...])
+            write(
+                scalars.reshape(n - first, self._tables.scalars.shape[1]),
+                self._tables.scalars[steps, ...],
+            )
         self._prepared = _Prepared(order, lrs, first, before, after)
 
     def _scalars(

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from xpnet.atomic import StrPath, require_writable
@@ -33,10 +33,11 @@ KIND = "minimization"
 class MinimizationCheckpoint:
     """When and where `minimize` writes its state, with which ``resume=path`` continues.
 
-    The file is written between two iterations, after the call of the callback: at the start, after
-    each interval, and at the end of the run, also after Ctrl-C in the callback. Where a run ends
-    in the course of an iteration, as by Ctrl-C in the function, the file of the last interval
-    remains. A point that is not finite is not written. The file appears completely or not at all.
+    The file is written between two iterations, after the call of the callback: at the start if
+    there is none, after each interval, and at the end of the run, also after Ctrl-C in the
+    callback. Where a run ends in the course of an iteration, as by Ctrl-C in the function, the file
+    of the last interval remains. A point that is not finite is not written. The file appears
+    completely or not at all.
 
     Exactly one of the two intervals is given.
 
@@ -66,8 +67,8 @@ class MinimizationCheckpoint:
     """
 
     path: StrPath
-    iterations: int | None = None
-    seconds: float | None = None
+    iterations: int | None = field(default=None, kw_only=True)
+    seconds: float | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
         require_type(self.path, (str, bytes, os.PathLike), "path")
@@ -95,14 +96,17 @@ class CheckpointWriter:
         require_type(checkpoint, MinimizationCheckpoint, "checkpoint")
         require_writable(checkpoint.path, "checkpoint")
         self._checkpoint = checkpoint
-        self._written: int | None = None
-        self._time = 0.0
+        exists = os.path.exists(checkpoint.path)  # that of a run which may be resumed yet
+        self._written: int | None = -1 if exists else None
+        self._time = time.perf_counter()
 
     def write_if_due(self, loop: MinimizationLoop) -> None:
-        """Write the state of the loop at the first call, and where the interval has passed."""
+        """Write the state where the interval has passed; also at first, if there is no file."""
         every, seconds = self._checkpoint.iterations, self._checkpoint.seconds
-        is_due = self._written is None or (every is not None and loop.iteration % every == 0)
-        if is_due or (seconds is not None and time.perf_counter() - self._time >= seconds):
+        passed = every is not None and loop.iteration > 0 and loop.iteration % every == 0
+        if seconds is not None:
+            passed = time.perf_counter() - self._time >= seconds
+        if passed or self._written is None:
             self.write(loop)
 
     def write(self, loop: MinimizationLoop) -> None:

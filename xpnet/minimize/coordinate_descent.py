@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
 from xpnet.backend import Array, backend_of
 from xpnet.errors import require, require_count, require_number, require_type
+from xpnet.generators import set_generator_state
 from xpnet.minimize.line_search import Exact, LineSearch, LineSearchError, Ray
 from xpnet.minimize.method import Method
 from xpnet.minimize.scalar_function import EvaluatedPoint, ScalarFunction
@@ -108,34 +108,6 @@ class CoordinateSweeps:
         else:
             set_generator_state(self._random, entries["random"])
         self.lengths = lengths.tolist()
-
-
-def set_generator_state(random: np.random.Generator, state: Any) -> None:
-    """Set the state of ``random``, of `numpy.random.default_rng`.
-
-    Args:
-        random: the generator; its state is overwritten.
-        state: what ``random.bit_generator.state`` was, or what a hostile file has in its place.
-
-    Raises:
-        FileFormatError: if ``state`` is not such a state; the generator may have changed.
-
-    >>> first, second = np.random.default_rng(0), np.random.default_rng(1)
-    >>> set_generator_state(second, first.bit_generator.state)
-    >>> bool(first.random() == second.random())
-    True
-    """
-    owner, kind = "the random generator", type(random.bit_generator).__name__
-    entries = Entries(state, owner, "bit_generator", "state", "has_uint32", "uinteger")
-    entries.require(entries.text("bit_generator") == kind, "bit_generator", f"be {kind!r}")
-    words = Entries(entries["state"], owner, "state", "inc")
-    for name in ("state", "inc"):
-        ok = type(words[name]) is int and 0 <= words[name] < 1 << 128
-        words.require(ok, name, "be an integer of 128 bits")
-    words.require(words["inc"] % 2 == 1, "inc", "be odd")
-    entries.require(entries.count("has_uint32") < 2, "has_uint32", "be 0 or 1")
-    entries.require(entries.count("uinteger") < 1 << 32, "uinteger", "be an integer of 32 bits")
-    random.bit_generator.state = dict(state)
 
 
 class ElasticNet:

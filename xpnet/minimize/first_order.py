@@ -94,7 +94,7 @@ class FirstOrder(Method):
     ) -> Any:
         """See `Method.resume`."""
         state = self.optimizer.init(point.x)
-        self.optimizer.load_state_dict(state, {} if saved is None else saved)
+        self.optimizer.load_state(state, {} if saved is None else saved)
         return state
 
     def step(self, function: ScalarFunction, point: EvaluatedPoint, state: Any) -> EvaluatedPoint:

@@ -74,6 +74,11 @@ class MinimizationLoop:
         self._best = self._now = start
 
     @property
+    def best(self) -> EvaluatedPoint:
+        """The point of the lowest value so far."""
+        return self._best
+
+    @property
     def can_be_saved(self) -> bool:
         """Whether the loop is between two steps, at a point where everything is finite."""
         if not self._is_between_steps:

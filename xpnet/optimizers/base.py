@@ -84,15 +84,22 @@ class OptimizerState:
             FileFormatError: if it does not fit; the message names the entry. This state is
                 unchanged.
         """
+        self._set(*self._validated(state))
+
+    def _validated(self, state: StateDict) -> tuple[list[Array], int, tuple[float, ...]]:
+        """Return the slots, the step and the scalars of a state dictionary that fits this state."""
         entries = Entries(state, type(self).__name__, "slots", "step", "scalars")
         step, scalars = entries.count("step"), entries.items("scalars", len(self.scalars))
         entries.require(all(type(x) is float for x in scalars), "scalars", "hold numbers")
         slots = entries.items("slots", len(self.slots))
         for number, (value, slot) in enumerate(zip(slots, self.slots, strict=True)):
             require_array(value, slot, f"the slot {number} of the optimizer")
+        return slots, step, tuple(scalars)
+
+    def _set(self, slots: list[Array], step: int, scalars: tuple[float, ...]) -> None:
         for value, slot in zip(slots, self.slots, strict=True):
             write(to_numpy(value), slot)
-        self.step, self.scalars = step, tuple(scalars)
+        self.step, self.scalars = step, scalars
 
 
 class Optimizer:
@@ -270,8 +277,8 @@ class Optimizer:
         """Return the layout of a slot, given that of θ."""
         return layout
 
-    def load_state_dict(self, state: OptimizerState, saved: StateDict) -> None:
-        """Copy a state dictionary into a new state of this optimizer.
+    def load_state(self, state: OptimizerState, saved: StateDict) -> None:
+        """Copy a state dictionary into a state of this optimizer, after validating it.
 
         Args:
             state: the state that `init` returned; overwritten.
@@ -279,24 +286,24 @@ class Optimizer:
                 optimizer and a θ of the same size and dtype.
 
         Raises:
-            FileFormatError: if it does not fit; the message names the entry. ``state`` may have
-                changed.
+            FileFormatError: if it does not fit; the message names the entry. ``state`` is
+                unchanged.
 
         >>> import numpy as np
         >>> from xpnet.optimizers import Nadam
         >>> state = Nadam().init(np.zeros(2))
-        >>> Nadam().load_state_dict(state, {**state.state_dict(), "scalars": [2.0]})
+        >>> Nadam().load_state(state, {**state.state_dict(), "scalars": [2.0]})
         Traceback (most recent call last):
         xpnet.errors.FileFormatError: the scalars of the state of Nadam must be in their range; \
 got (2.0,).
         """
-        first = state.scalars
-        state.load_state_dict(saved)
-        if not self._are_scalars(state.scalars, first):
+        slots, step, scalars = state._validated(saved)
+        if not self._are_scalars(scalars, state.scalars):
             name = type(self).__name__
             raise FileFormatError(
-                f"the scalars of the state of {name} must be in their range; got {state.scalars}."
+                f"the scalars of the state of {name} must be in their range; got {scalars}."
             )
+        state._set(slots, step, scalars)
 
     def require_fits(self, theta: Array, state: OptimizerState) -> None:
         """Refuse a state that was not made for a vector like ``theta``.

@@ -129,7 +129,7 @@ class UseAverage:
 
     def restore(self, run: Run, snapshot: StateDict) -> None:
         """Set the optimizer's state to a copy."""
-        run.optimizer.load_state_dict(run.state, snapshot)
+        run.optimizer.load_state(run.state, snapshot)
         if not all_are_finite(run.state.slots):  # of a hostile file
             raise FileFormatError("the slots of the optimizer in a snapshot must be finite.")
 

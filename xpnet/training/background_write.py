@@ -1,4 +1,4 @@
-"""Write a file in a thread, while a training goes on."""
+"""BackgroundWrite a file in a thread, while a training goes on."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class FileContents(NamedTuple):
     metadata: dict[str, str]
 
 
-class Write:
+class BackgroundWrite:
     """The write of a snapshot in a thread, because the disk takes longer than a copy of θ.
 
     Args:
@@ -37,8 +37,13 @@ class Write:
         except BaseException as error:  # `wait` raises it in the thread of the training
             self._error = error
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether the file is written, or an error has occurred."""
+        return not self._thread.is_alive()
+
     def wait(self) -> None:
-        """Wait for the end of the write.
+        """Wait for the end of the write, and raise the error that it may have ended with.
 
         Raises:
             OSError: if the file cannot be written; the previous one remains.

@@ -6,7 +6,7 @@ import inspect
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import BuiltinFunctionType, FunctionType
+from types import BuiltinFunctionType, FunctionType, MethodType
 from typing import Any, TypeAlias
 
 from xpnet.errors import (
@@ -48,7 +48,9 @@ class Run:
         step: the number of steps taken in this epoch.
         n_steps: the number of steps of an epoch; 0 for a method of `xpnet.minimize`.
         loss: in ``step``, the loss of the last step, before its update; else NaN.
-        saver: saves the training, for `TrainingCheckpoint`; ``None`` in the middle of a step.
+        saver: copies the training for `TrainingCheckpoint`; ``None`` without one, and in the middle
+            of a step.
+        interrupts: whether the training has been asked to end; see `interrupt`.
     """
 
     model: Any
@@ -123,8 +125,9 @@ class Run:
 Callback: TypeAlias = Any
 """A function, which is called after every epoch, or an object with any of the methods below.
 
-All methods but the last four take a `Run`. The training stops if ``step``, ``epoch`` or the
-function returns ``True``; any other value, such as a number or a text, has no effect.
+The training stops if ``step``, ``epoch`` or the function returns ``True``; any other value, such as
+a number or a text, has no effect. Such a training has ended; one that is to be resumed is ended by
+``run.interrupt()``. ``run`` is a `Run`.
 
 - ``begin(run)`` is called before the first step. It raises an error if the callback cannot be used
   in this training, which leaves the model unchanged.
@@ -152,8 +155,8 @@ Two attributes are optional too:
 
 Callbacks are called in the order of the list, those with ``monitor`` after those without, and
 `TrainingCheckpoint` after all. In ``exception`` and ``end`` `TrainingCheckpoint` is first, so that
-it saves what the others change then; in ``end`` `EarlyStopping` follows, which restores the epoch
-of which others use the average.
+the file holds the state before the others change it; in ``end`` `EarlyStopping` follows, which
+restores the epoch of which others use the average.
 """
 
 METHODS: dict[str, tuple[str, ...]] = {
@@ -172,7 +175,11 @@ METHODS: dict[str, tuple[str, ...]] = {
 CALLED = ("begin", "step", "epoch", "exception", "end")
 """The methods of which an object needs one to be a callback."""
 
-FORMER = {"finish": "end", "on_epoch_end": "epoch", "on_train_end": "end"}
+FORMER = {
+    **{"finish": "end", "on_epoch_end": "epoch", "on_train_end": "end", "on_fit_end": "end"},
+    **{"on_train_begin": "begin", "on_fit_start": "begin", "on_train_start": "begin"},
+    **{"on_batch_end": "step", "on_train_batch_end": "step", "on_exception": "exception"},
+}
 """Methods of earlier versions and of other libraries, with their names here."""
 
 
@@ -186,7 +193,7 @@ class Callbacks:
     def __init__(self, callbacks: Sequence[Callback]) -> None:
         self.ordered = tuple(sorted(callbacks, key=_rank))
         self._steps: list[tuple[int, Any]] = []
-        methods = [_epoch_method(c) for c in self.ordered if not saves(c)]
+        methods = [_epoch_method(c) for c in self.ordered if not is_training_checkpoint(c)]
         self._epochs = [method for method in methods if method is not None]
 
     def begin(self, run: Run) -> None:
@@ -220,18 +227,18 @@ class Callbacks:
         """Call the callbacks that are due after a step; return whether one stops the training."""
         number = (run.epoch - 1) * run.n_steps + run.step
         due = [callback for every, callback in self._steps if not number % every]
-        results = [c.step(run) for c in due if not saves(c)]
+        results = [c.step(run) for c in due if not is_training_checkpoint(c)]
         stops = self._noted(run, results, f"epoch {run.epoch}, step {run.step}")
-        for saver in filter(saves, due):
-            saver.step(run)
+        for checkpoint in filter(is_training_checkpoint, due):
+            checkpoint.step(run)
         return stops
 
     def epoch(self, run: Run) -> bool:
         """Call every callback after an epoch; return whether one stops the training."""
         results = [method(run) for method in self._epochs]
         stops = self._noted(run, results, f"epoch {run.epoch}")
-        for saver in filter(saves, self.ordered):
-            saver.epoch(run)
+        for checkpoint in filter(is_training_checkpoint, self.ordered):
+            checkpoint.epoch(run)
         return stops
 
     def _noted(self, run: Run, results: Iterable[Any], at: str) -> bool:
@@ -241,16 +248,21 @@ class Callbacks:
             run.history.stopped = run.history.stopped or f"a callback stopped training in {at}"
         return stops
 
-    def first(self, run: Run) -> None:
+    def save_initial(self, run: Run) -> None:
         """Save the training before its first step, where there is no file yet."""
-        for saver in filter(saves, self.ordered):
-            saver.first(run)
+        for checkpoint in filter(is_training_checkpoint, self.ordered):
+            checkpoint.save_initial(run)
 
-    def exception(self, run: Run, error: BaseException) -> None:
-        """Tell every callback of an exception that ends the training."""
-        for callback in sorted(self.ordered, key=lambda c: not saves(c)):
-            if callable(getattr(callback, "exception", None)):
-                callback.exception(run, error)
+    def exception(self, run: Run, error: BaseException) -> Exception | None:
+        """Call the method ``exception`` of every callback; return the first error of one."""
+        first = None
+        for callback in sorted(self.ordered, key=lambda c: not is_training_checkpoint(c)):
+            try:
+                if callable(getattr(callback, "exception", None)):
+                    callback.exception(run, error)
+            except Exception as failure:  # the others must be called too
+                first = first or failure
+        return first
 
     def end(self, run: Run) -> None:
         """Call the method ``end`` of every callback that has one."""
@@ -265,21 +277,20 @@ class Callbacks:
             ArgumentError: naming the callback.
         """
         for callback in self.ordered:
-            owner = getattr(callback, "__self__", callback)  # that of a bound method
-            if has_state(callback) or getattr(owner, "stateless", False) is True:
-                continue
+            owner = callback.__self__ if isinstance(callback, MethodType) else callback
+            ok = has_state(callback) or getattr(owner, "stateless", False) is True
+            half = _methods_of(callback, ("state_dict", "load_state_dict"))
             rule = "have the methods state_dict and load_state_dict to be saved in a checkpoint"
             do = "If nothing in it changes in training, write stateless = True in its class."
-            require(
-                not getattr(owner, "__dict__", None) or _is_function(owner),
-                "callbacks",
-                rule,
-                callback,
-                do,
-            )
+            require(ok or not (half or _has_attributes(owner)), "callbacks", rule, callback, do)
 
     def state_dict(self) -> list[dict[str, Any]]:
-        """The type and the state of every callback that has one."""
+        """The type and the state of every callback that has one.
+
+        Raises:
+            ArgumentError: see `require_states`.
+        """
+        self.require_states()  # a callback may have got attributes since
         stateful = [callback for callback in self.ordered if has_state(callback)]
         return [{"type": _type_name(c), "state": c.state_dict()} for c in stateful]
 
@@ -315,21 +326,25 @@ def _type_name(callback: Any) -> str:
     return kind.__name__ if kind.__module__.startswith("xpnet.") else kind.__qualname__
 
 
-def _is_function(callback: Any) -> bool:
-    return isinstance(callback, (FunctionType, BuiltinFunctionType))
+def _has_attributes(owner: Any) -> bool:
+    """Return whether an object that is no function has attributes of its own."""
+    if isinstance(owner, (FunctionType, BuiltinFunctionType)):
+        return False
+    slots = [name for kind in type(owner).__mro__ for name in vars(kind).get("__slots__", ())]
+    return bool(getattr(owner, "__dict__", None)) or any(hasattr(owner, name) for name in slots)
 
 
-def saves(callback: Any) -> bool:
+def is_training_checkpoint(callback: Any) -> bool:
     """Return whether a callback saves the training, a `TrainingCheckpoint`."""
     return getattr(callback, "saves_training", False) is True
 
 
 def _rank(callback: Any) -> tuple[bool, bool]:
-    return saves(callback), hasattr(callback, "monitor")
+    return is_training_checkpoint(callback), hasattr(callback, "monitor")
 
 
 def _rank_at_end(callback: Any) -> tuple[bool, bool]:
-    return not saves(callback), not getattr(callback, "restores_epoch", False)
+    return not is_training_checkpoint(callback), not getattr(callback, "restores_epoch", False)
 
 
 def _epoch_method(callback: Any) -> Callable[[Run], Any] | None:
@@ -351,6 +366,9 @@ def check_callbacks(callbacks: Sequence[Any]) -> None:
     for callback in callbacks:
         _check_former(callback)
         has_method = not isinstance(callback, type) and _methods_of(callback, CALLED)
+        if not has_method and not callable(callback):
+            rule = f"hold functions, or objects with a method {', '.join(CALLED[:-1])} or end"
+            require(False, "callbacks", rule, callback)
         is_called = callable(callback) and not callable(getattr(callback, "epoch", None))
         if is_called or not has_method:
             check_functions([callback], "callbacks", ("run",))
@@ -367,9 +385,12 @@ def _methods_of(callback: Any, names: Iterable[str]) -> list[str]:
 
 def _check_former(callback: Any) -> None:
     """Refuse methods that have other names here, which would never be called."""
-    for name in _methods_of(callback, FORMER):
-        rule = f"have a method {FORMER[name]} in place of {name}"
-        require(False, "callbacks", rule, callback, f"Rename it to {FORMER[name]}.")
+    others = [name for name in dir(callback) if name.startswith("on_")]
+    for name in _methods_of(callback, [*FORMER, *others]):
+        rule = f"have methods named {', '.join(CALLED)}"
+        do = f"Rename it to {FORMER[name]}." if name in FORMER else ""
+        kind = type(callback).__name__
+        require(False, "callbacks", rule, Phrase(f"{name} of {kind}"), do)
 
 
 def check_functions(items: Sequence[Any], argument: str, takes: Sequence[str]) -> None:

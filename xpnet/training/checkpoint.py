@@ -82,10 +82,16 @@ class Checkpoint:
         config = model_config(run.model)  # raises an error if the model cannot be saved
         require_writable(self.path)
         self.best = self._best_of_file(json.loads(json.dumps(config)))
-        self._has_saved = False
+        self._has_saved = self._is_lost = False
 
     def epoch(self, run: Run) -> None:
         """Save if this epoch is the best so far."""
+        if self._is_lost:
+            self._is_lost = False
+            warn_caller(
+                f"{os.fsdecode(self.path)!r} is not the file of the training that is resumed: the "
+                "best epoch from here on is saved."
+            )
         value, best = run.monitored(self.monitor), self.best
         if math.isnan(value):
             return
@@ -118,9 +124,10 @@ class Checkpoint:
         """
         entries = Entries(state, "Checkpoint", "best", "has_saved")
         has_saved = entries.flag("has_saved")
-        is_none = entries["best"] is None
-        self.best = None if is_none else entries.number("best", finite=False)
-        self._has_saved = has_saved
+        best = None if entries["best"] is None else entries.number("best", finite=False)
+        if best is not None and self.best is None:  # what `begin` has found in the file
+            best, has_saved, self._is_lost = None, False, True
+        self.best, self._has_saved = best, has_saved
 
     def _best_of_file(self, model: dict[str, Any]) -> float | None:
         """Return the best number of the file, or ``None`` if it is of another model or column."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,6 +14,9 @@ from xpnet.errors import FileFormatError, Phrase, require
 
 DIGEST_ROWS = 10_000
 """The largest number of rows of an array from which its digest is computed."""
+
+DIGEST_VALUES = 8_000_000
+"""The largest number of values in these rows, which takes some 10 ms."""
 
 
 def data_record(**arrays: Any) -> dict[str, Any]:
@@ -29,18 +33,20 @@ def data_record(**arrays: Any) -> dict[str, Any]:
 
 def _record_of(array: Any) -> dict[str, Any]:
     n = int(array.shape[0]) if array.ndim else 0
-    index = np.unique(np.linspace(0, max(n - 1, 0), min(n, DIGEST_ROWS)).astype(np.int64))
+    n_columns = max(1, math.prod(array.shape[1:]))
+    n_digest = min(n, DIGEST_ROWS, max(1, DIGEST_VALUES // n_columns))
     rows = array
-    if n > DIGEST_ROWS:
-        is_host = isinstance(array, np.ndarray)
-        rows = array[index] if is_host else _taken(array, index)
-    rows = to_numpy(rows)
-    if rows.dtype.kind in "biuf":
-        content = np.ascontiguousarray(rows, rows.dtype.newbyteorder("<")).tobytes()
-    else:
-        content = "\0".join(map(str, rows.ravel().tolist())).encode()
+    if n_digest < n:
+        index = np.unique(np.linspace(0, n - 1, n_digest).astype(np.int64))
+        rows = array[index] if isinstance(array, np.ndarray) else _taken(array, index)
+    host = to_numpy(rows)
+    content: Any = "\0".join(map(str, host.ravel().tolist())).encode()
+    if host.dtype.kind in "biuf":
+        content = (
+            np.ascontiguousarray(host, host.dtype.newbyteorder("<")).reshape(-1).view(np.uint8)
+        )
     digest = hashlib.blake2b(content, digest_size=16).hexdigest()
-    return {"shape": list(array.shape), "dtype": str(rows.dtype.name), "digest": digest}
+    return {"shape": list(array.shape), "dtype": str(host.dtype.name), "digest": digest}
 
 
 def _taken(array: Array, index: HostArray) -> Array:
@@ -66,13 +72,15 @@ def require_same_data(saved: Any, given: Mapping[str, Any]) -> None:
         if wanted is None:
             got = Phrase(f"an array of shape {found['shape']}")
             require(False, name, "be left out, as in the training that is resumed", got)
-        require(found is not None, name, rule, Phrase("none"))
+        do = "To train on other data, use xpnet.load(path).fit(...)."
+        must = "be given, as in the training that is resumed"
+        require(found is not None, name, must, Phrase("none"))
         assert wanted is not None
         assert found is not None
         for key in ("shape", "dtype"):
             was, now = wanted.get(key), found[key]
             require(was == now, name, f"{rule}, of {key} {was}", Phrase(f"{key} {now}"))
-        require(False, name, rule, Phrase("other values of the same shape and dtype"))
+        require(False, name, rule, Phrase("other values of the same shape and dtype"), do)
 
 
 def given_rows(validation: Any) -> dict[str, Any]:

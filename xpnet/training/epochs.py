@@ -21,13 +21,8 @@ from xpnet.errors import (
     ArgumentError,
     FileFormatError,
     NonFiniteError,
-    Phrase,
-    describe,
-    plain_number,
-    require,
 )
 from xpnet.finite import all_are_finite, first_not_finite
-from xpnet.metrics import real_number
 from xpnet.ops import operations_for
 from xpnet.optimizers import OptimizerState
 from xpnet.state import ModelState
@@ -40,6 +35,7 @@ from xpnet.state_entries import (
 )
 from xpnet.training.callbacks import Callbacks, Run
 from xpnet.training.evaluation import measure
+from xpnet.training.learning_rates import learning_rates
 from xpnet.training.settings import Settings
 
 
@@ -70,8 +66,8 @@ class Epochs:
         run: the argument of these calls, which has the history.
 
     Attributes:
-        completed: the number of epochs that are over, with their evaluation.
-        unfinished: whether an exception has ended a step, or the call of callbacks.
+        completed: the number of completed epochs, with their evaluation.
+        unfinished: whether a step, an evaluation or the call of callbacks has begun and not ended.
     """
 
     def __init__(
@@ -129,6 +125,7 @@ class Epochs:
         self.run.history.engine = self.engine  # the first step may change it
         if stopped:
             return None
+        self.unfinished = True  # until the callbacks have been called
         losses, counts = self._measured()
         row = {"epoch": float(self.epoch), "loss": _mean(losses, counts)}
         if settings.penalty is not None:
@@ -140,6 +137,14 @@ class Epochs:
         self.completed = self.epoch
         self._forget()
         return row
+
+    def is_finite(self) -> bool:
+        """Return whether θ, statistics, slots of the optimizer and losses are finite."""
+        return self._vectors_are_finite() and all(map(math.isfinite, self._measured()[0]))
+
+    def _vectors_are_finite(self) -> bool:
+        model = self.model
+        return all_are_finite([model.theta, model.statistics, *self.optimizer_state.slots])
 
     def restore(self) -> None:
         """Restore parameters, statistics and random streams of the beginning of the epoch.
@@ -181,7 +186,7 @@ class Epochs:
         if scaling is not None:
             require_array(saved, scaling.state, "the scale of the loss", finite=True)
         optimizer = self.settings.optimizer
-        optimizer.load_state_dict(self.optimizer_state, state["optimizer"])
+        optimizer.load_state(self.optimizer_state, state["optimizer"])
         if not all_are_finite(self.optimizer_state.slots):
             raise FileFormatError("the slots of the optimizer must be finite.")
         if scaling is not None:
@@ -259,12 +264,13 @@ class Epochs:
         """Replay the captured steps; return the last batch, and whether a callback has stopped."""
         first, before, stopped = self.taken, self.completed * len(lrs), False
         intervals = self.callbacks.intervals
+        counts = steps.counts(self._order) if intervals else []
 
         def between(taken: int) -> bool:
             nonlocal stopped
             if is_due(before + taken, intervals):
-                self._losses = steps.settle(first, taken)
-                self._counts = steps.counts(self._order)[first:taken]
+                self._losses += steps.settle(self.taken, taken)
+                self._counts = counts[first:taken]
                 stopped = self._call(self._losses[-1])
             return stopped or self.run.interrupts.requested
 
@@ -330,9 +336,9 @@ class Epochs:
 
     def _check_numbers(self, step: int) -> None:
         """Raise an error if a parameter, slot or running statistic is not finite after a step."""
-        model = self.model
-        if all_are_finite([model.theta, model.statistics, *self.optimizer_state.slots]):
+        if self._vectors_are_finite():
             return
+        model = self.model
         index = first_not_finite(model.theta)
         if index is not None:
             self._fail(step, f"the parameter {model.network.layout.where(index)}")
@@ -427,46 +433,6 @@ class EpochPosition:
 def is_due(number: int, intervals: Sequence[int]) -> bool:
     """Return whether a number of steps is a multiple of one of the intervals."""
     return any(not number % interval for interval in intervals)
-
-
-def learning_rates(
-    settings: Settings, n_rows: int, epoch: int, values: Sequence[float]
-) -> list[float]:
-    """The learning rate of each step of an epoch.
-
-    Args:
-        settings: the optimizer with its rate, the schedule and the batches.
-        n_rows: the number of rows of the training data.
-        epoch: the number of the epoch, counted from 1.
-        values: the monitored quantity of each epoch before it, for the schedule.
-
-    Raises:
-        ArgumentError: if one is negative or not finite, before a step of the epoch is taken.
-    """
-    lrs, schedule = [], settings.schedule
-    for step, _ in enumerate(spans(n_rows, settings.batch_size, settings.drop_last)):
-        given: Any = 1.0
-        if schedule is not None:
-            time = epoch - 1 + step / math.ceil(n_rows / settings.batch_size)
-            given = plain_number(schedule.factor(time, settings.epochs, values))
-        factor = real_number(given)
-        lr = math.nan if factor is None else settings.optimizer.lr * factor
-        if not 0 <= lr < math.inf:
-            _refuse_rate(settings, epoch, step + 1, given)
-        lrs.append(lr)
-    return lrs
-
-
-def _refuse_rate(settings: Settings, epoch: int, step: int, factor: Any) -> NoReturn:
-    """Raise an error about the learning rate of a step."""
-    lr, schedule = settings.optimizer.lr, settings.schedule
-    at, rule = f"in epoch {epoch}, step {step}", "finite and at least 0"
-    do = f"The parameters are those of the beginning of epoch {epoch}."
-    if schedule is None:
-        require(False, "optimizer.lr", f"be {rule}", Phrase(f"{describe(lr)} {at}"), do)
-    got = Phrase(f"the factor {describe(factor)} of {describe(lr)} by {schedule!r} {at}")
-    require(False, "schedule", f"give learning rates that are {rule}", got, do)
-    raise AssertionError("require raises")
 
 
 def _mean(values: list[float], counts: list[float]) -> float:

@@ -11,16 +11,16 @@ from typing import Any
 from xpnet.data.batching import TrainingData
 from xpnet.engine.select import steps_for
 from xpnet.errors import ArgumentError, NonFiniteError
+from xpnet.generators import generator_state
 from xpnet.state import ModelState
 from xpnet.state_dict import StateDict
 from xpnet.training.callbacks import Callbacks, Run
 from xpnet.training.epochs import Epochs
 from xpnet.training.evaluation import measured_columns
-from xpnet.training.generators import generator_state, set_generator_state
 from xpnet.training.history import History
 from xpnet.training.interrupts import Interrupts
-from xpnet.training.progress import printer
-from xpnet.training.resuming import SavedTraining
+from xpnet.training.progress import print_ended, printer
+from xpnet.training.resuming import SavedTraining, begin_training
 from xpnet.training.saving import Saver
 from xpnet.training.settings import Settings
 
@@ -56,7 +56,8 @@ def train(
         KeyboardInterrupt: after Ctrl-C, unless ``settings.on_interrupt`` is ``"return"``.
     """
     with Interrupts() as interrupts:
-        training = _MiniBatchTraining(model, state, data, validation, settings, interrupts, record)
+        sets, resumed = (data, validation), None if saved is None else saved.name
+        training = _MiniBatchTraining(model, state, *sets, settings, interrupts, record, resumed)
         training.begin(saved)
         history = training.run()
         if settings.on_interrupt == "return":
@@ -76,9 +77,10 @@ class _MiniBatchTraining:
         settings: Settings,
         interrupts: Interrupts,
         record: Mapping[str, Any] | None,
+        resumed: str | None,
     ) -> None:
         self._model, self._state, self._settings, self._record = model, state, settings, record
-        self._callbacks = Callbacks(settings.callbacks)
+        self._callbacks, self._has_ended = Callbacks(settings.callbacks), False
         self.optimizer_state = settings.optimizer.init(state.theta, state.network.layout)
         steps = steps_for(
             state,
@@ -100,16 +102,20 @@ class _MiniBatchTraining:
             self.optimizer_state,
             data,
             columns=_columns(settings, validation),
-            saver=None if record is None else Saver(model, record, self),
+            saver=None if record is None else Saver(model, record, self, resumed),
             interrupts=interrupts,
         )
         callbacks, run = self._callbacks, self._run
         self._epochs = Epochs(state, data, validation, settings, steps, callbacks, run)
 
     @property
-    def position(self) -> tuple[int, int]:
-        """The numbers of completed epochs, and of steps taken in the next one."""
-        return self._epochs.completed, self._epochs.taken
+    def position(self) -> tuple[int, int, bool]:
+        """The numbers of completed epochs and of steps taken in the next one, and the end."""
+        return self._epochs.completed, self._epochs.taken, self._has_ended
+
+    def is_finite(self) -> bool:
+        """Return whether the vectors of the model and the optimizer are finite."""
+        return self._epochs.is_finite()
 
     def state_dict(self) -> StateDict:
         """Return what the next steps depend on, except for the vectors of the model."""
@@ -118,53 +124,51 @@ class _MiniBatchTraining:
             "callbacks": self._callbacks.state_dict(),
             "rng": generator_state(self._settings.rng),
             "engine": self._epochs.steps.engine,
+            "ended": self._has_ended,
         }
 
     def begin(self, saved: SavedTraining | None) -> None:
         """Call the callbacks before the first step, and continue at the position of ``saved``."""
-        self._callbacks.begin(self._run)
-        if self._record is not None:
-            self._callbacks.require_states()
-            generator_state(self._settings.rng)  # refuses one that cannot be saved
-        if saved is not None:
-            with saved.started(self._state) as state:
-                self.history.load_state_dict(state["history"])
-                self._callbacks.load_state_dict(state["callbacks"])
-                self._epochs.load_state_dict(state)
-                set_generator_state(self._settings.rng, state["rng"])
-            saved.warn_of_environment(self._state.backend, self._epochs.steps.engine)
-            saved.forget()
-        self._callbacks.first(self._run)
+        begin_training(self._run, self._callbacks, self._settings.rng, saved, self._load)
         self._earlier, self._model.history = self._model.history, self.history
-        self._epoch = self._epochs.epoch
+        self._epoch, self._is_resumed = self._epochs.epoch, saved is not None
+
+    def _load(self, state: StateDict | None) -> str:
+        if state is not None:
+            self._epochs.load_state_dict(state)
+        return self._epochs.steps.engine
 
     def run(self) -> History:
         """Run the epochs with their callbacks; return the history."""
         try:
             self._train()
         except KeyboardInterrupt as error:
-            self._fail(error)
+            failure = self._fail(error)
             self.history.stopped = f"interrupted {self._place()}"
             self._callbacks.end(self._run)
+            if failure is not None:
+                raise failure from error
             if self._settings.on_interrupt == "raise":
                 raise
             return self.history
         except BaseException as error:
             self._fail(error)
-            if self._epoch == 1 and isinstance(error, (ArgumentError, NonFiniteError)):
+            is_first = self._epoch == 1 and not self._is_resumed
+            if is_first and isinstance(error, (ArgumentError, NonFiniteError)):
                 self._epochs.restore()
                 self._model.history = self._earlier
             raise
+        self._has_ended = True
         self._callbacks.end(self._run)
         return self.history
 
-    def _fail(self, error: BaseException) -> None:
-        """Tell the callbacks of an exception, after which a step may be incomplete."""
+    def _fail(self, error: BaseException) -> Exception | None:
+        """Call the callbacks after an exception, maybe within a step; return their error."""
         epochs = self._epochs
         saver = None if epochs.unfinished else self._run.saver
         epoch = epochs.completed + bool(epochs.taken)
         self._run = replace(self._run, epoch=epoch, step=epochs.taken, saver=saver)
-        self._callbacks.exception(self._run, error)
+        return self._callbacks.exception(self._run, error)
 
     def _place(self) -> str:
         """Where the training is."""
@@ -179,9 +183,11 @@ class _MiniBatchTraining:
 
     def _train(self) -> None:
         """Run the epochs that are left, until a callback stops the training."""
-        history, epochs = self.history, self._epochs
-        report = printer() if self._settings.progress else None
-        while epochs.completed < self._settings.epochs and not history.stopped:
+        history, epochs, settings = self.history, self._epochs, self._settings
+        report = printer() if settings.progress else None
+        if settings.progress and (history.stopped or epochs.completed >= settings.epochs):
+            print_ended(history)
+        while epochs.completed < settings.epochs and not history.stopped:
             self._epoch = epochs.epoch
             row = epochs.take()
             if row is None:
@@ -191,7 +197,6 @@ class _MiniBatchTraining:
             self._run = replace(epochs.run)
             if report is not None:
                 report(self._run)
-            epochs.unfinished = True
             self._callbacks.epoch(self._run)
             epochs.unfinished = False
             self._run.interrupts.raise_if_requested()

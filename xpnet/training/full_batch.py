@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from xpnet.backend import copied
+from xpnet.backend import Array, copied
 from xpnet.data.batching import TrainingData
 from xpnet.engine.prediction import prediction_of
 from xpnet.errors import ArgumentError, require, require_count, require_type
+from xpnet.generators import generator_state
 from xpnet.layers.base import is_any
 from xpnet.losses import Loss
 from xpnet.minimize.driver import minimization_loop
@@ -23,12 +24,11 @@ from xpnet.state import ModelState
 from xpnet.state_dict import StateDict
 from xpnet.training.callbacks import Callback, Callbacks, Run, check_callbacks, check_functions
 from xpnet.training.evaluation import measure, measured_columns
-from xpnet.training.generators import generator_state, set_generator_state
 from xpnet.training.history import History
 from xpnet.training.interrupts import Interrupts
 from xpnet.training.objective import NetworkObjective, require_statistics
-from xpnet.training.progress import printer
-from xpnet.training.resuming import SavedTraining
+from xpnet.training.progress import print_ended, printer
+from xpnet.training.resuming import SavedTraining, begin_training
 from xpnet.training.saving import Saver
 from xpnet.training.settings import METRIC_ARGUMENTS, Metric, OnInterrupt, check_on_interrupt
 
@@ -137,7 +137,8 @@ def train_full_batch(
         KeyboardInterrupt: after Ctrl-C, unless ``settings.on_interrupt`` is ``"return"``.
     """
     with Interrupts() as interrupts:
-        training = _FullBatchTraining(model, state, rows, validation, settings, interrupts, record)
+        sets, resumed = (rows, validation), None if saved is None else saved.name
+        training = _FullBatchTraining(model, state, *sets, settings, interrupts, record, resumed)
         training.begin(saved)
         history = training.run()
         if settings.on_interrupt == "return":
@@ -160,11 +161,13 @@ class _FullBatchTraining:
         settings: FullBatchSettings,
         interrupts: Interrupts,
         record: Mapping[str, Any] | None,
+        resumed: str | None,
     ) -> None:
         self._model, self._state, self._settings, self._record = model, state, settings, record
         self._data, self._penalty = (rows, validation), Penalty(0.0, settings.l2)
         self.history = History(engine=f"full batch: {type(settings.method).__name__}")
         self._callbacks, self._unfinished = Callbacks(settings.callbacks), False
+        self._has_ended = False
         penalty = ["penalty"] if settings.l2 else []
         measured = measured_columns(validation, settings.metrics)
         self._run = Run(
@@ -177,7 +180,7 @@ class _FullBatchTraining:
             None,
             rows,
             columns=("epoch", "loss", *penalty, *measured, "step", "grad_norm", "seconds"),
-            saver=None if record is None else Saver(model, record, self),
+            saver=None if record is None else Saver(model, record, self, resumed),
             interrupts=interrupts,
         )
         self._predict = prediction_of(state)
@@ -185,9 +188,13 @@ class _FullBatchTraining:
         self._last_time = time.perf_counter()
 
     @property
-    def position(self) -> tuple[int, int]:
-        """The number of iterations, and 0."""
-        return self._loop.iteration, 0
+    def position(self) -> tuple[int, int, bool]:
+        """The number of iterations, 0, and the end."""
+        return self._loop.iteration, 0, self._has_ended
+
+    def is_finite(self) -> bool:
+        """Return whether the present iterate is finite, and between two steps."""
+        return self._loop.can_be_saved
 
     def state_dict(self) -> StateDict:
         """Return what the next iterations depend on, except for the statistics of the model."""
@@ -198,29 +205,20 @@ class _FullBatchTraining:
             "callbacks": self._callbacks.state_dict(),
             "rng": generator_state(self._settings.rng),
             "engine": self.history.engine,
+            "ended": self._has_ended,
         }
 
     def begin(self, saved: SavedTraining | None) -> None:
         """Call the callbacks before the first iteration, and continue that of ``saved``."""
-        self._before = copied(self._state.theta)
-        self._callbacks.begin(self._run)
-        if self._record is not None:
-            self._callbacks.require_states()
-            generator_state(self._settings.rng)  # refuses one that cannot be saved
-        if saved is None:
-            self._loop = self._new_loop(None)
-        else:
-            with saved.started(self._state) as state:
-                self.history.load_state_dict(state["history"])
-                self._callbacks.load_state_dict(state["callbacks"])
-                self._loop = self._new_loop(state["loop"])
-                set_generator_state(self._settings.rng, state["rng"])
+        self._before: Array | None = copied(self._state.theta)
+        begin_training(self._run, self._callbacks, self._settings.rng, saved, self._load)
+        if saved is not None:
             self._state.streams.restart(*saved.streams)
-            saved.warn_of_environment(self._state.backend, self.history.engine)
-            saved.forget()
-        self._callbacks.first(self._run)
         self._earlier, self._model.history = self._model.history, self.history
-        self._first = self._loop.iteration + 1
+
+    def _load(self, state: StateDict | None) -> str:
+        self._loop = self._new_loop(None if state is None else state["loop"])
+        return self.history.engine
 
     def _new_loop(self, state: StateDict | None) -> MinimizationLoop:
         settings = self._settings
@@ -238,35 +236,42 @@ class _FullBatchTraining:
         """Run the iterations with their callbacks; return the history."""
         history, loop = self.history, self._loop
         if history.stopped:  # by a callback, before the training was saved
+            if self._settings.progress:
+                print_ended(history)
+            self._state.theta[...] = loop.best.x
             self._callbacks.end(self._run)
             return history
         try:
             result = loop.run(self._settings.method)
         except BaseException as error:
             self._fail(error)
-            if isinstance(error, ArgumentError) and loop.iteration <= 1 == self._first:
+            if isinstance(error, ArgumentError) and self._before is not None:
                 self._state.theta[...], self._model.history = self._before, self._earlier
             raise
-        interrupted = self._run.interrupts.requested or result.reason is Reason.INTERRUPTED
-        if interrupted:
+        is_interrupted = self._run.interrupts.requested or result.reason is Reason.INTERRUPTED
+        failure = None
+        if is_interrupted:
             self._run.interrupts.requested = False
-            self._fail(KeyboardInterrupt())
+            failure = self._fail(KeyboardInterrupt())
             history.stopped = f"interrupted after iteration {loop.iteration}"
         self._state.theta[...] = result.x
-        if self._run.saver is not None and not loop.can_be_saved:
+        if not loop.can_be_saved:
             self._run = replace(self._run, saver=None)
+        self._has_ended = not is_interrupted
         if len(history):
             self._callbacks.end(self._run)
         history.stopped = history.stopped or result.reason.value
-        if interrupted and self._settings.on_interrupt == "raise":
+        if failure is not None:
+            raise failure
+        if is_interrupted and self._settings.on_interrupt == "raise":
             raise KeyboardInterrupt
         return history
 
-    def _fail(self, error: BaseException) -> None:
-        """Tell the callbacks of an exception, after which an iteration may be incomplete."""
+    def _fail(self, error: BaseException) -> Exception | None:
+        """Call the callbacks after an exception, which may have ended an iteration."""
         saver = None if self._unfinished or not self._loop.can_be_saved else self._run.saver
         self._run = replace(self._run, saver=saver)
-        self._callbacks.exception(self._run, error)
+        return self._callbacks.exception(self._run, error)
 
     def _append(self, iterate: Iterate) -> bool:
         """Append the row of an iterate, and return whether the training ends there."""
@@ -287,5 +292,5 @@ class _FullBatchTraining:
         if self._report is not None:
             self._report(self._run)
         stopped = self._callbacks.epoch(self._run)
-        self._unfinished = False
+        self._unfinished, self._before = False, None
         return stopped or self._run.interrupts.requested

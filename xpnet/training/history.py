@@ -12,6 +12,7 @@ import numpy as np
 from xpnet.atomic import StrPath, write_atomically
 from xpnet.backend import HostArray
 from xpnet.errors import FileFormatError, Phrase, describe, require, unknown_name
+from xpnet.metrics import real_number
 from xpnet.state_dict import StateDict
 
 NO_VALUE = float("nan")
@@ -99,7 +100,7 @@ class History:
         """Return the names and the numbers of the columns, and why training ended."""
         return {
             "names": list(self.columns),
-            "columns": [np.array(values, np.float64) for values in self.columns.values()],
+            "columns": [_numbers(name, values) for name, values in self.columns.items()],
             "missing": [_missing(values) for values in self.columns.values()],
             "aligned": sorted(self._aligned),
             "stopped": self.stopped,
@@ -157,6 +158,18 @@ def _require_column(values: Any, absent: Any) -> None:
             "the missing values of a column must be indices, int64 of shape (k,); got "
             f"{describe(absent)}."
         )
+
+
+def _numbers(name: str, values: list[float]) -> HostArray:
+    """A column as an array.
+
+    Raises:
+        ArgumentError: if a value, which a callback has added, is not a real number.
+    """
+    numbers = [real_number(value) for value in values]
+    for number, value in zip(numbers, values, strict=True):
+        require(number is not None, f"the column {name!r}", "hold real numbers", value)
+    return np.array(numbers, np.float64)
 
 
 def _missing(values: list[float]) -> HostArray | None:

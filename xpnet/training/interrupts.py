@@ -12,9 +12,9 @@ class Interrupts:
     """A context in which Ctrl-C sets `requested`, which a training reads after every step.
 
     An exception in the middle of a step would leave θ of one step beside the optimizer's state of
-    another. The second Ctrl-C raises `KeyboardInterrupt` at once. Only Python's own handler is
-    replaced, and only in the main thread; any other handler stays, and so does that of a training
-    in whose callback another one runs.
+    another. Every Ctrl-C after the first raises `KeyboardInterrupt` at once. Only Python's own
+    handler is replaced, and only in the main thread; any other one stays. A training in a callback
+    of another one takes the Ctrl-C, and its `KeyboardInterrupt` ends the outer one.
 
     Attributes:
         requested: whether the training has been asked to end after the current step.
@@ -27,7 +27,7 @@ class Interrupts:
     """
 
     def __init__(self) -> None:
-        self.requested = False
+        self.requested, self._pressed = False, False
         self._replaced: Any = None
 
     def __enter__(self) -> Interrupts:
@@ -58,6 +58,6 @@ class Interrupts:
             raise KeyboardInterrupt
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.requested:
+        if self._pressed:
             raise KeyboardInterrupt
-        self.requested = True
+        self.requested = self._pressed = True

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 
 from xpnet.training.callbacks import Run
+from xpnet.training.history import History
 
 
 def printer() -> Callable[[Run], None]:
@@ -18,6 +19,16 @@ def printer() -> Callable[[Run], None]:
         console = Console(highlight=False)
         return lambda run: console.print(line(run, "[bold cyan]{}[/]", "[dim]{}[/] [bold]{}[/]"))
     return _plain
+
+
+def print_ended(history: History) -> None:
+    """Print that a training that is resumed had ended already, because no epoch follows."""
+    reason = f" ({history.stopped})" if history.stopped else ""
+    print(
+        f"the training ended after {len(history)} epochs{reason}; a larger number of epochs "
+        "continues it",
+        flush=True,
+    )
 
 
 def line(run: Run, head: str = "{}", cell: str = "{} {}") -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,6 +19,7 @@ from xpnet.errors import (
     describe,
     require,
 )
+from xpnet.generators import generator_state, resume_generator
 from xpnet.metrics import OWN_METRICS, metric_name
 from xpnet.serialization import (
     TRAINING,
@@ -30,11 +31,12 @@ from xpnet.serialization import (
 from xpnet.state import ModelState
 from xpnet.state_dict import StateDict, parse_bounded, require_file, unpack
 from xpnet.tensor_file import headers_of, is_readable, open_tensors
+from xpnet.training.callbacks import Callbacks, Run
 from xpnet.training.data_record import require_same_data
 from xpnet.training.environment import environment, warn_of_differences
-from xpnet.training.saving import FORMAT, KEY
-from xpnet.training.settings_record import described, rebuilt, rebuilt_callback
+from xpnet.training.settings_record import described, rebuilt, rebuilt_callback, require_own
 from xpnet.training.training_checkpoint import TrainingCheckpoint
+from xpnet.training.training_file import FORMAT, KEY
 
 FIXED = (
     *("kind", "loss", "batch_size", "shuffle", "drop_last", "precision", "validation"),
@@ -153,7 +155,7 @@ class SavedTraining:
     def started(self, state: ModelState) -> Iterator[StateDict]:
         """Overwrite the vectors of a model and yield the state of the training.
 
-        After an exception the vectors are as before, and one about an entry names the file.
+        After an exception the vectors are as before.
         """
         vectors = state.theta, state.statistics
         before = [copied(vector) for vector in vectors]
@@ -162,9 +164,7 @@ class SavedTraining:
                 vectors, (self.contents.theta, self.contents.statistics), strict=True
             ):
                 vector[...] = state.backend.asarray(saved)
-            with self.reading():
-                _require_rows(self.state)
-                yield self.state
+            yield self.state
         except BaseException:
             for vector, earlier in zip(vectors, before, strict=True):
                 vector[...] = earlier
@@ -227,30 +227,35 @@ class SavedTraining:
         return [own[name] for name in names]
 
 
-def read_training(path: StrPath, model: Any = None) -> SavedTraining:
+def read_training(path: StrPath, model: Any = None, argument: str = "path") -> SavedTraining:
     """Read and validate a file that `TrainingCheckpoint` wrote.
 
     Args:
         path: the file.
         model: a model with the layers of the file, which may be user-defined; it is not changed.
             Default ``None``: they must be xpnet's own.
+        argument: the name of ``path`` in error messages.
 
     Raises:
-        ArgumentError: if ``model`` has other layers.
+        ArgumentError: if ``model`` has other layers, or is ``None`` and the file has user-defined
+            ones.
         FileFormatError: if the file is truncated, hostile, of a newer format or not a training of
             xpnet.
         FileNotFoundError: if there is no such file.
     """
     name = os.fsdecode(path)
-    require_file(name, "a file of TrainingCheckpoint")
+    require_file(name, "a file of TrainingCheckpoint", argument)
     with open_tensors(name) as file:
         metadata = file.metadata() or {}
         entry, config = (parse_bounded(metadata, key, name) for key in (KEY, "xpnet"))
         known = entry is not None and is_readable(entry, name, FORMAT)
         if not known or config is None or not is_readable(config, name, TRAINING_FORMAT):
-            raise FileFormatError(f"{name!r} must be a training saved by xpnet; it is not.")
+            do = " It is a model, which xpnet.load reads." if entry is None and config else ""
+            raise FileFormatError(f"{name!r} must be a file of TrainingCheckpoint; it is not.{do}")
         assert entry is not None
-        if model is not None:
+        if model is None:
+            require_own(config)
+        else:
             _require_model(name, config, model)
         try:
             return _contents(name, entry, config, file, model)
@@ -275,6 +280,50 @@ def _contents(
     if own:
         raise FileFormatError(f"the tensor {min(own)!r:.80} must be in the state; it is not.")
     return SavedTraining(name, contents_of(config, file, headers, model), record, state)
+
+
+def begin_training(
+    run: Run,
+    callbacks: Callbacks,
+    rng: Any,
+    saved: SavedTraining | None,
+    load: Callable[[StateDict | None], str],
+) -> None:
+    """Call the callbacks before the first step, and continue at the position of a saved training.
+
+    Args:
+        run: the argument of the callbacks.
+        callbacks: the callbacks.
+        rng: the argument of `fit`.
+        saved: the training that is resumed, or ``None``.
+        load: sets what `begin_training` does not know, and returns the engine; its argument is the
+            state of ``saved``, or ``None``.
+
+    Raises:
+        ArgumentError: if a callback refuses the training, or is not one of ``saved``; the vectors
+            of the model are unchanged.
+        FileFormatError: if the state of ``saved`` does not fit; likewise.
+    """
+    callbacks.begin(run)
+    if run.saver is not None:
+        callbacks.require_states()
+        generator_state(rng)  # refuses one that cannot be saved
+    if saved is None:
+        load(None)
+        callbacks.save_initial(run)
+        return
+    with saved.started(run.model.state) as state:
+        with saved.reading():
+            _require_rows(state)
+            run.history.load_state_dict(state["history"])
+            callbacks.load_state_dict(state["callbacks"])
+            engine = load(state)
+            resume_generator(rng, state["rng"])
+            if run.epochs > saved.settings["epochs"]:  # also after a callback has stopped it
+                run.history.stopped = ""
+        saved.warn_of_environment(run.model.backend, engine)
+        callbacks.save_initial(run)
+    saved.forget()
 
 
 def _require_model(name: str, config: Mapping[str, Any], model: Any) -> None:

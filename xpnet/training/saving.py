@@ -33,20 +33,19 @@ from xpnet.serialization import (
 from xpnet.state_dict import StateDict, as_json, pack
 from xpnet.training.background_write import FileContents
 from xpnet.training.settings_record import described
-
-FORMAT = 1
-"""The format of the entry `KEY`. It is raised with every change of its contents."""
-
-KEY = "xpnet-training"
-"""The key of a training in the metadata of its file."""
+from xpnet.training.training_file import FORMAT, KEY
 
 
-class Saved(Protocol):
+class Resumable(Protocol):
     """A training that can be saved."""
 
     @property
-    def position(self) -> tuple[int, int]:
-        """The completed epochs or iterations, and the steps taken in the next epoch."""
+    def position(self) -> tuple[int, int, bool]:
+        """The completed epochs or iterations, the steps taken in the next epoch, and the end."""
+        ...
+
+    def is_finite(self) -> bool:
+        """Return whether it can be resumed here: no number is NaN or infinite."""
         ...
 
     def state_dict(self) -> StateDict:
@@ -64,11 +63,13 @@ class Saver:
         model: the model in training.
         record: the settings, the data and the environment of the training, as JSON.
         training: its position and state.
+        resumed: the name of the file from which it was resumed, or ``None``.
     """
 
     model: Any
     record: Mapping[str, Any]
-    training: Saved
+    training: Resumable
+    resumed: str | None = None
 
     def snapshot(self) -> FileContents:
         """Return a copy of the training on the host, to be written while it goes on.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from functools import cache
 from inspect import signature
@@ -126,6 +126,26 @@ def _made(kind: type[Any], arguments: dict[str, Any]) -> Any:
         raise FileFormatError(f"{kind.__name__} cannot be made: {error}") from None
 
 
+def require_own(config: Any) -> None:
+    """Refuse the JSON of a model with a user-defined layer or loss.
+
+    Raises:
+        ArgumentError: naming it.
+    """
+    items = config.values() if isinstance(config, dict) else config
+    for item in items if isinstance(items, Iterable) and not isinstance(items, str) else ():
+        require_own(item)
+    name = config.get("type") if isinstance(config, dict) else None
+    if isinstance(name, str) and _is_user_defined(name):
+        raise _user_defined(name)
+
+
+def _is_user_defined(name: str) -> bool:
+    """Return whether a name is one of a class with its module."""
+    parts = name.split(".")
+    return len(parts) > 1 and all(part.isidentifier() or part == "<locals>" for part in parts)
+
+
 def _user_defined(name: str) -> ArgumentError:
     return ArgumentError(
         f"path must be of a training without user-defined parts; got one with {name:.80}. "
@@ -133,10 +153,15 @@ def _user_defined(name: str) -> ArgumentError:
     )
 
 
+def _has_data(callback: Any) -> bool:
+    """Return whether a callback has rows or functions, which a file does not hold."""
+    return isinstance(callback, UseAverage) and bool(callback.validation or callback.metrics)
+
+
 def callback_record(callback: Any) -> dict[str, Any]:
     """Return a callback of xpnet as its type and arguments, and any other as its name."""
     kind = type(callback)
-    if OWN_CALLBACKS.get(kind.__name__) is not kind or getattr(callback, "validation", None):
+    if OWN_CALLBACKS.get(kind.__name__) is not kind or _has_data(callback):
         return {"user_defined": getattr(callback, "__qualname__", kind.__qualname__)}
     arguments = {name: getattr(callback, name) for name in signature(kind).parameters}
     if "path" in arguments:
@@ -171,6 +196,7 @@ def settings_record(
     Raises:
         ArgumentError: if a part is an object that may hold a state.
     """
+    validation = plain_number(validation)
     is_share = isinstance(validation, (int, float))
     common = {
         "loss": described(settings.loss),

@@ -9,8 +9,9 @@ from typing import ClassVar
 
 from xpnet.atomic import StrPath, require_writable
 from xpnet.errors import ArgumentError, Phrase, require, require_count, require_number, require_type
-from xpnet.training.background_write import Write
+from xpnet.training.background_write import BackgroundWrite
 from xpnet.training.callbacks import Run
+from xpnet.training.training_file import progress_of
 
 STEPS_ON_HOST, STEPS_ON_DEVICE = 16, 256
 """After how many steps the clock is read, on the CPU and on a GPU, which the host waits for."""
@@ -32,8 +33,10 @@ class TrainingCheckpoint:
     same versions, number of BLAS threads and engine, the training then ends with the same bits as
     without an interruption. `xpnet.load` reads the model of the file as it is at that point.
 
-    The file is written at the given interval, when Ctrl-C ends the training, at its end, and before
-    the first step if there is none. It is replaced atomically: a process that is killed leaves the
+    The file is written before the first step, at the given interval, when Ctrl-C ends the training,
+    and at its end. A file whose training has not ended is not replaced by a new one, but refused:
+    pass ``resume=path if os.path.exists(path) else None`` in a script that may be started again,
+    or delete the file. It is replaced atomically: a process that is killed leaves the
     previous file. The training waits for a copy of its vectors, and a thread writes them to disk;
     an error of the disk is raised at the next interval. `Checkpoint` saves the best model instead.
 
@@ -99,15 +102,16 @@ class TrainingCheckpoint:
         got, rule = Phrase(f"two with {os.fsdecode(self.path)!r}"), "have different paths"
         require(paths.count(_real(self.path)) == 1, "callbacks", rule, got)
         require_writable(self.path)
+        self._is_new = self._is_replaced(run)
         if self.seconds is not None:
             self.every = STEPS_ON_HOST if run.model.backend.is_host else STEPS_ON_DEVICE
-        self._last: tuple[int, int] | None = None
+        self._last: tuple[int, int, bool] | None = None
         self._clock = time.monotonic()
-        self._write: Write | None = None
+        self._write: BackgroundWrite | None = None
 
-    def first(self, run: Run) -> None:
-        """Save before the first step if there is no file yet; after `begin` and a resumption."""
-        if not os.path.exists(self.path):
+    def save_initial(self, run: Run) -> None:
+        """Save before the first step, unless this is the file that is resumed; after `begin`."""
+        if self._is_new:
             self.save(run)
             self.wait()
 
@@ -138,17 +142,52 @@ class TrainingCheckpoint:
         self.wait()
 
     def save(self, run: Run) -> None:
-        """Begin to write the file, unless it is of this position, or a step is not complete."""
-        if run.saver is not None and run.saver.training.position != self._last:
+        """Begin to write the file, unless it is of this position, or a step is not complete.
+
+        Nothing is written if a number is NaN or infinite, of which the training will raise an error
+        after the epoch: the previous file remains.
+        """
+        if run.saver is None or run.saver.training.position == self._last:
+            return
+        if run.saver.training.is_finite():
             self.wait()
-            self._write = Write(run.saver.snapshot(), self.path)
+            self._write = BackgroundWrite(run.saver.snapshot(), self.path)
             self._last, self._clock = run.saver.training.position, time.monotonic()
 
     def wait(self) -> None:
         """Wait until the file is written."""
         if self._write is not None:
-            write, self._write = self._write, None
-            write.wait()
+            try:
+                self._write.wait()
+            finally:
+                if self._write.has_ended:  # unless Ctrl-C has interrupted the wait
+                    self._write = None
+
+    def _is_replaced(self, run: Run) -> bool:
+        """Return whether the file is new; refuse one whose training can be resumed, or of others.
+
+        Raises:
+            ArgumentError: naming the file, and how far its training has come.
+        """
+        name = os.fsdecode(self.path)
+        resumed = None if run.saver is None else run.saver.resumed
+        if not os.path.exists(name) or os.path.getsize(name) == 0:
+            return True
+        if resumed is not None and _real(resumed) == _real(self.path):
+            return False
+        found = progress_of(name)
+        rule = "be new, or a file of TrainingCheckpoint"
+        require(found is not None, "path", rule, Phrase(f"{name!r}, which is another file"))
+        assert found is not None
+        done = f"{found.completed} of {found.epochs} epochs"
+        require(
+            found.ended or not (found.completed or found.taken),
+            "path",
+            "be new, or that of the training that is resumed",
+            Phrase(f"{name!r}, which holds one that has not ended, after {done}"),
+            f"Pass resume={name!r} to continue it, or delete the file.",
+        )
+        return True
 
     def _is_due(self) -> bool:
         return self.seconds is not None and time.monotonic() - self._clock >= self.seconds

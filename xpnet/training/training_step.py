@@ -10,12 +10,12 @@ from xpnet.data.prepare import prepare_batch
 from xpnet.engine.eager_step import Clip, EagerStep, Engine, StepSettings
 from xpnet.engine.select import step_for
 from xpnet.engine.step_lock import StepLock
-from xpnet.errors import FileFormatError, NonFiniteError, plain_number, require, require_number
+from xpnet.errors import NonFiniteError, Phrase, plain_number, require, require_number
 from xpnet.losses import Loss
-from xpnet.optimizers import Optimizer, OptimizerState, Penalty
+from xpnet.optimizers import Optimizer, OptimizerState, Penalty, Resumed
 from xpnet.state import ModelState
 from xpnet.state_dict import StateDict
-from xpnet.state_entries import drawn_of, require_array
+from xpnet.state_entries import Entries, drawn_of, require_array
 
 
 class TrainingStep:
@@ -108,6 +108,7 @@ class TrainingStep:
             return {
                 "theta": copied(state.theta),
                 "statistics": copied(state.statistics),
+                "type": _type_of(self._settings.optimizer),
                 "optimizer": self._state.copy().state_dict(),
                 "streams": list(state.streams.drawn),
             }
@@ -120,7 +121,8 @@ class TrainingStep:
                 the backend, as from `xpnet.load_state_dict`.
 
         Raises:
-            FileFormatError: if ``state`` does not fit; the model and the optimizer are unchanged.
+            ArgumentError: if ``state`` is of another optimizer.
+            FileFormatError: if it does not fit; the model and the optimizer are unchanged.
 
         >>> import numpy as np, xpnet
         >>> X, y, model = np.eye(2), np.array([0, 1]), xpnet.MLP(2, [], 2)
@@ -132,16 +134,17 @@ class TrainingStep:
         """
         with self._model.backend.active(), self._lock.lock:
             own, vectors = self._model.state, ("theta", "statistics")
+            entries = Entries(state, "TrainingStep", *vectors, "type", "optimizer", "streams")
+            kind, saved = _type_of(self._settings.optimizer), entries.text("type")
+            rule = f"be {saved}, as in the state"
+            require(kind == saved, "the optimizer of TrainingStep", rule, Phrase(kind))
             for name in vectors:
                 like = getattr(own, name)
-                require_array(state.get(name), like, f"{name} of a step", finite=True)
-            streams = drawn_of(state.get("streams"))
-            optimizer = state.get("optimizer")
-            if not isinstance(optimizer, dict):
-                raise FileFormatError("the optimizer of a step must be its state dictionary.")
-            self._state.load_state_dict(optimizer)
+                require_array(entries[name], like, f"{name} of TrainingStep", finite=True)
+            streams = drawn_of(entries["streams"])
+            self._settings.optimizer.load_state(self._state, entries["optimizer"])
             for name in vectors:
-                write(to_numpy(state[name]), getattr(own, name))
+                write(to_numpy(entries[name]), getattr(own, name))
             own.streams.restart(*streams)
 
     @property
@@ -225,3 +228,11 @@ class TrainingStep:
         finally:
             state.grad[...] = before
             self._inner = step
+
+
+def _type_of(optimizer: Optimizer) -> str:
+    """Return the types of an optimizer and of those that it wraps, such as ``Averaged(SGD)``."""
+    if isinstance(optimizer, Resumed):
+        return _type_of(optimizer.optimizer)
+    inner, name = getattr(optimizer, "optimizer", None), type(optimizer).__name__
+    return name if inner is None else f"{name}({_type_of(inner)})"

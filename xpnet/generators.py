@@ -31,20 +31,37 @@ def generator_state(rng: Any) -> Any:
     return rng.bit_generator.state
 
 
-def set_generator_state(rng: Any, state: Any) -> None:
-    """Set a generator to a state that `generator_state` returned; a seed is left unchanged.
+def set_generator_state(rng: np.random.Generator, state: Any) -> None:
+    """Set a generator to a state that `generator_state` returned.
 
     Raises:
-        ArgumentError: if the state is of another bit generator.
-        FileFormatError: if it is none; the generator is unchanged.
+        FileFormatError: if it is not the state of such a generator; ``rng`` is unchanged.
+
+    >>> first, second = np.random.default_rng(0), np.random.default_rng(1)
+    >>> set_generator_state(second, generator_state(first))
+    >>> bool(first.random() == second.random())
+    True
+    """
+    _require_state(state, rng.bit_generator.state, "the state of rng")
+    own = type(rng.bit_generator).__name__
+    if state["bit_generator"] != own:
+        raise FileFormatError(f"the state of rng must be of {own}; got {state['bit_generator']}.")
+    rng.bit_generator.state = state
+
+
+def resume_generator(rng: Any, state: Any) -> None:
+    """Set the argument ``rng`` of a training to its saved state; a seed is left unchanged.
+
+    Raises:
+        ArgumentError: if it has another bit generator than in the training.
+        FileFormatError: if ``state`` is no state; ``rng`` is unchanged.
     """
     if not isinstance(rng, np.random.Generator) or state is None:
         return
     _require_own(rng)
     name, own = state.get("bit_generator"), type(rng.bit_generator).__name__
     require(name == own, "rng", f"have the bit generator {name} of the training", Phrase(own))
-    _require_state(state, rng.bit_generator.state, "rng")
-    rng.bit_generator.state = state
+    set_generator_state(rng, state)
 
 
 def _require_state(value: Any, like: Any, name: str) -> None:
@@ -65,7 +82,11 @@ def _require_state(value: Any, like: Any, name: str) -> None:
             raise FileFormatError(f"{name} must have the entries {', '.join(like)}.")
         for key in like:
             _require_state(value[key], like[key], key)
-    elif type(value) is not type(like) or (name in LARGEST and not 0 <= value <= LARGEST[name]):
+    elif (
+        type(value) is not type(like)
+        or (name in LARGEST and not 0 <= value <= LARGEST[name])
+        or (name == "inc" and value % 2 == 0)
+    ):
         raise FileFormatError(f"{name} must be an entry of a generator; got {describe(value)}.")
 
 
