@@ -46,15 +46,13 @@ from xpnet.metrics import check_metric_names
 from xpnet.minimize.method import Method
 from xpnet.network import Network, brief
 from xpnet.ops.operations import Precision
-from xpnet.optimizers import Optimizer, Penalty, Resumed
+from xpnet.optimizers import Optimizer, Penalty
 from xpnet.optimizers.schedules import Schedule
 from xpnet.parameters import Layout
 from xpnet.random import RandomStreams, Rng, as_generator, as_seed, held_out_generator
 from xpnet.serialization import ModelContents, read_model, write_model
 from xpnet.state import VECTORS, ModelState, finite_vector, vector
 from xpnet.training.callbacks import Callback, check_functions, is_training_checkpoint
-from xpnet.training.data_record import data_record, given_rows
-from xpnet.training.environment import training_record
 from xpnet.training.evaluation import evaluate
 from xpnet.training.fit import restored_if_refused, train
 from xpnet.training.full_batch import (
@@ -65,7 +63,7 @@ from xpnet.training.full_batch import (
 )
 from xpnet.training.history import History
 from xpnet.training.objective import CHUNK, NetworkObjective
-from xpnet.training.resuming import read_training
+from xpnet.training.resuming import read_training, record_and_saved
 from xpnet.training.settings import (
     METRIC_ARGUMENTS,
     Metric,
@@ -74,7 +72,6 @@ from xpnet.training.settings import (
     check_batches,
     check_metrics,
 )
-from xpnet.training.settings_record import settings_record
 
 
 class Sequential:
@@ -521,22 +518,17 @@ class Sequential:
             )
         record, saved = None, None
         if resume is not None or any(map(is_training_checkpoint, callbacks)):
-            record = training_record(
-                self.backend,
-                settings_record(
-                    settings,
-                    validation=validation,
-                    class_weight=class_weight,
-                    target_scaling=target_scaling,
-                ),
-                data_record(X=X, y=y, sample_weight=sample_weight, **given_rows(validation)),
+            record, saved = record_and_saved(
+                self,
+                settings,
+                resume,
+                X=X,
+                y=y,
+                sample_weight=sample_weight,
+                validation=validation,
+                class_weight=class_weight,
+                target_scaling=target_scaling,
             )
-        if resume is not None and record is not None:
-            require_type(resume, (str, bytes, os.PathLike), "resume")
-            do = "Leave Resumed out: the state of the optimizer is in the file."
-            require(not isinstance(optimizer, Resumed), "optimizer", "be new", optimizer, do)
-            saved = read_training(resume, self, "resume")
-            saved.require_same(self, record)
         with restored_if_refused(self):
             if saved is not None:
                 saved.set_up(self)

@@ -33,6 +33,7 @@ from xpnet.errors import Phrase, require, require_count
 from xpnet.model import Sequential
 from xpnet.training import TrainingCheckpoint
 from xpnet.training.callbacks import Callback
+from xpnet.training.training_file import progress_of
 
 AFTER_CTRL_C, AFTER_SIGTERM = 130, 143
 """The exit codes after the signals, as shells give them."""
@@ -124,7 +125,7 @@ def resume(folder: Path, data: str | None, epochs: int | None, quiet: bool) -> i
         elif "continued_from" in kept:
             config["continued_from"] = kept["continued_from"]
         with _replaced_config(folder, config):
-            return _run(prepared, folder, config, quiet)
+            return _run(prepared, folder, config, quiet, is_resumed=True)
 
 
 def _config(prepared: PreparedTraining) -> dict[str, Any]:
@@ -161,11 +162,30 @@ def _require_more(folder: Path, done: int, epochs: int | None) -> None:
     require(epochs is not None and epochs > done, "RUN", "be a run that has not finished", got, do)
 
 
-def _run(prepared: PreparedTraining, folder: Path, config: dict[str, Any], quiet: bool) -> int:
+def _print_start(folder: Path, is_resumed: bool) -> None:
+    """Print where a training that is resumed begins."""
+    if not is_resumed:
+        return
+    found = progress_of(folder / CHECKPOINT) if (folder / CHECKPOINT).exists() else None
+    if found is None:
+        print("continues from the beginning: there is no checkpoint\n")
+    else:
+        step = f" and step {found.taken} of the next" if found.taken else ""
+        print(f"continues after epoch {found.completed}{step}\n")
+
+
+def _run(
+    prepared: PreparedTraining,
+    folder: Path,
+    config: dict[str, Any],
+    quiet: bool,
+    is_resumed: bool = False,
+) -> int:
     """Train, write the results into the folder and print them; return the exit code."""
     if not quiet:
         parts = prepared.source, prepared.plan, prepared.split, prepared.rows, prepared.model
         print_task(*parts)
+        _print_start(folder, is_resumed)
     history_file = HistoryFile(folder / HISTORY)
     with handled_termination() as termination:
         try:

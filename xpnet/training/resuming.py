@@ -18,9 +18,11 @@ from xpnet.errors import (
     Phrase,
     describe,
     require,
+    require_type,
 )
 from xpnet.generators import generator_state, resume_generator
 from xpnet.metrics import OWN_METRICS, metric_name
+from xpnet.optimizers import Resumed
 from xpnet.serialization import (
     TRAINING,
     TRAINING_FORMAT,
@@ -32,9 +34,15 @@ from xpnet.state import ModelState
 from xpnet.state_dict import StateDict, parse_bounded, require_file, unpack
 from xpnet.tensor_file import headers_of, is_readable, open_tensors
 from xpnet.training.callbacks import Callbacks, Run
-from xpnet.training.data_record import require_same_data
-from xpnet.training.environment import environment, warn_of_differences
-from xpnet.training.settings_record import described, rebuilt, rebuilt_callback, require_own
+from xpnet.training.data_record import data_record, given_rows, require_same_data
+from xpnet.training.environment import environment, training_record, warn_of_differences
+from xpnet.training.settings_record import (
+    described,
+    rebuilt,
+    rebuilt_callback,
+    require_own,
+    settings_record,
+)
 from xpnet.training.training_checkpoint import TrainingCheckpoint
 from xpnet.training.training_file import FORMAT, KEY
 
@@ -225,6 +233,53 @@ class SavedTraining:
         for name in names:
             require(name in own, "metrics", "be given, because one is user-defined", name, do)
         return [own[name] for name in names]
+
+
+def record_and_saved(
+    model: Any,
+    settings: Any,
+    resume: StrPath | None,
+    *,
+    X: Any,
+    y: Any,
+    sample_weight: Any,
+    validation: Any,
+    class_weight: Any,
+    target_scaling: Any,
+) -> tuple[dict[str, Any], SavedTraining | None]:
+    """Return the record of a training, and the one that it resumes, after comparing both.
+
+    Args:
+        model: the model, which is not changed.
+        settings: a `Settings` or a `FullBatchSettings`.
+        resume: the argument of `fit`, as all that follow.
+        X: the features.
+        y: the targets.
+        sample_weight: the weights of the rows.
+        validation: the validation rows or their share.
+        class_weight: the weights of the classes.
+        target_scaling: the scaling of the targets.
+
+    Raises:
+        ArgumentError: if what may not change is not that of the training in the file.
+        FileFormatError: if the file is damaged.
+        FileNotFoundError: if there is no file ``resume``.
+    """
+    given = {"class_weight": class_weight, "target_scaling": target_scaling}
+    record = training_record(
+        model.backend,
+        settings_record(settings, validation=validation, **given),
+        data_record(X=X, y=y, sample_weight=sample_weight, **given_rows(validation)),
+    )
+    if resume is None:
+        return record, None
+    require_type(resume, (str, bytes, os.PathLike), "resume")
+    do = "Leave Resumed out: the state of the optimizer is in the file."
+    optimizer = getattr(settings, "optimizer", None)
+    require(not isinstance(optimizer, Resumed), "optimizer", "be new", optimizer, do)
+    saved = read_training(resume, model, "resume")
+    saved.require_same(model, record)
+    return record, saved
 
 
 def read_training(path: StrPath, model: Any = None, argument: str = "path") -> SavedTraining:
