@@ -152,7 +152,7 @@ def _packed(value: Any, argument: str, prefix: str, path: str, tensors: Tensors,
     array = to_numpy(value) if hasattr(value, "dtype") and hasattr(value, "shape") else None
     if array is None or array.dtype.name not in DTYPES.values():
         where = f" at {path!r}" if path else ""
-        do = " Save the state of a generator, rng.bit_generator.state, in place of the generator."
+        do = " Save the state of a generator, rng.bit_generator.state, not the generator."
         raise ArgumentError(
             f"{argument} must hold arrays of numbers and JSON values, in dictionaries with texts "
             f"as keys that do not begin with $; got {describe(value)}{where}."

@@ -193,9 +193,13 @@ def test_stopped_run_ends_with_the_same_bits(monkeypatch, whole, stopped, case):
         assert rows("run") == rows(whole)[:6]  # a line in every epoch
         os.truncate("run/history.csv", os.stat("run/history.csv").st_size - 9)
     if code != 0:
-        assert "(40 rows)" in done("evaluate", "run", "t.csv").stdout
+        evaluated = done("evaluate", "run", "t.csv")
+        assert "(40 rows)" in evaluated.stdout
+        assert "run has not finished its training; xpnet resume" in evaluated.stderr
         assert len(done("predict", "run", "t.csv").stdout.splitlines()) == 41
-        assert "epoch  1/12" not in done("resume", "run").stdout  # it continues
+        resumed = done("resume", "run").stdout
+        assert "epoch  1/12" not in resumed
+        assert "\ncontinues after epoch " in resumed
     assert same(tensors("run"), tensors(whole))
     assert rows("run") == rows(whole)
     assert config("run") == config(whole) | {

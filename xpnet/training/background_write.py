@@ -1,7 +1,8 @@
-"""BackgroundWrite a file in a thread, while a training goes on."""
+"""Write a file in a thread, while a training continues."""
 
 from __future__ import annotations
 
+import os
 from threading import Thread
 from typing import NamedTuple
 
@@ -19,22 +20,24 @@ class FileContents(NamedTuple):
 
 
 class BackgroundWrite:
-    """The write of a snapshot in a thread, because the disk takes longer than a copy of θ.
+    """A write of a file in a thread, which begins at once; the disk takes longer than a copy of θ.
 
     Args:
-        snapshot: the training.
+        contents: the contents of the file, which must not change.
         path: the file, which appears completely or not at all.
     """
 
-    def __init__(self, snapshot: FileContents, path: StrPath) -> None:
+    def __init__(self, contents: FileContents, path: StrPath) -> None:
         self._error: BaseException | None = None
-        self._thread = Thread(target=self._run, args=(snapshot, path))
+        self._thread = Thread(target=self._run, args=(contents, path))
         self._thread.start()
 
-    def _run(self, snapshot: FileContents, path: StrPath) -> None:
+    def _run(self, contents: FileContents, path: StrPath) -> None:
         try:
-            write_atomically(path, save(snapshot.tensors, metadata=snapshot.metadata))
+            write_atomically(path, save(contents.tensors, metadata=contents.metadata))
         except BaseException as error:  # `wait` raises it in the thread of the training
+            if isinstance(error, OSError) and error.filename is None:
+                error.filename = os.fsdecode(path)  # for its message
             self._error = error
 
     @property

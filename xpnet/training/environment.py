@@ -58,7 +58,7 @@ def warn_of_differences(saved: Any, now: Mapping[str, Any]) -> None:
     ]
     if different:
         warn_caller(
-            "the training goes on, but not with the same bits as without the interruption: "
+            "the training continues, but not with the same bits as without the interruption: "
             + "; ".join(different)
             + "."
         )

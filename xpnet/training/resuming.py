@@ -207,7 +207,7 @@ class SavedTraining:
     def callbacks(self) -> list[Any]:
         """Return new callbacks like those of the training.
 
-        A single `TrainingCheckpoint` goes on with this file.
+        A single `TrainingCheckpoint` continues with this file.
 
         Raises:
             ArgumentError: if one is user-defined, or would overwrite a file that is not of xpnet.

@@ -72,7 +72,7 @@ class Saver:
     resumed: str | None = None
 
     def snapshot(self) -> FileContents:
-        """Return a copy of the training on the host, to be written while it goes on.
+        """Return a copy of the training on the host, to be written while it continues.
 
         Raises:
             ArgumentError: if the state of a callback cannot be saved.

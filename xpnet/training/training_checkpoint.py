@@ -34,11 +34,14 @@ class TrainingCheckpoint:
     without an interruption. `xpnet.load` reads the model of the file as it is at that point.
 
     The file is written before the first step, at the given interval, when Ctrl-C ends the training,
-    and at its end. A file whose training has not ended is not replaced by a new one, but refused:
-    pass ``resume=path if os.path.exists(path) else None`` in a script that may be started again,
-    or delete the file. It is replaced atomically: a process that is killed leaves the
-    previous file. The training waits for a copy of its vectors, and a thread writes them to disk;
-    an error of the disk is raised at the next interval. `Checkpoint` saves the best model instead.
+    and at the end. Each write replaces it atomically: a process that is killed leaves the previous
+    file. The training waits for a copy of its vectors only, which a thread writes to disk; an error
+    of the disk is raised at the next interval.
+
+    A new training is refused if the file holds one that has not ended. A script that may be started
+    again passes ``resume=path if os.path.exists(path) else None``.
+
+    `Checkpoint` saves the best model instead.
 
     Args:
         path: the path of the file.
