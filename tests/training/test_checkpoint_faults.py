@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import signal
 import warnings
@@ -184,7 +185,7 @@ def test_refused_resumption_leaves_the_model(tmp_path, monkeypatch):
 
 
 def disk_full(path, content):
-    raise OSError("disk full")
+    raise OSError(errno.ENOSPC, "disk full")
 
 
 def test_disk_error_after_ctrl_c_stops_no_other(tmp_path, monkeypatch):
@@ -212,7 +213,7 @@ def test_disk_error_after_ctrl_c_stops_no_other(tmp_path, monkeypatch):
 def test_disk_error_is_raised_at_the_next_interval(tmp_path, monkeypatch):
     model = MLP(3, [6], 2, dtype="float64")
     start = lambda run: monkeypatch.setattr(background_write, "write_atomically", disk_full)  # noqa: E731
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(OSError, match=r"disk full: '.*a'"):
         train([start, TrainingCheckpoint(tmp_path / "a", epochs=1)], model)
     assert len(model.history) == 2
     assert xpnet.load(tmp_path / "a").theta.shape == model.theta.shape

@@ -36,7 +36,7 @@ class BackgroundWrite:
         try:
             write_atomically(path, save(contents.tensors, metadata=contents.metadata))
         except BaseException as error:  # `wait` raises it in the thread of the training
-            if isinstance(error, OSError) and error.filename is None:
+            if isinstance(error, OSError) and error.errno and error.filename is None:
                 error.filename = os.fsdecode(path)  # for its message
             self._error = error
 
