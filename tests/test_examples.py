@@ -58,6 +58,11 @@ CASES = {
     ),
     "one_word": (["numpy", "--epochs", "3"], r"numpy, CPU, float32: 3 epochs .* 0\.9\d+$", []),
     "one_neuron": lesson("--epochs", "300"),
+    "stopped_and_resumed": (
+        ["--epochs", "4"],
+        r"^interrupted in epoch 3, step 7;.*\nstopped: 2 .*\nresumed: 4 epochs, θ differs by 0$",
+        [],
+    ),
     "hand_written_loop": lesson("--epochs", "4"),
     "full_batch": (["--passes", "60"], r"^  L-BFGS +60 +0\.1.*\n\nTo .*\n(.*\n)+success +yes$", []),
     "optimizer_trajectories": lesson("--steps", "10"),
