@@ -83,6 +83,7 @@ _MODULES = {
     "TrustRegion": "trust_region",
     "compare": "driver",
     "hager_zhang": "conjugate_gradient",
+    "minimization_loop": "driver",  # internal, hence not in __all__
     "minimize": "driver",
     "polak_ribiere": "conjugate_gradient",
     "table": "result",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -45,7 +44,9 @@ def _record_of(array: Any) -> dict[str, Any]:
         content = (
             np.ascontiguousarray(host, host.dtype.newbyteorder("<")).reshape(-1).view(np.uint8)
         )
-    digest = hashlib.blake2b(content, digest_size=16).hexdigest()
+    from hashlib import blake2b  # noqa: PLC0415  importing it takes 3 ms
+
+    digest = blake2b(content, digest_size=16).hexdigest()
     return {"shape": list(array.shape), "dtype": str(host.dtype.name), "digest": digest}
 
 

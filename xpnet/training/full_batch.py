@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from xpnet import minimize as minimization  # loads its modules on first access
 from xpnet.backend import Array, copied
 from xpnet.data.batching import TrainingData
 from xpnet.engine.prediction import prediction_of
@@ -14,10 +15,7 @@ from xpnet.errors import ArgumentError, require, require_count, require_type
 from xpnet.generators import generator_state
 from xpnet.layers.base import is_any
 from xpnet.losses import Loss
-from xpnet.minimize.driver import minimization_loop
-from xpnet.minimize.loop import MinimizationLoop
 from xpnet.minimize.method import Method, require_dense_fits
-from xpnet.minimize.stopping import Reason
 from xpnet.optimizers import Penalty
 from xpnet.random import Rng
 from xpnet.state import ModelState
@@ -33,6 +31,7 @@ from xpnet.training.saving import Saver
 from xpnet.training.settings import METRIC_ARGUMENTS, Metric, OnInterrupt, check_on_interrupt
 
 if TYPE_CHECKING:
+    from xpnet.minimize.loop import MinimizationLoop
     from xpnet.minimize.result import Iterate
 
 
@@ -223,7 +222,7 @@ class _FullBatchTraining:
     def _new_loop(self, state: StateDict | None) -> MinimizationLoop:
         settings = self._settings
         objective = NetworkObjective(self._state, self._data[0], settings.loss, l2=settings.l2)
-        return minimization_loop(
+        loop: MinimizationLoop = minimization.minimization_loop(
             objective,
             self._state.theta,
             settings.method,
@@ -231,6 +230,7 @@ class _FullBatchTraining:
             callback=self._append,
             state=state,
         )
+        return loop
 
     def run(self) -> History:
         """Run the iterations with their callbacks; return the history."""
@@ -248,7 +248,9 @@ class _FullBatchTraining:
             if isinstance(error, ArgumentError) and self._before is not None:
                 self._state.theta[...], self._model.history = self._before, self._earlier
             raise
-        is_interrupted = self._run.interrupts.requested or result.reason is Reason.INTERRUPTED
+        is_interrupted = (
+            self._run.interrupts.requested or result.reason is minimization.Reason.INTERRUPTED
+        )
         failure = None
         if is_interrupted:
             self._run.interrupts.requested = False

@@ -10,10 +10,9 @@ from inspect import signature
 from types import FunctionType
 from typing import Any
 
-from xpnet import minimize, optimizers
+from xpnet import minimize, optimizers  # minimize loads its modules on first access
 from xpnet.errors import ArgumentError, FileFormatError, Phrase, describe, plain_number, require
 from xpnet.metrics import metric_name
-from xpnet.minimize import conjugate_gradient, line_search
 from xpnet.optimizers import Resumed, schedules
 from xpnet.parameters import Layout
 from xpnet.serialization import TYPES
@@ -36,6 +35,9 @@ OWN_CALLBACKS: dict[str, type[Any]] = {
 """The callbacks that are made again from their arguments."""
 
 
+BETAS = "xpnet.minimize.conjugate_gradient"
+"""The module of the functions that a setting may be."""
+
 LAYOUT = {"layout": "of the model"}
 """The JSON of the layout of the parameters."""
 
@@ -43,7 +45,7 @@ LAYOUT = {"layout": "of the model"}
 @cache
 def _own_types() -> dict[str, type[Any]]:
     """The closed table: the types of settings that a file may name."""
-    modules = optimizers, schedules, line_search
+    modules = optimizers, schedules
     found = [value for module in modules for value in vars(module).values()]
     found += [getattr(minimize, name) for name in dir(minimize)]
     own = {v.__name__: v for v in found if isinstance(v, type) and is_dataclass(v)}
@@ -106,8 +108,8 @@ def rebuilt(config: Any, layout: Layout) -> Any:
     if config.keys() == {"function"}:
         called = str(config["function"])
         module, _, function = called.rpartition(".")
-        if module == conjugate_gradient.__name__ and function in ("polak_ribiere", "hager_zhang"):
-            return getattr(conjugate_gradient, function)
+        if module == BETAS and function in ("polak_ribiere", "hager_zhang"):
+            return getattr(minimize, function)
         raise _user_defined(called)
     name = config.get("type")
     if isinstance(name, str) and "." in name:
