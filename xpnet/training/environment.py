@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Mapping
-from importlib import metadata
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -38,8 +38,9 @@ def environment(backend: Backend) -> dict[str, Any]:
 
 def _version_of(package: str) -> str | None:
     """Return the version of an installed package, which need not be imported yet."""
+    metadata = import_module("importlib.metadata")  # importing it takes 20 ms
     try:
-        return metadata.version(package)
+        return str(metadata.version(package))
     except metadata.PackageNotFoundError:
         return None
 
