@@ -293,20 +293,29 @@ def test_new_minimization_keeps_the_file_of_another(tmp_path):
     assert seen == [True]
 
 
-def test_unfinished_training_is_not_replaced(tmp_path):
+def test_unfinished_training_is_kept_beside_the_new(tmp_path):
+    path, previous = tmp_path / "a", tmp_path / "a.previous"
+    with pytest.raises(KeyboardInterrupt):
+        train([Press(2), TrainingCheckpoint(path, epochs=9)])
+    before = path.read_bytes()
+    text = r"had not ended, after 2 of 5 epochs; it is kept as '.*a\.previous'\. Pass resume="
+    with pytest.warns(UserWarning, match=text):
+        train([TrainingCheckpoint(path, epochs=9)], epochs=3)
+    assert previous.read_bytes() == before
+    assert xpnet.training.training_file.progress_of(path) == (3, 0, True, 3)
+    resumed = train([TrainingCheckpoint(path, epochs=1)], resume=previous)
+    np.testing.assert_array_equal(resumed.theta, train().theta)
+
+
+def test_refused_training_keeps_the_unfinished_file(tmp_path):
     path, model = tmp_path / "a", MLP(3, [6], 2, dtype="float64")
     with pytest.raises(KeyboardInterrupt):
         train([Press(2), TrainingCheckpoint(path, epochs=9)])
     before = path.read_bytes()
-    rule = (
-        r"path must be new, .* has not ended, after 2 of 5 epochs\. Pass resume='.*a' to continue"
-    )
-    with pytest.raises(ArgumentError, match=rule):
-        train([TrainingCheckpoint(path, epochs=1)], model)
+    with pytest.raises(ArgumentError, match="monitor must be"):
+        train([TrainingCheckpoint(path, epochs=9), EarlyStopping("val_loss")], model)
     assert path.read_bytes() == before
-    assert not model.trained
-    resumed = train([TrainingCheckpoint(path, epochs=1)], resume=path)
-    np.testing.assert_array_equal(resumed.theta, train().theta)
+    assert [file.name for file in tmp_path.iterdir()] == ["a"]
 
 
 def test_finished_training_is_replaced_before_a_step(tmp_path):

@@ -8,10 +8,21 @@ from contextlib import suppress
 from typing import ClassVar
 
 from xpnet.atomic import StrPath, require_writable
-from xpnet.errors import ArgumentError, Phrase, require, require_count, require_number, require_type
+from xpnet.errors import (
+    ArgumentError,
+    Phrase,
+    require,
+    require_count,
+    require_number,
+    require_type,
+    warn_caller,
+)
 from xpnet.training.background_write import BackgroundWrite
 from xpnet.training.callbacks import Run
-from xpnet.training.training_file import progress_of
+from xpnet.training.training_file import Progress, progress_of
+
+PREVIOUS = ".previous"
+"""The end of the name of a file whose training a new one has replaced."""
 
 STEPS_ON_HOST, STEPS_ON_DEVICE = 16, 256
 """After how many steps the clock is read, on the CPU and on a GPU, which the host waits for."""
@@ -38,8 +49,9 @@ class TrainingCheckpoint:
     file. The training waits for a copy of its vectors only, which a thread writes to disk; an error
     of the disk is raised at the next interval.
 
-    A new training is refused if the file holds one that has not ended. A script that may be started
-    again passes ``resume=path if os.path.exists(path) else None``.
+    A script that may be started again passes ``resume=path if os.path.exists(path) else None``.
+    Without it a new training replaces the file; if that holds a training that has not ended, it is
+    kept beside it with ``.previous`` after its name, and a warning says so.
 
     `Checkpoint` saves the best model instead.
 
@@ -115,6 +127,7 @@ class TrainingCheckpoint:
     def save_initial(self, run: Run) -> None:
         """Save before the first step, unless this is the file that is resumed; after `begin`."""
         if self._is_new:
+            self._keep_earlier()
             self.save(run)
             self.wait()
 
@@ -167,13 +180,14 @@ class TrainingCheckpoint:
                     self._write = None
 
     def _is_replaced(self, run: Run) -> bool:
-        """Return whether the file is new; refuse one whose training can be resumed, or of others.
+        """Return whether the file is new, or of another training; refuse files of others.
 
         Raises:
-            ArgumentError: naming the file, and how far its training has come.
+            ArgumentError: if the file is not one of `TrainingCheckpoint`.
         """
         name = os.fsdecode(self.path)
         resumed = None if run.saver is None else run.saver.resumed
+        self._earlier: Progress | None = None
         if not os.path.exists(name) or os.path.getsize(name) == 0:
             return True
         if resumed is not None and _real(resumed) == _real(self.path):
@@ -181,16 +195,21 @@ class TrainingCheckpoint:
         found = progress_of(name)
         rule = "be new, or a file of TrainingCheckpoint"
         require(found is not None, "path", rule, Phrase(f"{name!r}, which is another file"))
-        assert found is not None
-        done = f"{found.completed} of {found.epochs} epochs"
-        require(
-            found.ended or not (found.completed or found.taken),
-            "path",
-            "be new, or that of the training that is resumed",
-            Phrase(f"{name!r}, which holds one that has not ended, after {done}"),
-            f"Pass resume={name!r} to continue it, or delete the file.",
-        )
+        if found is not None and not found.ended and (found.completed or found.taken):
+            self._earlier = found
         return True
+
+    def _keep_earlier(self) -> None:
+        """Rename the file of a training that has not ended, and warn of that."""
+        if self._earlier is None:
+            return
+        name = os.fsdecode(self.path)
+        os.replace(name, name + PREVIOUS)
+        done = f"{self._earlier.completed} of {self._earlier.epochs} epochs"
+        warn_caller(
+            f"{name!r} held a training that had not ended, after {done}; it is kept as "
+            f"{name + PREVIOUS!r}. Pass resume={name!r} to continue the training of a file."
+        )
 
     def _is_due(self) -> bool:
         return self.seconds is not None and time.monotonic() - self._clock >= self.seconds
