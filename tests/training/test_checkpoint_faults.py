@@ -389,6 +389,20 @@ def test_state_that_would_be_lost_is_refused(callback, tmp_path):
         train([callback, TrainingCheckpoint(tmp_path / "a", epochs=1)])
 
 
+class Helped:
+    """A callback with a method of its own that begins like one of another library."""
+
+    def epoch(self, run):
+        self.on_improvement(run)
+
+    def on_improvement(self, run):
+        """Be called by `epoch`."""
+
+
+def test_own_methods_may_begin_with_on():
+    assert len(train([Helped()]).history) == 5
+
+
 def test_methods_of_other_libraries_are_refused():
     with pytest.raises(ArgumentError, match="got on_validation_end of Foreign"):
         train([Foreign()])

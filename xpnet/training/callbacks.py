@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import BuiltinFunctionType, FunctionType, MethodType
@@ -181,6 +182,10 @@ FORMER = {
     **{"on_batch_end": "step", "on_train_batch_end": "step", "on_exception": "exception"},
 }
 """Methods of earlier versions and of other libraries, with their names here."""
+
+
+HOOK = re.compile(r"on_(\w+_)?(begin|start|end)|on_exception")
+"""The names of methods that other libraries call."""
 
 
 class Callbacks:
@@ -385,7 +390,7 @@ def _methods_of(callback: Any, names: Iterable[str]) -> list[str]:
 
 def _check_former(callback: Any) -> None:
     """Refuse methods that have other names here, which would never be called."""
-    others = [name for name in dir(callback) if name.startswith("on_")]
+    others = [name for name in dir(callback) if HOOK.fullmatch(name)]
     for name in _methods_of(callback, [*FORMER, *others]):
         rule = f"have methods named {', '.join(CALLED)}"
         do = f"Rename it to {FORMER[name]}." if name in FORMER else ""
