@@ -55,14 +55,11 @@ def train(
             NaN or infinite; the model is restored to the beginning of that epoch.
         KeyboardInterrupt: after Ctrl-C, unless ``settings.on_interrupt`` is ``"return"``.
     """
-    with Interrupts() as interrupts:
+    with Interrupts(raises=settings.on_interrupt == "raise") as interrupts:
         sets, resumed = (data, validation), None if saved is None else saved.name
         training = _MiniBatchTraining(model, state, *sets, settings, interrupts, record, resumed)
         training.begin(saved)
-        history = training.run()
-        if settings.on_interrupt == "return":
-            interrupts.requested = False  # a Ctrl-C after the last step has nothing to end
-        return history
+        return training.run()
 
 
 class _MiniBatchTraining:
@@ -79,7 +76,7 @@ class _MiniBatchTraining:
         record: Mapping[str, Any] | None,
         resumed: str | None,
     ) -> None:
-        self._model, self._state, self._settings, self._record = model, state, settings, record
+        self._model, self._settings = model, settings
         self._callbacks, self._has_ended = Callbacks(settings.callbacks), False
         self.optimizer_state = settings.optimizer.init(state.theta, state.network.layout)
         steps = steps_for(

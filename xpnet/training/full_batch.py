@@ -135,14 +135,11 @@ def train_full_batch(
             metric does; the parameters and the history of the model are as before.
         KeyboardInterrupt: after Ctrl-C, unless ``settings.on_interrupt`` is ``"return"``.
     """
-    with Interrupts() as interrupts:
+    with Interrupts(raises=settings.on_interrupt == "raise") as interrupts:
         sets, resumed = (rows, validation), None if saved is None else saved.name
         training = _FullBatchTraining(model, state, *sets, settings, interrupts, record, resumed)
         training.begin(saved)
-        history = training.run()
-        if settings.on_interrupt == "return":
-            interrupts.requested = False  # a Ctrl-C after the last iteration has nothing to end
-        return history
+        return training.run()
 
 
 class _FullBatchTraining:
@@ -162,7 +159,7 @@ class _FullBatchTraining:
         record: Mapping[str, Any] | None,
         resumed: str | None,
     ) -> None:
-        self._model, self._state, self._settings, self._record = model, state, settings, record
+        self._model, self._state, self._settings = model, state, settings
         self._data, self._penalty = (rows, validation), Penalty(0.0, settings.l2)
         self.history = History(engine=f"full batch: {type(settings.method).__name__}")
         self._callbacks, self._unfinished = Callbacks(settings.callbacks), False

@@ -16,6 +16,10 @@ class Interrupts:
     handler is replaced, and only in the main thread; any other one stays. A training in a callback
     of another one takes the Ctrl-C, and its `KeyboardInterrupt` ends the outer one.
 
+    Args:
+        raises: whether a Ctrl-C that no step has followed raises `KeyboardInterrupt` at the end;
+            default true.
+
     Attributes:
         requested: whether the training has been asked to end after the current step.
 
@@ -26,8 +30,8 @@ class Interrupts:
     True
     """
 
-    def __init__(self) -> None:
-        self.requested, self._pressed = False, False
+    def __init__(self, raises: bool = True) -> None:
+        self.requested, self._pressed, self._raises = False, False, raises
         self._replaced: Any = None
 
     def __enter__(self) -> Interrupts:
@@ -45,10 +49,10 @@ class Interrupts:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Restore the handler; raise `KeyboardInterrupt` for a Ctrl-C that nothing has read."""
+        """Restore the handler; raise `KeyboardInterrupt` for a Ctrl-C that ended nothing."""
         if self._replaced is not None:
             signal.signal(signal.SIGINT, self._replaced)
-        if error is None and self.requested:
+        if self._raises and error is None and self.requested:
             raise KeyboardInterrupt
 
     def raise_if_requested(self) -> None:
