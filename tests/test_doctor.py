@@ -10,8 +10,8 @@ from xpnet.blas import OpenBlas
 
 
 def test_versions_say_how_to_install_a_package(monkeypatch):
-    known = doctor._version
-    monkeypatch.setattr(doctor, "_version", lambda n: None if n == "pooch" else known(n))
+    known = doctor.version_of
+    monkeypatch.setattr(doctor, "version_of", lambda n: None if n == "pooch" else known(n))
     rows = dict(doctor.versions())
     assert rows["numpy"] == np.__version__
     assert rows["pooch"] == "not installed (pip install 'xpnet[data]')"

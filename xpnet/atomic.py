@@ -125,10 +125,15 @@ def atomic_file(path: StrPath, argument: str = "path") -> Iterator[Path]:
     sync_folder(folder)
 
 
+def real_path(path: StrPath) -> str:
+    """Return the path of the file that is written for ``path``, which may be a symbolic link."""
+    return os.path.realpath(os.fsdecode(path))
+
+
 def _target_of(path: StrPath, argument: str) -> tuple[Path, Path, int | None]:
     """Return the file to replace, its folder, and the permissions of the present file."""
     name = os.fsdecode(path)
-    target = Path(os.path.realpath(name))
+    target = Path(real_path(path))
     folder = target.parent
     if not folder.is_dir():
         shown = os.path.dirname(name) or "."

@@ -9,6 +9,7 @@ environment; the command `xpnet` sets the variable for its own process.
 from __future__ import annotations
 
 import os
+import platform
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -78,6 +79,11 @@ def cpu_info(key: str) -> str:
         return ""
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     return next((line.partition(":")[2].strip() for line in lines if line.startswith(key)), "")
+
+
+def cpu_name() -> str:
+    """The name of the CPU, or else of its architecture."""
+    return cpu_info("model name") or platform.processor() or platform.machine()
 
 
 def advice(environment: Mapping[str, str] = os.environ) -> str:

@@ -7,7 +7,6 @@ import platform
 import statistics
 import subprocess
 import sys
-from importlib import metadata
 from importlib.util import find_spec
 from typing import Any
 
@@ -15,8 +14,9 @@ import numpy as np
 
 from xpnet._version import __version__
 from xpnet.backend import NAMES, get_backend, unavailable
-from xpnet.blas import advice, cpu_info, loaded_openblas
+from xpnet.blas import advice, cpu_name, loaded_openblas
 from xpnet.ops.select import why_not_compiled
+from xpnet.training.environment import version_of
 
 Rows = list[tuple[str, str]]
 
@@ -58,10 +58,10 @@ def report(*, timing: bool = False) -> list[tuple[str, Rows]]:
 def versions() -> Rows:
     """Return the versions of Python, xpnet and the packages that it uses."""
     rows = [("python", f"{platform.python_version()} on {platform.platform(terse=True)}")]
-    rows += [("xpnet", __version__)] + [(name, _version(name) or "missing") for name in HARD]
+    rows += [("xpnet", __version__)] + [(name, version_of(name) or "missing") for name in HARD]
     for name, extra in OPTIONAL.items():
         how = f"pip install 'xpnet[{extra}]'" if extra else f"pip install {name}"
-        rows.append((name, _version(name) or f"not installed ({how})"))
+        rows.append((name, version_of(name) or f"not installed ({how})"))
     return rows
 
 
@@ -78,7 +78,7 @@ def backends() -> Rows:
 def computing() -> Rows:
     """Return the CPUs, and the BLAS of NumPy with its kernel and threads."""
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    rows = [("CPU", f"{_cpu_model()}, {cpus} of {os.cpu_count()} usable"), *_blas()]
+    rows = [("CPU", f"{cpu_name()}, {cpus} of {os.cpu_count()} usable"), *_blas()]
     rows.append(("loops", why_not_compiled() or f"compiled by Numba, and {_cached()}"))
     for name in ("OPENBLAS_CORETYPE", "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "XPNET_FALLBACK"):
         if name in os.environ:
@@ -117,19 +117,6 @@ def _cached() -> str:
     if os.environ.get("NUMBA_CACHE_DIR") or find_spec("platformdirs") is not None:
         return "kept on disk"
     return "not kept on disk, since platformdirs is not installed: pip install 'xpnet[cpu]'"
-
-
-def _version(name: str) -> str | None:
-    """Return the version of an installed package, or ``None``."""
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def _cpu_model() -> str:
-    """Return the name of the CPU."""
-    return cpu_info("model name") or platform.processor() or platform.machine()
 
 
 def _seconds_to_import(name: str) -> float:

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 from safetensors import SafetensorError, safe_open
 
-from xpnet.atomic import StrPath, require_writable
+from xpnet.atomic import StrPath, real_path, require_writable
 from xpnet.errors import Phrase, require, require_type, warn_caller
 from xpnet.serialization import model_config, write_model
 from xpnet.state_dict import StateDict
@@ -75,10 +75,10 @@ class Checkpoint:
     def begin(self, run: Run) -> None:
         """Refuse what cannot be monitored or saved, and read the best number of the file."""
         run.require_column(self.monitor, self.maximize)
-        paths = [_real(c.path) for c in run.callbacks if isinstance(c, Checkpoint)]
+        paths = [real_path(c.path) for c in run.callbacks if isinstance(c, Checkpoint)]
         got = Phrase(f"two with {os.fsdecode(self.path)!r}")
         rule = "hold Checkpoints of different paths"
-        require(paths.count(_real(self.path)) == 1, "callbacks", rule, got)
+        require(paths.count(real_path(self.path)) == 1, "callbacks", rule, got)
         config = model_config(run.model)  # raises an error if the model cannot be saved
         require_writable(self.path)
         self.best = self._best_of_file(json.loads(json.dumps(config)))
@@ -141,7 +141,3 @@ class Checkpoint:
             return None
         valid = type(best) in (int, float) and not math.isnan(best)
         return best if valid and same and column == (self.monitor, self.maximize) else None
-
-
-def _real(path: StrPath) -> str:
-    return os.path.realpath(os.fsdecode(path))

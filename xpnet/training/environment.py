@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 
 from xpnet._version import __version__
 from xpnet.backend import Backend
-from xpnet.blas import cpu_info, loaded_openblas
+from xpnet.blas import cpu_name, loaded_openblas
 from xpnet.errors import warn_caller
 
 THREAD_VARIABLES = "OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"
@@ -28,15 +27,15 @@ def environment(backend: Backend) -> dict[str, Any]:
     return {
         "xpnet": __version__,
         "NumPy": np.__version__,
-        "Numba": _version_of("numba"),
-        "CPU": cpu_info("model name") or platform.processor() or platform.machine(),
+        "Numba": version_of("numba"),
+        "CPU": cpu_name(),
         "BLAS": None if blas is None else f"{blas.config}, {blas.kernel}",
         "BLAS threads": threads,
         "backend": backend.name,
     }
 
 
-def _version_of(package: str) -> str | None:
+def version_of(package: str) -> str | None:
     """Return the version of an installed package, which need not be imported yet."""
     metadata = import_module("importlib.metadata")  # importing it takes 20 ms
     try:

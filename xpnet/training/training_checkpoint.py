@@ -7,7 +7,7 @@ import time
 from contextlib import suppress
 from typing import ClassVar
 
-from xpnet.atomic import StrPath, require_writable
+from xpnet.atomic import StrPath, real_path, require_writable
 from xpnet.errors import (
     ArgumentError,
     Phrase,
@@ -112,10 +112,10 @@ class TrainingCheckpoint:
     def begin(self, run: Run) -> None:
         """Refuse a path that cannot be written."""
         paths = [
-            _real(c.path) for c in run.callbacks if isinstance(getattr(c, "path", None), _PATH)
+            real_path(c.path) for c in run.callbacks if isinstance(getattr(c, "path", None), _PATH)
         ]
         got, rule = Phrase(f"two with {os.fsdecode(self.path)!r}"), "have different paths"
-        require(paths.count(_real(self.path)) == 1, "callbacks", rule, got)
+        require(paths.count(real_path(self.path)) == 1, "callbacks", rule, got)
         require_writable(self.path)
         self._is_new = self._is_replaced(run)
         if self.seconds is not None:
@@ -190,7 +190,7 @@ class TrainingCheckpoint:
         self._earlier: Progress | None = None
         if not os.path.exists(name) or os.path.getsize(name) == 0:
             return True
-        if resumed is not None and _real(resumed) == _real(self.path):
+        if resumed is not None and real_path(resumed) == real_path(self.path):
             return False
         found = progress_of(name)
         rule = "be new, or a file of TrainingCheckpoint"
@@ -216,7 +216,3 @@ class TrainingCheckpoint:
 
 
 _PATH = str, bytes, os.PathLike
-
-
-def _real(path: StrPath) -> str:
-    return os.path.realpath(os.fsdecode(path))
