@@ -6,6 +6,7 @@ import signal
 
 import numpy as np
 import pytest
+from helpers.kept_files import keep_files
 
 import xpnet
 from xpnet import (
@@ -132,20 +133,11 @@ def test_each_backend_resumes_to_the_bit(place, tmp_path):
 
 @pytest.mark.parametrize("interval", [{"epochs": 2}, {"steps": 3}, {"seconds": 1e-9}])
 def test_early_stopping_resumes_from_every_file(interval, tmp_path, monkeypatch):
-    method, paths = GradientDescent(), []
+    method = GradientDescent()
     stop = lambda: [EarlyStopping("val_accuracy", 2, maximize=True)]  # noqa: E731
     settings = {"validation": 0.3, "metrics": [accuracy], "rng": 3, "epochs": 12}
     expected = train(method, stop(), **settings)
-    save = TrainingCheckpoint.save
-
-    def kept(self, run):
-        self.path = tmp_path / f"training {len(paths)}"
-        save(self, run)
-        self.wait()
-        if self.path.exists():
-            paths.append(self.path)
-
-    monkeypatch.setattr(TrainingCheckpoint, "save", kept)
+    paths = keep_files(monkeypatch, tmp_path)
     train(method, [*stop(), TrainingCheckpoint(tmp_path / "training", **interval)], **settings)
     monkeypatch.undo()
     assert len(paths) >= 2

@@ -8,6 +8,7 @@ from functools import partial
 
 import numpy as np
 import pytest
+from helpers.kept_files import keep_files
 
 import xpnet
 from xpnet import (
@@ -293,18 +294,9 @@ def test_another_backend_goes_on_to_rounding(place32, tmp_path):
 @pytest.mark.parametrize("interval", [{"steps": 2}, {"steps": 7}, {"epochs": 2}, {"seconds": 1e-9}])
 def test_every_written_file_resumes_to_the_bit(interval, tmp_path, monkeypatch):
     """Also the files of intervals, of which each is kept."""
-    case, paths = CASES["early stopping"], []
+    case = CASES["early stopping"]
     expected, _ = case.train(tmp_path / "whole")
-    save = TrainingCheckpoint.save
-
-    def kept(self, run):
-        self.path = tmp_path / f"training {len(paths)}"
-        save(self, run)
-        self.wait()
-        if self.path.exists():
-            paths.append(self.path)
-
-    monkeypatch.setattr(TrainingCheckpoint, "save", kept)
+    paths = keep_files(monkeypatch, tmp_path)
     case.train(tmp_path / "runs", [TrainingCheckpoint(tmp_path / "training", **interval)])
     monkeypatch.undo()
     assert len(paths) >= 2
