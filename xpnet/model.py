@@ -42,7 +42,7 @@ from xpnet.layers import Activation, BatchNorm, Dense, Dropout, Layer
 from xpnet.layers.base import is_any
 from xpnet.layers.dense import default_init
 from xpnet.losses import Loss
-from xpnet.metrics import check_metric_names
+from xpnet.metrics.protocol import check_metric_names
 from xpnet.minimize.method import Method
 from xpnet.network import Network, brief
 from xpnet.ops.operations import Precision

@@ -10,7 +10,7 @@ from xpnet.backend import Array, copied
 from xpnet.data.prepare import prepare
 from xpnet.errors import ArgumentError, FileFormatError, Phrase, require, require_count
 from xpnet.finite import all_are_finite
-from xpnet.metrics import check_metric_names, metric_name
+from xpnet.metrics.protocol import check_metric_names, metric_name
 from xpnet.ops import operations_for
 from xpnet.ops.rules import optimizers as rules
 from xpnet.optimizers import Averaged, OptimizerState, Resumed

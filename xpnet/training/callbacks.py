@@ -20,7 +20,7 @@ from xpnet.errors import (
     unknown_name,
     warn_caller,
 )
-from xpnet.metrics import real_number
+from xpnet.metrics.protocol import real_number
 from xpnet.training.history import History
 from xpnet.training.interrupts import Interrupts
 

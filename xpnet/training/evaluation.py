@@ -8,7 +8,8 @@ from xpnet.backend import copied
 from xpnet.data.batching import TrainingData
 from xpnet.engine.prediction import Prediction
 from xpnet.losses import Loss
-from xpnet.metrics import OWN_METRICS, as_number, metric_name
+from xpnet.metrics import OWN_METRICS
+from xpnet.metrics.protocol import as_number, metric_name
 from xpnet.training.settings import Metric
 
 

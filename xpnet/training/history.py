@@ -12,7 +12,7 @@ import numpy as np
 from xpnet.atomic import StrPath, write_atomically
 from xpnet.backend import HostArray
 from xpnet.errors import FileFormatError, Phrase, describe, require, unknown_name
-from xpnet.metrics import real_number
+from xpnet.metrics.protocol import real_number
 from xpnet.state_dict import StateDict
 
 NO_VALUE = float("nan")

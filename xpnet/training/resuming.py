@@ -21,7 +21,8 @@ from xpnet.errors import (
     require_type,
 )
 from xpnet.generators import generator_state, resume_generator
-from xpnet.metrics import OWN_METRICS, metric_name
+from xpnet.metrics import OWN_METRICS
+from xpnet.metrics.protocol import metric_name
 from xpnet.optimizers import Resumed
 from xpnet.serialization import (
     TRAINING,

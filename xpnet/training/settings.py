@@ -15,7 +15,8 @@ from xpnet.engine.eager_step import StepSettings
 from xpnet.errors import require, require_count, require_type, unknown_name
 from xpnet.layers.base import is_any
 from xpnet.losses import Loss
-from xpnet.metrics import OWN_METRICS, as_number, check_metric_names
+from xpnet.metrics import OWN_METRICS
+from xpnet.metrics.protocol import as_number, check_metric_names
 from xpnet.network import Network
 from xpnet.optimizers.schedules import Schedule
 from xpnet.random import Rng

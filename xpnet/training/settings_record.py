@@ -12,7 +12,7 @@ from typing import Any
 
 from xpnet import minimize, optimizers  # minimize loads its modules on first access
 from xpnet.errors import ArgumentError, FileFormatError, Phrase, describe, plain_number, require
-from xpnet.metrics import metric_name
+from xpnet.metrics.protocol import metric_name
 from xpnet.optimizers import Resumed, schedules
 from xpnet.parameters import Layout
 from xpnet.serialization import TYPES
