@@ -7,8 +7,10 @@ import numpy as np
 from xpnet.backend import Array, is_kind, namespace_of
 from xpnet.errors import Phrase, require, require_count
 from xpnet.metrics.arrays import class_indices, holds_names, require_one_kind, together, vectors
+from xpnet.metrics.protocol import metric
 
 
+@metric(higher_is_better=True)
 def accuracy(predicted: Array, target: Array) -> Array:
     """Return the fraction of correct predictions, in ``[0, 1]``; higher is better.
 

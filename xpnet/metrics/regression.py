@@ -5,8 +5,10 @@ from __future__ import annotations
 from xpnet.backend import Array, namespace_of
 from xpnet.errors import require
 from xpnet.metrics.arrays import holds_names, together, vectors
+from xpnet.metrics.protocol import metric
 
 
+@metric(higher_is_better=False)
 def rmse(predicted: Array, target: Array) -> Array:
     """Return the root mean square error ``√(mean (z − t)²)``; lower is better.
 
@@ -28,6 +30,7 @@ def rmse(predicted: Array, target: Array) -> Array:
     return scale * xp.sqrt(xp.mean((difference / scale) ** 2))
 
 
+@metric(higher_is_better=True)
 def r2(predicted: Array, target: Array) -> Array:
     """Return the coefficient of determination ``1 − Σ(z − t)²/Σ(t − mean t)²``, at most 1.
 

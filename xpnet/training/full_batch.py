@@ -21,7 +21,7 @@ from xpnet.random import Rng
 from xpnet.state import ModelState
 from xpnet.state_dict import StateDict
 from xpnet.training.callbacks import Callback, Callbacks, Run, check_callbacks, check_functions
-from xpnet.training.evaluation import measure, measured_columns
+from xpnet.training.evaluation import known_directions, measure, measured_columns
 from xpnet.training.history import History
 from xpnet.training.interrupts import Interrupts
 from xpnet.training.objective import NetworkObjective, require_statistics
@@ -178,6 +178,7 @@ class _FullBatchTraining:
             columns=("epoch", "loss", *penalty, *measured, "step", "grad_norm", "seconds"),
             saver=None if record is None else Saver(model, record, self, resumed),
             interrupts=interrupts,
+            directions=known_directions(settings.metrics),
         )
         self._predict = prediction_of(state)
         self._report = printer() if settings.progress else None
