@@ -18,7 +18,7 @@ from xpnet.losses.classification import ROW_SUM_TOLERANCE
 from xpnet.metrics.arrays import class_indices, holds_names, together
 from xpnet.metrics.calibration_bins import calibration_bins
 
-BAR = 40
+BAR = 36
 """Characters of a bar of the text of a `Reliability`, for a fraction of 1."""
 
 
@@ -61,13 +61,13 @@ class Reliability:
 
     def __str__(self) -> str:
         """A table with a line for each bin; ``#`` is the accuracy and ``|`` the confidence."""
-        digits = max(2, math.ceil(math.log10(len(self.weight))))
+        digits = min(max(2, math.ceil(math.log10(len(self.weight)))), 4)
         what = "accuracy" if self.is_top_label else "frequency"
-        size = 2 * digits + 5
-        lines = [f"{'confidence':<{size}} {'rows':>8} {'mean':>6} {what:>9}"]
+        size = max(2 * digits + 5, len("confidence"))
+        lines = [f"{'confidence':<{size}} {'rows':>11} {'mean':>6} {what:>9}"]
         for b, weight in enumerate(self.weight):
             span = f"{self.edges[b]:.{digits}f}-{self.edges[b + 1]:.{digits}f}"
-            line = f"{span:<{size}} {weight:>8.6g}"
+            line = f"{span:<{size}} {weight:>11.6g}"
             if weight > 0:
                 mean, fraction = self.confidence[b], self.accuracy[b]
                 line += f" {mean:>6.3f} {fraction:>9.3f}  {_bar(fraction, mean)}"

@@ -89,7 +89,9 @@ class AdaptiveSets:
         order = xp.argsort(-probabilities, axis=1, stable=True)
         descending = xp.take_along_axis(probabilities, order, axis=1)
         total = xp.cumulative_sum(descending, axis=1)
+        whole = total[:, -1:]  # 1 but for rounding, by which whole sets would differ
+        total = total / whole
         if uniform is not None:
-            total = total - uniform[:, None] * descending
+            total = total - uniform[:, None] * (descending / whole)
         rank = xp.argsort(order, axis=1, stable=True)  # the inverse permutation
         return xp.take_along_axis(total, rank, axis=1)
