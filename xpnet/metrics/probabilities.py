@@ -95,11 +95,10 @@ def brier(
     """
     given, p = _probabilities(predicted, target, sample_weight, classes, multilabel)
     xp, t = namespace_of(p), given.target
-    if t.ndim == 1:  # Σ_k (t_k − p_k)² without a matrix of zeros and ones
-        of_class = _of_class(p, t)
-        errors = xp.sum(p * p, axis=1) - of_class * of_class + (1.0 - of_class) ** 2
-    else:
-        errors = xp.sum((t - p) ** 2, axis=1)
+    if t.ndim == 1:
+        columns = xp.arange(p.shape[1], dtype=t.dtype, device=t.device)[None, :]
+        t = xp.astype(columns == t[:, None], xp.float64)
+    errors = xp.sum((t - p) ** 2, axis=1)
     if given.multilabel or p.shape[1] == 2:
         errors = errors / p.shape[1]
     return unless_nan(mean_of_rows(errors, given.weight), p)
