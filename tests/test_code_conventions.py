@@ -51,6 +51,7 @@ IMPORT_ORDER = [
     "derivatives",
     "perceptron",
     "model",
+    "calibration",
     "transfer",
     "inspection",
     "plots",

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from xpnet._version import __version__ as __version__
 
 if TYPE_CHECKING:  # the names for type checkers; `__getattr__` finds them at run time
+    from xpnet import calibration as calibration
     from xpnet import data as data
     from xpnet import derivatives as derivatives
     from xpnet import initializers as initializers
@@ -78,8 +79,8 @@ _NAMES = {
 """The other names, by their module."""
 
 _MODULES = (
-    *("activations", "data", "derivatives", "initializers", "inspection", "layers", "losses"),
-    *("metrics", "minimize", "optimizers", "plots"),
+    *("activations", "calibration", "data", "derivatives", "initializers", "inspection", "layers"),
+    *("losses", "metrics", "minimize", "optimizers", "plots"),
 )
 """The public modules."""
 
