@@ -189,9 +189,9 @@ def rebuilt_callback(config: Any) -> Any:
 def metric_record(metric: Any) -> Any:
     """Return a metric of xpnet with settings as its type and settings, any other as its name.
 
-    >>> from xpnet.metrics import F1, accuracy
-    >>> metric_record(accuracy), metric_record(F1("micro"))
-    ('accuracy', {'type': 'F1', 'average': 'micro', 'of': None})
+    >>> from xpnet.metrics import Pinball, accuracy
+    >>> metric_record(accuracy), metric_record(Pinball(0.9))
+    ('accuracy', {'type': 'Pinball', 'q': 0.9})
     """
     return described(metric) if type(metric) in OWN_TYPES else metric_name(metric)
 
