@@ -1,15 +1,118 @@
-"""What a metric is: its name, its result, and the columns of a history that are no metrics."""
+"""What a metric is: a function with a name, which says what it needs and returns one number.
+
+A metric is called as ``metric(predicted, target)``. Its attribute ``needs`` says what ``predicted``
+holds; the arguments in `CONTEXT` are passed by keyword to a metric that has them as parameters.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable
+from typing import Any, Literal, TypeVar, get_args, overload
 
-from xpnet.errors import ArgumentError, Phrase, describe, require
+from xpnet.errors import ArgumentError, describe, require, unknown_name
 
-OTHER_COLUMNS = ("epoch", "loss", "val_loss", "penalty", "lr", "step", "grad_norm", "seconds")
-"""Columns of a history that are not metrics."""
+Need = Literal["decisions", "scores", "probabilities"]
+"""What a metric needs of a model.
+
+- ``"decisions"``: what the model predicts (`xpnet.losses.Loss.decide`): class indices, 0 or 1, ±1,
+  or values in the units and the shape of the targets.
+- ``"scores"``: log-odds of the classes or other numbers that rank the rows
+  (`xpnet.losses.Loss.scores`): of the second class, ``(m,)``, for two classes, else ``(m, K)``.
+- ``"probabilities"``: of each class, ``(m, K)`` (`xpnet.losses.Loss.probabilities`).
+"""
+
+NEEDS: tuple[str, ...] = get_args(Need)
+
+CONTEXT = "sample_weight", "n_classes", "multilabel"
+"""The parameters of a metric that `fit` and `evaluate` set, each if the metric has it.
+
+``sample_weight`` is the weight of each row, ``(m,)``, or ``None``; ``n_classes`` the number of
+classes, of which targets are indices, or ``None`` for values; ``multilabel`` whether the columns of
+``(m, k)`` arrays are independent labels.
+"""
+
+ATTRIBUTES = "needs", "name", "higher_is_better"
+"""The attributes of a metric that `metric` sets."""
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+@overload
+def metric(
+    function: None = None,
+    *,
+    needs: Need = "decisions",
+    name: str | None = None,
+    higher_is_better: bool | None = None,
+) -> Callable[[_F], _F]: ...
+
+
+@overload
+def metric(
+    function: _F,
+    *,
+    needs: Need = "decisions",
+    name: str | None = None,
+    higher_is_better: bool | None = None,
+) -> _F: ...
+
+
+def metric(
+    function: _F | None = None,
+    *,
+    needs: Need = "decisions",
+    name: str | None = None,
+    higher_is_better: bool | None = None,
+) -> _F | Callable[[_F], _F]:
+    """Declare what a metric needs, as a decorator or by a call.
+
+    A function that is not declared gets decisions, and has its own name.
+
+    Args:
+        function: a function ``metric(predicted, target) -> number``. If it has the parameter
+            ``sample_weight``, it is given the weights of the rows, or ``None``; likewise
+            ``n_classes`` and ``multilabel``.
+        needs: ``"decisions"`` (default), ``"scores"`` or ``"probabilities"``: what ``predicted``
+            holds.
+        name: the column of the history; default the name of the function.
+        higher_is_better: the direction in which a model improves; ``None`` (default): unknown.
+
+    Returns:
+        The same function, with these settings as attributes.
+
+    Raises:
+        ArgumentError: if an argument breaks its rule, or ``function`` takes no attributes.
+
+    >>> from functools import partial
+    >>> @metric(needs="probabilities", higher_is_better=False)
+    ... def mean_confidence(probabilities, target):
+    ...     return probabilities.max(axis=1).mean()
+    >>> mean_confidence.needs
+    'probabilities'
+    >>> def share_within(predicted, target, tolerance):
+    ...     return (abs(predicted - target) <= tolerance).mean()
+    >>> metric(partial(share_within, tolerance=0.1), name="within_0.1").name
+    'within_0.1'
+    """
+    if needs not in NEEDS:
+        raise unknown_name("needs", needs, NEEDS)
+    require(name is None or (isinstance(name, str) and name != ""), "name", "be a text", name)
+    known = higher_is_better is None or isinstance(higher_is_better, bool)
+    require(known, "higher_is_better", "be True, False or None", higher_is_better)
+
+    def declared(function: _F) -> _F:
+        require(callable(function), "function", "be a function", function)
+        settings = {"needs": needs, "name": name, "higher_is_better": higher_is_better}
+        for attribute, value in settings.items():
+            if value is not None:
+                try:
+                    setattr(function, attribute, value)
+                except AttributeError:
+                    do = "Pass functools.partial(function)."
+                    require(False, "function", "take attributes", function, do)
+        return function
+
+    return declared if function is None else declared(function)
 
 
 def metric_name(metric: Callable[..., Any]) -> str:
@@ -19,32 +122,14 @@ def metric_name(metric: Callable[..., Any]) -> str:
     >>> metric_name(accuracy)
     'accuracy'
     """
+    name = getattr(metric, "name", None)
+    if isinstance(name, str):
+        return name
     return str(getattr(metric, "__name__", type(metric).__name__.lower()))
 
 
-def check_metric_names(metrics: Sequence[Callable[..., Any]]) -> None:
-    """Refuse two metrics of one name, and a metric that has the name of another column.
-
-    Raises:
-        ArgumentError: naming the metric.
-
-    >>> from xpnet.metrics import rmse
-    >>> check_metric_names([rmse, rmse])
-    Traceback (most recent call last):
-    xpnet.errors.ArgumentError: metrics must have distinct names, which are columns of the \
-history; got 2 with the name 'rmse'. Write each one as a function with a name of its own.
-    """
-    do = "Write each one as a function with a name of its own."
-    for name, count in Counter(map(metric_name, metrics)).items():
-        got = Phrase(f"{count} with the name {name!r}")
-        rule = "have distinct names, which are columns of the history"
-        require(count == 1, "metrics", rule, got, do)
-        rule = f"have other names than {', '.join(OTHER_COLUMNS)}"
-        require(name not in OTHER_COLUMNS, "metrics", rule, name, do)
-
-
 def as_number(value: Any, metric: Callable[..., Any]) -> float:
-    """Return the result of a metric as a number.
+    """Return the result of a metric as a number, which may be NaN.
 
     Raises:
         ArgumentError: if it is not one real number; the message names the metric.
