@@ -50,12 +50,12 @@ def log_loss(
     xp, t = namespace_of(p), given.target
     eps = float(xp.finfo(given.predicted.dtype).eps)
     if t.ndim == 1:
-        losses = -xp.log(xp.clip(_of_class(p, t), eps, 1.0 - eps))
+        losses = -_clipped_log(_of_class(p, t), eps)
     elif given.multilabel:
-        log_p, log_q = (xp.log(xp.clip(x, eps, 1.0 - eps)) for x in (p, 1.0 - p))
+        log_p, log_q = (_clipped_log(x, eps) for x in (p, 1.0 - p))
         losses = -xp.mean(t * log_p + (1.0 - t) * log_q, axis=1)
     else:
-        losses = -xp.sum(t * xp.log(xp.clip(p, eps, 1.0 - eps)), axis=1)
+        losses = -xp.sum(t * _clipped_log(p, eps), axis=1)
     return unless_nan(mean_of_rows(losses, given.weight), p)
 
 
@@ -201,3 +201,10 @@ def _of_class(p: Array, t: Array) -> Array:
     xp = namespace_of(p)
     row = xp.arange(p.shape[0], dtype=xp.int64, device=t.device)
     return xp.take(xp.reshape(p, (-1,)), row * p.shape[1] + t)
+
+
+def _clipped_log(p: Array, eps: float) -> Array:
+    """Return ``log p`` with p in ``[ε, 1 − ε]``; array-api-compat's `clip` reads a mask."""
+    xp = namespace_of(p)
+    p = xp.where(p < eps, eps, p)
+    return xp.log(xp.where(p > 1.0 - eps, 1.0 - eps, p))
