@@ -61,7 +61,7 @@ IMPORT_ORDER = [
 SEE_ALL = ("__init__.py", "__main__.py")
 
 OPTIONAL = {
-    *("cupy", "cuda", "torch", "numba", "matplotlib", "rich", "typer", "pooch"),
+    *("cupy", "cuda", "torch", "numba", "matplotlib", "rich", "typer", "pooch", "sklearn"),
 }
 HEAVY = [*sorted(OPTIONAL), "array_api_compat", "llvmlite"]
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)

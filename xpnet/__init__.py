@@ -42,6 +42,8 @@ if TYPE_CHECKING:  # the names for type checkers; `__getattr__` finds them at ru
     from xpnet.inspection import *
     from xpnet.layers import *
     from xpnet.losses import *
+    from xpnet.metrics.protocol import metric as metric
+    from xpnet.metrics.sklearn import sklearn_metric as sklearn_metric
     from xpnet.model import MLP as MLP
     from xpnet.model import Sequential as Sequential
     from xpnet.model import load as load
@@ -66,6 +68,8 @@ _NAMES = {
         *("ArgumentError", "BackendUnavailableError", "FallbackWarning", "FileFormatError"),
         *("MissingExtraError", "NonFiniteError"),
     ),
+    "metrics.protocol": ("metric",),
+    "metrics.sklearn": ("sklearn_metric",),
     "model": ("MLP", "Sequential", "load", "resume"),
     "optimizers": ("schedules",),
     "perceptron": ("Perceptron",),

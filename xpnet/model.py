@@ -51,7 +51,7 @@ from xpnet.parameters import Layout
 from xpnet.random import RandomStreams, Rng, as_generator, as_seed, held_out_generator
 from xpnet.serialization import ModelContents, read_model, write_model
 from xpnet.state import VECTORS, ModelState, finite_vector, vector
-from xpnet.training.callbacks import Callback, check_functions, is_training_checkpoint
+from xpnet.training.callbacks import Callback, is_training_checkpoint
 from xpnet.training.evaluation import bound_metrics, checked_metrics, evaluate
 from xpnet.training.fit import restored_if_refused, train
 from xpnet.training.full_batch import (
@@ -64,11 +64,11 @@ from xpnet.training.history import History
 from xpnet.training.objective import CHUNK, NetworkObjective
 from xpnet.training.resuming import read_training, record_and_saved
 from xpnet.training.settings import (
-    METRIC_ARGUMENTS,
     Metric,
     OnInterrupt,
     Settings,
     check_batches,
+    check_metric_functions,
 )
 
 
@@ -646,7 +646,7 @@ class Sequential:
             ArgumentError: if the model has no loss yet, or the data do not fit.
         """
         loss = self._trained_loss("evaluate")
-        check_functions(metrics, "metrics", METRIC_ARGUMENTS)
+        check_metric_functions(metrics)
         data = prepare(
             self.input_spec, X, y, loss, classes=self.classes, sample_weight=sample_weight
         ).data

@@ -391,10 +391,18 @@ def test_bad_radius_is_refused(radius, message):
         ConformalIntervals(reader(HalfMSE(), 2), radius, 0.9, 100)
 
 
-def test_targets_of_other_shape_are_refused():
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        (Z[:3], "y must have a target for each prediction"),
+        (Z * np.nan, "y must be finite; got nan in row 0"),
+        ([["a", "b"]] * 20, "y must hold real numbers"),
+    ],
+)
+def test_coverage_of_bad_targets_is_refused(y, message):
     intervals = ConformalIntervals(reader(HalfMSE(), 2), (1.0, 1.0), 0.9, 100)
-    with pytest.raises(ArgumentError, match="y must have a target for each prediction"):
-        intervals.coverage(Z, Z[:3])
+    with pytest.raises(ArgumentError, match=message):
+        intervals.coverage(Z, y)
 
 
 def test_counts_have_intervals(rng):

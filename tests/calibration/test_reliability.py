@@ -7,6 +7,7 @@ import pytest
 
 from xpnet import ArgumentError
 from xpnet.calibration import reliability
+from xpnet.metrics import CalibrationError
 from xpnet.metrics.calibration_bins import calibration_bins
 
 
@@ -166,3 +167,11 @@ def test_bad_arguments_are_refused(change, message):
     given = {"probabilities": [0.2, 0.6, 0.9], "target": [0, 1, 1]} | change
     with pytest.raises(ArgumentError, match=message):
         reliability(**given)
+
+
+@pytest.mark.parametrize("bins", [5, 15])
+def test_metric_equals_the_error_of_the_diagram(bins, rng):
+    p, y, w = rng.dirichlet(np.ones(4), size=70), rng.integers(4, size=70), rng.random(70)
+    metric = CalibrationError(bins=bins)
+    expected = reliability(p, y, w, bins).ece
+    assert float(metric(p, y, sample_weight=w)) == pytest.approx(expected, rel=1e-12)

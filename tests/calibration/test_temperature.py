@@ -227,6 +227,14 @@ def test_file_keeps_the_temperature(trained, tmp_path):
     np.testing.assert_array_equal(again.predict_proba(X), scaled.predict_proba(X))
 
 
+def test_file_of_a_newer_layer_is_refused_by_name(trained, tmp_path, monkeypatch):
+    model, X, y = trained
+    temperature_scaled(model, X, y).save(tmp_path / "model.safetensors")
+    monkeypatch.delitem(xpnet.serialization.TYPES, "Temperature")  # as in an older xpnet
+    with pytest.raises(xpnet.FileFormatError, match=r"got 'Temperature', which xpnet \S+ does not"):
+        xpnet.load(tmp_path / "model.safetensors")
+
+
 def test_scaled_model_trains_and_predicts_replayed(trained):
     model, X, y = trained
     scaled = temperature_scaled(model, X, y)

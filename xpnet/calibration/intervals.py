@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.backend import Array, HostArray, as_array, namespace_of, on_device_of, to_numpy
+from xpnet.backend import Array, Backend, HostArray, as_array, namespace_of, on_device_of, to_numpy
 from xpnet.calibration.quantile import conformal_quantile, exact_level
 from xpnet.data.prepare import prepare, prepare_features
 from xpnet.engine.prediction import prediction_of
 from xpnet.errors import Phrase, plain_number, require, require_count, require_number, require_type
 from xpnet.losses import GaussianNLL
+from xpnet.losses.base import require_finite
 from xpnet.model import Sequential
 
 
@@ -57,7 +58,7 @@ class ConformalIntervals:
         require_count(self.n_rows, "n_rows")
 
     @property
-    def backend(self) -> Any:
+    def backend(self) -> Backend:
         """The backend of the model."""
         return self.model.backend
 
@@ -94,7 +95,9 @@ class ConformalIntervals:
         Raises:
             ArgumentError: if an argument does not fit the model.
         """
-        ends, target = to_numpy(self.predict(X)), to_numpy(as_array(y, "y"))
+        ends, y = to_numpy(self.predict(X)), as_array(y, "y")
+        require_finite(y)
+        target = to_numpy(y)
         rule = "have a target for each prediction"
         require(target.size == ends.size // 2, "y", rule, target)
         require(target.dtype.kind in "fiub", "y", "hold real numbers", target)

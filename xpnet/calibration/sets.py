@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.backend import Array, on_device_of, to_numpy
+from xpnet.backend import Array, Backend, on_device_of, to_numpy
 from xpnet.calibration.classifiers import likelihood_of
 from xpnet.calibration.quantile import conformal_quantile, exact_level
 from xpnet.calibration.scores import LeastAmbiguous, SetScore
@@ -61,6 +61,11 @@ class ConformalSets:
         names = self.model.classes
         return tuple(range(max(self.model.n_out, 2))) if names is None else names
 
+    @property
+    def backend(self) -> Backend:
+        """The backend of the model."""
+        return self.model.backend
+
     @on_device_of("self")
     def predict(self, X: Array, *, rng: Rng | None = None) -> Array:
         """Whether the set of each row contains each class, booleans ``(m, K)``.
@@ -102,11 +107,6 @@ class ConformalSets:
         """
         scores = _scores_of_classes(self.model, self.score, X, y, rng)
         return float(np.mean(to_numpy(scores) <= self.threshold))
-
-    @property
-    def backend(self) -> Any:
-        """The backend of the model."""
-        return self.model.backend
 
     def mean_size(self, X: Array, *, rng: Rng | None = None) -> float:
         """The mean number of classes in the sets of the rows of ``X``; see `predict`."""

@@ -29,13 +29,14 @@ from xpnet.data import read_table
 from xpnet.data.delimited import column_names
 from xpnet.data.files import npz_names
 from xpnet.errors import FileFormatError, MissingExtraError, Phrase, require, warn_caller
+from xpnet.metrics.protocol import metric_name
 from xpnet.model import Sequential, load
 from xpnet.plots import loss_curve
 from xpnet.renamed import FORMAT_1
 from xpnet.tensor_file import newer_format
 
-FORMAT = 3
-"""The format of ``config.json``: 3 added the options and the state of the run to 2."""
+FORMAT = 4
+"""The format of ``config.json``: 3 added the options and the state of the run, 4 the metrics."""
 
 TRAINING, INTERRUPTED, FINISHED = "training", "interrupted", "finished"
 """The states of a run. One that is in training although no process trains it was killed."""
@@ -259,7 +260,9 @@ def predictions(
 
 
 def _as_json(value: Any) -> Any:
-    """Return a setting as JSON: numbers and lists unchanged, objects by their expression."""
+    """Return a setting as JSON: numbers and lists unchanged, metrics by name, others as written."""
     if value is None or isinstance(value, (bool, int, float, str, list)):
         return value
+    if isinstance(value, tuple):
+        return list(map(metric_name, value))
     return str(value) if isinstance(value, Backend) else repr(value)

@@ -63,8 +63,8 @@ def bound(metric: Callable[..., Any], classes: Sequence[Any] | None = None) -> B
         classes: the class names, of which a metric may name one, or ``None``.
 
     Raises:
-        ArgumentError: if its ``needs`` is unknown, it names a class that the model does not have,
-            or it belongs to scikit-learn, where the order of the arguments is another.
+        ArgumentError: if its ``needs`` is unknown, or it names a class that the model does not
+            have.
 
     >>> from xpnet.metrics import accuracy
     >>> bound(accuracy).needs
@@ -72,7 +72,6 @@ def bound(metric: Callable[..., Any], classes: Sequence[Any] | None = None) -> B
     """
     if isinstance(metric, BoundMetric):
         return metric
-    _refuse_sklearn(metric)
     name = metric_name(metric)
     needs: Need = getattr(metric, "needs", "decisions")
     if needs not in NEEDS:
@@ -96,9 +95,10 @@ def check_metric_names(metrics: Sequence[Callable[..., Any]]) -> None:
     >>> check_metric_names([rmse, rmse])
     Traceback (most recent call last):
     xpnet.errors.ArgumentError: metrics must have distinct names, which are columns of the \
-history; got 2 with the name 'rmse'. Give each a name: xpnet.metric(function, name="...").
+history; got 2 with the name 'rmse'. Give each a name: xpnet.metric(function, name="...") or \
+sklearn_metric(..., name="...").
     """
-    do = 'Give each a name: xpnet.metric(function, name="...").'
+    do = 'Give each a name: xpnet.metric(function, name="...") or sklearn_metric(..., name="...").'
     for name, count in Counter(map(metric_name, metrics)).items():
         got = Phrase(f"{count} with the name {name!r}")
         rule = "have distinct names, which are columns of the history"
@@ -119,15 +119,20 @@ def _parameters(function: Callable[..., Any]) -> list[str]:
     return [parameter.name for parameter in parameters if parameter.kind in kinds]
 
 
-def _refuse_sklearn(metric: Callable[..., Any]) -> None:
-    """Refuse a function or a scorer of scikit-learn, also in a partial."""
+def refuse_sklearn(metric: Any) -> None:
+    """Refuse a function or a scorer of scikit-learn, also in a partial.
+
+    Its arguments are in another order, so that precision would be recall.
+
+    Raises:
+        ArgumentError: naming it.
+    """
     inner = getattr(metric, "func", metric)
     if not _is_of(inner, "sklearn"):
         return
-    name = metric_name(inner)
+    name = getattr(inner, "__name__", "get_scorer(...)")
     rule = "be passed through xpnet.sklearn_metric if they are of scikit-learn"
-    shown = "get_scorer(...)" if name.startswith("_") else name
-    require(False, "metrics", rule, Phrase(name), f"Write sklearn_metric({shown}).")
+    require(False, "metrics", rule, Phrase(name), f"Write sklearn_metric({name}).")
 
 
 def _is_of(function: Any, package: str) -> bool:

@@ -18,9 +18,9 @@ from xpnet.optimizers import Averaged, OptimizerState, Resumed
 from xpnet.state_dict import StateDict
 from xpnet.state_entries import Entries
 from xpnet.training.batch_norm_statistics import batch_norm_layers, recompute_on_rows
-from xpnet.training.callbacks import Run, check_functions
+from xpnet.training.callbacks import Run
 from xpnet.training.evaluation import checked_metrics
-from xpnet.training.settings import METRIC_ARGUMENTS
+from xpnet.training.settings import check_metric_functions
 
 
 class UseAverage:
@@ -80,7 +80,7 @@ class UseAverage:
         is_sequence = isinstance(validation, (tuple, list))
         ok = validation is None or (is_sequence and len(validation) in (2, 3))
         require(ok, "validation", "be a pair (X, y), or (X, y, weight)", validation)
-        check_functions(metrics, "metrics", METRIC_ARGUMENTS)
+        check_metric_functions(metrics)
         check_metric_names(metrics)
         self.validation, self.metrics = validation, tuple(metrics)
 

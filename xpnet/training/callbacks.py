@@ -418,13 +418,16 @@ def _check_former(callback: Any) -> None:
         require(False, "callbacks", rule, Phrase(f"{name} of {kind}"), do)
 
 
-def check_functions(items: Sequence[Any], argument: str, takes: Sequence[str]) -> None:
+def check_functions(
+    items: Sequence[Any], argument: str, takes: Sequence[str], may_take: Sequence[str] = ()
+) -> None:
     """Refuse an argument that is not a sequence of functions; a class is not a function.
 
     Args:
         items: the functions.
         argument: the name of ``items`` in error messages.
         takes: the positional arguments of a call.
+        may_take: the keyword arguments that are passed to functions with such parameters.
 
     Raises:
         ArgumentError: naming ``argument``.
@@ -436,17 +439,18 @@ def check_functions(items: Sequence[Any], argument: str, takes: Sequence[str]) -
         do = f"Write {item.__name__}(...)." if isinstance(item, type) else ""
         require(ok, argument, "hold functions, or objects with a method __call__", item, do)
         rule = f"hold functions that can be called as f({', '.join(takes)})"
-        require(_accepts(item, len(takes)), argument, rule, item)
+        require(_accepts(item, len(takes), may_take), argument, rule, item)
 
 
-def _accepts(function: Any, n_arguments: int) -> bool:
+def _accepts(function: Any, n_arguments: int, may_take: Sequence[str] = ()) -> bool:
     """Return whether a function takes so many positional arguments, as far as can be known."""
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):  # as of functions written in C
         return True
+    keywords = {name: None for name in may_take if name in signature.parameters}
     try:
-        signature.bind(*range(n_arguments))
+        signature.bind(*range(n_arguments), **keywords)
     except TypeError:
         return False
     return True

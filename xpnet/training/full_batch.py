@@ -20,7 +20,7 @@ from xpnet.optimizers import Penalty
 from xpnet.random import Rng
 from xpnet.state import ModelState
 from xpnet.state_dict import StateDict
-from xpnet.training.callbacks import Callback, Callbacks, Run, check_callbacks, check_functions
+from xpnet.training.callbacks import Callback, Callbacks, Run, check_callbacks
 from xpnet.training.evaluation import known_directions, measure, measured_columns
 from xpnet.training.history import History
 from xpnet.training.interrupts import Interrupts
@@ -28,7 +28,7 @@ from xpnet.training.objective import NetworkObjective, require_statistics
 from xpnet.training.progress import print_ended, printer
 from xpnet.training.resuming import SavedTraining, begin_training
 from xpnet.training.saving import Saver
-from xpnet.training.settings import METRIC_ARGUMENTS, Metric, OnInterrupt, check_on_interrupt
+from xpnet.training.settings import Metric, OnInterrupt, check_metric_functions, check_on_interrupt
 
 if TYPE_CHECKING:
     from xpnet.minimize.loop import MinimizationLoop
@@ -67,7 +67,7 @@ class FullBatchSettings:
     def __post_init__(self) -> None:
         require_type(self.loss, Loss, "loss", "Take one of xpnet.losses, such as CrossEntropy().")
         require_count(self.iterations, "epochs")
-        check_functions(self.metrics, "metrics", METRIC_ARGUMENTS)
+        check_metric_functions(self.metrics)
         check_callbacks(self.callbacks)
         check_on_interrupt(self.on_interrupt)
 

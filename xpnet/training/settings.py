@@ -10,6 +10,8 @@ from xpnet.data.batching import refuse_single_row
 from xpnet.engine.eager_step import StepSettings
 from xpnet.errors import require, require_count, require_type, unknown_name
 from xpnet.layers.base import is_any
+from xpnet.metrics.binding import refuse_sklearn
+from xpnet.metrics.protocol import CONTEXT
 from xpnet.network import Network
 from xpnet.optimizers.schedules import Schedule
 from xpnet.random import Rng
@@ -20,9 +22,6 @@ Metric: TypeAlias = Callable[..., Any]
 
 OnInterrupt: TypeAlias = Literal["raise", "return"]
 """What ends a training after Ctrl-C: the exception, or a return as after the last epoch."""
-
-METRIC_ARGUMENTS = "predicted", "target"
-"""The positional arguments of a `Metric`."""
 
 
 @dataclass(frozen=True)
@@ -64,8 +63,15 @@ class Settings(StepSettings):
         if self.schedule is not None:
             do = "Derive a class from xpnet.optimizers.schedules.Schedule and define factor."
             require_type(self.schedule, Schedule, "schedule", do)
-        check_functions(self.metrics, "metrics", METRIC_ARGUMENTS)
+        check_metric_functions(self.metrics)
         check_callbacks(self.callbacks)
+
+
+def check_metric_functions(metrics: Any) -> None:
+    """Refuse what is not a sequence of functions that can be called as metrics."""
+    for metric in metrics if isinstance(metrics, Sequence) else ():
+        refuse_sklearn(metric)
+    check_functions(metrics, "metrics", ("predicted", "target"), CONTEXT)
 
 
 def check_on_interrupt(value: Any) -> None:
