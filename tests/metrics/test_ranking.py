@@ -123,7 +123,8 @@ def test_words_are_in_the_order_of_the_columns():
 
 def test_tied_scores_count_as_the_later_class():
     tied = np.array([[0.5, 0.5, 0.0], [0.5, 0.5, 0.0]])
-    assert float(TopKAccuracy(1)(tied, [0, 1])) == 0.5
+    assert float(TopKAccuracy(1)(tied, [1, 1])) == 1.0
+    assert float(TopKAccuracy(1)(tied, [0, 0])) == 0.0
     assert float(TopKAccuracy(2)(tied, [0, 1])) == 1.0
     assert float(TopKAccuracy(3)(tied, [2, 2])) == float(TopKAccuracy(9)(tied, [2, 2])) == 1.0
 

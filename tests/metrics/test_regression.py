@@ -62,6 +62,14 @@ def test_columns_may_have_different_scales(place):
     assert float(r2(z, t)) == pytest.approx(1 - 5 / 2, rel=1e-14)
 
 
+def test_constant_errors_explain_all_the_variance(rng):
+    """Their mean is not exact for most sizes."""
+    for m in range(2, 40):
+        target, weight = np.zeros(m), rng.uniform(0.1, 1, m)
+        assert float(explained_variance(np.full(m, 0.1), target)) == 1.0
+        assert float(explained_variance(np.full(m, 0.1), target, weight)) == 1.0
+
+
 @pytest.mark.parametrize("metric", METRICS)
 def test_columns_and_vectors_are_equivalent(metric, place):
     z, t = place.array(Z), place.array(T)
