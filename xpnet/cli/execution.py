@@ -16,6 +16,7 @@ from xpnet.atomic import write_atomically
 from xpnet.cli.claim import CHECKPOINT, CONFIG, HISTORY, locked, new_folder
 from xpnet.cli.data import DataSource, SplitData, load_data
 from xpnet.cli.evaluation import evaluation_of
+from xpnet.cli.figures import write_figures
 from xpnet.cli.history_file import HistoryFile
 from xpnet.cli.options import TrainingOptions, options_of
 from xpnet.cli.report import print_json, print_measured, print_tables, print_task
@@ -240,7 +241,7 @@ def _train(
     seconds = time.perf_counter() - start
     found = evaluation_of(model, split.X_test, split.y_test, prepared.plan.metrics)
     write_results(folder, model)
-    found.draw(folder)
+    write_figures(folder, found, history)
     measured = found.as_json()
     results = {"status": INTERRUPTED if stopped else FINISHED, "test": measured["metrics"]}
     results["seconds"] = sum(history.columns.get("seconds", ()))  # of earlier processes too
