@@ -61,6 +61,7 @@ SEE_ALL = ("__init__.py", "__main__.py")
 
 OPTIONAL = {
     *("cupy", "cuda", "torch", "numba", "matplotlib", "rich", "typer", "pooch"),
+    *("pandas", "IPython"),
 }
 HEAVY = [*sorted(OPTIONAL), "array_api_compat", "llvmlite"]
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from xpnet.training import History
+from xpnet.training import CSVLogger, History
 from xpnet.training.callbacks import Run
-
-pytest.importorskip("typer", reason="the extra 'cli' is not installed")
-
-from xpnet.cli.history_file import HistoryFile
 
 ROWS = {
     "numbers": [{"loss": 0.1 + i / 3, "lr": 1e-3} for i in range(4)],
@@ -23,7 +19,7 @@ ROWS = {
 def test_file_grows_by_a_line_in_every_epoch(tmp_path, name):
     path, whole, history = tmp_path / "history.csv", tmp_path / "whole.csv", History()
     path.write_text("of an earlier process, torn")
-    writer, columns, file = HistoryFile(path), set(), None
+    writer, columns, file = CSVLogger(path), set(), None
     for epoch, numbers in enumerate(ROWS[name], start=1):
         row = {"epoch": float(epoch)} | numbers
         history.append(row)
@@ -37,7 +33,7 @@ def test_file_grows_by_a_line_in_every_epoch(tmp_path, name):
 
 def test_column_that_is_added_by_a_callback_is_written(tmp_path):
     path, whole, history = tmp_path / "history.csv", tmp_path / "whole.csv", History()
-    writer = HistoryFile(path)
+    writer = CSVLogger(path)
     for epoch in range(1, 8):
         row = {"epoch": float(epoch)}
         history.append(row)
