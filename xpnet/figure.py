@@ -69,9 +69,14 @@ def logarithmic(ax: Any) -> None:
     ax.set_yscale("log")
     low, high = ax.get_ylim()
     if high < 100 * low:
-        ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        ax.yaxis.set_major_formatter(_label)
         ax.yaxis.get_minor_locator().set_params(subs=(2.0, 5.0))
-        ax.yaxis.set_minor_formatter(lambda value, _: f"{value:g}")
+        ax.yaxis.set_minor_formatter(_label)
+
+
+def _label(value: float, position: int | None) -> str:
+    """Return a label of an axis; not a lambda, so that figures can be pickled."""
+    return f"{value:g}"
 
 
 class AxesArray(np.ndarray[Any, Any]):

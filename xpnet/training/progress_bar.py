@@ -16,7 +16,7 @@ INTERVAL = 0.25
 """The least number of seconds from one drawing to the next."""
 
 REST = 200
-"""The time without a drawing after one, at least, in its duration: drawing takes below 0.5 %."""
+"""The time without a drawing after one, in durations of one: all take at most 0.5 % of the time."""
 
 RECENT = 100
 """The number of latest steps of which the mean loss is shown, on the CPU."""
@@ -70,10 +70,11 @@ class ProgressBar:
         self._monitor, self._maximize = monitored_column(run)
         self._first: float | None = None
         self._start = self._due = time.perf_counter()
-        self._has_epoch = False
+        self._has_epoch, self._cost = False, math.inf
 
     def __enter__(self) -> ProgressBar:
-        self._draw(0, ())
+        self._screen.show(self.view(0, (), 0.0))  # which may import rich
+        self._due = time.perf_counter() + INTERVAL
         return self
 
     def __exit__(
@@ -105,7 +106,8 @@ class ProgressBar:
         begin = time.perf_counter()
         self._screen.show(self.view(taken, losses, begin - self._start))
         now = time.perf_counter()
-        self._due = now + max(INTERVAL, REST * (now - begin))
+        self._cost = min(self._cost, now - begin)  # another one may have waited for a processor
+        self._due = now + max(INTERVAL, REST * self._cost)
 
     def view(self, taken: int, losses: Sequence[Any], seconds: float) -> BarView:
         """Return what to show after so many steps of the epoch and seconds of the training."""
@@ -118,7 +120,7 @@ class ProgressBar:
             left = f"{clock((run.epochs - done) * seconds / (done - self._first))} left"
         number = min(self._completed + 1, run.epochs)
         head = f"epoch {number:>{len(str(run.epochs))}}/{run.epochs}"
-        steps = f"{taken}/{n_steps}" if n_steps else ""
+        steps = f"{taken:>{len(str(n_steps))}}/{n_steps}" if n_steps else ""
         return BarView(head, min(done / epochs, 1.0), steps, left, self._numbers(losses))
 
     def _numbers(self, losses: Sequence[Any]) -> tuple[tuple[str, str], ...]:
@@ -150,7 +152,8 @@ class ProgressBar:
         best, text = self._best(), line(replace(run, row=row))
         if best is not None and len(run.history) > 1:
             text += "  {} {}".format(*best)
-        return f"{text}  {clock(time.perf_counter() - self._start)}"
+        seconds = time.perf_counter() - self._start
+        return f"{text}  in {clock(seconds) if seconds >= 60 else f'{seconds:.1f} s'}"
 
 
 def monitored_column(run: Run) -> tuple[str, bool]:

@@ -412,10 +412,10 @@ def _require_own_file(callback: Any) -> None:
     if not os.path.exists(path):
         return
     try:
-        require_file(path, "a file")
         if isinstance(callback, EpochLogger):
             is_own = callback.is_own_file()
         else:
+            require_file(path, "a file")
             with open_tensors(path) as file:
                 is_own = "xpnet" in (file.metadata() or {})
     except FileFormatError:
