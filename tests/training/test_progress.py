@@ -205,13 +205,36 @@ def test_nothing_remains_of_a_first_epoch_that_fails(terminal):
 def test_inner_training_does_not_tear_the_bar(terminal):
     terminal.fit(epochs=2, callbacks=[lambda run: fit(epochs=3) and None])
     assert [line[:9] for line in terminal.screen] == ["epoch 3/3", "epoch 3/3", "epoch 2/2", ""]
+    assert "epoch 1/3" not in terminal.getvalue()
 
 
-def test_bar_within_a_display_of_the_user_is_a_line(terminal):
-    live = pytest.importorskip("rich.live", reason="rich is not installed")
-    with live.Live("user", auto_refresh=False, redirect_stdout=False, redirect_stderr=False):
-        terminal.fit(epochs=2)
-    assert "0/5" not in terminal.getvalue()
+def test_bar_within_a_display_of_the_user_is_a_line(terminal, monkeypatch):
+    """Earlier versions of rich have one display at a time."""
+    errors = pytest.importorskip("rich.errors", reason="rich is not installed")
+
+    def refuse(live):
+        raise errors.LiveError
+
+    monkeypatch.setattr("rich.live.Live.start", refuse)
+    terminal.fit()
+    assert [line[:9] for line in terminal.screen] == ["epoch 7/7", ""]
+    assert "━" not in terminal.getvalue()
+
+
+def test_cursor_is_visible_while_a_bar_is_drawn(terminal):
+    """A process that is killed cannot show it again."""
+    seen = []
+    terminal.fit(callbacks=[lambda run: seen.append(terminal.shows_cursor)])
+    assert "\x1b[?25l" in terminal.getvalue()
+    assert seen == [True] * 7
+
+
+def test_numbers_of_callbacks_may_be_any(terminal):
+    def add(run):
+        run.row["note"] = "a text"
+
+    terminal.fit(callbacks=[add])
+    assert "note a text" in terminal.screen[0]
 
 
 def test_standard_error_that_is_a_file_stays_one(terminal, monkeypatch):

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Protocol
 
+from xpnet.metrics import real_number
 from xpnet.training.callbacks import Run
 from xpnet.training.history_views import best_of
 
@@ -182,9 +183,16 @@ def line(run: Run, head: str = "{}", cell: str = "{} {}") -> str:
     return "  ".join(parts)
 
 
-def number_text(name: str, value: float) -> str:
-    """Return a number of the column ``name`` as a line shows it."""
-    return f"{value:.3g}" if name == "lr" or abs(value) < 1e-3 else f"{value:.4f}"
+def number_text(name: str, value: Any) -> str:
+    """Return a number of the column ``name`` as a line shows it.
+
+    >>> number_text("loss", 0.25), number_text("lr", 0.25), number_text("of a callback", "text")
+    ('0.2500', '0.25', 'text')
+    """
+    number = real_number(value)
+    if number is None:
+        return f"{value!s:.20}"
+    return f"{number:.3g}" if name == "lr" or abs(number) < 1e-3 else f"{number:.4f}"
 
 
 def clock(seconds: float) -> str:
