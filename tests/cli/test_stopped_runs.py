@@ -23,8 +23,8 @@ testing = pytest.importorskip("typer.testing")
 from xpnet.cli import execution, termination  # noqa: E402
 from xpnet.cli.app import app  # noqa: E402
 from xpnet.cli.claim import locked  # noqa: E402
-from xpnet.cli.history_file import HistoryFile  # noqa: E402
 from xpnet.cli.termination import handled_termination  # noqa: E402
+from xpnet.training.loggers import CSVLogger  # noqa: E402
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="the signals are those of POSIX")
 
@@ -60,7 +60,7 @@ app(prog_name="xpnet")
 """
 """Send a signal to this process before the n-th call of a function of the command."""
 
-EPOCH = "xpnet.cli.history_file:HistoryFile.epoch"
+EPOCH = "xpnet.training.loggers:CSVLogger.epoch"
 STEP = "xpnet.optimizers.base:Optimizer.check_some_steps"
 RESULTS = "xpnet.cli.execution:write_results"
 CONFIG = "xpnet.cli.execution:write_config"
@@ -262,7 +262,7 @@ def test_changed_data_are_refused(here):
 
 
 def test_error_in_a_later_epoch_keeps_the_run(whole):
-    original = HistoryFile.epoch
+    original = CSVLogger.epoch
 
     def fail(self, run):
         if run.epoch == 4:
@@ -270,7 +270,7 @@ def test_error_in_a_later_epoch_keeps_the_run(whole):
         original(self, run)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(HistoryFile, "epoch", fail)
+        patch.setattr(CSVLogger, "epoch", fail)
         result = xpnet_(*WORDS, "--out", "run")
     assert result.exit_code == 2
     assert result.stderr.splitlines() == [

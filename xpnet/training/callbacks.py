@@ -162,10 +162,10 @@ Two attributes are optional too:
 - ``columns``, a sequence of names, declares the columns that the callback adds to ``run.row``.
 - ``monitor`` is the column that the callback reads.
 
-Callbacks are called in the order of the list, those with ``monitor`` after those without, and
-`TrainingCheckpoint` after all. In ``exception`` and ``end`` `TrainingCheckpoint` is first, so that
-the file holds the state before the others change it; in ``end`` `EarlyStopping` follows, which
-restores the epoch of which others use the average.
+Callbacks are called in the order of the list, those with ``monitor`` after those without, then
+`CSVLogger` and `JSONLinesLogger`, and `TrainingCheckpoint` after all. In ``exception`` and ``end``
+`TrainingCheckpoint` is first, so that the file holds the state before the others change it; in
+``end`` `EarlyStopping` follows, which restores the epoch of which others use the average.
 """
 
 METHODS: dict[str, tuple[str, ...]] = {
@@ -364,8 +364,9 @@ def is_training_checkpoint(callback: Any) -> bool:
     return getattr(callback, "saves_training", False) is True
 
 
-def _rank(callback: Any) -> tuple[bool, bool]:
-    return is_training_checkpoint(callback), hasattr(callback, "monitor")
+def _rank(callback: Any) -> tuple[bool, bool, bool]:
+    is_last = getattr(callback, "is_last", False) is True
+    return is_training_checkpoint(callback), is_last, hasattr(callback, "monitor")
 
 
 def _rank_at_end(callback: Any) -> tuple[bool, bool]:
