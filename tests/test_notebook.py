@@ -15,6 +15,8 @@ nbclient = pytest.importorskip("nbclient", reason="nbclient is not installed")
 pytest.importorskip("ipykernel", reason="ipykernel is not installed")
 pytest.importorskip("matplotlib", reason="Matplotlib is not installed")
 
+pytestmark = pytest.mark.slow
+
 SETUP = """
 import numpy as np
 import xpnet
