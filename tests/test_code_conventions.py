@@ -51,6 +51,7 @@ IMPORT_ORDER = [
     "derivatives",
     "perceptron",
     "model",
+    "calibration",
     "transfer",
     "inspection",
     "plots",
@@ -60,7 +61,7 @@ IMPORT_ORDER = [
 SEE_ALL = ("__init__.py", "__main__.py")
 
 OPTIONAL = {
-    *("cupy", "cuda", "torch", "numba", "matplotlib", "rich", "typer", "pooch"),
+    *("cupy", "cuda", "torch", "numba", "matplotlib", "rich", "typer", "pooch", "sklearn"),
     *("pandas", "IPython"),
 }
 HEAVY = [*sorted(OPTIONAL), "array_api_compat", "llvmlite"]

@@ -51,6 +51,7 @@ CASES = {
     "transfer": lesson("--epochs", "100", "--seeds", "3"),
     "distillation": lesson("--epochs", "60", "--seeds", "2"),
     "hints": lesson("--epochs", "60"),
+    "calibration": lesson("--epochs", "40"),
     "derivatives": (
         ["--epochs", "300", "--out", "here/lesson.png"],
         r"^layers.1.bias .* right\n(.*\n)before Hessian +\d\S+ +-\d\S+ +12 .*\n.* -0.00000 +0 ",
@@ -245,12 +246,26 @@ def hints_make_a_thin_student_learn(table: Rows) -> None:
     assert table["hints to layer 3"][1] > 0.5
 
 
+def calibration_is_honest(table: Rows) -> None:
+    trained, calibrated = table["trained"], table["calibrated"]
+    assert calibrated[0] > 1
+    assert calibrated[1] < trained[1]
+    assert calibrated[2] < 0.5 * trained[2]
+    assert calibrated[3] == trained[3]
+    for name in ("prediction ± q", "prediction ± q σ(x)"):
+        assert table[name][0] == pytest.approx(0.9, abs=0.03)
+    fixed, wide = (table[name][1] for name in ("prediction ± q", "prediction ± q σ(x)"))
+    assert wide < fixed
+    assert table["90 %"][-2] == pytest.approx(0.9, abs=0.03)
+
+
 CLAIMS = {
     "averages": averages_are_better_than_the_last_weights,
     "pretraining": pretraining_makes_depth_learn,
     "transfer": transfer_helps_where_labels_are_few,
     "distillation": a_soft_teacher_says_more,
     "hints": hints_make_a_thin_student_learn,
+    "calibration": calibration_is_honest,
     "one_neuron": one_neuron_is_least_squares,
     "hand_written_loop": the_loop_learns,
     "optimizer_trajectories": every_method_goes_down,

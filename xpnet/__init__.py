@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from xpnet._version import __version__ as __version__
 
 if TYPE_CHECKING:  # the names for type checkers; `__getattr__` finds them at run time
+    from xpnet import calibration as calibration
     from xpnet import data as data
     from xpnet import derivatives as derivatives
     from xpnet import initializers as initializers
@@ -41,6 +42,8 @@ if TYPE_CHECKING:  # the names for type checkers; `__getattr__` finds them at ru
     from xpnet.inspection import *
     from xpnet.layers import *
     from xpnet.losses import *
+    from xpnet.metrics.protocol import metric as metric
+    from xpnet.metrics.sklearn import sklearn_metric as sklearn_metric
     from xpnet.model import MLP as MLP
     from xpnet.model import Sequential as Sequential
     from xpnet.model import load as load
@@ -65,6 +68,8 @@ _NAMES = {
         *("ArgumentError", "BackendUnavailableError", "FallbackWarning", "FileFormatError"),
         *("MissingExtraError", "NonFiniteError"),
     ),
+    "metrics.protocol": ("metric",),
+    "metrics.sklearn": ("sklearn_metric",),
     "model": ("MLP", "Sequential", "load", "resume"),
     "optimizers": ("schedules",),
     "perceptron": ("Perceptron",),
@@ -74,8 +79,8 @@ _NAMES = {
 """The other names, by their module."""
 
 _MODULES = (
-    *("activations", "data", "derivatives", "initializers", "inspection", "layers", "losses"),
-    *("metrics", "minimize", "optimizers", "plots"),
+    *("activations", "calibration", "data", "derivatives", "initializers", "inspection", "layers"),
+    *("losses", "metrics", "minimize", "optimizers", "plots"),
 )
 """The public modules."""
 

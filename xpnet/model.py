@@ -42,7 +42,6 @@ from xpnet.layers import Activation, BatchNorm, Dense, Dropout, Layer
 from xpnet.layers.base import is_any
 from xpnet.layers.dense import default_init
 from xpnet.losses import Loss
-from xpnet.metrics import check_metric_names
 from xpnet.minimize.method import Method
 from xpnet.network import Network, brief
 from xpnet.ops.operations import Precision
@@ -52,8 +51,8 @@ from xpnet.parameters import Layout
 from xpnet.random import RandomStreams, Rng, as_generator, as_seed, held_out_generator
 from xpnet.serialization import ModelContents, read_model, write_model
 from xpnet.state import VECTORS, ModelState, finite_vector, vector
-from xpnet.training.callbacks import Callback, check_functions, is_training_checkpoint
-from xpnet.training.evaluation import evaluate
+from xpnet.training.callbacks import Callback, is_training_checkpoint
+from xpnet.training.evaluation import bound_metrics, checked_metrics, evaluate
 from xpnet.training.fit import restored_if_refused, train
 from xpnet.training.full_batch import (
     FullBatchSettings,
@@ -66,12 +65,11 @@ from xpnet.training.objective import CHUNK, NetworkObjective
 from xpnet.training.progress import ProgressMode
 from xpnet.training.resuming import read_training, record_and_saved
 from xpnet.training.settings import (
-    METRIC_ARGUMENTS,
     Metric,
     OnInterrupt,
     Settings,
     check_batches,
-    check_metrics,
+    check_metric_functions,
 )
 
 
@@ -410,13 +408,17 @@ class Sequential:
                 random, in ``(0, 1)``; default none. A share has the proportions of the classes.
                 ``val_loss`` is the loss that `evaluate` returns for these rows: sample weights
                 count, ``class_weight`` and penalties do not.
-            metrics: functions of predictions and targets (`xpnet.metrics`) that return one number
-                and have distinct names, evaluated without weights on the validation data, or on
-                the training data if there are none. Predictions and targets have the units of
-                ``y`` and the same shape. A metric that does not return one number is refused: a
-                function without state is called once with predictions of zeros before the first
-                step, any other (a method, an object, a function that uses a list or an iterator)
-                only once an epoch; in the first one the model is restored.
+            metrics: metrics (`xpnet.metrics`) or functions ``f(predicted, target)`` that return
+                one number and have distinct names. They are measured on all validation data, or on
+                the training data if there are none, with the sample weights, but not the class
+                weights, if they have the parameter ``sample_weight``. `xpnet.metric` declares
+                whether a function needs decisions (default), scores or probabilities;
+                `xpnet.sklearn_metric` takes those of scikit-learn. Values have the units and the
+                shape of ``y``. A metric that the loss cannot serve, or that does not return one
+                number, is refused: a function without state is called once with an output of zeros
+                before the first step, any other (a method, an object, a function that uses a list
+                or an iterator) only once an epoch; in the first one the model is restored. NaN is
+                allowed, and never counts as the best.
             schedule: the schedule of the learning rate (`xpnet.optimizers.schedules`); default
                 none.
             clip: `ClipByValue` or `ClipByNorm`; default none.
@@ -556,7 +558,9 @@ class Sequential:
                 target_scaling=target_scaling,
             )
             data, held_out = prepared.data, prepared.validation
-            check_metrics(metrics, loss, data if held_out is None else held_out)
+            measured = data if held_out is None else held_out
+            checked = checked_metrics(metrics, loss, measured, prepared.classes)
+            settings = replace(settings, metrics=checked)
             if isinstance(settings, Settings):
                 check_batches(self.network, data.n_rows, settings)
             self._warn_of_scale(loss, data)
@@ -635,25 +639,24 @@ class Sequential:
         Args:
             X: raw features ``(m, n_in)``.
             y: targets, one for each row, in their own units: `target_scaling` is applied here.
-            metrics: functions of predictions and targets (`xpnet.metrics`) in the units of ``y``;
-                default none.
-            sample_weight: a weight for each row in the mean loss, at least 0; default 1. Metrics
-                are evaluated without weights.
+            metrics: metrics (`xpnet.metrics`), as for `fit`; default none.
+            sample_weight: a weight for each row, at least 0, in the mean loss and in each metric
+                that has the parameter ``sample_weight``, as those of xpnet; default 1.
 
         Returns:
             The mean loss as ``"loss"``, in scaled units if the model has a `target_scaling`, and
-            each metric by the name of its function.
+            each metric by its name.
 
         Raises:
             ArgumentError: if the model has no loss yet, or the data do not fit.
         """
         loss = self._trained_loss("evaluate")
-        check_functions(metrics, "metrics", METRIC_ARGUMENTS)
-        check_metric_names(metrics)
-        prepared = prepare(
+        check_metric_functions(metrics)
+        data = prepare(
             self.input_spec, X, y, loss, classes=self.classes, sample_weight=sample_weight
-        )
-        return evaluate(self._predict, prepared.data, loss, metrics)
+        ).data
+        found = bound_metrics(metrics, loss, data, self.classes)
+        return evaluate(self._predict, data, loss, found)
 
     def predict(self, X: Array) -> Array:
         """The decisions of the loss on the output for features ``X: (m, n_in)``.

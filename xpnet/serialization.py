@@ -251,7 +251,10 @@ def from_config(config: Any) -> Any:
         return config
     name = config.get("type")
     if not isinstance(name, str) or name not in TYPES:
-        raise FileFormatError(f"a model file may only name xpnet's own types; got {name!r}.")
+        raise FileFormatError(
+            f"a model file may only name xpnet's own types; got {name!r}, which xpnet "
+            f"{__version__} does not have. A newer version may read the file."
+        )
     cls = TYPES[name]
     arguments = {key: from_config(item) for key, item in config.items() if key != "type"}
     known = {f.name for f in fields(cls)}

@@ -10,7 +10,7 @@ from xpnet.activations import ELU, GELU, ReLU, Sigmoid, Softmax, Tanh
 from xpnet.backend import get_backend
 from xpnet.derivatives import check_gradients
 from xpnet.errors import ArgumentError
-from xpnet.layers import Activation, BatchNorm, Context, Dense, Dropout
+from xpnet.layers import Activation, BatchNorm, Context, Dense, Dropout, Temperature
 from xpnet.ops import operations_for
 from xpnet.parameters import Layout
 from xpnet.random import MaskStream
@@ -35,6 +35,7 @@ TABLE = {
     "dropout": (Dropout(0.4), True),
     "dropout-zero": (Dropout(0.0), True),
     "dropout-evaluation": (Dropout(0.4), False),
+    "temperature": (Temperature(1.7), True),
 }
 every_layer = pytest.mark.parametrize("name", TABLE)
 
@@ -410,6 +411,11 @@ def test_masks_of_adjacent_keys_are_uncorrelated(other):
         (lambda: Activation(Tanh), "Write Tanh() to make one."),
         (lambda: Dropout(1.0), "p must be a finite number, at least 0 and below 1; got 1.0."),
         (lambda: Dropout(-0.1), "p must be a finite number, at least 0 and below 1; got -0.1."),
+        (
+            lambda: Temperature(0.0),
+            "temperature must be a finite number, at least 1e-30 and at most",
+        ),
+        (lambda: Temperature("2"), "temperature must be a finite number"),
         (lambda: BatchNorm(1.0), "momentum must be a finite number, at least 0 and below 1;"),
         (lambda: BatchNorm(eps=0), "eps must be a finite number, above 0; got 0."),
     ],

@@ -22,6 +22,7 @@ from xpnet import (
     FileFormatError,
     HalfMSE,
     Sequential,
+    Temperature,
     tensor_file,
 )
 from xpnet.serialization import TYPES, from_config, to_config
@@ -32,6 +33,7 @@ LAYERS = [
     Dropout(0.3),
     Activation(xpnet.Tanh()),
     Dense(3, bias=False),
+    Temperature(0.7),
 ]
 
 

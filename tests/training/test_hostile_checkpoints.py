@@ -559,36 +559,43 @@ def test_many_class_names_are_saved_and_resumed(tmp_path):
 MAKE = runpy.run_path(str(HERE / "make.py"))
 
 
-@pytest.fixture
-def format1(tmp_path, monkeypatch):
-    """A copy of the file of format 1, whose callback writes to the current folder."""
+METRICS = {1: ["accuracy"], 2: ["accuracy", "f1_weighted", "auc_elm"]}
+
+
+@pytest.fixture(params=METRICS)
+def kept(request, tmp_path, monkeypatch):
+    """A copy of a file of each format, whose callback writes to the current folder."""
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "format1.safetensors").write_bytes((HERE / "format1.safetensors").read_bytes())
-    return tmp_path / "format1.safetensors"
+    name = f"format{request.param}.safetensors"
+    (tmp_path / name).write_bytes((HERE / name).read_bytes())
+    return tmp_path / name, METRICS[request.param]
 
 
 @pytest.mark.filterwarnings("ignore:the training goes on, but not with the same bits")
-def test_a_training_of_format_1_is_resumed(format1):
-    assert format1.stat().st_size < 10_000
-    assert read_training(format1).state["taken"] == MAKE["STEP"]
-    assert xpnet.load(format1).classes == ("ash", "elm")
+def test_a_training_of_every_format_is_resumed(kept):
+    path, metrics = kept
+    assert path.stat().st_size < 10_000
+    assert read_training(path).state["taken"] == MAKE["STEP"]
+    assert xpnet.load(path).classes == ("ash", "elm")
     X, y = MAKE["rows"]()
-    model = xpnet.resume(format1, X, y, callbacks=MAKE["callbacks"](), progress=False)
+    model = xpnet.resume(path, X, y, callbacks=MAKE["callbacks"](), progress=False)
+    found = [name.removeprefix("val_") for name in model.history.columns if "val_" in name]
+    assert found == ["loss", *metrics]
     assert model.history["epoch"] == [1, 2, 3, 4, 5, 6]
     assert np.isfinite(model.history["loss"]).all()
     assert np.isfinite(model.theta).all()
 
 
 NEWER = {
-    "training": (KEY, 2, "must be of format 1, which xpnet .* reads; got format 2"),
+    "training": (KEY, 3, "must be of format 1 to 2, which xpnet .* reads; got format 3"),
     "model": ("xpnet", 4, "must be of format 1 to 3, which xpnet .* reads; got format 4"),
 }
 
 
 @pytest.mark.parametrize("case", NEWER)
-def test_newer_format_names_the_xpnet_to_install(format1, tmp_path, case):
+def test_newer_format_names_the_xpnet_to_install(kept, tmp_path, case):
     key, version, message = NEWER[case]
     newer = {"version": version, "xpnet": "9.9"}
-    bad = changed(format1, tmp_path, lambda p: p.metadata[key].update(newer))
+    bad = changed(kept[0], tmp_path, lambda p: p.metadata[key].update(newer))
     with pytest.raises(FileFormatError, match=rf"bad\.st.*{message}\. Install xpnet 9\.9 or newer"):
         read_training(bad)

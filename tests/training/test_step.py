@@ -22,6 +22,7 @@ from xpnet import (
     Sequential,
     Sigmoid,
     Tanh,
+    Temperature,
     activations,
 )
 from xpnet.derivatives import gradient
@@ -165,6 +166,7 @@ WAYS_BACK = {
         *(Dropout(0.4), Activation(Turned()), Activation(Tanh()), Dense(5), Activation(Turned())),
         *(Dense(5), Activation(Flip()), BatchNorm(), Dense(5)),
     ],
+    "temperature": [Dense(5, Tanh()), Temperature(2.0), Dense(5), Temperature(0.5)],
     "a last activation": [Dense(5, Tanh()), Dense(5), Dense(5, Tanh())],
     "views": [Dense(5, Tanh()), Dense(5, Flip()), Dense(5, Flip()), Dense(5, Turned()), Dense(5)],
 }

@@ -17,11 +17,12 @@ from xpnet.atomic import atomic_file
 from xpnet.backend import NAMES, BackendName, get_backend
 from xpnet.cli import execution, names, run_folder
 from xpnet.cli.data import labels_of, load_data, read_source
+from xpnet.cli.evaluation import evaluation_of
+from xpnet.cli.figures import write_figures
 from xpnet.cli.options import TrainingOptions
-from xpnet.cli.report import print_score
+from xpnet.cli.report import print_json, print_measured, print_tables
 from xpnet.cli.script import run_script
 from xpnet.cli.show import show_table
-from xpnet.cli.training import score
 from xpnet.errors import (
     BackendUnavailableError,
     MissingExtraError,
@@ -68,6 +69,13 @@ Backend = Annotated[str, typer.Option(help=f"{', '.join(NAMES)} or auto.")]
 Target = Annotated[str | None, typer.Option(help="The column of a file to predict.")]
 DataDir = Annotated[str | None, typer.Option(help="The folder with the files of (fashion-)mnist.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print the result only.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON only.")]
+Metric = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Measure auc, f1:average=weighted, ..., or a scorer of scikit-learn; repeatable."
+    ),
+]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="A folder that xpnet train made.")]
 
 
@@ -152,7 +160,9 @@ def train(  # long: the signature is the list of the options and their help
         Path | None,
         typer.Option(help="The config.json of a run: repeat it, but for the options given here."),
     ] = None,
+    metric: Metric = None,
     quiet: Quiet = False,
+    json_: Json = False,
 ) -> None:
     """Train a network on DATA and save it in a run folder.
 
@@ -180,11 +190,12 @@ def train(  # long: the signature is the list of the options and their help
         test_fraction,
         validation,
         limit,
+        metric or [],
     )
     if config is not None:
         given = {name for name in vars(options) if _is_given(ctx, name)}
         options = run_folder.repeated(config, options, given)
-    code = execution.train(options, out, quiet=quiet)
+    code = execution.train(options, out, _shown(quiet, json_))
     if code:
         raise typer.Exit(code)
 
@@ -197,13 +208,14 @@ def resume(
     ] = None,
     data: Annotated[str | None, typer.Option(help="The file of the data, if it has moved.")] = None,
     quiet: Quiet = False,
+    json_: Json = False,
 ) -> None:
     """Continue a training that was interrupted or killed.
 
     It ends with the result that it would have without the interruption. A training that has
     finished is continued by a larger number of --epochs.
     """
-    code = execution.resume(folder, data, epochs, quiet=quiet)
+    code = execution.resume(folder, data, epochs, _shown(quiet, json_))
     if code:
         raise typer.Exit(code)
 
@@ -216,9 +228,21 @@ def evaluate(
     ],
     target: Target = None,
     data_dir: DataDir = None,
+    metric: Metric = None,
+    figures: Annotated[
+        Path | None, typer.Option(help="A folder for the figures; default: none are drawn.")
+    ] = None,
+    json_: Json = False,
     backend: Backend = "numpy",
 ) -> None:
-    """Evaluate a trained network on DATA: a file, or the test part of a data set."""
+    """Evaluate a trained network on DATA: a file, or the test part of a data set.
+
+    A classifier is shown by class, with its confusions and the reliability of its probabilities.
+    """
+    if figures is not None:
+        require(figures.is_dir(), "--figures", "be an existing folder", str(figures))
+        new_figure()  # refuses a missing Matplotlib
+    metrics = [names.metric(text) for text in metric or ()]
     model, config = run_folder.open_run(folder, _working(backend))
     source = run_folder.source_of(config, data, target=target, data_dir=data_dir)
     if source.is_named:
@@ -230,8 +254,15 @@ def evaluate(
         assert table.y is not None
         X, y = table.X, table.y
         y = y if model.classes is None else labels_of(y, model.classes)
-    measured = score(model, X, y)
-    print_score("", measured, len(X))
+    found = evaluation_of(model, X, y, metrics)
+    written = [] if figures is None else write_figures(figures, found)
+    if json_:
+        print_json(found.as_json())
+        return
+    print_measured("", found, str(config.get("target", "the target")))
+    print_tables(found)
+    for path in written:
+        print(path)
 
 
 @app.command()
@@ -314,6 +345,13 @@ def compare(
         with atomic_file(plot, "--plot") as path:
             _draw(chosen, results).savefig(path, dpi=150, format=plot.suffix[1:].lower())
         print(f"\npicture in {plot}")
+
+
+def _shown(quiet: bool, as_json: bool) -> execution.Show:
+    """Return what a training prints."""
+    if as_json:
+        return execution.Show.JSON
+    return execution.Show.RESULT if quiet else execution.Show.ALL
 
 
 def _is_given(ctx: typer.Context, name: str) -> bool:

@@ -24,7 +24,8 @@ except ImportError:  # Windows has no locks of folders
 
 MODEL, CHECKPOINT = "model.safetensors", "checkpoint.safetensors"
 HISTORY, CONFIG, PICTURE = "history.csv", "config.json", "loss.png"
-FILES = MODEL, CHECKPOINT, HISTORY, CONFIG, PICTURE
+CONFUSION, RELIABILITY, RESIDUALS = "confusion.png", "reliability.png", "residuals.png"
+FILES = MODEL, CHECKPOINT, HISTORY, CONFIG, PICTURE, CONFUSION, RELIABILITY, RESIDUALS
 """The files of a run folder."""
 
 RUNS = Path("runs")

@@ -8,14 +8,17 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from enum import Enum
 from pathlib import Path
 from typing import Any, TextIO
 
 from xpnet.atomic import write_atomically
 from xpnet.cli.claim import CHECKPOINT, CONFIG, HISTORY, locked, new_folder
 from xpnet.cli.data import DataSource, SplitData, load_data
+from xpnet.cli.evaluation import evaluation_of
+from xpnet.cli.figures import write_figures
 from xpnet.cli.options import TrainingOptions, options_of
-from xpnet.cli.report import print_score, print_task
+from xpnet.cli.report import print_json, print_measured, print_tables, print_task
 from xpnet.cli.run_folder import (
     FINISHED,
     INTERRUPTED,
@@ -27,7 +30,7 @@ from xpnet.cli.run_folder import (
     write_results,
 )
 from xpnet.cli.termination import handled_termination
-from xpnet.cli.training import TrainingPlan, TrainingRows, build, fit, hold_out, score
+from xpnet.cli.training import TrainingPlan, TrainingRows, build, fit, hold_out
 from xpnet.errors import Phrase, require, require_count
 from xpnet.model import Sequential
 from xpnet.training import CSVLogger, TrainingCheckpoint
@@ -39,6 +42,14 @@ AFTER_CTRL_C, AFTER_SIGTERM = 130, 143
 
 SECONDS = 5
 """The number of seconds from one checkpoint to the next: what a kill may lose."""
+
+
+class Show(Enum):
+    """What a training prints."""
+
+    ALL = "everything"
+    RESULT = "the metrics of the test rows"
+    JSON = "the result as JSON, and nothing else to standard output"
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,28 +88,28 @@ def prepare(options: TrainingOptions) -> PreparedTraining:
     return PreparedTraining(options.resolved(plan), source, plan, split, rows, build(plan, split))
 
 
-def train(options: TrainingOptions, out: Path | None, quiet: bool) -> int:
+def train(options: TrainingOptions, out: Path | None, show: Show) -> int:
     """Train in a new run folder; return the exit code of the command.
 
     Args:
         options: the options of the training.
         out: the run folder; ``None`` for a name made of the data and the time.
-        quiet: whether only the result is printed.
+        show: what is printed.
     """
     prepared = prepare(options)
     config = _config(prepared)
     with new_folder(out, prepared.source.name, config_bytes(config)) as folder:
-        return _run(prepared, folder, config, quiet)
+        return _run(prepared, folder, config, show)
 
 
-def resume(folder: Path, data: str | None, epochs: int | None, quiet: bool) -> int:
+def resume(folder: Path, data: str | None, epochs: int | None, show: Show) -> int:
     """Continue the training of a run folder; return the exit code of the command.
 
     Args:
         folder: the run folder.
         data: the file of the data, if it has moved.
         epochs: the number of epochs in all; ``None`` for that of the run.
-        quiet: whether only the result is printed.
+        show: what is printed.
 
     Raises:
         ArgumentError: if ``folder`` is no run folder, is still in training or has finished, or the
@@ -124,7 +135,7 @@ def resume(folder: Path, data: str | None, epochs: int | None, quiet: bool) -> i
         elif "continued_from" in kept:
             config["continued_from"] = kept["continued_from"]
         with _replaced_config(folder, config):
-            return _run(prepared, folder, config, quiet, is_resumed=True)
+            return _run(prepared, folder, config, show, is_resumed=True)
 
 
 def _config(prepared: PreparedTraining) -> dict[str, Any]:
@@ -177,18 +188,18 @@ def _run(
     prepared: PreparedTraining,
     folder: Path,
     config: dict[str, Any],
-    quiet: bool,
+    show: Show,
     is_resumed: bool = False,
 ) -> int:
     """Train, write the results into the folder and print them; return the exit code."""
-    if not quiet:
+    if show is Show.ALL:
         parts = prepared.source, prepared.plan, prepared.split, prepared.rows, prepared.model
         print_task(*parts)
         _print_start(folder, is_resumed)
     history_file = CSVLogger(folder / HISTORY)
     with handled_termination() as termination:
         try:
-            stopped = _train(prepared, folder, config, [history_file, termination], quiet)
+            stopped = _train(prepared, folder, config, [history_file, termination], show)
         except KeyboardInterrupt:  # a second one, or one that came after the training
             write_config(folder, config | {"status": INTERRUPTED})
             stopped = "interrupted"
@@ -197,10 +208,12 @@ def _run(
                 write_config(folder, config | {"status": INTERRUPTED})
                 _print_folder(folder, sys.stderr)
             raise
-    _print_folder(folder)
+    stream = sys.stderr if show is Show.JSON else None
+    if show is not Show.JSON:
+        _print_folder(folder)
     if not stopped:
         return 0
-    print(f"{stopped}; to continue: xpnet resume {shlex.quote(str(folder))}")
+    print(f"{stopped}; to continue: xpnet resume {shlex.quote(str(folder))}", file=stream)
     return AFTER_SIGTERM if termination.received else AFTER_CTRL_C
 
 
@@ -209,7 +222,7 @@ def _train(
     folder: Path,
     config: dict[str, Any],
     callbacks: Sequence[Callback],
-    quiet: bool,
+    show: Show,
 ) -> str:
     """Train, write the results and print them; return why the training was interrupted, if so."""
     start, model, split = time.perf_counter(), prepared.model, prepared.split
@@ -219,20 +232,28 @@ def _train(
         model,
         prepared.plan,
         prepared.rows,
-        progress=not quiet,
+        progress=show is Show.ALL,
         callbacks=[*callbacks, saver],
         resume=path if path.exists() else None,
     )
     stopped = history.stopped
     seconds = time.perf_counter() - start
-    measured = score(model, split.X_test, split.y_test)
+    found = evaluation_of(model, split.X_test, split.y_test, prepared.plan.metrics)
     write_results(folder, model)
-    results: dict[str, Any] = {"status": INTERRUPTED if stopped else FINISHED, "test": measured}
+    write_figures(folder, found, history)
+    measured = found.as_json()
+    results = {"status": INTERRUPTED if stopped else FINISHED, "test": measured["metrics"]}
     results["seconds"] = sum(history.columns.get("seconds", ()))  # of earlier processes too
     write_config(folder, config | results)
-    if not quiet:
+    if show is Show.JSON:
+        print_json({"run": str(folder)} | results | {"test": measured})
+        return stopped
+    if show is Show.ALL:
         print()
-    print_score("test", measured, len(split.X_test))
+    print_measured("test", found, split.target)
+    if show is Show.ALL:
+        print_tables(found)
+        print()
     print(f"time           {seconds:.1f} s")
     return stopped
 

@@ -19,9 +19,13 @@ from xpnet import optimizers as opt
 from xpnet.activations import ActivationFunction
 from xpnet.data import Dataset, load_fashion_mnist, load_mnist
 from xpnet.errors import ArgumentError, Phrase, refuse_renamed, require, unknown_name
+from xpnet.metrics import OWN_METRICS, OWN_TYPES
+from xpnet.metrics.protocol import metric_name
+from xpnet.metrics.sklearn import sklearn_metric
 from xpnet.minimize import functions
 from xpnet.minimize.method import Method
 from xpnet.optimizers import Optimizer, Schedule
+from xpnet.training.settings import Metric
 
 T = TypeVar("T")
 
@@ -37,6 +41,9 @@ def _named(module: ModuleType, base: type[T]) -> dict[str, type[T]]:
 
 _WORD = re.compile(r"(?<=[a-z])(?=[A-Z][a-z])|(?<=[A-Z])(?=[A-Z][a-z]{2})")
 """The beginning of a word inside the name of a class, as in ``LeakyReLU``."""
+
+_LETTER = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+"""The beginning of a word or a letter that is one, as in ``TopKAccuracy``."""
 
 ACTIVATIONS = {
     name: kind
@@ -87,6 +94,12 @@ FUNCTIONS: dict[str, type[functions.TestFunction]] = {
 }
 
 
+METRICS: dict[str, Metric | type[Any]] = {
+    **{metric_name(metric).replace("_", "-"): metric for metric in OWN_METRICS},
+    **{_LETTER.sub("-", kind.__name__).lower(): kind for kind in OWN_TYPES},
+}
+
+
 def activation(text: str) -> ActivationFunction:
     """Return the activation that ``text`` names, such as ``relu`` or ``leaky-relu:alpha=0.2``."""
     return _make("--activation", ACTIVATIONS, text)
@@ -113,6 +126,48 @@ def function(text: str) -> functions.TestFunction:
     return _make("FUNCTION", FUNCTIONS, text)
 
 
+def metric(text: str) -> Metric:
+    """Return the metric that ``text`` names.
+
+    It is one of xpnet, such as ``auc`` or ``f1:average=weighted``, or the name of a scorer of
+    scikit-learn, such as ``neg_log_loss``, if that is installed.
+
+    Raises:
+        ArgumentError: if there is no such metric, or it has no such setting.
+    """
+    name, _, inline = text.partition(":")
+    kinds = {_plain(known): kind for known, kind in METRICS.items()}
+    found = kinds.get(_plain(name))
+    if isinstance(found, type):
+        table = {known: kind for known, kind in METRICS.items() if isinstance(kind, type)}
+        return _make("--metric", table, text)
+    found = found or _scorer(name)
+    require(not inline, f"--metric {name}", "be written without settings", text)
+    return found
+
+
+def _scorer(name: str) -> Metric:
+    """Return a scorer of scikit-learn as a metric.
+
+    Raises:
+        ArgumentError: if there is none of this name, or scikit-learn is not installed.
+    """
+    try:
+        from sklearn.metrics import get_scorer, get_scorer_names  # noqa: PLC0415  optional
+    except ImportError:
+        do = "With scikit-learn installed it may be the name of one of its scorers."
+        raise ArgumentError(f"{unknown_name('--metric', name, METRICS)} {do}") from None
+    if name not in get_scorer_names():
+        do = "It may also be a scorer of scikit-learn, sklearn.metrics.get_scorer_names()."
+        raise ArgumentError(f"{unknown_name('--metric', name, METRICS)} {do}")
+    return sklearn_metric(get_scorer(name), name=name)
+
+
+def _plain(name: str) -> str:
+    """Return a name as it is compared: in lower case, without hyphens and underscores."""
+    return name.strip().lower().replace("_", "").replace("-", "")
+
+
 def widths(texts: Iterable[str]) -> list[int]:
     """Return the hidden widths of ``--hidden 64,64`` or of a repeated option; 0 or none for none.
 
@@ -131,9 +186,8 @@ def widths(texts: Iterable[str]) -> list[int]:
 def _make(argument: str, table: Mapping[str, type[T]], text: str, more: Iterable[str] = ()) -> T:
     """Return the object of ``table`` that ``name:key=value,key=value`` describes."""
     name, _, inline = text.partition(":")
-    key = name.strip().lower().replace("_", "-")
-    plain = {known.replace("-", ""): known for known in table}
-    key = plain.get(key.replace("-", ""), key)
+    known_names = {_plain(known): known for known in table}
+    key = known_names.get(_plain(name), name)
     if key not in table:
         raise unknown_name(argument, name, table)
     settings = [part for part in inline.split(",") if part] + [*more]
@@ -192,6 +246,9 @@ _READERS: dict[Any, Callable[[str, str], Any]] = {
     "int": _reader(int, "an integer"),
     "int | None": _reader(int, "an integer"),
     "bool": _boolean,
+    "Average": lambda argument, text: text,
+    "RankingAverage": lambda argument, text: text,
+    "str | int | None": lambda argument, text: text,
     "Schedule": lambda argument, text: _make(argument, SCHEDULES, text),
 }
 """The converter of a field, by its annotation; fields of other types have no setting."""

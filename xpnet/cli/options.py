@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,7 @@ class TrainingOptions:
     test_fraction: float
     validation: float
     limit: int | None
+    metric: list[str] = field(default_factory=list)
 
     def source(self) -> DataSource:
         """Return the origin of the data.
@@ -94,6 +95,7 @@ class TrainingOptions:
             self.seed,
             self.validation,
             backend,
+            tuple(map(names.metric, self.metric)),
         )
 
     def resolved(self, plan: TrainingPlan) -> TrainingOptions:
@@ -146,7 +148,9 @@ def options_of(config: Mapping[str, Any], path: Path) -> TrainingOptions:
             f"{path} must hold the options of a run, which xpnet wrote from format 3 on; got "
             f"format {config.get('format', 1)}."
         )
-    known = {field.name: str(field.type) for field in fields(TrainingOptions)}
+    known = {option.name: str(option.type) for option in fields(TrainingOptions)}
+    if isinstance(kept, dict) and config.get("format") == 3:  # which had no metrics
+        kept = {"metric": [], **kept}
     if (
         not isinstance(kept, dict)
         or kept.keys() != known.keys()

@@ -12,10 +12,12 @@ from xpnet.backend import Backend, HostArray
 from xpnet.cli.data import SplitData
 from xpnet.data import train_test_split
 from xpnet.losses import MSE, CrossEntropy
+from xpnet.metrics.protocol import metric_name
 from xpnet.model import MLP, Sequential
 from xpnet.optimizers import Optimizer, Schedule
 from xpnet.training import History
 from xpnet.training.callbacks import Callback
+from xpnet.training.settings import Metric
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,7 @@ class TrainingPlan:
         seed: the seed of weights, batches and dropout.
         validation: the fraction of the training rows to validate on; 0 for none.
         backend: the backend, with its dtype.
+        metrics: the metrics to measure after every epoch, beside the accuracy of a classifier.
     """
 
     hidden: list[int]
@@ -49,6 +52,7 @@ class TrainingPlan:
     seed: int
     validation: float
     backend: Backend
+    metrics: tuple[Metric, ...] = ()
 
     def n_epochs(self, n_rows: int) -> int:
         """Return `epochs`; if it is ``None``, about 2000 steps, within 20 to 1000 epochs."""
@@ -113,6 +117,8 @@ def fit(
     while the losses of the history are relative to the variance of the target.
     """
     X, is_regression = rows.X, model.classes is None
+    given = {metric_name(metric) for metric in plan.metrics}
+    own = [] if is_regression or "accuracy" in given else [metrics.accuracy]
     last_is_single = len(X) > plan.batch_size and len(X) % plan.batch_size == 1
     return model.fit(
         X,
@@ -122,7 +128,7 @@ def fit(
         epochs=plan.n_epochs(len(X)),
         batch_size=plan.batch_size,
         validation=rows.validation,
-        metrics=[] if is_regression else [metrics.accuracy],
+        metrics=[*own, *plan.metrics],
         schedule=plan.schedule,
         l2=plan.l2,
         target_scaling="standardize" if is_regression else None,
@@ -133,9 +139,3 @@ def fit(
         resume=resume,
         on_interrupt="return",
     )
-
-
-def score(model: Sequential, X: HostArray, y: HostArray) -> dict[str, float]:
-    """Return the loss, and the accuracy or RMSE and R²."""
-    wanted = (metrics.rmse, metrics.r2) if model.classes is None else (metrics.accuracy,)
-    return model.evaluate(X, y, metrics=wanted)

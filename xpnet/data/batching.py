@@ -32,7 +32,9 @@ class TrainingData:
             each batch is converted: a `numpy.memmap`, a host array that is too large for the
             device, or bytes on a device.
         y: the targets in the units of the loss, on the backend.
-        weight: the weights of the rows, on the backend, or ``None``.
+        weight: the weights of the rows in the loss, on the backend, or ``None``.
+        metric_weight: the weights of the rows in metrics, which lack those of classes, on the
+            backend, or ``None``.
         scaling: for raw features on a device, the coefficients ``shift, width, start`` of the
             scaling ``(X − shift)/width + start``, ``(3, n_in)`` in host memory; else ``None``.
         exact_y: the targets in their own units and precision, on the backend, if ``y`` is scaled
@@ -44,6 +46,7 @@ class TrainingData:
     X: Array
     y: Array
     weight: Array | None = None
+    metric_weight: Array | None = None
     scaling: HostArray | None = None
     exact_y: Array | None = None
 
@@ -83,11 +86,11 @@ class TrainingData:
         """Return a copy of the rows at ``indices``."""
         index, xp = self.backend.asarray(indices), self.backend.xp
         X = self.X[indices] if self.streamed else xp.take(self.X, index, axis=0)
-        y, weight, exact_y = (
+        y, weight, metric_weight, exact_y = (
             None if rows is None else xp.take(rows, index, axis=0)
-            for rows in (self.y, self.weight, self.exact_y)
+            for rows in (self.y, self.weight, self.metric_weight, self.exact_y)
         )
-        return replace(self, X=X, y=y, weight=weight, exact_y=exact_y)
+        return replace(self, X=X, y=y, weight=weight, metric_weight=metric_weight, exact_y=exact_y)
 
     def batches(
         self, order: HostArray | None, batch_size: int, drop_last: bool = False, first: int = 0

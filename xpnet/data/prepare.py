@@ -123,14 +123,15 @@ def prepare(
     if targets.scaling is None and target_scaling is None:
         _require_fit(spec.backend, y)
     weigh = partial(row_weights, spec.backend, y, loss, spec.n_out, sample_weight, classes=known)
-    data, held_out = _on_backend(spec, X, y, weigh(class_weight)), None
+    weights = weigh(class_weight), weigh(None)
+    data, held_out = _on_backend(spec, X, y, *weights), None
     if isinstance(validation, (tuple, list)) and len(validation) in (2, 3):
         held_out = _given(spec, loss, known, *validation)
     elif validation is not None:
         share = float(validation) if isinstance(validation, Real) else 0.0
         rule = "be a pair (X, y) or a fraction between 0 and 1, or (X, y, weight)"
         require(0 < share < 1, "validation", rule, validation)
-        data, held_out = _hold_out(data, weigh(None), _labels(y, loss), share, rng)
+        data, held_out = _hold_out(data, _labels(y, loss), share, rng)
     if target_scaling is not None and targets.scaling is None:
         scaling = standardization_of(data.y, spec.n_out, data.weight)
         targets = replace(targets, scaling=scaling)
@@ -325,7 +326,9 @@ def _as_array(spec: InputSpec, X: Any) -> Array:
     return X
 
 
-def _on_backend(spec: InputSpec, X: Array, y: Array, weight: Array | None) -> TrainingData:
+def _on_backend(
+    spec: InputSpec, X: Array, y: Array, weight: Array | None, metric_weight: Array | None
+) -> TrainingData:
     """Return validated rows on the backend, as network inputs unless batches are converted.
 
     Targets keep their units and their precision.
@@ -342,7 +345,8 @@ def _on_backend(spec: InputSpec, X: Array, y: Array, weight: Array | None) -> Tr
             refuse_overflow(raw, X, backend.dtype_name, "X")
     elif _may_overflow(spec, X):
         _check_limits(spec, X)
-    return TrainingData(spec, X, backend.asarray(y, argument="y"), weight, scaling)
+    y = backend.asarray(y, argument="y")
+    return TrainingData(spec, X, y, weight, metric_weight, scaling)
 
 
 def _given(
@@ -355,7 +359,7 @@ def _given(
         if weight is not None:
             weight = as_weights(weight, X.shape[0], "weight")
             weight = spec.backend.asarray(weight, spec.backend.dtype, "weight")
-        return _on_backend(spec, X, y, weight)
+        return _on_backend(spec, X, y, weight, weight)
     except ArgumentError as error:
         raise ArgumentError(f"In validation=(X, y, weight): {error}") from None
 
@@ -373,7 +377,6 @@ def _labels(y: Array, loss: Loss) -> HostArray | None:
 
 def _hold_out(
     data: TrainingData,
-    weight: Array | None,
     labels: HostArray | None,
     fraction: float,
     rng: Rng,
@@ -382,7 +385,6 @@ def _hold_out(
 
     Args:
         data: all rows, with the weights of the training.
-        weight: the weights of the rows in the validation loss, or ``None``.
         labels: the class of each row, of which both parts have the same proportions, or ``None``.
         fraction: the share of the held-out rows.
         rng: seed or generator of the selection.
@@ -392,8 +394,9 @@ def _hold_out(
     is_file = isinstance(data.X, np.memmap)
     require(not is_file, "validation", "be a pair (X, y) for data in a file", fraction)
     trained, held_out = map(np.sort, split_rows(data.n_rows, fraction, rng, labels))
-    training, validation = data.take(trained), replace(data, weight=weight).take(held_out)
-    argument = "class_weight" if weight is None else "sample_weight"
+    training = data.take(trained)
+    validation = replace(data, weight=data.metric_weight).take(held_out)
+    argument = "class_weight" if data.metric_weight is None else "sample_weight"
     if training.weight is not None:
         require_weight(training.weight, argument, "a training row")
     if validation.weight is not None:

@@ -16,7 +16,7 @@ from xpnet.errors import require, require_count, require_number, require_type
 from xpnet.inspection.meter import Meter
 from xpnet.inspection.report import InspectionReport, LayerReport, report_of
 from xpnet.inspection.saturation import function_of, saturated
-from xpnet.layers import Dense, Dropout, Layer
+from xpnet.layers import Dense, Dropout, Layer, Temperature
 from xpnet.losses import Loss
 from xpnet.model import Sequential
 from xpnet.state_dict import StateDict
@@ -228,4 +228,6 @@ def _brief(layer: Layer) -> str:
         return f"{kind}({layer.n_out}{phi})"
     if isinstance(layer, Dropout):
         return f"{kind}({layer.p:g})"
+    if isinstance(layer, Temperature):
+        return f"{kind}({layer.temperature:g})"
     return kind if function is None else f"{kind}({type(function).__name__})"

@@ -6,6 +6,7 @@ from xpnet.layers.batch_norm import BatchNorm
 from xpnet.layers.context import Context, child_views
 from xpnet.layers.dense import Dense
 from xpnet.layers.dropout import Dropout
+from xpnet.layers.temperature import Temperature
 
 __all__ = [
     "Activation",
@@ -16,6 +17,7 @@ __all__ = [
     "Layer",
     "LayerSpec",
     "ParameterSpec",
+    "Temperature",
     "child_views",
     "nested_specs",
 ]

@@ -110,6 +110,31 @@ class Loss:
             f"got {self!r}. Use predict."
         )
 
+    def scores(self, output: Array) -> Array:
+        """Return numbers that rank the rows by each class, float64.
+
+        They are log-odds ``log p/(1 − p)`` where the loss defines probabilities, else the output,
+        such as the distances of a margin loss.
+
+        Returns:
+            The scores of the second class, ``(m,)``, for two classes; else ``(m, K)``.
+
+        Raises:
+            ArgumentError: if the loss is not one for classes.
+        """
+        if self.target_kind not in ("binary", "signs"):
+            raise ArgumentError(
+                "loss must be one for classes, such as CrossEntropy or BinaryCrossEntropy; "
+                f"got {self!r}."
+            )
+        xp = namespace_of(output)
+        output = xp.astype(output, xp.float64)
+        return output[:, 0] if output.shape[1] == 1 else output
+
+    def class_targets(self, target: Array, n_out: int) -> Array:
+        """Return the part of the targets that says the true value of each row; here all of it."""
+        return target
+
     def _scalars(self) -> tuple[float, ...]:
         """Return the hyperparameters as floats, in the order in which the rules take them."""
         return tuple(float(number) for number in vars(self).values())

@@ -124,6 +124,12 @@ class CrossEntropy(Loss):
         """Return ``softmax(z)``, ``(m, K)``."""
         return operations_for(output).softmax(output)
 
+    def scores(self, output: Array) -> Array:
+        """Return ``log p_k/(1 − p_k) = z_k − log Σ_{j≠k} exp z_j``; see `Loss.scores`."""
+        xp = namespace_of(output)
+        z = xp.astype(output, xp.float64)
+        return z[:, 1] - z[:, 0] if z.shape[1] == 2 else log_odds(z)
+
     def hessian_product(
         self, output: Array, target: Array, d_output: Array, weight: Array | None = None
     ) -> Array:
@@ -224,6 +230,24 @@ class PerceptronLoss(Loss):
     def decide(self, output: Array) -> Array:
         """Return 1 where ``z > 0``, else -1: ``(m, n_out)``, or ``(m,)`` for one output."""
         return 2 * _positive(output) - 1
+
+
+def log_odds(z: Array) -> Array:
+    """Return ``z_k − log Σ_{j≠k} exp z_j`` for each class of logits ``(m, K)``, K ≥ 2.
+
+    >>> import numpy as np
+    >>> log_odds(np.array([[1000.0, 0.0, 0.0]])).round(4)
+    array([[  999.3069, -1000.    , -1000.    ]])
+    """
+    ops, xp = operations_for(z), namespace_of(z)
+    best = ops.one_hot(xp.argmax(z, axis=1), z) > 0.0
+    others = xp.where(best, -xp.inf, z)
+    top, second = (xp.max(x, axis=1, keepdims=True) for x in (z, others))
+    e = xp.exp(z - top)
+    # Their sum has the 1 of the largest class; without it the difference would cancel.
+    rest = xp.sum(e, axis=1, keepdims=True) - xp.where(best, 0.0, e)
+    rest_of_best = xp.sum(xp.exp(others - second), axis=1, keepdims=True)
+    return z - xp.where(best, second + xp.log(rest_of_best), top + xp.log(rest))
 
 
 def _needed_for_classes(target: Any, n_rows: int) -> str:

@@ -98,6 +98,18 @@ class Distillation(Loss):
         """Return ``softmax(z)``, ``(m, K)``, at temperature 1."""
         return CrossEntropy().probabilities(output)
 
+    def scores(self, output: Array) -> Array:
+        """Return the log-odds of each class at temperature 1; see `Loss.scores`."""
+        return CrossEntropy().scores(output)
+
+    def class_targets(self, target: Array, n_out: int) -> Array:
+        """Return the labels of rows of a teacher's logits and a label; other targets as they are.
+
+        The labels are floating-point numbers, as in the rows.
+        """
+        is_taught = target.ndim == 2 and target.shape[1] == n_out + 1
+        return target[:, n_out] if is_taught else target
+
     def hessian_product(
         self, output: Array, target: Array, d_output: Array, weight: Array | None = None
     ) -> Array:

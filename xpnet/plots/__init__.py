@@ -1,4 +1,4 @@
-"""Plots of trainings, predictions and networks, from arrays of any backend.
+"""Plots of trainings, predictions, their errors and networks, from arrays of any backend.
 
 Each function takes the argument ``ax``, or ``axes`` for a grid, and returns it;
 ``ax.figure.savefig(path)`` saves the figure, and a notebook shows it where the axes are the value
@@ -6,6 +6,7 @@ of a cell. The plots need the extra ``plots``. Matplotlib is imported on the fir
 global state, so no window opens.
 """
 
+from xpnet.plots.calibration import reliability_diagram, residuals
 from xpnet.plots.curves import learning_rate_curve, loss_curve, metric_curve
 from xpnet.plots.network import activation_curves, layer_histograms, weight_images
 from xpnet.plots.predictions import confusion_matrix, decision_regions, predictive_curve
@@ -19,5 +20,7 @@ __all__ = [
     "loss_curve",
     "metric_curve",
     "predictive_curve",
+    "reliability_diagram",
+    "residuals",
     "weight_images",
 ]

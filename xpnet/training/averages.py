@@ -10,15 +10,17 @@ from xpnet.backend import Array, copied
 from xpnet.data.prepare import prepare
 from xpnet.errors import ArgumentError, FileFormatError, Phrase, require, require_count
 from xpnet.finite import all_are_finite
-from xpnet.metrics import check_metric_names, metric_name
+from xpnet.metrics.binding import check_metric_names
+from xpnet.metrics.protocol import metric_name
 from xpnet.ops import operations_for
 from xpnet.ops.rules import optimizers as rules
 from xpnet.optimizers import Averaged, OptimizerState, Resumed
 from xpnet.state_dict import StateDict
 from xpnet.state_entries import Entries
 from xpnet.training.batch_norm_statistics import batch_norm_layers, recompute_on_rows
-from xpnet.training.callbacks import Run, check_functions
-from xpnet.training.settings import METRIC_ARGUMENTS, check_metrics
+from xpnet.training.callbacks import Run
+from xpnet.training.evaluation import checked_metrics
+from xpnet.training.settings import check_metric_functions
 
 
 class UseAverage:
@@ -42,7 +44,7 @@ class UseAverage:
         validation: ``(X, y)`` or ``(X, y, weight)`` on which θ̂ is evaluated after every epoch,
             which adds the columns ``avg_loss`` and ``avg_<metric>`` to the history; ``None``
             (default): no evaluation.
-        metrics: functions of predictions and targets (`xpnet.metrics`); default none.
+        metrics: metrics (`xpnet.metrics`), as for `Sequential.fit`; default none.
 
     Attributes:
         theta: the last iterate θ, or that of the restored epoch, set at the end of the training.
@@ -78,7 +80,7 @@ class UseAverage:
         is_sequence = isinstance(validation, (tuple, list))
         ok = validation is None or (is_sequence and len(validation) in (2, 3))
         require(ok, "validation", "be a pair (X, y), or (X, y, weight)", validation)
-        check_functions(metrics, "metrics", METRIC_ARGUMENTS)
+        check_metric_functions(metrics)
         check_metric_names(metrics)
         self.validation, self.metrics = validation, tuple(metrics)
 
@@ -97,7 +99,9 @@ class UseAverage:
             model, (X, y, *weight) = run.model, self.validation
             given = {"sample_weight": weight[0] if weight else None, "classes": model.classes}
             rows = prepare(model.input_spec, X, y, model.loss, **given).data
-            check_metrics(self.metrics, model.loss, rows)
+            for metric in checked_metrics(self.metrics, model.loss, rows, model.classes):
+                if metric.higher_is_better is not None:
+                    run.directions[metric.name] = metric.higher_is_better
 
     def epoch(self, run: Run) -> None:
         """Evaluate θ̂ on ``validation``, and restore θ."""

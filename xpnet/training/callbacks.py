@@ -20,12 +20,9 @@ from xpnet.errors import (
     unknown_name,
     warn_caller,
 )
-from xpnet.metrics import real_number
+from xpnet.metrics.protocol import real_number
 from xpnet.training.history import History
 from xpnet.training.interrupts import Interrupts
-
-DIRECTIONS = {"loss": False, "rmse": False, "accuracy": True, "r2": True}
-"""Whether higher is better, for columns of which that is known."""
 
 
 @dataclass
@@ -52,6 +49,7 @@ class Run:
         saver: copies the training for `TrainingCheckpoint`; ``None`` without one, and in the middle
             of a step.
         interrupts: whether the training has been asked to end; see `interrupt`.
+        directions: whether higher is better, by the name of the loss or metric, where it is known.
     """
 
     model: Any
@@ -69,6 +67,7 @@ class Run:
     loss: float = math.nan
     saver: Any = field(default=None, repr=False)
     interrupts: Interrupts = field(default_factory=Interrupts, repr=False)
+    directions: dict[str, bool] = field(default_factory=lambda: {"loss": False})
 
     def interrupt(self) -> None:
         """End the training after this step or epoch, as Ctrl-C does.
@@ -77,11 +76,16 @@ class Run:
         """
         self.interrupts.requested = True
 
-    def require_column(self, monitor: str, maximize: bool) -> None:
-        """Refuse a column that the history will not have, and warn of the wrong direction.
+    def direction(self, monitor: str, maximize: bool | None) -> bool:
+        """Return whether a higher number in the column ``monitor`` is better.
 
         Callbacks without an attribute ``columns`` may add any column; then only those of
         validation data are refused if there are none.
+
+        Args:
+            monitor: the name of the column.
+            maximize: the direction; ``None`` takes that of the metric, and lower where it is
+                unknown. A direction that is not that of the metric is a warning.
 
         Raises:
             ArgumentError: if there will be no such column; the message lists those there will be.
@@ -92,12 +96,16 @@ class Run:
         may_exist = any(_names(names) is None for names in declared) and monitor not in measured
         if monitor not in known and not may_exist:
             raise self._unknown(monitor, known)
-        is_higher_better = DIRECTIONS.get(monitor.removeprefix("val_").removeprefix("avg_"))
+        is_higher_better = self.directions.get(monitor.removeprefix("val_").removeprefix("avg_"))
+        if maximize is None:
+            return bool(is_higher_better)
         if is_higher_better not in (None, maximize):
             warn_caller(
                 f"{monitor} is better if it is {'higher' if is_higher_better else 'lower'}, but is "
-                f"{'maximized' if maximize else 'minimized'}. Write maximize={is_higher_better}."
+                f"{'maximized' if maximize else 'minimized'}. Write maximize={is_higher_better}, "
+                "or leave it out."
             )
+        return maximize
 
     def monitored(self, monitor: str) -> float:
         """The number of this epoch in the column ``monitor``.
@@ -208,6 +216,7 @@ class Callbacks:
             ArgumentError: if a callback cannot be used in this training.
         """
         run.callbacks = self.ordered
+        self._require_new_columns(run.columns)
         for callback in self.ordered:
             if callable(getattr(callback, "begin", None)):
                 callback.begin(run)
@@ -217,6 +226,17 @@ class Callbacks:
                 if every is not None:
                     require_count(every, f"{type(callback).__name__}.every")
                     self._steps.append((every, callback))
+
+    def _require_new_columns(self, columns: Sequence[str]) -> None:
+        """Refuse a callback that adds a column of the loss, a metric or another callback."""
+        taken = set(columns)
+        for callback in self.ordered:
+            names = _names(getattr(callback, "columns", None)) or ()
+            for name in names:
+                rule = "add columns that no metric and no other callback has"
+                got = Phrase(f"{name!r} of {type(callback).__name__}")
+                require(name not in taken, "callbacks", rule, got)
+            taken.update(names)
 
     @property
     def intervals(self) -> tuple[int, ...]:
@@ -345,8 +365,8 @@ def is_training_checkpoint(callback: Any) -> bool:
 
 
 def _rank(callback: Any) -> tuple[bool, bool, bool]:
-    is_last = getattr(callback, "is_last", False) is True
-    return is_training_checkpoint(callback), is_last, hasattr(callback, "monitor")
+    is_logger = getattr(callback, "logs_epochs", False) is True
+    return is_training_checkpoint(callback), is_logger, hasattr(callback, "monitor")
 
 
 def _rank_at_end(callback: Any) -> tuple[bool, bool]:
@@ -399,13 +419,16 @@ def _check_former(callback: Any) -> None:
         require(False, "callbacks", rule, Phrase(f"{name} of {kind}"), do)
 
 
-def check_functions(items: Sequence[Any], argument: str, takes: Sequence[str]) -> None:
+def check_functions(
+    items: Sequence[Any], argument: str, takes: Sequence[str], may_take: Sequence[str] = ()
+) -> None:
     """Refuse an argument that is not a sequence of functions; a class is not a function.
 
     Args:
         items: the functions.
         argument: the name of ``items`` in error messages.
         takes: the positional arguments of a call.
+        may_take: the keyword arguments that are passed to functions with such parameters.
 
     Raises:
         ArgumentError: naming ``argument``.
@@ -417,17 +440,18 @@ def check_functions(items: Sequence[Any], argument: str, takes: Sequence[str]) -
         do = f"Write {item.__name__}(...)." if isinstance(item, type) else ""
         require(ok, argument, "hold functions, or objects with a method __call__", item, do)
         rule = f"hold functions that can be called as f({', '.join(takes)})"
-        require(_accepts(item, len(takes)), argument, rule, item)
+        require(_accepts(item, len(takes), may_take), argument, rule, item)
 
 
-def _accepts(function: Any, n_arguments: int) -> bool:
+def _accepts(function: Any, n_arguments: int, may_take: Sequence[str] = ()) -> bool:
     """Return whether a function takes so many positional arguments, as far as can be known."""
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):  # as of functions written in C
         return True
+    keywords = {name: None for name in may_take if name in signature.parameters}
     try:
-        signature.bind(*range(n_arguments))
+        signature.bind(*range(n_arguments), **keywords)
     except TypeError:
         return False
     return True

@@ -40,7 +40,8 @@ class Checkpoint:
     Args:
         path: the path of the file, which is replaced atomically.
         monitor: the column to monitor; default ``"val_loss"``.
-        maximize: whether higher is better, as for ``"val_accuracy"``; default false.
+        maximize: whether higher is better; ``None`` (default) takes the direction of the metric,
+            and lower is better where it is unknown.
 
     Attributes:
         best: the number of the epoch in the file, or ``None`` before one is saved.
@@ -66,15 +67,18 @@ class Checkpoint:
     columns: ClassVar[tuple[str, ...]] = ()
     best: float | None
 
-    def __init__(self, path: StrPath, monitor: str = "val_loss", maximize: bool = False) -> None:
+    def __init__(
+        self, path: StrPath, monitor: str = "val_loss", maximize: bool | None = None
+    ) -> None:
         require_type(path, (str, bytes, os.PathLike), "path")
         require_type(monitor, str, "monitor", 'Write the name of a column, such as "val_loss".')
-        self.path, self.monitor, self.maximize = path, monitor, bool(maximize)
+        self.path, self.monitor = path, monitor
+        self.maximize = None if maximize is None else bool(maximize)
         self.best = None
 
     def begin(self, run: Run) -> None:
         """Refuse what cannot be monitored or saved, and read the best number of the file."""
-        run.require_column(self.monitor, self.maximize)
+        self._is_maximized = run.direction(self.monitor, self.maximize)
         paths = [real_path(c.path) for c in run.callbacks if isinstance(c, Checkpoint)]
         got = Phrase(f"two with {os.fsdecode(self.path)!r}")
         rule = "hold Checkpoints of different paths"
@@ -95,8 +99,8 @@ class Checkpoint:
         value, best = run.monitored(self.monitor), self.best
         if math.isnan(value):
             return
-        if best is None or (value > best if self.maximize else value < best):
-            entry = {"monitor": self.monitor, "maximize": self.maximize, "best": value}
+        if best is None or (value > best if self._is_maximized else value < best):
+            entry = {"monitor": self.monitor, "maximize": self._is_maximized, "best": value}
             averages = [c for c in run.callbacks if isinstance(c, UseAverage)]
             monitored = [average for average in averages if self.monitor in average.columns]
             with monitored[0].applied(run) if monitored else nullcontext():
@@ -140,4 +144,4 @@ class Checkpoint:
         except (OSError, SafetensorError, KeyError, TypeError, ValueError, RecursionError):
             return None
         valid = type(best) in (int, float) and not math.isnan(best)
-        return best if valid and same and column == (self.monitor, self.maximize) else None
+        return best if valid and same and column == (self.monitor, self._is_maximized) else None

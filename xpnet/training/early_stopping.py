@@ -28,7 +28,8 @@ class EarlyStopping:
         patience: the number of successive epochs without improvement after which training stops;
             at least 1, default 5.
         min_delta: the smallest change that counts as an improvement, at least 0; default 0.
-        maximize: whether higher is better, as for ``"val_accuracy"``; default false.
+        maximize: whether higher is better; ``None`` (default) takes the direction of the metric,
+            and lower is better where it is unknown.
 
     Raises:
         ArgumentError: if an argument is outside its range; before the first step, if the history
@@ -54,18 +55,19 @@ class EarlyStopping:
         monitor: str = "val_loss",
         patience: int = 5,
         min_delta: float = 0.0,
-        maximize: bool = False,
+        maximize: bool | None = None,
     ) -> None:
         require_type(monitor, str, "monitor", 'Write the name of a column, such as "val_loss".')
         require_count(patience, "patience")
         require_number(min_delta, "min_delta", low=0)
         self.monitor, self.patience = monitor, patience
-        self.min_delta, self.maximize = min_delta, maximize
+        self.min_delta = min_delta
+        self.maximize = None if maximize is None else bool(maximize)
         self._reset()
 
     def begin(self, run: Run) -> None:
         """Refuse a column that the history will not have, and a second `EarlyStopping`."""
-        run.require_column(self.monitor, bool(self.maximize))
+        self._is_maximized = run.direction(self.monitor, self.maximize)
         n = sum(isinstance(callback, EarlyStopping) for callback in run.callbacks)
         rule = "hold at most one EarlyStopping, which determines the epoch that is restored"
         require(n == 1, "callbacks", rule, n)
@@ -74,7 +76,7 @@ class EarlyStopping:
 
     def epoch(self, run: Run) -> bool:
         """Keep the parameters of the best epoch; return whether to stop."""
-        value = run.monitored(self.monitor) * (-1 if self.maximize else 1)
+        value = run.monitored(self.monitor) * (-1 if self._is_maximized else 1)
         first = self._vectors is None and not math.isnan(value)
         self._waited += 1
         if first or value < self._best - self.min_delta:

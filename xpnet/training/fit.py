@@ -16,7 +16,7 @@ from xpnet.state import ModelState
 from xpnet.state_dict import StateDict
 from xpnet.training.callbacks import Callbacks, Run
 from xpnet.training.epochs import Epochs
-from xpnet.training.evaluation import measured_columns
+from xpnet.training.evaluation import known_directions, measured_columns
 from xpnet.training.history import History
 from xpnet.training.interrupts import Interrupts
 from xpnet.training.progress import print_ended, reporter
@@ -76,8 +76,8 @@ class _MiniBatchTraining:
         record: Mapping[str, Any] | None,
         resumed: str | None,
     ) -> None:
-        self._model, self._settings = model, settings
-        self._callbacks, self._has_ended = Callbacks(settings.callbacks), False
+        self._model, self._settings, self._has_ended = model, settings, False
+        self._callbacks = Callbacks(settings.callbacks)
         self.optimizer_state = settings.optimizer.init(state.theta, state.network.layout)
         steps = steps_for(
             state,
@@ -101,9 +101,9 @@ class _MiniBatchTraining:
             columns=_columns(settings, validation),
             saver=None if record is None else Saver(model, record, self, resumed),
             interrupts=interrupts,
+            directions=known_directions(settings.metrics),
         )
-        callbacks, run = self._callbacks, self._run
-        self._epochs = Epochs(state, data, validation, settings, steps, callbacks, run)
+        self._epochs = Epochs(state, data, validation, settings, steps, self._callbacks, self._run)
 
     @property
     def position(self) -> tuple[int, int, bool]:

@@ -20,8 +20,8 @@ from xpnet.optimizers import Penalty
 from xpnet.random import Rng
 from xpnet.state import ModelState
 from xpnet.state_dict import StateDict
-from xpnet.training.callbacks import Callback, Callbacks, Run, check_callbacks, check_functions
-from xpnet.training.evaluation import measure, measured_columns
+from xpnet.training.callbacks import Callback, Callbacks, Run, check_callbacks
+from xpnet.training.evaluation import known_directions, measure, measured_columns
 from xpnet.training.history import History
 from xpnet.training.interrupts import Interrupts
 from xpnet.training.objective import NetworkObjective, require_statistics
@@ -35,7 +35,7 @@ from xpnet.training.progress import (
 )
 from xpnet.training.resuming import SavedTraining, begin_training
 from xpnet.training.saving import Saver
-from xpnet.training.settings import METRIC_ARGUMENTS, Metric, OnInterrupt, check_on_interrupt
+from xpnet.training.settings import Metric, OnInterrupt, check_metric_functions, check_on_interrupt
 
 if TYPE_CHECKING:
     from xpnet.minimize.loop import MinimizationLoop
@@ -74,7 +74,7 @@ class FullBatchSettings:
     def __post_init__(self) -> None:
         require_type(self.loss, Loss, "loss", "Take one of xpnet.losses, such as CrossEntropy().")
         require_count(self.iterations, "epochs")
-        check_functions(self.metrics, "metrics", METRIC_ARGUMENTS)
+        check_metric_functions(self.metrics)
         check_callbacks(self.callbacks)
         check_on_interrupt(self.on_interrupt)
         check_progress(self.progress)
@@ -186,6 +186,7 @@ class _FullBatchTraining:
             columns=("epoch", "loss", *penalty, *measured, "step", "grad_norm", "seconds"),
             saver=None if record is None else Saver(model, record, self, resumed),
             interrupts=interrupts,
+            directions=known_directions(settings.metrics),
         )
         self._predict = prediction_of(state)
         self._report: Reporter = NoProgress()

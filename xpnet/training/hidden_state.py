@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from xpnet.metrics.protocol import ATTRIBUTES
+
 CONSTANTS = type(None), bool, int, float, str, np.generic
 """Types of values that a function cannot change."""
 
@@ -25,10 +27,10 @@ def holds_state(function: Any) -> bool:
     >>> holds_state(lambda z, t: accuracy(z, t)), holds_state(lambda z, t: next(results))
     (False, True)
     """
-    if isinstance(function, partial):
+    if isinstance(function, partial) and vars(function).keys() <= {*ATTRIBUTES}:
         bound = *function.args, *function.keywords.values()
         return holds_state(function.func) or not _are_constant(bound)
-    if not isinstance(function, FunctionType) or vars(function):
+    if not isinstance(function, FunctionType) or not vars(function).keys() <= {*ATTRIBUTES}:
         return True
     inner = any(isinstance(constant, CodeType) for constant in function.__code__.co_consts)
     defaults = *(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()

@@ -22,7 +22,7 @@ from xpnet.errors import (
     require,
     unknown_name,
 )
-from xpnet.metrics import real_number
+from xpnet.metrics.protocol import real_number
 from xpnet.state_dict import StateDict
 from xpnet.training.history_views import curves, summary, table
 

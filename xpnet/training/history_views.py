@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from xpnet.errors import MissingExtraError
 from xpnet.figure import BLUE, ORANGE, logarithmic, new_figure, png_of, tidy
-from xpnet.metrics import real_number
+from xpnet.metrics.protocol import real_number
 
 if TYPE_CHECKING:
     from xpnet.training.history import History

@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 
 from xpnet.data.batching import spans
 from xpnet.errors import Phrase, describe, plain_number, require
-from xpnet.metrics import real_number
+from xpnet.metrics.protocol import real_number
 from xpnet.training.settings import Settings
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import Any, Protocol
 
-from xpnet.metrics import real_number
+from xpnet.metrics.protocol import real_number
 from xpnet.training.callbacks import Run
 from xpnet.training.history_views import best_of
 

@@ -21,7 +21,6 @@ from xpnet.errors import (
     require_type,
 )
 from xpnet.generators import generator_state, resume_generator
-from xpnet.metrics import OWN_METRICS, metric_name
 from xpnet.optimizers import Resumed
 from xpnet.serialization import (
     TRAINING,
@@ -41,6 +40,7 @@ from xpnet.training.settings_record import (
     described,
     rebuilt,
     rebuilt_callback,
+    rebuilt_metric,
     require_own,
     settings_record,
 )
@@ -228,12 +228,7 @@ class SavedTraining:
         Raises:
             ArgumentError: if one is user-defined.
         """
-        own = {metric_name(metric): metric for metric in OWN_METRICS}
-        names = self.settings.get("metrics", ())
-        do = "Pass metrics=[...]."
-        for name in names:
-            require(name in own, "metrics", "be given, because one is user-defined", name, do)
-        return [own[name] for name in names]
+        return list(map(rebuilt_metric, self.settings.get("metrics", ())))
 
 
 def record_and_saved(

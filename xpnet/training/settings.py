@@ -2,38 +2,27 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
-import numpy as np
-
-from xpnet.backend import Array, copied
-from xpnet.data.batching import TrainingData, refuse_single_row
+from xpnet.data.batching import refuse_single_row
 from xpnet.engine.eager_step import StepSettings
 from xpnet.errors import require, require_count, require_type, unknown_name
 from xpnet.layers.base import is_any
-from xpnet.losses import Loss
-from xpnet.metrics import OWN_METRICS, as_number, check_metric_names
+from xpnet.metrics.binding import refuse_sklearn
+from xpnet.metrics.protocol import CONTEXT
 from xpnet.network import Network
 from xpnet.optimizers.schedules import Schedule
 from xpnet.random import Rng
 from xpnet.training.callbacks import Callback, check_callbacks, check_functions
-from xpnet.training.hidden_state import holds_state
 from xpnet.training.progress import ProgressMode, check_progress
 
-Metric: TypeAlias = Callable[[Array, Array], Any]
-"""A function ``(predictions, targets) -> number``."""
+Metric: TypeAlias = Callable[..., Any]
+"""A function ``(predictions, targets) -> number``; see `xpnet.metrics.metric`."""
 
 OnInterrupt: TypeAlias = Literal["raise", "return"]
 """What ends a training after Ctrl-C: the exception, or a return as after the last epoch."""
-
-METRIC_ARGUMENTS = "predicted", "target"
-"""The positional arguments of a `Metric`."""
-
-PROBE_ROWS = 64
-"""The number of rows on which a user-defined metric is tried before the first step."""
 
 
 @dataclass(frozen=True)
@@ -76,8 +65,15 @@ class Settings(StepSettings):
         if self.schedule is not None:
             do = "Derive a class from xpnet.optimizers.schedules.Schedule and define factor."
             require_type(self.schedule, Schedule, "schedule", do)
-        check_functions(self.metrics, "metrics", METRIC_ARGUMENTS)
+        check_metric_functions(self.metrics)
         check_callbacks(self.callbacks)
+
+
+def check_metric_functions(metrics: Any) -> None:
+    """Refuse what is not a sequence of functions that can be called as metrics."""
+    for metric in metrics if isinstance(metrics, Sequence) else ():
+        refuse_sklearn(metric)
+    check_functions(metrics, "metrics", ("predicted", "target"), CONTEXT)
 
 
 def check_on_interrupt(value: Any) -> None:
@@ -96,36 +92,3 @@ def check_batches(network: Network, n_rows: int, settings: Settings) -> None:
     require(has_batches, "batch_size", f"be at most the {n_rows} rows", settings.batch_size)
     if any(is_any(layer, "batch_statistics") for layer in network.layers):
         refuse_single_row(n_rows, settings.batch_size, settings.drop_last)
-
-
-def check_metrics(metrics: Sequence[Metric], loss: Loss, data: TrainingData) -> None:
-    """Refuse metrics of one name, and user-defined metrics that do not return one number.
-
-    Each user-defined metric that holds no state (`holds_state`) is called once, with the decisions
-    of an output of zeros for the first rows. An exception that it raises there is ignored: these
-    rows may lack a class. Other metrics are checked at their first evaluation.
-
-    Args:
-        metrics: functions of predictions and targets.
-        loss: the loss, which makes predictions of outputs.
-        data: the data on which the metrics will be evaluated.
-
-    Raises:
-        ArgumentError: naming the metric.
-    """
-    check_metric_names(metrics)
-    user_defined = [metric for metric in metrics if metric not in OWN_METRICS]
-    tried = [metric for metric in user_defined if not holds_state(metric)]
-    if not tried:
-        return
-    target = data.metric_targets[: min(PROBE_ROWS, data.n_rows), ...]
-    output = data.backend.zeros(target.shape[0], data.spec.n_out)
-    predicted = data.spec.predictions(output, loss)
-    for metric in tried:
-        with warnings.catch_warnings(), np.errstate(all="ignore"):
-            warnings.simplefilter("ignore")
-            try:
-                value = metric(copied(predicted), copied(target))
-            except Exception:  # it may need other rows than these
-                continue
-        as_number(value, metric)

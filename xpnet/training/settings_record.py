@@ -12,7 +12,8 @@ from typing import Any
 
 from xpnet import minimize, optimizers  # minimize loads its modules on first access
 from xpnet.errors import ArgumentError, FileFormatError, Phrase, describe, plain_number, require
-from xpnet.metrics import metric_name
+from xpnet.metrics import OWN_METRICS, OWN_TYPES
+from xpnet.metrics.protocol import metric_name
 from xpnet.optimizers import Resumed, schedules
 from xpnet.parameters import Layout
 from xpnet.serialization import TYPES
@@ -51,6 +52,7 @@ def _own_types() -> dict[str, type[Any]]:
     modules = optimizers, schedules
     found = [value for module in modules for value in vars(module).values()]
     found += [getattr(minimize, name) for name in dir(minimize)]
+    found += OWN_TYPES
     own = {v.__name__: v for v in found if isinstance(v, type) and is_dataclass(v)}
     return TYPES | own
 
@@ -187,6 +189,35 @@ def rebuilt_callback(config: Any) -> Any:
     return _made(kind, arguments)
 
 
+def metric_record(metric: Any) -> Any:
+    """Return a metric of xpnet with settings as its type and settings, any other as its name.
+
+    >>> from xpnet.metrics import Pinball, accuracy
+    >>> metric_record(accuracy), metric_record(Pinball(0.9))
+    ('accuracy', {'type': 'Pinball', 'q': 0.9})
+    """
+    return described(metric) if type(metric) in OWN_TYPES else metric_name(metric)
+
+
+def rebuilt_metric(config: Any) -> Any:
+    """Return the metric that `metric_record` has described.
+
+    Raises:
+        ArgumentError: if it is user-defined.
+        FileFormatError: if its type is unknown, or its settings are refused.
+    """
+    if isinstance(config, Mapping):
+        kinds = {kind.__name__: kind for kind in OWN_TYPES}
+        kind = kinds.get(config["type"])
+        if kind is None:
+            raise FileFormatError(f"a training may only name own metrics; got {config!r:.80}.")
+        return _made(kind, {key: value for key, value in config.items() if key != "type"})
+    own = {metric_name(metric): metric for metric in OWN_METRICS}
+    rule = "be given, because one is user-defined"
+    require(config in own, "metrics", rule, config, "Pass metrics=[...].")
+    return own[config]
+
+
 def settings_record(
     settings: Any, *, validation: Any, class_weight: Any, target_scaling: Any
 ) -> dict[str, Any]:
@@ -205,7 +236,7 @@ def settings_record(
     is_share = isinstance(validation, (int, float))
     common = {
         "loss": described(settings.loss),
-        "metrics": list(map(metric_name, settings.metrics)),
+        "metrics": list(map(metric_record, settings.metrics)),
         "callbacks": list(map(callback_record, settings.callbacks)),
         "validation": validation if validation is None or is_share else "given",
         "class_weight": class_weight_record(class_weight),

@@ -10,8 +10,8 @@ from xpnet.errors import FileFormatError
 from xpnet.state_dict import parse_bounded, require_file
 from xpnet.tensor_file import open_tensors
 
-FORMAT = 1
-"""The format of the entry `KEY`. It is raised with every change of its contents."""
+FORMAT = 2
+"""The format of the entry `KEY`: 2 added metrics with settings, and directions that are unknown."""
 
 KEY = "xpnet-training"
 """The key of a training in the metadata of its file."""

@@ -1,6 +1,6 @@
-"""Write ``format1.safetensors``, a training of format 1, in this folder.
+"""Write a training of the present format in this folder, such as ``format2.safetensors``.
 
-Run it with the last xpnet that writes format 1 on ``PYTHONPATH``::
+Run it with the last xpnet that writes this format on ``PYTHONPATH``::
 
     OPENBLAS_NUM_THREADS=1 python tests/training/data/checkpoints/make.py
 
@@ -16,9 +16,13 @@ import numpy as np
 
 import xpnet
 from xpnet import schedules
+from xpnet.metrics import AUC, F1, accuracy
+from xpnet.training.training_file import FORMAT
 
 HERE = Path(__file__).parent
-FILE = HERE / "format1.safetensors"
+FILE = HERE / f"format{FORMAT}.safetensors"
+
+METRICS = [accuracy, F1("weighted"), AUC(of="elm")]
 
 EPOCH, STEP = 3, 2
 """The position at which the training is interrupted."""
@@ -67,7 +71,7 @@ def main() -> None:
         epochs=6,
         batch_size=5,
         validation=0.25,
-        metrics=[xpnet.metrics.accuracy],
+        metrics=METRICS,
         callbacks=[*callbacks(), checkpoint, Stop()],
         rng=np.random.default_rng(3),
         progress=False,
