@@ -15,6 +15,8 @@ nbclient = pytest.importorskip("nbclient", reason="nbclient is not installed")
 pytest.importorskip("ipykernel", reason="ipykernel is not installed")
 pytest.importorskip("matplotlib", reason="Matplotlib is not installed")
 
+pytestmark = pytest.mark.slow
+
 SETUP = """
 import numpy as np
 import xpnet
@@ -41,6 +43,8 @@ PICTURES = {
     "decision_regions": "plots.decision_regions(model, X, y, points=20)",
     "predictive_curve": "plots.predictive_curve(curve, X[:, :1], X[:, 1])",
     "confusion_matrix": "plots.confusion_matrix([[3, 1], [0, 2]], ['a', 'b'])",
+    "reliability_diagram": "plots.reliability_diagram((model.predict_proba(X), y))",
+    "residuals": "plots.residuals(curve.predict(X[:, :1]), X[:, 1:])",
     "layer_histograms": "plots.layer_histograms(xpnet.inspect_layers(model, X))",
     "activation_curves": "plots.activation_curves([xpnet.Tanh(), xpnet.ReLU()])",
     "weight_images": "plots.weight_images(model, (1, 2))",

@@ -443,7 +443,8 @@ class Sequential:
             progress: ``True`` (default) shows a bar in a notebook, and on a terminal if rich is
                 installed (the extra ``cli``), else prints a line per epoch; ``"bar"`` (epoch and
                 steps, time left, the loss, and the best of the number that a callback monitors),
-                ``"lines"``, an integer k for a line every k epochs, or ``False`` for nothing.
+                ``"lines"``, an integer k for a line every k epochs, or ``False`` for nothing. A
+                bar ends as one line, which is all of it where there is no terminal.
             engine: ``"replay"`` records a step and replays it (a CUDA graph; on NumPy a list of
                 compiled calls), which freezes numbers that a user-defined layer draws or counts
                 itself; ``"eager"`` records nothing; ``None`` (default) replays if that is possible

@@ -286,6 +286,7 @@ def test_ended_training_draws_nothing(terminal, tmp_path):
 
 
 def test_bar_does_not_change_the_training(place, capsys):
+    pytest.importorskip("rich", reason="rich is not installed")
     thetas = []
     for progress in ("bar", False):
         model = MLP(3, [4], 2, rng=0, backend=place.backend)
@@ -346,6 +347,17 @@ def test_time_left_counts_from_the_resumed_position():
     view = bar.view(5, (), 30.0)
     assert (view.head, view.steps, view.fraction) == ("epoch 11/20", " 5/10", 0.525)
     assert view.left == f"{clock(30.0 / 0.5 * 9.5)} left" == "9:30 left"
+
+
+def test_time_left_counts_from_a_step(clock_):
+    """A training that was resumed at 6 of 10 steps, after one more step of 2 s."""
+    screen = Recorded()
+    run = run_of(0, 2, History(), step=6)
+    with ProgressBar(screen, run, 0) as bar:
+        clock_.now += 2.0
+        bar.after_step(7, ())
+    assert [view.steps for view in screen.views] == [" 6/10", " 7/10"]
+    assert [view.left for view in screen.views] == ["", "0:26 left"]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """Plots of minimizations: trajectories over contours, and convergence curves.
 
-Each function takes ``ax=`` and returns it. Matplotlib is imported on the first call.
+Each function takes ``ax=`` and returns it, which a notebook shows. Matplotlib is imported on the
+first call.
 """
 
 from __future__ import annotations

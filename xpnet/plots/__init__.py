@@ -1,8 +1,9 @@
 """Plots of trainings, predictions, their errors and networks, from arrays of any backend.
 
 Each function takes the argument ``ax``, or ``axes`` for a grid, and returns it;
-``ax.figure.savefig(path)`` saves the figure. The plots need the extra ``plots``. Matplotlib is
-imported on the first call, without its global state, so no window opens.
+``ax.figure.savefig(path)`` saves the figure, and a notebook shows it where the axes are the value
+of a cell. The plots need the extra ``plots``. Matplotlib is imported on the first call, without its
+global state, so no window opens.
 """
 
 from xpnet.plots.calibration import reliability_diagram, residuals

@@ -369,8 +369,8 @@ def is_training_checkpoint(callback: Any) -> bool:
 
 
 def _rank(callback: Any) -> tuple[bool, bool, bool]:
-    is_last = getattr(callback, "is_last", False) is True
-    return is_training_checkpoint(callback), is_last, hasattr(callback, "monitor")
+    is_logger = getattr(callback, "logs_epochs", False) is True
+    return is_training_checkpoint(callback), is_logger, hasattr(callback, "monitor")
 
 
 def _rank_at_end(callback: Any) -> tuple[bool, bool]:

@@ -185,8 +185,8 @@ class _MiniBatchTraining:
             if settings.progress:
                 print_ended(history)
             return
-        epochs.run.n_steps = epochs.n_steps
-        with reporter(settings.progress, replace(epochs.run), epochs.completed) as report:
+        start = replace(epochs.run, step=epochs.taken, n_steps=epochs.n_steps)
+        with reporter(settings.progress, start, epochs.completed) as report:
             epochs.after_step = report.after_step
             while epochs.completed < settings.epochs and not history.stopped:
                 self._epoch = epochs.epoch

@@ -24,7 +24,7 @@ class EpochLogger:
 
     columns: ClassVar[tuple[str, ...]] = ()
     stateless: ClassVar[bool] = True
-    is_last: ClassVar[bool] = True
+    logs_epochs: ClassVar[bool] = True
     start: ClassVar[bytes] = b""
     """What a file of this class begins with."""
 

@@ -107,7 +107,7 @@ def reporter(progress: ProgressMode, run: Run, completed: int) -> Reporter:
     Args:
         progress: the argument of `Sequential.fit`; ``True`` is ``"bar"`` in a notebook, and on a
             terminal if rich is installed, and else ``"lines"``.
-        run: the training before its next epoch.
+        run: the training before its next step.
         completed: the number of epochs that are over.
     """
     progress = plain_number(progress)

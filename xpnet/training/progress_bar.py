@@ -62,7 +62,7 @@ class ProgressBar:
 
     Args:
         screen: where it is drawn.
-        run: the training before its next epoch.
+        run: the training before its next step.
         completed: the number of epochs that are over.
     """
 
@@ -74,7 +74,7 @@ class ProgressBar:
         self._has_epoch, self._cost = False, math.inf
 
     def __enter__(self) -> ProgressBar:
-        self._screen.show(self.view(0, (), 0.0))  # which may import rich
+        self._screen.show(self.view(self._run.step, (), 0.0))  # which may import rich
         self._due = time.perf_counter() + INTERVAL
         return self
 
