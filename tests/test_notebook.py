@@ -48,8 +48,6 @@ PICTURES = {
     "layer_histograms": "plots.layer_histograms(xpnet.inspect_layers(model, X))",
     "activation_curves": "plots.activation_curves([xpnet.Tanh(), xpnet.ReLU()])",
     "weight_images": "plots.weight_images(model, (1, 2))",
-    "reliability_diagram": "plots.reliability_diagram((model.predict_proba(X), y))",
-    "residuals": "plots.residuals(curve.predict(X[:, :1]), X[:, 1:])",
     "plot_trajectories": "plot_trajectories(Bowl(), results)",
     "plot_convergence": "plot_convergence(results)",
     "History": "history",
