@@ -62,6 +62,7 @@ SEE_ALL = ("__init__.py", "__main__.py")
 
 OPTIONAL = {
     *("cupy", "cuda", "torch", "numba", "matplotlib", "rich", "typer", "pooch", "sklearn"),
+    *("pandas", "IPython"),
 }
 HEAVY = [*sorted(OPTIONAL), "array_api_compat", "llvmlite"]
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)

@@ -1,5 +1,6 @@
 """Plots: the drawn data, labels and axes, and invalid arguments."""
 
+import pickle
 import sys
 
 import numpy as np
@@ -25,6 +26,7 @@ from xpnet import (
     Step,
     inspect_layers,
 )
+from xpnet.figure import new_figure
 from xpnet.metrics import confusion_matrix
 from xpnet.plots import (
     activation_curves,
@@ -102,6 +104,20 @@ def test_missing_matplotlib_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'xpnet\[plots\]'"):
         loss_curve(History(COLUMNS))
+
+
+def test_figures_are_pickled():
+    pytest.importorskip("matplotlib", reason="Matplotlib is not installed")
+    again = pickle.loads(pickle.dumps(loss_curve(History(COLUMNS))))
+    assert len(again.get_lines()) == 2
+    assert again._repr_png_() == again.figure._repr_png_()
+
+
+def test_axes_of_other_projections_are_made():
+    pytest.importorskip("matplotlib", reason="Matplotlib is not installed")
+    figure = new_figure()
+    assert figure.add_subplot(121, projection="polar").name == "polar"
+    assert figure.add_subplot(122).name == "rectilinear"
 
 
 # Predictions

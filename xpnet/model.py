@@ -62,6 +62,7 @@ from xpnet.training.full_batch import (
 )
 from xpnet.training.history import History
 from xpnet.training.objective import CHUNK, NetworkObjective
+from xpnet.training.progress import ProgressMode
 from xpnet.training.resuming import read_training, record_and_saved
 from xpnet.training.settings import (
     Metric,
@@ -369,7 +370,7 @@ class Sequential:
         callbacks: Sequence[Callback] = (),
         shuffle: bool | None = None,
         drop_last: bool = False,
-        progress: bool = True,
+        progress: ProgressMode = True,
         engine: Engine | None = None,
         precision: Precision = "float32",
         rng: Rng | None = None,
@@ -439,7 +440,10 @@ class Sequential:
                 What is wrong with them is reported before the first step; see `Callback`.
             shuffle: whether each epoch has a new random order; default true.
             drop_last: whether a shorter last batch is left out; default false.
-            progress: whether to print one line per epoch; default true.
+            progress: ``True`` (default) shows a bar in a notebook, and on a terminal if rich is
+                installed (the extra ``cli``), else prints a line per epoch; ``"bar"`` (epoch and
+                steps, time left, the loss, and the best of the number that a callback monitors),
+                ``"lines"``, an integer k for a line every k epochs, or ``False`` for nothing.
             engine: ``"replay"`` records a step and replays it (a CUDA graph; on NumPy a list of
                 compiled calls), which freezes numbers that a user-defined layer draws or counts
                 itself; ``"eager"`` records nothing; ``None`` (default) replays if that is possible
@@ -849,7 +853,7 @@ def resume(
     callbacks: Sequence[Callback] | None = None,
     metrics: Sequence[Metric] | None = None,
     epochs: int | None = None,
-    progress: bool = True,
+    progress: ProgressMode = True,
     on_interrupt: OnInterrupt = "raise",
     backend: BackendName | Backend | None = None,
     device: Any = None,
@@ -867,11 +871,11 @@ def resume(
         validation: ``(X, y)`` or ``(X, y, weight)``, if it had such validation data; a share of the
             rows is taken from the file.
         callbacks: all callbacks. ``None`` (default) makes those of the file, which must be
-            `EarlyStopping`, `Checkpoint`, `TrainingCheckpoint`, `StochasticWeightAveraging` or
-            `UseAverage` without validation data.
+            `EarlyStopping`, `Checkpoint`, `TrainingCheckpoint`, `CSVLogger`, `JSONLinesLogger`,
+            `StochasticWeightAveraging` or `UseAverage` without validation data.
         metrics: all metrics; ``None`` (default) takes those of the file, from `xpnet.metrics`.
         epochs: the number of all epochs; ``None`` (default) takes that of the file.
-        progress: whether to print one line per epoch; default true.
+        progress: see `Sequential.fit`.
         on_interrupt: see `Sequential.fit`.
         backend: the backend; ``None`` (default) takes that of the training.
         device: the device of the backend, as for `Sequential`.

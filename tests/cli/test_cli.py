@@ -86,7 +86,7 @@ def test_train_writes_a_complete_run_folder(here):
     assert text.count("epoch ") == 50
     files = {path.name for path in (here / "run").iterdir()}
     expected = {"model.safetensors", "checkpoint.safetensors", "history.csv", "config.json"}
-    assert files - {"loss.png"} == expected
+    assert files - {"loss.png", "confusion.png", "reliability.png"} == expected
     assert [path.name for path in here.glob(".*")] == []
     config = json.loads((here / "run/config.json").read_text())
     assert config["test"]["accuracy"] == pytest.approx(number(text, "test accuracy"), abs=1e-4)

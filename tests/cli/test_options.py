@@ -10,12 +10,12 @@ import pytest
 from safetensors.numpy import load_file
 
 import xpnet
-from xpnet.errors import ArgumentError, FileFormatError, MissingExtraError
+from xpnet.errors import ArgumentError, FileFormatError
 
 pytest.importorskip("typer", reason="the extra 'cli' is not installed")
 testing = pytest.importorskip("typer.testing")
 
-from xpnet.cli import execution, run_folder  # noqa: E402
+from xpnet.cli import execution  # noqa: E402
 from xpnet.cli.app import app  # noqa: E402
 from xpnet.cli.options import TrainingOptions, options_of  # noqa: E402
 from xpnet.cli.run_folder import read_config  # noqa: E402
@@ -25,17 +25,13 @@ from xpnet.cli.run_folder import read_config  # noqa: E402
 def here(tmp_path, monkeypatch):
     """A working folder with a table of two classes and one of numbers; no pictures."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(run_folder, "loss_curve", no_picture)
+    monkeypatch.setattr(execution, "write_figures", lambda *given: [])
     x = np.random.default_rng(0).normal(size=(40, 2)).round(3)
     rows = [f"{a},{b},{'uv'[int(a > b)]}" for a, b in x]
     (tmp_path / "words.csv").write_text("\n".join(["a,b,c", *rows, ""]))
     rows = [f"{a},{b},{3 * a - b:.3f}" for a, b in x]
     (tmp_path / "numbers.csv").write_text("\n".join(["a,b,c", *rows, ""]))
     return tmp_path
-
-
-def no_picture(history):
-    raise MissingExtraError
 
 
 def xpnet_(*words):
@@ -69,6 +65,7 @@ REPEATED = {
         " --activation leaky-relu:alpha=0.2 --dropout 0.2 --optimizer adam --set beta1=0.8"
         " --set eps=1e-6 --lr 0.002 --schedule linear-warmup:epochs=1,then=cosine --epochs 3"
         " --batch-size 7 --l2 0.001 --seed 4 --test-fraction 0.3 --validation 0.2 --limit 25"
+        " --metric f1:average=weighted --metric auc"
     ),
     "no hidden layer": "words.csv --target c --hidden none --epochs 2 --optimizer sgd:lr=0.1",
 }
@@ -100,6 +97,7 @@ CHANGED = {
     "data": (["numbers.csv"], {"data": "numbers.csv"}),
     "a default": (["--seed", "0"], {"seed": 0}),
     "a flag": (["--no-batch-norm"], {"batch_norm": False}),
+    "a metric": (["--metric", "f1", "--metric", "brier"], {"metric": ["f1", "brier"]}),
     "a setting": (["--set", "beta2=0.9"], {"settings": ["beta1=0.8", "beta2=0.9"]}),
     "a setting again": (["--set", "beta1=0.7"], {"settings": ["beta1=0.7"]}),
     "the rate": (["--lr", "0.1"], {"lr": 0.1}),
@@ -116,10 +114,10 @@ def test_given_options_replace_those_of_the_run(here, monkeypatch, words, change
     kept = VALID | {"target": "c", "batch_norm": True, "seed": 1}
     kept |= {"settings": ["beta1=0.8"], "lr": 0.01}
     (here / "config.json").write_text(
-        json.dumps({"format": 3, "xpnet": xpnet.__version__, "options": kept})
+        json.dumps({"format": 4, "xpnet": xpnet.__version__, "options": kept})
     )
     found = []
-    monkeypatch.setattr(execution, "train", lambda options, out, quiet: found.append(options))
+    monkeypatch.setattr(execution, "train", lambda options, out, show: found.append(options))
     done("train", *words, "--config", "config.json")
     assert vars(found[0]) == kept | changes
 
@@ -128,12 +126,12 @@ def test_config_holds_what_the_run_needs(here):
     words = "words.csv --target c --hidden 4,3 --epochs 2 --dropout 0.1 --backend auto --out run"
     done("train", *words.split(), "--quiet")
     config = read_config(here / "run" / "config.json")
-    assert (config["format"], config["status"]) == (3, "finished")
+    assert (config["format"], config["status"]) == (4, "finished")
     assert config["options"]["data"] == str(here / "words.csv")
     assert config["options"]["backend"] in ("numpy", "cupy")  # not "auto"
     assert config["options"]["hidden"] == ["4,3"]
     assert config["rows"] == {"training": 32, "test": 8}
-    assert config["test"].keys() == {"loss", "accuracy"}
+    assert {"loss", "accuracy", "auc", "calibration_error"} <= config["test"].keys()
 
 
 def test_config_of_another_version_warns(here):
@@ -149,7 +147,7 @@ VALID = {
     **{"activation": "relu", "batch_norm": False, "dropout": 0.1, "optimizer": "adam"},
     **{"lr": None, "settings": [], "schedule": "cosine", "epochs": 2, "batch_size": 32},
     **{"l2": 0.0, "backend": "numpy", "dtype": "float32", "seed": 0, "test_fraction": 0.2},
-    **{"validation": 0.1, "limit": None},
+    **{"validation": 0.1, "limit": None, "metric": ["auc"]},
 }
 DAMAGED = {
     "hidden": ["4", [4], {"a": 1}, None],
@@ -160,13 +158,14 @@ DAMAGED = {
     "dropout": ["0.1", float("nan"), float("inf"), True],
     "l2": [None],
     "settings": ["beta1=0.8", [0.8]],
+    "metric": ["auc", [1]],
 }
 
 
 @pytest.mark.parametrize("name", DAMAGED)
 def test_options_of_another_type_are_refused(name):
     for value in DAMAGED[name]:
-        config = {"format": 3, "options": VALID | {name: value}}
+        config = {"format": 4, "options": VALID | {name: value}}
         with pytest.raises(FileFormatError, match="the options of a run; they are damaged"):
             options_of(config, Path("config.json"))
 
@@ -174,12 +173,20 @@ def test_options_of_another_type_are_refused(name):
 @pytest.mark.parametrize("kept", [None, {}, VALID | {"more": 1}, "text"])
 def test_options_that_lack_one_are_refused(kept):
     with pytest.raises(FileFormatError, match="they are damaged"):
-        options_of({"format": 3, "options": kept}, Path("config.json"))
+        options_of({"format": 4, "options": kept}, Path("config.json"))
 
 
 def test_valid_options_are_read():
-    config = {"format": 3, "xpnet": xpnet.__version__, "options": VALID}
+    config = {"format": 4, "xpnet": xpnet.__version__, "options": VALID}
     assert options_of(config, Path("config.json")) == TrainingOptions(**VALID)
+
+
+def test_options_of_format_3_have_no_metrics():
+    kept = {name: value for name, value in VALID.items() if name != "metric"}
+    config = {"format": 3, "xpnet": xpnet.__version__, "options": kept}
+    assert options_of(config, Path("config.json")).metric == []
+    with pytest.raises(FileFormatError, match="they are damaged"):
+        options_of(config | {"format": 4}, Path("config.json"))
 
 
 REFUSED = {

@@ -1,4 +1,4 @@
-"""Run folders of formats 1 to 3 and of newer ones, and the names in their ``config.json``."""
+"""Run folders of formats 1 to 4 and of newer ones, and the names in their ``config.json``."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from xpnet.cli.run_folder import read_config  # noqa: E402
 
 DATA = Path(__file__).parents[1] / "model" / "data" / "format1"
 FORMAT_2 = Path(__file__).parent / "data" / "format2"
+FORMAT_3 = Path(__file__).parent / "data" / "format3"
 RUNS = json.loads((DATA / "expected.json").read_text(encoding="utf-8"))["commands"]
 
 
@@ -71,6 +72,19 @@ def test_run_of_format_2_scores_as_recorded(monkeypatch):
     assert table[0] == ["name"]
     predicted = Counter(row[0] for row in table[1:])
     assert predicted == {"ash": 14, "elm": 26}
+
+
+def test_run_of_format_3_scores_and_is_repeated(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(DATA / "table.csv", tmp_path)
+    text = output_of("evaluate", FORMAT_3, "table.csv")
+    assert number(text, "accuracy") == 0.3  # by the version that wrote it
+    output_of("train", "--config", FORMAT_3 / "config.json", "--out", "run", "--quiet")
+    kept, found = (read_config(folder / "config.json") for folder in (FORMAT_3, Path("run")))
+    assert found["options"] == kept["options"] | {
+        "data": str(tmp_path / "table.csv"),
+        "metric": [],
+    }
 
 
 def test_run_of_format_2_cannot_be_repeated():
@@ -153,16 +167,16 @@ def test_damaged_config_is_refused(config, name):
 
 
 def test_newer_config_asks_for_a_newer_version(config):
-    with pytest.raises(FileFormatError, match=r"got format 4\. Install xpnet 0\.9 or newer\.$"):
-        read_config(config(format=4, xpnet="0.9"))
+    with pytest.raises(FileFormatError, match=r"got format 5\. Install xpnet 0\.9 or newer\.$"):
+        read_config(config(format=5, xpnet="0.9"))
 
 
-def test_new_run_is_of_format_3(tmp_path, monkeypatch):
+def test_new_run_is_of_format_4(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shutil.copy(DATA / "table.csv", tmp_path)
     words = "train table.csv --target name --epochs 1 --hidden 3 --out run --quiet --set beta1=0.8"
     output_of(*words.split())
     written = json.loads((tmp_path / "run" / "config.json").read_text())
-    assert written["format"] == 3
+    assert written["format"] == 4
     assert written["plan"]["optimizer"] == "Adam(lr=0.001, beta1=0.8, beta2=0.999, eps=1e-08)"
     assert read_config(tmp_path / "run" / "config.json") == written

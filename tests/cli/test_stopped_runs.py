@@ -16,16 +16,15 @@ import pytest
 from safetensors.numpy import load_file
 
 import xpnet
-from xpnet.errors import MissingExtraError
 
 pytest.importorskip("typer", reason="the extra 'cli' is not installed")
 testing = pytest.importorskip("typer.testing")
 
-from xpnet.cli import run_folder, termination  # noqa: E402
+from xpnet.cli import execution, termination  # noqa: E402
 from xpnet.cli.app import app  # noqa: E402
 from xpnet.cli.claim import locked  # noqa: E402
-from xpnet.cli.history_file import HistoryFile  # noqa: E402
 from xpnet.cli.termination import handled_termination  # noqa: E402
+from xpnet.training.loggers import CSVLogger  # noqa: E402
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="the signals are those of POSIX")
 
@@ -51,21 +50,17 @@ def stop(*args, **kwargs):
     return original(*args, **kwargs)
 
 setattr(owner, attribute, stop)
-from xpnet.cli import execution, run_folder
+from xpnet.cli import execution
 from xpnet.cli.app import app
-from xpnet.errors import MissingExtraError
 
-def no_picture(history):
-    raise MissingExtraError
-
-run_folder.loss_curve = no_picture  # which takes half a second
+execution.write_figures = lambda *given: []  # which takes a second
 execution.SECONDS = 1e-9  # a checkpoint whenever the clock is read
 sys.argv = ["xpnet", *words]
 app(prog_name="xpnet")
 """
 """Send a signal to this process before the n-th call of a function of the command."""
 
-EPOCH = "xpnet.cli.history_file:HistoryFile.epoch"
+EPOCH = "xpnet.training.loggers:CSVLogger.epoch"
 STEP = "xpnet.optimizers.base:Optimizer.check_some_steps"
 RESULTS = "xpnet.cli.execution:write_results"
 CONFIG = "xpnet.cli.execution:write_config"
@@ -140,14 +135,10 @@ def same(a, b):
     return a.keys() == b.keys() and all(np.array_equal(a[key], b[key]) for key in a)
 
 
-def no_picture(history):
-    raise MissingExtraError
-
-
 @pytest.fixture(autouse=True)
 def here(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(run_folder, "loss_curve", no_picture)
+    monkeypatch.setattr(execution, "write_figures", lambda *given: [])
     write_table(tmp_path)
     return tmp_path
 
@@ -159,7 +150,7 @@ def whole(tmp_path_factory):
     write_table(folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        patch.setattr(run_folder, "loss_curve", no_picture)
+        patch.setattr(execution, "write_figures", lambda *given: [])
         done(*WORDS, "--out", "run")
     return folder / "run"
 
@@ -271,7 +262,7 @@ def test_changed_data_are_refused(here):
 
 
 def test_error_in_a_later_epoch_keeps_the_run(whole):
-    original = HistoryFile.epoch
+    original = CSVLogger.epoch
 
     def fail(self, run):
         if run.epoch == 4:
@@ -279,7 +270,7 @@ def test_error_in_a_later_epoch_keeps_the_run(whole):
         original(self, run)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(HistoryFile, "epoch", fail)
+        patch.setattr(CSVLogger, "epoch", fail)
         result = xpnet_(*WORDS, "--out", "run")
     assert result.exit_code == 2
     assert result.stderr.splitlines() == [

@@ -18,6 +18,8 @@ from xpnet import MLP, CrossEntropy
 from xpnet.engine import captured_epochs
 from xpnet.engine.captured_epochs import CapturedEpochs, launches
 from xpnet.optimizers import schedules
+from xpnet.training import progress_bar
+from xpnet.training.progress_bar import ProgressBar
 
 
 @pytest.fixture
@@ -66,6 +68,25 @@ def test_host_launches_once_for_several_steps(device):
     train(epochs=1)
     assert (device.captured, device.replayed) == (3, 2 + 4 + 1)
     assert list(launches([4] * 20 + [3], 8)) == [(4, 8)] * 2 + [(4, 1)] * 4 + [(3, 1)]
+
+
+def test_bar_divides_no_graph(device, monkeypatch):
+    """It follows the launches, which are those of a training without one."""
+    pytest.importorskip("rich", reason="rich is not installed")
+    seen, original = [], ProgressBar.after_step
+
+    def after_step(bar, taken, losses):
+        seen.append((taken, len(losses)))
+        original(bar, taken, losses)
+
+    monkeypatch.setattr(ProgressBar, "after_step", after_step)
+    monkeypatch.setattr(progress_bar, "INTERVAL", 0.0)
+    theta, _, history, _ = train(progress="bar", epochs=2)
+    assert (device.captured, device.replayed) == (3, 2 * (2 + 4 + 1))
+    assert seen == [(taken, 0) for taken in (8, 16, 17, 18, 19, 20, 21)] * 2
+    expected = train(epochs=2)
+    np.testing.assert_array_equal(theta, expected[0])
+    assert history["loss"] == expected[2]["loss"]
 
 
 @pytest.mark.parametrize("at", [1, 7, 8, 13, 20, 21])

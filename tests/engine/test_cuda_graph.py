@@ -29,6 +29,7 @@ from xpnet.ops import select
 from xpnet.ops.cuda import operations
 from xpnet.ops.cuda.matmul import Product
 from xpnet.optimizers import OptimizerState
+from xpnet.training import progress_bar
 
 
 @pytest.fixture
@@ -396,6 +397,21 @@ def test_device_reads_do_not_grow_with_steps(task, device, monkeypatch):
         counts.append(len(reads))
         reads.clear()
     assert counts[0] == counts[1]
+
+
+@pytest.mark.parametrize("engine", ["eager", "replay"])
+def test_bar_reads_nothing_from_the_device(engine, task, device, monkeypatch):
+    pytest.importorskip("rich", reason="rich is not installed")
+    reads, read = [], DeviceArray.read
+    monkeypatch.setattr(DeviceArray, "read", lambda x, name: (reads.append(name), read(x, name))[1])
+    monkeypatch.setattr(progress_bar, "INTERVAL", 0.0)
+    monkeypatch.setattr(progress_bar, "REST", 0.0)
+    counts = []
+    for progress in (False, "bar"):
+        train(fake_backend("float64"), task, engine=engine, progress=progress)
+        counts.append(len(reads))
+        reads.clear()
+    assert counts[0] == counts[1] > 0
 
 
 def test_host_read_cannot_be_captured(task, device):

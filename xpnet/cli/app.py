@@ -18,6 +18,7 @@ from xpnet.backend import NAMES, BackendName, get_backend
 from xpnet.cli import execution, names, run_folder
 from xpnet.cli.data import labels_of, load_data, read_source
 from xpnet.cli.evaluation import evaluation_of
+from xpnet.cli.figures import write_figures
 from xpnet.cli.options import TrainingOptions
 from xpnet.cli.report import print_json, print_measured, print_tables
 from xpnet.cli.script import run_script
@@ -254,7 +255,7 @@ def evaluate(
         X, y = table.X, table.y
         y = y if model.classes is None else labels_of(y, model.classes)
     found = evaluation_of(model, X, y, metrics)
-    written = [] if figures is None else found.draw(figures)
+    written = [] if figures is None else write_figures(figures, found)
     if json_:
         print_json(found.as_json())
         return

@@ -1,23 +1,17 @@
-"""The evaluation of a trained network: its metrics, tables and figures."""
+"""The evaluation of a trained network: its metrics and tables."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from xpnet import plots
-from xpnet.atomic import atomic_file
 from xpnet.backend import HostArray, to_numpy
 from xpnet.calibration import Reliability, reliability
-from xpnet.cli.claim import CONFUSION, RELIABILITY, RESIDUALS
 from xpnet.data import encode_labels
-from xpnet.errors import MissingExtraError
 from xpnet.metrics import (
     AUC,
     AveragePrecision,
@@ -92,27 +86,6 @@ class Evaluation:
         if self.classification is not None:
             entry |= self.classification.as_json()
         return dict(_finite(entry))
-
-    def draw(self, folder: Path) -> list[Path]:
-        """Write the figures into ``folder``; return their paths, none without Matplotlib."""
-        written: list[Path] = []
-        with suppress(MissingExtraError):
-            for name, axes in self._axes().items():
-                with atomic_file(folder / name) as path:
-                    axes.figure.savefig(path, dpi=150, format=name.rpartition(".")[2])
-                written.append(folder / name)
-        return written
-
-    def _axes(self) -> dict[str, Any]:
-        """Return the axes of each figure, by the name of its file."""
-        found = self.classification
-        if found is None:
-            is_finite = bool(np.isfinite(self.predicted).all())
-            return {RESIDUALS: plots.residuals(self.predicted, self.target)} if is_finite else {}
-        return {
-            CONFUSION: plots.confusion_matrix(found.matrix, found.table.names),
-            RELIABILITY: plots.reliability_diagram(found.reliability),
-        }
 
 
 def default_metrics(classes: Sequence[Any] | None) -> list[Metric]:

@@ -16,7 +16,7 @@ from xpnet.atomic import write_atomically
 from xpnet.cli.claim import CHECKPOINT, CONFIG, HISTORY, locked, new_folder
 from xpnet.cli.data import DataSource, SplitData, load_data
 from xpnet.cli.evaluation import evaluation_of
-from xpnet.cli.history_file import HistoryFile
+from xpnet.cli.figures import write_figures
 from xpnet.cli.options import TrainingOptions, options_of
 from xpnet.cli.report import print_json, print_measured, print_tables, print_task
 from xpnet.cli.run_folder import (
@@ -33,7 +33,7 @@ from xpnet.cli.termination import handled_termination
 from xpnet.cli.training import TrainingPlan, TrainingRows, build, fit, hold_out
 from xpnet.errors import Phrase, require, require_count
 from xpnet.model import Sequential
-from xpnet.training import TrainingCheckpoint
+from xpnet.training import CSVLogger, TrainingCheckpoint
 from xpnet.training.callbacks import Callback
 from xpnet.training.training_file import progress_of
 
@@ -196,7 +196,7 @@ def _run(
         parts = prepared.source, prepared.plan, prepared.split, prepared.rows, prepared.model
         print_task(*parts)
         _print_start(folder, is_resumed)
-    history_file = HistoryFile(folder / HISTORY)
+    history_file = CSVLogger(folder / HISTORY)
     with handled_termination() as termination:
         try:
             stopped = _train(prepared, folder, config, [history_file, termination], show)
@@ -240,7 +240,7 @@ def _train(
     seconds = time.perf_counter() - start
     found = evaluation_of(model, split.X_test, split.y_test, prepared.plan.metrics)
     write_results(folder, model)
-    found.draw(folder)
+    write_figures(folder, found, history)
     measured = found.as_json()
     results = {"status": INTERRUPTED if stopped else FINISHED, "test": measured["metrics"]}
     results["seconds"] = sum(history.columns.get("seconds", ()))  # of earlier processes too

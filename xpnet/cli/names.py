@@ -42,6 +42,9 @@ def _named(module: ModuleType, base: type[T]) -> dict[str, type[T]]:
 _WORD = re.compile(r"(?<=[a-z])(?=[A-Z][a-z])|(?<=[A-Z])(?=[A-Z][a-z]{2})")
 """The beginning of a word inside the name of a class, as in ``LeakyReLU``."""
 
+_LETTER = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
+"""The beginning of a word or a letter that is one, as in ``TopKAccuracy``."""
+
 ACTIVATIONS = {
     name: kind
     for name, kind in _named(activations, ActivationFunction).items()
@@ -92,8 +95,9 @@ FUNCTIONS: dict[str, type[functions.TestFunction]] = {
 
 
 METRICS: dict[str, Metric | type[Any]] = {
-    metric_name(metric).replace("_", "-"): metric for metric in OWN_METRICS
-} | {_WORD.sub("-", kind.__name__).lower(): kind for kind in OWN_TYPES}
+    **{metric_name(metric).replace("_", "-"): metric for metric in OWN_METRICS},
+    **{_LETTER.sub("-", kind.__name__).lower(): kind for kind in OWN_TYPES},
+}
 
 
 def activation(text: str) -> ActivationFunction:
@@ -132,15 +136,14 @@ def metric(text: str) -> Metric:
         ArgumentError: if there is no such metric, or it has no such setting.
     """
     name, _, inline = text.partition(":")
-    plain = _plain(name)
     kinds = {_plain(known): kind for known, kind in METRICS.items()}
-    if plain in kinds and isinstance(kinds[plain], type):
+    found = kinds.get(_plain(name))
+    if isinstance(found, type):
         table = {known: kind for known, kind in METRICS.items() if isinstance(kind, type)}
         return _make("--metric", table, text)
-    require(not inline, f"--metric {name}", "have no settings", text)
-    if plain in kinds:
-        return kinds[plain]
-    return _scorer(name)
+    found = found or _scorer(name)
+    require(not inline, f"--metric {name}", "be written without settings", text)
+    return found
 
 
 def _scorer(name: str) -> Metric:
@@ -149,13 +152,14 @@ def _scorer(name: str) -> Metric:
     Raises:
         ArgumentError: if there is none of this name, or scikit-learn is not installed.
     """
-    do = "With scikit-learn installed, the names of its scorers are known too."
     try:
         from sklearn.metrics import get_scorer, get_scorer_names  # noqa: PLC0415  optional
     except ImportError:
+        do = "With scikit-learn installed it may be the name of one of its scorers."
         raise ArgumentError(f"{unknown_name('--metric', name, METRICS)} {do}") from None
     if name not in get_scorer_names():
-        raise unknown_name("--metric", name, [*METRICS, *get_scorer_names()])
+        do = "It may also be a scorer of scikit-learn, sklearn.metrics.get_scorer_names()."
+        raise ArgumentError(f"{unknown_name('--metric', name, METRICS)} {do}")
     return sklearn_metric(get_scorer(name), name=name)
 
 

@@ -1,7 +1,7 @@
 """Run folders: write a trained model with its configuration, and read them to predict.
 
-A run folder holds the model, its history, its checkpoint, a picture of the losses and
-``config.json``, which records how the model is trained.
+A run folder holds the model, its history, its checkpoint, figures and ``config.json``, which
+records how the model is trained.
 """
 
 from __future__ import annotations
@@ -12,26 +12,24 @@ import platform
 import re
 import sys
 from collections.abc import Collection, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from xpnet._version import __version__
-from xpnet.atomic import atomic_file, write_atomically
+from xpnet.atomic import write_atomically
 from xpnet.backend import Backend, BackendName, HostArray, to_numpy
-from xpnet.cli.claim import CHECKPOINT, CONFIG, FILES, HISTORY, MODEL, PICTURE
+from xpnet.cli.claim import CHECKPOINT, CONFIG, FILES, HISTORY, MODEL
 from xpnet.cli.data import DataSource, SplitData, is_text, require_exists
 from xpnet.cli.options import TrainingOptions, options_of
 from xpnet.cli.training import TrainingPlan
 from xpnet.data import read_table
 from xpnet.data.delimited import column_names
 from xpnet.data.files import npz_names
-from xpnet.errors import FileFormatError, MissingExtraError, Phrase, require, warn_caller
+from xpnet.errors import FileFormatError, Phrase, require, warn_caller
 from xpnet.metrics.protocol import metric_name
 from xpnet.model import Sequential, load
-from xpnet.plots import loss_curve
 from xpnet.renamed import FORMAT_1
 from xpnet.tensor_file import newer_format
 
@@ -106,19 +104,10 @@ def write_config(folder: Path, config: Mapping[str, Any]) -> None:
 
 
 def write_results(folder: Path, model: Sequential) -> None:
-    """Write the model, its history and a picture of the losses.
-
-    There is no picture without Matplotlib, and neither history nor picture before the end of the
-    first epoch.
-    """
+    """Write the model, and its history after the end of the first epoch."""
     model.save(folder / MODEL)
-    if not len(model.history):
-        return
-    model.history.to_csv(folder / HISTORY)
-    with suppress(MissingExtraError):
-        figure = loss_curve(model.history).figure
-        with atomic_file(folder / PICTURE) as path:
-            figure.savefig(path, dpi=150, format=PICTURE.rpartition(".")[2])
+    if len(model.history):
+        model.history.to_csv(folder / HISTORY)
 
 
 def files_in(folder: Path) -> str:

@@ -301,15 +301,15 @@ def class_position(of: str | int, names: Sequence[Any] | None, n_classes: int | 
     """Return the index of a class, of which the name or the index is given.
 
     Args:
-        of: the name or the index.
+        of: the name, or the index if it is not a name.
         names: the class names in the order of the indices, or ``None``.
         n_classes: the number of classes, or ``None`` if it is unknown.
 
     Raises:
         ArgumentError: if there is no such class.
 
-    >>> class_position("dog", ("cat", "dog"), 2)
-    1
+    >>> class_position("dog", ("cat", "dog"), 2), class_position(2, (2, 4, 6), 3)
+    (1, 0)
     """
     known = None if names is None else [str(name) for name in names]
     if isinstance(of, str):
@@ -318,6 +318,8 @@ def class_position(of: str | int, names: Sequence[Any] | None, n_classes: int | 
         if known is None or of not in known:
             raise unknown_name("of", of, known or [])
         return known.index(of)
+    if names is not None and of in names:  # a name that is a number comes before an index
+        return list(names).index(of)
     n_classes = n_classes if known is None else len(known)
     largest = "" if n_classes is None else f" of 0 to {n_classes - 1}"
     require(n_classes is None or of < n_classes, "of", f"be the index of a class{largest}", of)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from xpnet.errors import ArgumentError, unknown_name
-from xpnet.plots.style import BLUE, ORANGE, axes_or_new, logarithmic, tidy
+from xpnet.plots.style import BLUE, axes_or_new, logarithmic
 from xpnet.training.history import History
+from xpnet.training.history_views import draw_column, draw_line
 
 
 def loss_curve(history: History, ax: Any = None) -> Any:
@@ -55,16 +56,11 @@ def metric_curve(history: History, metric: str = "accuracy", ax: Any = None) -> 
     'accuracy'
     """
     _require_epochs(history)
-    columns = {"training": (metric, BLUE, "-"), "validation": (f"val_{metric}", ORANGE, "--")}
-    if not any(column in history for column, _, _ in columns.values()):
+    if metric not in history and f"val_{metric}" not in history:
         known = {column.removeprefix("val_") for column in history.columns} - {"epoch"}
         raise unknown_name("metric", metric, known)
     ax = axes_or_new(ax)
-    for label, (column, colour, style) in columns.items():
-        if column in history:
-            _line(ax, history, column, label=label, color=colour, linestyle=style)
-    ax.set(xlabel="epoch", ylabel=metric.replace("_", " "))
-    ax.legend(frameon=False)
+    draw_column(history, metric, ax)
     return ax
 
 
@@ -91,7 +87,7 @@ def learning_rate_curve(history: History, ax: Any = None) -> Any:
     _require_epochs(history)
     rates = history["lr"]
     ax = axes_or_new(ax)
-    _line(ax, history, "lr", color=BLUE)
+    draw_line(history, "lr", ax, color=BLUE)
     if min(rates) > 0 and max(rates) >= 10 * min(rates):
         logarithmic(ax)
     ax.set(xlabel="epoch", ylabel="learning rate")
@@ -101,11 +97,3 @@ def learning_rate_curve(history: History, ax: Any = None) -> Any:
 def _require_epochs(history: History) -> None:
     if len(history) == 0:
         raise ArgumentError("history must have at least one epoch; got an empty one.")
-
-
-def _line(ax: Any, history: History, column: str, **style: Any) -> None:
-    """Plot a column by epoch, with markers for up to 50 epochs."""
-    marker = "." if len(history) <= 50 else ""
-    ax.plot(history["epoch"], history[column], marker=marker, linewidth=1.4, **style)
-    ax.xaxis.get_major_locator().set_params(integer=True)
-    tidy(ax)

@@ -19,7 +19,7 @@ from xpnet.errors import (
     require_type,
     unknown_name,
 )
-from xpnet.figure import new_figure
+from xpnet.figure import as_axes_array, new_figure
 from xpnet.inspection import Distribution, InspectionReport, LayerReport
 from xpnet.model import Sequential
 from xpnet.ops import operations_for
@@ -63,7 +63,7 @@ def activation_curves(
     require_number(low, "low")
     require_number(high, "high", above=low)
     if axes is None:
-        axes = new_figure(figsize=(9, 3.6)).subplots(1, 2)
+        axes = as_axes_array(new_figure(figsize=(9, 3.6)).subplots(1, 2))
     left, right = axes
     z = np.linspace(low, high, 1601)[None, :]
     ops = operations_for(z)
@@ -144,7 +144,7 @@ def layer_histograms(
     shape = len(rows), lengths.pop()
     if axes is None:
         figure = new_figure(figsize=(2.0 * shape[1] + 1.0, 1.35 * shape[0] + 0.5))
-        axes = figure.subplots(*shape, squeeze=False)
+        axes = as_axes_array(figure.subplots(*shape, squeeze=False))
     panels = np.asarray(axes, dtype=object)
     require(panels.shape == shape, "axes", f"be an array of shape {shape}", panels)
     same_names = len({tuple(layer.name for layer in report) for report in rows.values()}) == 1
@@ -250,7 +250,7 @@ def weight_images(
         columns = math.ceil(math.sqrt(n))
         rows = math.ceil(n / columns)
         figure = new_figure(figsize=(1.3 * columns + 1.0, 1.4 * rows + 0.3))
-        axes = figure.subplots(rows, columns, squeeze=False)
+        axes = as_axes_array(figure.subplots(rows, columns, squeeze=False))
         weight = weight[:, :n]
     panels = np.asarray(axes, dtype=object).ravel()
     weight = weight[:, : len(panels)]

@@ -7,9 +7,26 @@ from typing import Any
 import numpy as np
 
 from xpnet.backend import HostArray
-from xpnet.figure import new_figure
+from xpnet.figure import BLUE, ORANGE, logarithmic, new_figure, tidy
 
-BLUE, ORANGE, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
+__all__ = [
+    "BLACK",
+    "BLUE",
+    "COLOURS",
+    "GREEN",
+    "GREY",
+    "MARKERS",
+    "ORANGE",
+    "PURPLE",
+    "SKY",
+    "YELLOW",
+    "axes_or_new",
+    "logarithmic",
+    "rgb",
+    "tidy",
+]
+
+GREEN, PURPLE = "#009E73", "#CC79A7"
 YELLOW, SKY, BLACK, GREY = "#E69F00", "#56B4E9", "#222222", "#999999"
 
 COLOURS = (BLUE, ORANGE, GREEN, PURPLE, YELLOW, SKY, BLACK, GREY)
@@ -25,30 +42,6 @@ def axes_or_new(ax: Any, figsize: tuple[float, float] = (6, 4)) -> Any:
     [3.0, 2.0]
     """
     return new_figure(figsize=figsize).add_subplot() if ax is None else ax
-
-
-def tidy(ax: Any) -> None:
-    """Remove the top and right spines, and draw a light grid behind the data."""
-    ax.spines[["top", "right"]].set_visible(False)
-    ax.grid(alpha=0.25)
-    ax.set_axisbelow(True)
-
-
-def logarithmic(ax: Any) -> None:
-    """Make the y axis logarithmic; if it spans less than two decades, label 2 and 5 as well.
-
-    >>> ax = axes_or_new(None)
-    >>> line = ax.plot([0, 1], [0.1, 0.6])
-    >>> logarithmic(ax)
-    >>> ax.get_yscale()
-    'log'
-    """
-    ax.set_yscale("log")
-    low, high = ax.get_ylim()
-    if high < 100 * low:
-        ax.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
-        ax.yaxis.get_minor_locator().set_params(subs=(2.0, 5.0))
-        ax.yaxis.set_minor_formatter(lambda value, _: f"{value:g}")
 
 
 def rgb(colour: str, strength: float = 1.0) -> HostArray:

@@ -7,15 +7,18 @@ from xpnet.training.callbacks import Callback, Run
 from xpnet.training.checkpoint import Checkpoint
 from xpnet.training.early_stopping import EarlyStopping
 from xpnet.training.history import History
+from xpnet.training.loggers import CSVLogger, JSONLinesLogger
 from xpnet.training.objective import NetworkObjective
 from xpnet.training.training_checkpoint import TrainingCheckpoint
 from xpnet.training.training_step import TrainingStep
 
 __all__ = [
+    "CSVLogger",
     "Callback",
     "Checkpoint",
     "EarlyStopping",
     "History",
+    "JSONLinesLogger",
     "NetworkObjective",
     "Run",
     "StochasticWeightAveraging",

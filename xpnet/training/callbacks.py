@@ -96,7 +96,7 @@ class Run:
         may_exist = any(_names(names) is None for names in declared) and monitor not in measured
         if monitor not in known and not may_exist:
             raise self._unknown(monitor, known)
-        is_higher_better = self.directions.get(monitor.removeprefix("val_").removeprefix("avg_"))
+        is_higher_better = self.known_direction(monitor)
         if maximize is None:
             return bool(is_higher_better)
         if is_higher_better not in (None, maximize):
@@ -106,6 +106,10 @@ class Run:
                 "or leave it out."
             )
         return maximize
+
+    def known_direction(self, monitor: str) -> bool | None:
+        """Return whether a higher number in a column is better; ``None`` if it is not known."""
+        return self.directions.get(monitor.removeprefix("val_").removeprefix("avg_"))
 
     def monitored(self, monitor: str) -> float:
         """The number of this epoch in the column ``monitor``.
@@ -162,10 +166,10 @@ Two attributes are optional too:
 - ``columns``, a sequence of names, declares the columns that the callback adds to ``run.row``.
 - ``monitor`` is the column that the callback reads.
 
-Callbacks are called in the order of the list, those with ``monitor`` after those without, and
-`TrainingCheckpoint` after all. In ``exception`` and ``end`` `TrainingCheckpoint` is first, so that
-the file holds the state before the others change it; in ``end`` `EarlyStopping` follows, which
-restores the epoch of which others use the average.
+Callbacks are called in the order of the list, those with ``monitor`` after those without, then
+`CSVLogger` and `JSONLinesLogger`, and `TrainingCheckpoint` after all. In ``exception`` and ``end``
+`TrainingCheckpoint` is first, so that the file holds the state before the others change it; in
+``end`` `EarlyStopping` follows, which restores the epoch of which others use the average.
 """
 
 METHODS: dict[str, tuple[str, ...]] = {
@@ -364,8 +368,9 @@ def is_training_checkpoint(callback: Any) -> bool:
     return getattr(callback, "saves_training", False) is True
 
 
-def _rank(callback: Any) -> tuple[bool, bool]:
-    return is_training_checkpoint(callback), hasattr(callback, "monitor")
+def _rank(callback: Any) -> tuple[bool, bool, bool]:
+    is_last = getattr(callback, "is_last", False) is True
+    return is_training_checkpoint(callback), is_last, hasattr(callback, "monitor")
 
 
 def _rank_at_end(callback: Any) -> tuple[bool, bool]:

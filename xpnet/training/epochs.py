@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -68,6 +68,8 @@ class Epochs:
     Attributes:
         completed: the number of completed epochs, with their evaluation.
         unfinished: whether a step, an evaluation or the call of callbacks has begun and not ended.
+        after_step: what is called after every step with the number of steps taken in the epoch, or
+            enqueued on a device, and their losses; ``None`` for nothing.
     """
 
     def __init__(
@@ -84,6 +86,7 @@ class Epochs:
         self.settings, self.steps, self.callbacks, self.run = settings, steps, callbacks, run
         self.optimizer_state: OptimizerState = run.state
         self.completed, self.unfinished = 0, False
+        self.after_step: Callable[[int, Sequence[Any]], None] | None = None
         self.xp, self.predict = operations_for(model.theta).xp, prediction_of(model)
         self._earlier: tuple[list[float], list[float], float] = [], [], 0.0
         self._losses: list[Any] = []
@@ -238,7 +241,7 @@ class Epochs:
         settings, is_host = self.settings, self.model.backend.is_host
         intervals, losses, counts = self.callbacks.intervals, self._losses, self._counts
         n_rows, interrupts, X, stopped = settings.batch_size, self.run.interrupts, None, False
-        first, before = self.taken, self.completed * len(lrs)
+        first, before, after_step = self.taken, self.completed * len(lrs), self.after_step
         batches = self.data.batches(self._order, n_rows, settings.drop_last, first)
         with closing(batches):
             for number, (X, y, weight) in enumerate(batches, start=first + 1):
@@ -256,6 +259,8 @@ class Epochs:
                 counts.append(X.shape[0] if weight is None else self.xp.sum(weight))
                 if intervals and is_due(before + number, intervals):
                     stopped = self._call(float(value))
+                if after_step is not None:
+                    after_step(number, losses)
                 if stopped or interrupts.requested:
                     break
         return X, stopped
@@ -272,6 +277,8 @@ class Epochs:
                 self._losses += steps.settle(self.taken, taken)
                 self._counts = counts[first:taken]
                 stopped = self._call(self._losses[-1])
+            if self.after_step is not None:
+                self.after_step(taken, ())
             return stopped or self.run.interrupts.requested
 
         self._losses, self._counts, X = steps.epoch(

@@ -19,7 +19,7 @@ from xpnet.training.epochs import Epochs
 from xpnet.training.evaluation import known_directions, measured_columns
 from xpnet.training.history import History
 from xpnet.training.interrupts import Interrupts
-from xpnet.training.progress import print_ended, printer
+from xpnet.training.progress import print_ended, reporter
 from xpnet.training.resuming import SavedTraining, begin_training
 from xpnet.training.saving import Saver
 from xpnet.training.settings import Settings
@@ -181,22 +181,25 @@ class _MiniBatchTraining:
     def _train(self) -> None:
         """Run the epochs that are left, until a callback stops the training."""
         history, epochs, settings = self.history, self._epochs, self._settings
-        report = printer() if settings.progress else None
-        if settings.progress and (history.stopped or epochs.completed >= settings.epochs):
-            print_ended(history)
-        while epochs.completed < settings.epochs and not history.stopped:
-            self._epoch = epochs.epoch
-            row = epochs.take()
-            if row is None:
-                return
-            history.append(row)
-            epochs.run.row, epochs.run.loss = row, math.nan
-            self._run = replace(epochs.run)
-            if report is not None:
-                report(self._run)
-            self._callbacks.epoch(self._run)
-            epochs.unfinished = False
-            self._run.interrupts.raise_if_requested()
+        if history.stopped or epochs.completed >= settings.epochs:
+            if settings.progress:
+                print_ended(history)
+            return
+        epochs.run.n_steps = epochs.n_steps
+        with reporter(settings.progress, replace(epochs.run), epochs.completed) as report:
+            epochs.after_step = report.after_step
+            while epochs.completed < settings.epochs and not history.stopped:
+                self._epoch = epochs.epoch
+                row = epochs.take()
+                if row is None:
+                    return
+                history.append(row)
+                epochs.run.row, epochs.run.loss = row, math.nan
+                self._run = replace(epochs.run)
+                report.epoch(self._run)
+                self._callbacks.epoch(self._run)
+                epochs.unfinished = False
+                self._run.interrupts.raise_if_requested()
 
 
 def _columns(settings: Settings, validation: TrainingData | None) -> tuple[str, ...]:

@@ -25,7 +25,14 @@ from xpnet.training.evaluation import known_directions, measure, measured_column
 from xpnet.training.history import History
 from xpnet.training.interrupts import Interrupts
 from xpnet.training.objective import NetworkObjective, require_statistics
-from xpnet.training.progress import print_ended, printer
+from xpnet.training.progress import (
+    NoProgress,
+    ProgressMode,
+    Reporter,
+    check_progress,
+    print_ended,
+    reporter,
+)
 from xpnet.training.resuming import SavedTraining, begin_training
 from xpnet.training.saving import Saver
 from xpnet.training.settings import Metric, OnInterrupt, check_metric_functions, check_on_interrupt
@@ -46,7 +53,7 @@ class FullBatchSettings:
         metrics: functions of predictions and targets.
         l2: the rate of the L2 penalty.
         callbacks: functions called after each iteration.
-        progress: whether to print one line per iteration.
+        progress: what is printed, a `ProgressMode`.
         on_interrupt: ``"raise"`` or ``"return"``, what ends a training after Ctrl-C.
         rng: the seed or the generator of the held-out rows, or ``None``.
 
@@ -60,7 +67,7 @@ class FullBatchSettings:
     metrics: Sequence[Metric] = ()
     l2: float = 0.0
     callbacks: Sequence[Callback] = ()
-    progress: bool = True
+    progress: ProgressMode = True
     on_interrupt: OnInterrupt = "raise"
     rng: Rng | None = None
 
@@ -70,6 +77,7 @@ class FullBatchSettings:
         check_metric_functions(self.metrics)
         check_callbacks(self.callbacks)
         check_on_interrupt(self.on_interrupt)
+        check_progress(self.progress)
 
 
 def refuse_mini_batch_arguments(method: Method, l1: float, **arguments: object) -> None:
@@ -181,7 +189,7 @@ class _FullBatchTraining:
             directions=known_directions(settings.metrics),
         )
         self._predict = prediction_of(state)
-        self._report = printer() if settings.progress else None
+        self._report: Reporter = NoProgress()
         self._last_time = time.perf_counter()
 
     @property
@@ -240,7 +248,8 @@ class _FullBatchTraining:
             self._callbacks.end(self._run)
             return history
         try:
-            result = loop.run(self._settings.method)
+            with reporter(self._settings.progress, self._run, loop.iteration) as self._report:
+                result = loop.run(self._settings.method)
         except BaseException as error:
             self._fail(error)
             if isinstance(error, ArgumentError) and self._before is not None:
@@ -289,8 +298,7 @@ class _FullBatchTraining:
         row["seconds"], self._last_time = now - self._last_time, now
         self.history.append(row)
         self._run = replace(self._run, epoch=iterate.iteration, row=row)
-        if self._report is not None:
-            self._report(self._run)
+        self._report.epoch(self._run)
         stopped = self._callbacks.epoch(self._run)
         self._unfinished, self._before = False, None
         return stopped or self._run.interrupts.requested

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import json
+import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,9 +14,17 @@ import numpy as np
 
 from xpnet.atomic import StrPath, write_atomically
 from xpnet.backend import HostArray
-from xpnet.errors import FileFormatError, Phrase, describe, require, unknown_name
+from xpnet.errors import (
+    FileFormatError,
+    MissingExtraError,
+    Phrase,
+    describe,
+    require,
+    unknown_name,
+)
 from xpnet.metrics.protocol import real_number
 from xpnet.state_dict import StateDict
+from xpnet.training.history_views import curves, summary, table
 
 NO_VALUE = float("nan")
 """What a column holds for an epoch without a value; `History.to_csv` leaves its cell empty."""
@@ -22,9 +33,12 @@ MAX_PADDING = 1_000_000
 """How many values the columns of a file may lack more than they have; `append` adds them."""
 
 
-@dataclass
+@dataclass(repr=False)
 class History:
     """The numbers of every finished epoch, by column.
+
+    Its representation is one line; a notebook shows a table of the first, the best and the last
+    epochs and, with Matplotlib, the curves of losses and metrics.
 
     Attributes:
         columns: the numbers of each column, one per epoch. ``epoch`` counts from 1; ``loss`` is the
@@ -44,6 +58,8 @@ class History:
     >>> history.append({"epoch": 1, "loss": 0.5})
     >>> history["loss"], len(history)
     ([0.5], 1)
+    >>> history
+    History(1 epoch: loss 0.5000)
     """
 
     columns: dict[str, list[float]] = field(default_factory=dict)
@@ -73,6 +89,102 @@ class History:
     def __len__(self) -> int:
         return len(self.columns.get("epoch", ()))
 
+    def __repr__(self) -> str:
+        return f"History({summary(self)})"
+
+    def _repr_html_(self) -> str:
+        """The table and the curves that a notebook shows."""
+        return table(self)
+
+    def _repr_png_(self) -> bytes | None:
+        """The curves that a front end without HTML shows; ``None`` without Matplotlib."""
+        return curves(self)
+
+    def padded(self, name: str) -> list[float]:
+        """Return a column with one value for each epoch; NaN where it has none.
+
+        Raises:
+            ArgumentError: if there is no such column.
+
+        >>> History({"epoch": [1, 2], "norm": [3.0]}).padded("norm")
+        [nan, 3.0]
+        """
+        return self._padded(name, len(self)) if len(self[name]) < len(self) else self[name]
+
+    def last_row(self) -> dict[str, float]:
+        """Return the numbers of the last epoch, without the columns that have no value for it.
+
+        >>> History({"epoch": [1, 2], "loss": [0.5, 0.25]}).last_row()
+        {'epoch': 2, 'loss': 0.25}
+        """
+        n_rows, row = len(self), {}
+        for name, values in self.columns.items():
+            is_late = len(values) < n_rows and name in self._aligned
+            if n_rows and values and not is_late and values[-1] is not NO_VALUE:
+                row[name] = values[-1]
+        return row
+
+    def rows(self) -> list[dict[str, float]]:
+        """Return the numbers of every epoch, without the columns that have no value for it.
+
+        >>> History({"epoch": [1, 2], "norm": [3.0]}).rows()
+        [{'epoch': 1}, {'epoch': 2, 'norm': 3.0}]
+        """
+        columns = {name: self._padded(name, len(self)) for name in self.columns}
+        return [
+            {name: values[i] for name, values in columns.items() if values[i] is not NO_VALUE}
+            for i in range(len(self))
+        ]
+
+    def to_json(self, path: StrPath | None = None) -> str:
+        """Return the history as JSON, and write it to a file, completely or not at all.
+
+        It is an object with the entries ``columns``, a list of numbers by name, ``stopped`` and
+        ``engine``. ``null`` is a missing value, NaN or an infinity, which JSON does not have.
+        Numbers have all their digits. ``pandas.DataFrame(json.loads(text)["columns"])`` is a table.
+
+        Args:
+            path: the file; ``None`` (default) writes none.
+
+        Raises:
+            ArgumentError: if a column has more values than there are epochs, or one that is not a
+                real number.
+            OSError: if the file cannot be written; an existing one remains.
+
+        >>> History({"epoch": [1], "loss": [float("inf")]}).to_json()
+        '{"columns": {"epoch": [1], "loss": [null]}, "stopped": "", "engine": ""}'
+        """
+        columns = {
+            name: [json_number(value, name) for value in values]
+            for name, values in self._table().items()
+        }
+        entries = {"columns": columns, "stopped": self.stopped, "engine": self.engine}
+        text = json.dumps(entries, allow_nan=False, ensure_ascii=False)
+        if path is not None:
+            write_atomically(path, text.encode())
+        return text
+
+    def to_pandas(self) -> Any:
+        """Return a `pandas.DataFrame` with one row per epoch; NaN where there is no value.
+
+        Raises:
+            ArgumentError: if a column has more values than there are epochs, or one that is not a
+                real number.
+            MissingExtraError: if pandas is not installed.
+        """
+        try:
+            import pandas as pd  # noqa: PLC0415  an optional dependency
+        except ImportError:
+            raise MissingExtraError(
+                "History.to_pandas needs pandas. Install it: pip install pandas. to_csv and "
+                "to_json need nothing."
+            ) from None
+        table = {name: _numbers(name, values) for name, values in self._table().items()}
+        epochs = table.get("epoch")
+        if epochs is not None and (epochs == np.round(epochs)).all():
+            table["epoch"] = epochs.astype(np.int64)
+        return pd.DataFrame(table)
+
     def to_csv(self, path: StrPath) -> None:
         """Write a CSV file with a header and one line per epoch, completely or not at all.
 
@@ -82,19 +194,9 @@ class History:
             ArgumentError: if a column has more values than there are epochs.
             OSError: if the file cannot be written; an existing one remains.
         """
-        lengths = [len(values) for values in self.columns.values()]
-        n_rows = len(self) if "epoch" in self else max(lengths, default=0)
-        for name, values in self.columns.items():
-            rule = f"have at most one value for each of the {n_rows} epochs"
-            got = Phrase(f"{len(values)} values")
-            require(len(values) <= n_rows, f"the column {name!r} of the history", rule, got)
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(self.columns)
-        columns = [self._padded(name, n_rows) for name in self.columns]
-        for row in zip(*columns, strict=True):
-            writer.writerow("" if v is NO_VALUE else format(v, ".9g") for v in row)
-        write_atomically(path, text.getvalue().encode())
+        table = self._table()
+        lines = [csv_line(table), *map(csv_line, map(csv_cells, zip(*table.values(), strict=True)))]
+        write_atomically(path, "".join(lines).encode())
 
     def state_dict(self) -> StateDict:
         """Return the names and the numbers of the columns, and why training ended."""
@@ -133,11 +235,57 @@ class History:
                 numbers[index] = NO_VALUE
         self._aligned, self.stopped = set(aligned), state["stopped"]
 
+    def _table(self) -> dict[str, list[float]]:
+        """Return every column with one value for each epoch.
+
+        Raises:
+            ArgumentError: if a column has more values than there are epochs.
+        """
+        lengths = [len(values) for values in self.columns.values()]
+        n_rows = len(self) if "epoch" in self else max(lengths, default=0)
+        for name, values in self.columns.items():
+            rule = f"have at most one value for each of the {n_rows} epochs"
+            got = Phrase(f"{len(values)} values")
+            require(len(values) <= n_rows, f"the column {name!r} of the history", rule, got)
+        return {name: self._padded(name, n_rows) for name in self.columns}
+
     def _padded(self, name: str, n_rows: int) -> list[float]:
         """Return a column of ``n_rows`` values: one that came late is padded at its beginning."""
         values = self.columns[name]
         missing = [NO_VALUE] * (n_rows - len(values))
         return values + missing if name in self._aligned else missing + values
+
+
+def csv_cells(values: Iterable[float]) -> list[str]:
+    """Return numbers as the cells of a CSV file; those without a value are empty."""
+    return ["" if value is NO_VALUE else format(value, ".9g") for value in values]
+
+
+def csv_line(cells: Iterable[str]) -> str:
+    r"""Return a line of a CSV file, with quotes where they are needed.
+
+    >>> csv_line(["epoch", "top,1"])
+    'epoch,"top,1"\n'
+    """
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(cells)
+    return text.getvalue()
+
+
+def json_number(value: Any, name: str) -> float | int | None:
+    """Return a number as JSON has it: ``None`` for NaN and infinities, an integer for an epoch.
+
+    Args:
+        value: the number.
+        name: the name of its column.
+
+    Raises:
+        ArgumentError: if ``value``, which a callback has added, is not a real number.
+    """
+    number = _number(name, value)
+    if not math.isfinite(number):
+        return None
+    return int(number) if name == "epoch" and number == int(number) else number
 
 
 def _require_column(values: Any, absent: Any) -> None:
@@ -166,10 +314,14 @@ def _numbers(name: str, values: list[float]) -> HostArray:
     Raises:
         ArgumentError: if a value, which a callback has added, is not a real number.
     """
-    numbers = [real_number(value) for value in values]
-    for number, value in zip(numbers, values, strict=True):
-        require(number is not None, f"the column {name!r}", "hold real numbers", value)
-    return np.array(numbers, np.float64)
+    return np.array([_number(name, value) for value in values], np.float64)
+
+
+def _number(name: str, value: Any) -> float:
+    """A value of a column as a float; see `_numbers`."""
+    number = real_number(value)
+    require(number is not None, f"the column {name!r}", "hold real numbers", value)
+    return math.nan if number is None else number
 
 
 def _missing(values: list[float]) -> HostArray | None:

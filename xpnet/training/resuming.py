@@ -35,6 +35,7 @@ from xpnet.tensor_file import headers_of, is_readable, open_tensors
 from xpnet.training.callbacks import Callbacks, Run
 from xpnet.training.data_record import data_record, given_rows, require_same_data
 from xpnet.training.environment import environment, training_record, warn_of_differences
+from xpnet.training.loggers import EpochLogger
 from xpnet.training.settings_record import (
     described,
     rebuilt,
@@ -218,7 +219,7 @@ class SavedTraining:
             savers[0].path = self.name  # the file may have been moved
         for callback in callbacks:
             if hasattr(callback, "path"):
-                _require_own_file(callback.path)
+                _require_own_file(callback)
         return callbacks
 
     def metrics(self) -> list[Any]:
@@ -388,13 +389,16 @@ def _require_model(name: str, config: Mapping[str, Any], model: Any) -> None:
         require(own[key] == config.get(key), key, rule, Phrase(_short(own[key])))
 
 
-def _require_own_file(path: str) -> None:
+def _require_own_file(callback: Any) -> None:
     """Refuse a path in the file of a training that cannot be written, or is of another file.
+
+    Args:
+        callback: a callback of the file, with its path.
 
     Raises:
         ArgumentError: naming the path.
     """
-    do = "Pass callbacks=[...]."
+    path, do = callback.path, "Pass callbacks=[...]."
     try:
         require_writable(path)
     except (OSError, ValueError) as error:
@@ -403,9 +407,12 @@ def _require_own_file(path: str) -> None:
     if not os.path.exists(path):
         return
     try:
-        require_file(path, "a file")
-        with open_tensors(path) as file:
-            is_own = "xpnet" in (file.metadata() or {})
+        if isinstance(callback, EpochLogger):
+            is_own = callback.is_own_file()
+        else:
+            require_file(path, "a file")
+            with open_tensors(path) as file:
+                is_own = "xpnet" in (file.metadata() or {})
     except FileFormatError:
         is_own = False
     rule = "be given, because one would overwrite a file that xpnet has not written"

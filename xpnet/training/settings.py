@@ -16,6 +16,7 @@ from xpnet.network import Network
 from xpnet.optimizers.schedules import Schedule
 from xpnet.random import Rng
 from xpnet.training.callbacks import Callback, check_callbacks, check_functions
+from xpnet.training.progress import ProgressMode, check_progress
 
 Metric: TypeAlias = Callable[..., Any]
 """A function ``(predictions, targets) -> number``; see `xpnet.metrics.metric`."""
@@ -36,7 +37,7 @@ class Settings(StepSettings):
         callbacks: functions called after each epoch.
         shuffle: whether each epoch has a new random order.
         drop_last: whether a shorter last batch is left out.
-        progress: whether to print one line per epoch.
+        progress: what is printed, a `ProgressMode`.
         on_interrupt: ``"raise"`` or ``"return"``, what ends a training after Ctrl-C.
         rng: the seed or the generator that the caller has passed, or ``None``.
 
@@ -51,13 +52,14 @@ class Settings(StepSettings):
     callbacks: Sequence[Callback] = ()
     shuffle: bool = True
     drop_last: bool = False
-    progress: bool = True
+    progress: ProgressMode = True
     on_interrupt: OnInterrupt = "raise"
     rng: Rng | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_on_interrupt(self.on_interrupt)
+        check_progress(self.progress)
         require_count(self.epochs, "epochs")
         require_count(self.batch_size, "batch_size")
         if self.schedule is not None:

@@ -20,14 +20,17 @@ from xpnet.serialization import TYPES
 from xpnet.training.averages import StochasticWeightAveraging, UseAverage
 from xpnet.training.checkpoint import Checkpoint
 from xpnet.training.early_stopping import EarlyStopping
+from xpnet.training.loggers import CSVLogger, JSONLinesLogger
 from xpnet.training.settings import Settings
 from xpnet.training.training_checkpoint import TrainingCheckpoint
 
 OWN_CALLBACKS: dict[str, type[Any]] = {
     kind.__name__: kind
     for kind in (
+        CSVLogger,
         Checkpoint,
         EarlyStopping,
+        JSONLinesLogger,
         StochasticWeightAveraging,
         TrainingCheckpoint,
         UseAverage,
