@@ -24,6 +24,7 @@ Z, T = [0, 1, 1, 2, 2], [0, 0, 1, 2, 1]
     [
         (accuracy, [0, 1, 1], [0, 1, 2], 2 / 3),
         (accuracy, [1, 0, 1], PROBABILITIES, 2 / 3),
+        (accuracy, [[1], [0], [1]], PROBABILITIES, 2 / 3),
         (accuracy, [1, 0, 1], [[1], [0], [0]], 2 / 3),
         (accuracy, [[1, -1], [1, 1]], [[1, 1], [1, 1]], 0.75),
         (accuracy, [True, False], [1.0, 1.0], 0.5),

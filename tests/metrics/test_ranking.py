@@ -129,6 +129,13 @@ def test_tied_scores_count_as_the_later_class():
     assert float(TopKAccuracy(3)(tied, [2, 2])) == float(TopKAccuracy(9)(tied, [2, 2])) == 1.0
 
 
+def test_top_k_is_compared_in_blocks(place, rng, monkeypatch):
+    scores, target = np.round(rng.normal(size=(50, 6)), 1), rng.integers(0, 6, 50)
+    expected = float(TopKAccuracy(2)(scores, target))
+    monkeypatch.setattr("xpnet.metrics.arrays.BLOCK", 6 * 7)
+    assert float(TopKAccuracy(2)(place.array(scores), place.array(target))) == expected
+
+
 def test_top_k_of_one_column_has_threshold_zero():
     log_odds = np.array([-1.0, 0.0, 0.4, 2.0])
     assert float(TopKAccuracy(1)(log_odds, [0, 0, 1, 1])) == 1.0

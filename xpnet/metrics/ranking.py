@@ -11,8 +11,10 @@ from xpnet.backend import Array, namespace_of
 from xpnet.errors import require_count, unknown_name
 from xpnet.metrics.arrays import (
     Rated,
+    blocks,
     class_position,
     mean_of_rows,
+    of_class,
     rated,
     ratio,
     relative,
@@ -264,10 +266,10 @@ class TopKAccuracy:
         given = rated(predicted, target, sample_weight, classes, multilabel=False)
         p, t, xp = given.predicted, given.indices, namespace_of(given.predicted)
         if p.ndim == 1:
-            is_wrong = (p > 0) != (t == 1)
-            rank = xp.astype(is_wrong, xp.int64)
+            rank = xp.astype((p > 0) != (t == 1), xp.int64)
         else:
-            rank = _rank_of(t, p)
+            parts = blocks(p.shape[0], p.shape[1])
+            rank = xp.concat([_rank_of(t[rows], p[rows, :]) for rows in parts])
         hits = xp.astype(rank < self.k, xp.float64)
         return unless_nan(mean_of_rows(hits, relative(given.weight)), p)
 
@@ -275,7 +277,6 @@ class TopKAccuracy:
 def _rank_of(t: Array, p: Array) -> Array:
     """Return the number of classes with a higher score than the true one, ``(m,)``."""
     xp = namespace_of(p)
-    t, columns = t[:, None], xp.arange(p.shape[1], dtype=t.dtype, device=p.device)[None, :]
-    true = xp.max(xp.where(columns == t, p, xp.full_like(p, -math.inf)), axis=1, keepdims=True)
-    above = (p > true) | ((p == true) & (columns > t))
+    true, columns = of_class(p, t)[:, None], xp.arange(p.shape[1], dtype=t.dtype, device=p.device)
+    above = (p > true) | ((p == true) & (columns[None, :] > t[:, None]))
     return xp.sum(xp.astype(above, xp.int64), axis=1)
