@@ -9,7 +9,8 @@ from helpers.metric_cases import METRIC_CASES, data_of
 
 from xpnet import metrics
 from xpnet.metrics import OWN_METRICS, OWN_TYPES, confusion_matrix
-from xpnet.metrics.counts import BLOCK, confusion, sums_by_index
+from xpnet.metrics.arrays import BLOCK
+from xpnet.metrics.counts import confusion, sums_by_index
 
 DECISIONS = "classes", "two", "labels"
 OF_FLOATS = [name for name, case in METRIC_CASES.items() if case.kind not in DECISIONS]
@@ -132,7 +133,7 @@ def test_confusion_matrix_of_known_size_reads_nothing(cuda, rng, weight):
 @pytest.mark.parametrize("n_classes", [1, 3, 40])
 def test_counts_of_blocks_equal_those_of_numpy(n_classes, place, rng, monkeypatch):
     """A device counts by products of one-hot matrices, the host by `numpy.bincount`."""
-    monkeypatch.setattr("xpnet.metrics.counts.BLOCK", 7 * n_classes)
+    monkeypatch.setattr("xpnet.metrics.arrays.BLOCK", 7 * n_classes)
     assert 7 * n_classes < BLOCK
     z, t = rng.integers(0, n_classes, (2, 100))
     w = rng.uniform(0, 1, 100)

@@ -132,7 +132,7 @@ def test_tied_scores_count_as_the_later_class():
 def test_top_k_is_compared_in_blocks(place, rng, monkeypatch):
     scores, target = np.round(rng.normal(size=(50, 6)), 1), rng.integers(0, 6, 50)
     expected = float(TopKAccuracy(2)(scores, target))
-    monkeypatch.setattr("xpnet.metrics.ranking.BLOCK", 6 * 7)
+    monkeypatch.setattr("xpnet.metrics.arrays.BLOCK", 6 * 7)
     assert float(TopKAccuracy(2)(place.array(scores), place.array(target))) == expected
 
 

@@ -29,6 +29,9 @@ from xpnet.losses.base import check_weight, refuse_where
 from xpnet.losses.classification import ROW_SUM_TOLERANCE
 
 WHOLE = "hold class indices, whole numbers of at least 0"
+BLOCK = 1 << 22
+"""The number of elements of a temporary matrix for rows that are taken in blocks."""
+
 SAME_SHAPE = "have the shape of the predictions, "
 
 
@@ -148,6 +151,16 @@ def unless_nan(value: Array, predicted: Array) -> Array:
     if not is_kind(predicted, "real floating"):
         return value
     return xp.where(xp.any(xp.isnan(predicted)), value * math.nan, value)
+
+
+def blocks(n_rows: int, width: int) -> list[slice]:
+    """Return slices of rows of which matrices with ``width`` columns have about `BLOCK` elements.
+
+    >>> blocks(5, 1 << 21)
+    [slice(0, 2, None), slice(2, 4, None), slice(4, 5, None)]
+    """
+    step = max(BLOCK // width, 1)
+    return [slice(start, min(start + step, n_rows)) for start in range(0, n_rows, step)]
 
 
 def of_class(p: Array, t: Array) -> Array:

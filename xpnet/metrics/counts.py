@@ -13,6 +13,7 @@ from xpnet.errors import Phrase, require, require_count, unknown_name
 from xpnet.metrics.arrays import (
     Decided,
     beside,
+    blocks,
     class_indices,
     class_position,
     decided,
@@ -32,9 +33,6 @@ from xpnet.metrics.arrays import (
 from xpnet.metrics.protocol import Need, metric
 
 Average: TypeAlias = Literal["macro", "micro", "weighted", "binary"]
-
-BLOCK = 1 << 22
-"""The number of elements of a one-hot matrix on a device, which bounds the memory of counting."""
 
 
 @metric(needs="decisions", higher_is_better=True)
@@ -223,7 +221,7 @@ def confusion(z: Array, t: Array, weight: Array | None, n_classes: int) -> Array
         sums = sums_by_index(t * size + z, weight, size * size)
         return xp.reshape(sums, (size, size))
     total = xp.zeros((size, size), dtype=xp.float64, device=z.device)
-    for part in _blocks(z.shape[0], size):
+    for part in blocks(z.shape[0], size):
         rows = _one_hot(t[part], size)
         rows = rows if weight is None else rows * weight[part][:, None]
         total = total + rows.T @ _one_hot(z[part], size)
@@ -241,17 +239,11 @@ def sums_by_index(index: Array, weight: Array | None, size: int) -> Array:
         sums = np.bincount(to_numpy(index), weights, minlength=size).astype(np.float64)
         return beside(sums, index)
     total = xp.zeros((1, size), dtype=xp.float64, device=index.device)
-    for part in _blocks(index.shape[0], size):
+    for part in blocks(index.shape[0], size):
         rows = _one_hot(index[part], size)
         row = xp.ones_like(rows[:, 0]) if weight is None else weight[part]
         total = total + row[None, :] @ rows
     return total[0, :]
-
-
-def _blocks(n_rows: int, size: int) -> list[slice]:
-    """Return slices of rows of which the one-hot matrix has at most about `BLOCK` elements."""
-    step = max(BLOCK // size, 1)
-    return [slice(start, min(start + step, n_rows)) for start in range(0, n_rows, step)]
 
 
 def _one_hot(index: Array, size: int) -> Array:

@@ -11,6 +11,7 @@ from xpnet.backend import Array, namespace_of
 from xpnet.errors import require_count, unknown_name
 from xpnet.metrics.arrays import (
     Rated,
+    blocks,
     class_position,
     mean_of_rows,
     of_class,
@@ -23,9 +24,6 @@ from xpnet.metrics.arrays import (
 from xpnet.metrics.protocol import Need
 
 RankingAverage: TypeAlias = Literal["macro", "weighted"]
-
-BLOCK = 1 << 22
-"""The number of scores that are compared at a time, which bounds the memory of `TopKAccuracy`."""
 
 
 @dataclass(frozen=True)
@@ -270,12 +268,8 @@ class TopKAccuracy:
         if p.ndim == 1:
             rank = xp.astype((p > 0) != (t == 1), xp.int64)
         else:
-            step = max(BLOCK // p.shape[1], 1)
-            starts = range(0, p.shape[0], step)
-            ranks = [
-                _rank_of(t[start : start + step], p[start : start + step, :]) for start in starts
-            ]
-            rank = xp.concat(ranks)
+            parts = blocks(p.shape[0], p.shape[1])
+            rank = xp.concat([_rank_of(t[rows], p[rows, :]) for rows in parts])
         hits = xp.astype(rank < self.k, xp.float64)
         return unless_nan(mean_of_rows(hits, relative(given.weight)), p)
 
