@@ -21,7 +21,8 @@ from xpnet.metrics import (
     confusion_matrix,
 )
 
-sklearn = pytest.importorskip("sklearn.metrics", reason="scikit-learn is not installed")
+pytest.importorskip("sklearn", "1.7", reason="scikit-learn 1.7 or later is not installed")
+sklearn = pytest.importorskip("sklearn.metrics")
 
 N_CASES = 200
 

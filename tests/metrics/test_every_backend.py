@@ -103,6 +103,19 @@ def test_nothing_but_results_is_read(name, cuda, rng, weight):
 
 
 @pytest.mark.gpu
+@pytest.mark.parametrize("name", METRIC_CASES)
+def test_weights_without_a_check_give_nan(name, cuda, rng, weight):
+    """Weights on a device are not read, so that wrong ones are not refused."""
+    import cupy  # noqa: PLC0415
+
+    case = METRIC_CASES[name]
+    predicted, target = (cupy.asarray(x) for x in data_of(case.kind, rng))
+    for wrong in (0 * weight, np.where(np.arange(23) == 7, np.nan, weight)):
+        found = case.metric(predicted, target, cupy.asarray(wrong), **case.settings)
+        assert np.isnan(float(found))
+
+
+@pytest.mark.gpu
 def test_confusion_matrix_of_known_size_reads_nothing(cuda, rng, weight):
     if not backends.uses_stand_in():
         pytest.skip("the stand-in counts the reads")

@@ -379,6 +379,11 @@ MONITORED = {
         {"loss": [3.0, 2.0, 1.0], "val_loss": [1.0, 2.0, 3.0], "val_accuracy": [0.5, 0.9, 0.7]},
         [("val_accuracy", "0.7000"), ("best val_accuracy", "0.9000 in epoch 2")],
     ),
+    "that of a metric with a direction": (
+        (EarlyStopping("val_matthews"),),
+        {"loss": [3.0, 2.0, 1.0], "val_matthews": [0.5, 0.9, 0.7]},
+        [("val_matthews", "0.7000"), ("best val_matthews", "0.9000 in epoch 2")],
+    ),
     "a column that is not there yet": ((EarlyStopping("auc"),), {"loss": [3.0, 2.0, 1.0]}, []),
     "a late column": (
         (EarlyStopping("auc"),),
@@ -393,6 +398,7 @@ def test_monitored_number_and_its_best(name):
     callbacks, columns, expected = MONITORED[name]
     history = history_of(**columns)
     run = run_of(3, 9, history, callbacks=callbacks, columns=tuple(columns))
+    run.directions["matthews"] = True
     bar = ProgressBar(Recorded(), run, 3)
     assert list(bar.view(0, (), 1.0).numbers) == [("loss", f"{columns['loss'][-1]:.4f}"), *expected]
 

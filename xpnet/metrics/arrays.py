@@ -150,6 +150,13 @@ def unless_nan(value: Array, predicted: Array) -> Array:
     return xp.where(xp.any(xp.isnan(predicted)), value * math.nan, value)
 
 
+def of_class(p: Array, t: Array) -> Array:
+    """Return the number of ``p``, ``(m, K)``, in the column of each row's class, ``(m,)``."""
+    xp = namespace_of(p)
+    row = xp.arange(p.shape[0], dtype=xp.int64, device=t.device)
+    return xp.take(xp.reshape(p, (-1,)), row * p.shape[1] + t)
+
+
 def require_indices(x: Array, name: str, n_classes: int | None) -> None:
     """Refuse numbers that are no class indices; it reads them."""
     xp = namespace_of(x)

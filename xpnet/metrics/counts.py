@@ -26,6 +26,7 @@ from xpnet.metrics.arrays import (
     require_one_kind,
     row_weights,
     same_shapes,
+    squeezed,
     together,
 )
 from xpnet.metrics.protocol import Need, metric
@@ -66,7 +67,7 @@ def accuracy(
     predicted, target = together(predicted, target)
     xp = namespace_of(predicted)
     require_one_kind(predicted, target)
-    if predicted.ndim == 1:
+    if squeezed(predicted).ndim == 1:
         target = class_indices(target)
     z, t = same_shapes(predicted, target)
     weight = relative(row_weights(sample_weight, z))

@@ -10,7 +10,7 @@ from xpnet.backend import Array, library_of, namespace_of
 from xpnet.errors import require_count
 from xpnet.losses.base import refuse_where
 from xpnet.losses.classification import ROW_SUM_TOLERANCE
-from xpnet.metrics.arrays import Rated, mean_of_rows, rated, relative, unless_nan
+from xpnet.metrics.arrays import Rated, mean_of_rows, of_class, rated, relative, unless_nan
 from xpnet.metrics.calibration_bins import calibration_bins
 from xpnet.metrics.protocol import Need, metric
 
@@ -50,7 +50,7 @@ def log_loss(
     xp, t = namespace_of(p), given.target
     eps = float(xp.finfo(given.predicted.dtype).eps)
     if t.ndim == 1:
-        losses = -_clipped_log(_of_class(p, t), eps)
+        losses = -_clipped_log(of_class(p, t), eps)
     elif given.multilabel:
         log_p, log_q = (_clipped_log(x, eps) for x in (p, 1.0 - p))
         losses = -xp.mean(t * log_p + (1.0 - t) * log_q, axis=1)
@@ -95,11 +95,10 @@ def brier(
     """
     given, p = _probabilities(predicted, target, sample_weight, classes, multilabel)
     xp, t = namespace_of(p), given.target
-    if t.ndim == 1:  # Σ_k (t_k − p_k)² without a matrix of zeros and ones
-        of_class = _of_class(p, t)
-        errors = xp.sum(p * p, axis=1) - of_class * of_class + (1.0 - of_class) ** 2
-    else:
-        errors = xp.sum((t - p) ** 2, axis=1)
+    if t.ndim == 1:
+        columns = xp.arange(p.shape[1], dtype=t.dtype, device=t.device)[None, :]
+        t = xp.astype(columns == t[:, None], xp.float64)
+    errors = xp.sum((t - p) ** 2, axis=1)
     if given.multilabel or p.shape[1] == 2:
         errors = errors / p.shape[1]
     return unless_nan(mean_of_rows(errors, given.weight), p)
@@ -194,13 +193,6 @@ def _probabilities(
         rule = "hold probabilities that sum to 1 in a row"
         refuse_where(off, p, rule, "Are these scores, or several labels?", argument="predicted")
     return given, p
-
-
-def _of_class(p: Array, t: Array) -> Array:
-    """Return the probability of the class of each row, ``(m,)``."""
-    xp = namespace_of(p)
-    row = xp.arange(p.shape[0], dtype=xp.int64, device=t.device)
-    return xp.take(xp.reshape(p, (-1,)), row * p.shape[1] + t)
 
 
 def _clipped_log(p: Array, eps: float) -> Array:

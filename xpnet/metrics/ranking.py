@@ -13,6 +13,7 @@ from xpnet.metrics.arrays import (
     Rated,
     class_position,
     mean_of_rows,
+    of_class,
     rated,
     ratio,
     relative,
@@ -22,6 +23,9 @@ from xpnet.metrics.arrays import (
 from xpnet.metrics.protocol import Need
 
 RankingAverage: TypeAlias = Literal["macro", "weighted"]
+
+BLOCK = 1 << 22
+"""The number of scores that are compared at a time, which bounds the memory of `TopKAccuracy`."""
 
 
 @dataclass(frozen=True)
@@ -264,10 +268,14 @@ class TopKAccuracy:
         given = rated(predicted, target, sample_weight, classes, multilabel=False)
         p, t, xp = given.predicted, given.indices, namespace_of(given.predicted)
         if p.ndim == 1:
-            is_wrong = (p > 0) != (t == 1)
-            rank = xp.astype(is_wrong, xp.int64)
+            rank = xp.astype((p > 0) != (t == 1), xp.int64)
         else:
-            rank = _rank_of(t, p)
+            step = max(BLOCK // p.shape[1], 1)
+            starts = range(0, p.shape[0], step)
+            ranks = [
+                _rank_of(t[start : start + step], p[start : start + step, :]) for start in starts
+            ]
+            rank = xp.concat(ranks)
         hits = xp.astype(rank < self.k, xp.float64)
         return unless_nan(mean_of_rows(hits, relative(given.weight)), p)
 
@@ -275,7 +283,6 @@ class TopKAccuracy:
 def _rank_of(t: Array, p: Array) -> Array:
     """Return the number of classes with a higher score than the true one, ``(m,)``."""
     xp = namespace_of(p)
-    t, columns = t[:, None], xp.arange(p.shape[1], dtype=t.dtype, device=p.device)[None, :]
-    true = xp.max(xp.where(columns == t, p, xp.full_like(p, -math.inf)), axis=1, keepdims=True)
-    above = (p > true) | ((p == true) & (columns > t))
+    true, columns = of_class(p, t)[:, None], xp.arange(p.shape[1], dtype=t.dtype, device=p.device)
+    above = (p > true) | ((p == true) & (columns[None, :] > t[:, None]))
     return xp.sum(xp.astype(above, xp.int64), axis=1)

@@ -96,7 +96,7 @@ class Run:
         may_exist = any(_names(names) is None for names in declared) and monitor not in measured
         if monitor not in known and not may_exist:
             raise self._unknown(monitor, known)
-        is_higher_better = self.directions.get(monitor.removeprefix("val_").removeprefix("avg_"))
+        is_higher_better = self.known_direction(monitor)
         if maximize is None:
             return bool(is_higher_better)
         if is_higher_better not in (None, maximize):
@@ -106,6 +106,10 @@ class Run:
                 "or leave it out."
             )
         return maximize
+
+    def known_direction(self, monitor: str) -> bool | None:
+        """Return whether a higher number in a column is better; ``None`` if it is not known."""
+        return self.directions.get(monitor.removeprefix("val_").removeprefix("avg_"))
 
     def monitored(self, monitor: str) -> float:
         """The number of this epoch in the column ``monitor``.

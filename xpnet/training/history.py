@@ -44,7 +44,9 @@ class History:
         columns: the numbers of each column, one per epoch. ``epoch`` counts from 1; ``loss`` is the
             mean training loss over the batches of the epoch, without penalties; ``penalty`` is the
             value of the L1 and L2 penalties; ``val_loss`` and ``val_<metric>`` are measured on the
-            validation data, ``<metric>`` on the training data if there is no validation data;
+            validation data, ``<metric>`` on the training data if there is no validation data: each
+            metric has one column, of all rows at once, weighted by the sample weights, but not by
+            class weights, if it takes them; NaN where it is undefined;
             ``lr`` is the last learning rate, ``seconds`` the duration of the epoch. For a method
             of `xpnet.minimize` an epoch is an iteration, ``loss`` the loss of all rows at its end,
             and the columns ``step``, the step length, and ``grad_norm``, ``max_i |∂f/∂θ_i|``,

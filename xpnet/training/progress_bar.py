@@ -162,7 +162,8 @@ def monitored_column(run: Run) -> tuple[str, bool]:
     for callback in run.callbacks:
         monitor = getattr(callback, "monitor", None)
         if isinstance(monitor, str):
-            return monitor, bool(getattr(callback, "maximize", False))
+            chosen = getattr(callback, "maximize", None)
+            return monitor, bool(run.known_direction(monitor) if chosen is None else chosen)
     return "val_loss" if "val_loss" in run.columns else "loss", False
 
 
