@@ -25,7 +25,7 @@ from xpnet.training.callbacks import Run
 from xpnet.training.progress_bar import BarView, ProgressBar
 from xpnet.training.screens import TerminalScreen
 
-ROWS, EPOCHS, PAIRS = 64 * 200, 60, 15
+ROWS, EPOCHS, PAIRS = 64 * 200, 120, 15
 
 
 @contextmanager

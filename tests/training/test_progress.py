@@ -428,7 +428,7 @@ def test_drawing_takes_below_one_percent(clock_, cost):
             bar.after_step(step % 10, ())
     assert len(screen.views) >= 2
     assert cost * (len(screen.views) - 1) < 0.006 * (clock_.now - begin)
-    assert len(screen.views) <= 1 + 4.1 * (clock_.now - begin)
+    assert len(screen.views) <= 1 + 2.1 * (clock_.now - begin)
 
 
 # Notebooks, executed in test_notebook.py

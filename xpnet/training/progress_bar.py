@@ -13,7 +13,7 @@ from xpnet.metrics.protocol import real_number
 from xpnet.training.callbacks import Run
 from xpnet.training.history_views import best_of
 
-INTERVAL = 0.25
+INTERVAL = 0.5
 """The least number of seconds from one drawing to the next."""
 
 REST = 200
