@@ -1,0 +1,101 @@
+"""Construction of formulas: equal operations are one node, and constants are computed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from xpnet.ops.formulas.formula import ARGUMENT, CONSTANT, Formula, Node
+from xpnet.ops.formulas.table import OPERATIONS
+
+COMMUTATIVE = "add", "multiply", "maximum", "minimum", "hypot", "logaddexp", "equal", "not_equal"
+"""Operations of which the operands may be exchanged without a change of any bit."""
+
+
+class FormulaBuilder:
+    """The nodes of a formula that is being made.
+
+    Args:
+        n_arguments: the number of its arguments, which are its first nodes.
+    """
+
+    def __init__(self, n_arguments: int) -> None:
+        self.n_arguments = n_arguments
+        self.nodes: list[Node] = []
+        self._known: dict[tuple[object, ...], int] = {}
+        for index in range(n_arguments):
+            self._kept(Node(ARGUMENT, (), index))
+
+    def constant(self, number: float) -> int:
+        """Return the node of a number."""
+        return self._kept(Node(CONSTANT, (), float(number)))
+
+    def number_of(self, index: int) -> float | None:
+        """Return the value of a constant, or ``None``."""
+        node = self.nodes[index]
+        return node.number if node.operation == CONSTANT else None
+
+    def operands_of(self, index: int, operation: str) -> tuple[int, ...] | None:
+        """Return the operands of a node if it is such an operation."""
+        node = self.nodes[index]
+        return node.operands if node.operation == operation else None
+
+    def is_condition(self, index: int) -> bool:
+        """Return whether the value of a node is a truth value."""
+        name = self.nodes[index].operation
+        return name in OPERATIONS and OPERATIONS[name].is_condition
+
+    def node(self, operation: str, *operands: int) -> int:
+        """Return the node of an operation as it is, without simplification."""
+        if operation in COMMUTATIVE:
+            operands = tuple(sorted(operands, key=lambda i: (self.number_of(i) is None, i)))
+        return self._kept(Node(operation, operands))
+
+    def folded(self, operation: str, *operands: int) -> int | None:
+        """Return the constant that an operation on constants is, or ``None``."""
+        numbers = [self.number_of(i) for i in operands]
+        if any(number is None for number in numbers) or self._is_conditional(operation):
+            return None
+        with np.errstate(all="ignore"):
+            value = OPERATIONS[operation].function(np, *map(np.float64, numbers))
+        return self.constant(float(value))
+
+    def _is_conditional(self, operation: str) -> bool:
+        return OPERATIONS[operation].is_condition or operation == "where"
+
+    def _kept(self, node: Node) -> int:
+        index = self._known.get(node.key)
+        if index is None:
+            index = self._known[node.key] = len(self.nodes)
+            self.nodes.append(node)
+        return index
+
+    def formula(self, result: int) -> Formula:
+        """Return the formula of a node, without nodes that it does not need."""
+        needed, waiting = set(range(self.n_arguments)), [result]
+        while waiting:
+            index = waiting.pop()
+            if index not in needed or index < self.n_arguments:
+                needed.add(index)
+                waiting += self.nodes[index].operands
+        order = sorted(needed)
+        places = {index: place for place, index in enumerate(order)}
+        nodes = tuple(
+            node._replace(operands=tuple(places[i] for i in node.operands))
+            for node in map(self.nodes.__getitem__, order)
+        )
+        return Formula(self.n_arguments, nodes, places[result])
+
+    def copied(self, formula: Formula) -> list[int]:
+        """Return the nodes of a formula in this builder, by their index in the formula."""
+        places: list[int] = []
+        for node in formula.nodes:
+            operands = tuple(places[i] for i in node.operands)
+            places.append(self._kept(node._replace(operands=operands)))
+        return places
+
+
+def is_number(value: Any) -> bool:
+    """Return whether a value is a real number, not a truth value."""
+    return isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool)
