@@ -20,10 +20,11 @@ class FormulaBuilder:
 
     Args:
         n_arguments: the number of its arguments, which are its first nodes.
+        simplifies: whether operations are simplified, and unstable forms replaced; default true.
     """
 
-    def __init__(self, n_arguments: int) -> None:
-        self.n_arguments = n_arguments
+    def __init__(self, n_arguments: int, simplifies: bool = True) -> None:
+        self.n_arguments, self.simplifies = n_arguments, simplifies
         self.nodes: list[Node] = []
         self._known: dict[Node, int] = {}
         for index in range(n_arguments):
@@ -33,9 +34,9 @@ class FormulaBuilder:
         """Return the node of a number.
 
         Raises:
-            ArgumentError: if it is NaN.
+            ArgumentError: if it is NaN, in a formula that is simplified.
         """
-        if math.isnan(number):
+        if self.simplifies and math.isnan(number):
             raise ArgumentError("the numbers of a formula must not be NaN.")
         return self.kept(Node(CONSTANT, (), float(number) + 0.0))  # −0 is 0
 
