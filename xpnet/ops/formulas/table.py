@@ -29,7 +29,8 @@ class Operation(NamedTuple):
             selections, whose derivative is that of the chosen side.
         is_condition: whether its value is a truth value.
         is_primitive: whether ``function`` is one call, which every namespace has.
-        is_public: whether a rule may call it, and a file may name it.
+        is_public: whether a rule may call it. A file may name every operation: `sigmoid_slope` is
+            in the simplified formula of ``1 − tanh² u``.
     """
 
     function: Callable[..., Any]
@@ -162,3 +163,11 @@ OPERATIONS: dict[str, Operation] = {
     },
 }
 """The table: every operation of a formula, by its name."""
+
+
+def takes_conditions(name: str) -> list[bool]:
+    """Return of each operand of an operation whether it is a truth value."""
+    return [
+        name.startswith("logical_") or (name == "where" and i == 0)
+        for i in range(OPERATIONS[name].arity)
+    ]
