@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import sys
+import traceback
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -46,15 +47,26 @@ class _Commands(TyperGroup):
         except BrokenPipeError:  # the reader closed the pipe
             raise
         except (ValueError, BackendUnavailableError, MissingExtraError, NonFiniteError) as error:
-            # FileFormatError and ArgumentError are ValueErrors; any other is a bug.
-            if type(error).__module__ != "xpnet.errors":
+            # FileFormatError and ArgumentError are ValueErrors; any other is a bug, but for those
+            # that a scorer of --metric raises.
+            if type(error).__module__ == "xpnet.errors":
+                message = str(error)
+            elif _is_of_scikit_learn(error):
+                notes = " ".join(getattr(error, "__notes__", ()))
+                message = f"scikit-learn cannot compute a --metric: {error} {notes}".rstrip()
+            else:
                 raise
-            message = str(error)
         except OSError as error:
             place = f": {error.filename}" if error.filename and error.strerror else ""
             message = f"{str(error.strerror or error).rstrip('.')}{place}."
         print(f"Error: {message}", file=sys.stderr)
         raise typer.Exit(2)
+
+
+def _is_of_scikit_learn(error: BaseException) -> bool:
+    """Return whether an error was raised by a function of scikit-learn."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return str(frames[-1].f_globals.get("__name__", "")).startswith("sklearn.")
 
 
 app = typer.Typer(
@@ -242,7 +254,7 @@ def evaluate(
     if figures is not None:
         require(figures.is_dir(), "--figures", "be an existing folder", str(figures))
         new_figure()  # refuses a missing Matplotlib
-    metrics = [names.metric(text) for text in metric or ()]
+    metrics = names.metrics(metric or ())
     model, config = run_folder.open_run(folder, _working(backend))
     source = run_folder.source_of(config, data, target=target, data_dir=data_dir)
     if source.is_named:

@@ -15,7 +15,7 @@ from typing import Any, TextIO
 from xpnet.atomic import write_atomically
 from xpnet.cli.claim import CHECKPOINT, CONFIG, HISTORY, locked, new_folder
 from xpnet.cli.data import DataSource, SplitData, load_data
-from xpnet.cli.evaluation import evaluation_of
+from xpnet.cli.evaluation import check_metrics, evaluation_of
 from xpnet.cli.figures import write_figures
 from xpnet.cli.options import TrainingOptions, options_of
 from xpnet.cli.report import print_json, print_measured, print_tables, print_task
@@ -83,6 +83,7 @@ def prepare(options: TrainingOptions) -> PreparedTraining:
     """
     source, plan = options.source(), options.plan()
     split = load_data(source, options.task, options.limit)
+    check_metrics(plan.metrics, split.classes)
     rows = hold_out(plan, split)
     plan = replace(plan, epochs=plan.n_epochs(len(rows.X)))
     return PreparedTraining(options.resolved(plan), source, plan, split, rows, build(plan, split))

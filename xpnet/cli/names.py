@@ -146,6 +146,20 @@ def metric(text: str) -> Metric:
     return found
 
 
+def metrics(texts: Iterable[str]) -> tuple[Metric, ...]:
+    """Return the metrics of a repeated ``--metric``; see `metric`.
+
+    Raises:
+        ArgumentError: if one is wrong, or two have one name, which is a column of the history.
+    """
+    found = tuple(map(metric, texts))
+    names = [metric_name(each) for each in found]
+    twice = [name for name in names if names.count(name) > 1]
+    got = Phrase(f"two of the name {', '.join(dict.fromkeys(twice))}")
+    require(not twice, "--metric", "be given once for each name", got)
+    return found
+
+
 def _scorer(name: str) -> Metric:
     """Return a scorer of scikit-learn as a metric.
 
