@@ -298,3 +298,20 @@ def test_titles_are_wider_than_tables(monkeypatch):
     monkeypatch.setattr("sys.stdout", screen)
     report.show_table(("a", "b"), [("1", "2")], "a title that is wider than its table")
     assert screen.screen[0] == "a title that is wider than its table"
+
+
+def test_progress_prints_as_told(tmp_path):
+    words = ["train", "rare.csv", "--target", "y", "--hidden", "4", "--out", tmp_path / "run"]
+    text = output_of(*words, "--epochs", 5, "--progress", "2")
+    assert re.findall(r"^epoch (\d)/5 ", text, re.MULTILINE) == ["2", "4", "5"]
+    assert "progress" not in here_file(tmp_path / "run/config.json")
+    assert "epoch 7" not in output_of(
+        "resume", tmp_path / "run", "--epochs", 7, "--progress", "off"
+    )
+
+
+@pytest.mark.parametrize("how", ["0", "-1", "1.5", "tqdm", ""])
+def test_wrong_progress_is_refused(how):
+    result = run("train", "rare.csv", "--target", "y", "--progress", how)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "--progress must be auto, bar, lines, off, or an integer k" in result.stderr

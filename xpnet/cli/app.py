@@ -80,6 +80,12 @@ app = typer.Typer(
 Backend = Annotated[str, typer.Option(help=f"{', '.join(NAMES)} or auto.")]
 Target = Annotated[str | None, typer.Option(help="The column of a file to predict.")]
 DataDir = Annotated[str | None, typer.Option(help="The folder with the files of (fashion-)mnist.")]
+Progress = Annotated[
+    str,
+    typer.Option(
+        metavar="HOW", help="bar, lines, off, or K for a line every K epochs; auto fits the output."
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print the result only.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON only.")]
 Metric = Annotated[
@@ -173,6 +179,7 @@ def train(  # long: the signature is the list of the options and their help
         typer.Option(help="The config.json of a run: repeat it, but for the options given here."),
     ] = None,
     metric: Metric = None,
+    progress: Progress = "auto",
     quiet: Quiet = False,
     json_: Json = False,
 ) -> None:
@@ -207,7 +214,7 @@ def train(  # long: the signature is the list of the options and their help
     if config is not None:
         given = {name for name in vars(options) if _is_given(ctx, name)}
         options = run_folder.repeated(config, options, given)
-    code = execution.train(options, out, _shown(quiet, json_))
+    code = execution.train(options, out, _shown(quiet, json_), names.progress(progress))
     if code:
         raise typer.Exit(code)
 
@@ -219,6 +226,7 @@ def resume(
         int | None, typer.Option(help="The number of all epochs; default: as before.")
     ] = None,
     data: Annotated[str | None, typer.Option(help="The file of the data, if it has moved.")] = None,
+    progress: Progress = "auto",
     quiet: Quiet = False,
     json_: Json = False,
 ) -> None:
@@ -227,7 +235,8 @@ def resume(
     It ends with the result that it would have without the interruption. A training that has
     finished is continued by a larger number of --epochs.
     """
-    code = execution.resume(folder, data, epochs, _shown(quiet, json_))
+    shown = _shown(quiet, json_)
+    code = execution.resume(folder, data, epochs, shown, names.progress(progress))
     if code:
         raise typer.Exit(code)
 
