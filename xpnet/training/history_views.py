@@ -82,7 +82,7 @@ def table(history: History) -> str:
     """
     names, n = list(history.columns), len(history)
     best = best_of(history, _judged(history))
-    columns = [history.padded(name) for name in names]
+    found = history.rows()
     epochs = [real_number(epoch) for epoch in history.columns.get("epoch", [])]
     marked = None if best is None else epochs.index(best[1])
     shown = [i for i in range(n) if i < SHOWN or i >= n - SHOWN or i == marked]
@@ -91,7 +91,8 @@ def table(history: History) -> str:
     for i in shown:
         if i > previous + 1:
             rows.append(f"<tr>{'<td>⋮</td>' * len(names)}<td></td></tr>")
-        cells = (html.escape(_cell(name, c[i])) for name, c in zip(names, columns, strict=True))
+        row = found[i]
+        cells = [html.escape(_cell(name, row[name])) if name in row else "" for name in names]
         style, note = (' style="font-weight:bold"', "best") if i == marked else ("", "")
         rows.append(f"<tr{style}>{''.join(f'<td>{c}</td>' for c in cells)}<td>{note}</td></tr>")
         previous = i
@@ -158,18 +159,26 @@ def _judged(history: History) -> str:
     return "val_loss" if "val_loss" in history else "loss"
 
 
+def short_number(number: float) -> str:
+    """Return a number as a line shows it: with four decimals, unless it is very small or large.
+
+    >>> short_number(0.25), short_number(1.5e-5), short_number(123456.78), short_number(2e30)
+    ('0.2500', '1.5e-05', '123457', '2e+30')
+    """
+    size = abs(number)
+    if size < 1e-3:
+        return f"{number:.3g}"
+    return f"{number:.4f}" if size < 1e4 else f"{number:.6g}"
+
+
 def _text(value: Any) -> str:
     number = real_number(value)
-    if number is None:
-        return repr(value)
-    return f"{number:.4f}" if number == 0 or 1e-3 <= abs(number) < 1e6 else f"{number:.3g}"
+    return repr(value) if number is None else short_number(number)
 
 
 def _cell(name: str, value: Any) -> str:
-    """Return a cell of the table; empty where the epoch has no value."""
+    """Return a number of the table."""
     number = real_number(value)
     if number is None:
         return repr(value)
-    if math.isnan(number):
-        return ""
     return f"{number:g}" if name == "epoch" else f"{number:.4g}"
