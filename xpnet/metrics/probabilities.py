@@ -137,8 +137,12 @@ class CalibrationError:
 
     @property
     def name(self) -> str:
-        """Its column of a history, ``"calibration_error"``."""
-        return "calibration_error"
+        """Its column of a history, ``"calibration_error"``; with other than 15 bins their number.
+
+        >>> CalibrationError(10).name
+        'calibration_error_10'
+        """
+        return "calibration_error" + ("" if self.bins == 15 else f"_{self.bins}")
 
     def __call__(
         self,
