@@ -249,6 +249,15 @@ def test_table_has_names_counts_and_averages(place):
         classification_table(Z, T, n_classes=3, classes=["a", "b"])
 
 
+def test_table_of_numbered_classes_has_no_indices(place):
+    z, t = place.array([1, 2, 2]), place.array([1, 1, 2])  # no row of class 3
+    table = classification_table(z, t, classes=(1, 2, 3))
+    assert table.support.tolist() == [2, 1, 0]
+    assert table.recall.tolist() == [0.5, 1, 0]
+    with pytest.raises(ArgumentError, match="predicted must hold the class names 1, 3; got 2"):
+        classification_table(z, t, classes=(1, 3))
+
+
 def test_table_of_labels_counts_columns():
     labels = np.array([[1, 0], [1, 1], [0, 0]])
     table = classification_table(labels, labels, [1, 2, 3], classes=["wet", "cold"])

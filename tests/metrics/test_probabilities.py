@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from xpnet.errors import ArgumentError
-from xpnet.metrics import CalibrationError, brier, log_loss
+from xpnet.metrics import AUC, CalibrationError, TopKAccuracy, brier, log_loss
 
 P = np.array([[0.5, 0.25, 0.25], [0.125, 0.75, 0.125], [0.25, 0.25, 0.5]])
 TARGET = np.array([0, 1, 0])
@@ -88,6 +88,21 @@ def test_calibration_error_equals_its_definition(bins, n_classes, place):
             if n_classes == 2:
                 given = (place.array(x) for x in (p[:, 1], target, w))
                 assert float(CalibrationError(bins)(*given)) == pytest.approx(expected, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    "metric", [log_loss, brier, CalibrationError(), AUC("weighted"), TopKAccuracy(1)]
+)
+def test_classes_that_are_numbers_are_no_indices(metric, place):
+    """Indices 1 and 2 are valid, too: of the classes 2 and 3."""
+    p, target = place.array(P), place.array(TARGET)
+    expected = float(metric(p, target))
+    for classes in ((1, 2, 3), (3.0, 7.0, 5.0)):
+        numbers = place.array(np.array(classes)[TARGET])
+        assert float(metric(p, numbers, classes=classes)) == expected
+        assert float(metric(p, place.array(P), classes=classes)) >= 0  # they have their own columns
+    with pytest.raises(ArgumentError, match="target must hold the class names 1, 2, 3; got 0"):
+        metric(p, target, classes=(1, 2, 3))
 
 
 def test_words_are_in_the_order_of_the_columns():

@@ -241,6 +241,10 @@ def decided(
         require_count(n_classes, "n_classes")
     predicted, target = together(predicted, target)
     require_one_kind(predicted, target)
+    predicted, target = (
+        indices_of_numbers(x, classes, name)
+        for x, name in ((predicted, "predicted"), (target, "target"))
+    )
     z = squeezed(predicted)
     if z.ndim == 1 and not holds_names(z) and target.ndim == 2 and target.shape[1] > 1:
         n_classes, target = n_classes or target.shape[1], class_indices(target)
@@ -326,6 +330,23 @@ def positions(x: HostArray, names: Sequence[Any], argument: str) -> HostArray:
     rule = f"hold the class names {shown if len(shown) < 80 else shown[:77] + '...'}"
     require(not unknown, argument, rule, unknown[0] if unknown else None)
     return np.array([index[name] for name in known.tolist()], np.int64)[inverse.reshape(-1)]
+
+
+def indices_of_numbers(x: Array, classes: Sequence[Any] | None, argument: str) -> Array:
+    """Return the indices in ``classes`` of numbers that are class names; other arrays unchanged.
+
+    They are looked up in host memory.
+
+    Raises:
+        ArgumentError: for the first number that is not one of them.
+
+    >>> indices_of_numbers(np.array([4, 2]), (2, 4), "target").tolist()
+    [1, 0]
+    """
+    is_number = classes is not None and not holds_names(np.asarray(classes))
+    if classes is None or not is_number or holds_names(x) or squeezed(x).ndim != 1:
+        return x
+    return beside(positions(to_numpy(squeezed(x)), tuple(classes), argument), x)
 
 
 def require_class(of: object) -> None:
@@ -417,6 +438,8 @@ def rated(
     if names is not None:
         rule = f"name each of the {n_classes} classes"
         require(len(names) == n_classes, "classes", rule, classes)
+    if not multilabel:
+        target = indices_of_numbers(target, names, "target")
     if holds_names(target):
         require(not multilabel, "target", "hold numbers for several labels", target)
         target = _rows_of(target, p, n_classes)

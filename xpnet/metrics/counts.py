@@ -500,7 +500,8 @@ def classification_table(
         sample_weight: weights of the rows, ``(m,)``, at least 0 and not all 0. Default 1.
         n_classes: the number of classes; default read from the arrays, or that of ``classes``.
         classes: the class names, in the order of the indices; default the names in sorted order, or
-            the indices.
+            the indices. If they are numbers, such as ``(1, 2)``, the arrays hold these instead of
+            indices.
 
     Raises:
         ArgumentError: if shapes, indices, names or weights are invalid.
