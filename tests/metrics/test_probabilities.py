@@ -58,7 +58,8 @@ def test_brier_of_good_predictions_does_not_cancel():
 
 
 def binned_by_loops(p, target, weight, bins):
-    """The calibration error by its definition."""
+    """The calibration error by its definition, of Python's numbers."""
+    p, target, weight = p.tolist(), target.tolist(), weight.tolist()
     total, error = sum(weight), 0.0
     for b in range(bins):
         rows = [
@@ -67,7 +68,7 @@ def binned_by_loops(p, target, weight, bins):
             if b / bins < max(p[i]) <= (b + 1) / bins or (b == 0 and max(p[i]) == 0)
         ]
         confidence = sum(weight[i] * max(p[i]) for i in rows)
-        right = sum(weight[i] * (int(np.argmax(p[i])) == target[i]) for i in rows)
+        right = sum(weight[i] * (p[i].index(max(p[i])) == target[i]) for i in rows)
         error += abs(right - confidence) / total
     return error
 
@@ -75,7 +76,7 @@ def binned_by_loops(p, target, weight, bins):
 @pytest.mark.parametrize("bins", [1, 2, 15])
 @pytest.mark.parametrize("n_classes", [2, 5])
 def test_calibration_error_equals_its_definition(bins, n_classes, place):
-    for seed in range(40):
+    for seed in range(40 if place.backend.name == "numpy" else 5):
         rng = np.random.default_rng(seed)
         p = rng.dirichlet(np.full(n_classes, 0.5), 30)
         target = rng.integers(0, n_classes, 30)
