@@ -182,6 +182,16 @@ def test_metrics_by_name_are_measured_too():
     assert "auc" in measured("rare", "--metric", "AUC")["metrics"]  # once
 
 
+def test_setting_of_a_default_metric_is_not_lost():
+    found = measured("rare", "--metric", "calibration-error:bins=4")["metrics"]
+    model = xpnet.load("rare/model.safetensors")
+    for name, bins in (("calibration_error", 15), ("calibration_error_4", 4)):
+        metric = xpnet.metrics.CalibrationError(bins)
+        value = metric(model.predict_proba(X), RARE, classes=("no", "yes"))
+        assert found[name] == pytest.approx(float(value), rel=1e-5)
+    assert found["calibration_error"] != found["calibration_error_4"]
+
+
 def test_training_gives_json_and_a_history(runs):
     words = [
         "train",

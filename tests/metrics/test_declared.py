@@ -9,8 +9,9 @@ import pytest
 import xpnet
 from xpnet import MLP, Adam, BinaryCrossEntropy, CrossEntropy, EarlyStopping, HalfMSE, Hinge
 from xpnet.errors import ArgumentError
-from xpnet.metrics import accuracy, rmse
+from xpnet.metrics import Pinball, accuracy, explained_variance, mae, r2, rmse
 from xpnet.metrics.binding import bound
+from xpnet.metrics.protocol import metric_name
 
 X = np.random.default_rng(0).normal(size=(40, 3))
 TWO = (X[:, 0] > 0).astype(int)
@@ -122,6 +123,19 @@ def test_unmet_needs_are_refused_before_a_step(task, needs, others):
     model.fit(X, y, loss=loss, **SETTINGS)
     with pytest.raises(ArgumentError, match=f"metric 'needy' needs {needs}"):
         model.evaluate(X, y, metrics=[needy])
+
+
+@pytest.mark.parametrize("metric", [rmse, mae, r2, explained_variance, Pinball()])
+@pytest.mark.parametrize("task", ["words", "one output", "margin", "labels"])
+def test_metrics_of_values_refuse_classes(metric, task):
+    """The error of class indices is not in the units of the classes, such as 5, 7 and 9."""
+    loss, n_out, y = TASKS[task]
+    model = MLP(3, [4], n_out)
+    with pytest.raises(
+        ArgumentError, match=f"metric '{metric_name(metric)}' needs values; got the"
+    ):
+        model.fit(X, y, loss=loss, metrics=[metric], **SETTINGS)
+    assert not model.trained
 
 
 def weighted_accuracy(predicted, target, sample_weight=None):

@@ -51,6 +51,7 @@ CASES = [
     ("labels", peer.average_precision_score, "scores"),
     ("labels", partial(peer.f1_score, average="macro"), "decisions"),
     ("margin", peer.roc_auc_score, "scores"),
+    ("margin", peer.hinge_loss, "scores"),
     ("margin", peer.matthews_corrcoef, "decisions"),
     ("value", peer.mean_absolute_error, "decisions"),
 ]
@@ -119,6 +120,21 @@ def test_every_scorer_says_what_it_needs(name):
     found = [needs for part, needs in by_part.items() if part in name and "cov" not in name]
     assert metric.needs == (found or ["decisions"])[0]
     assert metric.name.startswith("neg_") == name.startswith("neg_")
+
+
+@pytest.mark.parametrize(
+    "metric",
+    [
+        peer.max_error,
+        peer.get_scorer("neg_max_error"),
+        lambda estimator, X, y: estimator.predict(X)[0],
+    ],
+)
+def test_weights_are_for_metrics_that_take_them(metric):
+    model, y = fitted("value")
+    metric = sklearn_metric(metric)
+    found = model.evaluate(X, y, metrics=[metric], sample_weight=WEIGHT)[metric.name]
+    assert found == model.evaluate(X, y, metrics=[metric])[metric.name]
 
 
 def test_metrics_are_computed_on_the_host(place):

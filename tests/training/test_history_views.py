@@ -61,6 +61,27 @@ def test_repr_says_why_training_ended():
     assert repr(history) == "History(1 epoch: loss 0.5000, no improvement)"
 
 
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        ({"epoch": [math.nan, 2.0], "loss": [0.5, 1.0]}, "best loss 0.5000 in epoch 1"),
+        ({"epoch": [1.5, 2.5], "loss": [1.0, 0.5]}, "best loss 0.5000 in epoch 2"),
+        ({"epoch": [1, 1], "loss": [1.0, 0.5]}, "best loss 0.5000 in epoch 1"),
+        ({"epoch": [1, 2], "loss": [1.0, 0.5, 0.25]}, "best loss 0.5000 in epoch 2"),
+        ({"epoch": [1, 2], "loss": [1.0, 0.5], "note": ["a", "b"]}, "best loss 0.5000 in epoch 2"),
+    ],
+)
+def test_views_show_columns_made_by_hand(columns, expected):
+    history = History(columns)
+    assert expected in repr(history)
+    markup = history._repr_html_()
+    bold = '<tr style="font-weight:bold">'
+    assert markup.count(bold) == 1
+    assert (
+        f"<td>{min(columns['loss'][:2]):g}</td>" in markup.partition(bold)[2].partition("</tr>")[0]
+    )
+
+
 def test_repr_stays_short():
     history = history_of([{"loss": float(i), "val_loss": i / 3} for i in range(5000)])
     assert len(repr(history)) < 120

@@ -159,17 +159,19 @@ def evaluation_of(
     predicted = to_numpy(model.predict(X))
     found = None
     if model.classes is not None:
-        found = _classification(model, X, encode_labels(y, model.classes)[0])
+        found = _classification(model, X, y, predicted)
     return Evaluation(len(X), measured, predicted, y, found)
 
 
-def _classification(model: Sequential, X: HostArray, target: HostArray) -> Classification:
-    """Return the tables of a classifier; ``target`` holds class indices."""
-    assert model.classes is not None
-    n, p = len(model.classes), to_numpy(model.predict_proba(X))
-    predicted = encode_labels(to_numpy(model.predict(X)), model.classes)[0]
-    table = classification_table(predicted, target, n_classes=n, classes=model.classes)
-    matrix = to_numpy(confusion_matrix(predicted, target, n_classes=n))
+def _classification(
+    model: Sequential, X: HostArray, y: HostArray, predicted: HostArray
+) -> Classification:
+    """Return the tables of a classifier; ``y`` and ``predicted`` hold class names."""
+    classes, p = model.classes, to_numpy(model.predict_proba(X))
+    assert classes is not None
+    table = classification_table(predicted, y, classes=classes)
+    found, target = (encode_labels(names, classes)[0] for names in (predicted, y))
+    matrix = to_numpy(confusion_matrix(found, target, n_classes=len(classes)))
     return Classification(table, matrix, reliability(p, target))
 
 

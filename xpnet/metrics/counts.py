@@ -140,13 +140,13 @@ def matthews(
     given = _of_classes(decided(predicted, target, sample_weight, n_classes))
     counts = class_counts(replace(given, weight=relative(given.weight)))
     xp = namespace_of(counts.true)
-    n = xp.sum(counts.true)
-    c, t, p = counts.correct / n, counts.true / n, counts.predicted / n
-    # Σ p_k (1 − p_k), unlike 1 − Σ p_k², is exactly 0 if all predictions are of one class.
-    spread = xp.sum(p * (1.0 - p)) * xp.sum(t * (1.0 - t))
+    # Not divided by n, whole numbers are exact: the difference of fractions cancels if one class
+    # is frequent. Σ p_k (n − p_k), unlike n² − Σ p_k², is exactly 0 if all predictions are equal.
+    n, c, t, p = xp.sum(counts.true), counts.correct, counts.true, counts.predicted
+    spread = xp.sum(p * (n - p)) * xp.sum(t * (n - t))
     one_class = (xp.max(p) == xp.sum(p)) | (xp.max(t) == xp.sum(t))
     safe = xp.where(one_class, xp.ones_like(spread), spread)
-    value = xp.sum(c - p * t) / xp.sqrt(safe)
+    value = xp.sum(n * c - p * t) / xp.sqrt(safe)
     return beside(xp.where(one_class, xp.zeros_like(value), value), given.predicted)
 
 
@@ -500,7 +500,8 @@ def classification_table(
         sample_weight: weights of the rows, ``(m,)``, at least 0 and not all 0. Default 1.
         n_classes: the number of classes; default read from the arrays, or that of ``classes``.
         classes: the class names, in the order of the indices; default the names in sorted order, or
-            the indices.
+            the indices. If they are numbers, such as ``(1, 2)``, the arrays hold these instead of
+            indices.
 
     Raises:
         ArgumentError: if shapes, indices, names or weights are invalid.

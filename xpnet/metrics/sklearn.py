@@ -18,6 +18,7 @@ from xpnet.metrics.protocol import NEEDS, Need
 
 ARGUMENT_NEEDS: dict[str, Need] = {
     "y_score": "scores",
+    "pred_decision": "scores",
     "y_proba": "probabilities",
     "y_prob": "probabilities",
 }
@@ -74,13 +75,21 @@ class SklearnMetric:
             y = class_indices(y).reshape(-1)
         if self.needs == "probabilities" and not multilabel and not self.is_scorer:
             given = given[:, 1] if given.shape[1] == 2 else given
-        weight = None if sample_weight is None else to_numpy(sample_weight)
+        weight = None
+        if sample_weight is not None and self._takes_weights:
+            weight = to_numpy(sample_weight)
         if self.is_scorer:
             return self._scored(given, y, weight, n_classes)
         options: dict[str, Any] = {} if weight is None else {"sample_weight": weight}
         if self._takes_labels and not multilabel and n_classes is not None:
             options["labels"] = list(range(n_classes))  # some may be absent from these rows
         return self.function(y, given, **options)
+
+    @property
+    def _takes_weights(self) -> bool:
+        """Whether the function, or that of a scorer, has the parameter ``sample_weight``."""
+        function = getattr(self.function, "_score_func", self.function)
+        return "sample_weight" in _parameters(function)
 
     @property
     def _takes_labels(self) -> bool:
@@ -110,7 +119,8 @@ def sklearn_metric(
 ) -> SklearnMetric:
     """Return a metric function or a scorer of scikit-learn as a metric of xpnet.
 
-    It is computed in host memory, with the sample weights if there are any.
+    It is computed in host memory, with the sample weights if it has the parameter
+    ``sample_weight``.
 
     Args:
         metric: a function such as ``sklearn.metrics.roc_auc_score``, a `functools.partial` of one,
@@ -118,7 +128,7 @@ def sklearn_metric(
             function ``scorer(estimator, X, y)``.
         needs: what a function needs: ``"decisions"``, ``"scores"`` or ``"probabilities"``.
             ``None`` (default) takes it from the name of its second parameter (``y_score``,
-            ``y_proba``, ``y_pred``); a scorer says it itself.
+            ``pred_decision``, ``y_proba``, ``y_pred``); a scorer says it itself.
         name: the column of the history; default the name of the function and its options.
 
     Returns:

@@ -113,7 +113,7 @@ def _given_of_zeros(data: TrainingData, loss: Loss) -> _Given:
 
 
 def _require_need(metric: BoundMetric, given: _Given, loss: Loss) -> None:
-    """Refuse a metric that needs what the loss cannot give, or has no value for several labels."""
+    """Refuse a metric that needs what the loss cannot give, or has no value for its targets."""
     others = [need for need in NEEDS if given.can_give(need)]
     if metric.needs not in others:
         raise ArgumentError(
@@ -125,6 +125,12 @@ def _require_need(metric: BoundMetric, given: _Given, loss: Loss) -> None:
         raise ArgumentError(
             f"metric {metric.name!r} needs classes of which one is true; got {given.n_labels} "
             f"outputs of {loss!r}, which are independent. Leave it out."
+        )
+    is_of_values = metric.needs == "decisions" and not {"n_classes", "multilabel"} & metric.takes
+    if metric.is_own and is_of_values and loss.target_kind != "values":
+        raise ArgumentError(
+            f"metric {metric.name!r} needs values; got the classes of {loss!r}, which are indices "
+            "here. Take one of classes, such as xpnet.metrics.accuracy or brier, or another loss."
         )
 
 

@@ -39,15 +39,25 @@ def best_of(history: History, column: str, maximize: bool = False) -> tuple[floa
     >>> best_of(History({"epoch": [1, 2, 3], "loss": [0.5, 0.25, float("nan")]}), "loss")
     (0.25, 2)
     """
+    found = _best(history, column, maximize)
+    if found is None:
+        return None
+    row, value = found
+    epoch = real_number(history["epoch"][row])
+    return value, row + 1 if epoch is None or not math.isfinite(epoch) else int(epoch)
+
+
+def _best(history: History, column: str, maximize: bool = False) -> tuple[int, float] | None:
+    """Return the index of the epoch with the best number of a column, and it; see `best_of`."""
     if column not in history:
         return None
-    epochs, found = history.columns.get("epoch", []), None
-    for epoch, value in zip(epochs, history.padded(column), strict=False):
+    found = None
+    for row, value in enumerate(history.padded(column)[: len(history)]):
         number = real_number(value)
         if number is None or math.isnan(number):
             continue
-        if found is None or (number > found[0] if maximize else number < found[0]):
-            found = number, int(epoch)
+        if found is None or (number > found[1] if maximize else number < found[1]):
+            found = row, number
     return found
 
 
@@ -81,10 +91,9 @@ def table(history: History) -> str:
     The picture is in the HTML, because a notebook shows either the one or the other.
     """
     names, n = list(history.columns), len(history)
-    best = best_of(history, _judged(history))
+    best = _best(history, _judged(history))
     found = history.rows()
-    epochs = [real_number(epoch) for epoch in history.columns.get("epoch", [])]
-    marked = None if best is None else epochs.index(best[1])
+    marked = None if best is None else best[0]
     shown = [i for i in range(n) if i < SHOWN or i >= n - SHOWN or i == marked]
     head = "".join(f"<th>{html.escape(name)}</th>" for name in names)
     rows, previous = [], -1
@@ -148,7 +157,7 @@ def draw_column(history: History, metric: str, ax: Any) -> None:
 def draw_line(history: History, column: str, ax: Any, **style: Any) -> None:
     """Draw a column by epoch, with markers for up to 50 epochs."""
     marker = "." if len(history) <= 50 else ""
-    values = history.padded(column)
+    values = history.padded(column)[: len(history)]
     ax.plot(history["epoch"], values, marker=marker, linewidth=1.4, **style)
     ax.xaxis.get_major_locator().set_params(integer=True)
     tidy(ax)
