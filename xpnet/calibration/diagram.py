@@ -59,12 +59,17 @@ class Reliability:
         return float(np.nanmax(np.abs(self.accuracy - self.confidence)))
 
     def __str__(self) -> str:
-        """A table with a line for each bin; ``#`` is the accuracy and ``|`` the confidence."""
+        """A table with a line for each bin from the first to the last that has rows.
+
+        ``#`` is the accuracy and ``|`` the confidence.
+        """
         digits = min(max(2, math.ceil(math.log10(len(self.weight)))), 4)
         what = "accuracy" if self.is_top_label else "frequency"
         size = max(2 * digits + 5, len("confidence"))
         lines = [f"{'confidence':<{size}} {'rows':>11} {'mean':>6} {what:>9}"]
-        for b, weight in enumerate(self.weight):
+        used = np.flatnonzero(self.weight > 0)
+        for b in range(used[0], used[-1] + 1):
+            weight = self.weight[b]
             span = f"{self.edges[b]:.{digits}f}-{self.edges[b + 1]:.{digits}f}"
             line = f"{span:<{size}} {weight:>11.6g}"
             if weight > 0:
