@@ -226,9 +226,13 @@ def named(name):
         ([named("loss")], "metrics must have other names than"),
         ([named("val_accuracy")], "must have names that do not begin with val_ or avg_"),
         ([xpnet.metrics], "metrics must hold functions"),
+        (["auc"], r"not names; got 'auc'. Write metrics=\[xpnet.metrics.AUC\(\)\]"),
+        ("log_loss", r"not names; got 'log_loss'. Write metrics=\[xpnet.metrics.log_loss\]"),
+        (["average_precision"], r"Write metrics=\[xpnet.metrics.AveragePrecision\(\)\]"),
+        (["roc_auc"], r"not names; got 'roc_auc'. See help\(xpnet.metrics\)"),
     ],
 )
-def test_names_never_collide(metrics, message):
+def test_unusable_metrics_are_refused_by_name(metrics, message):
     model = MLP(3, [4], 3)
     with pytest.raises(ArgumentError, match=message):
         model.fit(X, THREE, loss=CrossEntropy(), metrics=metrics, **SETTINGS)
