@@ -263,3 +263,15 @@ def test_table_of_labels_counts_columns():
     table = classification_table(labels, labels, [1, 2, 3], classes=["wet", "cold"])
     assert table.support.tolist() == [3, 2]
     assert table.macro == (1.0, 1.0, 1.0)
+
+
+def test_table_is_printed_by_class_with_weights():
+    names = ["a long class name", "b", "c"]
+    table = classification_table([0, 1, 1, 2], [0, 1, 2, 2], [0.5, 1, 1, 2], classes=names)
+    lines = str(table).splitlines()
+    assert lines[1].split() == ["a", "long", "class", "name", "1.000", "1.000", "1.000", "0.5"]
+    assert lines[2].split() == ["b", "0.500", "1.000", "0.667", "1"]
+    assert [line.split()[0] for line in lines[4:]] == ["macro", "weighted"]
+    assert float(lines[5].split()[2]) == pytest.approx(table.weighted[1], abs=5e-4)
+    starts = {line.index(".") for line in lines[1:]}
+    assert len(starts) == 1  # columns are aligned

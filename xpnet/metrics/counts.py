@@ -464,6 +464,8 @@ class F1(CountMetric):
 class ClassificationTable:
     """Precision, recall and F1 of each class, and their averages; see `classification_table`.
 
+    ``str()`` shows it as a table with a line for each class.
+
     Attributes:
         names: the class names, or the indices.
         precision: of each class, ``(K,)``.
@@ -481,6 +483,18 @@ class ClassificationTable:
     support: HostArray
     macro: tuple[float, float, float]
     weighted: tuple[float, float, float]
+
+    def __str__(self) -> str:
+        """A table with a line for each class and each average."""
+        total = float(np.sum(self.support))
+        columns = self.precision, self.recall, self.f1, self.support
+        rows = list(zip(map(str, self.names), *columns, strict=True))
+        rows += [("macro", *self.macro, total), ("weighted", *self.weighted, total)]
+        width = max(len(row[0]) for row in rows)
+        lines = [f"{'':{width}}  precision  recall     F1  rows"]
+        for name, precision, recall, f1, support in rows:
+            lines.append(f"{name:{width}}  {precision:9.3f}  {recall:6.3f}  {f1:.3f}  {support:g}")
+        return "\n".join(lines)
 
 
 def classification_table(
@@ -509,6 +523,12 @@ def classification_table(
     >>> table = classification_table(["cat", "dog", "dog"], ["cat", "cat", "dog"])
     >>> table.names, table.recall.tolist(), table.support.tolist()
     (('cat', 'dog'), [0.5, 1.0], [2.0, 1.0])
+    >>> print(table)
+              precision  recall     F1  rows
+    cat           1.000   0.500  0.667  2
+    dog           0.500   1.000  0.667  1
+    macro         0.750   0.750  0.667  3
+    weighted      0.833   0.667  0.667  3
     """
     given = decided(predicted, target, sample_weight, n_classes, classes)
     names = given.names or tuple(range(given.n_classes))
