@@ -25,10 +25,15 @@ from helpers.kernel_sources import FILES, INTEGERS, as_one, kernels
 from helpers.rules import SCALARS, UPDATES, counts_of, targets_of
 
 from xpnet import MLP, CrossEntropy
+from xpnet.errors import ArgumentError
 from xpnet.ops import select
 from xpnet.ops.cuda import columns, elementwise
 from xpnet.ops.cuda.matmul import Product, layout_of
 from xpnet.ops.cuda.translate import translate
+from xpnet.ops.formulas import FormulaRule
+from xpnet.ops.formulas.builder import FormulaBuilder
+from xpnet.ops.formulas.symbols import Symbol, SymbolNamespace
+from xpnet.ops.formulas.table import OPERATIONS
 from xpnet.ops.operations import Operations, RunningStatistics
 from xpnet.ops.rules import activations, losses, optimizers
 from xpnet.optimizers import AdamW, Lion
@@ -125,10 +130,32 @@ def test_equality_in_a_rule_is_translated(ops):
 
 
 def test_untranslatable_rules_are_refused():
-    with pytest.raises(TypeError, match="a rule must not branch on values"):
+    with pytest.raises(TypeError, match=r"branches on a value: use xp\.where"):
         translate(lambda xp, z: z if z > 0.0 else -z, 1)
-    with pytest.raises(AttributeError, match=r"xp\.cos is not among the functions of rules"):
-        translate(lambda xp, z: xp.cos(z), 1)
+    with pytest.raises(ArgumentError, match=r"a function of xp in a formula must be one of abs, "):
+        translate(lambda xp, z: xp.cbrt(z), 1)
+
+
+def test_every_operation_of_a_formula_is_computed(ops):
+    """By one kernel, which selects the operation by the number k."""
+    names = [name for name, found in OPERATIONS.items() if name != "where"]
+
+    def every(xp, a, b, k):
+        result = 0.0 * a
+        for index, name in enumerate(names):
+            value = getattr(xp, name)(*(a, b)[: OPERATIONS[name].arity])
+            result = xp.where(k == float(index), value, result)
+        return result
+
+    builder = FormulaBuilder(3)
+    given = [Symbol(builder, index) for index in range(3)]
+    formula = builder.formula(every(SymbolNamespace(builder, internal=True), *given).index)
+    a, b = np.random.default_rng(0).uniform(0.1, 0.9, (2, 8))
+    for index, name in enumerate(names):
+        found = ops.apply(FormulaRule(formula), a, b, np.full(8, float(index)))
+        with np.errstate(invalid="ignore"):
+            expected = OPERATIONS[name].function(np, *(a, b)[: OPERATIONS[name].arity])
+        np.testing.assert_allclose(found, np.asarray(expected, float), rtol=1e-14, err_msg=name)
 
 
 # --- on the CPU -----------------------------------------------------------------------------------

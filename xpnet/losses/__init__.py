@@ -3,6 +3,8 @@
 from xpnet.losses.base import Loss
 from xpnet.losses.classification import BinaryCrossEntropy, CrossEntropy, Hinge, PerceptronLoss
 from xpnet.losses.distillation import Distillation
+from xpnet.losses.formula import FormulaLoss
+from xpnet.losses.formula import from_formula as from_formula
 from xpnet.losses.likelihood import GaussianNLL, PoissonNLL
 from xpnet.losses.regression import MAE, MSE, HalfMSE, Huber
 
@@ -12,6 +14,7 @@ __all__ = [
     "BinaryCrossEntropy",
     "CrossEntropy",
     "Distillation",
+    "FormulaLoss",
     "GaussianNLL",
     "HalfMSE",
     "Hinge",

@@ -21,20 +21,66 @@ from typing import Any, NamedTuple
 import numpy as np
 from numba import types
 from numba.extending import overload, register_jitable
-from numpy import abs, floor, log, maximum, minimum, sign, sqrt  # noqa: A004
+from numpy import (
+    abs,  # noqa: A004
+    acos,
+    acosh,
+    asin,
+    asinh,
+    atan,
+    atan2,
+    atanh,
+    ceil,
+    cos,
+    cosh,
+    floor,
+    hypot,
+    log,
+    log2,
+    log10,
+    maximum,
+    minimum,
+    sign,
+    sin,
+    sinh,
+    sqrt,
+    square,
+    tan,
+    trunc,
+)
+from numpy import rint as round  # noqa: A004
 
 __all__ = [
     "abs",
+    "acos",
+    "acosh",
+    "asin",
+    "asinh",
+    "atan",
+    "atan2",
+    "atanh",
+    "ceil",
+    "cos",
+    "cosh",
     "exp",
     "expm1",
     "floor",
+    "hypot",
     "log",
     "log1p",
+    "log2",
+    "log10",
     "maximum",
     "minimum",
+    "round",
     "sign",
+    "sin",
+    "sinh",
     "sqrt",
+    "square",
+    "tan",
     "tanh",
+    "trunc",
     "where",
 ]
 

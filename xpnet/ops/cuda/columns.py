@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.backend import Array, Namespace
-from xpnet.errors import dtype_name
+from xpnet.errors import ArgumentError, dtype_name
 from xpnet.ops.cuda.arrays import are_scalars, have_shape, kernel_scalars, supported
 from xpnet.ops.cuda.elementwise import ROWS, column_sum_kernel, file_kernel, scalar_letters
 from xpnet.ops.cuda.launch import Launch
@@ -67,7 +67,7 @@ def column_sums(
         return False
     try:
         kernel = column_sum_kernel(rule, dtype_name(x.dtype), letters, scalar_letters(scalars))
-    except (AttributeError, TypeError):
+    except (ArgumentError, AttributeError, TypeError):
         return False
     m, n = x.shape
     grid = _grid(m, n)

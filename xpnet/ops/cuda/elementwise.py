@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.backend import Array, Namespace
-from xpnet.errors import dtype_name
+from xpnet.errors import ArgumentError, dtype_name
 from xpnet.ops.cuda.arrays import FLOATS, on_device
 from xpnet.ops.cuda.launch import Kernel
 from xpnet.ops.cuda.translate import translate
@@ -103,7 +103,7 @@ def kernel_for(
     dtype, index = dtype_name(like.dtype), index_type(like.size)
     try:
         return rule_kernel(rule, dtype, letters, n_outputs, "".join(of_scalars), index)
-    except (AttributeError, TypeError):
+    except (ArgumentError, AttributeError, TypeError):
         return None
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
+from xpnet.errors import ArgumentError
 from xpnet.ops.formulas.formula import ARGUMENT, CONSTANT, Formula, Node
 from xpnet.ops.formulas.table import OPERATIONS
 
@@ -18,18 +20,25 @@ class FormulaBuilder:
 
     Args:
         n_arguments: the number of its arguments, which are its first nodes.
+        simplifies: whether operations are simplified, and unstable forms replaced; default true.
     """
 
-    def __init__(self, n_arguments: int) -> None:
-        self.n_arguments = n_arguments
+    def __init__(self, n_arguments: int, simplifies: bool = True) -> None:
+        self.n_arguments, self.simplifies = n_arguments, simplifies
         self.nodes: list[Node] = []
-        self._known: dict[tuple[object, ...], int] = {}
+        self._known: dict[Node, int] = {}
         for index in range(n_arguments):
-            self._kept(Node(ARGUMENT, (), index))
+            self.kept(Node(ARGUMENT, (), index))
 
     def constant(self, number: float) -> int:
-        """Return the node of a number."""
-        return self._kept(Node(CONSTANT, (), float(number)))
+        """Return the node of a number.
+
+        Raises:
+            ArgumentError: if it is NaN, in a formula that is simplified.
+        """
+        if self.simplifies and math.isnan(number):
+            raise ArgumentError("the numbers of a formula must not be NaN.")
+        return self.kept(Node(CONSTANT, (), float(number) + 0.0))  # −0 is 0
 
     def number_of(self, index: int) -> float | None:
         """Return the value of a constant, or ``None``."""
@@ -50,7 +59,7 @@ class FormulaBuilder:
         """Return the node of an operation as it is, without simplification."""
         if operation in COMMUTATIVE:
             operands = tuple(sorted(operands, key=lambda i: (self.number_of(i) is None, i)))
-        return self._kept(Node(operation, operands))
+        return self.kept(Node(operation, operands))
 
     def folded(self, operation: str, *operands: int) -> int | None:
         """Return the constant that an operation on constants is, or ``None``."""
@@ -58,28 +67,34 @@ class FormulaBuilder:
         if any(number is None for number in numbers) or self._is_conditional(operation):
             return None
         with np.errstate(all="ignore"):
-            value = OPERATIONS[operation].function(np, *map(np.float64, numbers))
-        return self.constant(float(value))
+            value = float(OPERATIONS[operation].function(np, *map(np.float64, numbers)))
+        return None if math.isnan(value) else self.constant(value)
 
     def _is_conditional(self, operation: str) -> bool:
         return OPERATIONS[operation].is_condition or operation == "where"
 
-    def _kept(self, node: Node) -> int:
-        index = self._known.get(node.key)
+    def kept(self, node: Node) -> int:
+        """Return the index of a node, which is added if there is no equal one."""
+        index = self._known.get(node)
         if index is None:
-            index = self._known[node.key] = len(self.nodes)
+            index = self._known[node] = len(self.nodes)
             self.nodes.append(node)
         return index
 
-    def formula(self, result: int) -> Formula:
-        """Return the formula of a node, without nodes that it does not need."""
-        needed, waiting = set(range(self.n_arguments)), [result]
+    def reached(self, result: int, cut: int = -1) -> set[int]:
+        """Return the nodes that a result depends on, without passing through the node ``cut``."""
+        found: set[int] = set()
+        waiting = [result]
         while waiting:
             index = waiting.pop()
-            if index not in needed or index < self.n_arguments:
-                needed.add(index)
-                waiting += self.nodes[index].operands
-        order = sorted(needed)
+            if index not in found:
+                found.add(index)
+                waiting += () if index == cut else self.nodes[index].operands
+        return found
+
+    def formula(self, result: int) -> Formula:
+        """Return the formula of a node, without nodes that it does not need."""
+        order = sorted(self.reached(result) | set(range(self.n_arguments)))
         places = {index: place for place, index in enumerate(order)}
         nodes = tuple(
             node._replace(operands=tuple(places[i] for i in node.operands))
@@ -92,7 +107,7 @@ class FormulaBuilder:
         places: list[int] = []
         for node in formula.nodes:
             operands = tuple(places[i] for i in node.operands)
-            places.append(self._kept(node._replace(operands=operands)))
+            places.append(self.kept(node._replace(operands=operands)))
         return places
 
 

@@ -27,6 +27,12 @@ def derivative_of(formula: Formula, argument: int = 0) -> Formula:
     >>> FormulaRule(slope)(np, np.array([1.0, 3.0])).tolist()
     [2.0, 6.0]
     """
+    builder, _, slope = derived(formula, argument)
+    return builder.formula(slope)
+
+
+def derived(formula: Formula, argument: int) -> tuple[FormulaBuilder, list[int], int]:
+    """Return a builder with a formula and its derivative, the nodes of the one, and the other."""
     builder = FormulaBuilder(formula.n_arguments)
     places = builder.copied(formula)
     xp = SymbolNamespace(builder, internal=True)
@@ -36,8 +42,7 @@ def derivative_of(formula: Formula, argument: int = 0) -> Formula:
         given = [slopes[i] for i in node.operands]
         slopes.append(_slope(xp, builder, node, Symbol(builder, place), operands, given, argument))
     slope = slopes[formula.result]
-    zero = builder.constant(0.0)
-    return builder.formula(zero if slope is None else slope.index)
+    return builder, places, builder.constant(0.0) if slope is None else slope.index
 
 
 def _slope(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -32,11 +31,6 @@ class Node(NamedTuple):
     operation: str
     operands: tuple[int, ...] = ()
     number: float = 0.0
-
-    @property
-    def key(self) -> tuple[object, ...]:
-        """What identifies the node: unlike the node it tells −0 from 0, and NaN equals NaN."""
-        return self.operation, self.operands, struct.pack("d", self.number)
 
 
 @dataclass(frozen=True)
@@ -90,13 +84,3 @@ class Formula:
     def depth(self) -> int:
         """The number of operations from an argument to the result."""
         return self.depths[self.result]
-
-    def reached(self, result: int, cut: int = -1) -> set[int]:
-        """Return the nodes that a result depends on, without passing through the node ``cut``."""
-        found, waiting = set(), [result]
-        while waiting:
-            index = waiting.pop()
-            if index not in found:
-                found.add(index)
-                waiting += () if index == cut else self.nodes[index].operands
-        return found

@@ -29,6 +29,13 @@ class FormulaRule:
     formula: Formula
     name: str = "formula"
 
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.formula, self.name))
+
     @property
     def __name__(self) -> str:
         return self.name

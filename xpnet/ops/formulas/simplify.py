@@ -30,6 +30,8 @@ def simplified(b: FormulaBuilder, operation: str, *operands: int) -> int:
     folded = b.folded(operation, *operands)
     if folded is not None:
         return folded
+    if not b.simplifies:
+        return b.node(operation, *operands)
     found = FORMS[operation](b, *operands) if operation in FORMS else None
     return b.node(operation, *operands) if found is None else found
 

@@ -17,6 +17,8 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from xpnet.ops.cpu.jit.definition import LazyModule
+from xpnet.ops.formulas import Formula, FormulaRule
+from xpnet.ops.formulas.expand import expanded
 
 Fingerprint: TypeAlias = tuple[Any, ...]
 
@@ -62,6 +64,8 @@ def fingerprint_of(value: Any, callers: tuple[Any, ...] = ()) -> Fingerprint:
         found = getattr(value, "__module__", ""), value.__name__
     elif kind is FunctionType:
         found = _of_function(value, callers)
+    elif kind is FormulaRule:
+        found = _of_formula(expanded(value.formula))
     else:
         raise NoFingerprint(f"{value!r} has no fingerprint that another process would find equal")
     return kind.__name__, *found
@@ -103,6 +107,11 @@ def _of_function(function: FunctionType, callers: tuple[Any, ...]) -> Fingerprin
         _of_code(function.__code__, callers),
         *(fingerprint_of(part, callers) for part in (defaults, cells, referred)),
     )
+
+
+def _of_formula(formula: Formula) -> Fingerprint:
+    """A formula in primitive operations; that of others would not say what they are made of."""
+    return formula.n_arguments, formula.result, *(tuple(map(repr, node)) for node in formula.nodes)
 
 
 def _names_in(code: CodeType) -> set[str]:

@@ -16,18 +16,23 @@ import numpy as np
 from numba.extending import register_jitable
 
 from xpnet.ops.cpu.jit.definition import NotCompiled
+from xpnet.ops.cpu.jit.formula_function import formula_function
+from xpnet.ops.formulas import FormulaRule
 
 
 def typed_rule(rule: Callable[..., Any], dtype: Any) -> Any:
     """``rule`` with its literals and constants of a type, for use inside a loop.
 
     Args:
-        rule: a plain function of numbers, which refers to constants and other rules only.
+        rule: a plain function of numbers, which refers to constants and other rules only; or a
+            `FormulaRule`.
         dtype: float32 or float64.
 
     Raises:
         NotCompiled: if ``rule`` is not a plain function.
     """
+    if isinstance(rule, FormulaRule):
+        return formula_function(rule.formula, dtype)
     if not isinstance(rule, FunctionType):
         raise NotCompiled(f"a rule must be a plain function; got {rule!r}")
     loads = [step for step in get_instructions(rule) if step.opname == "LOAD_GLOBAL"]

@@ -1,8 +1,4 @@
-"""Activation functions, as immutable values.
-
-Each has its rules from `xpnet.ops.rules.activations`, and says of which array its derivative is a
-function, the input or the output, so that a layer saves no more than that.
-"""
+"""The base class of the activations, and those with rules written by hand."""
 
 from __future__ import annotations
 
@@ -13,26 +9,6 @@ from xpnet.backend import Array
 from xpnet.errors import ArgumentError, require_number
 from xpnet.ops.operations import Operations, Rule
 from xpnet.ops.rules import activations as rules
-
-__all__ = [
-    "ELU",
-    "GELU",
-    "SELU",
-    "ActivationFunction",
-    "Affine",
-    "Exponential",
-    "GELUTanh",
-    "HardSigmoid",
-    "Identity",
-    "LeakyReLU",
-    "ReLU",
-    "SiLU",
-    "Sigmoid",
-    "Softmax",
-    "Softplus",
-    "Step",
-    "Tanh",
-]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,57 @@
+"""Formulas in compiled loops: every operation, both dtypes, and the loops on disk."""
+
+import numpy as np
+import pytest
+
+from xpnet.activations import from_formula
+from xpnet.ops.cpu.elementwise import apply_to_two
+from xpnet.ops.cpu.jit import loop_of
+from xpnet.ops.cpu.jit.fingerprint import fingerprint_of
+from xpnet.ops.formulas import FormulaRule, trace
+from xpnet.ops.formulas.builder import FormulaBuilder
+from xpnet.ops.formulas.symbols import Symbol, SymbolNamespace
+from xpnet.ops.formulas.table import OPERATIONS
+
+numba = pytest.importorskip("numba", reason="the extra 'cpu' is not installed")
+
+NAMES = [name for name in OPERATIONS if name != "where"]
+
+
+def selected():
+    """A formula of a, b and k: the k-th operation of a and b."""
+    builder = FormulaBuilder(3)
+    xp = SymbolNamespace(builder, internal=True)
+    a, b, k = (Symbol(builder, index) for index in range(3))
+    result = 0.0 * a
+    for index, name in enumerate(NAMES):
+        value = getattr(xp, name)(*(a, b)[: OPERATIONS[name].arity])
+        result = xp.where(k == float(index), value, result)
+    return builder.formula(result.index)
+
+
+@pytest.mark.parametrize(("dtype", "rtol"), [("float64", 2e-15), ("float32", 2e-6)])
+def test_every_operation_is_compiled(dtype, rtol):
+    rng, rule = np.random.default_rng(0), FormulaRule(selected())
+    a, b = rng.uniform(0.1, 0.9, (2, 8)).astype(dtype)
+    loop, found = loop_of(apply_to_two, rule, np.dtype(dtype), 1), np.empty_like(a)
+    for index, name in enumerate(NAMES):
+        loop(a, b, found, (float(index),))
+        with np.errstate(all="ignore"):
+            given = (a, b)[: OPERATIONS[name].arity]
+            expected = np.asarray(OPERATIONS[name].function(np, *given), dtype)
+        assert found.dtype == dtype
+        np.testing.assert_allclose(found, expected, rtol=rtol, atol=rtol, err_msg=name)
+
+
+def test_loops_on_disk_are_found_by_the_formula():
+    def rule(name, factor):
+        return from_formula(lambda xp, z: factor * xp.sigmoid(z), name=name).value
+
+    same = fingerprint_of(rule("one", 2.0))
+    assert fingerprint_of(rule("other", 2.0)) == same
+    assert fingerprint_of(rule("one", 3.0)) != same
+
+
+def test_shared_operations_are_compiled_once():
+    formula = trace(lambda xp, z: xp.exp(z) + xp.exp(z) * xp.exp(z), 1)
+    assert sum(node.operation == "exp" for node in formula.nodes) == 1

@@ -1,0 +1,114 @@
+"""Activations made of a formula."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Literal
+
+from xpnet.activations.builtin import ActivationFunction
+from xpnet.ops.formulas import Formula, FormulaRule
+from xpnet.ops.formulas.backward import Backward, backward_of
+from xpnet.ops.formulas.parameters import (
+    Parameters,
+    as_parameters,
+    changed,
+    formula_of,
+    require_name,
+    shown,
+)
+from xpnet.ops.operations import Rule
+
+
+@dataclass(frozen=True)
+class FormulaActivation(ActivationFunction):
+    """An activation made of a formula; `from_formula` makes it of a function.
+
+    Attributes:
+        formula: ``φ`` as a formula of ``z`` and the parameters.
+        name: its name.
+        parameters: the names and values of its parameters.
+    """
+
+    formula: Formula = field(repr=False)
+    name: str
+    parameters: Parameters = ()
+
+    def __post_init__(self) -> None:
+        require_name(self.name)
+
+    def __repr__(self) -> str:
+        return shown(self.name, self.parameters)
+
+    def scalars(self) -> tuple[float, ...]:
+        """Return the values of the parameters."""
+        return tuple(value for _, value in self.parameters)
+
+    def with_parameters(self, **changes: float) -> FormulaActivation:
+        """Return the activation with other values of parameters.
+
+        Raises:
+            ArgumentError: if there is no such parameter, or a value is not a finite number.
+        """
+        return replace(self, parameters=changed(self.parameters, changes))
+
+    @cached_property
+    def value(self) -> Rule:  # type: ignore[override]
+        """The rule ``φ(xp, z, *parameters)``."""
+        return FormulaRule(self.formula, self.name)
+
+    @cached_property
+    def derivative(self) -> Rule:  # type: ignore[override]
+        """The rule ``φ'(xp, saved, *parameters)``."""
+        return FormulaRule(self._backward.derivative, f"{self.name}_derivative")
+
+    @cached_property
+    def saves(self) -> Literal["input", "output"]:  # type: ignore[override]
+        """The argument ``saved`` of the derivative, ``"input"`` or ``"output"``."""
+        return self._backward.saves
+
+    @cached_property
+    def curvature(self) -> Rule | None:  # type: ignore[override]
+        """The derivative of ``derivative`` by ``saved``; ``None`` if it is 0."""
+        curvature = self._backward.curvature
+        return None if curvature is None else FormulaRule(curvature, f"{self.name}_curvature")
+
+    @cached_property
+    def _backward(self) -> Backward:
+        return backward_of(self.formula)
+
+
+def from_formula(rule: Callable[..., Any], *, name: str, **parameters: float) -> FormulaActivation:
+    """Return an activation with derivatives that follow from its formula.
+
+    The function is run on symbols, never on arrays, and not kept: what is saved in files, compiled
+    and executed is the formula. Unstable forms are replaced by stable functions: the ``log1p(exp)``
+    below is `softplus`; see `xpnet.ops.formulas.simplify`.
+
+    Args:
+        rule: a function ``f(xp, z, **parameters)`` of elementwise functions of the array API, and
+            of ``sigmoid``, ``softplus``, ``log_sigmoid``, ``logaddexp``, ``erf``, ``erfc`` and
+            ``xlogy``, of operators and numbers. It must not branch on values: write ``xp.where``,
+            which is differentiated on the chosen side. The derivative of ``xp.maximum(a, b)`` is
+            that of ``b`` where ``a = b``.
+        name: its name, of letters, digits and underscores.
+        **parameters: numbers that the function takes; `FormulaActivation.with_parameters` changes
+            them.
+
+    Returns:
+        The activation. It is replayed, compiled, saved and differentiated as the built-in ones are.
+
+    Raises:
+        ArgumentError: if the function has no formula, or more than 512 operations.
+
+    >>> mish = from_formula(lambda xp, z: z * xp.tanh(xp.log1p(xp.exp(z))), name="mish")
+    >>> mish
+    mish()
+    >>> swish = from_formula(lambda xp, z, b: z / (1 + xp.exp(-b * z)), name="swish", b=1.0)
+    >>> swish.with_parameters(b=2.0)
+    swish(b=2)
+    """
+    require_name(name)
+    numbers = as_parameters(parameters)
+    return FormulaActivation(formula_of(rule, 1, parameters), name, numbers)
