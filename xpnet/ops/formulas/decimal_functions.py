@@ -15,7 +15,7 @@ from typing import Any
 from xpnet.ops.formulas.formula import ARGUMENT, CONSTANT, Formula
 
 DIGITS = 60
-"""The digits of an operation; some ten of them are lost in a function that is composed of others."""
+"""The digits of an operation; a function that is composed of others loses some ten."""
 
 CONTEXT = Context(DIGITS, ROUND_HALF_EVEN, MIN_EMIN, MAX_EMAX, 1, 0, [], [])
 """The arithmetic: nothing is an error, the result is ∞ or NaN."""
@@ -95,6 +95,8 @@ def _pi(digits: int) -> Decimal:
     unit = 10 ** (digits + 10)
 
     def inverse_tangent(n: int) -> int:
+        total: int
+        power: int
         total = power = unit // n
         k = 1
         while power:
@@ -107,8 +109,8 @@ def _pi(digits: int) -> Decimal:
 
 
 def _reduced(a: Decimal) -> Decimal:
-    """Return ``a`` modulo ``2π``, within ``[−π, π]``; NaN where that would take 10⁴ digits of π."""
-    if not a.is_finite() or a.adjusted() > 10_000:
+    """Return ``a`` modulo ``2π`` in ``[−π, π]``; NaN from 10³⁶ on, where no dtype has a digit."""
+    if not a.is_finite() or a.adjusted() >= 36:
         return UNDEFINED
     with localcontext(CONTEXT) as context:
         context.prec += 20 + max(0, a.adjusted())
@@ -265,6 +267,11 @@ def _xlogy(a: Decimal, b: Decimal) -> Decimal:
     return a * b.ln() if a else ZERO
 
 
+def _log_cosh(a: Decimal) -> Decimal:
+    e = _expm1(abs(a))
+    return _log1p(HALF * e * e / (ONE + e)) if e.is_finite() else abs(a)
+
+
 def _maximum(a: Decimal, b: Decimal) -> Decimal:
     return UNDEFINED if a.is_nan() or b.is_nan() else max(a, b)
 
@@ -333,5 +340,8 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "xlogy": _xlogy,
     "sigmoid_slope": _sigmoid_slope,
     "gaussian": _gaussian,
+    "log_cosh": _log_cosh,
+    "pseudo_huber": lambda a: a * a / (ONE + _hypot(ONE, a)),
+    "log1p_square": lambda a: _log1p(a * a),
 }
 """The operations of the table, by their names."""

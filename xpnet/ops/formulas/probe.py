@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,11 +25,17 @@ DTYPES = np.float64, np.float32
 
 QUANTITIES = "value", "first derivative", "second derivative"
 
-CHECKED = 12
-"""The points of an interval at which the true value is computed."""
+CHECKED = 5
+"""The points of an interval, and the targets, for which the true value is computed."""
 
-MARGIN = 0.99
-"""The part of the largest number of a dtype up to which a value must be finite."""
+LIMIT = 0.8
+"""A value must be finite up to this power of the largest number of a dtype.
+
+Closer to it a formula may overflow too early: ``c z²`` is ``c (z z)``, for any small ``c``.
+"""
+
+FAR = 1e15
+"""Beyond it even decimal arithmetic may have no value, as for ``∞·0``."""
 
 FUNCTIONS = {
     "exp": "xp.softplus, xp.sigmoid, xp.logaddexp or xp.expm1",
@@ -84,9 +90,9 @@ def require_finite(
             for a finite ``z``, though the true value is defined and not too large for the dtype.
 
     >>> from xpnet.ops.formulas import trace
-    >>> require_finite(trace(lambda xp, z: xp.exp(z) / (2.0 + xp.exp(z)), 1), (), 1, "odds")
+    >>> require_finite(trace(lambda xp, z: xp.sqrt(1.0 + xp.exp(z)), 1), (), 1, "root")
     Traceback (most recent call last):
-    xpnet.errors.ArgumentError: formula 'odds' must be finite where its true value is; got a value \
+    xpnet.errors.ArgumentError: formula 'root' must be finite where its true value is; got a value \
 that is not for z of 709.8 and above in float64, where xp.exp overflows. Write it with \
 xp.softplus, xp.sigmoid, xp.logaddexp or xp.expm1.
     """
@@ -110,24 +116,22 @@ def _sizes(dtype: type) -> NDArray[np.float64]:
     small = np.arange(1.0, 13.0)
     limits = np.array([88.72, 88.73, 103.9, 104.0, 709.78, 709.79, 745.1, 745.2, 1000.0])
     subnormal = float(info.smallest_subnormal) * np.array([1.0, 3.0, 1e3])
-    all_sizes = np.concatenate([subnormal, 10.0**decades, largest, close, small, limits, [0.5]])
-    return all_sizes
+    return np.concatenate([subnormal, 10.0**decades, largest, close, small, limits, [0.5]])
 
 
 def _grids(dtype: type, n_arrays: int) -> Iterator[tuple[NDArray[np.floating], ...]]:
     """Yield the points: arrays of ``z``, ascending along the last axis, or of ``z`` and ``t``."""
     sizes = _sizes(dtype)
-    z = np.unique(np.concatenate([-sizes, [0.0], sizes]).astype(dtype))
+    z: NDArray[Any] = np.unique(np.concatenate([-sizes, [0.0], sizes]).astype(dtype))
     if n_arrays == 1:
         yield (z[None],)
         return
-    info = np.finfo(dtype)
-    power = 10.0 ** np.array([-300, -38, -20, -5, 1, 2, 4, 10, 20, 37, 200])
-    t = np.concatenate([power, [0.1, 0.25, 0.5, 0.75, 0.9, 1.0, 2.0, 3.0], [float(info.max) / 2]])
-    t = t[(t >= float(info.smallest_subnormal)) & (t <= float(info.max))]
-    t = np.unique(np.concatenate([-t, [0.0], t]).astype(dtype))
+    sizes = np.array([1e-5, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0, 2.0, 3.0, 10.0, 100.0, 1e4, 1e10])
+    t: NDArray[Any] = np.concatenate([[1.0, 0.0], sizes, -sizes]).astype(
+        dtype
+    )  # an error names the first
     # The difference z − t of the numbers of a training can be represented.
-    inner = z[np.abs(z) <= info.max / 2]
+    inner = z[np.abs(z) <= np.finfo(dtype).max / 4]
     yield (np.broadcast_to(inner, (len(t), len(inner))), np.broadcast_to(t[:, None], (len(t), 1)))
     for same in (inner, -inner, inner * dtype(0.5), inner + dtype(1.0)):
         yield inner[None], same[None]
@@ -154,23 +158,49 @@ def _failure(
     bad = ~np.isfinite(np.broadcast_to(np.asarray(values), shape))
     if not bad.any():
         return None
-    limit = Decimal(float(np.finfo(dtype).max)) * Decimal(MARGIN)
+    limit = Decimal(float(np.finfo(dtype).max) ** LIMIT)
     rows = [np.broadcast_to(array, shape) for array in arrays]
-    for row in np.flatnonzero(bad.any(axis=1)):
-        for first, last in _runs(bad[row]):
-            checked = np.unique(np.linspace(first, last, CHECKED).round().astype(int))
-            for column in checked:
+    for (first, last), bad_rows in _runs(bad).items():
+        for row in bad_rows[:: max(1, len(bad_rows) // CHECKED)]:
+            for column in sorted({*np.linspace(first, last, CHECKED).round().astype(int).tolist()}):
                 point = tuple(float(array[row, column]) for array in rows)
                 true = evaluate(formula, [*point, *parameters])[formula.result]
-                if true.is_finite() and abs(true) <= limit:
-                    return _Failure(rows[0][row], int(first), int(last), point)
+                if true.is_finite() and true.copy_abs() <= limit:
+                    z, place = rows[0][row], (first, column, last)
+                    return _Failure(z, *_defined(formula, parameters, z, point, place), point)
     return None
 
 
-def _runs(bad: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """Return the first and the last index of each run of true values."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], bad, [False]]).astype(int)))
-    return [(int(a), int(b) - 1) for a, b in zip(edges[::2], edges[1::2], strict=True)]
+def _defined(
+    formula: Formula,
+    parameters: tuple[float, ...],
+    z: NDArray[np.floating],
+    point: tuple[float, ...],
+    place: tuple[int, int, int],
+) -> tuple[int, int]:
+    """Return the ends of the part of an interval, around a point, in which a formula is defined."""
+    first, column, last = place
+    ends = []
+    for step, end in ((-1, first), (1, last)):
+        here = column
+        while here != end:
+            x = float(z[here + step])
+            true = evaluate(formula, [x, *point[1:], *parameters])[formula.result]
+            if true.is_nan() and abs(x) < FAR:
+                break
+            here += step
+        ends.append(here)
+    return ends[0], ends[1]
+
+
+def _runs(bad: NDArray[np.bool_]) -> dict[tuple[int, int], list[int]]:
+    """Return the first and last columns of all runs of true values, with the rows that have it."""
+    runs: dict[tuple[int, int], list[int]] = {}
+    for row in np.flatnonzero(bad.any(axis=1)).tolist():
+        edges = np.flatnonzero(np.diff(np.concatenate([[False], bad[row], [False]]).astype(int)))
+        for first, end in edges.reshape(-1, 2).tolist():
+            runs.setdefault((first, end - 1), []).append(row)
+    return runs
 
 
 def _message(
@@ -219,7 +249,7 @@ def _edge(
 
 
 def _culprit(
-    formula: Formula, point: tuple[np.floating, ...], parameters: tuple[float, ...]
+    formula: Formula, point: tuple[Any, ...], parameters: tuple[float, ...]
 ) -> tuple[str, bool]:
     """Return the operation that is not finite first, and whether that is for an operand of 0."""
     values = _node_values(formula, (*point, *parameters))
@@ -232,8 +262,7 @@ def _culprit(
             operands = operands[:1] if values[node.operands[0]] else operands[1:]
         wrong = [i for i in operands if not np.isfinite(values[i])]
         if not wrong:
-            lost = any(values[i] == 0.0 and true[i] != 0 for i in operands)
-            return node.operation, lost or node.operation in ("log", "divide")
+            return node.operation, any(values[i] == 0.0 for i in operands)
         index = next((i for i in wrong if true[i].is_finite()), wrong[0])
 
 
