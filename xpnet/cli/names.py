@@ -48,7 +48,8 @@ _LETTER = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 ACTIVATIONS = {
     name: kind
     for name, kind in _named(activations, ActivationFunction).items()
-    if kind is not activations.Step  # which cannot be trained
+    # A step cannot be trained, and a formula cannot be typed.
+    if kind not in (activations.Step, activations.FormulaActivation)
 }
 OPTIMIZERS = {
     name.replace("-", ""): kind

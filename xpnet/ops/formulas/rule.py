@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from xpnet.ops.formulas.expand import expanded
 from xpnet.ops.formulas.formula import ARGUMENT, CONSTANT, Formula
 from xpnet.ops.formulas.table import OPERATIONS
 
@@ -39,6 +40,16 @@ class FormulaRule:
     @property
     def __name__(self) -> str:
         return self.name
+
+    @cached_property
+    def operations(self) -> tuple[tuple[str, tuple[int, ...], float], ...]:
+        """The formula in primitive operations, which compiled loops consist of."""
+        return tuple(map(tuple, expanded(self.formula).nodes))  # type: ignore[arg-type]
+
+    @property
+    def result(self) -> int:
+        """The index of the operation with the value of the formula."""
+        return expanded(self.formula).result
 
     @cached_property
     def _steps(self) -> tuple[tuple[int, Any, tuple[int, ...], tuple[int, ...]], ...]:
