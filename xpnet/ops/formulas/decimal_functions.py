@@ -92,11 +92,9 @@ def _pow(a: Decimal, b: Decimal) -> Decimal:
 
 def _pi(digits: int) -> Decimal:
     """Return π by Machin's formula, ``16 atan(1/5) − 4 atan(1/239)``, in integers."""
-    unit = 10 ** (digits + 10)
+    unit = int(10 ** (digits + 10))
 
     def inverse_tangent(n: int) -> int:
-        total: int
-        power: int
         total = power = unit // n
         k = 1
         while power:

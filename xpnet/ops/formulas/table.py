@@ -29,7 +29,7 @@ class Operation(NamedTuple):
             selections, whose derivative is that of the chosen side.
         is_condition: whether its value is a truth value.
         is_primitive: whether ``function`` is one call, which every namespace has.
-        is_public: whether a rule may call it, and a file may name it.
+        is_public: whether a rule may call it; a file may name any, as stable forms are saved.
     """
 
     function: Callable[..., Any]
@@ -182,8 +182,8 @@ COMPOSITE: dict[str, tuple[Callable[..., Any], Partials]] = {
 }
 """The functions that are made of others, with their partial derivatives."""
 
-INTERNAL: tuple[str, ...] = ()
-"""The functions of the table that only derivatives call."""
+INTERNAL = "sigmoid_slope", "gaussian", "log_cosh", "log1p_square", "pseudo_huber"
+"""The functions that rules do not call: stable forms and derivatives of the others."""
 
 TWO = "logaddexp", "xlogy"
 
