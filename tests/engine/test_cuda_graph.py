@@ -460,7 +460,7 @@ def test_user_defined_part_is_captured_on_request(reason, task, device):
     network, settings = STRANGE[reason]
     model, history = train(fake_backend("float64"), task, network, **settings())
     assert device.captured == 0
-    assert history.engine.startswith(f"eager: {reason}, which is user-defined: a replay")
+    assert history.engine.startswith(f"eager: {reason}, which is user-defined: a CUDA graph")
     eager, expected = train("numpy", task, network | {"dtype": "float64"}, **settings())
     np.testing.assert_allclose(history["loss"], expected["loss"], rtol=1e-12)
     np.testing.assert_allclose(np.asarray(model.theta), eager.theta, rtol=1e-12, atol=1e-13)
