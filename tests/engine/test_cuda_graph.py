@@ -469,6 +469,18 @@ def test_user_defined_part_is_captured_on_request(reason, task, device):
     assert device.captured > 0
 
 
+def test_vouched_part_is_captured(task, device):
+    bent = type("Vouched", (xpnet.Tanh,), {"replayable": True})()
+    _, history = train(fake_backend("float64"), task, {"activation": bent})
+    assert history.engine == "replay: a CUDA graph"
+    bent = type("Forbidden", (xpnet.Tanh,), {"replayable": False})()
+    with pytest.raises(xpnet.ArgumentError, match=r"contains Forbidden.* replayable = False"):
+        train(fake_backend("float64"), task, {"activation": bent}, engine="replay")
+    assert (
+        "replayable = False" in train(fake_backend("float64"), task, {"activation": bent})[1].engine
+    )
+
+
 def test_device_arrays_are_not_user_defined():
     """A resumed state holds device arrays."""
     array = type("ndarray", (), {"__module__": "cupy"})()

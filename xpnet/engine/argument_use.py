@@ -17,19 +17,22 @@ from dataclasses import fields, is_dataclass
 from functools import partial
 from types import (
     BuiltinFunctionType,
+    ClassMethodDescriptorType,
     EllipsisType,
     FunctionType,
     GetSetDescriptorType,
     MemberDescriptorType,
+    MethodDescriptorType,
     ModuleType,
     NoneType,
+    WrapperDescriptorType,
 )
 from typing import Any, Generic, NamedTuple, Protocol
 
 import numpy as np
 
 from xpnet.engine.code_reading import UNDEFINED, AttributeRead, Read, Write, uses
-from xpnet.engine.user_defined import is_known, name_of, vouched
+from xpnet.engine.user_defined import forbidden, is_known, name_of, vouched
 from xpnet.optimizers import Optimizer
 from xpnet.random import hash32, stream_key
 
@@ -39,7 +42,7 @@ CONSTANTS = NoneType, bool, int, float, complex, str, bytes, EllipsisType, np.ge
 LIBRARIES = frozenset(
     {
         *("numpy", "cupy", "array_api_compat", "xpnet", "math", "cmath", "_operator", "operator"),
-        *("typing", "itertools", "functools", "_functools", "scipy"),
+        *("typing", "itertools", "functools", "_functools"),
     }
 )
 """Packages whose functions use only their arguments, apart from `REFUSED`."""
@@ -48,7 +51,7 @@ REFUSED = frozenset(
     {
         *("random", "load", "loadtxt", "genfromtxt", "fromfile", "memmap", "datetime64"),
         *("save", "savez", "savetxt", "tofile", "dump", "seterr", "seterrcall", "setbufsize"),
-        *("ctypes", "masks", "frompyfunc"),
+        *("ctypes", "masks", "frompyfunc", "attrgetter", "methodcaller"),
     }
 )
 """Attributes that draw, read or count numbers outside the arguments, or lead to those that do."""
@@ -77,6 +80,13 @@ OUTSIDE = frozenset(
     {"specs", "jvp", "backward_jvp", "check", "decide", "probabilities", "scores", "init"}
 )
 """Methods that no step calls, unless another method of the component reads them."""
+
+
+NOT_IN_PYTHON = (
+    *(BuiltinFunctionType, ClassMethodDescriptorType, MethodDescriptorType),
+    WrapperDescriptorType,
+)
+"""Types of methods of classes that are not written in Python."""
 
 
 class MayHoldStateError(Exception):
@@ -109,6 +119,7 @@ def guards_of(*parts: Any) -> list[Guard]:
     >>> rng = np.random.default_rng(0)
     >>> def noisy(x):
     ...     return x + rng.normal(size=x.shape)
+    >>> noisy.__module__ = "mine"
     >>> guards_of(noisy)
     Traceback (most recent call last):
     xpnet.engine.argument_use.MayHoldStateError: noisy uses rng, a Generator
@@ -148,6 +159,7 @@ class _Search:
         if id(part) in self._seen or vouched(part):
             return
         self._seen[id(part)] = part
+        _refuse(forbidden(part), f"{where} sets replayable = False")
         classes = [cls for cls in type(part).__mro__ if not is_known(cls)]
         for cls in type(part).__mro__:
             known = cls.__module__.partition(".")[0] == "xpnet"
@@ -190,6 +202,8 @@ class _Search:
         where = f"{cls.__name__}.{name}"
         inner = getattr(value, "__func__", value)
         is_special = name.startswith("__") and name.endswith("__")
+        is_python = not isinstance(inner, NOT_IN_PYTHON) or name in NOT_IN_A_STEP
+        _refuse(not is_python, f"{where} is not written in Python")
         if (
             name in NOT_IN_A_STEP
             or name.startswith("_abc_")
@@ -314,7 +328,8 @@ def _is_library(value: Any) -> bool:
         return False
     if parts[0] == "builtins":
         return value.__name__ in BUILTINS
-    return parts[0] in LIBRARIES and value.__name__ not in REFUSED
+    known = parts[0] in LIBRARIES or parts[:2] == ["scipy", "special"]
+    return known and value.__name__ not in REFUSED
 
 
 def _module_of(value: Any) -> str:

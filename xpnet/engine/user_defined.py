@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from functools import cache
 from typing import Any
 
 from xpnet.errors import require
@@ -27,7 +29,16 @@ def is_known(value: Any) -> bool:
     """Whether a value, or its class, is of xpnet, NumPy, CuPy or the standard library."""
     origin = getattr(value, "__module__", None) or "builtins"
     root = origin.partition(".")[0]
-    return root in ("xpnet", "numpy", "cupy") or root in sys.stdlib_module_names
+    return root in ("xpnet", "numpy", "cupy") or _is_standard(root)
+
+
+@cache
+def _is_standard(module: str) -> bool:
+    """Whether a module is of the standard library; a script may have the name of one."""
+    file = getattr(sys.modules.get(module), "__file__", None)
+    folder = os.path.dirname(os.__file__)
+    is_file = file is None or (file.startswith(folder) and "site-packages" not in file)
+    return module in sys.stdlib_module_names and is_file
 
 
 def name_of(part: Any) -> str:
