@@ -129,7 +129,7 @@ FORMS = [
     ("xlogy(u,u)", lambda xp, u, v: u * xp.log(u)),
     ("square(divide(u,hypot(1,u)))", lambda xp, u, v: u**2 / (1 + u**2)),
     ("square(divide(u,hypot(u,v)))", lambda xp, u, v: u**2 / (u**2 + v**2)),
-    ("multiply(v,exp(negative(u)))", lambda xp, u, v: v / xp.exp(u)),
+    ("where(equal(0,v),0,multiply(v,exp(negative(u))))", lambda xp, u, v: v / xp.exp(u)),
     ("exp(multiply(v,log_sigmoid(u)))", lambda xp, u, v: xp.sigmoid(u) ** v),
     ("exp(multiply(v,log_sigmoid(negative(u))))", lambda xp, u, v: (1 - xp.sigmoid(u)) ** v),
     ("exp(multiply(u,v))", lambda xp, u, v: xp.exp(u) ** v),

@@ -123,7 +123,8 @@ class _ChainRule:
             ]
             return xp.where(condition, *terms)  # type: ignore[no-any-return]
         product: Symbol = partial * slope
-        if is_flat and isinstance(partial, Symbol) and not self._is_bounded(slope.index):
+        is_finite = slope.index == self.argument or self._is_bounded(slope.index)
+        if is_flat and isinstance(partial, Symbol) and not is_finite:
             return xp.where(partial == 0.0, 0.0, product)  # type: ignore[no-any-return]
         return product
 
@@ -160,12 +161,13 @@ class _ChainRule:
         return self.builder.number_of(value.index) is not None
 
     def _is_bounded(self, index: int) -> bool:
-        """Return whether a node is known to be bounded."""
+        """Return whether a node is known to be bounded, for any value of the argument."""
         found = self._bounded.get(index)
         if found is None:
             operation, operands, _ = self.builder.nodes[index]
             sides: Sequence[int] = operands[1:] if operation == "where" else operands
             is_combined = operation in COMBINED or operation == "where"
-            found = operation in BOUNDED or (is_combined and all(map(self._is_bounded, sides)))
+            found = operation in BOUNDED or self.argument not in self.builder.reached(index)
+            found = found or (is_combined and all(map(self._is_bounded, sides)))
             self._bounded[index] = found
         return found

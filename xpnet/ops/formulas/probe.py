@@ -161,7 +161,8 @@ def _failure(
     limit = Decimal(float(np.finfo(dtype).max) ** LIMIT)
     rows = [np.broadcast_to(array, shape) for array in arrays]
     for (first, last), bad_rows in _runs(bad).items():
-        for row in bad_rows[:: max(1, len(bad_rows) // CHECKED)]:
+        others = bad_rows[2 :: max(1, len(bad_rows) // CHECKED)]
+        for row in (*bad_rows[:2], *others):
             for column in sorted({*np.linspace(first, last, CHECKED).round().astype(int).tolist()}):
                 point = tuple(float(array[row, column]) for array in rows)
                 true = evaluate(formula, [*point, *parameters])[formula.result]

@@ -17,6 +17,7 @@ with ``−u`` for ``u``. Each equals its stable function wherever it is defined;
 | ``eᵘ − 1``, ``log(1 ± u)`` | ``expm1(u)``, ``log1p(±u)`` |
 | ``1 ± erf u``, ``1 − erfc u``, ``2 − erfc u`` | ``erfc(∓u)``, ``erf(u)``, ``erfc(−u)`` |
 | ``u log v``, ``u log(1 − v)`` | ``xlogy(u, v)``, 0 at u = 0 |
+| ``t eᵘ`` for another argument ``t`` | ``t eᵘ``, 0 at t = 0 even where ``eᵘ`` overflows |
 | ``√(u² + v²)``, ``√(c + u²)`` | ``hypot(u, v)``, ``hypot(√c, u)`` |
 | ``√(1 + u²) − 1`` | ``pseudo_huber(u)`` |
 | ``1 − 4σ(u)σ(−u)`` | ``tanh²(u/2)`` |
@@ -37,6 +38,7 @@ import math
 from collections.abc import Callable
 
 from xpnet.ops.formulas.builder import FormulaBuilder
+from xpnet.ops.formulas.formula import ARGUMENT
 
 DECAYING = "gaussian", "exp", "sigmoid_slope", "erfc"
 """The functions that are 0 where their operand is large, faster than any power of it."""
@@ -227,7 +229,9 @@ def _function_times(b: FormulaBuilder, one: int, other: int) -> int | None:
     if (inner := _operand(b, one, "log")) is not None:
         return b.node("xlogy", other, inner)
     inner = _operand(b, one, "log1p")
-    if inner is not None and _operand(b, inner, "negative") is not None:
+    is_log = inner is not None and _operand(b, inner, "negative") is not None
+    is_power = b.operands_of(one, "exp") is not None and b.nodes[other].operation == ARGUMENT
+    if is_log or (is_power and other not in b.reached(one)):
         zero = b.constant(0.0)
         is_zero = b.node("equal", other, zero)
         return b.node("where", is_zero, zero, b.node("multiply", other, one))
