@@ -28,6 +28,7 @@ from xpnet.activations import (
     Softplus,
     Step,
     Tanh,
+    from_formula,
 )
 from xpnet.errors import ArgumentError
 from xpnet.ops import operations_for
@@ -53,6 +54,18 @@ TABLE = {
     "silu": (SiLU(), lambda F, z: F.silu(z), (0, INF, 0, 1)),
     "hard_sigmoid": (HardSigmoid(), lambda F, z: (0.2 * z + 0.5).clamp(0, 1), (0, 1, 0, 0)),
     "exponential": (Exponential(), lambda F, z: z.exp(), (0, INF, 0, INF)),
+    "sigmoid by a formula": (
+        from_formula(lambda xp, z: 1 / (1 + xp.exp(-z)), name="sigmoid"),
+        lambda F, z: F.sigmoid(z),
+        (0, 1, 0, 0),
+    ),
+    "elu by a formula": (
+        from_formula(
+            lambda xp, z, alpha: xp.where(z > 0, z, alpha * (xp.exp(z) - 1)), name="elu", alpha=0.7
+        ),
+        lambda F, z: F.elu(z, 0.7),
+        (-0.7, INF, 0, 1),
+    ),
     "softmax": (Softmax(), lambda F, z: F.softmax(z, dim=1), None),
 }
 ELEMENTWISE = {name: row for name, row in TABLE.items() if name != "softmax"}

@@ -229,6 +229,30 @@ def test_many_classes_have_no_counts(axes):
     assert len(axes.texts) == 0
 
 
+@pytest.mark.parametrize(
+    ("n", "name"), [(2, "yes"), (4, "a long name of a class "), (15, "class "), (60, "species ")]
+)
+def test_class_labels_neither_overlap_nor_leave(n, name):
+    pytest.importorskip("matplotlib", reason="Matplotlib is not installed")
+    ax = draw_confusion(np.eye(n, dtype=int), [f"{name}{k}" for k in range(n)])
+    ax.figure.draw_without_rendering()
+    whole, found = ax.figure.bbox, ax.get_tightbbox()
+    assert min(found.x0, found.y0) >= 0
+    assert found.x1 <= whole.x1
+    assert found.y1 <= whole.y1
+    for labels, side in ((ax.get_xticklabels(), "x1"), (ax.get_yticklabels(), "y0")):
+        boxes = [label.get_window_extent() for label in labels]
+        ends = [getattr(box, side) for box in boxes]
+        assert np.abs(np.diff(ends)).min() > labels[0].get_fontsize() * ax.figure.dpi / 72
+    rectangle = ax.get_window_extent()
+    assert rectangle.width == pytest.approx(rectangle.height, rel=0.15)
+
+
+def test_very_many_classes_label_some(axes):
+    draw_confusion(np.eye(200, dtype=int), ax=axes)
+    assert [label.get_text() for label in axes.get_xticklabels()][:3] == ["0", "3", "6"]
+
+
 # Layers, weights, activations
 
 

@@ -448,8 +448,8 @@ class Sequential:
             engine: ``"replay"`` records a step and replays it (a CUDA graph; on NumPy a list of
                 compiled calls), which freezes numbers that a user-defined layer draws or counts
                 itself; ``"eager"`` records nothing; ``None`` (default) replays if that is possible
-                and no component is user-defined. ``history.engine`` is the engine used, and the
-                reason.
+                and every user-defined component is shown to use only its arguments, or its class
+                sets ``replayable = True``. ``history.engine`` is the engine used, and the reason.
             precision: the format in which a GPU multiplies float32 matrices: ``"float32"``
                 (default), ``"tf32"``, ``"bf16"`` or ``"fp16"`` (with a scaled loss); all other
                 operations are in float32.

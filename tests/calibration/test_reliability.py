@@ -175,3 +175,9 @@ def test_metric_equals_the_error_of_the_diagram(bins, rng):
     metric = CalibrationError(bins=bins)
     expected = reliability(p, y, w, bins).ece
     assert float(metric(p, y, sample_weight=w)) == pytest.approx(expected, rel=1e-12)
+
+
+def test_large_weights_are_summed_as_they_are(place):
+    p, t, weight = (place.array(x) for x in ([0.25, 0.75, 0.75], [0, 1, 0], [1e12, 2e12, 1e-12]))
+    found = reliability(p, t, weight, bins=2)
+    np.testing.assert_allclose(found.weight, [1e12, 2e12], rtol=1e-15)

@@ -1,6 +1,7 @@
 """What evaluations print, draw and give to other programs."""
 
 import json
+import os
 import re
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 typer_testing = pytest.importorskip("typer.testing", reason="the extra 'cli' is not installed")
 sklearn = pytest.importorskip("sklearn", reason="scikit-learn is not installed")
 
+from helpers.terminal import Terminal  # noqa: E402
 from sklearn import metrics as peer  # noqa: E402
 
 import xpnet  # noqa: E402
@@ -180,6 +182,16 @@ def test_metrics_by_name_are_measured_too():
     assert "auc" in measured("rare", "--metric", "AUC")["metrics"]  # once
 
 
+def test_setting_of_a_default_metric_is_not_lost():
+    found = measured("rare", "--metric", "calibration-error:bins=4")["metrics"]
+    model = xpnet.load("rare/model.safetensors")
+    for name, bins in (("calibration_error", 15), ("calibration_error_4", 4)):
+        metric = xpnet.metrics.CalibrationError(bins)
+        value = metric(model.predict_proba(X), RARE, classes=("no", "yes"))
+        assert found[name] == pytest.approx(float(value), rel=1e-5)
+    assert found["calibration_error"] != found["calibration_error_4"]
+
+
 def test_training_gives_json_and_a_history(runs):
     words = [
         "train",
@@ -222,7 +234,10 @@ def test_numbers_that_are_not_finite_are_null():
         (["--metric", "f1:average=odd"], "average must be one of"),
         (["--metric", "f1:of=maybe"], "of must be one of no, yes; got 'maybe'"),
         (["--metric", "accuracy:k=2"], "--metric accuracy must be written without settings"),
-        (["--metric", "f1", "--metric", "f1"], "metrics must have distinct names"),
+        (["--metric", "f1", "--metric", "f1_macro"], "--metric .* once .*; got two of the name f1"),
+        (["--metric", "rmse"], "--metric must measure a classification, as auc does; got rmse"),
+        (["--metric", "pinball:q=0.9"], "--metric must measure a classification.*pinball_0.9"),
+        (["--metric", "neg_mean_gamma_deviance"], "scikit-learn cannot compute a --metric: .*"),
         (["--figures", "nowhere"], "--figures must be an existing folder; got 'nowhere'"),
     ],
 )
@@ -232,3 +247,81 @@ def test_wrong_options_are_one_line(words, message):
     assert result.stderr.count("\n") == 1
     assert result.stdout == ""
     assert re.search(message, result.stderr), result.stderr
+
+
+def test_training_refuses_a_metric_of_another_task():
+    words = ["train", "price.csv", "--target", "y", "--out", "none", "--metric"]
+    for name, message in (
+        ("f1", "--metric must measure a regression, as rmse does; got f1_macro"),
+        ("auc", "--metric must measure a regression, as rmse does; got auc"),
+        ("neg_mean_squared_log_error", "scikit-learn cannot compute a --metric: Mean Squared Log"),
+    ):
+        result = run(*words, name, "--quiet")
+        assert result.exit_code == 2
+        assert (result.stdout, result.stderr.count("\n")) == ("", 1)
+        assert message in result.stderr
+    assert not os.path.exists("none")
+
+
+def printed(capsys, model, X, y):
+    report.print_measured("", found := evaluation_of(model, X, y), "y")
+    report.print_tables(found)
+    return capsys.readouterr().out
+
+
+def test_undefined_numbers_and_one_row_are_said(capsys):
+    model = xpnet.load("rare/model.safetensors")
+    text = printed(capsys, model, X[:1], np.array(["no"]))
+    assert re.search(r"^accuracy +\d\.\d{4}  \(1 row\)$", text, re.MULTILINE)
+    assert re.search(r"^AUC +nan  \(not defined for these rows\)$", text, re.MULTILINE)
+    assert re.search(r"^average precision .*\(positive: yes\)$", text, re.MULTILINE)
+
+
+def test_long_class_names_keep_tables_narrow(capsys):
+    names = [f"a class of a very long name that goes on and on, number {k}" for k in range(3)]
+    model = xpnet.MLP(2, [], 3, classes=names, loss=xpnet.CrossEntropy())
+    text = printed(capsys, model, X[:30], np.array(names * 10))
+    assert max(map(len, text.splitlines())) <= 80
+    assert all(text.count(f"ber {k}") == 3 for k in range(3))
+
+
+def test_several_outputs_are_measured_each(capsys):
+    y = np.stack([PRICE, 1e-3 * PRICE**2], axis=1)
+    model = xpnet.MLP(2, [], 2, loss=xpnet.MSE(), dtype="float64")
+    found = evaluation_of(model, X, y)
+    predicted = model.predict(X)
+    for k, row in enumerate(found.as_json()["outputs"]):
+        assert row["rmse"] == pytest.approx(np.sqrt(np.mean((predicted[:, k] - y[:, k]) ** 2)))
+        assert row["mae"] == pytest.approx(peer.mean_absolute_error(y[:, k], predicted[:, k]))
+        assert row["r2"] == pytest.approx(peer.r2_score(y[:, k], predicted[:, k]))
+    assert len(printed(capsys, model, X, y).partition("by output\n")[2].splitlines()) == 3
+
+
+def test_counts_of_rows_are_integers():
+    text = output_of("evaluate", "rare", "rare.csv", "--json")
+    assert all(isinstance(row["rows"], int) for row in json.loads(text)["classes"])
+
+
+def test_titles_are_wider_than_tables(monkeypatch):
+    pytest.importorskip("rich", reason="rich is not installed")
+    screen = Terminal()
+    monkeypatch.setattr("sys.stdout", screen)
+    report.show_table(("a", "b"), [("1", "2")], "a title that is wider than its table")
+    assert screen.screen[0] == "a title that is wider than its table"
+
+
+def test_progress_prints_as_told(tmp_path):
+    words = ["train", "rare.csv", "--target", "y", "--hidden", "4", "--out", tmp_path / "run"]
+    text = output_of(*words, "--epochs", 5, "--progress", "2")
+    assert re.findall(r"^epoch (\d)/5 ", text, re.MULTILINE) == ["2", "4", "5"]
+    assert "progress" not in here_file(tmp_path / "run/config.json")
+    assert "epoch 7" not in output_of(
+        "resume", tmp_path / "run", "--epochs", 7, "--progress", "off"
+    )
+
+
+@pytest.mark.parametrize("how", ["0", "-1", "1.5", "tqdm", ""])
+def test_wrong_progress_is_refused(how):
+    result = run("train", "rare.csv", "--target", "y", "--progress", how)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "--progress must be auto, bar, lines, off, or an integer k" in result.stderr

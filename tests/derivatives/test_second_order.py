@@ -44,6 +44,7 @@ from xpnet import (
     Softplus,
     Tanh,
 )
+from xpnet.activations import from_formula as formula
 from xpnet.derivatives import (
     empirical_fisher_vp,
     fisher_vp,
@@ -55,6 +56,7 @@ from xpnet.derivatives import (
     parameter_jacobian,
     vjp,
 )
+from xpnet.losses import from_formula as loss_formula
 
 M, N, K = 5, 3, 4
 
@@ -65,6 +67,10 @@ NETWORKS = {
         *(SELU(), Softplus(), GELU(), GELUTanh(), SiLU(), HardSigmoid(), Exponential(), Softmax()),
     )
 } | {
+    "formula": [
+        Dense(5, formula(lambda xp, z: z * xp.tanh(xp.log1p(xp.exp(z))), name="mish")),
+        Dense(K, formula(lambda xp, z, b: z / (1 + xp.exp(-b * z)), name="swish", b=2.0)),
+    ],
     "linear": [Dense(K)],
     "batch norm": [Dense(5, bias=False), BatchNorm(), Activation(Tanh()), Dense(K)],
     "batch norm first": [BatchNorm(momentum=None), Activation(Softmax()), Dense(K)],
@@ -106,6 +112,7 @@ LOSSES = {
     "perceptron": (PerceptronLoss(), 2 * BITS - 1),
     "poisson": (PoissonNLL(), COUNTS),
     "gaussian": (GaussianNLL(), VALUES[:, : K // 2]),
+    "formula": (loss_formula(lambda xp, z, t: xp.log(xp.cosh(z - t)), name="log_cosh"), VALUES),
 }
 every_loss = pytest.mark.parametrize("name", LOSSES)
 weighted_or_not = pytest.mark.parametrize("weight", [None, WEIGHT], ids=["plain", "weighted"])

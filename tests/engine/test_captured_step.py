@@ -160,6 +160,8 @@ def test_user_defined_parts_are_eager(device):
     network = {"activation": Bent()}
     assert trained(fake_backend("float64"), network)[0].startswith("eager: layers.0 contains Bent")
     assert trained(fake_backend("float64"), network, engine="replay")[0] == ENGINE
+    Bent.replayable = True
+    assert trained(fake_backend("float64"), network)[0] == ENGINE
 
 
 def test_many_kinds_of_batches_are_eager(device, monkeypatch):

@@ -460,13 +460,25 @@ def test_user_defined_part_is_captured_on_request(reason, task, device):
     network, settings = STRANGE[reason]
     model, history = train(fake_backend("float64"), task, network, **settings())
     assert device.captured == 0
-    assert history.engine.startswith(f"eager: {reason}, which is user-defined: a replay")
+    assert history.engine.startswith(f"eager: {reason}, which is user-defined: a CUDA graph")
     eager, expected = train("numpy", task, network | {"dtype": "float64"}, **settings())
     np.testing.assert_allclose(history["loss"], expected["loss"], rtol=1e-12)
     np.testing.assert_allclose(np.asarray(model.theta), eager.theta, rtol=1e-12, atol=1e-13)
     how = settings() | {"engine": "replay"}
     assert train(fake_backend("float64"), task, network, **how)[1].engine == "replay: a CUDA graph"
     assert device.captured > 0
+
+
+def test_vouched_part_is_captured(task, device):
+    bent = type("Vouched", (xpnet.Tanh,), {"replayable": True})()
+    _, history = train(fake_backend("float64"), task, {"activation": bent})
+    assert history.engine == "replay: a CUDA graph"
+    bent = type("Forbidden", (xpnet.Tanh,), {"replayable": False})()
+    with pytest.raises(xpnet.ArgumentError, match=r"contains Forbidden.* replayable = False"):
+        train(fake_backend("float64"), task, {"activation": bent}, engine="replay")
+    assert (
+        "replayable = False" in train(fake_backend("float64"), task, {"activation": bent})[1].engine
+    )
 
 
 def test_device_arrays_are_not_user_defined():

@@ -46,17 +46,17 @@ def test_prediction_inside_a_prediction(rng, features, interrupt):
     for _ in range(CALLS_BEFORE_RECORDING + 2):
         predict(A, unchanged)
     recorded = predict._own.__dict__
-    program, set_input = recorded[4]
+    program, set_input, guards = recorded[4]
     inner = []
 
     def set_input_and_interrupt(inputs):
         set_input(inputs)
         interrupt(lambda: inner.append(predict(B, unchanged)))
 
-    recorded[4] = program, set_input_and_interrupt
+    recorded[4] = program, set_input_and_interrupt, guards
     np.testing.assert_allclose(predict(A, unchanged), expected[0], rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(inner[0], expected[1], rtol=1e-5, atol=1e-6)
-    recorded[4] = program, set_input
+    recorded[4] = program, set_input, guards
     np.testing.assert_allclose(predict(B, unchanged), expected[1], rtol=1e-5, atol=1e-6)
 
 

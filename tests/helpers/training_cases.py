@@ -24,6 +24,12 @@ LOSSES = [
     *(losses.CrossEntropy(), losses.CrossEntropy(label_smoothing=0.1), losses.Hinge()),
     *(losses.BinaryCrossEntropy(), losses.PerceptronLoss(), losses.GaussianNLL()),
     losses.Distillation(),
+    losses.from_formula(
+        lambda xp, z, t, q: xp.maximum(q * (t - z), (q - 1) * (t - z)), name="pinball", q=0.9
+    ),
+    losses.from_formula(
+        lambda xp, z, t: xp.log(1 + xp.exp(z)) - t * z, name="logistic", target_kind="binary"
+    ),
 ]
 
 ACTIVATIONS = [
@@ -31,6 +37,8 @@ ACTIVATIONS = [
     *(activations.LeakyReLU(), activations.ELU(), activations.SELU(), activations.Softplus()),
     *(activations.GELU(), activations.GELUTanh(), activations.SiLU(), activations.HardSigmoid()),
     *(activations.Exponential(), activations.Softmax(), activations.Identity()),
+    activations.from_formula(lambda xp, z: z * xp.tanh(xp.log1p(xp.exp(z))), name="mish"),
+    activations.from_formula(lambda xp, z, b: z / (1 + xp.exp(-b * z)), name="swish", b=2.0),
 ]
 
 OPTIMIZERS = [

@@ -31,6 +31,7 @@ N_CASES = 200
 class Case:
     """Data of one case; ``t`` are class indices, ``labels`` 0 or 1 in several columns."""
 
+    seed: int
     n_classes: int
     t: np.ndarray
     z: np.ndarray
@@ -71,7 +72,7 @@ def drawn(seed: int) -> Case:
         weight = rng.uniform(0, 3, m) if seed % 5 > 2 else rng.integers(0, 3, m)
         weight = np.where(rng.random(m) < 0.2, 0, weight)
         weight[-1] = 1
-    return Case(n_classes, t, z, scores, p, labels, decided, values, targets, weight)
+    return Case(seed, n_classes, t, z, scores, p, labels, decided, values, targets, weight)
 
 
 CASES = [drawn(seed) for seed in range(N_CASES)]
@@ -241,8 +242,10 @@ def is_degenerate(c):
 @pytest.mark.parametrize("name", TABLE)
 def test_metric_equals_that_of_sklearn(name):
     ours, compute, *arguments = TABLE[name]
+    # A label is what two classes are. Most of the time is that of scikit-learn, for each column.
+    cases = CASES[::4] if name.endswith("of labels") else CASES
     n_defined = 0
-    for seed, case in enumerate(CASES):
+    for case in cases:
         found = float(ours(case))
         if name == "matthews" and is_degenerate(case):
             assert found == 0.0
@@ -250,9 +253,9 @@ def test_metric_equals_that_of_sklearn(name):
         expected = reference(compute, case, *arguments)
         n_defined += not np.isnan(expected)
         np.testing.assert_allclose(
-            found, expected, rtol=1e-12, atol=1e-12, err_msg=f"drawn({seed})"
+            found, expected, rtol=1e-12, atol=1e-12, err_msg=f"drawn({case.seed})"
         )
-    assert n_defined > 0.6 * N_CASES
+    assert n_defined > 0.6 * len(cases)
 
 
 BINARY = {

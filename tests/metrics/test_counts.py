@@ -12,6 +12,7 @@ from xpnet.metrics import (
     balanced_accuracy,
     classification_table,
     confusion_matrix,
+    log_loss,
     matthews,
 )
 
@@ -89,6 +90,28 @@ def test_matthews_of_one_class_is_exactly_zero(rng):
     target = rng.integers(0, 3, 50)
     assert float(matthews(np.ones(50, int), target, weight)) == 0.0
     assert float(matthews(target, np.ones(50, int), weight)) == 0.0
+
+
+def test_matthews_of_a_rare_class_does_not_cancel(place):
+    """The difference of fractions loses four digits of 10⁶ rows."""
+    target, predicted = np.zeros((2, 10**6), int)
+    target[:3], predicted[1:5] = 1, 1  # 2 true, 2 false positives, 1 false negative
+    expected = (2 * 999_995 - 2 * 1) / np.sqrt(4.0 * 3 * 999_997 * 999_996)
+    found = matthews(place.array(predicted), place.array(target), n_classes=2)
+    assert float(found) == pytest.approx(expected, rel=1e-15)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int32", "uint8", "uint64", "float32"])
+def test_indices_of_every_dtype_are_counted(dtype, place):
+    xp = place.backend.xp
+    z, t = (xp.astype(place.array(x), getattr(xp, dtype)) for x in (Z, T))
+    for metric in (accuracy, balanced_accuracy, matthews, F1("weighted")):
+        assert float(metric(z, t)) == float(metric(Z, T))
+    assert place.host(confusion_matrix(z, t)).tolist() == confusion_matrix(Z, T).tolist()
+    z, t = (xp.astype(place.array(x), getattr(xp, dtype)) for x in ([0, 1, 1], [0, 0, 1]))
+    assert float(F1("binary")(z, t)) == float(accuracy(z, t, n_classes=2)) == 2 / 3
+    p = place.array([0.25, 0.75, 0.5])
+    assert float(log_loss(p, t)) == float(log_loss(p, place.array([0, 0, 1])))
 
 
 @pytest.mark.parametrize("metric", [Precision, Recall, F1])
@@ -226,8 +249,29 @@ def test_table_has_names_counts_and_averages(place):
         classification_table(Z, T, n_classes=3, classes=["a", "b"])
 
 
+def test_table_of_numbered_classes_has_no_indices(place):
+    z, t = place.array([1, 2, 2]), place.array([1, 1, 2])  # no row of class 3
+    table = classification_table(z, t, classes=(1, 2, 3))
+    assert table.support.tolist() == [2, 1, 0]
+    assert table.recall.tolist() == [0.5, 1, 0]
+    with pytest.raises(ArgumentError, match="predicted must hold the class names 1, 3; got 2"):
+        classification_table(z, t, classes=(1, 3))
+
+
 def test_table_of_labels_counts_columns():
     labels = np.array([[1, 0], [1, 1], [0, 0]])
     table = classification_table(labels, labels, [1, 2, 3], classes=["wet", "cold"])
     assert table.support.tolist() == [3, 2]
     assert table.macro == (1.0, 1.0, 1.0)
+
+
+def test_table_is_printed_by_class_with_weights():
+    names = ["a long class name", "b", "c"]
+    table = classification_table([0, 1, 1, 2], [0, 1, 2, 2], [0.5, 1, 1, 2], classes=names)
+    lines = str(table).splitlines()
+    assert lines[1].split() == ["a", "long", "class", "name", "1.000", "1.000", "1.000", "0.5"]
+    assert lines[2].split() == ["b", "0.500", "1.000", "0.667", "1"]
+    assert [line.split()[0] for line in lines[4:]] == ["macro", "weighted"]
+    assert float(lines[5].split()[2]) == pytest.approx(table.weighted[1], abs=5e-4)
+    starts = {line.index(".") for line in lines[1:]}
+    assert len(starts) == 1  # columns are aligned

@@ -9,8 +9,20 @@ import pytest
 import xpnet
 from xpnet import MLP, Adam, BinaryCrossEntropy, CrossEntropy, EarlyStopping, HalfMSE, Hinge
 from xpnet.errors import ArgumentError
-from xpnet.metrics import accuracy, rmse
+from xpnet.metrics import (
+    AUC,
+    F1,
+    Pinball,
+    accuracy,
+    balanced_accuracy,
+    explained_variance,
+    log_loss,
+    mae,
+    r2,
+    rmse,
+)
 from xpnet.metrics.binding import bound
+from xpnet.metrics.protocol import metric_name
 
 X = np.random.default_rng(0).normal(size=(40, 3))
 TWO = (X[:, 0] > 0).astype(int)
@@ -124,6 +136,19 @@ def test_unmet_needs_are_refused_before_a_step(task, needs, others):
         model.evaluate(X, y, metrics=[needy])
 
 
+@pytest.mark.parametrize("metric", [rmse, mae, r2, explained_variance, Pinball()])
+@pytest.mark.parametrize("task", ["words", "one output", "margin", "labels"])
+def test_metrics_of_values_refuse_classes(metric, task):
+    """The error of class indices is not in the units of the classes, such as 5, 7 and 9."""
+    loss, n_out, y = TASKS[task]
+    model = MLP(3, [4], n_out)
+    with pytest.raises(
+        ArgumentError, match=f"metric '{metric_name(metric)}' needs values; got the"
+    ):
+        model.fit(X, y, loss=loss, metrics=[metric], **SETTINGS)
+    assert not model.trained
+
+
 def weighted_accuracy(predicted, target, sample_weight=None):
     return np.average(predicted == target, weights=sample_weight)
 
@@ -221,13 +246,18 @@ def named(name):
     ("metrics", "message"),
     [
         ([rmse, rmse], "metrics must have distinct names.* got 2 with the name 'rmse'"),
-        ([partial(rmse), partial(accuracy)], "got 2 with the name 'partial'"),
+        ([partial(rmse), rmse], "got 2 with the name 'rmse'"),
+        ([lambda p, t: 0.0, lambda p, t: 1.0], "got 2 with the name '<lambda>'"),
         ([named("loss")], "metrics must have other names than"),
         ([named("val_accuracy")], "must have names that do not begin with val_ or avg_"),
         ([xpnet.metrics], "metrics must hold functions"),
+        (["auc"], r"not names; got 'auc'. Write metrics=\[xpnet.metrics.AUC\(\)\]"),
+        ("log_loss", r"not names; got 'log_loss'. Write metrics=\[xpnet.metrics.log_loss\]"),
+        (["average_precision"], r"Write metrics=\[xpnet.metrics.AveragePrecision\(\)\]"),
+        (["roc_auc"], r"not names; got 'roc_auc'. See help\(xpnet.metrics\)"),
     ],
 )
-def test_names_never_collide(metrics, message):
+def test_unusable_metrics_are_refused_by_name(metrics, message):
     model = MLP(3, [4], 3)
     with pytest.raises(ArgumentError, match=message):
         model.fit(X, THREE, loss=CrossEntropy(), metrics=metrics, **SETTINGS)
@@ -255,12 +285,85 @@ def test_callbacks_cannot_add_a_column_of_a_metric():
         ({"name": 3}, "name must be a text"),
         ({"higher_is_better": "yes"}, "higher_is_better must be True, False or None"),
         ({"function": 3}, "function must be a function"),
-        ({"function": np.mean.__call__}, "function must take attributes.*functools.partial"),
+        ({"function": F1}, r"function must be a function; .* Write F1\(...\)"),
     ],
 )
 def test_wrong_declarations_are_refused(arguments, message):
     with pytest.raises(ArgumentError, match=message):
         xpnet.metric(**{"function": lambda p, t: 0.0} | arguments)
+
+
+class Counter:
+    """An object with a method that is a metric."""
+
+    def share(self, predicted, target):
+        return (predicted == target).mean()
+
+
+RENAMED = {
+    "function": (log_loss, "probabilities", False),
+    "object": (AUC(of="b"), "scores", True),
+    "partial": (partial(log_loss), "probabilities", False),
+    "partial of an object": (partial(AUC(of="b"), sample_weight=WEIGHT), "scores", True),
+    "declared twice": (xpnet.metric(AUC(of="b"), name="first"), "scores", True),
+    "method": (Counter().share, "decisions", None),
+    "frozen": (np.mean.__call__, "decisions", None),
+}
+
+
+@pytest.mark.parametrize("case", RENAMED)
+def test_renamed_metrics_keep_what_they_declare(case):
+    function, needs, direction = RENAMED[case]
+    found = bound(xpnet.metric(function, name="other"), ("a", "b", "c"))
+    assert (found.name, found.needs, found.higher_is_better) == ("other", needs, direction)
+
+
+def test_renaming_does_not_change_the_metric():
+    xpnet.metric(log_loss, name="other", needs="scores", higher_is_better=True)
+    found = bound(log_loss)
+    assert (found.name, found.needs, found.higher_is_better) == ("log_loss", "probabilities", False)
+
+
+def test_renamed_metrics_have_the_same_value():
+    model, y = fitted("words", Numpy())
+    renamed = xpnet.metric(AUC(of="b"), name="other")
+    metrics = [AUC(of="b"), renamed, F1(), xpnet.metric(partial(F1()), name="again")]
+    found = model.evaluate(X, y, metrics=metrics, sample_weight=WEIGHT)
+    assert found["other"] == found["auc_b"]
+    assert found["again"] == found["f1_macro"]
+
+
+def test_arguments_of_a_partial_are_kept():
+    model, y = fitted("three classes", Numpy())
+    metrics = [xpnet.metric(partial(accuracy, sample_weight=WEIGHT), name="weighted")]
+    found = model.evaluate(X, y, metrics=metrics, sample_weight=np.ones(40))
+    assert found["weighted"] == pytest.approx(
+        np.average(model.predict(X) == y, weights=WEIGHT), rel=1e-12
+    )
+
+
+@pytest.mark.parametrize("metric", [accuracy, balanced_accuracy, F1(), partial(F1())])
+def test_metrics_of_classes_refuse_values(metric):
+    model = MLP(3, [4], 1)
+    rule = r"needs classes; got the values of HalfMSE\(\).*xpnet.metrics.rmse"
+    with pytest.raises(ArgumentError, match=rule):
+        model.fit(X, X[:, 2], loss=HalfMSE(), metrics=[metric], **SETTINGS)
+    assert not model.trained
+
+
+def test_errors_in_metrics_name_the_metric():
+    model, y = fitted("labels", Numpy())
+    with pytest.raises(ArgumentError, match="In the metric 'balanced_accuracy': predicted must"):
+        model.evaluate(X, y, metrics=[balanced_accuracy])
+
+
+def test_unknown_directions_are_refused_by_name():
+    def odd(predicted, target):
+        return 0.0
+
+    odd.higher_is_better = "max"
+    with pytest.raises(ArgumentError, match="higher_is_better of the metric 'odd' must be True"):
+        bound(odd)
 
 
 def test_unknown_needs_are_refused_by_name():

@@ -56,6 +56,14 @@ def test_squares_do_not_overflow_or_underflow(scale, weight, place):
     assert float(explained_variance(z, t, w)) == pytest.approx(expected, rel=1e-13)
 
 
+def test_largest_number_of_float64_is_measured(place):
+    largest = np.finfo(np.float64).max
+    z, t, weight = (place.array(x) for x in ([1.0, 3.0], [1.0, 1.0], [largest, 0.0]))
+    for metric in METRICS:
+        assert float(metric(z, t, weight)) in (0.0, 1.0)
+    assert float(rmse(place.array([largest]), place.array([0.0]))) == pytest.approx(largest)
+
+
 def test_columns_may_have_different_scales(place):
     factors = np.array([1e-200, 1.0, 1e200])
     z, t = (place.array(np.array(x) * factors) for x in (Z, T))

@@ -38,6 +38,8 @@ OVR = partial(peer.roc_auc_score, multi_class="ovr")
 
 CASES = [
     ("two", peer.balanced_accuracy_score, "decisions"),
+    ("three", OVR, "probabilities"),
+    ("words", partial(peer.f1_score, average="macro", labels=["a", "c"]), "decisions"),
     ("two", peer.roc_auc_score, "scores"),
     ("two", peer.log_loss, "probabilities"),
     ("two", peer.brier_score_loss, "probabilities"),
@@ -51,6 +53,7 @@ CASES = [
     ("labels", peer.average_precision_score, "scores"),
     ("labels", partial(peer.f1_score, average="macro"), "decisions"),
     ("margin", peer.roc_auc_score, "scores"),
+    ("margin", peer.hinge_loss, "scores"),
     ("margin", peer.matthews_corrcoef, "decisions"),
     ("value", peer.mean_absolute_error, "decisions"),
 ]
@@ -121,6 +124,21 @@ def test_every_scorer_says_what_it_needs(name):
     assert metric.name.startswith("neg_") == name.startswith("neg_")
 
 
+@pytest.mark.parametrize(
+    "metric",
+    [
+        peer.max_error,
+        peer.get_scorer("neg_max_error"),
+        lambda estimator, X, y: estimator.predict(X)[0],
+    ],
+)
+def test_weights_are_for_metrics_that_take_them(metric):
+    model, y = fitted("value")
+    metric = sklearn_metric(metric)
+    found = model.evaluate(X, y, metrics=[metric], sample_weight=WEIGHT)[metric.name]
+    assert found == model.evaluate(X, y, metrics=[metric])[metric.name]
+
+
 def test_metrics_are_computed_on_the_host(place):
     model, y = fitted("three", place.backend)
     metrics = [sklearn_metric(f) for f in (peer.log_loss, peer.accuracy_score)]
@@ -171,6 +189,9 @@ def test_names_and_directions(metric, name, direction):
         (peer.get_scorer("f1"), {"needs": "scores"}, "needs must be left out or 'decisions'"),
         (len, {}, "metric must take the targets and the predictions"),
         (lambda estimator, X, y: 1.0, {}, "metric must be a scorer, which calls predict"),
+        (accuracy, {}, "metric must be of scikit-learn.*Pass those of xpnet as they are"),
+        (partial(accuracy), {}, "metric must be of scikit-learn"),
+        (sklearn_metric(peer.f1_score), {}, "metric must be of scikit-learn"),
     ],
 )
 def test_bad_arguments_are_refused(metric, settings, message):
@@ -206,6 +227,71 @@ def test_scorers_may_be_functions():
     found = model.evaluate(X, y, metrics=[metric])["mean_confidence"]
     assert metric.needs == "probabilities"
     assert found == pytest.approx(model.predict_proba(X).max(axis=1).mean(), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    "scorer",
+    [
+        lambda est, X, y: est.predict(X).mean(),
+        lambda model, features, truth, sample_weight=None: model.predict(features).mean(),
+    ],
+)
+def test_scorers_may_name_their_arguments(scorer):
+    model, y = fitted("two")
+    found = model.evaluate(X, y, metrics=[sklearn_metric(scorer, name="mean")])
+    assert found["mean"] == model.predict(X).mean()
+
+
+def test_errors_of_scikit_learn_name_the_metric():
+    model, y = fitted("three")
+    with pytest.raises(ValueError, match="multi_class must be in") as caught:
+        model.evaluate(X, y, metrics=[sklearn_metric(peer.roc_auc_score)])
+    assert caught.value.__notes__ == ["It was raised in the metric 'roc_auc_score'."]
+
+
+@pytest.mark.parametrize("label", ["a", "b"])
+def test_pos_label_may_be_a_class_name(label):
+    """Scores are those of the named class, as ``predict_proba(X)[:, k]`` is in scikit-learn."""
+    model = MLP(3, [5], 2, dtype="float64")
+    y = np.array(["a", "b"])[TWO]
+    model.fit(X, y, loss=CrossEntropy(), **SETTINGS)
+    functions = [peer.f1_score, peer.average_precision_score, peer.brier_score_loss]
+    metrics = [sklearn_metric(partial(f, pos_label=label)) for f in functions]
+    metrics += [
+        sklearn_metric(peer.make_scorer(peer.f1_score, pos_label=label), name="scorer"),
+        sklearn_metric(partial(peer.f1_score, pos_label="ab".index(label)), name="index"),
+    ]
+    p = model.predict_proba(X)[:, "ab".index(label)]
+    pairs = zip(functions, (model.predict(X), p, p), strict=True)
+    values = [function(y, given, pos_label=label) for function, given in pairs]
+    found = model.evaluate(X, y, metrics=metrics)
+    del found["loss"]
+    np.testing.assert_allclose(list(found.values()), [*values, *values[:1] * 2], rtol=1e-12)
+
+
+def test_labels_of_a_scorer_may_be_class_names():
+    model, y = fitted("words")
+    options = {"average": "macro", "labels": ["a", "c"]}
+    scorer = peer.make_scorer(peer.f1_score, **options)
+    found = model.evaluate(X, y, metrics=[sklearn_metric(scorer, name="f1")])
+    assert found["f1"] == pytest.approx(peer.f1_score(y, model.predict(X), **options), rel=1e-12)
+
+
+def test_unknown_class_names_in_options_are_refused():
+    model, y = fitted("words")
+    metric = sklearn_metric(partial(peer.f1_score, average="macro", labels=["a", "d"]))
+    with pytest.raises(ArgumentError, match="labels must be one of a, b, c; got 'd'"):
+        model.evaluate(X, y, metrics=[metric])
+
+
+def test_probabilities_of_two_classes_are_decided():
+    model = MLP(3, [5], 1, dtype="float64")
+    model.fit(X, 0.1 + 0.8 * TWO, loss=BinaryCrossEntropy(), **SETTINGS)
+    metrics = [sklearn_metric(peer.roc_auc_score), sklearn_metric(peer.get_scorer("accuracy"))]
+    found = model.evaluate(X, 0.1 + 0.8 * TWO, metrics=metrics)
+    z = model.forward(X)[:, 0]
+    assert found["roc_auc_score"] == pytest.approx(peer.roc_auc_score(TWO, z), rel=1e-12)
+    assert found["accuracy_score"] == np.mean((z > 0) == TWO)
 
 
 def test_a_missing_scikit_learn_is_named(monkeypatch):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html.parser
 import json
 import math
+import re
 import sys
 
 import numpy as np
@@ -13,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from xpnet import ArgumentError, History, MissingExtraError
-from xpnet.training.history_views import best_of
+from xpnet.training.history_views import best_of, short_number
 
 LATE = [{"loss": 1.0}, {"loss": math.nan, "auc": 0.5}, {"loss": math.inf}, {"loss": 0.25}]
 
@@ -58,6 +59,27 @@ def test_repr_is_one_line(name):
 def test_repr_says_why_training_ended():
     history = History({"epoch": [1.0], "loss": [0.5]}, stopped="no improvement")
     assert repr(history) == "History(1 epoch: loss 0.5000, no improvement)"
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        ({"epoch": [math.nan, 2.0], "loss": [0.5, 1.0]}, "best loss 0.5000 in epoch 1"),
+        ({"epoch": [1.5, 2.5], "loss": [1.0, 0.5]}, "best loss 0.5000 in epoch 2"),
+        ({"epoch": [1, 1], "loss": [1.0, 0.5]}, "best loss 0.5000 in epoch 1"),
+        ({"epoch": [1, 2], "loss": [1.0, 0.5, 0.25]}, "best loss 0.5000 in epoch 2"),
+        ({"epoch": [1, 2], "loss": [1.0, 0.5], "note": ["a", "b"]}, "best loss 0.5000 in epoch 2"),
+    ],
+)
+def test_views_show_columns_made_by_hand(columns, expected):
+    history = History(columns)
+    assert expected in repr(history)
+    markup = history._repr_html_()
+    bold = '<tr style="font-weight:bold">'
+    assert markup.count(bold) == 1
+    assert (
+        f"<td>{min(columns['loss'][:2]):g}</td>" in markup.partition(bold)[2].partition("</tr>")[0]
+    )
 
 
 def test_repr_stays_short():
@@ -230,3 +252,18 @@ def test_last_row_is_that_of_all_rows(rows, by_callback):
         last.append(history.last_row())
     assert [row["epoch"] for row in history.rows()] == list(range(1, len(last) + 1))
     np.testing.assert_equal(history.rows(), last)
+
+
+def test_table_tells_nan_from_a_missing_number():
+    history = History()
+    history.append({"epoch": 1, "loss": 0.5, "auc": float("nan")})
+    history.append({"epoch": 2, "loss": 0.4, "auc": 0.75, "late": 1.0})
+    cells = re.findall("<td>(.*?)</td>", history._repr_html_())
+    assert cells == ["1", "0.5", "nan", "", "", "2", "0.4", "0.75", "1", "best"]
+
+
+@pytest.mark.parametrize("value", [1.6e-19, 0.02, 1.0, 9999.5, 169704.7251, 1.37e30, -5e12])
+def test_numbers_are_short_at_every_scale(value):
+    text = short_number(value)
+    assert len(text) <= 12
+    assert float(text) == pytest.approx(value, rel=5e-3)

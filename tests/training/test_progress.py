@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 import signal
 import sys
 from contextlib import redirect_stdout
@@ -18,8 +19,8 @@ from xpnet import MLP, SGD, ArgumentError, CrossEntropy, EarlyStopping, History,
 from xpnet.minimize import LBFGS
 from xpnet.training import progress_bar
 from xpnet.training.callbacks import Run
-from xpnet.training.progress_bar import ProgressBar, clock
-from xpnet.training.screens import NotebookScreen, TerminalScreen
+from xpnet.training.progress_bar import BarView, ProgressBar, clock
+from xpnet.training.screens import NotebookScreen, TerminalScreen, global_console
 
 X = np.random.default_rng(0).normal(size=(40, 3))
 Y = np.arange(40) % 2
@@ -249,6 +250,57 @@ def test_narrow_terminal_has_one_line(terminal, monkeypatch):
     monkeypatch.setenv("COLUMNS", "30")
     terminal.fit(callbacks=[lambda run: print("x")])
     assert terminal.screen[:-2] == ["x"] * 7
+
+
+VIEW = BarView(
+    "epoch 113/120",
+    0.5,
+    " 5/23",
+    "0:07 left",
+    (("loss", "0.0863"), ("val_loss", "0.1793"), ("best val_loss", "0.1353 in epoch 29")),
+)
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        (200, "epoch 113/120  |   5/23  0:07 left  loss 0.0863  val_loss 0.1793  best val_loss "),
+        (80, "epoch 113/120  |   5/23  0:07 left  loss 0.0863  val_loss 0.1793"),
+        (60, "epoch 113/120  |   5/23  0:07 left  loss 0.0863"),
+        (40, "epoch 113/120  |   5/23  0:07 left"),
+        (30, "epoch 113/120  |   5/23"),
+        (20, "epoch 113/120  |"),
+    ],
+)
+def test_bar_drops_numbers_that_do_not_fit(terminal, monkeypatch, columns, expected):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    text = terminal.call(lambda: TerminalScreen(global_console())._text(VIEW)).plain
+    bar = re.search("━+", text).group()
+    assert text.replace(bar, "|").startswith(expected)
+    assert text.endswith(("29", expected[-4:].replace("|", bar)))
+    assert len(text) <= columns
+    assert len(bar) == (20 if columns == 200 else min(20, columns - len(expected) + 1))
+
+
+def test_bar_without_colours_shows_its_length(terminal, monkeypatch):
+    monkeypatch.setenv("NO_COLOR", "1")
+    text = terminal.call(lambda: TerminalScreen(global_console())._text(VIEW)).plain
+    assert f" {'━' * 10}{'─' * 10} " in text
+
+
+def test_lines_of_a_terminal_are_not_wrapped(terminal, monkeypatch):
+    @xpnet.metric(name="of [bold] [/] words")
+    def odd(predicted, target):
+        return 123456.789
+
+    monkeypatch.setenv("COLUMNS", "40")
+    terminal.fit(epochs=2, metrics=[odd], progress="lines")
+    lines = terminal.screen
+    assert len(lines) == 3
+    assert lines[2] == ""
+    assert re.fullmatch(
+        r"epoch 2/2  loss .* of \[bold\] \[/\] words 123457  lr 0.1  .* s", lines[1]
+    )
 
 
 def test_bar_of_an_ascii_terminal(terminal):

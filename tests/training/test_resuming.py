@@ -31,7 +31,7 @@ from xpnet import (
     schedules,
 )
 from xpnet.backend import to_numpy
-from xpnet.metrics import accuracy
+from xpnet.metrics import accuracy, log_loss
 from xpnet.training.data_record import DIGEST_ROWS, data_record
 
 N, EPOCHS, BATCH = 44, 6, 16  # three steps an epoch, the last of 12 rows
@@ -401,6 +401,15 @@ def test_user_defined_values_resume_by_fit(tmp_path):
     check(case, (3, 2), tmp_path)
     with pytest.raises(xpnet.ArgumentError, match=r"user-defined parts; got one with .*Slower"):
         xpnet.resume(tmp_path / "training", *classes(), callbacks=[], progress=False)
+
+
+@pytest.mark.parametrize("metric", [lambda p, t: 7.0, partial(log_loss)])
+def test_metrics_named_like_ours_are_not_rebuilt(metric, tmp_path):
+    named = xpnet.metric(metric, name="accuracy")
+    checkpoint = TrainingCheckpoint(tmp_path / "training", epochs=1)
+    Case({"metrics": [named]}).train(tmp_path / "runs", [checkpoint])
+    with pytest.raises(xpnet.ArgumentError, match=r"got 'accuracy \(user-defined\)'"):
+        xpnet.resume(tmp_path / "training", *classes(), epochs=EPOCHS + 1, progress=False)
 
 
 def test_predictions_are_those_of_the_file(tmp_path):

@@ -11,11 +11,10 @@ import numpy as np
 
 from xpnet.backend import Array, HostArray, as_array, is_real, namespace_of, to_numpy
 from xpnet.data.labels import encode_labels
-from xpnet.data.targets import as_weights
 from xpnet.errors import Phrase, require, require_count
 from xpnet.losses.base import refuse_where, require_finite
 from xpnet.losses.classification import ROW_SUM_TOLERANCE
-from xpnet.metrics.arrays import class_indices, holds_names, together
+from xpnet.metrics.arrays import class_indices, holds_names, row_weights, together
 from xpnet.metrics.calibration_bins import calibration_bins
 
 BAR = 36
@@ -60,12 +59,17 @@ class Reliability:
         return float(np.nanmax(np.abs(self.accuracy - self.confidence)))
 
     def __str__(self) -> str:
-        """A table with a line for each bin; ``#`` is the accuracy and ``|`` the confidence."""
+        """A table with a line for each bin from the first to the last that has rows.
+
+        ``#`` is the accuracy and ``|`` the confidence.
+        """
         digits = min(max(2, math.ceil(math.log10(len(self.weight)))), 4)
         what = "accuracy" if self.is_top_label else "frequency"
         size = max(2 * digits + 5, len("confidence"))
         lines = [f"{'confidence':<{size}} {'rows':>11} {'mean':>6} {what:>9}"]
-        for b, weight in enumerate(self.weight):
+        used = np.flatnonzero(self.weight > 0)
+        for b in range(used[0], used[-1] + 1):
+            weight = self.weight[b]
             span = f"{self.edges[b]:.{digits}f}-{self.edges[b + 1]:.{digits}f}"
             line = f"{span:<{size}} {weight:>11.6g}"
             if weight > 0:
@@ -136,8 +140,8 @@ def reliability(
     p, target = together(p, target)
     confidence, correct = _top_label(p, target) if p.ndim == 2 else _event(p, target)
     weight = None
-    if sample_weight is not None:
-        _, weight = together(p, as_weights(sample_weight, p.shape[0], "sample_weight"))
+    if sample_weight is not None:  # those in host memory are checked
+        weight = row_weights(to_numpy(as_array(sample_weight, "sample_weight")), p)
     total, *means = map(to_numpy, calibration_bins(confidence, correct, weight, int(bins)))
     confidence, accuracy = (np.where(total > 0, mean, np.nan) for mean in means)
     return Reliability(np.arange(bins + 1) / bins, total, confidence, accuracy, p.ndim == 2)

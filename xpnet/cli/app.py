@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import sys
+import traceback
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -46,15 +47,26 @@ class _Commands(TyperGroup):
         except BrokenPipeError:  # the reader closed the pipe
             raise
         except (ValueError, BackendUnavailableError, MissingExtraError, NonFiniteError) as error:
-            # FileFormatError and ArgumentError are ValueErrors; any other is a bug.
-            if type(error).__module__ != "xpnet.errors":
+            # FileFormatError and ArgumentError are ValueErrors; any other is a bug, but for those
+            # that a scorer of --metric raises.
+            if type(error).__module__ == "xpnet.errors":
+                message = str(error)
+            elif _is_of_scikit_learn(error):
+                notes = " ".join(getattr(error, "__notes__", ()))
+                message = f"scikit-learn cannot compute a --metric: {error} {notes}".rstrip()
+            else:
                 raise
-            message = str(error)
         except OSError as error:
             place = f": {error.filename}" if error.filename and error.strerror else ""
             message = f"{str(error.strerror or error).rstrip('.')}{place}."
         print(f"Error: {message}", file=sys.stderr)
         raise typer.Exit(2)
+
+
+def _is_of_scikit_learn(error: BaseException) -> bool:
+    """Return whether an error was raised by a function of scikit-learn."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return str(frames[-1].f_globals.get("__name__", "")).startswith("sklearn.")
 
 
 app = typer.Typer(
@@ -68,6 +80,12 @@ app = typer.Typer(
 Backend = Annotated[str, typer.Option(help=f"{', '.join(NAMES)} or auto.")]
 Target = Annotated[str | None, typer.Option(help="The column of a file to predict.")]
 DataDir = Annotated[str | None, typer.Option(help="The folder with the files of (fashion-)mnist.")]
+Progress = Annotated[
+    str,
+    typer.Option(
+        metavar="HOW", help="bar, lines, off, or K for a line every K epochs; auto fits the output."
+    ),
+]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print the result only.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON only.")]
 Metric = Annotated[
@@ -161,6 +179,7 @@ def train(  # long: the signature is the list of the options and their help
         typer.Option(help="The config.json of a run: repeat it, but for the options given here."),
     ] = None,
     metric: Metric = None,
+    progress: Progress = "auto",
     quiet: Quiet = False,
     json_: Json = False,
 ) -> None:
@@ -195,7 +214,7 @@ def train(  # long: the signature is the list of the options and their help
     if config is not None:
         given = {name for name in vars(options) if _is_given(ctx, name)}
         options = run_folder.repeated(config, options, given)
-    code = execution.train(options, out, _shown(quiet, json_))
+    code = execution.train(options, out, _shown(quiet, json_), names.progress(progress))
     if code:
         raise typer.Exit(code)
 
@@ -207,6 +226,7 @@ def resume(
         int | None, typer.Option(help="The number of all epochs; default: as before.")
     ] = None,
     data: Annotated[str | None, typer.Option(help="The file of the data, if it has moved.")] = None,
+    progress: Progress = "auto",
     quiet: Quiet = False,
     json_: Json = False,
 ) -> None:
@@ -215,7 +235,8 @@ def resume(
     It ends with the result that it would have without the interruption. A training that has
     finished is continued by a larger number of --epochs.
     """
-    code = execution.resume(folder, data, epochs, _shown(quiet, json_))
+    shown = _shown(quiet, json_)
+    code = execution.resume(folder, data, epochs, shown, names.progress(progress))
     if code:
         raise typer.Exit(code)
 
@@ -242,7 +263,7 @@ def evaluate(
     if figures is not None:
         require(figures.is_dir(), "--figures", "be an existing folder", str(figures))
         new_figure()  # refuses a missing Matplotlib
-    metrics = [names.metric(text) for text in metric or ()]
+    metrics = names.metrics(metric or ())
     model, config = run_folder.open_run(folder, _working(backend))
     source = run_folder.source_of(config, data, target=target, data_dir=data_dir)
     if source.is_named:

@@ -15,7 +15,7 @@ from typing import Any, TextIO
 from xpnet.atomic import write_atomically
 from xpnet.cli.claim import CHECKPOINT, CONFIG, HISTORY, locked, new_folder
 from xpnet.cli.data import DataSource, SplitData, load_data
-from xpnet.cli.evaluation import evaluation_of
+from xpnet.cli.evaluation import check_metrics, evaluation_of
 from xpnet.cli.figures import write_figures
 from xpnet.cli.options import TrainingOptions, options_of
 from xpnet.cli.report import print_json, print_measured, print_tables, print_task
@@ -35,6 +35,7 @@ from xpnet.errors import Phrase, require, require_count
 from xpnet.model import Sequential
 from xpnet.training import CSVLogger, TrainingCheckpoint
 from xpnet.training.callbacks import Callback
+from xpnet.training.progress import ProgressMode
 from xpnet.training.training_file import progress_of
 
 AFTER_CTRL_C, AFTER_SIGTERM = 130, 143
@@ -83,26 +84,36 @@ def prepare(options: TrainingOptions) -> PreparedTraining:
     """
     source, plan = options.source(), options.plan()
     split = load_data(source, options.task, options.limit)
+    check_metrics(plan.metrics, split.classes)
     rows = hold_out(plan, split)
     plan = replace(plan, epochs=plan.n_epochs(len(rows.X)))
     return PreparedTraining(options.resolved(plan), source, plan, split, rows, build(plan, split))
 
 
-def train(options: TrainingOptions, out: Path | None, show: Show) -> int:
+def train(
+    options: TrainingOptions, out: Path | None, show: Show, progress: ProgressMode = True
+) -> int:
     """Train in a new run folder; return the exit code of the command.
 
     Args:
         options: the options of the training.
         out: the run folder; ``None`` for a name made of the data and the time.
         show: what is printed.
+        progress: how epochs are shown if everything is printed; see `Sequential.fit`.
     """
     prepared = prepare(options)
     config = _config(prepared)
     with new_folder(out, prepared.source.name, config_bytes(config)) as folder:
-        return _run(prepared, folder, config, show)
+        return _run(prepared, folder, config, show, progress)
 
 
-def resume(folder: Path, data: str | None, epochs: int | None, show: Show) -> int:
+def resume(
+    folder: Path,
+    data: str | None,
+    epochs: int | None,
+    show: Show,
+    progress: ProgressMode = True,
+) -> int:
     """Continue the training of a run folder; return the exit code of the command.
 
     Args:
@@ -110,6 +121,7 @@ def resume(folder: Path, data: str | None, epochs: int | None, show: Show) -> in
         data: the file of the data, if it has moved.
         epochs: the number of epochs in all; ``None`` for that of the run.
         show: what is printed.
+        progress: how epochs are shown if everything is printed; see `Sequential.fit`.
 
     Raises:
         ArgumentError: if ``folder`` is no run folder, is still in training or has finished, or the
@@ -135,7 +147,7 @@ def resume(folder: Path, data: str | None, epochs: int | None, show: Show) -> in
         elif "continued_from" in kept:
             config["continued_from"] = kept["continued_from"]
         with _replaced_config(folder, config):
-            return _run(prepared, folder, config, show, is_resumed=True)
+            return _run(prepared, folder, config, show, progress, is_resumed=True)
 
 
 def _config(prepared: PreparedTraining) -> dict[str, Any]:
@@ -189,6 +201,7 @@ def _run(
     folder: Path,
     config: dict[str, Any],
     show: Show,
+    progress: ProgressMode,
     is_resumed: bool = False,
 ) -> int:
     """Train, write the results into the folder and print them; return the exit code."""
@@ -199,7 +212,8 @@ def _run(
     history_file = CSVLogger(folder / HISTORY)
     with handled_termination() as termination:
         try:
-            stopped = _train(prepared, folder, config, [history_file, termination], show)
+            callbacks = [history_file, termination]
+            stopped = _train(prepared, folder, config, callbacks, show, progress)
         except KeyboardInterrupt:  # a second one, or one that came after the training
             write_config(folder, config | {"status": INTERRUPTED})
             stopped = "interrupted"
@@ -223,6 +237,7 @@ def _train(
     config: dict[str, Any],
     callbacks: Sequence[Callback],
     show: Show,
+    progress: ProgressMode,
 ) -> str:
     """Train, write the results and print them; return why the training was interrupted, if so."""
     start, model, split = time.perf_counter(), prepared.model, prepared.split
@@ -232,7 +247,7 @@ def _train(
         model,
         prepared.plan,
         prepared.rows,
-        progress=show is Show.ALL,
+        progress=progress if show is Show.ALL else False,
         callbacks=[*callbacks, saver],
         resume=path if path.exists() else None,
     )

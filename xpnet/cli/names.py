@@ -25,6 +25,7 @@ from xpnet.metrics.sklearn import sklearn_metric
 from xpnet.minimize import functions
 from xpnet.minimize.method import Method
 from xpnet.optimizers import Optimizer, Schedule
+from xpnet.training.progress import ProgressMode
 from xpnet.training.settings import Metric
 
 T = TypeVar("T")
@@ -48,7 +49,8 @@ _LETTER = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 ACTIVATIONS = {
     name: kind
     for name, kind in _named(activations, ActivationFunction).items()
-    if kind is not activations.Step  # which cannot be trained
+    # A step cannot be trained, and a formula cannot be typed.
+    if kind not in (activations.Step, activations.FormulaActivation)
 }
 OPTIMIZERS = {
     name.replace("-", ""): kind
@@ -146,6 +148,20 @@ def metric(text: str) -> Metric:
     return found
 
 
+def metrics(texts: Iterable[str]) -> tuple[Metric, ...]:
+    """Return the metrics of a repeated ``--metric``; see `metric`.
+
+    Raises:
+        ArgumentError: if one is wrong, or two have one name, which is a column of the history.
+    """
+    found = tuple(map(metric, texts))
+    names = [metric_name(each) for each in found]
+    twice = [name for name in names if names.count(name) > 1]
+    got = Phrase(f"two of the name {', '.join(dict.fromkeys(twice))}")
+    require(not twice, "--metric", "be given once for each name", got)
+    return found
+
+
 def _scorer(name: str) -> Metric:
     """Return a scorer of scikit-learn as a metric.
 
@@ -166,6 +182,21 @@ def _scorer(name: str) -> Metric:
 def _plain(name: str) -> str:
     """Return a name as it is compared: in lower case, without hyphens and underscores."""
     return name.strip().lower().replace("_", "").replace("-", "")
+
+
+def progress(text: str) -> ProgressMode:
+    """Return the argument of `Sequential.fit` that ``--progress`` names.
+
+    >>> [progress(text) for text in ("auto", "bar", "lines", "off", "50")]
+    [True, 'bar', 'lines', False, 50]
+    """
+    words: dict[str, ProgressMode] = {"auto": True, "bar": "bar", "lines": "lines", "off": False}
+    if text in words:
+        return words[text]
+    is_count = text.isascii() and text.isdigit() and int(text) > 0
+    rule = "be auto, bar, lines, off, or an integer k for a line every k epochs"
+    require(is_count, "--progress", rule, text)
+    return int(text)
 
 
 def widths(texts: Iterable[str]) -> list[int]:

@@ -95,7 +95,7 @@ class TrainingOptions:
             self.seed,
             self.validation,
             backend,
-            tuple(map(names.metric, self.metric)),
+            names.metrics(self.metric),
         )
 
     def resolved(self, plan: TrainingPlan) -> TrainingOptions:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +20,7 @@ from xpnet.data import MinMax
 from xpnet.data.delimited import delimiters_in
 from xpnet.metrics import ClassificationTable
 from xpnet.model import Sequential
+from xpnet.plots.style import shortened
 
 
 def print_task(
@@ -46,6 +48,7 @@ def print_task(
 
 LABELS = {
     "auc": "AUC",
+    "matthews": "Matthews correlation",
     "brier": "Brier score",
     "log_loss": "log loss",
     "rmse": "RMSE",
@@ -53,6 +56,9 @@ LABELS = {
     "r2": "R²",
 }
 """The names of metrics as text, where they differ from those of the columns."""
+
+WIDTH = 32
+"""The largest number of characters of a class name in a table."""
 
 MAX_COLUMNS = 12
 """The largest number of classes of which the confusion matrix is printed."""
@@ -76,12 +82,37 @@ def print_measured(part: str, found: Evaluation, target: str) -> None:
     if found.classification is None:
         shown["loss"] = found.measured["loss"]
     labels = [f"{part} {LABELS.get(key, key.replace('_', ' '))}".strip() for key in shown]
-    width = max(14, *map(len, labels))
+    width, notes = max(14, *map(len, labels)), _notes(found, target)
     for label, (key, value) in zip(labels, shown.items(), strict=True):
-        note = f"  ({found.n_rows:,} rows)" if key in ("accuracy", "rmse") else ""
-        if key == "rmse" and target:
-            note = f"  ({found.n_rows:,} rows; in the units of {target})"
-        print(f"{label:<{width}} {value:.4g}{note}")
+        note = notes.get(key, "") if math.isfinite(value) else "not defined for these rows"
+        print(f"{label:<{width}} {shown_number(value)}{f'  ({note})' if note else ''}")
+
+
+def shown_number(value: float) -> str:
+    """Return a number with four decimals, or as many digits as a person reads of a larger one.
+
+    >>> [shown_number(x) for x in (0.5, 1.0, 12.3456, 43660.4, 1.7e-4, 5.458e29)]
+    ['0.5000', '1.0000', '12.346', '43,660', '0.00017', '5.458e+29']
+    """
+    size = abs(value)
+    if 0 < size < 1e-3 or size >= 1e9:
+        return f"{value:.4g}"
+    if size < 10:
+        return f"{value:.4f}"
+    return f"{value:#.5g}" if size < 1e4 else f"{value:,.0f}"
+
+
+def _notes(found: Evaluation, target: str) -> dict[str, str]:
+    """Return what is printed beside a metric, by its name."""
+    rows = f"{found.n_rows:,} row{'' if found.n_rows == 1 else 's'}"
+    if found.classification is None:
+        units = f"{rows}; in the units of {target}" if target else rows
+        return {"rmse": units, "loss": "relative to the variance of the training targets"}
+    names = found.classification.table.names
+    of = "mean over classes, one against the rest"
+    if len(names) == 2:
+        of = f"positive: {shortened(str(names[1]))}"
+    return {"accuracy": rows, "auc": of, "average_precision": of}
 
 
 def print_json(value: Any) -> None:
@@ -90,7 +121,11 @@ def print_json(value: Any) -> None:
 
 
 def print_tables(found: Evaluation) -> None:
-    """Print the tables of the evaluation of a classifier: by class, confusions, reliability."""
+    """Print by class, confusions and reliability of a classifier; the outputs of a regression."""
+    if found.outputs:
+        rows = [[str(k), *map(shown_number, row.values())] for k, row in enumerate(found.outputs)]
+        print()
+        show_table(("output", "RMSE", "MAE", "R²"), rows, "by output", first_number=1)
     if found.classification is None:
         return
     table, matrix = found.classification.table, found.classification.matrix
@@ -112,7 +147,11 @@ def _print_classes(table: ClassificationTable) -> None:
         order = np.argsort(table.f1, kind="stable")[:MAX_CLASSES].tolist()
         title = f"by class: the {MAX_CLASSES} of {len(table.names)} with the lowest F1"
     rows = [
-        [str(table.names[k]), *(f"{column[k]:.3f}" for column in columns), f"{table.support[k]:g}"]
+        [
+            shortened(str(table.names[k]), WIDTH),
+            *(f"{column[k]:.3f}" for column in columns),
+            f"{table.support[k]:g}",
+        ]
         for k in order
     ]
     for name, values in (("macro", table.macro), ("weighted", table.weighted)):
@@ -122,10 +161,10 @@ def _print_classes(table: ClassificationTable) -> None:
 
 def _print_matrix(names: Sequence[Any], matrix: HostArray) -> None:
     """Print a confusion matrix."""
-    head = ["", *map(str, names)]
-    rows = [[str(name), *map(str, row)] for name, row in zip(names, matrix.tolist(), strict=True)]
+    labels = [shortened(str(name), WIDTH // 2) for name in names]
+    rows = [[name, *map(str, row)] for name, row in zip(labels, matrix.tolist(), strict=True)]
     title = "confusion matrix: true classes in rows, predicted ones in columns"
-    show_table(head, rows, title, first_number=1)
+    show_table(["", *labels], rows, title, first_number=1)
 
 
 def _print_confusions(names: Sequence[Any], matrix: HostArray) -> None:
@@ -133,5 +172,6 @@ def _print_confusions(names: Sequence[Any], matrix: HostArray) -> None:
     wrong = matrix * (1 - np.eye(len(matrix), dtype=matrix.dtype))
     order = np.argsort(wrong, axis=None, kind="stable")[::-1][:N_CONFUSIONS]
     pairs = [divmod(int(index), len(matrix)) for index in order if wrong.flat[index] > 0]
-    rows = [[str(names[i]), str(names[j]), str(wrong[i, j])] for i, j in pairs]
+    labels = [shortened(str(name), WIDTH) for name in names]
+    rows = [[labels[i], labels[j], str(wrong[i, j])] for i, j in pairs]
     show_table(("class", "predicted as", "rows"), rows, "most frequent confusions", first_number=2)

@@ -22,12 +22,14 @@ def show_table(
         first_number: the index of the first column of numbers, which are aligned to the right as
             are those after it; ``None`` (default) for none.
     """
+    if title:  # as a title of rich's table it would be wrapped at the width of the table
+        print(title)
     if sys.stdout.isatty():
         from rich.console import Console  # noqa: PLC0415  optional
         from rich.markup import escape  # noqa: PLC0415
         from rich.table import Table  # noqa: PLC0415
 
-        table = Table(title=title or None, title_justify="left", header_style="bold cyan")
+        table = Table(header_style="bold cyan")
         for index, name in enumerate(head):
             is_number = first_number is not None and index >= first_number
             table.add_column(escape(name), justify="right" if is_number else "left")
@@ -35,8 +37,6 @@ def show_table(
             table.add_row(*map(escape, row))
         Console(highlight=False).print(table)
         return
-    if title:
-        print(title)
     print(plain_table([head, *rows] if any(head) else rows, first_number))
 
 

@@ -17,6 +17,7 @@ from xpnet.model import MLP, Sequential
 from xpnet.optimizers import Optimizer, Schedule
 from xpnet.training import History
 from xpnet.training.callbacks import Callback
+from xpnet.training.progress import ProgressMode
 from xpnet.training.settings import Metric
 
 
@@ -105,7 +106,7 @@ def fit(
     model: Sequential,
     plan: TrainingPlan,
     rows: TrainingRows,
-    progress: bool,
+    progress: ProgressMode,
     callbacks: Sequence[Callback] = (),
     resume: Path | None = None,
 ) -> History:

@@ -123,8 +123,9 @@ def prepare(
     if targets.scaling is None and target_scaling is None:
         _require_fit(spec.backend, y)
     weigh = partial(row_weights, spec.backend, y, loss, spec.n_out, sample_weight, classes=known)
-    weights = weigh(class_weight), weigh(None)
-    data, held_out = _on_backend(spec, X, y, *weights), None
+    weight = weigh(class_weight)
+    of_metrics = weight if class_weight is None else weigh(None)
+    data, held_out = _on_backend(spec, X, y, weight, of_metrics), None
     if isinstance(validation, (tuple, list)) and len(validation) in (2, 3):
         held_out = _given(spec, loss, known, *validation)
     elif validation is not None:
@@ -135,10 +136,9 @@ def prepare(
     if target_scaling is not None and targets.scaling is None:
         scaling = standardization_of(data.y, spec.n_out, data.weight)
         targets = replace(targets, scaling=scaling)
-    data = _in_units_of_loss(data, targets, "y")
     if held_out is not None:
         held_out = _in_units_of_loss(held_out, targets, "the validation's y")
-    return Prepared(data, held_out, known)
+    return Prepared(_in_units_of_loss(data, targets, "y"), held_out, known)
 
 
 def prepare_batch(

@@ -12,8 +12,10 @@ import numpy as np
 from xpnet.backend import Array, copied
 from xpnet.data.batching import spans
 from xpnet.data.mapped import release_pages
+from xpnet.engine.argument_use import changed, guards_of
 from xpnet.engine.recorded_step import RecordedInput, TracedMemory, new_recorder, why_not_recorded
-from xpnet.engine.user_defined import user_defined
+from xpnet.engine.replay_trial import require_same_passes
+from xpnet.engine.user_defined import forbidden, user_defined, vouched
 from xpnet.layers.base import Views
 from xpnet.random import MaskStream
 from xpnet.state import ModelState
@@ -135,12 +137,15 @@ class ReplayedPrediction(Prediction):
             return super().few(p, inputs)
         passes, m = self._own.__dict__, inputs.shape[0]
         # A prediction in a signal handler must not find the buffers that this one is using.
-        found = passes.pop(m, 0)  # calls, or a program and a function
+        found = passes.pop(m, 0)  # calls, or a program, a function and guards
         if isinstance(found, int):
             record = found >= CALLS_BEFORE_RECORDING
             passes[m] = self._recorded(inputs) if record else found + 1
             return super().few(p, inputs)
-        program, set_input = found
+        program, set_input, guards = found
+        if guards and changed(guards):
+            passes[m] = NEVER
+            return super().few(p, inputs)
         try:
             set_input(inputs)
             program.replay()
@@ -149,23 +154,43 @@ class ReplayedPrediction(Prediction):
             passes[m] = found
 
     def _recorded(self, inputs: Array) -> Any:
-        """The recorded pass and a function that sets its input; `NEVER` if not recordable."""
-        model = self._model
-        if user_defined(model.network.layers) or why_not_recorded():
+        """The recorded pass, a function that sets its input, and guards; `NEVER` if not recordable.
+
+        With user-defined layers two recordings are compared with plain passes on other inputs.
+        """
+        parts = [x for x in user_defined(self._model.network.layers) if not vouched(x)]
+        if why_not_recorded() or any(map(forbidden, parts)):
             return NEVER
-        recorder = new_recorder()
+        try:
+            guards = guards_of(*parts)
+            if parts:
+                self._try(inputs)
+            return (*self._record(inputs), guards)
+        except Exception:  # such as control flow on array values in a layer
+            return NEVER
+
+    def _try(self, inputs: Array) -> None:
+        """Compare recordings with the plain pass, on views and contexts of their own."""
+        model = self._model
+        p = model.network.by_layer(model.theta)
+        contexts = model.network.contexts(model.backend, model.statistics)
+        views = [*p, *(context.statistics for context in contexts)]
+        require_same_passes(
+            self._record, lambda x: model.network.forward(p, x, contexts)[0], views, inputs
+        )
+
+    def _record(self, inputs: Array, recorder: Any = None) -> tuple[Any, Callable[[Array], Any]]:
+        """Record a pass; return it and a function that sets its input."""
+        model, recorder = self._model, new_recorder() if recorder is None else recorder
         trace, batch = recorder.traced, np.array(inputs, order="C")
         theta, statistics = map(trace, self._vectors)
         p, memory = model.network.by_layer(theta), TracedMemory(trace, theta.dtype)
         contexts = model.network.contexts(memory, statistics, reuse=True)
         is_copied = batch.nbytes <= MAX_COPIED_BYTES
-        try:
-            program = recorder.record(
-                lambda: model.network.forward(p, trace(batch), contexts)[0],
-                inputs=[] if is_copied else [batch],
-            )
-        except Exception:  # such as control flow on array values in a layer
-            return NEVER
+        program = recorder.record(
+            lambda: model.network.forward(p, trace(batch), contexts)[0],
+            inputs=[] if is_copied else [batch],
+        )
         if is_copied:
             return program, partial(batch.__setitem__, ...)
         return program, RecordedInput(program, 0, batch).take

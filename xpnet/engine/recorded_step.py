@@ -37,6 +37,7 @@ class RecordedStep:
         model: the model that is trained, on NumPy.
         settings: loss, optimizer, clip and penalty.
         state: the optimizer's state.
+        recorder: the recorder; ``None``: a new one.
 
     Attributes:
         engine: the text for ``history.engine``.
@@ -46,10 +47,16 @@ class RecordedStep:
             recorded; the model and the optimizer's state are then restored.
     """
 
-    def __init__(self, model: ModelState, settings: StepSettings, state: OptimizerState) -> None:
+    def __init__(
+        self,
+        model: ModelState,
+        settings: StepSettings,
+        state: OptimizerState,
+        recorder: Any = None,
+    ) -> None:
         self._model, self._settings, self._state = model, settings, state
         self._eager, self._only_eager = EagerStep(model, settings, state), False
-        self._recorder = new_recorder()
+        self._recorder = new_recorder() if recorder is None else recorder
         self._passes: dict[Any, _Pass] = {}
         self._update: Any = None
         self._slots, self._scalars = tuple(state.slots), np.empty(0)
@@ -68,6 +75,11 @@ class RecordedStep:
     def value_and_grad(self) -> ValueAndGrad:
         """That of the eager step, which computes the same function of the same vectors."""
         return self._eager.value_and_grad
+
+    @property
+    def programs(self) -> list[Any]:
+        """The recorded passes and the recorded update."""
+        return [*(known.program for known in self._passes.values()), self._update]
 
     def gradient(self, X: Array, y: Array, weight: Array | None) -> Array:
         """Fill the model's gradient and return the loss."""
@@ -342,9 +354,9 @@ def _each(trace: Callable[[HostArray], Any], array: HostArray) -> list[Any]:
     return [trace(array[i : i + 1]) for i in range(len(array))]
 
 
-def new_recorder() -> Any:
+def new_recorder(*, compares_products: bool = False) -> Any:
     """A recorder of operations on NumPy arrays, an `xpnet.engine.recorder.Recorder`."""
-    return _recording().Recorder()
+    return _recording().Recorder(compares_products)
 
 
 def why_not_recorded() -> str:

@@ -135,6 +135,18 @@ class Program:
         steps, touched = self._steps + other._steps, self._touched + other._touched
         return Program(steps, touched, self.result, first=self._first + other._first)
 
+    def signature(self) -> list[Any]:
+        """The calls without addresses and without the contents of arrays.
+
+        Two recordings of a function that uses only its arguments have the same one.
+        """
+        return [
+            (step.code.address, step.arguments.numbers)
+            if isinstance(step, Call)
+            else _described(step)
+            for step in self._steps
+        ]
+
     def reads(self, array: HostArray) -> bool:
         """Whether a call reads or writes memory of ``array``."""
         used = [other for call in self._calls for other in call.arguments.owners]
@@ -149,11 +161,16 @@ class Program:
 class Recorder(LoopRunner):
     """Executes a function and records its calls.
 
+    Args:
+        compares_products: whether each matrix product is compared with NumPy's, default false.
+
     Attributes:
         operations: the operations on the traced arrays.
+        rounds_otherwise: whether a product that was compared had other bits than NumPy's.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, compares_products: bool = False) -> None:
+        self._compares_products, self.rounds_otherwise = compares_products, False
         self.operations: Operations = CompiledOperations(np, runner=self)
         self._steps: list[Any] = []
         self._touched: list[Any] = []
@@ -227,6 +244,8 @@ class Recorder(LoopRunner):
             return
         for arguments in parts:
             self._execute(Call(loop.code, arguments))
+        if self._compares_products and not np.array_equal(out, np.matmul(a, b)):
+            self.rounds_otherwise = True
 
     def do(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
         """Call a function on plain arrays, now and at every replay."""
@@ -249,6 +268,20 @@ def _arrays(values: Sequence[Any]) -> list[HostArray]:
         elif isinstance(inside, np.ndarray):
             found.append(inside)
     return found
+
+
+def _described(value: Any) -> Any:
+    """A value of a recorded Python call, in which equal descriptions stand for equal calls."""
+    if isinstance(value, partial):
+        return [_described(part) for part in (value.func, value.args, value.keywords)]
+    if isinstance(value, (tuple, list)):
+        return [_described(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _described(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray):
+        return value.shape, value.strides, value.dtype
+    is_number = isinstance(value, (bool, int, float, str, np.generic, type(None)))
+    return repr(value) if is_number else getattr(value, "__qualname__", type(value))
 
 
 def _run(replay: Callable[[], None], call: Call) -> None:

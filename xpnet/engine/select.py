@@ -6,17 +6,19 @@ from typing import Any, TypeAlias
 
 from xpnet.backend import Backend
 from xpnet.data.batching import TrainingData
+from xpnet.engine.argument_use import Guard, MayHoldStateError, guards_of
 from xpnet.engine.captured_epochs import CapturedEpochs
 from xpnet.engine.captured_step import CapturedStep
+from xpnet.engine.checked_step import CheckedStep
 from xpnet.engine.cuda_graph import CudaCapture
 from xpnet.engine.eager_step import EagerStep, StepSettings, no_replay, not_captured
 from xpnet.engine.recorded_step import RecordedStep, why_not_recorded
-from xpnet.engine.user_defined import user_defined
+from xpnet.engine.user_defined import forbidden, name_of, user_defined, vouched
 from xpnet.ops import operations_for
 from xpnet.optimizers import OptimizerState
 from xpnet.state import ModelState
 
-OneByOne: TypeAlias = RecordedStep | EagerStep
+OneByOne: TypeAlias = RecordedStep | CheckedStep | EagerStep
 """An engine for the batches of an epoch, one after the other."""
 
 
@@ -81,10 +83,23 @@ def _recorded_or_eager(
     """A recorded step if it is possible."""
     if settings.engine == "eager":
         return EagerStep(model, settings, state)
-    reason = _why_user_defined(model, settings) or why_not_recorded()
+    parts = _not_vouched(model, settings)
+    reason = _why_forbidden(parts) or why_not_recorded()
     if reason:
         return _eager(model, settings, state, reason)
-    return RecordedStep(model, settings, state)
+    if settings.engine == "replay" or not parts:
+        return RecordedStep(model, settings, state)
+    guards: list[Guard] = []
+    for label, part in parts:
+        try:
+            guards += guards_of(part)
+        except MayHoldStateError as error:
+            reason = (
+                f"{label}, which is user-defined and may hold a state that a replay would freeze: "
+                f"{error}. If it uses only its arguments, set replayable = True in the class"
+            )
+            return _eager(model, settings, state, reason)
+    return CheckedStep(model, settings, state, guards, parts[0][0])
 
 
 def why_not_captured(backend: Backend) -> str:
@@ -103,16 +118,34 @@ def _eager(
 
 
 def _why_user_defined(model: ModelState, settings: StepSettings) -> str:
-    """Why a user-defined component prevents replays; empty if none does or one is requested."""
-    if settings.engine == "replay":
-        return ""
-    parts: dict[str, Any] = {f"layers.{i}": layer for i, layer in enumerate(model.network.layers)}
-    parts |= {"the loss": settings.loss, "the optimizer": settings.optimizer}
-    for name, part in (parts | {"clip": settings.clip}).items():
-        found = user_defined(part)
-        if found:
-            return (
-                f"{name} contains {found[0]}, which is user-defined: a replay would freeze numbers "
-                "that it draws or counts itself. engine='replay' replays it nevertheless"
-            )
-    return ""
+    """Why a user-defined component prevents a capture; empty if none does or one is requested."""
+    parts = _not_vouched(model, settings)
+    reason = _why_forbidden(parts)
+    if reason or settings.engine == "replay" or not parts:
+        return reason
+    return (
+        f"{parts[0][0]}, which is user-defined: a CUDA graph would freeze numbers that it draws or "
+        "counts itself. If it uses only its arguments, set replayable = True in the class"
+    )
+
+
+def _not_vouched(model: ModelState, settings: StepSettings) -> list[tuple[str, Any]]:
+    """The user-defined components whose classes do not set ``replayable = True``, with labels.
+
+    Raises:
+        ArgumentError: if the class of one has an invalid attribute ``replayable``.
+    """
+    wholes: dict[str, Any] = {f"layers.{i}": layer for i, layer in enumerate(model.network.layers)}
+    wholes |= {"the loss": settings.loss, "the optimizer": settings.optimizer}
+    found: dict[int, tuple[str, Any]] = {}
+    for name, whole in (wholes | {"clip": settings.clip}).items():
+        for part in user_defined(whole):
+            if not vouched(part):
+                found.setdefault(id(part), (f"{name} contains {name_of(part)}", part))
+    return list(found.values())
+
+
+def _why_forbidden(parts: list[tuple[str, Any]]) -> str:
+    """The first component whose class forbids replays; empty if there is none."""
+    labels = [label for label, part in parts if forbidden(part)]
+    return f"{labels[0]}, whose class sets replayable = False" if labels else ""

@@ -13,7 +13,16 @@ from xpnet.ops.operations import Operations
 
 RECORDED = frozenset(
     {
-        *(np.argmax, np.argmin, np.astype, np.broadcast_to, np.concatenate, np.dot, np.empty_like),
+        *(
+            np.argmax,
+            np.argmin,
+            np.astype,
+            np.broadcast_to,
+            np.clip,
+            np.concatenate,
+            np.dot,
+            np.empty_like,
+        ),
         *(np.max, np.mean, np.min, np.ones_like, np.prod, np.reshape, np.stack, np.sum, np.take),
         *(np.var, np.where, np.zeros_like),
     }
@@ -76,7 +85,7 @@ class Traced(NDArrayOperatorsMixin):
             raise TypeError(f"numpy.{function.__name__} cannot be recorded")
         return self._recorded(function, args, kwargs)
 
-    def _recorded(self, function: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    def _recorded(self, function: Any, args: Any, kwargs: dict[str, Any]) -> Traced:
         out = kwargs.pop("out", None)
         target = out[0] if isinstance(out, tuple) else out
         if not (target is None or isinstance(target, Traced)):
@@ -115,6 +124,28 @@ class Traced(NDArrayOperatorsMixin):
 
     def __bool__(self) -> bool:
         raise TypeError("control flow on array values cannot be recorded")
+
+    __float__ = __int__ = __complex__ = __bool__
+
+    def astype(self, dtype: Any) -> Traced:
+        """A copy in another dtype."""
+        return self._recorded(np.astype, (self, dtype), {})
+
+    def sum(self, *args: Any, **kwargs: Any) -> Traced:
+        """See `numpy.sum`."""
+        return self._recorded(np.sum, (self, *args), kwargs)
+
+    def mean(self, *args: Any, **kwargs: Any) -> Traced:
+        """See `numpy.mean`."""
+        return self._recorded(np.mean, (self, *args), kwargs)
+
+    def max(self, *args: Any, **kwargs: Any) -> Traced:
+        """See `numpy.max`."""
+        return self._recorded(np.max, (self, *args), kwargs)
+
+    def min(self, *args: Any, **kwargs: Any) -> Traced:
+        """See `numpy.min`."""
+        return self._recorded(np.min, (self, *args), kwargs)
 
     def reshape(self, *shape: Any) -> Traced:
         """A view in another shape."""

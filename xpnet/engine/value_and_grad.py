@@ -84,6 +84,11 @@ class ValueAndGrad:
         return None if self.scaling is None else self.scaling.skip
 
     @property
+    def views(self) -> list[Any]:
+        """The dictionaries of views that the layers get: parameters, gradients and statistics."""
+        return [*self._p, *self._g, *(context.statistics for context in self._contexts)]
+
+    @property
     def blocks(self) -> list[Array]:
         """The memory of the buffers; a batch larger than all previous ones allocates new blocks."""
         found = [*self._buffers.blocks]

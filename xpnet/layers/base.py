@@ -71,6 +71,10 @@ class Layer(Protocol):
       returned after it has run another inner layer, so all layers may share two scratch arrays; and
       inner layers get contexts from `Context.child`. Only the class that sets it has this
       attribute: subclasses do not inherit it.
+    - ``replayable``: ``True`` vouches that the methods use only their arguments, so that a recorded
+      step may repeat their calls; subclasses do not inherit it. ``False`` forbids replays, also of
+      subclasses. Without it user-defined layers are checked. Activations, losses, optimizers and
+      clips may have it too.
     """
 
     def specs(self, n_in: int) -> LayerSpec:

@@ -125,8 +125,18 @@ def relative(weight: Array | None) -> Array | None:
     """Return weights divided by a power of two near the largest; sums do not overflow then."""
     if weight is None:
         return None
-    xp = namespace_of(weight)
-    return weight / 2.0 ** xp.floor(xp.log2(xp.max(weight)))
+    return weight / power_of_two(namespace_of(weight).max(weight))
+
+
+def power_of_two(x: Array) -> Array:
+    """Return the power of two next to each positive number, at most 2¹⁰²³; 0 for 0.
+
+    >>> power_of_two(np.array([3.0, 0.25, 1.7e308])).tolist() == [2.0, 0.25, 2.0**1023]
+    True
+    """
+    xp = namespace_of(x)
+    exponent = xp.floor(xp.log2(x))
+    return 2.0 ** xp.where(exponent > 1023.0, 1023.0, exponent)  # log2 rounds up near 2¹⁰²⁴
 
 
 def mean_of_rows(x: Array, weight: Array | None) -> Array:
@@ -170,10 +180,16 @@ def of_class(p: Array, t: Array) -> Array:
     return xp.take(xp.reshape(p, (-1,)), row * p.shape[1] + t)
 
 
+def signed(x: Array) -> Array:
+    """Return integers as int64, which can be compared with -1 and with 2⁵³; others unchanged."""
+    xp = namespace_of(x)
+    return xp.astype(x, xp.int64) if is_kind(x, "integral") else x
+
+
 def require_indices(x: Array, name: str, n_classes: int | None) -> None:
     """Refuse numbers that are no class indices; it reads them."""
     xp = namespace_of(x)
-    index = x if is_kind(x, "integral") else xp.astype(x, xp.float64)
+    index = signed(x) if is_kind(x, "integral") else xp.astype(x, xp.float64)
     ok = (index >= 0) & (index < 2**53)
     if is_kind(index, "real floating"):
         ok = ok & (index == xp.floor(index))
@@ -225,6 +241,10 @@ def decided(
         require_count(n_classes, "n_classes")
     predicted, target = together(predicted, target)
     require_one_kind(predicted, target)
+    predicted, target = (
+        indices_of_numbers(x, classes, name)
+        for x, name in ((predicted, "predicted"), (target, "target"))
+    )
     z = squeezed(predicted)
     if z.ndim == 1 and not holds_names(z) and target.ndim == 2 and target.shape[1] > 1:
         n_classes, target = n_classes or target.shape[1], class_indices(target)
@@ -249,6 +269,7 @@ def _n_classes(z: Array, t: Array) -> int:
     xp = namespace_of(z)
     if is_kind(z, "bool") and is_kind(t, "bool"):
         return 2
+    z, t = signed(z), signed(t)
     if all(bool(xp.all((x == 1) | (x == -1))) for x in (z, t) if not is_kind(x, "bool")):
         return 2
     largest = 0
@@ -274,6 +295,7 @@ def is_second(x: Array, name: str) -> Array:
     xp = namespace_of(x)
     if is_kind(x, "bool"):
         return xp.astype(x, xp.int64)
+    x = signed(x)
     if library_of(x).is_host:
         bad = ~(((x >= 0) & (x <= 1)) | (x == -1))
         refuse_where(bad, x, "hold numbers of 0 to 1, or -1 and 1", argument=name)
@@ -308,6 +330,23 @@ def positions(x: HostArray, names: Sequence[Any], argument: str) -> HostArray:
     rule = f"hold the class names {shown if len(shown) < 80 else shown[:77] + '...'}"
     require(not unknown, argument, rule, unknown[0] if unknown else None)
     return np.array([index[name] for name in known.tolist()], np.int64)[inverse.reshape(-1)]
+
+
+def indices_of_numbers(x: Array, classes: Sequence[Any] | None, argument: str) -> Array:
+    """Return the indices in ``classes`` of numbers that are class names; other arrays unchanged.
+
+    They are looked up in host memory.
+
+    Raises:
+        ArgumentError: for the first number that is not one of them.
+
+    >>> indices_of_numbers(np.array([4, 2]), (2, 4), "target").tolist()
+    [1, 0]
+    """
+    is_number = classes is not None and not holds_names(np.asarray(classes))
+    if classes is None or not is_number or holds_names(x) or squeezed(x).ndim != 1:
+        return x
+    return beside(positions(to_numpy(squeezed(x)), tuple(classes), argument), x)
 
 
 def require_class(of: object) -> None:
@@ -399,6 +438,8 @@ def rated(
     if names is not None:
         rule = f"name each of the {n_classes} classes"
         require(len(names) == n_classes, "classes", rule, classes)
+    if not multilabel:
+        target = indices_of_numbers(target, names, "target")
     if holds_names(target):
         require(not multilabel, "target", "hold numbers for several labels", target)
         target = _rows_of(target, p, n_classes)
@@ -443,6 +484,7 @@ def _soft(t: Array) -> Array:
     xp = namespace_of(t)
     if is_kind(t, "bool"):
         return xp.astype(t, xp.float64)
+    t = signed(t)
     if library_of(t).is_host:
         bad = ~(((t >= 0) & (t <= 1)) | (t == -1))
         refuse_where(bad, t, "hold numbers of 0 to 1, or -1 and 1", argument="target")

@@ -6,11 +6,12 @@ import inspect
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from xpnet.backend import Array, copied
 from xpnet.errors import Phrase, require, unknown_name
-from xpnet.metrics.protocol import CONTEXT, NEEDS, Need, metric_name
+from xpnet.metrics.protocol import CONTEXT, NEEDS, Need, declared, innermost, metric_name
 
 OTHER_COLUMNS = ("epoch", "loss", "val_loss", "penalty", "lr", "step", "grad_norm", "seconds")
 """Columns of a history that are not metrics."""
@@ -63,8 +64,8 @@ def bound(metric: Callable[..., Any], classes: Sequence[Any] | None = None) -> B
         classes: the class names, of which a metric may name one, or ``None``.
 
     Raises:
-        ArgumentError: if its ``needs`` is unknown, or it names a class that the model does not
-            have.
+        ArgumentError: if its ``needs`` or ``higher_is_better`` is unknown, or it names a class that
+            the model does not have.
 
     >>> from xpnet.metrics import accuracy
     >>> bound(accuracy).needs
@@ -73,16 +74,25 @@ def bound(metric: Callable[..., Any], classes: Sequence[Any] | None = None) -> B
     if isinstance(metric, BoundMetric):
         return metric
     name = metric_name(metric)
-    needs: Need = getattr(metric, "needs", "decisions")
+    needs: Need = declared(metric, "needs") or "decisions"
     if needs not in NEEDS:
         raise unknown_name(f"needs of the metric {name!r}", needs, NEEDS)
-    function = metric
-    if callable(getattr(metric, "resolved", None)):
-        function = metric.resolved(classes)  # type: ignore[attr-defined]
+    direction = declared(metric, "higher_is_better")
+    known = direction is None or isinstance(direction, bool)
+    rule = "be True, False or None"
+    require(known, f"higher_is_better of the metric {name!r}", rule, direction)
     takes = frozenset(_parameters(metric)).intersection(CONTEXT)
-    direction = getattr(metric, "higher_is_better", None)
-    direction = direction if isinstance(direction, bool) else None
-    return BoundMetric(function, name, needs, takes, _is_of(metric, "xpnet"), direction)
+    is_own = is_of(innermost(metric), "xpnet")
+    return BoundMetric(_resolved(metric, classes), name, needs, takes, is_own, direction)
+
+
+def _resolved(metric: Any, classes: Sequence[Any] | None) -> Any:
+    """Return a metric, also in a `functools.partial`, that knows the class names or ``None``."""
+    if not callable(getattr(innermost(metric), "resolved", None)):
+        return metric
+    if isinstance(metric, partial):
+        return partial(_resolved(metric.func, classes), *metric.args, **metric.keywords)
+    return metric.resolved(classes)
 
 
 def check_metric_names(metrics: Sequence[Callable[..., Any]]) -> None:
@@ -110,13 +120,17 @@ sklearn_metric(..., name="...").
 
 
 def _parameters(function: Callable[..., Any]) -> list[str]:
-    """Return the names of the parameters that can be passed by keyword, as far as known."""
+    """Return the parameters that can be passed by keyword, without those that a partial sets."""
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):  # as of functions written in C
         return []
     kinds = inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY
-    return [parameter.name for parameter in parameters if parameter.kind in kinds]
+    found = [parameter.name for parameter in parameters if parameter.kind in kinds]
+    while isinstance(function, partial):
+        found = [name for name in found if name not in function.keywords]
+        function = function.func
+    return found
 
 
 def refuse_sklearn(metric: Any) -> None:
@@ -127,15 +141,15 @@ def refuse_sklearn(metric: Any) -> None:
     Raises:
         ArgumentError: naming it.
     """
-    inner = getattr(metric, "func", metric)
-    if not _is_of(inner, "sklearn"):
+    inner = innermost(metric)
+    if not is_of(inner, "sklearn"):
         return
     name = getattr(inner, "__name__", "get_scorer(...)")
     rule = "be passed through xpnet.sklearn_metric if they are of scikit-learn"
     require(False, "metrics", rule, Phrase(name), f"Write sklearn_metric({name}).")
 
 
-def _is_of(function: Any, package: str) -> bool:
+def is_of(function: Any, package: str) -> bool:
     """Return whether a function, or the type of an object, is defined in a package."""
     owner = function if hasattr(function, "__qualname__") else type(function)
     return str(getattr(owner, "__module__", "")).split(".")[0] == package

@@ -140,13 +140,13 @@ def matthews(
     given = _of_classes(decided(predicted, target, sample_weight, n_classes))
     counts = class_counts(replace(given, weight=relative(given.weight)))
     xp = namespace_of(counts.true)
-    n = xp.sum(counts.true)
-    c, t, p = counts.correct / n, counts.true / n, counts.predicted / n
-    # Σ p_k (1 − p_k), unlike 1 − Σ p_k², is exactly 0 if all predictions are of one class.
-    spread = xp.sum(p * (1.0 - p)) * xp.sum(t * (1.0 - t))
+    # Not divided by n, whole numbers are exact: the difference of fractions cancels if one class
+    # is frequent. Σ p_k (n − p_k), unlike n² − Σ p_k², is exactly 0 if all predictions are equal.
+    n, c, t, p = xp.sum(counts.true), counts.correct, counts.true, counts.predicted
+    spread = xp.sum(p * (n - p)) * xp.sum(t * (n - t))
     one_class = (xp.max(p) == xp.sum(p)) | (xp.max(t) == xp.sum(t))
     safe = xp.where(one_class, xp.ones_like(spread), spread)
-    value = xp.sum(c - p * t) / xp.sqrt(safe)
+    value = xp.sum(n * c - p * t) / xp.sqrt(safe)
     return beside(xp.where(one_class, xp.zeros_like(value), value), given.predicted)
 
 
@@ -464,6 +464,8 @@ class F1(CountMetric):
 class ClassificationTable:
     """Precision, recall and F1 of each class, and their averages; see `classification_table`.
 
+    ``str()`` shows it as a table with a line for each class.
+
     Attributes:
         names: the class names, or the indices.
         precision: of each class, ``(K,)``.
@@ -481,6 +483,18 @@ class ClassificationTable:
     support: HostArray
     macro: tuple[float, float, float]
     weighted: tuple[float, float, float]
+
+    def __str__(self) -> str:
+        """A table with a line for each class and each average."""
+        total = float(np.sum(self.support))
+        columns = self.precision, self.recall, self.f1, self.support
+        rows = list(zip(map(str, self.names), *columns, strict=True))
+        rows += [("macro", *self.macro, total), ("weighted", *self.weighted, total)]
+        width = max(len(row[0]) for row in rows)
+        lines = [f"{'':{width}}  precision  recall     F1  rows"]
+        for name, precision, recall, f1, support in rows:
+            lines.append(f"{name:{width}}  {precision:9.3f}  {recall:6.3f}  {f1:.3f}  {support:g}")
+        return "\n".join(lines)
 
 
 def classification_table(
@@ -500,7 +514,8 @@ def classification_table(
         sample_weight: weights of the rows, ``(m,)``, at least 0 and not all 0. Default 1.
         n_classes: the number of classes; default read from the arrays, or that of ``classes``.
         classes: the class names, in the order of the indices; default the names in sorted order, or
-            the indices.
+            the indices. If they are numbers, such as ``(1, 2)``, the arrays hold these instead of
+            indices.
 
     Raises:
         ArgumentError: if shapes, indices, names or weights are invalid.
@@ -508,6 +523,12 @@ def classification_table(
     >>> table = classification_table(["cat", "dog", "dog"], ["cat", "cat", "dog"])
     >>> table.names, table.recall.tolist(), table.support.tolist()
     (('cat', 'dog'), [0.5, 1.0], [2.0, 1.0])
+    >>> print(table)
+              precision  recall     F1  rows
+    cat           1.000   0.500  0.667  2
+    dog           0.500   1.000  0.667  1
+    macro         0.750   0.750  0.667  3
+    weighted      0.833   0.667  0.667  3
     """
     given = decided(predicted, target, sample_weight, n_classes, classes)
     names = given.names or tuple(range(given.n_classes))

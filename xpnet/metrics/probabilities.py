@@ -37,7 +37,8 @@ def log_loss(
             shape as the predictions. They may be in host memory.
         sample_weight: weights of the rows, ``(m,)``, at least 0 and not all 0. Default 1.
         multilabel: whether the columns are independent labels. Default false.
-        classes: the class names in the order of the columns; default the sorted names.
+        classes: the class names in the order of the columns; default the sorted names. If
+            they are numbers, such as ``(1, 2)``, the targets hold these instead of indices.
 
     Raises:
         ArgumentError: if shapes, targets or weights are invalid, or in host memory numbers are no
@@ -81,7 +82,8 @@ def brier(
             shape as the predictions. They may be in host memory.
         sample_weight: weights of the rows, ``(m,)``, at least 0 and not all 0. Default 1.
         multilabel: whether the columns are independent labels. Default false.
-        classes: the class names in the order of the columns; default the sorted names.
+        classes: the class names in the order of the columns; default the sorted names. If
+            they are numbers, such as ``(1, 2)``, the targets hold these instead of indices.
 
     Raises:
         ArgumentError: if shapes, targets or weights are invalid, or in host memory numbers are no
@@ -137,8 +139,12 @@ class CalibrationError:
 
     @property
     def name(self) -> str:
-        """Its column of a history, ``"calibration_error"``."""
-        return "calibration_error"
+        """Its column of a history, ``"calibration_error"``; with other than 15 bins their number.
+
+        >>> CalibrationError(10).name
+        'calibration_error_10'
+        """
+        return "calibration_error" + ("" if self.bins == 15 else f"_{self.bins}")
 
     def __call__(
         self,

@@ -6,8 +6,10 @@ holds; the arguments in `CONTEXT` are passed by keyword to a metric that has the
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, Literal, TypeVar, get_args, overload
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from functools import partial
+from typing import Any, Literal, TypeVar, cast, get_args, overload
 
 from xpnet.errors import ArgumentError, describe, require, unknown_name
 
@@ -41,7 +43,7 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 def metric(
     function: None = None,
     *,
-    needs: Need = "decisions",
+    needs: Need | None = None,
     name: str | None = None,
     higher_is_better: bool | None = None,
 ) -> Callable[[_F], _F]: ...
@@ -51,7 +53,7 @@ def metric(
 def metric(
     function: _F,
     *,
-    needs: Need = "decisions",
+    needs: Need | None = None,
     name: str | None = None,
     higher_is_better: bool | None = None,
 ) -> _F: ...
@@ -60,7 +62,7 @@ def metric(
 def metric(
     function: _F | None = None,
     *,
-    needs: Need = "decisions",
+    needs: Need | None = None,
     name: str | None = None,
     higher_is_better: bool | None = None,
 ) -> _F | Callable[[_F], _F]:
@@ -69,19 +71,23 @@ def metric(
     A function that is not declared gets decisions, and has its own name.
 
     Args:
-        function: a function ``metric(predicted, target) -> number``. If it has the parameter
-            ``sample_weight``, it is given the weights of the rows, or ``None``; likewise
-            ``n_classes`` and ``multilabel``.
-        needs: ``"decisions"`` (default), ``"scores"`` or ``"probabilities"``: what ``predicted``
-            holds.
+        function: a function ``metric(predicted, target) -> number``. The target is a class index
+            (also where classes have names), 0 or 1, ±1, or a value in the units of ``y``; of class
+            probabilities it is ``(m, K)``, of several labels ``(m, k)``. If the function has the
+            parameter ``sample_weight``, it is given the weights of the rows, or ``None``; likewise
+            ``n_classes`` and ``multilabel``. All arrays are those of the backend of the model.
+        needs: ``"decisions"``, ``"scores"`` or ``"probabilities"``: what ``predicted`` holds.
+            ``None`` (default) keeps what ``function`` declares, else decisions.
         name: the column of the history; default the name of the function.
-        higher_is_better: the direction in which a model improves; ``None`` (default): unknown.
+        higher_is_better: the direction in which a model improves; ``None`` (default) keeps what
+            ``function`` declares, else it is unknown.
 
     Returns:
-        The same function, with these settings as attributes.
+        The function with these settings as attributes: the same one, or a `functools.partial` of a
+        metric of xpnet, another declared metric or a method, none of which changes.
 
     Raises:
-        ArgumentError: if an argument breaks its rule, or ``function`` takes no attributes.
+        ArgumentError: if an argument breaks its rule.
 
     >>> from functools import partial
     >>> @metric(needs="probabilities", higher_is_better=False)
@@ -93,26 +99,55 @@ def metric(
     ...     return (abs(predicted - target) <= tolerance).mean()
     >>> metric(partial(share_within, tolerance=0.1), name="within_0.1").name
     'within_0.1'
+    >>> from xpnet.metrics import CalibrationError
+    >>> metric(CalibrationError(bins=5), name="ece_5").needs
+    'probabilities'
     """
-    if needs not in NEEDS:
+    if needs is not None and needs not in NEEDS:
         raise unknown_name("needs", needs, NEEDS)
-    require(name is None or (isinstance(name, str) and name != ""), "name", "be a text", name)
+    is_text = name is None or (isinstance(name, str) and name != "")
+    require(is_text, "name", "be a text that is not empty", name)
     known = higher_is_better is None or isinstance(higher_is_better, bool)
     require(known, "higher_is_better", "be True, False or None", higher_is_better)
 
-    def declared(function: _F) -> _F:
-        require(callable(function), "function", "be a function", function)
-        settings = {"needs": needs, "name": name, "higher_is_better": higher_is_better}
-        for attribute, value in settings.items():
-            if value is not None:
-                try:
-                    setattr(function, attribute, value)
-                except AttributeError:
-                    do = "Pass functools.partial(function)."
-                    require(False, "function", "take attributes", function, do)
-        return function
+    def declare(function: _F) -> _F:
+        do = f"Write {function.__name__}(...)." if isinstance(function, type) else ""
+        is_function = callable(function) and not isinstance(function, type)
+        require(is_function, "function", "be a function", function, do)
+        found = needs or declared(function, "needs") or "decisions"
+        settings = {"needs": found, "name": name, "higher_is_better": higher_is_better}
+        if not hasattr(function, "needs"):
+            with suppress(AttributeError):  # of a method or a frozen object
+                return _with_attributes(function, settings)
+        return cast("_F", _with_attributes(partial(function), settings))
 
-    return declared if function is None else declared(function)
+    return declare if function is None else declare(function)
+
+
+def _with_attributes(function: _F, settings: Mapping[str, Any]) -> _F:
+    """Set those settings that are not ``None`` as attributes of a function, and return it."""
+    for attribute, value in settings.items():
+        if value is not None:
+            setattr(function, attribute, value)
+    return function
+
+
+def declared(metric: Any, attribute: str) -> Any:
+    """Return an attribute of a metric, or of the function in a `functools.partial`; else ``None``.
+
+    >>> from xpnet.metrics import log_loss
+    >>> declared(partial(log_loss), "needs")
+    'probabilities'
+    """
+    value = getattr(metric, attribute, None)
+    if value is None and isinstance(metric, partial):
+        return declared(metric.func, attribute)
+    return value
+
+
+def innermost(metric: Any) -> Any:
+    """Return the function in a `functools.partial`, also in one of several; others unchanged."""
+    return innermost(metric.func) if isinstance(metric, partial) else metric
 
 
 def metric_name(metric: Callable[..., Any]) -> str:
@@ -122,10 +157,11 @@ def metric_name(metric: Callable[..., Any]) -> str:
     >>> metric_name(accuracy)
     'accuracy'
     """
-    name = getattr(metric, "name", None)
+    name = declared(metric, "name")
     if isinstance(name, str):
         return name
-    return str(getattr(metric, "__name__", type(metric).__name__.lower()))
+    inner = innermost(metric)
+    return str(getattr(inner, "__name__", type(inner).__name__.lower()))
 
 
 def as_number(value: Any, metric: Callable[..., Any]) -> float:

@@ -106,7 +106,8 @@ class RankingMetric:
                 labels 0 or 1, or ±1, ``(m, k)``. They may be in host memory.
             sample_weight: weights of the rows, ``(m,)``, at least 0 and not all 0. Default 1.
             multilabel: whether the columns are independent labels. Default false.
-            classes: the class names in the order of the columns; default the sorted names.
+            classes: the class names in the order of the columns; default the sorted names. If
+                they are numbers, such as ``(1, 2)``, the targets hold these instead of indices.
 
         Raises:
             ArgumentError: if shapes, targets or weights are invalid, or there is no class ``of``.
@@ -258,7 +259,8 @@ class TopKAccuracy:
                 ``(m, K)``, of which the largest in each row determines the class. They may be in
                 host memory.
             sample_weight: weights of the rows, ``(m,)``, at least 0 and not all 0. Default 1.
-            classes: the class names in the order of the columns; default the sorted names.
+            classes: the class names in the order of the columns; default the sorted names. If
+                they are numbers, such as ``(1, 2)``, the targets hold these instead of indices.
 
         Raises:
             ArgumentError: if shapes, targets or weights are invalid.

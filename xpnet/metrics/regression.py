@@ -12,6 +12,7 @@ from xpnet.backend import Array, namespace_of
 from xpnet.errors import require_number
 from xpnet.metrics.arrays import (
     mean_of_rows,
+    power_of_two,
     relative,
     require_numbers,
     row_weights,
@@ -219,4 +220,4 @@ def _scale_of_squares(x: Array) -> Array:
     xp = namespace_of(x)
     largest = xp.max(xp.abs(x), axis=0)
     is_usual = ((largest > 1e-100) & (largest < 1e100)) | (largest == 0) | ~xp.isfinite(largest)
-    return 2.0 ** xp.floor(xp.log2(xp.where(is_usual, xp.ones_like(largest), largest)))
+    return power_of_two(xp.where(is_usual, xp.ones_like(largest), largest))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -14,10 +14,12 @@ import numpy as np
 from xpnet.backend import Array, HostArray, to_numpy
 from xpnet.errors import MissingExtraError, Phrase, require, unknown_name
 from xpnet.metrics.arrays import class_indices
-from xpnet.metrics.protocol import NEEDS, Need
+from xpnet.metrics.binding import is_of
+from xpnet.metrics.protocol import NEEDS, Need, innermost
 
 ARGUMENT_NEEDS: dict[str, Need] = {
     "y_score": "scores",
+    "pred_decision": "scores",
     "y_proba": "probabilities",
     "y_prob": "probabilities",
 }
@@ -36,6 +38,9 @@ METHOD_NEEDS: dict[str, Need] = {
 }
 """What the methods of an estimator return, which a scorer calls."""
 
+CLASS_OPTIONS = "pos_label", "labels"
+"""The options of metric functions and scorers that hold classes."""
+
 METHODS = {need: method for method, need in METHOD_NEEDS.items()}
 
 
@@ -49,6 +54,7 @@ class SklearnMetric:
         name: its column of the history.
         higher_is_better: the direction in which a model improves, or ``None``.
         is_scorer: whether ``function`` is a scorer, which is called with an estimator.
+        classes: the class names that a scorer is given instead of indices; default none.
     """
 
     function: Callable[..., Any]
@@ -56,6 +62,24 @@ class SklearnMetric:
     name: str
     higher_is_better: bool | None
     is_scorer: bool
+    classes: tuple[Any, ...] | None = None
+
+    def resolved(self, classes: Sequence[Any] | None) -> SklearnMetric:
+        """Return the metric that takes the class names in its options, if there are names.
+
+        Raises:
+            ArgumentError: if the options ``pos_label`` and ``labels`` of a function name another
+                class.
+        """
+        options = _options(self.function)
+        found = {name: options[name] for name in CLASS_OPTIONS if options.get(name) is not None}
+        if classes is None or not found:
+            return self
+        if self.is_scorer:
+            names = [x for value in found.values() for x in np.ravel(value).tolist()]
+            return replace(self, classes=tuple(classes) if set(names) <= set(classes) else None)
+        indices = {name: _indices_of(value, classes, name) for name, value in found.items()}
+        return replace(self, function=partial(self.function, **indices))
 
     def __call__(
         self,
@@ -72,9 +96,13 @@ class SklearnMetric:
             return float("nan")
         if n_classes is not None and not multilabel:
             y = class_indices(y).reshape(-1)
-        if self.needs == "probabilities" and not multilabel and not self.is_scorer:
-            given = given[:, 1] if given.shape[1] == 2 else given
-        weight = None if sample_weight is None else to_numpy(sample_weight)
+            if n_classes == 2 and y.dtype.kind == "f":
+                y = np.where((y > 0) & (y < 1), y > 0.5, y)  # probabilities
+        if n_classes is not None and not multilabel and not self.is_scorer:
+            given = self._of_event(given)
+        weight = None
+        if sample_weight is not None and self._takes_weights:
+            weight = to_numpy(sample_weight)
         if self.is_scorer:
             return self._scored(given, y, weight, n_classes)
         options: dict[str, Any] = {} if weight is None else {"sample_weight": weight}
@@ -82,12 +110,26 @@ class SklearnMetric:
             options["labels"] = list(range(n_classes))  # some may be absent from these rows
         return self.function(y, given, **options)
 
+    def _of_event(self, given: HostArray) -> HostArray:
+        """Return scores or probabilities of two classes as those of ``pos_label``, ``(m,)``."""
+        is_first = _options(self.function).get("pos_label") in (0, -1)
+        if self.needs == "scores" and given.ndim == 1:
+            return -given if is_first else given
+        if self.needs == "probabilities" and given.shape[1] == 2:
+            return given[:, 0 if is_first else 1]
+        return given
+
+    @property
+    def _takes_weights(self) -> bool:
+        """Whether the function, or that of a scorer, has the parameter ``sample_weight``."""
+        function = getattr(self.function, "_score_func", self.function)
+        return "sample_weight" in _parameters(function)
+
     @property
     def _takes_labels(self) -> bool:
         if self.needs == "decisions":  # whose averages are over the classes that occur
             return False
-        bound = getattr(self.function, "keywords", {})
-        return "labels" in _parameters(self.function) and "labels" not in bound
+        return "labels" in _parameters(self.function) and "labels" not in _options(self.function)
 
     def _scored(
         self, given: HostArray, y: HostArray, weight: HostArray | None, n_classes: int | None
@@ -95,6 +137,10 @@ class SklearnMetric:
         """Return the score of an estimator with these predictions."""
         is_signed = n_classes == 2 and bool(y.min() < 0)
         classes = np.array([-1, 1]) if is_signed else np.arange(n_classes or 0)
+        if self.classes is not None:
+            classes = np.array(self.classes)
+            y = classes[y.astype(np.int64)]
+            given = classes[given.astype(np.int64)] if self.needs == "decisions" else given
         estimator = _estimator(classes, {METHODS[self.needs]: lambda X: given})
         X = np.zeros((len(y), 1))
         if weight is None:
@@ -110,15 +156,19 @@ def sklearn_metric(
 ) -> SklearnMetric:
     """Return a metric function or a scorer of scikit-learn as a metric of xpnet.
 
-    It is computed in host memory, with the sample weights if there are any.
+    It is computed in host memory, with the sample weights if it has the parameter
+    ``sample_weight``. Classes are their indices, or ±1; of probabilities as targets the largest in
+    a row determines the class. In ``pos_label`` and ``labels`` classes may have their names.
 
     Args:
         metric: a function such as ``sklearn.metrics.roc_auc_score``, a `functools.partial` of one,
-            or a scorer such as ``sklearn.metrics.get_scorer("neg_log_loss")``, which may be a
-            function ``scorer(estimator, X, y)``.
+            any function ``f(y_true, y_pred)``, or a scorer such as
+            ``sklearn.metrics.get_scorer("neg_log_loss")``, which may be a function
+            ``scorer(estimator, X, y)``.
         needs: what a function needs: ``"decisions"``, ``"scores"`` or ``"probabilities"``.
             ``None`` (default) takes it from the name of its second parameter (``y_score``,
-            ``y_proba``, ``y_pred``); a scorer says it itself.
+            ``pred_decision``, ``y_proba``, ``y_pred``), and probabilities with the option
+            ``multi_class``; a scorer says it itself.
         name: the column of the history; default the name of the function and its options.
 
     Returns:
@@ -126,7 +176,7 @@ def sklearn_metric(
         end in ``_score``, lower for those that end in ``_loss`` and ``_error``.
 
     Raises:
-        ArgumentError: if ``metric`` is a name or not callable, or ``needs`` does not fit.
+        ArgumentError: if ``metric`` is a name, not callable or of xpnet, or ``needs`` does not fit.
         MissingExtraError: if scikit-learn is not installed.
 
     >>> import numpy as np
@@ -138,14 +188,17 @@ def sklearn_metric(
     do = "Write sklearn_metric(get_scorer(...))." if isinstance(metric, str) else ""
     is_function = callable(metric) and not isinstance(metric, type)
     require(is_function, "metric", "be a function or a scorer of scikit-learn", metric, do)
+    inner = innermost(metric)
+    rule = "be of scikit-learn, or have its order of arguments"
+    require(not is_of(inner, "xpnet"), "metric", rule, metric, "Pass those of xpnet as they are.")
     if needs is not None and needs not in NEEDS:
         raise unknown_name("needs", needs, NEEDS)
-    inner = getattr(metric, "func", metric)
-    if hasattr(inner, "__name__") and next(iter(_parameters(inner)), "") != "estimator":
+    if hasattr(inner, "__name__") and not _is_scorer_function(inner):
         found = inner.__name__
         known = {"score": True, "loss": False, "error": False}.get(found.rsplit("_", 1)[-1])
-        name = name or _full_name(found, getattr(metric, "keywords", {}))
-        return SklearnMetric(metric, needs or _need_of(inner), name, known, False)
+        options = _options(metric)
+        name = name or _full_name(found, options)
+        return SklearnMetric(metric, needs or _need_of(inner, options), name, known, False)
     own = _need_of_scorer(metric)
     rule = f"be left out or {own!r}, which the scorer needs"
     require(needs in (None, own), "needs", rule, needs)
@@ -156,11 +209,39 @@ def _parameters(function: Callable[..., Any]) -> list[str]:
     return list(inspect.signature(function).parameters)
 
 
-def _need_of(function: Callable[..., Any]) -> Need:
-    """Return what a metric function needs, by its name and that of its second parameter."""
+def _is_scorer_function(function: Callable[..., Any]) -> bool:
+    """Return whether a function takes an estimator, features and targets."""
+    parameters = inspect.signature(function).parameters.values()
+    names = [
+        x.name for x in parameters if x.kind is x.POSITIONAL_OR_KEYWORD and x.default is x.empty
+    ]
+    return len(names) >= 3 or names[:1] == ["estimator"]
+
+
+def _options(metric: Any) -> Mapping[str, Any]:
+    """Return the options of a partial or a scorer, for which there is no public attribute."""
+    found: Mapping[str, Any] = getattr(metric, "keywords", getattr(metric, "_kwargs", {}))
+    return found
+
+
+def _indices_of(value: Any, classes: Sequence[Any], option: str) -> Any:
+    """Return the index of a class, or of each, of which the name or the index is given."""
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [_indices_of(x, classes, option) for x in np.ravel(value).tolist()]
+    if value in classes:
+        return list(classes).index(value)
+    if not isinstance(value, (int, np.integer)) or not 0 <= value < len(classes):
+        raise unknown_name(option, value, list(map(str, classes)))
+    return int(value)
+
+
+def _need_of(function: Callable[..., Any], options: Mapping[str, Any]) -> Need:
+    """Return what a metric function needs, by its name, its options and its second parameter."""
     names = _parameters(function)
     rule = "take the targets and the predictions, as metric functions of scikit-learn do"
     require(len(names) >= 2, "metric", rule, function)
+    if options.get("multi_class", "raise") != "raise":  # averages of `roc_auc_score`
+        return "probabilities"
     found = FUNCTION_NEEDS.get(getattr(function, "__name__", ""))
     return found or ARGUMENT_NEEDS.get(names[1], "decisions")
 
@@ -210,7 +291,7 @@ def _scorer_name(scorer: Any) -> str:
     function = getattr(scorer, "_score_func", scorer)
     name = getattr(function, "__name__", "score")
     sign = "neg_" if getattr(scorer, "_sign", 1) < 0 else ""
-    return _full_name(f"{sign}{name}", getattr(scorer, "_kwargs", {}))
+    return _full_name(f"{sign}{name}", _options(scorer))
 
 
 @cache

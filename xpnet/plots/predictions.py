@@ -10,13 +10,28 @@ import numpy as np
 from xpnet.backend import Array, HostArray, as_array, on_device_of, to_numpy
 from xpnet.data.checks import check_features, check_same_length
 from xpnet.errors import Phrase, require, require_count
-from xpnet.plots.style import BLACK, COLOURS, GREY, MARKERS, axes_or_new, rgb, tidy
+from xpnet.plots.style import (
+    BLACK,
+    COLOURS,
+    GREY,
+    MARKERS,
+    axes_or_new,
+    rgb,
+    shortened,
+    tidy,
+)
 
 MARGIN = 0.08
 """Margin around the data, as a fraction of their range."""
 
 MAX_CLASSES_WITH_COUNTS = 20
 """Maximum number of classes for which a confusion matrix shows its counts."""
+
+MAX_CLASS_LABELS = 70
+"""Maximum number of classes that a confusion matrix labels on each side."""
+
+LETTER = 0.085
+"""Mean width of a letter of a label, in inches."""
 
 
 class Predictor(Protocol):
@@ -143,8 +158,10 @@ def confusion_matrix(matrix: Array, classes: Sequence[Any] | None = None, *, ax:
 
     Args:
         matrix: counts ``(K, K)``, true classes in rows and predicted classes in columns, such as
-            the result of `xpnet.metrics.confusion_matrix`. Counts are shown for up to 20 classes.
-        classes: the K class names in the order of their indices; default 0 to K − 1.
+            the result of `xpnet.metrics.confusion_matrix`. Counts are shown for up to 20 classes, a
+            label for each of up to 70.
+        classes: the K class names in the order of their indices; default 0 to K − 1. Those of more
+            than 24 characters are shortened.
         ax: Matplotlib axes; default new axes.
 
     Returns:
@@ -168,25 +185,50 @@ def confusion_matrix(matrix: Array, classes: Sequence[Any] | None = None, *, ax:
     names = list(map(str, range(n) if classes is None else classes))
     got = Phrase(f"{len(names)} names")
     require(len(names) == n, "classes", f"name each of the {n} classes", got)
-    side = min(3.0 + 0.45 * n, 11.0)
-    ax = axes_or_new(ax, (side + 1.0, side))
+    labels = [shortened(name) for name in names]
+    # Matplotlib's constrained layout cuts labels off beside axes of a fixed aspect.
+    aspect = "equal" if ax is not None else "auto"
+    ax = axes_or_new(ax, _matrix_size(labels))
     percent = 100.0 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    image = ax.imshow(percent, cmap="Blues", vmin=0, vmax=100)
+    image = ax.imshow(percent, cmap="Blues", vmin=0, vmax=100, aspect=aspect)
     if n <= MAX_CLASSES_WITH_COUNTS:
         for (row, column), count in np.ndenumerate(counts):
             colour = "white" if percent[row, column] > 55 else "black" if count else GREY
             size = 10 if n <= 10 else 7.5
             text = f"{count:g}" if counts.dtype.kind == "f" else str(count)
             ax.text(column, row, text, ha="center", va="center", color=colour, fontsize=size)
-    rotated = max(map(len, names)) * n > 36
-    ax.set_xticks(
-        range(n), names, rotation=45 if rotated else 0, ha="right" if rotated else "center"
-    )
-    ax.set_yticks(range(n), names)
+    _label_classes(ax, labels)
     ax.set(xlabel="predicted class", ylabel="true class")
-    ax.tick_params(length=0)
     ax.figure.colorbar(image, ax=ax, label="share of the true class (%)", fraction=0.046, pad=0.03)
     return ax
+
+
+def _matrix_size(labels: Sequence[str]) -> tuple[float, float]:
+    """Return the size of a figure, in inches, of which the cells are about square."""
+    n, height = len(labels), LETTER * max(map(len, labels))
+    side = min(2.2 + 0.45 * n, 10.0)
+    below = {0: 0.0, 45: 0.7 * height, 90: height}[_rotation(labels)]
+    return side + height + 1.6, side + below + 0.6
+
+
+def _rotation(labels: Sequence[str]) -> int:
+    """Return the angle of the labels below the cells: the least at which they do not overlap."""
+    n = len(labels)
+    cell = min(2.2 + 0.45 * n, 10.0) / n
+    return 0 if LETTER * max(map(len, labels)) < 0.9 * cell else 45 if n <= 20 else 90
+
+
+def _label_classes(ax: Any, labels: Sequence[str]) -> None:
+    """Label rows and columns by their classes; of very many, those that have room."""
+    n = len(labels)
+    shown = range(0, n, -(-n // MAX_CLASS_LABELS))
+    names = [labels[k] for k in shown]
+    angle, size = _rotation(labels), 10 if n <= 20 else 8
+    place = "right" if angle == 45 else "center"
+    mode = "anchor" if angle == 45 else "default"
+    ax.set_xticks(shown, names, rotation=angle, ha=place, rotation_mode=mode, fontsize=size)
+    ax.set_yticks(shown, names, fontsize=size)
+    ax.tick_params(length=0)
 
 
 def _grid(values: HostArray, points: int) -> HostArray:

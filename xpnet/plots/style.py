@@ -23,6 +23,7 @@ __all__ = [
     "axes_or_new",
     "logarithmic",
     "rgb",
+    "shortened",
     "tidy",
 ]
 
@@ -52,3 +53,15 @@ def rgb(colour: str, strength: float = 1.0) -> HostArray:
     """
     full = np.array([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])
     return 1.0 - strength * (1.0 - full)
+
+
+def shortened(text: str, width: int = 24) -> str:
+    """Return a text of at most ``width`` characters, which keeps its beginning and its end.
+
+    >>> shortened("Homo sapiens neanderthalensis", 16)
+    'Homo sapi…lensis'
+    """
+    if len(text) <= width:
+        return text
+    end = (width - 1) * 2 // 5
+    return f"{text[: width - 1 - end]}…{text[len(text) - end :]}"

@@ -31,7 +31,8 @@ class Checkpoint:
     warns. Any other file is replaced after the first epoch. To start anew, as for other data,
     delete the file or use another path.
 
-    An epoch in which the number is NaN is never the best, and of equal numbers the first counts.
+    An epoch in which the number is NaN is never the best, and of equal numbers the first counts. A
+    training that saves nothing, because the number is NaN in every epoch, warns.
 
     The file holds the parameters θ that the steps train, in any order of the list of callbacks, not
     an average; but if ``monitor`` is a column of `UseAverage`, such as ``"avg_loss"``, it holds the
@@ -86,7 +87,7 @@ class Checkpoint:
         config = model_config(run.model)  # raises an error if the model cannot be saved
         require_writable(self.path)
         self.best = self._best_of_file(json.loads(json.dumps(config)))
-        self._has_saved = self._is_lost = False
+        self._has_saved = self._is_lost = self._was_nan = False
 
     def epoch(self, run: Run) -> None:
         """Save if this epoch is the best so far."""
@@ -98,6 +99,7 @@ class Checkpoint:
             )
         value, best = run.monitored(self.monitor), self.best
         if math.isnan(value):
+            self._was_nan = True
             return
         if best is None or (value > best if self._is_maximized else value < best):
             entry = {"monitor": self.monitor, "maximize": self._is_maximized, "best": value}
@@ -108,7 +110,12 @@ class Checkpoint:
             self.best, self._has_saved = value, True
 
     def end(self, run: Run) -> None:
-        """Warn if no epoch was better than the file of an earlier training."""
+        """Warn if no epoch was better than the file of an earlier training, or none was saved."""
+        if self.best is None and self._was_nan:
+            warn_caller(
+                f"{os.fsdecode(self.path)!r} was not written: {self.monitor} was NaN in every "
+                "epoch, as AUC is without rows of a class. Monitor another column."
+            )
         if self.best is not None and not self._has_saved:
             warn_caller(
                 f"{os.fsdecode(self.path)!r} keeps the model of an earlier training, with "

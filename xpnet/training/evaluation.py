@@ -113,18 +113,30 @@ def _given_of_zeros(data: TrainingData, loss: Loss) -> _Given:
 
 
 def _require_need(metric: BoundMetric, given: _Given, loss: Loss) -> None:
-    """Refuse a metric that needs what the loss cannot give, or has no value for several labels."""
+    """Refuse a metric that needs what the loss cannot give, or has no value for its targets."""
     others = [need for need in NEEDS if given.can_give(need)]
     if metric.needs not in others:
         raise ArgumentError(
             f"metric {metric.name!r} needs {metric.needs}, which {loss!r} does not define. Take "
             f"one that needs {' or '.join(others)}, or another loss."
         )
+    is_of_classes = "n_classes" in metric.takes and "multilabel" not in metric.takes
+    if metric.is_own and is_of_classes and given.n_classes is None:
+        raise ArgumentError(
+            f"metric {metric.name!r} needs classes; got the values of {loss!r}. Take one of "
+            "values, such as xpnet.metrics.rmse or r2, or another loss."
+        )
     takes_labels = "multilabel" in metric.takes or metric.needs == "decisions"
     if metric.is_own and given.multilabel and not takes_labels:
         raise ArgumentError(
             f"metric {metric.name!r} needs classes of which one is true; got {given.n_labels} "
             f"outputs of {loss!r}, which are independent. Leave it out."
+        )
+    is_of_values = metric.needs == "decisions" and not {"n_classes", "multilabel"} & metric.takes
+    if metric.is_own and is_of_values and loss.target_kind != "values":
+        raise ArgumentError(
+            f"metric {metric.name!r} needs values; got the classes of {loss!r}, which are indices "
+            "here. Take one of classes, such as xpnet.metrics.accuracy or brier, or another loss."
         )
 
 
@@ -163,18 +175,28 @@ class _Given:
         self.n_labels, rows = data.spec.n_out, slice(0, n_rows)
         is_binary = loss.target_kind in ("binary", "signs")
         self.multilabel = is_binary and self.n_labels > 1
-        n_classes = {"classes": self.n_labels, "values": None}
+        self.n_classes = 2 if is_binary else None
+        if loss.target_kind == "classes":
+            self.n_classes = self.n_labels
         weight = data.metric_weight
         self._target = loss.class_targets(data.metric_targets, self.n_labels)[rows, ...]
         self._context = {
             "sample_weight": None if weight is None else weight[rows, ...],
-            "n_classes": 2 if is_binary else n_classes[loss.target_kind],
+            "n_classes": self.n_classes,
             "multilabel": self.multilabel,
         }
 
     def result(self, metric: BoundMetric) -> Any:
         """Return what a metric returns, which should be one number."""
-        return metric(self._needed(metric.needs), self._target, **self._context)
+        predicted = self._needed(metric.needs)
+        try:
+            return metric(predicted, self._target, **self._context)
+        except ArgumentError as error:
+            raise ArgumentError(f"In the metric {metric.name!r}: {error}") from None
+        except Exception as error:
+            if metric.is_own:  # also one of scikit-learn
+                error.add_note(f"It was raised in the metric {metric.name!r}.")
+            raise
 
     def can_give(self, need: str) -> bool:
         """Return whether the loss defines what a metric may need."""

@@ -39,15 +39,25 @@ def best_of(history: History, column: str, maximize: bool = False) -> tuple[floa
     >>> best_of(History({"epoch": [1, 2, 3], "loss": [0.5, 0.25, float("nan")]}), "loss")
     (0.25, 2)
     """
+    found = _best(history, column, maximize)
+    if found is None:
+        return None
+    row, value = found
+    epoch = real_number(history["epoch"][row])
+    return value, row + 1 if epoch is None or not math.isfinite(epoch) else int(epoch)
+
+
+def _best(history: History, column: str, maximize: bool = False) -> tuple[int, float] | None:
+    """Return the index of the epoch with the best number of a column, and it; see `best_of`."""
     if column not in history:
         return None
-    epochs, found = history.columns.get("epoch", []), None
-    for epoch, value in zip(epochs, history.padded(column), strict=False):
+    found = None
+    for row, value in enumerate(history.padded(column)[: len(history)]):
         number = real_number(value)
         if number is None or math.isnan(number):
             continue
-        if found is None or (number > found[0] if maximize else number < found[0]):
-            found = number, int(epoch)
+        if found is None or (number > found[1] if maximize else number < found[1]):
+            found = row, number
     return found
 
 
@@ -81,17 +91,17 @@ def table(history: History) -> str:
     The picture is in the HTML, because a notebook shows either the one or the other.
     """
     names, n = list(history.columns), len(history)
-    best = best_of(history, _judged(history))
-    columns = [history.padded(name) for name in names]
-    epochs = [real_number(epoch) for epoch in history.columns.get("epoch", [])]
-    marked = None if best is None else epochs.index(best[1])
+    best = _best(history, _judged(history))
+    found = history.rows()
+    marked = None if best is None else best[0]
     shown = [i for i in range(n) if i < SHOWN or i >= n - SHOWN or i == marked]
     head = "".join(f"<th>{html.escape(name)}</th>" for name in names)
     rows, previous = [], -1
     for i in shown:
         if i > previous + 1:
             rows.append(f"<tr>{'<td>⋮</td>' * len(names)}<td></td></tr>")
-        cells = (html.escape(_cell(name, c[i])) for name, c in zip(names, columns, strict=True))
+        row = found[i]
+        cells = [html.escape(_cell(name, row[name])) if name in row else "" for name in names]
         style, note = (' style="font-weight:bold"', "best") if i == marked else ("", "")
         rows.append(f"<tr{style}>{''.join(f'<td>{c}</td>' for c in cells)}<td>{note}</td></tr>")
         previous = i
@@ -147,7 +157,7 @@ def draw_column(history: History, metric: str, ax: Any) -> None:
 def draw_line(history: History, column: str, ax: Any, **style: Any) -> None:
     """Draw a column by epoch, with markers for up to 50 epochs."""
     marker = "." if len(history) <= 50 else ""
-    values = history.padded(column)
+    values = history.padded(column)[: len(history)]
     ax.plot(history["epoch"], values, marker=marker, linewidth=1.4, **style)
     ax.xaxis.get_major_locator().set_params(integer=True)
     tidy(ax)
@@ -158,18 +168,26 @@ def _judged(history: History) -> str:
     return "val_loss" if "val_loss" in history else "loss"
 
 
+def short_number(number: float) -> str:
+    """Return a number as a line shows it: with four decimals, unless it is very small or large.
+
+    >>> short_number(0.25), short_number(1.5e-5), short_number(123456.78), short_number(2e30)
+    ('0.2500', '1.5e-05', '123457', '2e+30')
+    """
+    size = abs(number)
+    if size < 1e-3:
+        return f"{number:.3g}"
+    return f"{number:.4f}" if size < 1e4 else f"{number:.6g}"
+
+
 def _text(value: Any) -> str:
     number = real_number(value)
-    if number is None:
-        return repr(value)
-    return f"{number:.4f}" if number == 0 or 1e-3 <= abs(number) < 1e6 else f"{number:.3g}"
+    return repr(value) if number is None else short_number(number)
 
 
 def _cell(name: str, value: Any) -> str:
-    """Return a cell of the table; empty where the epoch has no value."""
+    """Return a number of the table."""
     number = real_number(value)
     if number is None:
         return repr(value)
-    if math.isnan(number):
-        return ""
     return f"{number:g}" if name == "epoch" else f"{number:.4g}"

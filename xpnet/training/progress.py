@@ -10,10 +10,11 @@ from typing import Any, Literal, TypeAlias
 from xpnet.errors import MissingExtraError, plain_number, require
 from xpnet.training.callbacks import Run
 from xpnet.training.history import History
-from xpnet.training.progress_bar import ProgressBar, Screen, line
+from xpnet.training.progress_bar import ProgressBar, Screen, line, line_parts
 from xpnet.training.screens import (
     NotebookScreen,
     TerminalScreen,
+    coloured,
     global_console,
     is_notebook,
     is_redirected,
@@ -136,9 +137,7 @@ def printer() -> Callable[[Run], None]:
     console = global_console() if is_coloured else None
     if console is None:
         return _plain
-    return lambda run: console.print(
-        line(run, "[bold cyan]{}[/]", "[dim]{}[/] [bold]{}[/]"), highlight=False
-    )
+    return lambda run: console.print(coloured(line_parts(run)), soft_wrap=True)
 
 
 def print_ended(history: History) -> None:

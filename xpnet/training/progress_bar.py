@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from xpnet.metrics.protocol import real_number
 from xpnet.training.callbacks import Run
-from xpnet.training.history_views import best_of
+from xpnet.training.history_views import best_of, short_number
 
 INTERVAL = 0.5
 """The least number of seconds from one drawing to the next."""
@@ -167,21 +167,31 @@ def monitored_column(run: Run) -> tuple[str, bool]:
     return "val_loss" if "val_loss" in run.columns else "loss", False
 
 
-def line(run: Run, head: str = "{}", cell: str = "{} {}") -> str:
-    """The epoch's numbers as text.
+def line(run: Run) -> str:
+    """Return the epoch's numbers as text.
 
     >>> from xpnet.training.history import History
     >>> line(Run(None, 3, 20, {"epoch": 3, "loss": 0.25, "seconds": 1.5}, History()))
     'epoch  3/20  loss 0.2500  1.50 s'
     """
+    return "  ".join(f"{name} {text}" if name else text for name, text in line_parts(run))
+
+
+def line_parts(run: Run) -> list[tuple[str, str]]:
+    """Return the names and texts of an epoch's numbers; those that explain themselves lack a name.
+
+    >>> from xpnet.training.history import History
+    >>> line_parts(Run(None, 3, 20, {"epoch": 3, "loss": 0.25}, History()))
+    [('', 'epoch  3/20'), ('loss', '0.2500')]
+    """
     width = len(str(run.epochs))
-    parts = [head.format(f"epoch {run.epoch:>{width}}/{run.epochs}")]
+    parts = [("", f"epoch {run.epoch:>{width}}/{run.epochs}")]
     for name, value in run.row.items():
         if name == "seconds":
-            parts.append(f"{value:.2f} s")
+            parts.append(("", f"{value:.2f} s"))
         elif name != "epoch":
-            parts.append(cell.format(name, number_text(name, value)))
-    return "  ".join(parts)
+            parts.append((name, number_text(name, value)))
+    return parts
 
 
 def number_text(name: str, value: Any) -> str:
@@ -193,7 +203,7 @@ def number_text(name: str, value: Any) -> str:
     number = real_number(value)
     if number is None:
         return f"{value!s:.20}"
-    return f"{number:.3g}" if name == "lr" or abs(number) < 1e-3 else f"{number:.4f}"
+    return f"{number:.3g}" if name == "lr" else short_number(number)
 
 
 def clock(seconds: float) -> str:

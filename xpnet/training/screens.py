@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import html
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from xpnet.training.progress_bar import BarView
 
 WIDTH = 20
 """The number of characters of a bar."""
+
+
+NARROW = 5
+"""The least number of characters of a bar that has something beside it."""
 
 
 def is_terminal(stream: Any) -> bool:
@@ -40,6 +45,22 @@ def global_console() -> Any:
 def is_redirected() -> bool:
     """Return whether a display of rich has replaced standard output."""
     return type(sys.stdout).__module__ == "rich.file_proxy"
+
+
+def coloured(parts: Sequence[tuple[str, str]]) -> Any:
+    """Return names and texts as a line of rich; a text without a name at its beginning is a head.
+
+    >>> coloured([("", "epoch 1/2"), ("loss", "0.5000"), ("", "1.50 s")]).plain
+    'epoch 1/2  loss 0.5000  1.50 s'
+    """
+    from rich.text import Text  # noqa: PLC0415  an optional dependency
+
+    line = Text()
+    for index, (name, text) in enumerate(parts):
+        line.append("  " if index else "")
+        line.append(f"{name} " if name else "", "dim")
+        line.append(text, "bold" if name else "" if index else "bold cyan")
+    return line
 
 
 class TerminalScreen:
@@ -91,21 +112,26 @@ class TerminalScreen:
             self._console.show_cursor(True)  # a process that is killed could not do it
 
     def _text(self, view: BarView) -> Any:
-        """Return the bar as one line."""
-        from rich.text import Text  # noqa: PLC0415  an optional dependency
+        """Return the bar as one line, without the last parts if the terminal is too narrow."""
+        from rich.cells import cell_len  # noqa: PLC0415  an optional dependency
+        from rich.text import Text  # noqa: PLC0415
 
         full, empty = ("#", "-") if self._console.options.ascii_only else ("━", "━")
-        if self._console.color_system is None:
+        if self._console.color_system is None or self._console.no_color:
             empty = "-" if full == "#" else "─"
-        done = round(WIDTH * view.fraction)
-        text = Text(no_wrap=True, overflow="crop", end="")
-        text.append(view.head, "bold cyan")
-        text.append(f"  {full * done}", "green").append(empty * (WIDTH - done), "bright_black")
-        for part in (view.steps, view.left):
-            text.append(f"  {part}" if part else "")
-        for name, number in view.numbers:
-            text.append(f"  {name} ", "dim").append(number, "bold")
-        return text
+        rest = Text()
+        room = self._console.width - len(view.head) - 2
+        for name, text in [("", view.steps), ("", view.left), *view.numbers]:
+            part = coloured([(name, text)]) if name else Text(text)
+            if text and rest.cell_len + 2 + cell_len(part.plain) > room - NARROW:
+                break
+            rest.append("  " if text else "").append_text(part)
+        width = max(min(WIDTH, room - rest.cell_len), 0)
+        done = round(width * view.fraction)
+        line = Text(no_wrap=True, overflow="crop", end="")
+        line.append(view.head, "bold cyan")
+        line.append(f"  {full * done}", "green").append(empty * (width - done), "bright_black")
+        return line.append_text(rest)
 
 
 class NotebookScreen:

@@ -10,8 +10,9 @@ from xpnet.data.batching import refuse_single_row
 from xpnet.engine.eager_step import StepSettings
 from xpnet.errors import require, require_count, require_type, unknown_name
 from xpnet.layers.base import is_any
+from xpnet.metrics import OWN_METRICS, OWN_TYPES
 from xpnet.metrics.binding import refuse_sklearn
-from xpnet.metrics.protocol import CONTEXT
+from xpnet.metrics.protocol import CONTEXT, metric_name
 from xpnet.network import Network
 from xpnet.optimizers.schedules import Schedule
 from xpnet.random import Rng
@@ -71,9 +72,22 @@ class Settings(StepSettings):
 
 def check_metric_functions(metrics: Any) -> None:
     """Refuse what is not a sequence of functions that can be called as metrics."""
+    _refuse_metric_name(metrics)
     for metric in metrics if isinstance(metrics, Sequence) else ():
+        _refuse_metric_name(metric)
         refuse_sklearn(metric)
     check_functions(metrics, "metrics", ("predicted", "target"), CONTEXT)
+
+
+def _refuse_metric_name(metric: Any) -> None:
+    """Refuse the name of a metric, which other libraries take, with what to write."""
+    if isinstance(metric, str):
+        own = {kind.__name__.lower(): f"{kind.__name__}()" for kind in OWN_TYPES}
+        own |= {metric_name(function): metric_name(function) for function in OWN_METRICS}
+        found = own.get(metric.lower().replace("_", ""), own.get(metric.lower()))
+        do = f"Write metrics=[xpnet.metrics.{found}]." if found else "See help(xpnet.metrics)."
+        rule = "hold functions, or objects with a method __call__, not names"
+        require(False, "metrics", rule, metric, do)
 
 
 def check_on_interrupt(value: Any) -> None:

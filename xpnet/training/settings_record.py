@@ -199,11 +199,20 @@ def rebuilt_callback(config: Any) -> Any:
 def metric_record(metric: Any) -> Any:
     """Return a metric of xpnet with settings as its type and settings, any other as its name.
 
+    A user-defined metric with the name of one of xpnet is marked, and not rebuilt as that one.
+
     >>> from xpnet.metrics import Pinball, accuracy
     >>> metric_record(accuracy), metric_record(Pinball(0.9))
     ('accuracy', {'type': 'Pinball', 'q': 0.9})
     """
-    return described(metric) if type(metric) in OWN_TYPES else metric_name(metric)
+    if type(metric) in OWN_TYPES:
+        return described(metric)
+    name, own = metric_name(metric), _own_functions()
+    return name if own.get(name, metric) is metric else f"{name} (user-defined)"
+
+
+def _own_functions() -> dict[str, Any]:
+    return {metric_name(metric): metric for metric in OWN_METRICS}
 
 
 def rebuilt_metric(config: Any) -> Any:
@@ -219,7 +228,7 @@ def rebuilt_metric(config: Any) -> Any:
         if kind is None:
             raise FileFormatError(f"a training may only name own metrics; got {config!r:.80}.")
         return _made(kind, {key: value for key, value in config.items() if key != "type"})
-    own = {metric_name(metric): metric for metric in OWN_METRICS}
+    own = _own_functions()
     rule = "be given, because one is user-defined"
     require(config in own, "metrics", rule, config, "Pass metrics=[...].")
     return own[config]

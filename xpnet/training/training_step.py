@@ -35,9 +35,10 @@ class TrainingStep:
         clip: `ClipByValue` or `ClipByNorm`, or ``None`` (default).
         l1: the rate λ of ``λ Σ|W|``, at least 0, default 0; weights only.
         l2: the rate λ of ``½ λ Σ W²``, at least 0, default 0; weights only.
-        engine: ``"replay"`` or ``"eager"``; ``None`` (default) replays if that is possible and no
-            component is user-defined. A replay freezes numbers that a user-defined layer or loss
-            draws or counts itself.
+        engine: ``"replay"`` or ``"eager"``; ``None`` (default) replays if that is possible and
+            every user-defined component is shown to use only its arguments, or its class sets
+            ``replayable = True``. A replay freezes numbers that a layer or loss draws or counts
+            itself.
 
     Raises:
         ArgumentError: if an argument breaks its rule, or ``engine="replay"`` is not possible.

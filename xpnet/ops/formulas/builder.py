@@ -11,8 +11,11 @@ from xpnet.errors import ArgumentError
 from xpnet.ops.formulas.formula import ARGUMENT, CONSTANT, Formula, Node
 from xpnet.ops.formulas.table import OPERATIONS
 
-COMMUTATIVE = "add", "multiply", "maximum", "minimum", "hypot", "logaddexp", "equal", "not_equal"
-"""Operations of which the operands may be exchanged without a change of any bit."""
+COMMUTATIVE = "add", "multiply", "hypot", "logaddexp", "equal", "not_equal"
+"""Operations of which the operands may be exchanged without a change of any bit.
+
+The derivative of `maximum` and `minimum` at equal operands depends on their order.
+"""
 
 
 class FormulaBuilder:

@@ -2,12 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from xpnet.ops.formulas.builder import FormulaBuilder
 from xpnet.ops.formulas.formula import ARGUMENT, CONSTANT, Formula, Node
 from xpnet.ops.formulas.symbols import Symbol, SymbolNamespace
 from xpnet.ops.formulas.table import OPERATIONS
+
+FLAT = {
+    *("exp", "expm1", "sigmoid", "softplus", "log_sigmoid", "logaddexp", "tanh", "erf", "erfc"),
+    *("sigmoid_slope", "gaussian"),
+}
+"""The functions with a derivative that decays exponentially, on one side or both."""
+
+BOUNDED = {
+    *("sign", "sigmoid", "tanh", "sigmoid_slope", "gaussian", "erf", "erfc", "sin", "cos", "atan"),
+    CONSTANT,
+}
+"""The operations with bounded values."""
+
+COMBINED = {"negative", "abs", "square", "add", "subtract", "multiply", "maximum", "minimum"}
+"""The operations with bounded values for bounded operands."""
 
 
 def derivative_of(formula: Formula, argument: int = 0) -> Formula:
@@ -35,55 +51,123 @@ def derived(formula: Formula, argument: int) -> tuple[FormulaBuilder, list[int],
     """Return a builder with a formula and its derivative, the nodes of the one, and the other."""
     builder = FormulaBuilder(formula.n_arguments)
     places = builder.copied(formula)
-    xp = SymbolNamespace(builder, internal=True)
+    chain = _ChainRule(builder, argument)
     slopes: list[Symbol | None] = []
     for node, place in zip(formula.nodes, places, strict=True):
         operands = [Symbol(builder, places[i]) for i in node.operands]
         given = [slopes[i] for i in node.operands]
-        slopes.append(_slope(xp, builder, node, Symbol(builder, place), operands, given, argument))
+        slopes.append(chain.slope(node, Symbol(builder, place), operands, given))
     slope = slopes[formula.result]
     return builder, places, builder.constant(0.0) if slope is None else slope.index
 
 
-def _slope(
-    xp: SymbolNamespace,
-    builder: FormulaBuilder,
-    node: Node,
-    y: Symbol,
-    operands: list[Symbol],
-    slopes: list[Symbol | None],
-    argument: int,
-) -> Symbol | None:
-    """Return the derivative of a node, ``None`` for 0."""
-    if node.operation in (ARGUMENT, CONSTANT):
-        is_own = node.operation == ARGUMENT and node.number == argument
-        return Symbol(builder, builder.constant(1.0)) if is_own else None
-    if node.operation == "where":
-        return _chosen(xp, operands[0], slopes[1], slopes[2])
-    if node.operation in ("maximum", "minimum"):
-        a, b = operands
-        return _chosen(xp, a > b if node.operation == "maximum" else a < b, *slopes)
-    partials = OPERATIONS[node.operation].partials
-    if partials is None or all(slope is None for slope in slopes):
-        return None
-    terms: list[Any] = []
-    for partial, slope in zip(partials(xp, y, *operands), slopes, strict=True):
-        is_zero = isinstance(partial, float) and partial == 0.0
-        if slope is not None and not is_zero:
-            terms.append(partial * slope)
-    if not terms:
-        return None
-    total = terms[0]
-    for term in terms[1:]:
-        total = total + term
-    return total if isinstance(total, Symbol) else Symbol(builder, builder.constant(total))
+class _ChainRule:
+    """The derivatives of operations by the argument of a formula.
 
+    Args:
+        builder: the formula that is being made.
+        argument: the index of the argument.
+    """
 
-def _chosen(
-    xp: SymbolNamespace, condition: Symbol, a: Symbol | None, b: Symbol | None
-) -> Symbol | None:
-    """Return the derivative of the chosen side."""
-    if a is None and b is None:
-        return None
-    chosen: Symbol = xp.where(condition, 0.0 if a is None else a, 0.0 if b is None else b)
-    return chosen
+    def __init__(self, builder: FormulaBuilder, argument: int) -> None:
+        self.builder, self.argument = builder, argument
+        self.xp = SymbolNamespace(builder, internal=True)
+        self._bounded: dict[int, bool] = {}
+
+    def slope(
+        self, node: Node, y: Symbol, operands: list[Symbol], slopes: list[Symbol | None]
+    ) -> Symbol | None:
+        """Return the derivative of a node by those of its operands; ``None`` is 0."""
+        if node.operation == ARGUMENT and node.number == self.argument:
+            return Symbol(self.builder, self.builder.constant(1.0))
+        partials = OPERATIONS[node.operation].partials if node.operation in OPERATIONS else None
+        if all(slope is None for slope in slopes):
+            return None
+        if node.operation == "where":
+            return self._chosen(operands[0], slopes[1], slopes[2])
+        if node.operation in ("maximum", "minimum"):
+            a, b = operands
+            return self._chosen(a > b if node.operation == "maximum" else a < b, *slopes)
+        if node.operation == "divide":
+            return self._of_quotient(y, operands, slopes)
+        found = () if partials is None else partials(self.xp, y, *operands)
+        is_flat = node.operation in FLAT
+        return self._sum(
+            self._product(partial, slope, is_flat)
+            for partial, slope in zip(found, slopes, strict=bool(found))
+        )
+
+    def _chosen(self, condition: Symbol, a: Symbol | None, b: Symbol | None) -> Symbol | None:
+        """Return the derivative of the chosen side."""
+        if a is None and b is None:
+            return None
+        sides = (0.0 if a is None else a, 0.0 if b is None else b)
+        chosen: Symbol = self.xp.where(condition, *sides)
+        return chosen
+
+    def _product(self, partial: Any, slope: Symbol | None, is_flat: bool) -> Symbol | None:
+        """Return a term of the chain rule.
+
+        Where a slope is 0 because another side was chosen, or a partial derivative has decayed to
+        0, so is their product, even if the other factor overflows.
+        """
+        if slope is None or (isinstance(partial, float) and partial == 0.0):
+            return None
+        b, xp = self.builder, self.xp
+        sides = b.operands_of(slope.index, "where")
+        if sides is not None and 0.0 in (numbers := [b.number_of(i) for i in sides[1:]]):
+            condition, *values = (Symbol(b, i) for i in sides)
+            terms = [
+                0.0 if number == 0.0 else partial * value
+                for number, value in zip(numbers, values, strict=True)
+            ]
+            return xp.where(condition, *terms)  # type: ignore[no-any-return]
+        product: Symbol = partial * slope
+        is_finite = slope.index == self.argument or self._is_bounded(slope.index)
+        if is_flat and isinstance(partial, Symbol) and not is_finite:
+            return xp.where(partial == 0.0, 0.0, product)  # type: ignore[no-any-return]
+        return product
+
+    def _of_quotient(
+        self, y: Symbol, operands: list[Symbol], slopes: list[Symbol | None]
+    ) -> Symbol | None:
+        """Return ``u'/v − (u/v)(v'/v)``, or what it is without cancellation."""
+        (u, v), (above, below) = operands, slopes
+        terms = self.builder.operands_of(v.index, "add")
+        if above is not None and below is not None and terms is not None:
+            c, w = (Symbol(self.builder, i) for i in terms)
+            if (above * w).index == (u * below).index and self._is_number(c):
+                return c * above / v / v  # u/(c + w) with u' w = u w', such as z/(1 + |z|)
+        sides = self.builder.operands_of(v.index, "hypot")
+        if above is not None and sides is not None and u.index in sides:
+            c = Symbol(self.builder, sides[0] if sides[1] == u.index else sides[1])
+            if self._is_number(c):
+                return c / v * (c / v) * (above / v)
+        return self._sum(
+            (
+                None if above is None else above / v,
+                None if below is None else -y * (below / v),
+            )
+        )
+
+    def _sum(self, terms: Any) -> Symbol | None:
+        total: Symbol | None = None
+        for term in terms:
+            if term is not None:
+                total = term if total is None else total + term
+        return total
+
+    def _is_number(self, value: Symbol) -> bool:
+        return self.builder.number_of(value.index) is not None
+
+    def _is_bounded(self, index: int) -> bool:
+        """Return whether a node is known to be bounded, for any value of the argument."""
+        found = self._bounded.get(index)
+        if found is None:
+            operation, operands, _ = self.builder.nodes[index]
+            sides: Sequence[int] = operands[1:] if operation == "where" else operands
+            is_combined = operation in COMBINED or operation == "where"
+            found = operation in BOUNDED or self.argument not in self.builder.reached(index)
+            found = found or (is_combined and all(map(self._is_bounded, sides)))
+            self._bounded[index] = found
+        return found

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from xpnet.ops.formulas.expand import expanded
 from xpnet.ops.formulas.formula import ARGUMENT, CONSTANT, Formula
 from xpnet.ops.formulas.table import OPERATIONS
 
@@ -45,6 +46,16 @@ class FormulaRule:
         return self.name
 
     @cached_property
+    def operations(self) -> tuple[tuple[str, tuple[int, ...], float], ...]:
+        """The formula in primitive operations, which compiled loops consist of."""
+        return tuple(map(tuple, expanded(self.formula).nodes))  # type: ignore[arg-type]
+
+    @property
+    def result(self) -> int:
+        """The index of the operation with the value of the formula."""
+        return expanded(self.formula).result
+
+    @cached_property
     def _steps(self) -> tuple[tuple[int, Any, tuple[int, ...], tuple[int, ...]], ...]:
         """The index, the function and the operands of each operation, and what is used last."""
         nodes, last = self.formula.nodes, {}
@@ -71,16 +82,27 @@ class FormulaRule:
         with np.errstate(all="ignore"):  # such as an overflow that is not in the result
             for index, function, operands, used in self._steps:
                 given = [values[i] for i in operands]
-                if len(given) == 3 and like is not None:
-                    given[1:] = _with_dtype(xp, like, given[1:])
-                values[index] = function(xp, *given)
+                if not any(hasattr(x, "dtype") for x in given):
+                    values[index] = _of_numbers(function, given)
+                elif len(given) == 3:
+                    values[index] = _chosen(xp, like, given)
+                else:
+                    values[index] = function(xp, *given)
                 for i in used:
                     values[i] = None
         return values[self.formula.result]
 
 
-def _with_dtype(xp: Any, like: Any, sides: list[Any]) -> list[Any]:
-    """Return both sides of ``where`` in the dtype of an array, which two numbers do not have."""
-    if any(hasattr(side, "dtype") for side in sides):
-        return sides
-    return [xp.asarray(side, dtype=like.dtype, device=like.device) for side in sides]
+def _of_numbers(function: Any, given: list[Any]) -> Any:
+    """Return a number, as of parameters alone; NumPy's would raise the precision of arrays."""
+    return np.asarray(function(np, *map(np.asarray, given))).item()
+
+
+def _chosen(xp: Any, like: Any, given: list[Any]) -> Any:
+    """Return a side of ``where``, of which two numbers get the dtype of an array."""
+    condition, *sides = given
+    if not hasattr(condition, "dtype"):
+        return sides[0] if condition else sides[1]
+    if not any(hasattr(side, "dtype") for side in sides):
+        sides = [xp.asarray(x, dtype=like.dtype, device=like.device) for x in sides]
+    return xp.where(condition, *sides)

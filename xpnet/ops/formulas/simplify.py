@@ -1,28 +1,47 @@
 """Simplification of operations as they are added to a formula, and stable functions for unstable.
 
 ``log(1 + eᵘ)`` overflows from u = 710 on, and rounds to 0 below −37; written as `softplus` it does
-neither. The forms below are recognized, in any order of the operands:
+neither. The forms below are recognized in any order of the operands, multiplied by any number, and
+with ``−u`` for ``u``. Each equals its stable function wherever it is defined; ``c`` is a number.
 
 | formula | stable function |
 |---|---|
-| ``log(1 + eᵘ)``, ``log1p(eᵘ)`` | ``softplus(u)`` |
-| ``1/(1 + e⁻ᵘ)``, ``eᵘ/(1 + eᵘ)``, ``1 − σ(−u)`` | ``sigmoid(u)`` |
-| ``log σ(u)``, ``log(1 − σ(−u))`` | ``log_sigmoid(u)`` |
-| ``log(eᵘ + eᵛ)`` | ``logaddexp(u, v)`` |
-| ``eᵘ − 1`` | ``expm1(u)`` |
-| ``log(1 + u)`` | ``log1p(u)`` |
-| ``1 ± erf u`` | ``erfc(∓u)`` |
-| ``u log u`` | ``xlogy(u, u)``, 0 at 0 |
-| ``√(u²)``, ``√(u² + v²)`` | ``abs(u)``, ``hypot(u, v)`` |
-| ``(eᵘ − e⁻ᵘ)/(eᵘ + e⁻ᵘ)`` | ``tanh(u)`` |
-| ``1 − tanh² u`` | ``4σ(2u)σ(−2u)`` |
+| ``log(1 + eᵘ)``, ``log1p(eᵘ)``, ``u + softplus(−u)`` | ``softplus(u)`` |
+| ``1/(1 + e⁻ᵘ)``, ``eᵘ/(1 + eᵘ)``, ``1 − σ(−u)``, ``½ + ½ tanh(u/2)`` | ``sigmoid(u)`` |
+| ``e^(log σ(u))``, ``e^(−softplus(−u))``, ``1 − e^(−softplus(u))`` | ``sigmoid(u)`` |
+| ``eᵘ/(eᵘ + eᵛ)``, ``eᵘ/(c + eᵘ)`` | ``σ(u − v)``, ``σ(u − log c)`` |
+| ``eᵘ/(1 + eᵘ)²``, ``1 − tanh² u`` | ``σ(u)σ(−u)``, ``4σ(2u)σ(−2u)`` |
+| ``log σ(u)``, ``log(1 − σ(−u))``, ``log1p(−σ(−u))``, ``u − softplus(u)`` | ``log_sigmoid(u)`` |
+| ``log(eᵘ + eᵛ + …)``, ``log(c + eᵘ)`` | ``logaddexp(u, v)``, ``logaddexp(log c, u)`` |
+| ``log(eᵘ − 1)`` | ``u + log(1 − e⁻ᵘ)`` |
+| ``eᵘ − 1``, ``log(1 ± u)`` | ``expm1(u)``, ``log1p(±u)`` |
+| ``1 ± erf u``, ``1 − erfc u``, ``2 − erfc u`` | ``erfc(∓u)``, ``erf(u)``, ``erfc(−u)`` |
+| ``u log v``, ``u log(1 − v)`` | ``xlogy(u, v)``, 0 at u = 0 |
+| ``t eᵘ`` for another argument ``t`` | ``t eᵘ``, 0 at t = 0 even where ``eᵘ`` overflows |
+| ``√(u² + v²)``, ``√(c + u²)`` | ``hypot(u, v)``, ``hypot(√c, u)`` |
+| ``√(1 + u²) − 1`` | ``pseudo_huber(u)`` |
+| ``1 − 4σ(u)σ(−u)`` | ``tanh²(u/2)`` |
+| ``log(1 + u²)``, ``log(1 + u²/v)`` | ``log1p_square(u)``, ``log1p_square(u/√v)`` |
+| ``log(u²)``, ``log(c + u²)`` | ``2 log abs u``, ``2 log hypot(√c, u)`` |
+| ``u²/(v² + u²)``, ``u²/(c + u²)`` | ``(u/hypot(v, u))²`` |
+| ``e^(−c u²)`` | ``gaussian(√c u)`` |
+| ``(eᵘ − e⁻ᵘ)/(eᵘ + e⁻ᵘ)``, ``(1 − e⁻²ᵘ)/(1 + e⁻²ᵘ)`` | ``tanh(u)`` |
+| ``sinh u/cosh u``, ``2σ(2u) − 1`` | ``tanh(u)`` |
+| ``log cosh u``, ``log(½(eᵘ + e⁻ᵘ))`` | ``log_cosh(u)`` |
+| ``v/eᵘ``, ``√eᵘ``, ``(eᵘ)ᵛ``, ``σ(u)ᵛ`` | ``v e⁻ᵘ``, ``e^(u/2)``, ``e^(uv)``, ``e^(v log σ(u))`` |
+| ``c u²`` with ``c < 1`` | ``(c u) u`` |
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from xpnet.ops.formulas.builder import FormulaBuilder
+from xpnet.ops.formulas.formula import ARGUMENT
+
+DECAYING = "gaussian", "exp", "sigmoid_slope", "erfc"
+"""The functions that are 0 where their operand is large, faster than any power of it."""
 
 
 def simplified(b: FormulaBuilder, operation: str, *operands: int) -> int:
@@ -32,72 +51,195 @@ def simplified(b: FormulaBuilder, operation: str, *operands: int) -> int:
         return folded
     if not b.simplifies:
         return b.node(operation, *operands)
-    found = FORMS[operation](b, *operands) if operation in FORMS else None
-    return b.node(operation, *operands) if found is None else found
+    for form in FORMS.get(operation, ()):
+        found: int | None = form(b, *operands)
+        if found is not None:
+            return found
+    return b.node(operation, *operands)
+
+
+def _operand(b: FormulaBuilder, index: int, operation: str) -> int | None:
+    """Return the operand of a node if it is such a function of one number."""
+    operands = b.operands_of(index, operation)
+    return None if operands is None else operands[0]
+
+
+def _negated(b: FormulaBuilder, index: int) -> int:
+    return simplified(b, "negative", index)
+
+
+def _times(b: FormulaBuilder, number: float, index: int) -> int:
+    return simplified(b, "multiply", b.constant(number), index)
+
+
+def _factors(b: FormulaBuilder, index: int) -> tuple[float, int]:
+    """Return ``(c, u)`` of ``c·u``; 1 and the node itself if there is no number."""
+    if (inner := _operand(b, index, "negative")) is not None:
+        return -1.0, inner
+    factors = b.operands_of(index, "multiply")
+    number = None if factors is None else b.number_of(factors[0])
+    return (1.0, index) if factors is None or number is None else (number, factors[1])
+
+
+def _square_of(b: FormulaBuilder, index: int) -> tuple[float, int] | None:
+    """Return ``(c, u)`` of ``c·u²``, or ``None``."""
+    number, rest = _factors(b, index)
+    if (inner := _operand(b, rest, "square")) is not None:
+        return number, inner
+    factors = b.operands_of(rest, "multiply")
+    for one, other in (factors, factors[::-1]) if factors else ():
+        scale, inner = _factors(b, one)
+        if inner == other:
+            return number * scale, inner
+    quotient = b.operands_of(rest, "divide")
+    if quotient is None or (divisor := b.number_of(quotient[1])) is None or divisor == 0.0:
+        return None
+    found = _square_of(b, quotient[0])
+    return None if found is None else (number * found[0] / divisor, found[1])
+
+
+def _root_of_square(b: FormulaBuilder, index: int) -> int | None:
+    """Return a node of which ``index`` is the square, with a positive factor, or ``None``."""
+    number = b.number_of(index)
+    if number is not None:
+        return b.constant(math.sqrt(number)) if number > 0.0 else None
+    found = _square_of(b, index)
+    if found is None or found[0] <= 0.0:
+        return None
+    return _times(b, math.sqrt(found[0]), found[1])
 
 
 def _add(b: FormulaBuilder, u: int, v: int) -> int | None:
-    x, y = b.number_of(u), b.number_of(v)
-    if y is not None:
-        u, v, x, y = v, u, y, x
-    if x == 0.0:
-        return v
-    negative = b.operands_of(v, "negative")
-    if negative is not None:
-        return simplified(b, "subtract", u, *negative)
-    negative = b.operands_of(u, "negative")
-    if negative is not None:
-        return simplified(b, "subtract", v, *negative)
-    if x == -1.0:
-        return simplified(b, "subtract", v, b.constant(1.0))
-    error_function = b.operands_of(v, "erf")
-    if x == 1.0 and error_function is not None:
-        return b.node("erfc", simplified(b, "negative", *error_function))
-    return None
+    if b.number_of(v) is not None:
+        u, v = v, u
+    if (x := b.number_of(u)) is not None:
+        return v if x == 0.0 else _number_plus(b, x, 1.0, v)
+    if u == v:
+        return _times(b, 2.0, u)
+    for one, other in ((u, v), (v, u)):
+        if (inner := _operand(b, one, "negative")) is not None:
+            return simplified(b, "subtract", other, inner)
+        inner = _operand(b, one, "softplus")
+        if inner is not None and _negated(b, inner) == other:
+            return b.node("softplus", other)
+    return _on_both_sides(b, "add", u, v)
 
 
 def _subtract(b: FormulaBuilder, u: int, v: int) -> int | None:
     x, y = b.number_of(u), b.number_of(v)
-    if y == 0.0:
-        return u
     if x == 0.0:
-        return simplified(b, "negative", v)
-    negative = b.operands_of(v, "negative")
-    if negative is not None:
-        return simplified(b, "add", u, *negative)
-    if y == 1.0 and (power := b.operands_of(u, "exp")) is not None:
-        return b.node("expm1", *power)
-    return _one_less(b, v) if x == 1.0 else None
+        return _negated(b, v)
+    if (inner := _operand(b, v, "negative")) is not None:
+        return simplified(b, "add", u, inner)
+    if x is not None:
+        return _number_plus(b, x, -1.0, v)
+    if y is not None:
+        return u if y == 0.0 else _number_plus(b, -y, 1.0, u)
+    return _on_both_sides(b, "subtract", u, v)
 
 
-def _one_less(b: FormulaBuilder, v: int) -> int | None:
-    """Return ``1 − v`` without cancellation."""
-    if (power := b.operands_of(v, "exp")) is not None:
-        return simplified(b, "negative", b.node("expm1", *power))
-    if (operand := b.operands_of(v, "erf")) is not None:
-        return b.node("erfc", *operand)
-    if (operand := b.operands_of(v, "sigmoid")) is not None:
-        return b.node("sigmoid", simplified(b, "negative", *operand))
-    square = b.operands_of(v, "square")
-    if square is not None and (operand := b.operands_of(square[0], "tanh")) is not None:
-        twice = simplified(b, "multiply", b.constant(2.0), *operand)
-        return simplified(b, "multiply", b.constant(4.0), b.node("sigmoid_slope", twice))
+def _softplus_less(b: FormulaBuilder, u: int, v: int) -> int | None:
+    """Return ``softplus(a) − a`` or its negative, or ``None``."""
+    if b.operands_of(u, "softplus") == (v,):
+        return b.node("softplus", _negated(b, v))
+    return b.node("log_sigmoid", u) if b.operands_of(v, "softplus") == (u,) else None
+
+
+def _on_both_sides(b: FormulaBuilder, operation: str, u: int, v: int) -> int | None:
+    """Return one ``where`` for a sum of two with the same condition."""
+    one, other = b.operands_of(u, "where"), b.operands_of(v, "where")
+    if one is None or other is None or one[0] != other[0]:
+        return None
+    sides = [simplified(b, operation, one[i], other[i]) for i in (1, 2)]
+    return simplified(b, "where", one[0], *sides)
+
+
+def _number_plus(b: FormulaBuilder, x: float, sign: float, v: int) -> int | None:
+    """Return ``x ± v`` without cancellation, or ``None``."""
+    number, w = _factors(b, v)
+    operation, operands = b.nodes[w].operation, b.nodes[w].operands
+    form = NUMBER_PLUS.get((operation, sign * number / x))
+    if form is not None:
+        factor, function, scale = form
+        return _times(b, x * factor, simplified(b, function, _times(b, scale, *operands)))
+    found = _number_plus_square(b, x, sign * number, w)
+    if found is None and x == -1.0 and sign == 1.0:
+        return b.node("subtract", v, b.constant(1.0))
+    return found
+
+
+def _number_plus_square(b: FormulaBuilder, x: float, number: float, w: int) -> int | None:
+    """Return ``x + number·w`` for a square or its root ``w``, without cancellation, or ``None``."""
+    operation, operands = b.nodes[w].operation, b.nodes[w].operands
+    if operation == "sigmoid_slope" and number == -4.0 * x:
+        half = simplified(b, "tanh", _times(b, 0.5, *operands))
+        return _times(b, x, simplified(b, "square", half))
+    inner = _operand(b, operands[0], "tanh") if operation == "square" else None
+    if inner is not None and number == -x:
+        slope = simplified(b, "sigmoid_slope", _times(b, 2.0, inner))
+        return _times(b, 4.0 * x, slope)
+    scale = b.number_of(operands[0]) if operation == "hypot" else None
+    if scale is not None and scale > 0.0 and number > 0.0 and scale * number == -x:
+        ratio = simplified(b, "divide", operands[1], operands[0])  # √(c² + u²) − c
+        return _times(b, -x, simplified(b, "pseudo_huber", ratio))
     return None
 
 
+NUMBER_PLUS: dict[tuple[str, float], tuple[float, str, float]] = {
+    ("tanh", 1.0): (2.0, "sigmoid", 2.0),
+    ("tanh", -1.0): (2.0, "sigmoid", -2.0),
+    ("erf", 1.0): (1.0, "erfc", -1.0),
+    ("erf", -1.0): (1.0, "erfc", 1.0),
+    ("erfc", -1.0): (1.0, "erf", 1.0),
+    ("erfc", -0.5): (0.5, "erfc", -1.0),
+    ("sigmoid", -1.0): (1.0, "sigmoid", -1.0),
+    ("sigmoid", -2.0): (-1.0, "tanh", 0.5),
+    ("exp", -1.0): (-1.0, "expm1", 1.0),
+    ("expm1", 1.0): (1.0, "exp", 1.0),
+}
+"""``1 + c f(u)`` for a function ``f`` and a number ``c``: it is ``p g(q u)`` for ``(p, g, q)``."""
+
+
 def _multiply(b: FormulaBuilder, u: int, v: int) -> int | None:
-    if u == v:
-        return b.node("square", u)
     if b.number_of(v) is not None:
         u, v = v, u
-    x = b.number_of(u)
-    if x is not None:
+    if (x := b.number_of(u)) is not None:
         return _multiple(b, x, v)
+    if u == v:
+        return simplified(b, "square", u)
     for one, other in ((u, v), (v, u)):
-        if b.operands_of(one, "log") == (other,):
-            return b.node("xlogy", other, other)
-        if (negative := b.operands_of(one, "negative")) is not None:
-            return simplified(b, "negative", simplified(b, "multiply", negative[0], other))
+        number, rest = _factors(b, one)
+        others, other_rest = _factors(b, other)
+        if number == -1.0 or abs(number) > 1.0 or (number != 1.0 and others != 1.0):
+            # A number above 1 in a product that is finite must not let one factor overflow.
+            product = simplified(b, "multiply", rest, other_rest)
+            return _times(b, number * others, product)
+        quotient = b.operands_of(one, "divide")
+        if quotient is not None and b.number_of(quotient[0]) == 1.0:
+            return simplified(b, "divide", other, quotient[1])
+    for one, other in ((u, v), (v, u)):
+        found = _function_times(b, one, other)
+        if found is not None:
+            return found
+    return None
+
+
+def _function_times(b: FormulaBuilder, one: int, other: int) -> int | None:
+    """Return the product of a function and another node in a stable form, or ``None``."""
+    if (inner := _operand(b, one, "log")) is not None:
+        return b.node("xlogy", other, inner)
+    inner = _operand(b, one, "log1p")
+    is_log = inner is not None and _operand(b, inner, "negative") is not None
+    is_power = b.operands_of(one, "exp") is not None and b.nodes[other].operation == ARGUMENT
+    if is_log or (is_power and other not in b.reached(one)):
+        zero = b.constant(0.0)
+        is_zero = b.node("equal", other, zero)
+        return b.node("where", is_zero, zero, b.node("multiply", other, one))
+    if b.operands_of(one, "sign") == (other,):
+        return simplified(b, "abs", other)
+    inner = _operand(b, one, "square")
+    if inner is not None and b.nodes[other].operation in DECAYING:
+        return simplified(b, "multiply", inner, b.node("multiply", inner, other))
     return None
 
 
@@ -105,111 +247,307 @@ def _multiple(b: FormulaBuilder, x: float, v: int) -> int | None:
     """Return the node ``v`` times a number."""
     if x == 1.0:
         return v
-    if x == -1.0:
-        return simplified(b, "negative", v)
-    if (negative := b.operands_of(v, "negative")) is not None:
-        return simplified(b, "multiply", b.constant(-x), *negative)
-    factors = b.operands_of(v, "multiply")
-    y = None if factors is None else b.number_of(factors[0])
-    if factors is None or y is None:
-        return None
-    return simplified(b, "multiply", b.constant(x * y), factors[1])
+    number, rest = _factors(b, v)
+    if x == -1.0 and abs(number) == 1.0:
+        return _negated(b, v)
+    if number != 1.0:
+        return _times(b, x * number, rest)
+    return _multiple_of_function(b, x, v)
+
+
+def _multiple_of_function(b: FormulaBuilder, x: float, v: int) -> int | None:
+    sides, quotient = b.operands_of(v, "where"), b.operands_of(v, "divide")
+    if sides is not None and any(b.number_of(side) is not None for side in sides[1:]):
+        return simplified(b, "where", sides[0], *(_times(b, x, side) for side in sides[1:]))
+    if quotient is not None and (above := b.number_of(quotient[0])) is not None:
+        return simplified(b, "divide", b.constant(x * above), quotient[1])
+    inner = _operand(b, v, "square")
+    if inner is not None and abs(x) < 1.0:
+        return b.node("multiply", _times(b, x, inner), inner)
+    terms = b.operands_of(v, "add") if x == 0.5 else None
+    powers = [_operand(b, i, "exp") for i in terms or ()]
+    if len(powers) == 2 and powers[0] is not None and _negated(b, powers[0]) == powers[1]:
+        return simplified(b, "cosh", powers[0])  # ½(eᵘ + e⁻ᵘ)
+    return None
 
 
 def _divide(b: FormulaBuilder, u: int, v: int) -> int | None:
-    if b.number_of(v) == 1.0:
-        return u
-    if (negative := b.operands_of(u, "negative")) is not None:
-        return simplified(b, "negative", simplified(b, "divide", negative[0], v))
-    if (power := _exponent_beside_one(b, v)) is not None:
-        if b.operands_of(u, "exp") == (power,):
-            return b.node("sigmoid", power)
-        small = b.node("sigmoid", simplified(b, "negative", power))
-        return simplified(b, "multiply", u, small)
-    return _quotient_of_powers(b, u, v)
+    divisor = b.number_of(v)
+    if divisor is not None and abs(math.frexp(divisor)[0]) == 0.5 and abs(divisor) < 2.0**64:
+        return _times(b, 1.0 / divisor, u)  # exact, as the divisor is a power of 2
+    number, above = _factors(b, u)
+    if number == -1.0 or (abs(number) > 1.0 and divisor is None):
+        return _times(b, number, simplified(b, "divide", above, v))
+    if (inner := _operand(b, v, "negative")) is not None:
+        return _negated(b, simplified(b, "divide", u, inner))
+    if (power := _operand(b, v, "exp")) is not None:
+        return simplified(b, "multiply", u, simplified(b, "exp", _negated(b, power)))
+    for form in (_quotient_of_powers, _by_sum_of_powers, _quotient_of_squares):
+        if (found := form(b, u, v)) is not None:
+            return found
+    return None
 
 
 def _quotient_of_powers(b: FormulaBuilder, u: int, v: int) -> int | None:
-    """Return ``tanh a`` for ``(eᵃ − e⁻ᵃ)/(eᵃ + e⁻ᵃ)``."""
+    """Return ``tanh a`` for quotients such as ``(eᵃ − e⁻ᵃ)/(eᵃ + e⁻ᵃ)``, or ``None``."""
     above, below = b.operands_of(u, "subtract"), b.operands_of(v, "add")
+    if (a := _operand(b, u, "sinh")) is not None and _operand(b, v, "cosh") == a:
+        return simplified(b, "tanh", a)
+    a = _operand(b, u, "expm1")
+    if a is not None and below is not None:  # over 1 + eᵃ, or 2 + expm1(a)
+        number, function = b.number_of(below[0]), b.nodes[below[1]]
+        if (number, *function[:2]) in ((1.0, "exp", (a,)), (2.0, "expm1", (a,))):
+            return simplified(b, "tanh", _times(b, 0.5, a))
     if above is None or below is None or {*above} != {*below}:
         return None
-    first, second = (b.operands_of(i, "exp") for i in above)
+    first, second = (_operand(b, i, "exp") for i in above)
     if first is None or second is None:
         return None
-    if b.operands_of(second[0], "negative") == first:
-        return b.node("tanh", *first)
-    if b.operands_of(first[0], "negative") == second:
-        return simplified(b, "negative", b.node("tanh", *second))
+    if _negated(b, first) == second:
+        return simplified(b, "tanh", first)
+    return simplified(b, "tanh", _times(b, 0.5, simplified(b, "subtract", first, second)))
+
+
+def _by_sum_of_powers(b: FormulaBuilder, u: int, v: int) -> int | None:
+    """Return ``u/(c + eᵖ)``, ``u/(eᵖ + e^q)`` or ``u/(1 + eᵖ)²`` by `sigmoid`, or ``None``."""
+    square = _operand(b, v, "square")
+    pair = _logarithms(b, v if square is None else square)
+    if pair is None:
+        return None
+    one, other = pair
+    number = b.number_of(one)
+    for near, far in ((one, other), (other, one)):
+        rest = _without_factor(b, u, far)
+        if rest is not None:
+            difference = simplified(b, "subtract", far, near)
+            if square is None:
+                return simplified(b, "multiply", rest, b.node("sigmoid", difference))
+            if number == 0.0:
+                return simplified(b, "multiply", rest, simplified(b, "sigmoid_slope", difference))
+    if number is None:
+        return None
+    small = simplified(b, "sigmoid", simplified(b, "subtract", one, other))
+    scaled = u if number == 0.0 else _times(b, math.exp(-number), u)
+    if square is not None:
+        if number != 0.0:
+            return None
+        small = simplified(b, "square", small)
+    return simplified(b, "multiply", scaled, small)
+
+
+def _logarithms(b: FormulaBuilder, index: int) -> tuple[int, int] | None:
+    """Return the nodes ``p`` and ``q`` of ``eᵖ + e^q``; a positive number is a power as well."""
+    terms = b.operands_of(index, "add")
+    if terms is None:
+        return None
+    number = b.number_of(terms[0])
+    if number is not None:
+        one = b.constant(math.log(number)) if number > 0.0 else None
+    else:
+        one = _operand(b, terms[0], "exp")
+    other = _operand(b, terms[1], "exp")
+    return None if one is None or other is None else (one, other)
+
+
+def _without_factor(b: FormulaBuilder, index: int, power: int) -> int | None:
+    """Return ``a`` of ``a·eᵖ``, or ``None``."""
+    if b.operands_of(index, "exp") == (power,):
+        return b.constant(1.0)
+    factors = b.operands_of(index, "multiply") or ()
+    for one, other in (factors, factors[::-1]) if factors else ():
+        if (rest := _without_factor(b, other, power)) is not None:
+            return simplified(b, "multiply", one, rest)
     return None
 
 
-def _exponent_beside_one(b: FormulaBuilder, index: int) -> int | None:
-    """Return ``u`` of ``1 + eᵘ``, or ``None``."""
-    terms = b.operands_of(index, "add")
-    if terms is None or b.number_of(terms[0]) != 1.0:
+def _quotient_of_squares(b: FormulaBuilder, u: int, v: int) -> int | None:
+    """Return ``(a/h)²`` for ``a²/(c + a²)``, or ``None``."""
+    terms, above = b.operands_of(v, "add"), _operand(b, u, "square")
+    if terms is None or above is None or u not in terms:
         return None
-    power = b.operands_of(terms[1], "exp")
-    return None if power is None else power[0]
+    root = _root_of_square(b, terms[0] if terms[1] == u else terms[1])
+    if root is None:
+        return None
+    return simplified(b, "square", simplified(b, "divide", above, b.node("hypot", root, above)))
 
 
 def _log(b: FormulaBuilder, u: int) -> int | None:
-    if (power := b.operands_of(u, "exp")) is not None:
-        return power[0]
-    if (operand := b.operands_of(u, "sigmoid")) is not None:
-        return b.node("log_sigmoid", *operand)
+    """Return the logarithm of a function of one number, or ``None``."""
+    operation, operands = b.nodes[u].operation, b.nodes[u].operands
+    if operation == "sigmoid":
+        return b.node("log_sigmoid", *operands)
+    if operation == "cosh":
+        return simplified(b, "log_cosh", *operands)
+    if operation == "exp":
+        return operands[0]
+    if operation == "expm1":
+        rest = _negated(b, simplified(b, "expm1", _negated(b, *operands)))
+        return simplified(b, "add", *operands, simplified(b, "log", rest))
+    if operation == "square":
+        return _times(b, 2.0, b.node("log", simplified(b, "abs", *operands)))
+    return None
+
+
+def _log_of_one_and(b: FormulaBuilder, u: int) -> int | None:
+    """Return ``log(1 − a)``, ``log(1/a)`` or ``log √(1 + a²)``, or ``None``."""
+    operation, operands = b.nodes[u].operation, b.nodes[u].operands
+    if len(operands) != 2 or b.number_of(operands[0]) != 1.0:
+        return None
+    if operation == "divide":
+        return _negated(b, simplified(b, "log", operands[1]))
+    if operation == "subtract":
+        return simplified(b, "log1p", _negated(b, operands[1]))
+    if operation == "hypot":
+        return _times(b, 0.5, simplified(b, "log1p_square", operands[1]))
+    return None
+
+
+def _log_of_sum(b: FormulaBuilder, u: int) -> int | None:
     terms = b.operands_of(u, "add")
     if terms is None:
         return None
-    powers = [b.operands_of(i, "exp") for i in terms]
-    if b.number_of(terms[0]) == 1.0:
+    number = b.number_of(terms[0])
+    if number == 1.0:
         return simplified(b, "log1p", terms[1])
-    if powers[0] is not None and powers[1] is not None:
-        return b.node("logaddexp", powers[0][0], powers[1][0])
-    return None
+    root = None if number is None else _root_of_square(b, terms[0])
+    square = _root_of_square(b, terms[1])
+    if root is not None and square is not None:
+        return _times(b, 2.0, simplified(b, "log", b.node("hypot", root, square)))
+    powers = [_logarithm(b, term) for term in terms]
+    if powers[0] is None or powers[1] is None:
+        return None
+    if b.number_of(powers[0]) == 0.0:
+        return b.node("softplus", powers[1])
+    return b.node("logaddexp", powers[0], powers[1])
+
+
+def _logarithm(b: FormulaBuilder, index: int) -> int | None:
+    """Return the logarithm of a power, a positive number or a sum of them, or ``None``."""
+    if (number := b.number_of(index)) is not None:
+        return b.constant(math.log(number)) if number > 0.0 else None
+    if (power := _operand(b, index, "exp")) is not None:
+        return power
+    terms = b.operands_of(index, "add")
+    if terms is None or None in (powers := [_logarithm(b, term) for term in terms]):
+        return None
+    return simplified(b, "log", index) if powers else None
 
 
 def _log1p(b: FormulaBuilder, u: int) -> int | None:
-    power = b.operands_of(u, "exp")
-    return None if power is None else b.node("softplus", *power)
+    if (inner := _operand(b, u, "exp")) is not None:
+        return b.node("softplus", inner)
+    if (inner := _operand(b, u, "expm1")) is not None:
+        return inner
+    inner = _operand(b, u, "negative")
+    if inner is not None and (operand := _operand(b, inner, "sigmoid")) is not None:
+        return b.node("log_sigmoid", _negated(b, operand))
+    terms = b.operands_of(u, "add")
+    powers = [_logarithm(b, term) for term in terms or ()]
+    if len(powers) == 2 and powers[0] is not None and powers[1] is not None:
+        return b.node("logaddexp", powers[0], simplified(b, "softplus", powers[1]))
+    return None
+
+
+def _log1p_of_square(b: FormulaBuilder, u: int) -> int | None:
+    if (root := _root_of_square(b, u)) is not None:
+        return simplified(b, "log1p_square", root)
+    quotient = b.operands_of(u, "divide")
+    square = None if quotient is None else _root_of_square(b, quotient[0])
+    if quotient is None or square is None:
+        return None
+    return _log1p_of_quotient(b, u, square, quotient[1])
+
+
+def _log1p_of_quotient(b: FormulaBuilder, u: int, root: int, v: int) -> int:
+    """Return ``log(1 + a²/v)``, by `log1p_square` where ``v`` is positive."""
+    if (other := _operand(b, v, "square")) is not None:
+        return simplified(b, "log1p_square", simplified(b, "divide", root, other))
+    positive = b.node("greater", v, b.constant(0.0))
+    scaled = simplified(b, "divide", root, b.node("sqrt", v))
+    return b.node("where", positive, simplified(b, "log1p_square", scaled), b.node("log1p", u))
+
+
+def _exp(b: FormulaBuilder, u: int) -> int | None:
+    if (inner := _operand(b, u, "log")) is not None:
+        return inner
+    if (inner := _operand(b, u, "log_sigmoid")) is not None:
+        return b.node("sigmoid", inner)
+    inner = _operand(b, u, "negative")
+    if inner is not None and (operand := _operand(b, inner, "softplus")) is not None:
+        return b.node("sigmoid", _negated(b, operand))
+    root = None if b.number_of(u) is not None else _root_of_square(b, _negated(b, u))
+    return None if root is None else simplified(b, "gaussian", root)
+
+
+def _expm1(b: FormulaBuilder, u: int) -> int | None:
+    if (inner := _operand(b, u, "log1p")) is not None:
+        return inner
+    if (inner := _operand(b, u, "log_sigmoid")) is not None:
+        return _negated(b, b.node("sigmoid", _negated(b, inner)))
+    inner = _operand(b, u, "negative")
+    if inner is not None and (operand := _operand(b, inner, "softplus")) is not None:
+        return _negated(b, b.node("sigmoid", operand))
+    return None
 
 
 def _negative(b: FormulaBuilder, u: int) -> int | None:
-    if (inner := b.operands_of(u, "negative")) is not None:
-        return inner[0]
+    if (inner := _operand(b, u, "negative")) is not None:
+        return inner
     if (terms := b.operands_of(u, "subtract")) is not None:
         return b.node("subtract", terms[1], terms[0])
-    factors = b.operands_of(u, "multiply")
-    if factors is not None and (x := b.number_of(factors[0])) is not None:
-        return simplified(b, "multiply", b.constant(-x), factors[1])
-    return None
+    quotient = b.operands_of(u, "divide")
+    if quotient is not None and (above := b.number_of(quotient[0])) is not None:
+        return b.node("divide", b.constant(-above), quotient[1])
+    number, rest = _factors(b, u)
+    return None if number == 1.0 else _times(b, -number, rest)
 
 
 def _sqrt(b: FormulaBuilder, u: int) -> int | None:
-    if (inner := b.operands_of(u, "square")) is not None:
-        return b.node("abs", *inner)
+    if (inner := _operand(b, u, "square")) is not None:
+        return simplified(b, "abs", inner)
+    if (power := _operand(b, u, "exp")) is not None:
+        return simplified(b, "exp", _times(b, 0.5, power))
     terms = b.operands_of(u, "add")
-    if terms is None:
+    roots = [_root_of_sum(b, term) for term in terms or ()]
+    if len(roots) != 2 or roots[0] is None or roots[1] is None:
         return None
-    squares = [b.operands_of(i, "square") for i in terms]
-    if squares[0] is not None and squares[1] is not None:
-        return b.node("hypot", squares[0][0], squares[1][0])
-    return None
+    return b.node("hypot", roots[0], roots[1])
 
 
-def _abs(b: FormulaBuilder, u: int) -> int | None:
-    for name in ("negative", "abs"):
-        if (inner := b.operands_of(u, name)) is not None:
-            return b.node("abs", *inner)
-    return None
+def _root_of_sum(b: FormulaBuilder, index: int) -> int | None:
+    """Return the root of a square, a positive number or a sum of squares, or ``None``."""
+    root = _root_of_square(b, index)
+    if root is None and b.operands_of(index, "add") is not None:
+        return _sqrt(b, index)
+    return root
 
 
-def _square(b: FormulaBuilder, u: int) -> int | None:
-    for name in ("negative", "abs"):
-        if (inner := b.operands_of(u, name)) is not None:
-            return b.node("square", *inner)
-    return None
+def _positive(b: FormulaBuilder, index: int) -> int | None:
+    """Return ``u`` of ``−u``, or ``c·u`` of ``−c·u``; ``None`` if there is no such sign."""
+    number, rest = _factors(b, index)
+    return _times(b, -number, rest) if number < 0.0 else None
 
+
+def _odd(operation: str) -> Callable[[FormulaBuilder, int], int | None]:
+    def form(b: FormulaBuilder, u: int) -> int | None:
+        positive = _positive(b, u)
+        return None if positive is None else _negated(b, simplified(b, operation, positive))
+
+    return form
+
+
+def _even(operation: str) -> Callable[[FormulaBuilder, int], int | None]:
+    def form(b: FormulaBuilder, u: int) -> int | None:
+        positive = _operand(b, u, "abs")
+        if positive is None:
+            positive = _positive(b, u)
+        return None if positive is None else simplified(b, operation, positive)
+
+    return form
+
+
+EVEN = "abs", "square", "gaussian", "sigmoid_slope", "log_cosh", "log1p_square", "pseudo_huber"
+"""The functions with ``f(−u) = f(u)``."""
 
 POWERS: dict[float, Callable[[FormulaBuilder, int], int]] = {
     -2.0: lambda b, u: simplified(b, "divide", b.constant(1.0), simplified(b, "square", u)),
@@ -226,25 +564,35 @@ POWERS: dict[float, Callable[[FormulaBuilder, int], int]] = {
 
 def _pow(b: FormulaBuilder, u: int, v: int) -> int | None:
     exponent = b.number_of(v)
-    return None if exponent not in POWERS else POWERS[exponent](b, u)
+    if exponent in POWERS:
+        return POWERS[exponent](b, u)
+    power = _operand(b, u, "exp")
+    if (operand := _operand(b, u, "sigmoid")) is not None:
+        power = b.node("log_sigmoid", operand)
+    if power is None:
+        return None
+    return simplified(b, "exp", simplified(b, "multiply", v, power))
 
 
 def _where(b: FormulaBuilder, condition: int, u: int, v: int) -> int | None:
     return u if u == v else None
 
 
-FORMS: dict[str, Callable[..., int | None]] = {
-    "add": _add,
-    "subtract": _subtract,
-    "multiply": _multiply,
-    "divide": _divide,
-    "log": _log,
-    "log1p": _log1p,
-    "negative": _negative,
-    "sqrt": _sqrt,
-    "abs": _abs,
-    "square": _square,
-    "pow": _pow,
-    "where": _where,
+FORMS: dict[str, tuple[Callable[..., int | None], ...]] = {
+    "add": (_add,),
+    "subtract": (_subtract, _softplus_less),
+    "multiply": (_multiply,),
+    "divide": (_divide,),
+    "log": (_log, _log_of_one_and, _log_of_sum),
+    "log1p": (_log1p, _log1p_of_square),
+    "exp": (_exp,),
+    "expm1": (_expm1,),
+    "negative": (_negative,),
+    "sqrt": (_sqrt,),
+    "tanh": (_odd("tanh"),),
+    "erf": (_odd("erf"),),
+    **{name: (_even(name),) for name in (*EVEN, "cosh", "cos")},
+    "pow": (_pow,),
+    "where": (_where,),
 }
-"""The function that finds a simpler form of an operation, or returns ``None``."""
+"""The functions that find a simpler form of an operation, or return ``None``; tried in turn."""

@@ -29,8 +29,7 @@ class Operation(NamedTuple):
             selections, whose derivative is that of the chosen side.
         is_condition: whether its value is a truth value.
         is_primitive: whether ``function`` is one call, which every namespace has.
-        is_public: whether a rule may call it. A file may name every operation: `sigmoid_slope` is
-            in the simplified formula of ``1 − tanh² u``.
+        is_public: whether a rule may call it; a file may name any, as stable forms are saved.
     """
 
     function: Callable[..., Any]
@@ -67,6 +66,30 @@ def gaussian(xp: Namespace, a: Any) -> Any:
     return error_function._gaussian(xp, xp.minimum(xp.abs(a), error_function.FAR), -1.0)
 
 
+def log_cosh(xp: Namespace, a: Any) -> Any:
+    """``log cosh a = log(1 + ½(e − 1)²/e)`` with ``e`` the exponential of ``|a|``, at most 20.
+
+    Beyond 20 it has the slope 1: ``|a| − log 2`` but for ``e⁻⁴⁰``.
+    """
+    size = xp.abs(a)
+    near = xp.minimum(size, 20.0)
+    e = xp.expm1(near)
+    return xp.log1p(0.5 * e * e / (1.0 + e)) + (size - near)
+
+
+def log1p_square(xp: Namespace, a: Any) -> Any:
+    """``log(1 + a²) = 2 log b + log(1 + (c/b)²)`` with ``b = max(|a|, 1)``, ``c = min(|a|, 1)``."""
+    size = xp.abs(a)
+    larger = xp.maximum(size, 1.0)
+    ratio = xp.minimum(size, 1.0) / larger
+    return 2.0 * xp.log(larger) + xp.log1p(ratio * ratio)
+
+
+def pseudo_huber(xp: Namespace, a: Any) -> Any:
+    """``√(1 + a²) − 1 = a·a/(1 + √(1 + a²))``."""
+    return a * (a / (1.0 + xp.hypot(1.0, a)))
+
+
 def xlogy(xp: Namespace, a: Any, b: Any) -> Any:
     """``a log b``, which is 0 where ``a`` is 0."""
     is_zero = a == 0.0
@@ -75,6 +98,16 @@ def xlogy(xp: Namespace, a: Any, b: Any) -> Any:
 
 def _of_power(xp: Namespace, y: Any, a: Any, b: Any) -> tuple[Any, ...]:
     return b * a ** (b - 1.0), xp.xlogy(y, a)
+
+
+def _of_log1p_square(xp: Namespace, y: Any, a: Any) -> tuple[Any, ...]:
+    r = xp.hypot(1.0, a)
+    return (2.0 * (a / r / r),)
+
+
+def _of_atan(xp: Namespace, y: Any, a: Any) -> tuple[Any, ...]:
+    r = xp.hypot(1.0, a)
+    return (1.0 / r / r,)
 
 
 def _of_atan2(xp: Namespace, y: Any, a: Any, b: Any) -> tuple[Any, ...]:
@@ -103,7 +136,7 @@ UNARY: dict[str, Partials] = {
     "tan": lambda xp, y, a: (1.0 + xp.square(y),),
     "asin": lambda xp, y, a: (1.0 / xp.sqrt((1.0 - a) * (1.0 + a)),),
     "acos": lambda xp, y, a: (-1.0 / xp.sqrt((1.0 - a) * (1.0 + a)),),
-    "atan": lambda xp, y, a: (1.0 / xp.square(xp.hypot(1.0, a)),),
+    "atan": _of_atan,
     "sinh": lambda xp, y, a: (xp.cosh(a),),
     "cosh": lambda xp, y, a: (xp.sinh(a),),
     "tanh": lambda xp, y, a: (4.0 * xp.sigmoid_slope(2.0 * a),),
@@ -142,12 +175,15 @@ COMPOSITE: dict[str, tuple[Callable[..., Any], Partials]] = {
         lambda xp, y, a, b: (xp.log(b), xp.where(a == 0.0, 0.0, a / b)),
     ),
     "sigmoid_slope": (sigmoid_slope, lambda xp, y, a: (-y * xp.tanh(0.5 * a),)),
-    "gaussian": (gaussian, lambda xp, y, a: (-2.0 * a * y,)),
+    "gaussian": (gaussian, lambda xp, y, a: (-2.0 * (a * y),)),
+    "log_cosh": (log_cosh, lambda xp, y, a: (xp.tanh(a),)),
+    "log1p_square": (log1p_square, _of_log1p_square),
+    "pseudo_huber": (pseudo_huber, lambda xp, y, a: (a / xp.hypot(1.0, a),)),
 }
 """The functions that are made of others, with their partial derivatives."""
 
-INTERNAL = "sigmoid_slope", "gaussian"
-"""The functions of the table that only derivatives call."""
+INTERNAL = "sigmoid_slope", "gaussian", "log_cosh", "log1p_square", "pseudo_huber"
+"""The functions that rules do not call: stable forms and derivatives of the others."""
 
 TWO = "logaddexp", "xlogy"
 

@@ -52,6 +52,12 @@ class PackedArguments(NamedTuple):
         """The address of the words."""
         return self.words.buffer_info()[0]
 
+    @property
+    def numbers(self) -> list[int]:
+        """The words that are no addresses: sizes, strides and scalars."""
+        pointers = {*self.pointers}
+        return [word for i, word in enumerate(self.words) if i not in pointers]
+
     @staticmethod
     def address_of(x: Any) -> int:
         """The address of the first number of an array."""

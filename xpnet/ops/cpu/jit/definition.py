@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
@@ -59,6 +59,28 @@ SCALAR = Scalars(None)
 INTEGER = ArgumentType("int64")
 INDICES = ArgumentType("int64", 1)
 SUMS = ArgumentType("float64", 1, written=True)
+
+
+@runtime_checkable
+class ListedRule(Protocol):
+    """A rule that is not a function but a list of operations, such as that of a formula.
+
+    Attributes:
+        operations: the name, the indices of the operands and a number of each operation, which
+            follows its operands. ``"argument"`` has an index and ``"constant"`` a value as its
+            number; the others are operators or functions of the namespace of the loop.
+        result: the index of the operation with the value of the rule.
+    """
+
+    @property
+    def operations(self) -> tuple[tuple[str, tuple[int, ...], float], ...]:
+        """See the class."""
+        ...
+
+    @property
+    def result(self) -> int:
+        """See the class."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from xpnet.ops.cpu.jit.definition import LazyModule
-from xpnet.ops.formulas import Formula, FormulaRule
-from xpnet.ops.formulas.expand import expanded
+from xpnet.ops.cpu.jit.definition import LazyModule, ListedRule
 
 Fingerprint: TypeAlias = tuple[Any, ...]
 
@@ -64,8 +62,8 @@ def fingerprint_of(value: Any, callers: tuple[Any, ...] = ()) -> Fingerprint:
         found = getattr(value, "__module__", ""), value.__name__
     elif kind is FunctionType:
         found = _of_function(value, callers)
-    elif kind is FormulaRule:
-        found = _of_formula(expanded(value.formula))
+    elif isinstance(value, ListedRule):
+        found = _of_listed(value)
     else:
         raise NoFingerprint(f"{value!r} has no fingerprint that another process would find equal")
     return kind.__name__, *found
@@ -109,9 +107,9 @@ def _of_function(function: FunctionType, callers: tuple[Any, ...]) -> Fingerprin
     )
 
 
-def _of_formula(formula: Formula) -> Fingerprint:
-    """A formula in primitive operations; that of others would not say what they are made of."""
-    return formula.n_arguments, formula.result, *(tuple(map(repr, node)) for node in formula.nodes)
+def _of_listed(rule: ListedRule) -> Fingerprint:
+    """The operations, in which the numbers are told apart by `repr`."""
+    return rule.result, *(tuple(map(repr, operation)) for operation in rule.operations)
 
 
 def _names_in(code: CodeType) -> set[str]:

@@ -15,9 +15,8 @@ from typing import Any
 import numpy as np
 from numba.extending import register_jitable
 
-from xpnet.ops.cpu.jit.definition import NotCompiled
-from xpnet.ops.cpu.jit.formula_function import formula_function
-from xpnet.ops.formulas import FormulaRule
+from xpnet.ops.cpu.jit.definition import ListedRule, NotCompiled
+from xpnet.ops.cpu.jit.listed_function import listed_function
 
 
 def typed_rule(rule: Callable[..., Any], dtype: Any) -> Any:
@@ -25,14 +24,14 @@ def typed_rule(rule: Callable[..., Any], dtype: Any) -> Any:
 
     Args:
         rule: a plain function of numbers, which refers to constants and other rules only; or a
-            `FormulaRule`.
+            `ListedRule`.
         dtype: float32 or float64.
 
     Raises:
         NotCompiled: if ``rule`` is not a plain function.
     """
-    if isinstance(rule, FormulaRule):
-        return formula_function(rule.formula, dtype)
+    if isinstance(rule, ListedRule):
+        return listed_function(rule, dtype)
     if not isinstance(rule, FunctionType):
         raise NotCompiled(f"a rule must be a plain function; got {rule!r}")
     loads = [step for step in get_instructions(rule) if step.opname == "LOAD_GLOBAL"]

@@ -1,0 +1,108 @@
+"""Formulas that overflow, though their true value does not, are refused with the interval."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+from xpnet.errors import ArgumentError
+from xpnet.ops.formulas import trace
+from xpnet.ops.formulas.probe import require_finite
+
+
+def refusal(rule, n_arrays=1, parameters=()):
+    """The message of the error, ``None`` if there is none."""
+    try:
+        require_finite(trace(rule, n_arrays + len(parameters)), parameters, n_arrays, "mine")
+    except ArgumentError as error:
+        return str(error)
+    return None
+
+
+REFUSED = [
+    (
+        lambda xp, z: xp.sqrt(1.0 + xp.exp(z)),
+        r"formula 'mine' must be finite where its true value is; got a value that is not for z of "
+        r"709\.8 and above in float64, where xp\.exp overflows\. Write it with xp\.softplus, ",
+    ),
+    (lambda xp, z: xp.sqrt(1.0 + xp.exp(-z)), "value that is not for z of -709.8 and below"),
+    (lambda xp, z: xp.log(xp.sinh(z)), r"for z of 710\.5 and above .* xp\.sinh overflows"),
+    (lambda xp, z: xp.exp(z) * xp.exp(-z), r"xp\.exp overflows"),
+    (lambda xp, z: z**3 / (1.0 + z**2), r"below in float64, where a square overflows\. Write it"),
+    (lambda xp, z: (z * z + z) / z, "a square overflows"),
+    (lambda xp, z: xp.log(xp.sigmoid(z) ** 3 + 0.0 * z), r"xp\.log is given 0\. .*xp\.log_sigmoid"),
+    (lambda xp, z: xp.where(z > 800.0, xp.exp(z) / xp.exp(z - 1.0), z), "xp.exp overflows"),
+]
+LOSSES_REFUSED = [
+    (lambda xp, z, t: z * z - 2.0 * z * t + t * t, "and t = "),
+    (lambda xp, z, t: xp.sqrt(1.0 + xp.exp(z)) * t, r"709\.8 and above and t = 1 in float64"),
+    (lambda xp, z, t: xp.log(t / z) + 0.0 * z, "a quotient overflows"),
+]
+ALLOWED = [
+    lambda xp, z: 1.0 / z,
+    lambda xp, z: xp.log(z),
+    lambda xp, z: xp.sqrt(z),
+    lambda xp, z: xp.exp(z),
+    lambda xp, z: xp.exp(xp.exp(z)),
+    lambda xp, z: 1.0 / xp.cosh(z),
+    lambda xp, z: z * xp.exp(100.0 - z) * 1e30,
+    lambda xp, z: z**5,
+    lambda xp, z: z**1.5,
+    lambda xp, z: xp.tan(z),
+    lambda xp, z: xp.acos(z),
+    lambda xp, z: xp.log(z / (1.0 - z)),
+    lambda xp, z: 0.001 * z**2,
+    lambda xp, z: xp.sin(1e4 * z),
+    lambda xp, z: xp.where(z > 0, xp.sqrt(z), 0.0),
+    lambda xp, z: xp.where(z < 700.0, xp.exp(z), z),
+    lambda xp, z: 1.0 - xp.exp(-xp.exp(z)),
+    lambda xp, z: z * xp.tanh(xp.log1p(xp.exp(z))),
+    lambda xp, z: z * xp.log(z),
+    lambda xp, z: 3.0 + 0.0 * z,
+]
+
+
+@pytest.mark.parametrize(("rule", "message"), REFUSED)
+def test_avoidable_overflows_are_refused(rule, message):
+    found = refusal(rule)
+    assert found is not None
+    assert re.search(message, found), found
+    assert found.count(". ") <= 2
+    assert "\n" not in found
+
+
+@pytest.mark.parametrize(("rule", "message"), LOSSES_REFUSED)
+def test_losses_are_refused_with_their_target(rule, message):
+    found = refusal(rule, 2)
+    assert found is not None
+    assert re.search(message, found), found
+
+
+@pytest.mark.parametrize("rule", ALLOWED)
+def test_poles_and_true_overflows_are_allowed(rule):
+    assert refusal(rule) is None
+
+
+def test_intervals_are_given_to_three_digits():
+    found = refusal(lambda xp, z: xp.sqrt(1.0 + xp.exp(2.0 * z)))
+    assert found is not None
+    (number,) = re.findall(r"for z of ([\d.]+) and above", found)
+    assert float(number) == pytest.approx(0.5 * np.log(np.finfo(np.float64).max), rel=1e-3)
+
+
+def test_float32_alone_can_be_the_reason():
+    """``e¹⁰⁰`` is a number in float64 only."""
+    found = refusal(lambda xp, z: xp.sqrt(1.0 + xp.exp(xp.clip(z, -100.0, 100.0))))
+    assert found is not None
+    assert "for z of 88.72 and above in float32, where xp.exp overflows" in found
+
+
+def test_parameters_are_used():
+    def rule(xp, z, a):
+        return xp.sqrt(1.0 + xp.exp(a * z))
+
+    assert "709.8 and above" in refusal(rule, 1, (1.0,))
+    assert "-709.8 and below" in refusal(rule, 1, (-1.0,))
+    assert refusal(rule, 1, (0.0,)) is None
