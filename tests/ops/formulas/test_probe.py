@@ -38,7 +38,11 @@ REFUSED = [
 LOSSES_REFUSED = [
     (lambda xp, z, t: z * z - 2.0 * z * t + t * t, "and t = "),
     (lambda xp, z, t: xp.sqrt(1.0 + xp.exp(z)) * t, r"709\.8 and above and t = 1 in float64"),
-    (lambda xp, z, t: xp.log(t / z) + 0.0 * z, "a quotient overflows"),
+    (
+        lambda xp, z, t: t * xp.log(t / z),
+        r"for z from 0 to 5\.5\d\de-309 and t = 1 in float64, where a quotient overflows\. Write "
+        "the logarithm of a quotient as the difference of two",
+    ),
 ]
 ALLOWED = [
     lambda xp, z: 1.0 / z,
@@ -78,6 +82,10 @@ def test_losses_are_refused_with_their_target(rule, message):
     found = refusal(rule, 2)
     assert found is not None
     assert re.search(message, found), found
+
+
+def test_difference_of_logarithms_is_accepted():
+    assert refusal(lambda xp, z, t: xp.xlogy(t, t) - t * xp.log(z), 2) is None
 
 
 @pytest.mark.parametrize("rule", ALLOWED)

@@ -135,14 +135,17 @@ class _ChainRule:
         (u, v), (above, below) = operands, slopes
         terms = self.builder.operands_of(v.index, "add")
         if above is not None and below is not None and terms is not None:
-            c, w = (Symbol(self.builder, i) for i in terms)
-            if (above * w).index == (u * below).index and self._is_number(c):
-                return c * above / v / v  # u/(c + w) with u' w = u w', such as z/(1 + |z|)
+            for c, w in (terms, terms[::-1]):
+                product = above * Symbol(self.builder, w)
+                if self._is_independent(c) and product.index == (u * below).index:
+                    # u/(c + w) with u' w = u w', such as z/(1 + |z|)
+                    return Symbol(self.builder, c) * above / v / v
         sides = self.builder.operands_of(v.index, "hypot")
         if above is not None and sides is not None and u.index in sides:
-            c = Symbol(self.builder, sides[0] if sides[1] == u.index else sides[1])
-            if self._is_number(c):
-                return c / v * (c / v) * (above / v)
+            other = sides[0] if sides[1] == u.index else sides[1]
+            if self._is_independent(other):
+                ratio = Symbol(self.builder, other) / v
+                return ratio * ratio * (above / v)
         return self._sum(
             (
                 None if above is None else above / v,
@@ -157,8 +160,8 @@ class _ChainRule:
                 total = term if total is None else total + term
         return total
 
-    def _is_number(self, value: Symbol) -> bool:
-        return self.builder.number_of(value.index) is not None
+    def _is_independent(self, index: int) -> bool:
+        return self.argument not in self.builder.reached(index)
 
     def _is_bounded(self, index: int) -> bool:
         """Return whether a node is known to be bounded, for any value of the argument."""
@@ -167,7 +170,7 @@ class _ChainRule:
             operation, operands, _ = self.builder.nodes[index]
             sides: Sequence[int] = operands[1:] if operation == "where" else operands
             is_combined = operation in COMBINED or operation == "where"
-            found = operation in BOUNDED or self.argument not in self.builder.reached(index)
+            found = operation in BOUNDED or self._is_independent(index)
             found = found or (is_combined and all(map(self._is_bounded, sides)))
             self._bounded[index] = found
         return found
