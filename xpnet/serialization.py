@@ -23,6 +23,9 @@ from xpnet.data.preprocessing import MinMax, Standardize, TargetSpec
 from xpnet.data.target_scaling import as_target_scaling
 from xpnet.errors import ArgumentError, FileFormatError, plain_number, require_type
 from xpnet.network import Network
+from xpnet.ops.formulas import Formula
+from xpnet.ops.formulas.json_form import TYPE as FORMULA
+from xpnet.ops.formulas.json_form import formula_from_json, formula_json
 from xpnet.optimizers import OptimizerState
 from xpnet.parameters import Layout
 from xpnet.renamed import FORMAT_1, current_keywords
@@ -36,19 +39,24 @@ from xpnet.tensor_file import (
     open_tensors,
 )
 
-FORMAT = 2
-"""The format of models and states. Format 1 has the names of `xpnet.renamed.FORMAT_1`.
+FORMAT = 4
+"""The format of models.
 
-Format 2 was extended by entries that older files lack: ``"targets"``, with the name of the scaling
-and the number of dimensions of the targets of a regression, and the tensors ``target_scaling.mean``
-and ``target_scaling.std``. An older xpnet refuses a file with these tensors.
+- Format 1 has the names of `xpnet.renamed.FORMAT_1`.
+- Format 2 was extended by entries that older files lack: ``"targets"``, with the name of the
+  scaling and the number of dimensions of the targets of a regression, and the tensors
+  ``target_scaling.mean`` and ``target_scaling.std``. An older xpnet refuses a file with these
+  tensors.
+- Format 3 was that of a model in the file of a training, which has tensors of the training too.
+- Format 4 is that of both. It added activations and losses made of formulas; see
+  `xpnet.ops.formulas.json_form`.
 """
 
-TRAINING_FORMAT = 3
-"""The format of a model in the file of a training, which has tensors of the training too."""
+STATE_FORMAT = 2
+"""The format of optimizer states; format 1 has the same entries."""
 
 TRAINING = "training."
-"""The beginning of the names of these tensors."""
+"""The beginning of the names of the tensors of a training, beside those of its model."""
 
 _MODULES = (activations, initializers, losses)
 _LAYERS = [
@@ -159,21 +167,18 @@ def entry_text(entry: Mapping[str, Any], tensors: Tensors) -> str:
     return as_json(entry, "a saved model", n_bytes, "Shorten the class names.")
 
 
-def model_entry(
-    model: Any, version: int = FORMAT, encode: Callable[[Any], Any] | None = None
-) -> dict[str, Any]:
+def model_entry(model: Any, encode: Callable[[Any], Any] | None = None) -> dict[str, Any]:
     """Return the metadata of the file of ``model``, as JSON.
 
     Args:
         model: the model.
-        version: the format of the file. Default `FORMAT`.
         encode: see `model_config`.
 
     Raises:
         ArgumentError: if the model has a user-defined layer, activation, initializer or loss.
     """
     streams = model.state.streams
-    config = {"version": version, "xpnet": __version__} | model_config(model, encode)
+    config = {"version": FORMAT, "xpnet": __version__} | model_config(model, encode)
     config["trained"] = model.trained
     config["random"] = {"seed": streams.seed, "orders": streams.orders, "masks": streams.masks.step}
     return config
@@ -191,7 +196,7 @@ def model_tensors(model: Any) -> Tensors:
 
 
 def read_model(path: StrPath) -> ModelContents:
-    """Read and validate a file that `write_model` wrote, of this format or of format 1.
+    """Read and validate a file that `write_model` wrote, of this format or an earlier one.
 
     The shape and dtype of every tensor are compared with the configuration before one is read.
 
@@ -204,13 +209,13 @@ def read_model(path: StrPath) -> ModelContents:
     require_file(name, "a model file")
     with open_tensors(name) as file:
         config = parse_bounded(file.metadata() or {}, "xpnet", name)
-        if config is None or not is_readable(config, name, TRAINING_FORMAT):
+        if config is None or not is_readable(config, name, FORMAT):
             raise FileFormatError(
-                f"{name!r} must be a model saved by xpnet (format 1 to {TRAINING_FORMAT}); "
+                f"{name!r} must be a model saved by xpnet (format 1 to {FORMAT}); "
                 "its metadata say otherwise."
             )
-        headers, version = headers_of(file), config["version"]
-        if version == TRAINING_FORMAT:
+        headers = headers_of(file)
+        if config["version"] >= 3:  # it may be of a training
             headers = {k: v for k, v in headers.items() if not k.startswith(TRAINING)}
         try:
             return contents_of(_in_this_format(config), file, headers)
@@ -221,7 +226,7 @@ def read_model(path: StrPath) -> ModelContents:
 
 
 def to_config(value: Any) -> Any:
-    """Return ``value`` as JSON: a dataclass of `TYPES` as its name and fields.
+    """Return ``value`` as JSON: a dataclass of `TYPES` as its name and fields, or a formula.
 
     Raises:
         ArgumentError: if ``value`` is not of one of `TYPES`.
@@ -232,6 +237,10 @@ def to_config(value: Any) -> Any:
     value = plain_number(value)
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
+    if isinstance(value, tuple):
+        return [to_config(item) for item in value]
+    if isinstance(value, Formula):
+        return formula_json(value)
     name = type(value).__name__
     if TYPES.get(name) is not type(value):
         raise ArgumentError(f"a saved model must consist of xpnet's own layers; got {value!r}.")
@@ -247,9 +256,13 @@ def from_config(config: Any) -> Any:
     >>> from_config({'type': 'LeakyReLU', 'alpha': 0.2})
     LeakyReLU(alpha=0.2)
     """
+    if isinstance(config, list):
+        return tuple(map(from_config, config))
     if not isinstance(config, Mapping):
         return config
     name = config.get("type")
+    if name == FORMULA:
+        return formula_from_json(config)
     if not isinstance(name, str) or name not in TYPES:
         raise FileFormatError(
             f"a model file may only name xpnet's own types; got {name!r}, which xpnet "
@@ -290,7 +303,7 @@ def save_state(state: OptimizerState, path: StrPath) -> None:
     """
     require_type(state, OptimizerState, "state")
     config = {
-        "version": FORMAT,
+        "version": STATE_FORMAT,
         "xpnet": __version__,
         "step": state.step,
         "scalars": list(state.scalars),
@@ -326,7 +339,7 @@ def load_state(path: StrPath, *, backend: BackendName | Backend = "numpy") -> Op
         names = [f"slots.{i}" for i in range(len(headers))]
         if (
             config is None
-            or not is_readable(config, name, FORMAT)
+            or not is_readable(config, name, STATE_FORMAT)
             or not _is_state(config)
             or any(key not in headers or not _is_slot(headers[key]) for key in names)
         ):

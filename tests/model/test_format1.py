@@ -103,18 +103,18 @@ def config_of(path, key):
         return json.loads(file.metadata()[key])
 
 
-def test_saving_a_model_of_format_1_writes_format_2(tmp_path):
+def test_saving_a_model_of_format_1_writes_format_4(tmp_path):
     old = MODELS["initializers"]
     xpnet.load(old).save(tmp_path / "new.safetensors")
     before, after = config_of(old, "xpnet"), config_of(tmp_path / "new.safetensors", "xpnet")
-    assert (before["version"], after["version"]) == (1, 2)
+    assert (before["version"], after["version"]) == (1, 4)
     assert "LecunUniform" in json.dumps(before)
     assert "LecunUniform" not in json.dumps(after)
     assert "FanInUniform" in json.dumps(after)
     assert xpnet.load(tmp_path / "new.safetensors").layers == xpnet.load(old).layers
 
 
-def test_lecun_uniform_of_format_2_keeps_its_name(tmp_path):
+def test_lecun_uniform_of_format_4_keeps_its_name(tmp_path):
     layer = xpnet.Dense(2, weight_init=xpnet.initializers.LecunUniform())
     xpnet.Sequential([layer], 3).save(tmp_path / "new.safetensors")
     assert xpnet.load(tmp_path / "new.safetensors").layers == (layer,)

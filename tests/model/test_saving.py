@@ -25,6 +25,7 @@ from xpnet import (
     Temperature,
     tensor_file,
 )
+from xpnet.ops.formulas import trace
 from xpnet.serialization import TYPES, from_config, to_config
 
 LAYERS = [
@@ -76,6 +77,8 @@ def test_model_loads_in_another_dtype(tmp_path):
 def test_every_type_of_the_table_is_restored(name):
     required = {"Constant": {"value": 0.5}, "Dense": {"n_out": 3}}
     required["Activation"] = {"function": xpnet.Tanh()}
+    required["FormulaActivation"] = {"formula": trace(lambda xp, z: z * z, 1), "name": "squared"}
+    required["FormulaLoss"] = {"formula": trace(lambda xp, z, t: z - t, 2), "name": "difference"}
     value = TYPES[name](**required.get(name, {}))
     assert from_config(json.loads(json.dumps(to_config(value)))) == value
 
@@ -121,7 +124,7 @@ def good_file(tmp_path):
 
 
 CONFIG = {
-    "version": 2,
+    "version": 4,
     "n_in": 3,
     "layers": [to_config(Dense(2))],
     "dtype": "float32",
@@ -210,8 +213,8 @@ NEWER = {
 
 @pytest.mark.parametrize("writer", NEWER)
 def test_newer_format_names_the_version_to_install(tmp_path, writer):
-    with pytest.raises(FileFormatError, match="got format 4") as error:
-        xpnet.load(changed(tmp_path, {"version": 4, "xpnet": writer}))
+    with pytest.raises(FileFormatError, match="got format 5") as error:
+        xpnet.load(changed(tmp_path, {"version": 5, "xpnet": writer}))
     assert str(error.value).endswith(NEWER[writer])
 
 

@@ -16,6 +16,7 @@ from xpnet.ops.formulas.parameters import (
     changed,
     formula_of,
     require_name,
+    require_parts,
     shown,
 )
 from xpnet.ops.formulas.probe import require_finite
@@ -37,7 +38,7 @@ class FormulaActivation(ActivationFunction):
     parameters: Parameters = ()
 
     def __post_init__(self) -> None:
-        require_name(self.name)
+        require_parts(self.formula, self.name, self.parameters, 1)
 
     def __repr__(self) -> str:
         return shown(self.name, self.parameters)

@@ -20,6 +20,7 @@ from xpnet.ops.formulas.parameters import (
     changed,
     formula_of,
     require_name,
+    require_parts,
     shown,
 )
 from xpnet.ops.formulas.probe import require_finite
@@ -58,7 +59,7 @@ class FormulaLoss(Loss):
     scalable: bool = field(default=True, kw_only=True)  # type: ignore[misc]
 
     def __post_init__(self) -> None:
-        require_name(self.name)
+        require_parts(self.formula, self.name, self.parameters, 2)
         if self.target_kind not in LIKE:
             raise unknown_name("target_kind", self.target_kind, get_args(TargetKind))
         require_type(self.mean, bool, "mean")

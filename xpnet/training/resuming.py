@@ -21,10 +21,11 @@ from xpnet.errors import (
     require_type,
 )
 from xpnet.generators import generator_state, resume_generator
+from xpnet.ops.formulas.json_form import TYPE as FORMULA
 from xpnet.optimizers import Resumed
+from xpnet.serialization import FORMAT as MODEL_FORMAT
 from xpnet.serialization import (
     TRAINING,
-    TRAINING_FORMAT,
     ModelContents,
     contents_of,
     model_config,
@@ -300,7 +301,7 @@ def read_training(path: StrPath, model: Any = None, argument: str = "path") -> S
         metadata = file.metadata() or {}
         entry, config = (parse_bounded(metadata, key, name) for key in (KEY, "xpnet"))
         known = entry is not None and is_readable(entry, name, FORMAT)
-        if not known or config is None or not is_readable(config, name, TRAINING_FORMAT):
+        if not known or config is None or not is_readable(config, name, MODEL_FORMAT):
             do = " It is a model, which xpnet.load reads." if entry is None and config else ""
             raise FileFormatError(f"{name!r} must be a file of TrainingCheckpoint; it is not.{do}")
         assert entry is not None
@@ -453,6 +454,8 @@ def _types(config: Any) -> str:
 def _short(value: Any) -> str:
     if isinstance(value, list) and value and isinstance(value[0], dict):
         return ", ".join(map(_short, value))
+    if isinstance(value, dict) and value.get("type") == FORMULA:
+        return describe(value.get("nodes"))
     if isinstance(value, dict) and "type" in value:
         inner = ", ".join(f"{k}={_short(v)}" for k, v in value.items() if k != "type")
         return f"{value['type']}({inner})"

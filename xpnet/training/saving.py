@@ -1,7 +1,7 @@
 """Copy a training for its file, from which it can be resumed.
 
 The file is a safetensors file. Its metadata hold two JSON objects: ``"xpnet"``, the model as in its
-own file (`xpnet.serialization`), in format 3; and ``"xpnet-training"``, with the entries
+own file (`xpnet.serialization`); and ``"xpnet-training"``, with the entries
 
 - ``version``, the format, and ``xpnet``, the version that wrote it;
 - ``record``: ``settings``, the arguments of `fit` by name, with ``kind``, mini-batch or full-batch;
@@ -25,7 +25,6 @@ from typing import Any, Protocol
 from xpnet._version import __version__
 from xpnet.serialization import (
     TRAINING,
-    TRAINING_FORMAT,
     entry_text,
     model_entry,
     model_tensors,
@@ -80,6 +79,6 @@ class Saver:
         state, tensors = pack(self.training.state_dict(), "state_dict()", TRAINING[:-1])
         entry = {"version": FORMAT, "xpnet": __version__, "record": self.record, "state": state}
         own = model_tensors(self.model)
-        model = entry_text(model_entry(self.model, TRAINING_FORMAT, described), own)
+        model = entry_text(model_entry(self.model, described), own)
         metadata = {KEY: as_json(entry, "state_dict()"), "xpnet": model}
         return FileContents(own | tensors, metadata)

@@ -14,6 +14,9 @@ from xpnet import minimize, optimizers  # minimize loads its modules on first ac
 from xpnet.errors import ArgumentError, FileFormatError, Phrase, describe, plain_number, require
 from xpnet.metrics import OWN_METRICS, OWN_TYPES
 from xpnet.metrics.protocol import metric_name
+from xpnet.ops.formulas import Formula
+from xpnet.ops.formulas.json_form import TYPE as FORMULA
+from xpnet.ops.formulas.json_form import formula_from_json, formula_json
 from xpnet.optimizers import Resumed, schedules
 from xpnet.parameters import Layout
 from xpnet.serialization import TYPES
@@ -70,13 +73,15 @@ def described(value: Any) -> Any:
     >>> described(SGD(lr=0.5))
     {'type': 'SGD', 'lr': 0.5}
     """
+    while isinstance(value, Resumed):
+        value = value.optimizer
     value = plain_number(value)
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
-    if isinstance(value, Resumed):
-        return described(value.optimizer)
     if isinstance(value, (list, tuple)):
         return [described(item) for item in value]
+    if isinstance(value, Formula):
+        return formula_json(value)
     if isinstance(value, Layout):  # of `Frozen`, that of the model
         return LAYOUT
     if isinstance(value, FunctionType):
@@ -117,6 +122,8 @@ def rebuilt(config: Any, layout: Layout) -> Any:
             return getattr(minimize, function)
         raise _user_defined(called)
     name = config.get("type")
+    if name == FORMULA:
+        return formula_from_json(config)
     if isinstance(name, str) and "." in name:
         raise _user_defined(name)
     if not isinstance(name, str) or name not in _own_types():

@@ -10,8 +10,12 @@ from xpnet.errors import FileFormatError
 from xpnet.state_dict import parse_bounded, require_file
 from xpnet.tensor_file import open_tensors
 
-FORMAT = 2
-"""The format of the entry `KEY`: 2 added metrics with settings, and directions that are unknown."""
+FORMAT = 3
+"""The format of the entry `KEY`.
+
+Format 2 added metrics with settings, and directions that are unknown; 3 added losses made of
+formulas.
+"""
 
 KEY = "xpnet-training"
 """The key of a training in the metadata of its file."""

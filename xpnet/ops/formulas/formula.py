@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-from xpnet.errors import ArgumentError
+from xpnet.errors import ArgumentError, Phrase, require
 from xpnet.ops.formulas.table import OPERATIONS
 
 MAX_OPERATIONS = 512
@@ -14,6 +14,9 @@ MAX_OPERATIONS = 512
 
 MAX_DEPTH = 128
 """The largest number of operations from an argument to the result."""
+
+MAX_ARGUMENTS = 64
+"""The largest number of arrays and parameters of a formula."""
 
 ARGUMENT, CONSTANT = "argument", "constant"
 """The nodes without operands."""
@@ -84,3 +87,17 @@ class Formula:
     def depth(self) -> int:
         """The number of operations from an argument to the result."""
         return self.depths[self.result]
+
+
+def require_small(formula: Formula) -> None:
+    """Refuse a formula that is too large, as one that is made in a loop.
+
+    Raises:
+        ArgumentError: naming the limit.
+    """
+    for what, size, limit in (
+        ("arguments", formula.n_arguments, MAX_ARGUMENTS),
+        ("operations", formula.n_operations, MAX_OPERATIONS),
+        ("operations one after another", formula.depth, MAX_DEPTH),
+    ):
+        require(size <= limit, "formula", f"have at most {limit} {what}", Phrase(size))

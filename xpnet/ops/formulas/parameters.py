@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from xpnet.errors import Phrase, require, require_number, require_type, unknown_name
-from xpnet.ops.formulas.formula import Formula
+from xpnet.ops.formulas.formula import Formula, require_small
 from xpnet.ops.formulas.trace import trace
+
+MAX_NAME = 80
+"""The largest number of characters of a name."""
 
 Parameters = tuple[tuple[str, float], ...]
 """Names and values, in the order in which the formula takes them."""
@@ -55,8 +59,44 @@ def changed(parameters: Parameters, changes: Mapping[str, Any]) -> Parameters:
 def require_name(name: Any) -> None:
     """Refuse what is not a name, such as ``"mish"``."""
     require_type(name, str, "name", 'Write a name, such as name="mish".')
-    rule = "be a name of letters, digits and underscores"
-    require(name.isidentifier() and len(name) <= 80, "name", rule, Phrase(f"{name!r:.100}"))
+    rule = f"be a name of at most {MAX_NAME} letters, digits and underscores"
+    require(_is_name(name), "name", rule, Phrase(f"{name!r:.100}"))
+
+
+def require_parts(formula: Any, name: Any, parameters: Any, n_arrays: int) -> None:
+    """Refuse parts of which no activation or loss can be made, as those of a hostile file.
+
+    Args:
+        formula: a formula of ``n_arrays`` arrays and the parameters.
+        name: its name.
+        parameters: names and finite floats.
+        n_arrays: the number of arrays.
+
+    Raises:
+        ArgumentError: naming the part.
+    """
+    require_name(name)
+    require_type(formula, Formula, "formula")
+    require_small(formula)
+    rule = "be a tuple of pairs of a name and a finite float"
+    is_tuple = isinstance(parameters, tuple)
+    require(is_tuple and all(map(_is_parameter, parameters)), "parameters", rule, parameters)
+    n_names = len({key for key, _ in parameters})
+    require(n_names == len(parameters), "parameters", "have different names", parameters)
+    rule = f"be of {n_arrays} arrays and {n_names} parameters"
+    got = Phrase(f"one of {formula.n_arguments} arguments")
+    require(formula.n_arguments == n_arrays + n_names, "formula", rule, got)
+
+
+def _is_parameter(pair: Any) -> bool:
+    """Return whether a value is a name with a finite float."""
+    if not isinstance(pair, tuple) or len(pair) != 2 or not _is_name(pair[0]):
+        return False
+    return type(pair[1]) is float and math.isfinite(pair[1])
+
+
+def _is_name(name: Any) -> bool:
+    return isinstance(name, str) and name.isidentifier() and len(name) <= MAX_NAME
 
 
 def shown(name: str, parameters: Parameters) -> str:

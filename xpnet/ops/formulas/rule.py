@@ -33,6 +33,10 @@ class FormulaRule:
     def __hash__(self) -> int:
         return self._hash
 
+    def __reduce__(self) -> tuple[type[FormulaRule], tuple[Formula, str]]:
+        """Return what a copy is made of: a hash differs between processes."""
+        return FormulaRule, (self.formula, self.name)
+
     @cached_property
     def _hash(self) -> int:
         return hash((self.formula, self.name))

@@ -9,7 +9,7 @@ import numpy as np
 from xpnet.errors import ArgumentError, unknown_name
 from xpnet.ops.formulas.builder import FormulaBuilder, is_number
 from xpnet.ops.formulas.simplify import simplified
-from xpnet.ops.formulas.table import OPERATIONS
+from xpnet.ops.formulas.table import OPERATIONS, takes_conditions
 
 PUBLIC = sorted(name for name, found in OPERATIONS.items() if found.is_public)
 
@@ -155,11 +155,9 @@ def called(builder: FormulaBuilder, operation: str, *operands: Any) -> Symbol:
             f"xp.{operation} must be given {arity} operand{'s' * (arity > 1)} in a formula; got "
             f"{len(operands)}."
         )
-    logical = operation.startswith("logical_")
-    takes_condition = [logical or (operation == "where" and i == 0) for i in range(arity)]
     nodes = [
         _as_condition(builder, x) if wanted else _as_number(builder, x)
-        for x, wanted in zip(operands, takes_condition, strict=True)
+        for x, wanted in zip(operands, takes_conditions(operation), strict=True)
     ]
     return Symbol(builder, simplified(builder, operation, *nodes))
 

@@ -199,3 +199,11 @@ OPERATIONS: dict[str, Operation] = {
     },
 }
 """The table: every operation of a formula, by its name."""
+
+
+def takes_conditions(name: str) -> list[bool]:
+    """Return of each operand of an operation whether it is a truth value."""
+    return [
+        name.startswith("logical_") or (name == "where" and i == 0)
+        for i in range(OPERATIONS[name].arity)
+    ]

@@ -7,7 +7,7 @@ from typing import Any
 
 from xpnet.errors import ArgumentError
 from xpnet.ops.formulas.builder import FormulaBuilder
-from xpnet.ops.formulas.formula import MAX_DEPTH, MAX_OPERATIONS, Formula
+from xpnet.ops.formulas.formula import Formula, require_small
 from xpnet.ops.formulas.symbols import Symbol, SymbolNamespace, called
 
 
@@ -34,12 +34,7 @@ def trace(rule: Callable[..., Any], n_arguments: int) -> Formula:
             "formula must be the same function in every call; got one that gives another formula "
             "when it is run again. Leave out random numbers, counters and the time."
         )
-    for what, size, limit in (
-        ("operations", first.n_operations, MAX_OPERATIONS),
-        ("operations one after another", first.depth, MAX_DEPTH),
-    ):
-        if size > limit:
-            raise ArgumentError(f"formula must have at most {limit} {what}; got {size}.")
+    require_small(first)
     return first
 
 

@@ -1,4 +1,4 @@
-"""Write a training of the present format in this folder, such as ``format2.safetensors``.
+"""Write a training of the present format in this folder, such as ``format3.safetensors``.
 
 Run it with the last xpnet that writes this format on ``PYTHONPATH``::
 
@@ -24,6 +24,14 @@ FILE = HERE / f"format{FORMAT}.safetensors"
 
 METRICS = [accuracy, F1("weighted"), AUC(of="elm")]
 
+SWISH = xpnet.activations.from_formula(lambda xp, z, b: z * xp.sigmoid(b * z), name="swish", b=1.5)
+FOCAL = xpnet.losses.from_formula(
+    lambda xp, z, t, g: xp.sigmoid((1 - 2 * t) * z) ** g * xp.softplus((1 - 2 * t) * z),
+    name="focal",
+    target_kind="binary",
+    g=2.0,
+)
+
 EPOCH, STEP = 3, 2
 """The position at which the training is interrupted."""
 
@@ -42,7 +50,8 @@ def callbacks() -> list[Any]:
 def model() -> Any:
     """Return the model before the training."""
     scaling = xpnet.Standardize.fit(rows()[0])
-    return xpnet.MLP(3, [4], 2, batch_norm=True, dropout=0.1, preprocessing=scaling, rng=1)
+    given = {"batch_norm": True, "dropout": 0.1, "preprocessing": scaling, "rng": 1}
+    return xpnet.MLP(3, [4], 1, activation=SWISH, **given)
 
 
 class Stop:
@@ -62,7 +71,7 @@ def main() -> None:
     checkpoint = xpnet.TrainingCheckpoint(FILE.name, epochs=1)
     model().fit(
         *rows(),
-        loss=xpnet.CrossEntropy(),
+        loss=FOCAL,
         optimizer=xpnet.Averaged(xpnet.AdamW(0.01)),
         schedule=schedules.Cosine(0.1),
         clip=xpnet.ClipByNorm(1.0),
