@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from helpers import strict_cupy
 from helpers.backends import uses_stand_in
 
 import xpnet
-from xpnet import MLP, Adam, ClipByNorm, CrossEntropy, TrainingStep
+from xpnet import MLP, Adam, ClipByNorm, CrossEntropy, TrainingStep, activations, losses
 from xpnet.engine.captured_epochs import STEPS_PER_GRAPH
 from xpnet.engine.cuda_graph import CudaCapture
 from xpnet.ops import select
@@ -46,7 +48,7 @@ def train(case, network, settings, n_steps, **more):
         rng.integers(0, n_out, n_steps * rows),
     )
     settings = {"loss": CrossEntropy(), "optimizer": Adam(), "epochs": 1} | settings | more
-    if isinstance(settings["loss"], xpnet.HalfMSE):
+    if settings["loss"].target_kind == "values":
         y = rng.normal(size=(len(X), n_out)).astype("float32")
     if "sample_weight" in settings:
         settings["sample_weight"] = np.ones(len(X))
@@ -115,3 +117,36 @@ def test_loops_wait_for_nothing(launched):
     waits = {name: n for name, n in counts.items() if name.startswith(("sync", "h2d"))}
     assert waits == {"h2d:array": 3 * 2}
     assert counts.launches <= 3 * 7
+
+
+AS_FORMULAS = {
+    "sigmoid": (xpnet.Sigmoid(), lambda xp, z: 1 / (1 + xp.exp(-z))),
+    "tanh": (xpnet.Tanh(), lambda xp, z: xp.tanh(z)),
+    "softplus": (xpnet.Softplus(), lambda xp, z: xp.log1p(xp.exp(z))),
+    "silu": (xpnet.SiLU(), lambda xp, z: z / (1 + xp.exp(-z))),
+    "gelu": (xpnet.GELU(), lambda xp, z: 0.5 * z * (1 + xp.erf(z / math.sqrt(2.0)))),
+}
+
+
+def huber(xp, z, t, delta):
+    d = xp.abs(z - t)
+    return xp.where(d <= delta, 0.5 * d * d, delta * (d - 0.5 * delta))
+
+
+@pytest.mark.parametrize("name", [*AS_FORMULAS, "huber"])
+def test_formula_takes_no_more_kernels(name, launched):
+    if name == "huber":
+        network, settings = {}, [{"loss": xpnet.HalfMSE()} for _ in range(2)]
+        settings[0]["loss"] = xpnet.Huber()
+        settings[1]["loss"] = losses.from_formula(huber, name=name, mean=True, delta=1.0)
+        pairs = [(network, setting) for setting in settings]
+    else:
+        built_in, rule = AS_FORMULAS[name]
+        parts = built_in, activations.from_formula(rule, name=name)
+        pairs = [({"activation": part}, {}) for part in parts]
+    counts = []
+    for network, setting in pairs:
+        launched.clear()
+        train(SMALL, network, setting, STEPS_PER_GRAPH)
+        counts.append(max(len(graph.nodes) for graph, *_ in launched))
+    assert counts[1] <= counts[0]

@@ -130,6 +130,18 @@ def test_shift_and_apply_agrees(rule, dtype, ops):
     close(ops.shift(z.copy(), bias), z + bias, dtype)
 
 
+@dtypes
+@pytest.mark.parametrize("rule", VALUES, ids=lambda rule: rule.__name__)
+def test_shift_and_keep_agrees(rule, dtype, ops):
+    scalars, z, bias = scalars_of(rule), matrix(dtype), matrix(dtype, 1)[0]
+    expected = REFERENCE.shift_and_apply(rule, z.copy(), bias, scalars)
+    for out in (None, np.empty_like(z), np.empty_like(z, order="F")):
+        for given in (z.copy(), np.asfortranarray(z)):
+            kept, value = ops.shift_and_keep(rule, given, bias, scalars, out)
+            close(kept, z + bias, dtype)
+            close(value, expected, dtype)
+
+
 @layouts
 @dtypes
 @pytest.mark.parametrize("rule", LOSSES, ids=lambda rule: rule.__name__)
@@ -424,6 +436,7 @@ def test_misfit_shapes_are_refused_or_broadcast(ops):
         lambda: ops.chain(activations.tanh_derivative, x, short),
         lambda: ops.chain_and_sum(activations.tanh_derivative, x, short, b.copy()),
         lambda: ops.shift_and_apply(activations.relu, x.copy(), few),
+        lambda: ops.shift_and_keep(activations.relu, x.copy(), few),
         lambda: ops.shift(x.copy(), few),
         lambda: ops.update(optimizers.sgd, (b.copy(),), (few,), (0.1,)),
         lambda: ops.update(optimizers.momentum, (b.copy(), few.copy()), (b,), (0.1, 0.9)),
@@ -471,6 +484,7 @@ def test_ordinary_arrays_use_compiled_loops(monkeypatch, ops):
     ops.chain(activations.tanh_derivative, dy, x)
     ops.chain_and_sum(activations.tanh_derivative, dy, x, sums)
     ops.shift_and_apply(activations.relu, x, b)
+    ops.shift_and_keep(activations.gelu, x, b)
     ops.shift(x, b)
     ops.column_sum(x)
     ops.update(optimizers.sgd, (x.ravel(),), (dy.ravel(),), (0.1,))
@@ -488,7 +502,14 @@ def test_every_override_is_tested_here(ops):
     """A new override needs a test above and its name here."""
     covered = {
         *("apply", "chain", "update", "matmul", "shift", "shift_and_apply", "chain_and_sum"),
-        *("column_sum", "multiply", "normalize", "batch_norm", "batch_norm_backward"),
+        *(
+            "shift_and_keep",
+            "column_sum",
+            "multiply",
+            "normalize",
+            "batch_norm",
+            "batch_norm_backward",
+        ),
         *("keep_mask", "take_rows", "begin_step", "record", "softmax_cross_entropy"),
         *("logged_cross_entropy", "unscale", "total", "affine_and_apply", "matmul_and_sum"),
         *("update_unless", "update_decaying", "affine_backward", "clip_by_norm", "row_weights"),

@@ -81,8 +81,7 @@ class ActivationFunction:
         if self.saves == "output":
             a = ops.shift_and_apply(self.value, z, bias, self.scalars())
             return a, a
-        z = ops.shift(z, bias)
-        return z, ops.apply(self.value, z, scalars=self.scalars(), out=out)
+        return ops.shift_and_keep(self.value, z, bias, self.scalars(), out)
 
     def backward(self, ops: Operations, saved: Array, dy: Array, out: Array | None = None) -> Array:
         """Compute ``∂L/∂z = dy ⊙ φ'``.

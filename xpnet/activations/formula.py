@@ -18,6 +18,7 @@ from xpnet.ops.formulas.parameters import (
     require_name,
     shown,
 )
+from xpnet.ops.formulas.probe import require_finite
 from xpnet.ops.operations import Rule
 
 
@@ -100,7 +101,9 @@ def from_formula(rule: Callable[..., Any], *, name: str, **parameters: float) ->
         The activation. It is replayed, compiled, saved and differentiated as the built-in ones are.
 
     Raises:
-        ArgumentError: if the function has no formula, or more than 512 operations.
+        ArgumentError: if the function has no formula, or more than 512 operations; or if the value
+            or a derivative is infinite or NaN for a finite ``z`` of float32 or float64 though its
+            true value can be represented: the message names the interval and a function to use.
 
     >>> mish = from_formula(lambda xp, z: z * xp.tanh(xp.log1p(xp.exp(z))), name="mish")
     >>> mish
@@ -111,4 +114,6 @@ def from_formula(rule: Callable[..., Any], *, name: str, **parameters: float) ->
     """
     require_name(name)
     numbers = as_parameters(parameters)
-    return FormulaActivation(formula_of(rule, 1, parameters), name, numbers)
+    phi = FormulaActivation(formula_of(rule, 1, parameters), name, numbers)
+    require_finite(phi.formula, phi.scalars(), 1, name)
+    return phi

@@ -22,6 +22,7 @@ from xpnet.ops.formulas.parameters import (
     require_name,
     shown,
 )
+from xpnet.ops.formulas.probe import require_finite
 from xpnet.ops.operations import Rule
 
 TargetKind = Literal["values", "binary", "signs"]
@@ -137,7 +138,8 @@ def from_formula(
         The loss. It is replayed, compiled, saved and differentiated as the built-in ones are.
 
     Raises:
-        ArgumentError: if an argument breaks its rule, or the function has no formula.
+        ArgumentError: if an argument breaks its rule, the function has no formula, or the loss or
+            a derivative overflows though its true value does not.
 
     >>> pinball = from_formula(
     ...     lambda xp, z, t, q: xp.maximum(q * (t - z), (q - 1) * (t - z)), q=0.9, name="pinball"
@@ -151,6 +153,7 @@ def from_formula(
     require_name(name)
     numbers = as_parameters(parameters)
     formula = formula_of(rule, 2, parameters)
+    require_finite(formula, tuple(value for _, value in numbers), 2, name)
     return FormulaLoss(
         formula, name, numbers, target_kind=target_kind, mean=mean, scalable=scalable
     )

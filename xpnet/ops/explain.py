@@ -8,6 +8,7 @@ import numpy as np
 
 from xpnet.backend import Backend
 from xpnet.errors import require
+from xpnet.ops.formulas import FormulaRule
 from xpnet.ops.graph_operations import GraphOperations
 from xpnet.ops.numpy import NumPyOperations
 from xpnet.ops.operations import Operations, Rule
@@ -19,7 +20,9 @@ OPERATIONS = tuple(
     for name in (*vars(Operations), *vars(GraphOperations))
     if not name.startswith("_") and name not in NOT_OPERATIONS
 )
-RULE_OPERATIONS = ("apply", "chain", "update", "shift_and_apply", "chain_and_sum")
+RULE_OPERATIONS = (
+    *("apply", "chain", "update", "shift_and_apply", "shift_and_keep", "chain_and_sum"),
+)
 """The operations that run a rule."""
 COMPOSED = ("affine", "affine_and_apply", "matmul_and_sum")
 """The operations that call other operations, unless a faster version fuses them."""
@@ -29,8 +32,8 @@ def explain(what: str | Rule, backend: Backend) -> str:
     """Explain which implementation of an operation or a rule runs on a backend.
 
     Args:
-        what: the name of a method of `Operations` or `GraphOperations`, or a rule such as
-            ``xpnet.ops.rules.activations.relu``.
+        what: the name of a method of `Operations` or `GraphOperations`, or a rule, such as
+            ``xpnet.ops.rules.activations.relu`` or that of a formula, ``mish.value``.
         backend: the backend.
 
     Returns:
@@ -44,7 +47,7 @@ def explain(what: str | Rule, backend: Backend) -> str:
     'matmul on numpy: NumPy, filling the given buffers.'
     """
     ops = operations_for(backend.empty(0))
-    if isinstance(what, FunctionType):
+    if isinstance(what, (FunctionType, FormulaRule)):
         return f"the rule {what.__name__} on {backend.name} runs {_of_a_rule(ops)}."
     rule = "be a rule, or one of " + ", ".join(OPERATIONS)
     require(what in OPERATIONS, "what", rule, what)

@@ -263,6 +263,18 @@ class Operations:
         """``rule(xp, z + b, *scalars)``; may overwrite ``z``."""
         return rule(self.xp, z + bias, *scalars)
 
+    def shift_and_keep(
+        self,
+        rule: Rule,
+        z: Array,
+        bias: Array,
+        scalars: tuple[float, ...] = (),
+        out: Array | None = None,
+    ) -> tuple[Array, Array]:
+        """``z + b``, which may overwrite ``z``, and ``rule(xp, z + b, *scalars)``."""
+        z = self.shift(z, bias)
+        return z, self.apply(rule, z, scalars=scalars, out=out)
+
     def chain_and_sum(
         self,
         rule: Rule,

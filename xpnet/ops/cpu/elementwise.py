@@ -64,6 +64,23 @@ def shift_and_apply(api: CompilerApi, rule: Rule, dtype: Any, n_scalars: int) ->
     return loop
 
 
+def shift_and_keep(api: CompilerApi, rule: Rule, dtype: Any, n_scalars: int) -> LoopDefinition:
+    """``z ← z + b``, ``out ← rule(z)``."""
+    f, xp = api.typed_rule(rule, dtype), VECTOR_MATH.load()
+
+    @api.loop(dtype, 2, 2, ReadOnly(1), Scalars(n_scalars))
+    def loop(z: Any, out: Any, bias: Any, scalars: Any) -> None:
+        if bias.size != z.shape[1] or out.shape != z.shape:
+            raise NotCompiled
+        for i in range(z.shape[0]):
+            for j in range(z.shape[1]):
+                value = z[i, j] + bias[j]
+                z[i, j] = value
+                out[i, j] = f(xp, value, *scalars)
+
+    return loop
+
+
 def chain(api: CompilerApi, rule: Rule, dtype: Any, n_scalars: int) -> LoopDefinition:
     """``out ← dy · rule(x)``."""
     f, xp = api.typed_rule(rule, dtype), VECTOR_MATH.load()

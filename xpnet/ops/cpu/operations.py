@@ -111,6 +111,24 @@ class CompiledOperations(Operations):
             return self.runner.fall_back(z, self.plain.shift_and_apply, rule, z, bias, scalars)
         return z
 
+    def shift_and_keep(
+        self,
+        rule: Rule,
+        z: Array,
+        bias: Array,
+        scalars: tuple[float, ...] = (),
+        out: Array | None = None,
+    ) -> tuple[Array, Array]:
+        """See `Operations.shift_and_keep`."""
+        if out is None:
+            out = np.empty_like(z)
+        key = elementwise.shift_and_keep, rule, z.dtype, len(scalars)
+        try:
+            self.runner.run(key, (z, out), bias, scalars)
+        except NotCompiled:
+            return super().shift_and_keep(rule, z, bias, scalars, out)
+        return z, out
+
     def chain_and_sum(
         self,
         rule: Rule,

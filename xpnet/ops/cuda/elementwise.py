@@ -153,6 +153,18 @@ def shifted(rule: Rule) -> Rule:
 
 
 @lru_cache(MAX_RULES)
+def shifted_and_kept(rule: Rule) -> Rule:
+    """``z + b`` and ``rule(xp, z + b, *scalars)`` as a rule of ``z`` and ``b``."""
+
+    def sum_and_value(xp: Namespace, z: Array, bias: Array, *scalars: Any) -> tuple[Array, Array]:
+        total = z + bias
+        return total, rule(xp, total, *scalars)
+
+    sum_and_value.__name__ = f"{rule.__name__}_and_sum"
+    return sum_and_value
+
+
+@lru_cache(MAX_RULES)
 def unless(rule: Rule, n_targets: int) -> Rule:
     """``rule`` with an additional scalar, a flag: where it is above 0 the targets are unchanged."""
 

@@ -15,7 +15,14 @@ from xpnet.errors import dtype_name, require
 from xpnet.ops.cuda import columns, cublas_lt, updates
 from xpnet.ops.cuda.arrays import are_scalars, have_shape, kernel_scalars, on_device, supported
 from xpnet.ops.cuda.cross_entropy import cross_entropy
-from xpnet.ops.cuda.elementwise import ROWS, file_kernel, kernel_for, shifted, unless
+from xpnet.ops.cuda.elementwise import (
+    ROWS,
+    file_kernel,
+    kernel_for,
+    shifted,
+    shifted_and_kept,
+    unless,
+)
 from xpnet.ops.cuda.graph_operations import CudaGraphOperations, launch_take
 from xpnet.ops.cuda.launch import THREADS, Kernel, Launch, launch, launch_linear
 from xpnet.ops.cuda.matmul import Product
@@ -138,6 +145,25 @@ class CudaOperations(Operations):
         """See `Operations.shift_and_apply`."""
         done = self._run(shifted(rule), "xb", (z, bias), scalars, z)
         return super().shift_and_apply(rule, z, bias, scalars) if done is None else done
+
+    def shift_and_keep(
+        self,
+        rule: Rule,
+        z: Array,
+        bias: Array,
+        scalars: tuple[Any, ...] = (),
+        out: Array | None = None,
+    ) -> tuple[Array, Array]:
+        """See `Operations.shift_and_keep`."""
+        fits = have_shape(z.shape[-1:], bias) and supported(z, bias)
+        kernel = None
+        if fits and are_scalars(scalars, z.dtype):
+            kernel = kernel_for(shifted_and_kept(rule), z, "xb", 2, scalars)
+        if kernel is None:
+            return super().shift_and_keep(rule, z, bias, scalars, out)
+        results = self._result_array(z, z), self._result_array(z, out)
+        self._launch_elementwise(kernel, z.size, z.shape[-1], (*results, z, bias), z, scalars)
+        return results
 
     def multiply(self, a: Array, b: Array, out: Array | None = None) -> Array:
         """See `Operations.multiply`."""
