@@ -161,6 +161,7 @@ ACTIVATIONS = {
         lambda xp, z, a: 0.5 * z / (a + xp.abs(z)) + 0.5,
         lambda z, a: z / (a + abs(z)) / 2 + 0.5,
         (1.5,),
+        rounding=lambda z: 1,
     ),
     "shifted_softplus": FormulaCase(
         lambda xp, z: xp.log(0.5 * xp.exp(z) + 0.5),

@@ -52,6 +52,7 @@ ALLOWED = [
     lambda xp, z: xp.exp(xp.exp(z)),
     lambda xp, z: 1.0 / xp.cosh(z),
     lambda xp, z: z * xp.exp(100.0 - z) * 1e30,
+    lambda xp, z: 2.0 * z * xp.exp(-z * z),
     lambda xp, z: z**5,
     lambda xp, z: z**1.5,
     lambda xp, z: xp.tan(z),
@@ -105,6 +106,11 @@ def test_float32_alone_can_be_the_reason():
     found = refusal(lambda xp, z: xp.sqrt(1.0 + xp.exp(xp.clip(z, -100.0, 100.0))))
     assert found is not None
     assert "for z of 88.72 and above in float32, where xp.exp overflows" in found
+
+
+def test_small_factors_are_not_refused():
+    """``a z²`` overflows too early, but only near the largest number."""
+    assert refusal(lambda xp, z, a: a * z**2, 1, (1e-6,)) is None
 
 
 def test_parameters_are_used():
