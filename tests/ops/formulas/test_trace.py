@@ -90,7 +90,7 @@ def test_rules_without_a_formula_are_refused(name):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"name": "a b"}, "name must be a name of at most 80 letters, digits and underscores; got 'a b'"),
+        ({"name": "a b"}, "letters, digits and underscores; got 'a b'"),
         ({"name": ""}, "name must be a name of at most 80 letters"),
         ({"name": 3}, "name must be"),
         ({"q": "1"}, "q must be a finite number; got '1'"),
