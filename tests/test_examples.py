@@ -52,6 +52,7 @@ CASES = {
     "distillation": lesson("--epochs", "60", "--seeds", "2"),
     "hints": lesson("--epochs", "60"),
     "calibration": lesson("--epochs", "40"),
+    "own_formula": lesson("--epochs", "60"),
     "derivatives": (
         ["--epochs", "300", "--out", "here/lesson.png"],
         r"^layers.1.bias .* right\n(.*\n)before Hessian +\d\S+ +-\d\S+ +12 .*\n.* -0.00000 +0 ",
@@ -259,6 +260,11 @@ def calibration_is_honest(table: Rows) -> None:
     assert table["90 %"][-2] == pytest.approx(0.9, abs=0.03)
 
 
+def quantiles_have_their_shares(table: Rows) -> None:
+    for q in (0.1, 0.5, 0.9):
+        assert table[f"q = {q:g}"][1] == pytest.approx(q, abs=0.07)
+
+
 CLAIMS = {
     "averages": averages_are_better_than_the_last_weights,
     "pretraining": pretraining_makes_depth_learn,
@@ -266,6 +272,7 @@ CLAIMS = {
     "distillation": a_soft_teacher_says_more,
     "hints": hints_make_a_thin_student_learn,
     "calibration": calibration_is_honest,
+    "own_formula": quantiles_have_their_shares,
     "one_neuron": one_neuron_is_least_squares,
     "hand_written_loop": the_loop_learns,
     "optimizer_trajectories": every_method_goes_down,

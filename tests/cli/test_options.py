@@ -117,7 +117,7 @@ def test_given_options_replace_those_of_the_run(here, monkeypatch, words, change
         json.dumps({"format": 4, "xpnet": xpnet.__version__, "options": kept})
     )
     found = []
-    monkeypatch.setattr(execution, "train", lambda options, out, show: found.append(options))
+    monkeypatch.setattr(execution, "train", lambda options, *given: found.append(options))
     done("train", *words, "--config", "config.json")
     assert vars(found[0]) == kept | changes
 

@@ -154,6 +154,20 @@ ACTIVATIONS = {
         rounding=abs,
     ),
     "lisht": FormulaCase(lambda xp, z: z * xp.tanh(z), lambda z: z * mp.tanh(z)),
+    "squareplus": FormulaCase(
+        lambda xp, z: 0.5 * (z + xp.sqrt(z**2 + 4)), lambda z: (z + mp.sqrt(z * z + 4)) / 2
+    ),
+    "elliott": FormulaCase(
+        lambda xp, z, a: 0.5 * z / (a + xp.abs(z)) + 0.5,
+        lambda z, a: z / (a + abs(z)) / 2 + 0.5,
+        (1.5,),
+        rounding=lambda z: 1,
+    ),
+    "shifted_softplus": FormulaCase(
+        lambda xp, z: xp.log(0.5 * xp.exp(z) + 0.5),
+        lambda z: mp.log((mp.exp(z) + 1) / 2),
+        rounding=lambda z: 1,
+    ),
     "erf": FormulaCase(lambda xp, z: xp.erf(z), mp.erf, torch=lambda torch, z: torch.erf(z)),
     "asinh": FormulaCase(
         lambda xp, z: xp.asinh(z), mp.asinh, torch=lambda torch, z: torch.asinh(z)
@@ -260,6 +274,10 @@ LOSSES = {
         lambda xp, z, t, d: d**2 * (xp.sqrt(1 + ((z - t) / d) ** 2) - 1),
         lambda z, t, d: d**2 * (mp.sqrt(1 + ((z - t) / d) ** 2) - 1),
         (2.0,),
+    ),
+    "welsch": FormulaCase(
+        lambda xp, z, t: 1 - xp.exp(-0.5 * (z - t) ** 2),
+        lambda z, t: -mp.expm1(-((z - t) ** 2) / 2),
     ),
     "charbonnier": FormulaCase(
         lambda xp, z, t: xp.sqrt((z - t) ** 2 + 1e-6),

@@ -20,8 +20,8 @@ def truths(
     The scale is the condition of ``q``, ``|q| + Σ |x ∂q/∂x|`` over the numbers ``x`` of the point:
     what rounding the point alone changes.
     """
-    size = abs(point[0])
-    with mpmath.workdps(400 if size < 21.0 and len(point) == 1 else int(110 + 2 * size)):
+    digits = 400 if len(point) == 1 else min(400, int(110 + 2 * abs(point[0])))
+    with mpmath.workdps(digits):
         numbers = [mpmath.mpf(x) for x in point]
         given = [mpmath.mpf(x) for x in parameters]
         found = _differences(lambda z: reference(z, *numbers[1:], *given), numbers[0])

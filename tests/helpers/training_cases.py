@@ -41,6 +41,11 @@ ACTIVATIONS = [
     activations.from_formula(lambda xp, z, b: z / (1 + xp.exp(-b * z)), name="swish", b=2.0),
 ]
 
+ACTIVATIONS += [
+    kind() for kind in names.ACTIVATIONS.values() if kind not in {*map(type, ACTIVATIONS)}
+]
+"""Every activation, some with several settings; those without a row above with their defaults."""
+
 OPTIMIZERS = [
     *(xpnet.SGD(0.1), xpnet.Momentum(0.1), xpnet.Nesterov(0.1), xpnet.AdaGrad(0.1)),
     *(xpnet.AdaGrad(0.1, norm=True), xpnet.RMSProp(0.01), xpnet.RMSProp(0.01, centered=True)),

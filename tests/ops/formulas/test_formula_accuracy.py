@@ -15,10 +15,11 @@ from xpnet.ops.formulas import FormulaRule, derivative_of, trace
 from xpnet.ops.formulas.decimal_functions import evaluate
 from xpnet.ops.formulas.probe import LIMIT, require_finite
 
-SIZES = (1e-8, 1e-3, 0.1, 0.3, 0.7, 1.1, 1.9, 3.3, 5.7, 8.1, 12.7, 20.3, 37.2, 90.1)
+SIZES = (1e-8, 1e-3, 0.1, 0.3, 0.7, 1.1, 1.9, 3.3, 5.7, 8.1, 12.7, 20.3, 37.2, 90.1, 1e4, 1e7)
 NUMBERS = [-x for x in reversed(SIZES)] + list(SIZES)
 POINTS = {1: [(z,) for z in NUMBERS], 2: [(z, t) for z in NUMBERS for t in (0.0, 1.0, 0.35)]}
 CASES = {**ACTIVATIONS, **LOSSES}
+HUGE = 1e308
 TINY = mpmath.mpf(10) ** -280  # of numbers about as small, factors are subnormal
 
 HAND_WRITTEN = {
@@ -78,6 +79,8 @@ def assert_accurate(name, order, found, tolerance=1e-12):
         POINTS[n_arrays(name)], found.tolist(), true_values(name), strict=True
     ):
         want, scale = true[order]
+        if abs(want) > HUGE:
+            continue
         if order == 0 and n_arrays(name) == 1:
             scale = scale + CASES[name].rounding(point[0])
         assert abs(mpmath.mpf(x) - want) <= tolerance * scale + TINY, (point, x, float(want))

@@ -90,8 +90,8 @@ def test_rules_without_a_formula_are_refused(name):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"name": "a b"}, "name must be a name of letters, digits and underscores; got 'a b'"),
-        ({"name": ""}, "name must be a name of letters"),
+        ({"name": "a b"}, "letters, digits and underscores; got 'a b'"),
+        ({"name": ""}, "name must be a name of at most 80 letters"),
         ({"name": 3}, "name must be"),
         ({"q": "1"}, "q must be a finite number; got '1'"),
         ({"q": math.inf}, "q must be a finite number"),

@@ -136,14 +136,17 @@ class _ChainRule:
         (u, v), (above, below) = operands, slopes
         terms = self.builder.operands_of(v.index, "add")
         if above is not None and below is not None and terms is not None:
-            c, w = (Symbol(self.builder, i) for i in terms)
-            if (above * w).index == (u * below).index and self._is_number(c):
-                return c * above / v / v  # u/(c + w) with u' w = u w', such as z/(1 + |z|)
+            for c, w in (terms, terms[::-1]):
+                product = above * Symbol(self.builder, w)
+                if self._is_independent(c) and product.index == (u * below).index:
+                    # u/(c + w) with u' w = u w', such as z/(1 + |z|)
+                    return Symbol(self.builder, c) * above / v / v
         sides = self.builder.operands_of(v.index, "hypot")
         if above is not None and sides is not None and u.index in sides:
-            c = Symbol(self.builder, sides[0] if sides[1] == u.index else sides[1])
-            if self._is_number(c):
-                return c / v * (c / v) * (above / v)
+            other = sides[0] if sides[1] == u.index else sides[1]
+            if self._is_independent(other):
+                ratio = Symbol(self.builder, other) / v
+                return ratio * ratio * (above / v)
         return self._sum(
             (
                 None if above is None else above / v,
@@ -158,11 +161,17 @@ class _ChainRule:
                 total = term if total is None else total + term
         return total
 
-    def _is_number(self, value: Symbol) -> bool:
-        return self.builder.number_of(value.index) is not None
+    def _is_independent(self, index: int) -> bool:
+        self._examine(index)
+        return not self._depends[index]
 
     def _is_bounded(self, index: int) -> bool:
         """Return whether a node is known to be bounded, for any value of the argument."""
+        self._examine(index)
+        return self._bounded[index]
+
+    def _examine(self, index: int) -> None:
+        """Find out about all nodes up to one; each operand has been before."""
         for node in self.builder.nodes[len(self._bounded) : index + 1]:
             sides = node.operands[1:] if node.operation == "where" else node.operands
             is_own = node.operation == ARGUMENT and node.number == self.argument
@@ -172,4 +181,3 @@ class _ChainRule:
             is_bounded = is_bounded or (is_combined and all(self._bounded[i] for i in sides))
             self._depends.append(depends)
             self._bounded.append(is_bounded)
-        return self._bounded[index]

@@ -18,7 +18,7 @@ def expanded(formula: Formula) -> Formula:
 
     >>> from xpnet.ops.formulas import trace
     >>> [node.operation for node in expanded(trace(lambda xp, z: xp.sigmoid(z), 1)).nodes][1:4]
-    ['constant', 'greater', 'constant']
+    ['abs', 'negative', 'exp']
     """
     builder = FormulaBuilder(formula.n_arguments, simplifies=False)
     xp = SymbolNamespace(builder, internal=True)

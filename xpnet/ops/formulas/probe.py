@@ -130,8 +130,8 @@ def _grids(dtype: type, n_arrays: int) -> Iterator[tuple[NDArray[np.floating], .
     t: NDArray[Any] = np.concatenate([[1.0, 0.0], sizes, -sizes]).astype(
         dtype
     )  # an error names the first
-    # The difference z − t of the numbers of a training can be represented.
-    inner = z[np.abs(z) <= np.finfo(dtype).max / 4]
+    # Sums and differences of z, t and z log z can be represented.
+    inner = z[np.abs(z) <= np.finfo(dtype).max / 4096]
     yield (np.broadcast_to(inner, (len(t), len(inner))), np.broadcast_to(t[:, None], (len(t), 1)))
     for same in (inner, -inner, inner * dtype(0.5), inner + dtype(1.0)):
         yield inner[None], same[None]
@@ -214,19 +214,16 @@ def _message(
 ) -> str:
     z, first, last, point = failure
     others = point[1:]
-    low, high = float(z[first]), float(z[last])
-    is_single = low == high
-    if first > 0 and not is_single:
-        low = _edge(formula, parameters, others, z[first], z[first - 1])
-    if last < len(z) - 1 and not is_single:
-        high = _edge(formula, parameters, others, z[last], z[last + 1])
+    low, high = (
+        _edge(formula, parameters, others, z[max(0, min(i, len(z) - 1))], z[j])
+        for i, j in ((first - 1, first), (last + 1, last))
+    )
     interval = Interval(low, high, first == 0, last == len(z) - 1, others)
-    operation, rounds_to_0 = _culprit(formula, tuple(map(dtype, point)), parameters)
-    reason = "is given 0" if rounds_to_0 else "overflows"
+    operation, reason, above = _culprit(formula, tuple(map(dtype, point)), parameters)
     return (
         f"formula {name!r} must be finite where its true value is; got a {quantity} that is not "
         f"{interval} in {np.dtype(dtype)}, where {_spelled(operation)} {reason}. "
-        f"{_advice(operation)}"
+        f"{_advice(operation, above)}"
     )
 
 
@@ -234,28 +231,32 @@ def _edge(
     formula: Formula,
     parameters: tuple[float, ...],
     others: tuple[float, ...],
-    bad: np.floating,
     good: np.floating,
+    bad: np.floating,
 ) -> float:
-    """Return the number next to ``good`` at which a formula is not finite, to four digits."""
+    """Return the number next to ``good`` at which a formula is not finite, to four digits.
+
+    If it is not finite at ``good`` either, because it is undefined there, that is ``bad``.
+    """
     rule, kind = FormulaRule(formula), type(bad)
     for _ in range(3):
-        between = np.linspace(float(bad), float(good), 33).astype(kind)
+        between = np.linspace(float(good), float(bad), 33).astype(kind)
         given = [np.full(len(between), t, kind) for t in others]
         values = np.broadcast_to(np.asarray(rule(np, between, *given, *parameters)), between.shape)
-        is_good = np.isfinite(values)
-        place = int(np.argmax(is_good)) if is_good.any() else len(between) - 1
-        bad, good = between[max(place - 1, 0)], between[place]
+        place = int(np.argmin(np.isfinite(values)))  # the first that is not
+        if place == 0:
+            return float(bad)
+        good, bad = between[place - 1], between[place]
     return float(bad)
 
 
 def _culprit(
     formula: Formula, point: tuple[Any, ...], parameters: tuple[float, ...]
-) -> tuple[str, bool]:
-    """Return the operation that is not finite first, and whether that is for an operand of 0."""
+) -> tuple[str, str, str]:
+    """Return the operation that is not finite first, the reason, and the operation that uses it."""
     values = _node_values(formula, (*point, *parameters))
     true = evaluate(formula, [*map(float, point), *parameters])
-    index = formula.result
+    index, above = formula.result, ""
     while True:
         node = formula.nodes[index]
         operands = node.operands[1:] if node.operation == "where" else node.operands
@@ -263,7 +264,9 @@ def _culprit(
             operands = operands[:1] if values[node.operands[0]] else operands[1:]
         wrong = [i for i in operands if not np.isfinite(values[i])]
         if not wrong:
-            return node.operation, any(values[i] == 0.0 for i in operands)
+            is_0 = any(values[i] == 0.0 for i in operands)
+            return node.operation, "is given 0" if is_0 else "overflows", above
+        above = node.operation
         index = next((i for i in wrong if true[i].is_finite()), wrong[0])
 
 
@@ -290,7 +293,10 @@ def _spelled(operation: str) -> str:
     return {**signs, **powers}.get(operation, f"xp.{operation}")
 
 
-def _advice(operation: str) -> str:
+def _advice(operation: str, above: str) -> str:
+    """Return what to do about an operation, of which another one takes the value."""
+    if (operation, above) in (("divide", "log"), ("divide", "xlogy")):
+        return "Write the logarithm of a quotient as the difference of two."
     functions = FUNCTIONS.get(operation)
     if operation in ("exp", "expm1", "sinh", "cosh", "log", "log2", "log10", "log1p"):
         return f"Write it with {functions}."

@@ -10,7 +10,8 @@ with ``−u`` for ``u``. Each equals its stable function wherever it is defined;
 | ``1/(1 + e⁻ᵘ)``, ``eᵘ/(1 + eᵘ)``, ``1 − σ(−u)``, ``½ + ½ tanh(u/2)`` | ``sigmoid(u)`` |
 | ``e^(log σ(u))``, ``e^(−softplus(−u))``, ``1 − e^(−softplus(u))`` | ``sigmoid(u)`` |
 | ``eᵘ/(eᵘ + eᵛ)``, ``eᵘ/(c + eᵘ)`` | ``σ(u − v)``, ``σ(u − log c)`` |
-| ``eᵘ/(1 + eᵘ)²``, ``1 − tanh² u`` | ``σ(u)σ(−u)``, ``4σ(2u)σ(−2u)`` |
+| ``eᵘ/(1 + eᵘ)²``, ``σ(u)(1 − σ(u))`` | ``sigmoid_slope(u)`` |
+| ``1 − tanh² u`` | ``4 sigmoid_slope(2u)`` |
 | ``log σ(u)``, ``log(1 − σ(−u))``, ``log1p(−σ(−u))``, ``u − softplus(u)`` | ``log_sigmoid(u)`` |
 | ``log(eᵘ + eᵛ + …)``, ``log(c + eᵘ)`` | ``logaddexp(u, v)``, ``logaddexp(log c, u)`` |
 | ``log(eᵘ − 1)`` | ``u + log(1 − e⁻ᵘ)`` |
@@ -20,7 +21,10 @@ with ``−u`` for ``u``. Each equals its stable function wherever it is defined;
 | ``t eᵘ`` for another argument ``t`` | ``t eᵘ``, 0 at t = 0 even where ``eᵘ`` overflows |
 | ``√(u² + v²)``, ``√(c + u²)`` | ``hypot(u, v)``, ``hypot(√c, u)`` |
 | ``√(1 + u²) − 1`` | ``pseudo_huber(u)`` |
-| ``1 − 4σ(u)σ(−u)`` | ``tanh²(u/2)`` |
+| ``u + √(c + u²)`` where ``u < 0`` | ``c/(√(c + u²) − u)`` |
+| ``1 − e^(−u²)``, ``1 − cos u`` | ``−expm1(−u²)``, ``2 sin²(u/2)`` |
+| ``½(eᵘ ± e⁻ᵘ)`` | ``cosh(u)``, ``sinh(u)`` |
+| ``1 − 4 sigmoid_slope(u)`` | ``tanh²(u/2)`` |
 | ``log(1 + u²)``, ``log(1 + u²/v)`` | ``log1p_square(u)``, ``log1p_square(u/√v)`` |
 | ``log(u²)``, ``log(c + u²)`` | ``2 log abs u``, ``2 log hypot(√c, u)`` |
 | ``u²/(v² + u²)``, ``u²/(c + u²)`` | ``(u/hypot(v, u))²`` |
@@ -129,6 +133,18 @@ def _add(b: FormulaBuilder, u: int, v: int) -> int | None:
     return _on_both_sides(b, "add", u, v)
 
 
+def _hypotenuse_plus(b: FormulaBuilder, u: int, v: int) -> int | None:
+    """Return ``a + √(c² + a²)`` without cancellation where ``a`` is negative, or ``None``."""
+    for one, other in ((u, v), (v, u)):
+        sides = b.operands_of(one, "hypot")
+        if sides is not None and b.number_of(sides[0]) and sides[1] == other:
+            ratio = b.node("divide", sides[0], simplified(b, "subtract", one, other))
+            below = simplified(b, "multiply", sides[0], ratio)
+            is_positive = b.node("greater", other, b.constant(0.0))
+            return b.node("where", is_positive, b.node("add", u, v), below)
+    return None
+
+
 def _subtract(b: FormulaBuilder, u: int, v: int) -> int | None:
     x, y = b.number_of(u), b.number_of(v)
     if x == 0.0:
@@ -175,6 +191,12 @@ def _number_plus(b: FormulaBuilder, x: float, sign: float, v: int) -> int | None
 def _number_plus_square(b: FormulaBuilder, x: float, number: float, w: int) -> int | None:
     """Return ``x + number·w`` for a square or its root ``w``, without cancellation, or ``None``."""
     operation, operands = b.nodes[w].operation, b.nodes[w].operands
+    if number == -x and operation in ("gaussian", "cos"):
+        if operation == "cos":
+            half = simplified(b, "sin", _times(b, 0.5, *operands))
+            return _times(b, 2.0 * x, simplified(b, "square", half))
+        square = _negated(b, simplified(b, "square", *operands))
+        return _times(b, -x, b.node("expm1", square))
     if operation == "sigmoid_slope" and number == -4.0 * x:
         half = simplified(b, "tanh", _times(b, 0.5, *operands))
         return _times(b, x, simplified(b, "square", half))
@@ -239,8 +261,12 @@ def _function_times(b: FormulaBuilder, one: int, other: int) -> int | None:
         zero = b.constant(0.0)
         is_zero = b.node("equal", other, zero)
         return b.node("where", is_zero, zero, b.node("multiply", other, one))
-    if b.operands_of(one, "sign") == (other,):
-        return simplified(b, "abs", other)
+    number, rest = _factors(b, other)
+    if b.operands_of(one, "sign") == (rest,):
+        return _times(b, number, simplified(b, "abs", rest))
+    inner = _operand(b, one, "sigmoid")
+    if inner is not None and b.operands_of(other, "sigmoid") == (_negated(b, inner),):
+        return simplified(b, "sigmoid_slope", inner)
     inner = _operand(b, one, "square")
     if inner is not None and b.nodes[other].operation in DECAYING:
         return simplified(b, "multiply", inner, b.node("multiply", inner, other))
@@ -268,11 +294,13 @@ def _multiple_of_function(b: FormulaBuilder, x: float, v: int) -> int | None:
     inner = _operand(b, v, "square")
     if inner is not None and abs(x) < 1.0:
         return b.node("multiply", _times(b, x, inner), inner)
-    terms = b.operands_of(v, "add") if x == 0.5 else None
-    powers = [_operand(b, i, "exp") for i in terms or ()]
-    if len(powers) == 2 and powers[0] is not None and _negated(b, powers[0]) == powers[1]:
-        return simplified(b, "cosh", powers[0])  # ½(eᵘ + e⁻ᵘ)
-    return None
+    operation, terms = b.nodes[v].operation, b.nodes[v].operands
+    if x != 0.5 or operation not in ("add", "subtract"):
+        return None
+    first, second = (_operand(b, i, "exp") for i in terms)  # ½(eᵘ ± e⁻ᵘ)
+    if first is None or second is None or _negated(b, first) != second:
+        return None
+    return simplified(b, "cosh" if operation == "add" else "sinh", first)
 
 
 def _divide(b: FormulaBuilder, u: int, v: int) -> int | None:
@@ -429,8 +457,9 @@ def _logarithm(b: FormulaBuilder, index: int) -> int | None:
     """Return the logarithm of a power, a positive number or a sum of them, or ``None``."""
     if (number := b.number_of(index)) is not None:
         return b.constant(math.log(number)) if number > 0.0 else None
-    if (power := _operand(b, index, "exp")) is not None:
-        return power
+    number, rest = _factors(b, index)
+    if number > 0.0 and (power := _operand(b, rest, "exp")) is not None:
+        return simplified(b, "add", b.constant(math.log(number)), power)
     terms = b.operands_of(index, "add")
     if terms is None or None in [b.remembered(_logarithm, term) for term in terms]:
         return None
@@ -583,7 +612,7 @@ def _where(b: FormulaBuilder, condition: int, u: int, v: int) -> int | None:
 
 
 FORMS: dict[str, tuple[Callable[..., int | None], ...]] = {
-    "add": (_add,),
+    "add": (_add, _hypotenuse_plus),
     "subtract": (_subtract, _softplus_less),
     "multiply": (_multiply,),
     "divide": (_divide,),
