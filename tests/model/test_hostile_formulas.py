@@ -47,7 +47,7 @@ def parameters(*pairs):
 
 
 PAIRS = "parameters must be a tuple of pairs of a name and a finite float"
-NAME = "name must be a name of letters, digits and underscores"
+NAME = "name must be a name of at most 80 letters, digits and underscores"
 HOSTILE = {
     "a name of control characters": (lambda o: o.update(name="\x1b[2J"), NAME),
     "a name of direction marks": (lambda o: o.update(name="a\u202eb"), NAME),

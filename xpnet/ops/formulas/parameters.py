@@ -59,7 +59,7 @@ def changed(parameters: Parameters, changes: Mapping[str, Any]) -> Parameters:
 def require_name(name: Any) -> None:
     """Refuse what is not a name, such as ``"mish"``."""
     require_type(name, str, "name", 'Write a name, such as name="mish".')
-    rule = "be a name of letters, digits and underscores"
+    rule = f"be a name of at most {MAX_NAME} letters, digits and underscores"
     require(_is_name(name), "name", rule, Phrase(f"{name!r:.100}"))
 
 
