@@ -5,9 +5,10 @@
     python -m benchmarks.fuzz_checkpoints --first 1234 --mutations 1 --share 1   # repeat one
 
 The files are of small trainings with averages, early stopping, batch norm, dropout, scalings, class
-names and generators, at the end of an epoch and within one. `mutated` changes bytes, the header,
-the JSON of the metadata or the tensors. Each file is read by ``xpnet.load`` and `read_training`,
-and a share of those that can be read is continued by ``xpnet.resume`` and ``fit(resume=)``.
+names, formulas and generators, at the end of an epoch and within one. `mutated` changes bytes, the
+header, the JSON of the metadata or the tensors. Each file is read by ``xpnet.load`` and
+`read_training`, and a share of those that can be read is continued by ``xpnet.resume`` and
+``fit(resume=)``.
 `faults_of` names what is wrong: an exception that is not documented, a
 warning of NumPy or Python, a hang, or a model that a refusal has changed. The script prints every
 fault with its number, and exits with status 1 if there is one.
@@ -187,6 +188,21 @@ def full_batch_settings() -> dict[str, Any]:
     return given | {"loss": xpnet.CrossEntropy()}
 
 
+def formula_settings() -> dict[str, Any]:
+    pinball = xpnet.losses.from_formula(
+        lambda xp, z, t, q: xp.maximum(q * (t - z), (q - 1) * (t - z)), name="pinball", q=0.9
+    )
+    return {"optimizer": optimizers.Adam(0.01), "loss": pinball, "callbacks": []}
+
+
+def of_formulas() -> Any:
+    """Return a model with an activation made of a formula."""
+    swish = xpnet.activations.from_formula(
+        lambda xp, z, b: z / (1 + xp.exp(-b * z)), name="swish", b=2.0
+    )
+    return xpnet.MLP(3, [4], 1, activation=swish)
+
+
 CASES = {
     "average": Case(classifier, averaged_settings, NAMES),
     "swa": Case(normalized, swa_settings, X[:, :1], stop=(2, 0)),
@@ -202,6 +218,7 @@ CASES = {
     "generator": Case(
         lambda: xpnet.MLP(3, [2], 1), generator_settings, LABELS, ("callbacks",), (2, 2)
     ),
+    "formulas": Case(of_formulas, formula_settings, X[:, 0]),
 }
 
 

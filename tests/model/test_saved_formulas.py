@@ -25,12 +25,14 @@ DIGITS = from_formula(
 PINBALL = loss_from_formula(
     lambda xp, z, t, q: xp.maximum(q * (t - z), (q - 1) * (t - z)), q=0.9, name="pinball"
 )
-FOCAL = loss_from_formula(
-    lambda xp, z, t, g: xp.sigmoid((1 - 2 * t) * z) ** g * xp.softplus((1 - 2 * t) * z),
-    name="focal",
-    target_kind="binary",
-    g=2.0,
-)
+
+
+def focal(xp, z, t, g):
+    u = xp.where(t > 0.5, -z, z)
+    return xp.sigmoid(u) ** g * xp.softplus(u)
+
+
+FOCAL = loss_from_formula(focal, name="focal", target_kind="binary", g=2.0)
 SIGNED = loss_from_formula(
     lambda xp, z, t: xp.maximum(0, 1 - t * z), name="margin", target_kind="signs", mean=True
 )

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-from xpnet.errors import ArgumentError
+from xpnet.errors import ArgumentError, Phrase, require
 from xpnet.ops.formulas.formula import ARGUMENT, CONSTANT, Formula, Node
 from xpnet.ops.formulas.table import OPERATIONS
 
@@ -16,6 +17,17 @@ COMMUTATIVE = "add", "multiply", "hypot", "logaddexp", "equal", "not_equal"
 
 The derivative of `maximum` and `minimum` at equal operands depends on their order.
 """
+
+MAX_BUILT = 100_000
+"""The largest number of nodes of a formula and its derivative: six times what any that was found
+has, of `MAX_OPERATIONS`. It bounds the memory that a file takes."""
+
+MAX_LEVEL = 80
+"""The largest number of forms inside each other that `remembered` looks for."""
+
+
+class NotANumberError(ArgumentError):
+    """A number of a formula is NaN."""
 
 
 class FormulaBuilder:
@@ -30,6 +42,8 @@ class FormulaBuilder:
         self.n_arguments, self.simplifies = n_arguments, simplifies
         self.nodes: list[Node] = []
         self._known: dict[Node, int] = {}
+        self._found: dict[tuple[Any, ...], int | None] = {}
+        self._level = 0
         for index in range(n_arguments):
             self.kept(Node(ARGUMENT, (), index))
 
@@ -40,7 +54,7 @@ class FormulaBuilder:
             ArgumentError: if it is NaN, in a formula that is simplified.
         """
         if self.simplifies and math.isnan(number):
-            raise ArgumentError("the numbers of a formula must not be NaN.")
+            raise NotANumberError("the numbers of a formula must not be NaN.")
         return self.kept(Node(CONSTANT, (), float(number) + 0.0))  # −0 is 0
 
     def number_of(self, index: int) -> float | None:
@@ -77,12 +91,38 @@ class FormulaBuilder:
         return OPERATIONS[operation].is_condition or operation == "where"
 
     def kept(self, node: Node) -> int:
-        """Return the index of a node, which is added if there is no equal one."""
+        """Return the index of a node, which is added if there is no equal one.
+
+        Raises:
+            ArgumentError: if there are `MAX_BUILT`.
+        """
         index = self._known.get(node)
         if index is None:
+            rule = f"have derivatives of at most {MAX_BUILT} operations"
+            require(len(self.nodes) < MAX_BUILT, "formula", rule, Phrase("more"))
             index = self._known[node] = len(self.nodes)
             self.nodes.append(node)
         return index
+
+    def remembered(self, form: Callable[..., int | None], *operands: Any) -> int | None:
+        """Return ``form(self, *operands)``, computed once; ``None`` inside `MAX_LEVEL` others.
+
+        Without it the forms of shared nodes would be looked for once on each path to them, of which
+        there may be 2¹²⁸. A form must depend on its operands alone.
+        """
+        key = form, *operands
+        if key not in self._found:
+            if self._level == MAX_LEVEL:
+                return None
+            self._level += 1
+            self._found[key] = None
+            try:
+                self._found[key] = form(self, *operands)
+            except NotANumberError:  # as of 0·(∞·u), which stays as it is
+                pass
+            finally:
+                self._level -= 1
+        return self._found[key]
 
     def reached(self, result: int, cut: int = -1) -> set[int]:
         """Return the nodes that a result depends on, without passing through the node ``cut``."""

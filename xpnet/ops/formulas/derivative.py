@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 from xpnet.ops.formulas.builder import FormulaBuilder
@@ -72,7 +71,9 @@ class _ChainRule:
     def __init__(self, builder: FormulaBuilder, argument: int) -> None:
         self.builder, self.argument = builder, argument
         self.xp = SymbolNamespace(builder, internal=True)
-        self._bounded: dict[int, bool] = {}
+        # Of each node, in the order of the builder: whether it depends on the argument, is bounded.
+        self._depends: list[bool] = []
+        self._bounded: list[bool] = []
 
     def slope(
         self, node: Node, y: Symbol, operands: list[Symbol], slopes: list[Symbol | None]
@@ -161,16 +162,22 @@ class _ChainRule:
         return total
 
     def _is_independent(self, index: int) -> bool:
-        return self.argument not in self.builder.reached(index)
+        self._examine(index)
+        return not self._depends[index]
 
     def _is_bounded(self, index: int) -> bool:
         """Return whether a node is known to be bounded, for any value of the argument."""
-        found = self._bounded.get(index)
-        if found is None:
-            operation, operands, _ = self.builder.nodes[index]
-            sides: Sequence[int] = operands[1:] if operation == "where" else operands
-            is_combined = operation in COMBINED or operation == "where"
-            found = operation in BOUNDED or self._is_independent(index)
-            found = found or (is_combined and all(map(self._is_bounded, sides)))
-            self._bounded[index] = found
-        return found
+        self._examine(index)
+        return self._bounded[index]
+
+    def _examine(self, index: int) -> None:
+        """Find out about all nodes up to one; each operand has been before."""
+        for node in self.builder.nodes[len(self._bounded) : index + 1]:
+            sides = node.operands[1:] if node.operation == "where" else node.operands
+            is_own = node.operation == ARGUMENT and node.number == self.argument
+            depends = is_own or any(self._depends[i] for i in node.operands)
+            is_combined = node.operation in COMBINED or node.operation == "where"
+            is_bounded = not depends or node.operation in BOUNDED
+            is_bounded = is_bounded or (is_combined and all(self._bounded[i] for i in sides))
+            self._depends.append(depends)
+            self._bounded.append(is_bounded)

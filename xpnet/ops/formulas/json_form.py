@@ -41,7 +41,7 @@ def formula_json(formula: Formula) -> dict[str, Any]:
 
     >>> from xpnet.ops.formulas import trace
     >>> formula_json(trace(lambda xp, z, b: xp.maximum(0.5 * z, b), 2))["nodes"]
-    [0.5, ['multiply', 2, 0], ['maximum', 1, 3]]
+    [0.5, ['multiply', 2, 0], ['maximum', 3, 1]]
     """
     builder = FormulaBuilder(formula.n_arguments, simplifies=False)
     places = builder.copied(formula)

@@ -53,13 +53,17 @@ def simplified(b: FormulaBuilder, operation: str, *operands: int) -> int:
     folded = b.folded(operation, *operands)
     if folded is not None:
         return folded
-    if not b.simplifies:
-        return b.node(operation, *operands)
+    found = b.remembered(_form_of, operation, *operands) if b.simplifies else None
+    return b.node(operation, *operands) if found is None else found
+
+
+def _form_of(b: FormulaBuilder, operation: str, *operands: int) -> int | None:
+    """Return the node of a simpler form of an operation, or ``None``."""
     for form in FORMS.get(operation, ()):
         found: int | None = form(b, *operands)
         if found is not None:
             return found
-    return b.node(operation, *operands)
+    return None
 
 
 def _operand(b: FormulaBuilder, index: int, operation: str) -> int | None:
@@ -383,7 +387,7 @@ def _without_factor(b: FormulaBuilder, index: int, power: int) -> int | None:
         return b.constant(1.0)
     factors = b.operands_of(index, "multiply") or ()
     for one, other in (factors, factors[::-1]) if factors else ():
-        if (rest := _without_factor(b, other, power)) is not None:
+        if (rest := b.remembered(_without_factor, other, power)) is not None:
             return simplified(b, "multiply", one, rest)
     return None
 
@@ -441,7 +445,7 @@ def _log_of_sum(b: FormulaBuilder, u: int) -> int | None:
     square = _root_of_square(b, terms[1])
     if root is not None and square is not None:
         return _times(b, 2.0, simplified(b, "log", b.node("hypot", root, square)))
-    powers = [_logarithm(b, term) for term in terms]
+    powers = [b.remembered(_logarithm, term) for term in terms]
     if powers[0] is None or powers[1] is None:
         return None
     if b.number_of(powers[0]) == 0.0:
@@ -457,9 +461,9 @@ def _logarithm(b: FormulaBuilder, index: int) -> int | None:
     if number > 0.0 and (power := _operand(b, rest, "exp")) is not None:
         return simplified(b, "add", b.constant(math.log(number)), power)
     terms = b.operands_of(index, "add")
-    if terms is None or None in (powers := [_logarithm(b, term) for term in terms]):
+    if terms is None or None in [b.remembered(_logarithm, term) for term in terms]:
         return None
-    return simplified(b, "log", index) if powers else None
+    return simplified(b, "log", index)
 
 
 def _log1p(b: FormulaBuilder, u: int) -> int | None:
@@ -471,7 +475,7 @@ def _log1p(b: FormulaBuilder, u: int) -> int | None:
     if inner is not None and (operand := _operand(b, inner, "sigmoid")) is not None:
         return b.node("log_sigmoid", _negated(b, operand))
     terms = b.operands_of(u, "add")
-    powers = [_logarithm(b, term) for term in terms or ()]
+    powers = [b.remembered(_logarithm, term) for term in terms or ()]
     if len(powers) == 2 and powers[0] is not None and powers[1] is not None:
         return b.node("logaddexp", powers[0], simplified(b, "softplus", powers[1]))
     return None
@@ -537,7 +541,7 @@ def _sqrt(b: FormulaBuilder, u: int) -> int | None:
     if (power := _operand(b, u, "exp")) is not None:
         return simplified(b, "exp", _times(b, 0.5, power))
     terms = b.operands_of(u, "add")
-    roots = [_root_of_sum(b, term) for term in terms or ()]
+    roots = [b.remembered(_root_of_sum, term) for term in terms or ()]
     if len(roots) != 2 or roots[0] is None or roots[1] is None:
         return None
     return b.node("hypot", roots[0], roots[1])

@@ -25,12 +25,15 @@ FILE = HERE / f"format{FORMAT}.safetensors"
 METRICS = [accuracy, F1("weighted"), AUC(of="elm")]
 
 SWISH = xpnet.activations.from_formula(lambda xp, z, b: z * xp.sigmoid(b * z), name="swish", b=1.5)
-FOCAL = xpnet.losses.from_formula(
-    lambda xp, z, t, g: xp.sigmoid((1 - 2 * t) * z) ** g * xp.softplus((1 - 2 * t) * z),
-    name="focal",
-    target_kind="binary",
-    g=2.0,
-)
+
+
+def focal(xp: Any, z: Any, t: Any, g: Any) -> Any:
+    """Return the focal loss of a logit."""
+    u = xp.where(t > 0.5, -z, z)
+    return xp.sigmoid(u) ** g * xp.softplus(u)
+
+
+FOCAL = xpnet.losses.from_formula(focal, name="focal", target_kind="binary", g=2.0)
 
 EPOCH, STEP = 3, 2
 """The position at which the training is interrupted."""
