@@ -169,11 +169,24 @@ def kinds(module: Any, base: type) -> dict[str, type]:
 
 
 # The base of the activations has had two names.
-ACTIVATIONS = {k: v() for k, v in kinds(activations, activations.Tanh.__base__ or object).items()}
+ACTIVATIONS = {
+    name: kind()
+    for name, kind in kinds(activations, activations.Tanh.__base__ or object).items()
+    if name != "FormulaActivation"
+}
+if hasattr(activations, "from_formula"):  # which earlier versions lack
+    mish = activations.from_formula(lambda xp, z: z * xp.tanh(xp.softplus(z)), name="mish")
+    ACTIVATIONS["FormulaActivation"] = mish
 ACTIVATIONS |= {"LeakyReLU 0.2": xpnet.LeakyReLU(0.2), "ELU 0.5": xpnet.ELU(0.5)}
 ACTIVATIONS |= {"Affine 0.5 1": xpnet.Affine(0.5, 1.0)}
 TRAINABLE = {name: phi for name, phi in ACTIVATIONS.items() if name != "Step"}
-LOSSES = {name: cls() for name, cls in kinds(losses, losses.Loss).items()}
+LOSSES = {
+    name: kind() for name, kind in kinds(losses, losses.Loss).items() if name != "FormulaLoss"
+}
+if hasattr(losses, "from_formula"):
+    LOSSES["FormulaLoss"] = losses.from_formula(
+        lambda xp, z, t: xp.log(xp.cosh(z - t)), name="log_cosh"
+    )
 LOSSES |= {"CrossEntropy 0.1": xpnet.CrossEntropy(0.1), "Huber 0.5": xpnet.Huber(0.5)}
 LOSSES |= {"Distillation 2 0.5": xpnet.Distillation(2.0, 0.5)}
 COMPOSED = optimizers.Averaged, optimizers.Frozen, optimizers.Resumed

@@ -82,7 +82,7 @@ class FormulaRule:
         with np.errstate(all="ignore"):  # such as an overflow that is not in the result
             for index, function, operands, used in self._steps:
                 given = [values[i] for i in operands]
-                if not any(hasattr(x, "dtype") for x in given):
+                if all(isinstance(x, (bool, int, float)) for x in given):
                     values[index] = _of_numbers(function, given)
                 elif len(given) == 3:
                     values[index] = _chosen(xp, like, given)
@@ -101,8 +101,8 @@ def _of_numbers(function: Any, given: list[Any]) -> Any:
 def _chosen(xp: Any, like: Any, given: list[Any]) -> Any:
     """Return a side of ``where``, of which two numbers get the dtype of an array."""
     condition, *sides = given
-    if not hasattr(condition, "dtype"):
+    if isinstance(condition, bool):
         return sides[0] if condition else sides[1]
-    if not any(hasattr(side, "dtype") for side in sides):
+    if like is not None and not any(hasattr(side, "dtype") for side in sides):
         sides = [xp.asarray(x, dtype=like.dtype, device=like.device) for x in sides]
     return xp.where(condition, *sides)
