@@ -25,7 +25,7 @@ MEGABYTE = 1 << 20
 def test_mutated_files_are_refused_or_usable(part):
     """A fault is repeated by ``python -m benchmarks.fuzz_formulas`` with seed and number."""
     outcomes, faults = Counter(), []
-    for number, outcome, found in fuzz(range(2500 * part, 2500 * part + 2500), 2026, 20):
+    for number, outcome, found in fuzz(range(2500 * part, 2500 * part + 2500), 2026, 50):
         outcomes[outcome] += 1
         faults += [f"--seed 2026 --first {number}: {fault}" for fault in found]
     assert not faults
