@@ -82,8 +82,10 @@ def bound_metrics(
     """
     check_metric_names(metrics)
     found = tuple(bound(metric, classes) for metric in metrics)
-    for metric in found:
-        _require_need(metric, _given_of_zeros(data, loss), loss)
+    if found:
+        given = _given_of_zeros(data, loss)
+        for metric in found:
+            _require_need(metric, given, loss)
     return found
 
 
@@ -100,9 +102,11 @@ def checked_metrics(
         ArgumentError: see `bound_metrics`; also if a metric does not return one number.
     """
     found = bound_metrics(metrics, loss, data, classes)
-    for metric in found:
-        if metric.is_own or not holds_state(metric.function):
-            _try(metric, _given_of_zeros(data, loss))
+    tried = [metric for metric in found if metric.is_own or not holds_state(metric.function)]
+    if tried:
+        given = _given_of_zeros(data, loss)
+        for metric in tried:
+            _try(metric, given)
     return found
 
 
