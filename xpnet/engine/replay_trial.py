@@ -27,9 +27,6 @@ TOLERANCE = 2.0**12
 matrix product of a replay rounds otherwise than NumPy's."""
 
 
-NOT_RECORDED = "eager: a step could not be recorded: "
-
-
 class ReplayDiffersError(Exception):
     """A replay does not compute what the plain code computes; the message says what differs."""
 
