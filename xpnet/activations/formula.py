@@ -12,14 +12,12 @@ from xpnet.ops.formulas import Formula, FormulaRule
 from xpnet.ops.formulas.backward import Backward, backward_of
 from xpnet.ops.formulas.parameters import (
     Parameters,
-    as_parameters,
     changed,
-    formula_of,
-    require_name,
+    checked_formula,
     require_parts,
     shown,
+    values_of,
 )
-from xpnet.ops.formulas.probe import require_finite
 from xpnet.ops.operations import Rule
 
 
@@ -45,7 +43,7 @@ class FormulaActivation(ActivationFunction):
 
     def scalars(self) -> tuple[float, ...]:
         """Return the values of the parameters."""
-        return tuple(value for _, value in self.parameters)
+        return values_of(self.parameters)
 
     def with_parameters(self, **changes: float) -> FormulaActivation:
         """Return the activation with other values of parameters.
@@ -113,8 +111,5 @@ def from_formula(rule: Callable[..., Any], *, name: str, **parameters: float) ->
     >>> swish.with_parameters(b=2.0)
     swish(b=2)
     """
-    require_name(name)
-    numbers = as_parameters(parameters)
-    phi = FormulaActivation(formula_of(rule, 1, parameters), name, numbers)
-    require_finite(phi.formula, phi.scalars(), 1, name)
-    return phi
+    formula, numbers = checked_formula(rule, 1, name, parameters)
+    return FormulaActivation(formula, name, numbers)

@@ -16,14 +16,12 @@ from xpnet.ops.formulas import Formula, FormulaRule, derivative_of
 from xpnet.ops.formulas.backward import nonzero
 from xpnet.ops.formulas.parameters import (
     Parameters,
-    as_parameters,
     changed,
-    formula_of,
-    require_name,
+    checked_formula,
     require_parts,
     shown,
+    values_of,
 )
-from xpnet.ops.formulas.probe import require_finite
 from xpnet.ops.operations import Rule
 
 TargetKind = Literal["values", "binary", "signs"]
@@ -107,7 +105,7 @@ class FormulaLoss(Loss):
         return LIKE[self.target_kind].probabilities(output)
 
     def _scalars(self) -> tuple[float, ...]:
-        return tuple(value for _, value in self.parameters)
+        return values_of(self.parameters)
 
 
 def from_formula(
@@ -151,10 +149,7 @@ def from_formula(
     >>> float(pinball.value(np.array([[1.0], [3.0]]), np.array([2.0, 2.0])))
     0.5
     """
-    require_name(name)
-    numbers = as_parameters(parameters)
-    formula = formula_of(rule, 2, parameters)
-    require_finite(formula, tuple(value for _, value in numbers), 2, name)
+    formula, numbers = checked_formula(rule, 2, name, parameters)
     return FormulaLoss(
         formula, name, numbers, target_kind=target_kind, mean=mean, scalable=scalable
     )

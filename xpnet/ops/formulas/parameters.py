@@ -8,6 +8,7 @@ from typing import Any
 
 from xpnet.errors import Phrase, require, require_number, require_type, unknown_name
 from xpnet.ops.formulas.formula import Formula, require_small
+from xpnet.ops.formulas.probe import require_finite
 from xpnet.ops.formulas.trace import trace
 
 MAX_NAME = 80
@@ -30,6 +31,31 @@ def formula_of(rule: Callable[..., Any], n_arrays: int, parameters: Mapping[str,
         return rule(xp, *values[:n_arrays], **dict(zip(names, values[n_arrays:], strict=True)))
 
     return trace(positional, n_arrays + len(names))
+
+
+def checked_formula(
+    rule: Callable[..., Any], n_arrays: int, name: str, parameters: Mapping[str, Any]
+) -> tuple[Formula, Parameters]:
+    """Return the formula of a rule ``f(xp, *arrays, **parameters)``, and the parameters as floats.
+
+    Raises:
+        ArgumentError: if an argument breaks its rule, the rule has no formula, or the formula or a
+            derivative overflows though its true value does not.
+    """
+    require_name(name)
+    numbers = as_parameters(parameters)
+    formula = formula_of(rule, n_arrays, parameters)
+    require_finite(formula, values_of(numbers), n_arrays, name)
+    return formula, numbers
+
+
+def values_of(parameters: Parameters) -> tuple[float, ...]:
+    """Return the values of parameters, which are the scalars of the rule.
+
+    >>> values_of((("q", 0.9),))
+    (0.9,)
+    """
+    return tuple(value for _, value in parameters)
 
 
 def as_parameters(parameters: Mapping[str, Any]) -> Parameters:
