@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,7 @@ from xpnet.backend import (
     namespace_of,
     to_numpy,
 )
-from xpnet.errors import Phrase, require, require_count, unknown_name
+from xpnet.errors import Phrase, require, require_count
 from xpnet.losses.base import check_weight, refuse_where
 from xpnet.losses.classification import ROW_SUM_TOLERANCE
 
@@ -347,42 +346,6 @@ def indices_of_numbers(x: Array, classes: Sequence[Any] | None, argument: str) -
     if classes is None or not is_number or holds_names(x) or squeezed(x).ndim != 1:
         return x
     return beside(positions(to_numpy(squeezed(x)), tuple(classes), argument), x)
-
-
-def require_class(of: object) -> None:
-    """Refuse what is no class name and no class index."""
-    ok = of is None or isinstance(of, str) or (isinstance(of, Integral) and int(of) >= 0)
-    ok = ok and not isinstance(of, bool)
-    require(ok, "of", "be a class name or the index of a class", of)
-
-
-def class_position(of: str | int, names: Sequence[Any] | None, n_classes: int | None) -> int:
-    """Return the index of a class, of which the name or the index is given.
-
-    Args:
-        of: the name, or the index if it is not a name.
-        names: the class names in the order of the indices, or ``None``.
-        n_classes: the number of classes, or ``None`` if it is unknown.
-
-    Raises:
-        ArgumentError: if there is no such class.
-
-    >>> class_position("dog", ("cat", "dog"), 2), class_position(2, (2, 4, 6), 3)
-    (1, 0)
-    """
-    known = None if names is None else [str(name) for name in names]
-    if isinstance(of, str):
-        rule = "be the index of a class where classes have no names"
-        require(known is not None, "of", rule, of)
-        if known is None or of not in known:
-            raise unknown_name("of", of, known or [])
-        return known.index(of)
-    if names is not None and of in names:  # a name that is a number comes before an index
-        return list(names).index(of)
-    n_classes = n_classes if known is None else len(known)
-    largest = "" if n_classes is None else f" of 0 to {n_classes - 1}"
-    require(n_classes is None or of < n_classes, "of", f"be the index of a class{largest}", of)
-    return int(of)
 
 
 @dataclass(frozen=True)

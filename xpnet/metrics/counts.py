@@ -9,20 +9,18 @@ from typing import Any, ClassVar, Literal, Self, TypeAlias, get_args
 import numpy as np
 
 from xpnet.backend import Array, HostArray, as_array, is_kind, library_of, namespace_of, to_numpy
-from xpnet.errors import Phrase, require, require_count, unknown_name
+from xpnet.errors import Phrase, require, require_count
 from xpnet.metrics.arrays import (
     Decided,
     beside,
     blocks,
     class_indices,
-    class_position,
     decided,
     holds_names,
     is_second,
     mean_of_rows,
     ratio,
     relative,
-    require_class,
     require_indices,
     require_one_kind,
     row_weights,
@@ -30,6 +28,7 @@ from xpnet.metrics.arrays import (
     squeezed,
     together,
 )
+from xpnet.metrics.classes import class_position, require_selection, with_index
 from xpnet.metrics.protocol import Need, metric
 
 Average: TypeAlias = Literal["macro", "micro", "weighted", "binary"]
@@ -327,9 +326,7 @@ class CountMetric:
     base_name: ClassVar[str]
 
     def __post_init__(self) -> None:
-        if self.average not in get_args(Average):
-            raise unknown_name("average", self.average, get_args(Average))
-        require_class(self.of)
+        require_selection(self.average, get_args(Average), self.of)
 
     @property
     def name(self) -> str:
@@ -343,10 +340,7 @@ class CountMetric:
         Raises:
             ArgumentError: if ``of`` is none of the classes.
         """
-        if self.of is None:
-            return self
-        index = class_position(self.of, classes, None)
-        return replace(self, of=index, label=self.label or str(self.of))
+        return with_index(self, classes)
 
     def by_class(self, counts: ClassCounts) -> Array:
         """Return the value of each class, ``(K,)``."""

@@ -8,19 +8,18 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, Self, TypeAlias, get_args
 
 from xpnet.backend import Array, namespace_of
-from xpnet.errors import require_count, unknown_name
+from xpnet.errors import require_count
 from xpnet.metrics.arrays import (
     Rated,
     blocks,
-    class_position,
     mean_of_rows,
     of_class,
     rated,
     ratio,
     relative,
-    require_class,
     unless_nan,
 )
+from xpnet.metrics.classes import class_position, require_selection, with_index
 from xpnet.metrics.protocol import Need
 
 RankingAverage: TypeAlias = Literal["macro", "weighted"]
@@ -54,9 +53,7 @@ class RankingMetric:
     without_targets: ClassVar[float]
 
     def __post_init__(self) -> None:
-        if self.average not in get_args(RankingAverage):
-            raise unknown_name("average", self.average, get_args(RankingAverage))
-        require_class(self.of)
+        require_selection(self.average, get_args(RankingAverage), self.of)
 
     @property
     def name(self) -> str:
@@ -72,10 +69,7 @@ class RankingMetric:
         Raises:
             ArgumentError: if ``of`` is none of the classes.
         """
-        if self.of is None:
-            return self
-        index = class_position(self.of, classes, None)
-        return replace(self, of=index, label=self.label or str(self.of))
+        return with_index(self, classes)
 
     def of_two(self, score: Array, positive: Array, negative: Array) -> Array:
         """Return the value of one class.
