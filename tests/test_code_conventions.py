@@ -20,6 +20,7 @@ FILES = {path.relative_to(ROOT).as_posix(): path for path in sorted(ROOT.rglob("
 # A module or package imports from those before it, and from itself.
 IMPORT_ORDER = [
     "_version",
+    "lazy",
     "renamed",
     "errors",
     "blas",

@@ -9,13 +9,13 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from xpnet.data.checks import check_features, check_same_length
 from xpnet.data.labels import balanced_class_weights, encode_labels, one_hot, sample_weights
 from xpnet.data.preprocessing import MinMax, Standardize
 from xpnet.data.splitting import train_test_split
+from xpnet.lazy import attributes
 
 if TYPE_CHECKING:
     from xpnet.data.datasets import Dataset, load_digits, load_fashion_mnist, load_mnist
@@ -52,11 +52,7 @@ _READERS = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    """Import a reader when it is first accessed, which keeps ``import xpnet`` fast."""
-    if name not in _READERS:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_READERS[name]}"), name)
+__getattr__ = attributes(__name__, _READERS)
 
 
 def __dir__() -> list[str]:

@@ -24,31 +24,28 @@ Every metric takes NumPy arrays, lists and class names as well, and equals that 
 where it has one. Nothing but the result is read from a device if the number of classes is given.
 """
 
-from xpnet.metrics.counts import (
-    F1,
-    ClassificationTable,
-    Precision,
-    Recall,
-    accuracy,
-    balanced_accuracy,
-    classification_table,
-    confusion_matrix,
-    matthews,
-)
-from xpnet.metrics.probabilities import CalibrationError, brier, log_loss
-from xpnet.metrics.ranking import AUC, AveragePrecision, TopKAccuracy
-from xpnet.metrics.regression import Pinball, explained_variance, mae, r2, rmse
+from __future__ import annotations
 
-OWN_METRICS = (
-    *(accuracy, balanced_accuracy, matthews, log_loss, brier),
-    *(rmse, mae, r2, explained_variance),
-)
-"""The metrics of this package that are functions, which do not change their arguments."""
+from typing import TYPE_CHECKING
 
-OWN_TYPES = (
-    *(Precision, Recall, F1, AUC, AveragePrecision, TopKAccuracy, CalibrationError, Pinball),
-)
-"""The metrics of this package with settings, which do not change their arguments."""
+from xpnet.lazy import attributes
+
+if TYPE_CHECKING:
+    from xpnet.metrics.counts import (
+        F1,
+        ClassificationTable,
+        Precision,
+        Recall,
+        accuracy,
+        balanced_accuracy,
+        classification_table,
+        confusion_matrix,
+        matthews,
+    )
+    from xpnet.metrics.own import OWN_METRICS, OWN_TYPES
+    from xpnet.metrics.probabilities import CalibrationError, brier, log_loss
+    from xpnet.metrics.ranking import AUC, AveragePrecision, TopKAccuracy
+    from xpnet.metrics.regression import Pinball, explained_variance, mae, r2, rmse
 
 __all__ = [
     "AUC",
@@ -74,3 +71,34 @@ __all__ = [
     "r2",
     "rmse",
 ]
+
+_MODULES = {
+    "AUC": "ranking",
+    "F1": "counts",
+    "OWN_METRICS": "own",
+    "OWN_TYPES": "own",
+    "AveragePrecision": "ranking",
+    "CalibrationError": "probabilities",
+    "ClassificationTable": "counts",
+    "Pinball": "regression",
+    "Precision": "counts",
+    "Recall": "counts",
+    "TopKAccuracy": "ranking",
+    "accuracy": "counts",
+    "balanced_accuracy": "counts",
+    "brier": "probabilities",
+    "classification_table": "counts",
+    "confusion_matrix": "counts",
+    "explained_variance": "regression",
+    "log_loss": "probabilities",
+    "mae": "regression",
+    "matthews": "counts",
+    "r2": "regression",
+    "rmse": "regression",
+}
+
+__getattr__ = attributes(__name__, _MODULES)
+
+
+def __dir__() -> list[str]:
+    return __all__

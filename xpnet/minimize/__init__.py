@@ -9,9 +9,9 @@ array([1., 1.])
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from xpnet.lazy import attributes
 from xpnet.minimize.method import Method
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from xpnet.minimize.conjugate_gradient import NonlinearCG, hager_zhang, polak_ribiere
     from xpnet.minimize.coordinate_descent import CoordinateDescent, ElasticNet
     from xpnet.minimize.driver import compare, minimize
+    from xpnet.minimize.driver import minimization_loop as minimization_loop
     from xpnet.minimize.first_order import FirstOrder, GradientDescent
     from xpnet.minimize.lbfgs import LBFGS
     from xpnet.minimize.line_search import Armijo, Exact, LineSearch, StrongWolfe
@@ -90,11 +91,7 @@ _MODULES = {
 }
 
 
-def __getattr__(name: str) -> Any:
-    """Import the module of ``name`` on first access, which keeps ``import xpnet`` fast."""
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
+__getattr__ = attributes(__name__, _MODULES)
 
 
 def __dir__() -> list[str]:

@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
+from xpnet import metrics as own_metrics  # loads its modules on first access
 from xpnet.data.batching import refuse_single_row
 from xpnet.engine.eager_step import StepSettings
 from xpnet.errors import require, require_count, require_type, unknown_name
 from xpnet.layers.base import is_any
-from xpnet.metrics import OWN_METRICS, OWN_TYPES
 from xpnet.metrics.binding import refuse_sklearn
 from xpnet.metrics.protocol import CONTEXT, metric_name
 from xpnet.network import Network
@@ -82,8 +82,10 @@ def check_metric_functions(metrics: Any) -> None:
 def _refuse_metric_name(metric: Any) -> None:
     """Refuse the name of a metric, which other libraries take, with what to write."""
     if isinstance(metric, str):
-        own = {kind.__name__.lower(): f"{kind.__name__}()" for kind in OWN_TYPES}
-        own |= {metric_name(function): metric_name(function) for function in OWN_METRICS}
+        own = {kind.__name__.lower(): f"{kind.__name__}()" for kind in own_metrics.OWN_TYPES}
+        own |= {
+            metric_name(function): metric_name(function) for function in own_metrics.OWN_METRICS
+        }
         found = own.get(metric.lower().replace("_", ""), own.get(metric.lower()))
         do = f"Write metrics=[xpnet.metrics.{found}]." if found else "See help(xpnet.metrics)."
         rule = "hold functions, or objects with a method __call__, not names"

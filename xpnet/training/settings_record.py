@@ -10,9 +10,8 @@ from inspect import signature
 from types import FunctionType
 from typing import Any
 
-from xpnet import minimize, optimizers  # minimize loads its modules on first access
+from xpnet import metrics, minimize, optimizers  # the first two load on first access
 from xpnet.errors import ArgumentError, FileFormatError, Phrase, describe, plain_number, require
-from xpnet.metrics import OWN_METRICS, OWN_TYPES
 from xpnet.metrics.protocol import metric_name
 from xpnet.ops.formulas import Formula
 from xpnet.ops.formulas.json_form import TYPE as FORMULA
@@ -55,7 +54,7 @@ def _own_types() -> dict[str, type[Any]]:
     modules = optimizers, schedules
     found = [value for module in modules for value in vars(module).values()]
     found += [getattr(minimize, name) for name in dir(minimize)]
-    found += OWN_TYPES
+    found += metrics.OWN_TYPES
     own = {v.__name__: v for v in found if isinstance(v, type) and is_dataclass(v)}
     return TYPES | own
 
@@ -205,14 +204,14 @@ def metric_record(metric: Any) -> Any:
     >>> metric_record(accuracy), metric_record(Pinball(0.9))
     ('accuracy', {'type': 'Pinball', 'q': 0.9})
     """
-    if type(metric) in OWN_TYPES:
+    if type(metric) in metrics.OWN_TYPES:
         return described(metric)
     name, own = metric_name(metric), _own_functions()
     return name if own.get(name, metric) is metric else f"{name} (user-defined)"
 
 
 def _own_functions() -> dict[str, Any]:
-    return {metric_name(metric): metric for metric in OWN_METRICS}
+    return {metric_name(metric): metric for metric in metrics.OWN_METRICS}
 
 
 def rebuilt_metric(config: Any) -> Any:
@@ -223,7 +222,7 @@ def rebuilt_metric(config: Any) -> Any:
         FileFormatError: if its type is unknown, or its settings are refused.
     """
     if isinstance(config, Mapping):
-        kinds = {kind.__name__: kind for kind in OWN_TYPES}
+        kinds = {kind.__name__: kind for kind in metrics.OWN_TYPES}
         kind = kinds.get(config["type"])
         if kind is None:
             raise FileFormatError(f"a training may only name own metrics; got {config!r:.80}.")
