@@ -182,7 +182,7 @@ def _counted(values: Sequence[Any]) -> list[Any]:
 
 
 def _finite(value: Any) -> Any:
-    """Return a JSON value with ``None`` in place of numbers that are not finite."""
+    """Return a JSON value with ``None`` instead of numbers that are not finite."""
     if isinstance(value, dict):
         return {key: _finite(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -67,7 +67,7 @@ MAX_CLASSES = 40
 """The largest number of classes of which all are printed."""
 
 N_CONFUSIONS = 10
-"""The number of confusions that are printed in place of a larger matrix."""
+"""The number of confusions that are printed instead of a larger matrix."""
 
 
 def print_measured(part: str, found: Evaluation, target: str) -> None:

@@ -45,7 +45,7 @@ LIBRARIES = frozenset(
         *("typing", "itertools", "functools", "_functools"),
     }
 )
-"""Packages whose functions use only their arguments, apart from `REFUSED`."""
+"""Packages of functions that use only their arguments, apart from `REFUSED`."""
 
 REFUSED = frozenset(
     {

@@ -130,7 +130,7 @@ def _why_user_defined(model: ModelState, settings: StepSettings) -> str:
 
 
 def _not_vouched(model: ModelState, settings: StepSettings) -> list[tuple[str, Any]]:
-    """The user-defined components whose classes do not set ``replayable = True``, with labels.
+    """The user-defined components that are not vouched for (`vouched`), with labels.
 
     Raises:
         ArgumentError: if the class of one has an invalid attribute ``replayable``.
@@ -146,6 +146,6 @@ def _not_vouched(model: ModelState, settings: StepSettings) -> list[tuple[str, A
 
 
 def _why_forbidden(parts: list[tuple[str, Any]]) -> str:
-    """The first component whose class forbids replays; empty if there is none."""
+    """The first component that forbids replays (`forbidden`); empty if there is none."""
     labels = [label for label, part in parts if forbidden(part)]
     return f"{labels[0]}, whose class sets replayable = False" if labels else ""

@@ -309,7 +309,7 @@ class CountMetric:
             ``"weighted"``: their mean weighted by the targets of each class. ``"micro"``: the
             value of the sums over all classes, which for classes is the accuracy. ``"binary"``: the
             value of the second of two classes.
-        of: the class whose value is taken, a class name or an index; ``average`` is ignored then.
+        of: the class of which the value is taken, a name or an index; ``average`` is ignored then.
             For several labels the index of a column.
         label: what stands for ``of`` in the name; set by `resolved`.
 

@@ -35,7 +35,7 @@ class RankingMetric:
     Args:
         average: ``"macro"`` (default): the mean of the values. ``"weighted"``: their mean weighted
             by the targets of each class; those without a target do not count.
-        of: the class whose value is taken, a class name or an index; ``average`` is ignored then.
+        of: the class of which the value is taken, a name or an index; ``average`` is ignored then.
             For several labels the index of a column.
         label: what stands for ``of`` in the name; set by `resolved`.
 
@@ -205,7 +205,7 @@ class AveragePrecision(RankingMetric):
 
 @dataclass(frozen=True)
 class TopKAccuracy:
-    """The fraction of rows whose class is among the k of the highest scores.
+    """The fraction of rows with their class among the k highest scores.
 
     Of equal scores the one of the later class counts as higher, as in scikit-learn. The score
     ``(m,)`` of the second of two classes has the threshold 0; scikit-learn takes ½ if all are in

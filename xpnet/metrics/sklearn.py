@@ -29,7 +29,7 @@ FUNCTION_NEEDS: dict[str, Need] = {
     "log_loss": "probabilities",
     "d2_log_loss_score": "probabilities",
 }
-"""The functions whose parameter ``y_pred`` holds probabilities."""
+"""The functions that take probabilities as ``y_pred``."""
 
 METHOD_NEEDS: dict[str, Need] = {
     "predict": "decisions",
@@ -127,7 +127,7 @@ class SklearnMetric:
 
     @property
     def _takes_labels(self) -> bool:
-        if self.needs == "decisions":  # whose averages are over the classes that occur
+        if self.needs == "decisions":  # averaged over the classes that occur
             return False
         return "labels" in _parameters(self.function) and "labels" not in _options(self.function)
 

@@ -46,7 +46,7 @@ class Screen(Protocol):
     """Where a bar is drawn."""
 
     def show(self, view: BarView) -> None:
-        """Draw the bar, in place of the one before."""
+        """Draw the bar, and remove the one before."""
 
     def end(self, summary: str | None) -> None:
         """Remove the bar; leave ``summary``, unless it is ``None``."""

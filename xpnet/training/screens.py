@@ -120,13 +120,13 @@ class TerminalScreen:
         if self._console.color_system is None or self._console.no_color:
             empty = "-" if full == "#" else "─"
         rest = Text()
-        room = self._console.width - len(view.head) - 2
+        space = self._console.width - len(view.head) - 2
         for name, text in [("", view.steps), ("", view.left), *view.numbers]:
             part = coloured([(name, text)]) if name else Text(text)
-            if text and rest.cell_len + 2 + cell_len(part.plain) > room - NARROW:
+            if text and rest.cell_len + 2 + cell_len(part.plain) > space - NARROW:
                 break
             rest.append("  " if text else "").append_text(part)
-        width = max(min(WIDTH, room - rest.cell_len), 0)
+        width = max(min(WIDTH, space - rest.cell_len), 0)
         done = round(width * view.fraction)
         line = Text(no_wrap=True, overflow="crop", end="")
         line.append(view.head, "bold cyan")

@@ -1,4 +1,4 @@
-"""Symbols: what a rule is run on, in place of arrays, to find its formula."""
+"""Symbols: the operands on which a rule is run, instead of arrays, to find its formula."""
 
 from __future__ import annotations
 

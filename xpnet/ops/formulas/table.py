@@ -26,7 +26,7 @@ class Operation(NamedTuple):
         function: the function ``f(xp, *operands)``.
         arity: the number of operands.
         partials: the partial derivatives; ``None`` for conditions, which have none, and for
-            selections, whose derivative is that of the chosen side.
+            selections, which have the derivative of the chosen side.
         is_condition: whether its value is a truth value.
         is_primitive: whether ``function`` is one call, which every namespace has.
         is_public: whether a rule may call it; a file may name any, as stable forms are saved.
