@@ -111,5 +111,5 @@ def from_formula(rule: Callable[..., Any], *, name: str, **parameters: float) ->
     >>> swish.with_parameters(b=2.0)
     swish(b=2)
     """
-    formula, numbers = checked_formula(rule, 1, name, parameters)
+    formula, numbers = checked_formula(rule, name, parameters)
     return FormulaActivation(formula, name, numbers)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from inspect import signature
 from types import FunctionType
@@ -95,6 +95,22 @@ def described(value: Any) -> Any:
     name = kind.__name__ if own else f"{kind.__module__}.{kind.__qualname__}"
     given = [f.name for f in fields(value) if f.init]
     return {"type": name} | {key: described(getattr(value, key)) for key in given}
+
+
+def completed(config: Any) -> Any:
+    """Return the JSON of a setting with the defaults of fields that it had not when it was saved.
+
+    >>> completed({"type": "LeakyReLU"})
+    {'type': 'LeakyReLU', 'alpha': 0.01}
+    """
+    if isinstance(config, list):
+        return list(map(completed, config))
+    if not isinstance(config, dict):
+        return config
+    kind = _own_types().get(str(config.get("type")))
+    later = [] if kind is None else [f for f in fields(kind) if f.init and f.name not in config]
+    found = {f.name: described(f.default) for f in later if f.default is not MISSING}
+    return {key: completed(value) for key, value in config.items()} | found
 
 
 def rebuilt(config: Any, layout: Layout) -> Any:
