@@ -88,9 +88,11 @@ def power_beside(b: FormulaBuilder, one: int, other: int) -> tuple[int, int] | N
     base = (b.operands_of(other, "pow") or (other,))[0]
     if b.nodes[base].operation != ARGUMENT:  # a power may share the exponent
         base = other
-    if found is None or not (b.are_independent(base, found[1]) or b.are_independent(other, 0)):
-        return None
-    return found
+    if found is None or b.are_independent(base, found[1]):
+        return found
+    # Alone, eᵘ may be the output, of which its derivative is a multiple.
+    is_alone = b.operands_of(one, "exp") is not None
+    return found if b.are_independent(other, 0) and not is_alone else None
 
 
 def power_times(b: FormulaBuilder, factor: int, power: int, may_be_0: bool) -> int:
