@@ -14,7 +14,7 @@ from xpnet.ops.numpy import NumPyOperations
 from xpnet.ops.operations import Operations, Rule
 from xpnet.ops.select import operations_for
 
-NOT_OPERATIONS = ("xp", "at_precision", "for_graphs", "why_not_captured")
+NOT_OPERATIONS = ("xp", "at_precision", "for_graphs", "why_not_captured", "why_not_compiled")
 OPERATIONS = tuple(
     name
     for name in (*vars(Operations), *vars(GraphOperations))
@@ -48,7 +48,9 @@ def explain(what: str | Rule, backend: Backend) -> str:
     """
     ops = operations_for(backend.empty(0))
     if isinstance(what, (FunctionType, FormulaRule)):
-        return f"the rule {what.__name__} on {backend.name} runs {_of_a_rule(ops)}."
+        reason = ops.why_not_compiled(what)
+        how = f"as NumPy code, in blocks ({reason})" if reason else _of_a_rule(ops)
+        return f"the rule {what.__name__} on {backend.name} runs {how}."
     rule = "be a rule, or one of " + ", ".join(OPERATIONS)
     require(what in OPERATIONS, "what", rule, what)
     return f"{what} on {backend.name}: {_of_an_operation(str(what), ops)}."
