@@ -5,20 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from xpnet.activations.builtin import ActivationFunction
-from xpnet.ops.formulas import Formula, FormulaRule
-from xpnet.ops.formulas.backward import Backward, backward_of
-from xpnet.ops.formulas.parameters import (
-    Parameters,
-    changed,
-    checked_formula,
-    require_parts,
-    shown,
-    values_of,
-)
+from xpnet.ops import formulas  # its names load on first access
 from xpnet.ops.operations import Rule
+
+if TYPE_CHECKING:
+    from xpnet.ops.formulas import Backward, Formula
+    from xpnet.ops.formulas.parameters import Parameters
 
 
 @dataclass(frozen=True)
@@ -36,14 +31,14 @@ class FormulaActivation(ActivationFunction):
     parameters: Parameters = ()
 
     def __post_init__(self) -> None:
-        require_parts(self.formula, self.name, self.parameters, 1)
+        formulas.require_parts(self.formula, self.name, self.parameters, 1)
 
     def __repr__(self) -> str:
-        return shown(self.name, self.parameters)
+        return formulas.shown(self.name, self.parameters)
 
     def scalars(self) -> tuple[float, ...]:
         """Return the values of the parameters."""
-        return values_of(self.parameters)
+        return formulas.values_of(self.parameters)
 
     def with_parameters(self, **changes: float) -> FormulaActivation:
         """Return the activation with other values of parameters.
@@ -51,17 +46,17 @@ class FormulaActivation(ActivationFunction):
         Raises:
             ArgumentError: if there is no such parameter, or a value is not a finite number.
         """
-        return replace(self, parameters=changed(self.parameters, changes))
+        return replace(self, parameters=formulas.changed(self.parameters, changes))
 
     @cached_property
     def value(self) -> Rule:  # type: ignore[override]
         """The rule ``φ(xp, z, *parameters)``."""
-        return FormulaRule(self.formula, self.name)
+        return formulas.FormulaRule(self.formula, self.name)
 
     @cached_property
     def derivative(self) -> Rule:  # type: ignore[override]
         """The rule ``φ'(xp, saved, *parameters)``."""
-        return FormulaRule(self._backward.derivative, f"{self.name}_derivative")
+        return formulas.FormulaRule(self._backward.derivative, f"{self.name}_derivative")
 
     @cached_property
     def saves(self) -> Literal["input", "output"]:  # type: ignore[override]
@@ -71,12 +66,12 @@ class FormulaActivation(ActivationFunction):
     @cached_property
     def curvature(self) -> Rule | None:  # type: ignore[override]
         """The derivative of ``derivative`` by ``saved``; ``None`` if it is 0."""
-        curvature = self._backward.curvature
-        return None if curvature is None else FormulaRule(curvature, f"{self.name}_curvature")
+        formula = self._backward.curvature
+        return None if formula is None else formulas.FormulaRule(formula, f"{self.name}_curvature")
 
     @cached_property
     def _backward(self) -> Backward:
-        return backward_of(self.formula)
+        return formulas.backward_of(self.formula)
 
 
 def from_formula(rule: Callable[..., Any], *, name: str, **parameters: float) -> FormulaActivation:
@@ -111,5 +106,5 @@ def from_formula(rule: Callable[..., Any], *, name: str, **parameters: float) ->
     >>> swish.with_parameters(b=2.0)
     swish(b=2)
     """
-    formula, numbers = checked_formula(rule, name, parameters)
+    formula, numbers = formulas.checked_formula(rule, name, parameters)
     return FormulaActivation(formula, name, numbers)

@@ -5,25 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from xpnet.backend import Array, is_kind, namespace_of
 from xpnet.errors import require, require_number, require_type, unknown_name
 from xpnet.losses.base import Loss, refuse_where
 from xpnet.losses.classification import BinaryCrossEntropy, Hinge
 from xpnet.losses.regression import HalfMSE
-from xpnet.ops.formulas import Formula, FormulaRule, derivative_of
-from xpnet.ops.formulas.backward import nonzero
-from xpnet.ops.formulas.parameters import (
-    Parameters,
-    changed,
-    checked_formula,
-    require_parts,
-    shown,
-    values_of,
-)
-from xpnet.ops.formulas.probe import Targets
+from xpnet.ops import formulas  # its names load on first access
 from xpnet.ops.operations import Rule
+
+if TYPE_CHECKING:
+    from xpnet.ops.formulas import Formula
+    from xpnet.ops.formulas.parameters import Parameters
 
 TargetKind = Literal["values", "binary", "signs"]
 
@@ -62,13 +56,13 @@ class FormulaLoss(Loss):
     target_max: float | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
-        require_parts(self.formula, self.name, self.parameters, 2)
+        formulas.require_parts(self.formula, self.name, self.parameters, 2)
         require_type(self.mean, bool, "mean")
         require_type(self.scalable, bool, "scalable")
         _require_targets(self.target_kind, self.target_min, self.target_max, self.scalable)
 
     def __repr__(self) -> str:
-        return shown(self.name, self.parameters)
+        return formulas.shown(self.name, self.parameters)
 
     def with_parameters(self, **changes: float) -> FormulaLoss:
         """Return the loss with other values of parameters.
@@ -76,23 +70,23 @@ class FormulaLoss(Loss):
         Raises:
             ArgumentError: if there is no such parameter, or a value is not a finite number.
         """
-        return replace(self, parameters=changed(self.parameters, changes))
+        return replace(self, parameters=formulas.changed(self.parameters, changes))
 
     @cached_property
     def rule(self) -> Rule:  # type: ignore[override]
         """The rule ``ℓ(xp, z, t, *parameters)``."""
-        return FormulaRule(self.formula, self.name)
+        return formulas.FormulaRule(self.formula, self.name)
 
     @cached_property
     def derivative(self) -> Rule:  # type: ignore[override]
         """The rule ``∂ℓ/∂z``."""
-        return FormulaRule(derivative_of(self.formula), f"{self.name}_derivative")
+        return formulas.FormulaRule(formulas.derivative_of(self.formula), f"{self.name}_derivative")
 
     @cached_property
     def curvature(self) -> Rule | None:  # type: ignore[override]
         """The rule ``∂²ℓ/∂z²``; ``None`` if it is 0 almost everywhere."""
-        formula = nonzero(derivative_of(derivative_of(self.formula)))
-        return None if formula is None else FormulaRule(formula, f"{self.name}_curvature")
+        formula = formulas.nonzero(formulas.derivative_of(formulas.derivative_of(self.formula)))
+        return None if formula is None else formulas.FormulaRule(formula, f"{self.name}_curvature")
 
     def check(self, target: Any, n_out: int, n_rows: int) -> None:
         """Validate targets of this kind, and their bounds; see `Loss.check`."""
@@ -115,7 +109,7 @@ class FormulaLoss(Loss):
         return LIKE[self.target_kind].probabilities(output)
 
     def _scalars(self) -> tuple[float, ...]:
-        return values_of(self.parameters)
+        return formulas.values_of(self.parameters)
 
 
 def _require_targets(
@@ -181,8 +175,8 @@ def from_formula(
     0.5
     """
     _require_targets(target_kind, target_min, target_max)
-    targets = Targets(target_kind, target_min, target_max)
-    formula, numbers = checked_formula(rule, name, parameters, targets)
+    targets = formulas.Targets(target_kind, target_min, target_max)
+    formula, numbers = formulas.checked_formula(rule, name, parameters, targets)
     is_bounded = target_min is not None or target_max is not None
     return FormulaLoss(
         formula,

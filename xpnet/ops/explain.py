@@ -8,7 +8,7 @@ import numpy as np
 
 from xpnet.backend import Backend
 from xpnet.errors import require
-from xpnet.ops.formulas import FormulaRule
+from xpnet.ops import formulas
 from xpnet.ops.graph_operations import GraphOperations
 from xpnet.ops.numpy import NumPyOperations
 from xpnet.ops.operations import Operations, Rule
@@ -47,7 +47,7 @@ def explain(what: str | Rule, backend: Backend) -> str:
     'matmul on numpy: NumPy, filling the given buffers.'
     """
     ops = operations_for(backend.empty(0))
-    if isinstance(what, (FunctionType, FormulaRule)):
+    if isinstance(what, (FunctionType, formulas.FormulaRule)):
         reason = ops.why_not_compiled(what)
         how = f"as NumPy code, in blocks ({reason})" if reason else _of_a_rule(ops)
         return f"the rule {what.__name__} on {backend.name} runs {how}."

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from xpnet.errors import describe
-from xpnet.ops.formulas.json_form import TYPE as FORMULA
-from xpnet.ops.formulas.parameters import shown
+from xpnet.ops import formulas  # its names load on first access
 
 ARRAYS = {"FormulaActivation": ("z",), "FormulaLoss": ("z", "t")}
 """The arrays of the formulas of activations and losses, by the type of the setting."""
@@ -32,7 +31,7 @@ def short(value: Any) -> str:
         return ", ".join(map(short, value))
     if not isinstance(value, dict) or "type" not in value:
         return describe(value)
-    if value["type"] == FORMULA:
+    if value["type"] == formulas.TYPE:
         return describe(value.get("nodes"))
     inner = [f"{k}={short(v)}" for k, v in value.items() if k not in OWN]
     if value["type"] not in ARRAYS or not _has_parameters(value):
@@ -42,7 +41,7 @@ def short(value: Any) -> str:
         for k, v in value.items()
         if k not in OWN and v != FORMULA_DEFAULTS.get(k, v is None)
     ]
-    text = shown(value["name"], tuple((k, v) for k, v in value["parameters"]))
+    text = formulas.shown(value["name"], tuple((k, v) for k, v in value["parameters"]))
     return f"{text} with {', '.join(inner)}" if inner else text
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from xpnet.errors import Phrase, require, require_number, require_type, unknown_name
+from xpnet.ops import formulas  # its names load on first access
 from xpnet.ops.formulas.formula import Formula, require_small
-from xpnet.ops.formulas.probe import Targets, require_finite
-from xpnet.ops.formulas.trace import trace
+
+if TYPE_CHECKING:
+    from xpnet.ops.formulas.probe import Targets
 
 MAX_NAME = 80
 """The largest number of characters of a name."""
@@ -30,7 +32,7 @@ def formula_of(rule: Callable[..., Any], n_arrays: int, parameters: Mapping[str,
     def positional(xp: Any, *values: Any) -> Any:
         return rule(xp, *values[:n_arrays], **dict(zip(names, values[n_arrays:], strict=True)))
 
-    return trace(positional, n_arrays + len(names))
+    return formulas.trace(positional, n_arrays + len(names))
 
 
 def checked_formula(
@@ -54,7 +56,7 @@ def checked_formula(
     require_name(name)
     numbers = as_parameters(parameters)
     formula = formula_of(rule, 1 if targets is None else 2, parameters)
-    require_finite(formula, values_of(numbers), name, targets)
+    formulas.require_finite(formula, values_of(numbers), name, targets)
     return formula, numbers
 
 
