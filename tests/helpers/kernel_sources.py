@@ -22,6 +22,7 @@ from xpnet.ops.rules.layers import multiply, normalize
 
 FILES = {
     "batch_norm": "batch_norm.cu",  # with the other kernels of the file
+    "row_norm": "row_norm.cu",  # with the other kernels of the file
     "cross_entropy": "cross_entropy.cu",
     "clip_by_norm": "clip.cu",
     "row_weights": "row_weights.cu",

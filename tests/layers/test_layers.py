@@ -10,7 +10,16 @@ from xpnet.activations import ELU, GELU, ReLU, Sigmoid, Softmax, Tanh
 from xpnet.backend import get_backend
 from xpnet.derivatives import check_gradients
 from xpnet.errors import ArgumentError
-from xpnet.layers import Activation, BatchNorm, Context, Dense, Dropout, Temperature
+from xpnet.layers import (
+    Activation,
+    BatchNorm,
+    Context,
+    Dense,
+    Dropout,
+    LayerNorm,
+    RMSNorm,
+    Temperature,
+)
 from xpnet.ops import operations_for
 from xpnet.parameters import Layout
 from xpnet.random import MaskStream
@@ -36,6 +45,10 @@ TABLE = {
     "dropout-zero": (Dropout(0.0), True),
     "dropout-evaluation": (Dropout(0.4), False),
     "temperature": (Temperature(1.7), True),
+    "layer_norm": (LayerNorm(), True),
+    "layer_norm-no-shift": (LayerNorm(eps=0.1, shift=False), False),
+    "rms_norm": (RMSNorm(), True),
+    "rms_norm-large-eps": (RMSNorm(eps=0.5), False),
 }
 every_layer = pytest.mark.parametrize("name", TABLE)
 

@@ -359,6 +359,36 @@ def test_normalize_agrees(dtype, layout, ops):
             close(ours, theirs, dtype, 30)
 
 
+@layouts
+@dtypes
+@looped(centered=[False, True], shifted=[False, True], width=[1, N, 1500])
+def test_row_norm_and_its_backward_agree(width, centered, shifted, dtype, layout, ops):
+    shape = M, width
+    x = LAYOUTS[layout](matrix(dtype, 5, shape=shape) + np.asarray(30, dtype))
+    dy, (scale, beta) = (
+        matrix(dtype, 6, shape=shape)[: x.shape[0]],
+        matrix(dtype, 7, shape=(2, width)),
+    )
+    shift = beta if shifted else None
+    y, rows = REFERENCE.row_norm(x, scale, shift, 1e-3, centered=centered)
+    given = {"out": np.full(x.shape, 9, dtype), "rows": np.full((x.shape[0], 3), 9, dtype)}
+    for buffers in ({}, given):
+        actual, kept = ops.row_norm(x, scale, shift, 1e-3, centered=centered, **buffers)
+        close(actual, y, dtype, 30)
+        normal = REFERENCE.row_normalized(x, kept), REFERENCE.row_normalized(x, rows)
+        close(*normal, dtype, 30)
+    sums = [np.full(width, 9, dtype) for _ in range(4)]
+    theirs, ours = (
+        one.row_norm_backward(
+            *(dy, x, rows, scale, d_scale, d_shift if shifted else None), centered=centered
+        )
+        for one, d_scale, d_shift in ((REFERENCE, *sums[:2]), (ops, *sums[2:]))
+    )
+    close(ours, theirs, dtype, 300)
+    close(sums[2], sums[0], dtype, 300)
+    close(sums[3], sums[1], dtype, 100)
+
+
 @dtypes
 @looped(p=[0.1, 0.5, 0.9])
 def test_dropout_masks_are_identical(p, dtype, ops):
@@ -415,11 +445,14 @@ def test_threads_give_the_same_numbers(monkeypatch, ops):
     theta, state, grad = x.ravel().copy(), np.abs(dy).ravel().copy(), dy.ravel().copy()
     other, other_state = theta.copy(), state.copy()
     ops.update(optimizers.adagrad, (theta, state), (grad,), (0.1, 1e-7))
+    normal = ops.row_norm(x, dy[0], dy[1], 1e-5)
     monkeypatch.setattr(runner, "MIN_PARALLEL_SIZE", 100)
     monkeypatch.setattr(threads, "n_threads", lambda: 3)
     threads._pool.cache_clear()
     together = ops.chain_and_sum(activations.tanh_derivative, dy, x, shared_sums)
     ops.update(optimizers.adagrad, (other, other_state), (grad,), (0.1, 1e-7))
+    for actual, expected in zip(ops.row_norm(x, dy[0], dy[1], 1e-5), normal, strict=True):
+        np.testing.assert_array_equal(actual, expected)
     threads._pool.cache_clear()
     np.testing.assert_array_equal(together, alone)
     np.testing.assert_array_equal(other, theta)
@@ -442,6 +475,10 @@ def test_misfit_shapes_are_refused_or_broadcast(ops):
         lambda: ops.update(optimizers.momentum, (b.copy(), few.copy()), (b,), (0.1, 0.9)),
         lambda: ops.batch_norm(x, few, few, 1e-5),
         lambda: ops.normalize(x, (b, b, few, b, b)),
+        lambda: ops.row_norm(x, few, None, 1e-5),
+        lambda: ops.row_norm(x, b, few, 1e-5),
+        lambda: ops.row_norm_backward(x, x, np.ones((5, 3), "f"), b, b.copy(), b.copy()),
+        lambda: ops.row_norm_backward(x, x, np.ones((M, 3), "f"), b, few.copy(), b.copy()),
         lambda: ops.softmax_cross_entropy(x, np.zeros(3, np.int64), 0.1),
     ):
         with pytest.raises(ValueError, match=r"broadcast|shape|match"):
@@ -469,7 +506,7 @@ def test_ordinary_arrays_use_compiled_loops(monkeypatch, ops):
         raise AssertionError("the compiled loop refused ordinary arrays")
 
     for name in OPERATIONS:
-        if name in vars(NumPyOperations) and name != "matmul":
+        if hasattr(NumPyOperations, name) and name != "matmul":
             monkeypatch.setattr(NumPyOperations, name, refused)
     x, dy, b, sums = (
         matrix("float32"),
@@ -491,6 +528,10 @@ def test_ordinary_arrays_use_compiled_loops(monkeypatch, ops):
     ops.batch_norm(x, b, b, 1e-5)
     ops.normalize(x, (b, b, b, b, b))
     ops.batch_norm_backward(dy, x, b, np.abs(b), 1e-5, sums, sums.copy())
+    _, moments = ops.row_norm(x, b, b, 1e-5)
+    ops.row_norm_backward(dy, x, moments, b, sums, sums.copy())
+    ops.row_norm(x, b, None, 1e-5, centered=False)
+    ops.row_norm_backward(dy, x, moments, b, sums, None, centered=False)
     ops.keep_mask(x, 7, 0.5)
     ops.softmax_cross_entropy(x, np.zeros(M, np.int64), 0.1)
     ops.take_rows(x, np.arange(3), np.empty((3, N), "f"))
@@ -510,6 +551,7 @@ def test_every_override_is_tested_here(ops):
             "batch_norm",
             "batch_norm_backward",
         ),
+        *("row_norm", "row_norm_backward"),
         *("keep_mask", "take_rows", "begin_step", "record", "softmax_cross_entropy"),
         *("logged_cross_entropy", "unscale", "total", "affine_and_apply", "matmul_and_sum"),
         *("update_unless", "update_decaying", "affine_backward", "clip_by_norm", "row_weights"),

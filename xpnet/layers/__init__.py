@@ -6,6 +6,7 @@ from xpnet.layers.batch_norm import BatchNorm
 from xpnet.layers.context import Context, child_views
 from xpnet.layers.dense import Dense
 from xpnet.layers.dropout import Dropout
+from xpnet.layers.row_norm import LayerNorm, RMSNorm
 from xpnet.layers.temperature import Temperature
 
 __all__ = [
@@ -15,8 +16,10 @@ __all__ = [
     "Dense",
     "Dropout",
     "Layer",
+    "LayerNorm",
     "LayerSpec",
     "ParameterSpec",
+    "RMSNorm",
     "Temperature",
     "child_views",
     "nested_specs",

@@ -418,6 +418,82 @@ class Operations:
         factor = scale / (m * self.xp.sqrt(var + eps))
         return factor * (m * dy - d_shift - x_hat * d_scale)
 
+    def row_norm(
+        self,
+        x: Array,
+        scale: Array,
+        shift: Array | None,
+        eps: float,
+        *,
+        centered: bool = True,
+        out: Array | None = None,
+        rows: Array | None = None,
+    ) -> tuple[Array, Array]:
+        """``x̂ = (x − μ)/√(σ² + ε)`` and ``y = γ x̂ + β``, with μ and σ² of each row.
+
+        As in `batch_norm`, μ is computed by differences from the first number of the row, and the
+        mean of ``x − μ`` corrects its rounding.
+
+        Args:
+            x: rows, ``(m, n)``.
+            scale: γ, ``(n,)``.
+            shift: β, ``(n,)``, or ``None`` for 0.
+            eps: ε, above 0.
+            centered: whether μ is subtracted; if not, ``μ = 0`` and σ² is the mean square.
+            out: may be filled with ``y``.
+            rows: may be filled with the second result, ``(m, 3)``.
+
+        Returns:
+            ``y``, and the columns ``μ, ρ, f`` with ``x̂ = (x − μ − ρ)·f``, where ρ is what rounding
+            has lost of μ.
+        """
+        xp = self.xp
+        mean, rest = xp.zeros_like(x[:, :1]), xp.zeros_like(x[:, :1])
+        values = x
+        if centered:
+            first = x[:, :1]
+            mean = first + self.row_mean(x - first)
+            values = x - mean
+            rest = self.row_mean(values)
+            values = values - rest
+        factor = 1.0 / xp.sqrt(self.row_mean(values * values) + eps)
+        y = values * factor * scale
+        return y if shift is None else y + shift, xp.concat((mean, rest, factor), axis=1)
+
+    def row_norm_backward(
+        self,
+        dy: Array,
+        x: Array,
+        rows: Array,
+        scale: Array,
+        d_scale: Array,
+        d_shift: Array | None,
+        *,
+        centered: bool = True,
+        out: Array | None = None,
+    ) -> Array:
+        """Fill ``dγ = Σ_rows dy·x̂`` and ``dβ = Σ_rows dy``; return ``dx``.
+
+        ``dx = f·(u − mean u − x̂ mean(u x̂))`` with ``u = γ dy`` and the means along each row;
+        without ``mean u`` if the rows are not ``centered``. ``rows`` is that of `row_norm`.
+        """
+        x_hat, u = self.row_normalized(x, rows), dy * scale
+        if d_shift is not None:
+            self.column_sum(dy, out=d_shift)
+        self.column_sum(dy * x_hat, out=d_scale)
+        dx = u - x_hat * self.row_mean(u * x_hat)
+        return (dx - self.row_mean(u) if centered else dx) * rows[:, 2:]
+
+    def row_normalized(self, x: Array, rows: Array) -> Array:
+        """``x̂ = (x − μ − ρ)·f``, with the columns ``μ, ρ, f`` of `row_norm`."""
+        return (x - rows[:, :1] - rows[:, 1:2]) * rows[:, 2:]
+
+    def row_mean(self, x: Array) -> Array:
+        """The mean of each row of ``x: (m, n)``, ``(m, 1)``, summed in double precision."""
+        xp = self.xp
+        total = xp.sum(x, axis=1, keepdims=True, dtype=xp.float64)
+        return xp.astype(total / x.shape[1], x.dtype)
+
     def keep_mask(self, like: Array, key: int, p: float, out: Array | None = None) -> Array:
         """A dropout mask like ``like``: 0 with probability ``p``, otherwise ``1/(1 − p)``.
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.backend import Array
-from xpnet.ops.cpu import elementwise, rowwise
+from xpnet.ops.cpu import elementwise, row_norm, rowwise
 from xpnet.ops.cpu.jit import NotCompiled, loop_of
 from xpnet.ops.cpu.runner import EagerRunner, LoopRunner
 from xpnet.ops.numpy import NumPyOperations
@@ -240,6 +240,51 @@ class CompiledOperations(Operations):
         except NotCompiled:
             arguments = dy, x_hat, scale, var, eps, d_scale, d_shift, out
             return self.plain.batch_norm_backward(*arguments)
+        return dx
+
+    def row_norm(
+        self,
+        x: Array,
+        scale: Array,
+        shift: Array | None,
+        eps: float,
+        *,
+        centered: bool = True,
+        out: Array | None = None,
+        rows: Array | None = None,
+    ) -> tuple[Array, Array]:
+        """See `Operations.row_norm`."""
+        y = np.empty_like(x) if out is None else out
+        rows = np.empty_like(x, shape=(x.shape[0], 3)) if rows is None else rows
+        key = row_norm.row_norm, x.dtype, centered, shift is not None
+        beta = scale if shift is None else shift  # which the loop of this key does not read
+        try:
+            self.runner.run(key, (x, rows, y), scale, beta, eps)
+        except NotCompiled:
+            return self.plain.row_norm(x, scale, shift, eps, centered=centered)
+        return y, rows
+
+    def row_norm_backward(
+        self,
+        dy: Array,
+        x: Array,
+        rows: Array,
+        scale: Array,
+        d_scale: Array,
+        d_shift: Array | None,
+        *,
+        centered: bool = True,
+        out: Array | None = None,
+    ) -> Array:
+        """See `Operations.row_norm_backward`."""
+        dx = np.empty_like(dy) if out is None else out
+        key = row_norm.row_norm_backward, dy.dtype, centered, d_shift is not None
+        d_beta = d_scale if d_shift is None else d_shift
+        try:
+            self.runner.call(key, dy, x, rows, scale, d_scale, d_beta, dx)
+        except NotCompiled:
+            arguments = dy, x, rows, scale, d_scale, d_shift
+            return self.plain.row_norm_backward(*arguments, centered=centered)
         return dx
 
     def keep_mask(self, like: Array, key: Any, p: float, out: Array | None = None) -> Array:

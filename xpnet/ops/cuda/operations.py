@@ -12,7 +12,7 @@ import numpy as np
 
 from xpnet.backend import Array
 from xpnet.errors import dtype_name, require
-from xpnet.ops.cuda import columns, cublas_lt, updates
+from xpnet.ops.cuda import columns, cublas_lt, row_norm, updates
 from xpnet.ops.cuda.arrays import are_scalars, have_shape, kernel_scalars, on_device, supported
 from xpnet.ops.cuda.cross_entropy import cross_entropy
 from xpnet.ops.cuda.elementwise import (
@@ -296,6 +296,44 @@ class CudaOperations(Operations):
         dx = self._result_array(dy, out)
         rest = (scale, var, dy.dtype.type(eps), d_scale, d_shift, dx)
         columns.batch_norm(self.launch, self.xp, "batch_norm_backward", (dy, x_hat), rest)
+        return dx
+
+    def row_norm(
+        self,
+        x: Array,
+        scale: Array,
+        shift: Array | None,
+        eps: float,
+        *,
+        centered: bool = True,
+        out: Array | None = None,
+        rows: Array | None = None,
+    ) -> tuple[Array, Array]:
+        """See `Operations.row_norm`."""
+        if rows is None:
+            rows = self.xp.empty((x.shape[0], 3), dtype=x.dtype)
+        results = self._result_array(x, out), rows
+        if not row_norm.row_norm(self.launch, x, scale, shift, eps, centered, results):
+            return super().row_norm(x, scale, shift, eps, centered=centered)
+        return results
+
+    def row_norm_backward(
+        self,
+        dy: Array,
+        x: Array,
+        rows: Array,
+        scale: Array,
+        d_scale: Array,
+        d_shift: Array | None,
+        *,
+        centered: bool = True,
+        out: Array | None = None,
+    ) -> Array:
+        """See `Operations.row_norm_backward`."""
+        given, dx = (dy, x, rows, scale), self._result_array(dy, out)
+        sums = d_scale, d_shift
+        if not row_norm.row_norm_backward(self.launch, self.xp, given, *sums, centered, dx):
+            return super().row_norm_backward(*given, *sums, centered=centered)
         return dx
 
     def clip_by_norm(self, grad: Array, limit: float) -> None:
