@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from xpnet import layers
+from xpnet import Sequential, layers
 from xpnet.activations import ELU, GELU, ReLU, Sigmoid, Softmax, Tanh
 from xpnet.backend import get_backend
 from xpnet.derivatives import check_gradients
 from xpnet.errors import ArgumentError
+from xpnet.initializers import Ones, Zeros
 from xpnet.layers import (
     Activation,
     BatchNorm,
@@ -371,6 +372,12 @@ def test_statistics_change_in_training_only(momentum, settings, place, batches):
     assert got["count"].tolist() == [0]
 
 
+def test_batch_norm_starts_with_the_given_scale(rng):
+    model = Sequential([BatchNorm(scale_init=Zeros()), Dense(1, weight_init=Ones())], N)
+    assert model.layout.views(model.theta)["layers.0.scale"].tolist() == [0.0] * N
+    assert not model.forward(rng.normal(size=(M, N)), training=True, seed=1).any()
+
+
 def test_batch_norm_refuses_one_training_row(place):
     with pytest.raises(ArgumentError, match=r"at least 2 rows under batch norm.*got 1 row\. Use"):
         run_batches(BatchNorm(), place, [np.zeros((1, N))], training=True)
@@ -431,6 +438,7 @@ def test_masks_of_adjacent_keys_are_uncorrelated(other):
         (lambda: Temperature("2"), "temperature must be a finite number"),
         (lambda: BatchNorm(1.0), "momentum must be a finite number, at least 0 and below 1;"),
         (lambda: BatchNorm(eps=0), "eps must be a finite number, above 0; got 0."),
+        (lambda: BatchNorm(scale_init=0), "scale_init must be an Initializer; got 0."),
     ],
 )
 def test_bad_settings_are_refused(make, message):

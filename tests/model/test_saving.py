@@ -83,6 +83,14 @@ def test_every_type_of_the_table_is_restored(name):
     assert from_config(json.loads(json.dumps(to_config(value)))) == value
 
 
+def test_fields_of_later_versions_are_saved_if_set():
+    """An earlier version of xpnet reads the files of layers that it has."""
+    assert to_config(BatchNorm()) == {"type": "BatchNorm", "momentum": 0.9, "eps": 1e-5}
+    zeros = BatchNorm(scale_init=xpnet.initializers.Zeros())
+    assert to_config(zeros)["scale_init"] == {"type": "Zeros"}
+    assert from_config(to_config(zeros)) == zeros
+
+
 def test_parameters_are_tensors_by_path(tmp_path):
     model = MLP(4, [5], 3)
     model.save(tmp_path / "m.safetensors")
