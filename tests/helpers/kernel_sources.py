@@ -18,7 +18,13 @@ from xpnet.ops.cuda import elementwise
 from xpnet.ops.cuda.elementwise import column_sum_kernel, file_kernel, rule_kernel, shifted, unless
 from xpnet.ops.cuda.launch import THREADS
 from xpnet.ops.rules import activations, optimizers, scaling
-from xpnet.ops.rules.layers import multiply, normalize
+from xpnet.ops.rules.layers import (
+    multiply,
+    multiply_derivatives,
+    normalize,
+    prelu,
+    prelu_derivatives,
+)
 
 FILES = {
     "batch_norm": "batch_norm.cu",  # with the other kernels of the file
@@ -110,6 +116,9 @@ def kernels_of_rules(dtype):
     for index in ("unsigned", "long long"):
         yield [rule_kernel(normalize, dtype, "xbbbbb", 2, "", index)]
     yield [rule_kernel(multiply, dtype, "xx", 1, "")]
+    yield [rule_kernel(rule, dtype, "xb", 1, "") for rule in (multiply, prelu)]
+    derivatives = multiply_derivatives, prelu_derivatives
+    yield [column_sum_kernel(rule, dtype, "dxc", "") for rule in derivatives]
     yield [column_sum_kernel(activations.identity, dtype, "x", "")]
 
 

@@ -18,7 +18,9 @@ from xpnet.layers import (
     Dense,
     Dropout,
     LayerNorm,
+    PReLU,
     RMSNorm,
+    Scale,
     Temperature,
 )
 from xpnet.ops import operations_for
@@ -48,6 +50,8 @@ TABLE = {
     "temperature": (Temperature(1.7), True),
     "layer_norm": (LayerNorm(), True),
     "layer_norm-no-shift": (LayerNorm(eps=0.1, shift=False), False),
+    "scale": (Scale(), True),
+    "prelu": (PReLU(), True),
     "rms_norm": (RMSNorm(), True),
     "rms_norm-large-eps": (RMSNorm(eps=0.5), False),
 }
@@ -438,6 +442,8 @@ def test_masks_of_adjacent_keys_are_uncorrelated(other):
         (lambda: Temperature("2"), "temperature must be a finite number"),
         (lambda: BatchNorm(1.0), "momentum must be a finite number, at least 0 and below 1;"),
         (lambda: BatchNorm(eps=0), "eps must be a finite number, above 0; got 0."),
+        (lambda: Scale(2.0), "scale_init must be an Initializer; got 2.0."),
+        (lambda: PReLU(0.25), "slope_init must be an Initializer; got 0.25."),
         (lambda: BatchNorm(scale_init=0), "scale_init must be an Initializer; got 0."),
     ],
 )

@@ -6,12 +6,25 @@ import numpy as np
 import pytest
 from helpers.training_cases import REPLAY
 
-from xpnet import Adam, CrossEntropy, Dense, LayerNorm, ReLU, RMSNorm, Sequential, TrainingStep
+from xpnet import (
+    Adam,
+    CrossEntropy,
+    Dense,
+    LayerNorm,
+    PReLU,
+    ReLU,
+    RMSNorm,
+    Scale,
+    Sequential,
+    TrainingStep,
+)
 
 N = 64
 HIDDEN = {
     "layer norm": [Dense(N), LayerNorm()],
     "layer norm, no shift": [Dense(N), LayerNorm(shift=False)],
+    "scale": [Dense(N, ReLU()), Scale()],
+    "PReLU": [Dense(N), PReLU()],
     "RMS norm": [Dense(N, ReLU()), RMSNorm()],
 }
 """The layers of 64-64-10 before the last."""

@@ -26,7 +26,7 @@ from helpers.rules import (
 from xpnet.ops.explain import OPERATIONS
 from xpnet.ops.numpy import BLOCK, NumPyOperations
 from xpnet.ops.operations import Operations, RunningStatistics
-from xpnet.ops.rules import activations, losses, optimizers
+from xpnet.ops.rules import activations, layers, losses, optimizers
 from xpnet.ops.rules.layers import running_mean
 from xpnet.ops.select import why_not_compiled
 from xpnet.random import stream_key
@@ -359,6 +359,28 @@ def test_normalize_agrees(dtype, layout, ops):
             close(ours, theirs, dtype, 30)
 
 
+BY_COLUMN = {
+    "product": (layers.multiply, layers.multiply_derivatives),
+    "PReLU": (layers.prelu, layers.prelu_derivatives),
+}
+
+
+@layouts
+@dtypes
+@looped(m=[M, 1200])
+@pytest.mark.parametrize("name", BY_COLUMN)
+def test_rules_by_column_agree(name, m, dtype, layout, ops):
+    rule, derivatives = BY_COLUMN[name]
+    x, dy = (LAYOUTS[layout](matrix(dtype, seed, shape=(m, N))) for seed in (1, 2))
+    column, sums = matrix(dtype, 3)[0], [np.full(N, 9, dtype) for _ in range(3)]
+    expected = REFERENCE.apply_by_column(rule, x, column)
+    dx = REFERENCE.chain_by_column(derivatives, dy, x, column, sums[0])
+    for i, out in ((1, np.full(x.shape, 9, dtype)), (2, None)):
+        close(ops.apply_by_column(rule, x, column, out), expected, dtype)
+        close(ops.chain_by_column(derivatives, dy, x, column, sums[i], out), dx, dtype)
+        close(sums[i], sums[0], dtype, 1000)
+
+
 @layouts
 @dtypes
 @looped(centered=[False, True], shifted=[False, True], width=[1, N, 1500])
@@ -475,6 +497,10 @@ def test_misfit_shapes_are_refused_or_broadcast(ops):
         lambda: ops.update(optimizers.momentum, (b.copy(), few.copy()), (b,), (0.1, 0.9)),
         lambda: ops.batch_norm(x, few, few, 1e-5),
         lambda: ops.normalize(x, (b, b, few, b, b)),
+        lambda: ops.apply_by_column(layers.prelu, x, few),
+        lambda: ops.chain_by_column(layers.prelu_derivatives, x, short, b, b.copy()),
+        lambda: ops.chain_by_column(layers.prelu_derivatives, x, x, b, few.copy()),
+        lambda: ops.chain_by_column(layers.prelu_derivatives, x, x, few, b.copy()),
         lambda: ops.row_norm(x, few, None, 1e-5),
         lambda: ops.row_norm(x, b, few, 1e-5),
         lambda: ops.row_norm_backward(x, x, np.ones((5, 3), "f"), b, b.copy(), b.copy()),
@@ -528,6 +554,8 @@ def test_ordinary_arrays_use_compiled_loops(monkeypatch, ops):
     ops.batch_norm(x, b, b, 1e-5)
     ops.normalize(x, (b, b, b, b, b))
     ops.batch_norm_backward(dy, x, b, np.abs(b), 1e-5, sums, sums.copy())
+    ops.apply_by_column(layers.prelu, x, b)
+    ops.chain_by_column(layers.prelu_derivatives, dy, x, b, sums)
     _, moments = ops.row_norm(x, b, b, 1e-5)
     ops.row_norm_backward(dy, x, moments, b, sums, sums.copy())
     ops.row_norm(x, b, None, 1e-5, centered=False)
@@ -551,7 +579,7 @@ def test_every_override_is_tested_here(ops):
             "batch_norm",
             "batch_norm_backward",
         ),
-        *("row_norm", "row_norm_backward"),
+        *("row_norm", "row_norm_backward", "apply_by_column", "chain_by_column"),
         *("keep_mask", "take_rows", "begin_step", "record", "softmax_cross_entropy"),
         *("logged_cross_entropy", "unscale", "total", "affine_and_apply", "matmul_and_sum"),
         *("update_unless", "update_decaying", "affine_backward", "clip_by_norm", "row_weights"),

@@ -6,7 +6,9 @@ from xpnet.layers.batch_norm import BatchNorm
 from xpnet.layers.context import Context, child_views
 from xpnet.layers.dense import Dense
 from xpnet.layers.dropout import Dropout
+from xpnet.layers.prelu import PReLU
 from xpnet.layers.row_norm import LayerNorm, RMSNorm
+from xpnet.layers.scale import Scale
 from xpnet.layers.temperature import Temperature
 
 __all__ = [
@@ -18,8 +20,10 @@ __all__ = [
     "Layer",
     "LayerNorm",
     "LayerSpec",
+    "PReLU",
     "ParameterSpec",
     "RMSNorm",
+    "Scale",
     "Temperature",
     "child_views",
     "nested_specs",

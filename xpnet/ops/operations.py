@@ -289,6 +289,30 @@ class Operations:
         self.column_sum(dz, out=sums)
         return dz
 
+    def apply_by_column(
+        self, rule: Rule, x: Array, column: Array, out: Array | None = None
+    ) -> Array:
+        """``rule(xp, x, c)``, elementwise, with one ``c`` for each column: ``c: (n,)``."""
+        return rule(self.xp, x, column)
+
+    def chain_by_column(
+        self,
+        rule: Rule,
+        dy: Array,
+        x: Array,
+        column: Array,
+        sums: Array,
+        out: Array | None = None,
+    ) -> Array:
+        """Fill ``sums`` with ``Σ_rows dy · ∂/∂c`` and return ``dy · ∂/∂x``.
+
+        The rule returns both derivatives of an elementwise function of `apply_by_column`, that by
+        ``x`` first.
+        """
+        by_x, by_column = rule(self.xp, x, column)
+        self.column_sum(dy * by_column, out=sums)
+        return dy * by_x
+
     def column_sum(self, x: Array, out: Array | None = None) -> Array:
         """The sum over the rows of ``x: (m, n)``, of shape ``(n,)``."""
         return _into(out, self.xp.sum(x, axis=0))

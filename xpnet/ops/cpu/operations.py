@@ -149,6 +149,39 @@ class CompiledOperations(Operations):
             return self.runner.fall_back(out, plain, rule, dy, saved, sums, scalars, out)
         return out
 
+    def apply_by_column(
+        self, rule: Rule, x: Array, column: Array, out: Array | None = None
+    ) -> Array:
+        """See `Operations.apply_by_column`."""
+        if out is None:
+            out = np.empty_like(x)
+        try:
+            self.runner.run((elementwise.apply_by_column, rule, out.dtype), (x, out), column)
+        except NotCompiled:
+            plain = self.plain.apply_by_column
+            return self.runner.fall_back(out, plain, rule, x, column, out)
+        return out
+
+    def chain_by_column(
+        self,
+        rule: Rule,
+        dy: Array,
+        x: Array,
+        column: Array,
+        sums: Array,
+        out: Array | None = None,
+    ) -> Array:
+        """See `Operations.chain_by_column`."""
+        if out is None:
+            out = np.empty_like(dy)
+        key = elementwise.chain_by_column, rule, out.dtype
+        try:
+            self.runner.run_sums(key, (dy, x, out), sums, column)
+        except NotCompiled:
+            plain = self.plain.chain_by_column
+            return self.runner.fall_back(out, plain, rule, dy, x, column, sums, out)
+        return out
+
     def shift(self, z: Array, bias: Array) -> Array:
         """See `Operations.shift`."""
         return self.shift_and_apply(identity, z, bias)

@@ -58,12 +58,16 @@ def column_sums(
     out: Array,
     scalars: tuple[Any, ...],
 ) -> bool:
-    """Launch a `column_sum_kernel`; return False if no kernel supports these arguments."""
-    x = arrays[-1]
-    assert x is not None
-    given = [array for array in arrays if array is not None]
-    alike = x.ndim == 2 and have_shape(x.shape, *given) and have_shape(x.shape[1:], out)
-    if not (alike and supported(*given, out) and are_scalars(scalars, x.dtype)):
+    """Launch a `column_sum_kernel`; return False if no kernel supports these arguments.
+
+    The first of ``arrays`` is the result, or ``None``; the others are those of ``letters``.
+    """
+    of_columns = [a for a, letter in zip(arrays[1:], letters, strict=True) if letter == "c"]
+    given = [a for a in arrays[: len(arrays) - len(of_columns)] if a is not None]
+    columns = [out, *(a for a in of_columns if a is not None)]
+    x = given[-1]
+    alike = x.ndim == 2 and have_shape(x.shape, *given) and have_shape(x.shape[1:], *columns)
+    if not (alike and supported(*given, *columns) and are_scalars(scalars, x.dtype)):
         return False
     try:
         kernel = column_sum_kernel(rule, dtype_name(x.dtype), letters, scalar_letters(scalars))

@@ -201,6 +201,29 @@ class CudaOperations(Operations):
             return super().chain_and_sum(rule, dy, saved, sums, scalars, out)
         return dz
 
+    def apply_by_column(
+        self, rule: Rule, x: Array, column: Array, out: Array | None = None
+    ) -> Array:
+        """See `Operations.apply_by_column`."""
+        done = self._run(rule, "xb", (x, column), (), out)
+        return super().apply_by_column(rule, x, column) if done is None else done
+
+    def chain_by_column(
+        self,
+        rule: Rule,
+        dy: Array,
+        x: Array,
+        column: Array,
+        sums: Array,
+        out: Array | None = None,
+    ) -> Array:
+        """See `Operations.chain_by_column`."""
+        dx = self._result_array(dy, out)
+        arrays = dx, dy, x, column
+        if not columns.column_sums(self.launch, self.xp, rule, "dxc", arrays, sums, ()):
+            return super().chain_by_column(rule, dy, x, column, sums)
+        return dx
+
     def column_sum(self, x: Array, out: Array | None = None) -> Array:
         """See `Operations.column_sum`."""
         sums = self.xp.empty(x.shape[1:], dtype=x.dtype) if out is None else out
