@@ -29,6 +29,7 @@ from xpnet.ops.rules.layers import (
 FILES = {
     "batch_norm": "batch_norm.cu",  # with the other kernels of the file
     "row_norm": "row_norm.cu",  # with the other kernels of the file
+    "largest_piece": "pieces.cu",
     "cross_entropy": "cross_entropy.cu",
     "clip_by_norm": "clip.cu",
     "row_weights": "row_weights.cu",
@@ -39,7 +40,7 @@ FILES = {
     "unscale": "scaling.cu",
     "to_16_bits": "rounding.cu",
 }
-DEFINED = ("cross_entropy.cu", "take_rows.cu", "begin_step.cu", "rounding.cu")
+DEFINED = ("cross_entropy.cu", "take_rows.cu", "begin_step.cu", "rounding.cu", "pieces.cu")
 """The files that are compiled for several types."""
 
 CONSTANTS = {"clip.cu": {"THREADS": str(THREADS)}}
@@ -64,6 +65,8 @@ def kernels(dtype):
             for index in ("unsigned", "long long"):
                 types = {"TARGET": target, "SOURCE": source, "INDEX": index}
                 yield [file_kernel("begin_step", "begin_step.cu", dtype, **types)]
+    for index in ("unsigned", "long long") if dtype in ("float32", "float64") else ():
+        yield [file_kernel("largest_piece", "pieces.cu", dtype, INDEX=index)]
     for index in ("unsigned", "long long"):
         yield [file_kernel("take_rows", "take_rows.cu", dtype, INDEX=index)]
 

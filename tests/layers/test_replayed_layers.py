@@ -11,6 +11,7 @@ from xpnet import (
     CrossEntropy,
     Dense,
     LayerNorm,
+    Maxout,
     PReLU,
     ReLU,
     RMSNorm,
@@ -23,6 +24,7 @@ N = 64
 HIDDEN = {
     "layer norm": [Dense(N), LayerNorm()],
     "layer norm, no shift": [Dense(N), LayerNorm(shift=False)],
+    "maxout": [Maxout(N), Maxout(N, 3)],
     "scale": [Dense(N, ReLU()), Scale()],
     "PReLU": [Dense(N), PReLU()],
     "RMS norm": [Dense(N, ReLU()), RMSNorm()],

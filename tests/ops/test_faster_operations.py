@@ -383,6 +383,26 @@ def test_rules_by_column_agree(name, m, dtype, layout, ops):
 
 @layouts
 @dtypes
+@looped(n_pieces=[1, 2, 5])
+def test_largest_pieces_agree(n_pieces, dtype, layout, ops):
+    """With ties, of which the first counts, and NaN, which is the largest."""
+    z = np.round(matrix(dtype, 1, shape=(M, n_pieces * N)))
+    z[3, 2::N], z[4, -1], z[5, 0] = 7.0, np.nan, np.nan
+    z = LAYOUTS[layout](z)
+    dy = LAYOUTS[layout](matrix(dtype, 2))[: z.shape[0]]
+    shape = dy.shape
+    expected = REFERENCE.largest_piece(z, N)
+    dz = REFERENCE.largest_piece_backward(dy, expected[1], n_pieces)
+    given = np.full(shape, 9, dtype), np.full(shape, 9, dtype)
+    for buffers, out in (((), None), (given, np.full(z.shape, 9, dtype))):
+        for ours, theirs in zip(ops.largest_piece(z, N, *buffers), expected, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+        found = ops.largest_piece_backward(dy, expected[1], n_pieces, out)
+        np.testing.assert_array_equal(found, dz)
+
+
+@layouts
+@dtypes
 @looped(centered=[False, True], shifted=[False, True], width=[1, N, 1500])
 def test_row_norm_and_its_backward_agree(width, centered, shifted, dtype, layout, ops):
     shape = M, width
@@ -501,6 +521,7 @@ def test_misfit_shapes_are_refused_or_broadcast(ops):
         lambda: ops.chain_by_column(layers.prelu_derivatives, x, short, b, b.copy()),
         lambda: ops.chain_by_column(layers.prelu_derivatives, x, x, b, few.copy()),
         lambda: ops.chain_by_column(layers.prelu_derivatives, x, x, few, b.copy()),
+        lambda: ops.largest_piece_backward(x, short, 2),
         lambda: ops.row_norm(x, few, None, 1e-5),
         lambda: ops.row_norm(x, b, few, 1e-5),
         lambda: ops.row_norm_backward(x, x, np.ones((5, 3), "f"), b, b.copy(), b.copy()),
@@ -556,6 +577,8 @@ def test_ordinary_arrays_use_compiled_loops(monkeypatch, ops):
     ops.batch_norm_backward(dy, x, b, np.abs(b), 1e-5, sums, sums.copy())
     ops.apply_by_column(layers.prelu, x, b)
     ops.chain_by_column(layers.prelu_derivatives, dy, x, b, sums)
+    y, piece = ops.largest_piece(np.concatenate([x, dy], axis=1), N)
+    ops.largest_piece_backward(y, piece, 2)
     _, moments = ops.row_norm(x, b, b, 1e-5)
     ops.row_norm_backward(dy, x, moments, b, sums, sums.copy())
     ops.row_norm(x, b, None, 1e-5, centered=False)
@@ -579,6 +602,7 @@ def test_every_override_is_tested_here(ops):
             "batch_norm",
             "batch_norm_backward",
         ),
+        *("largest_piece", "largest_piece_backward"),
         *("row_norm", "row_norm_backward", "apply_by_column", "chain_by_column"),
         *("keep_mask", "take_rows", "begin_step", "record", "softmax_cross_entropy"),
         *("logged_cross_entropy", "unscale", "total", "affine_and_apply", "matmul_and_sum"),

@@ -6,6 +6,7 @@ from xpnet.layers.batch_norm import BatchNorm
 from xpnet.layers.context import Context, child_views
 from xpnet.layers.dense import Dense
 from xpnet.layers.dropout import Dropout
+from xpnet.layers.maxout import Maxout
 from xpnet.layers.prelu import PReLU
 from xpnet.layers.row_norm import LayerNorm, RMSNorm
 from xpnet.layers.scale import Scale
@@ -20,6 +21,7 @@ __all__ = [
     "Layer",
     "LayerNorm",
     "LayerSpec",
+    "Maxout",
     "PReLU",
     "ParameterSpec",
     "RMSNorm",

@@ -518,6 +518,38 @@ class Operations:
         total = xp.sum(x, axis=1, keepdims=True, dtype=xp.float64)
         return xp.astype(total / x.shape[1], x.dtype)
 
+    def largest_piece(
+        self,
+        z: Array,
+        n_out: int,
+        out: Array | None = None,
+        piece: Array | None = None,
+    ) -> tuple[Array, Array]:
+        """``y_ij = max_k z_i(kn+j)`` and the least such ``k``, for the ``n = n_out`` columns of y.
+
+        Args:
+            z: rows of pieces side by side, ``(m, K n)``.
+            n_out: ``n``.
+            out: may be filled with ``y``, ``(m, n)``.
+            piece: may be filled with the numbers ``k``, in the dtype of ``z``. NaN is the largest.
+        """
+        xp = self.xp
+        largest, pieces = z[:, :n_out], xp.zeros_like(z[:, :n_out])
+        for k in range(1, z.shape[1] // n_out):
+            other = z[:, k * n_out : (k + 1) * n_out]
+            is_larger = (other > largest) | xp.isnan(other)
+            largest = xp.where(is_larger, other, largest)
+            pieces = xp.where(is_larger, xp.full_like(pieces, float(k)), pieces)
+        return largest, pieces
+
+    def largest_piece_backward(
+        self, dy: Array, piece: Array, n_pieces: int, out: Array | None = None
+    ) -> Array:
+        """``∂L/∂z``, which is ``dy`` in the column of the largest piece, and 0 in the others."""
+        xp, zero = self.xp, self.xp.zeros_like(dy)
+        parts = [xp.where(piece == float(k), dy, zero) for k in range(n_pieces)]
+        return xp.concat(parts, axis=1)
+
     def keep_mask(self, like: Array, key: int, p: float, out: Array | None = None) -> Array:
         """A dropout mask like ``like``: 0 with probability ``p``, otherwise ``1/(1 − p)``.
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.backend import Array
-from xpnet.ops.cpu import elementwise, row_norm, rowwise
+from xpnet.ops.cpu import elementwise, pieces, row_norm, rowwise
 from xpnet.ops.cpu.jit import NotCompiled, loop_of
 from xpnet.ops.cpu.runner import EagerRunner, LoopRunner
 from xpnet.ops.numpy import NumPyOperations
@@ -319,6 +319,35 @@ class CompiledOperations(Operations):
             arguments = dy, x, rows, scale, d_scale, d_shift
             return self.plain.row_norm_backward(*arguments, centered=centered)
         return dx
+
+    def largest_piece(
+        self,
+        z: Array,
+        n_out: int,
+        out: Array | None = None,
+        piece: Array | None = None,
+    ) -> tuple[Array, Array]:
+        """See `Operations.largest_piece`."""
+        shape = z.shape[0], n_out
+        y = np.empty_like(z, shape=shape) if out is None else out
+        piece = np.empty_like(z, shape=shape) if piece is None else piece
+        try:
+            self.runner.run((pieces.largest_piece, z.dtype), (z, piece, y))
+        except NotCompiled:
+            return self.plain.largest_piece(z, n_out)
+        return y, piece
+
+    def largest_piece_backward(
+        self, dy: Array, piece: Array, n_pieces: int, out: Array | None = None
+    ) -> Array:
+        """See `Operations.largest_piece_backward`."""
+        m, n = dy.shape
+        dz = np.empty_like(dy, shape=(m, n_pieces * n)) if out is None else out
+        try:
+            self.runner.run((pieces.largest_piece_backward, dy.dtype), (dy, piece, dz))
+        except NotCompiled:
+            return self.plain.largest_piece_backward(dy, piece, n_pieces)
+        return dz
 
     def keep_mask(self, like: Array, key: Any, p: float, out: Array | None = None) -> Array:
         """See `Operations.keep_mask`."""

@@ -18,6 +18,7 @@ from xpnet.ops.cuda.cross_entropy import cross_entropy
 from xpnet.ops.cuda.elementwise import (
     ROWS,
     file_kernel,
+    index_type,
     kernel_for,
     shifted,
     shifted_and_kept,
@@ -359,6 +360,31 @@ class CudaOperations(Operations):
             return super().row_norm_backward(*given, *sums, centered=centered)
         return dx
 
+    def largest_piece(
+        self,
+        z: Array,
+        n_out: int,
+        out: Array | None = None,
+        piece: Array | None = None,
+    ) -> tuple[Array, Array]:
+        """See `Operations.largest_piece`."""
+        if z.ndim != 2 or not supported(z) or z.shape[1] % n_out:
+            return super().largest_piece(z, n_out)
+        shape = z.shape[0], n_out
+        y, piece = (self._filled(shape, z, array) for array in (out, piece))
+        self._launch_pieces("largest_piece", (z, y, piece), z.shape[1] // n_out, y)
+        return y, piece
+
+    def largest_piece_backward(
+        self, dy: Array, piece: Array, n_pieces: int, out: Array | None = None
+    ) -> Array:
+        """See `Operations.largest_piece_backward`."""
+        if dy.ndim != 2 or not (supported(dy, piece) and have_shape(dy.shape, piece)):
+            return super().largest_piece_backward(dy, piece, n_pieces)
+        dz = self._filled((dy.shape[0], n_pieces * dy.shape[1]), dy, out)
+        self._launch_pieces("largest_piece_backward", (dy, piece, dz), n_pieces, dy)
+        return dz
+
     def clip_by_norm(self, grad: Array, limit: float) -> None:
         """See `Operations.clip_by_norm`; the norm stays on the device."""
         if grad.ndim != 1 or not supported(grad):
@@ -457,5 +483,18 @@ class CudaOperations(Operations):
 
     def _result_array(self, like: Array, out: Array | None) -> Array:
         """``out`` if a kernel can fill it, otherwise a new array like ``like``."""
-        fits = out is not None and have_shape(like.shape, out) and supported(like, out)
-        return out if fits else self.xp.empty_like(like)
+        return self._filled(like.shape, like, out)
+
+    def _filled(self, shape: tuple[int, ...], like: Array, out: Array | None) -> Array:
+        """``out`` if a kernel can fill it, otherwise a new array of a shape."""
+        fits = out is not None and have_shape(shape, out) and supported(like, out)
+        return out if fits else self.xp.empty(shape, dtype=like.dtype)
+
+    def _launch_pieces(
+        self, name: str, arrays: Sequence[Array], n_pieces: int, like: Array
+    ) -> None:
+        """Launch a kernel of ``pieces.cu`` over the elements of ``like``."""
+        index = index_type(like.size * n_pieces)
+        kernel = file_kernel(name, "pieces.cu", dtype_name(like.dtype), INDEX=index)
+        sizes = np.int64(n_pieces), np.int64(like.size), np.int64(like.shape[1])
+        launch_linear(self.launch, kernel, like.size, (*arrays, *sizes))
