@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from xpnet import Sequential, layers
-from xpnet.activations import ELU, GELU, ReLU, Sigmoid, Softmax, Tanh
+from xpnet.activations import ELU, GELU, Identity, ReLU, Sigmoid, SiLU, Softmax, Tanh
 from xpnet.backend import get_backend
 from xpnet.derivatives import check_gradients
 from xpnet.errors import ArgumentError
@@ -17,6 +17,7 @@ from xpnet.layers import (
     Context,
     Dense,
     Dropout,
+    GatedDense,
     LayerNorm,
     Maxout,
     PReLU,
@@ -51,6 +52,10 @@ TABLE = {
     "temperature": (Temperature(1.7), True),
     "layer_norm": (LayerNorm(), True),
     "layer_norm-no-shift": (LayerNorm(eps=0.1, shift=False), False),
+    "gated": (GatedDense(4), True),
+    "gated-silu": (GatedDense(4, SiLU()), True),
+    "gated-identity-no-bias": (GatedDense(3, Identity(), bias=False), True),
+    "gated-softmax": (GatedDense(4, Softmax()), False),
     "maxout": (Maxout(4), True),
     "maxout-three": (Maxout(3, n_pieces=3), False),
     "scale": (Scale(), True),
@@ -445,6 +450,9 @@ def test_masks_of_adjacent_keys_are_uncorrelated(other):
         (lambda: Temperature("2"), "temperature must be a finite number"),
         (lambda: BatchNorm(1.0), "momentum must be a finite number, at least 0 and below 1;"),
         (lambda: BatchNorm(eps=0), "eps must be a finite number, above 0; got 0."),
+        (lambda: GatedDense(0), "n_out must be an integer of at least 1; got 0."),
+        (lambda: GatedDense(2, "relu"), "gate must be an ActivationFunction; got 'relu'."),
+        (lambda: GatedDense(2, bias=0), "bias must be a bool; got 0."),
         (lambda: Maxout(0), "n_out must be an integer of at least 1; got 0."),
         (lambda: Maxout(3, 1), "n_pieces must be an integer of at least 2; got 1."),
         (lambda: Maxout(3, weight_init=None), "weight_init must be an Initializer; got None."),

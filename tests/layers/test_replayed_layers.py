@@ -10,6 +10,8 @@ from xpnet import (
     Adam,
     CrossEntropy,
     Dense,
+    GatedDense,
+    Identity,
     LayerNorm,
     Maxout,
     PReLU,
@@ -17,6 +19,7 @@ from xpnet import (
     RMSNorm,
     Scale,
     Sequential,
+    SiLU,
     TrainingStep,
 )
 
@@ -24,6 +27,9 @@ N = 64
 HIDDEN = {
     "layer norm": [Dense(N), LayerNorm()],
     "layer norm, no shift": [Dense(N), LayerNorm(shift=False)],
+    "GLU": [GatedDense(N)],
+    "SwiGLU": [GatedDense(N, SiLU()), GatedDense(N, SiLU(), bias=False)],
+    "bilinear": [Dense(N, ReLU()), GatedDense(N, Identity())],
     "maxout": [Maxout(N), Maxout(N, 3)],
     "scale": [Dense(N, ReLU()), Scale()],
     "PReLU": [Dense(N), PReLU()],

@@ -6,6 +6,7 @@ from xpnet.layers.batch_norm import BatchNorm
 from xpnet.layers.context import Context, child_views
 from xpnet.layers.dense import Dense
 from xpnet.layers.dropout import Dropout
+from xpnet.layers.gated import GatedDense
 from xpnet.layers.maxout import Maxout
 from xpnet.layers.prelu import PReLU
 from xpnet.layers.row_norm import LayerNorm, RMSNorm
@@ -18,6 +19,7 @@ __all__ = [
     "Context",
     "Dense",
     "Dropout",
+    "GatedDense",
     "Layer",
     "LayerNorm",
     "LayerSpec",
