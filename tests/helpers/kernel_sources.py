@@ -19,6 +19,7 @@ from xpnet.ops.cuda.elementwise import column_sum_kernel, file_kernel, rule_kern
 from xpnet.ops.cuda.launch import THREADS
 from xpnet.ops.rules import activations, optimizers, scaling
 from xpnet.ops.rules.layers import (
+    add,
     multiply,
     multiply_derivatives,
     normalize,
@@ -30,6 +31,7 @@ FILES = {
     "batch_norm": "batch_norm.cu",  # with the other kernels of the file
     "row_norm": "row_norm.cu",  # with the other kernels of the file
     "largest_piece": "pieces.cu",
+    "ordered_thresholds": "thresholds.cu",
     "cross_entropy": "cross_entropy.cu",
     "clip_by_norm": "clip.cu",
     "row_weights": "row_weights.cu",
@@ -118,7 +120,7 @@ def kernels_of_rules(dtype):
                 ]
     for index in ("unsigned", "long long"):
         yield [rule_kernel(normalize, dtype, "xbbbbb", 2, "", index)]
-    yield [rule_kernel(multiply, dtype, "xx", 1, "")]
+    yield [rule_kernel(rule, dtype, "xx", 1, "") for rule in (multiply, add)]
     yield [rule_kernel(rule, dtype, "xb", 1, "") for rule in (multiply, prelu)]
     derivatives = multiply_derivatives, prelu_derivatives
     yield [column_sum_kernel(rule, dtype, "dxc", "") for rule in derivatives]

@@ -20,6 +20,7 @@ from xpnet.layers import (
     GatedDense,
     LayerNorm,
     Maxout,
+    OrderedThresholds,
     PReLU,
     RMSNorm,
     Scale,
@@ -60,10 +61,16 @@ TABLE = {
     "maxout-three": (Maxout(3, n_pieces=3), False),
     "scale": (Scale(), True),
     "prelu": (PReLU(), True),
+    "ordered_thresholds": (OrderedThresholds(4), True),
+    "ordered_thresholds-one": (OrderedThresholds(1), False),
     "rms_norm": (RMSNorm(), True),
     "rms_norm-large-eps": (RMSNorm(eps=0.5), False),
 }
 every_layer = pytest.mark.parametrize("name", TABLE)
+
+
+WIDTHS = {OrderedThresholds: 1}
+"""The width of the input of a layer, where it isn't N."""
 
 
 class Case:
@@ -75,11 +82,12 @@ class Case:
         backend = get_backend("numpy", dtype="float64") if place is None else place.backend
         self.memory = backend if buffers else None
         rng = np.random.default_rng(5)
-        spec = self.layer.specs(N)
+        n_in = WIDTHS.get(type(self.layer), N)
+        spec = self.layer.specs(n_in)
         self.p = {s.name: rng.normal(size=s.shape) for s in spec.parameters}
         self.dp = {s.name: rng.normal(size=s.shape) for s in spec.parameters}
         self.statistics = {s.name: rng.uniform(0.5, 2.0, s.shape) for s in spec.statistics}
-        self.x, self.dx = rng.normal(size=(M, N)), rng.normal(size=(M, N))
+        self.x, self.dx = rng.normal(size=(M, n_in)), rng.normal(size=(M, n_in))
         self.dy = rng.normal(size=(M, spec.n_out))  # random: a plain sum hides batch norm's dx
 
     def context(self, like, **settings):
@@ -453,6 +461,12 @@ def test_masks_of_adjacent_keys_are_uncorrelated(other):
         (lambda: GatedDense(0), "n_out must be an integer of at least 1; got 0."),
         (lambda: GatedDense(2, "relu"), "gate must be an ActivationFunction; got 'relu'."),
         (lambda: GatedDense(2, bias=0), "bias must be a bool; got 0."),
+        (lambda: OrderedThresholds(0), "n_thresholds must be an integer of at least 1; got 0."),
+        (lambda: OrderedThresholds(2, 0.0), "spacing must be a finite number, above 0 and at most"),
+        (
+            lambda: OrderedThresholds(2).specs(3),
+            "the input of OrderedThresholds must have 1 column; got 3. Put Dense(1, bias=False)",
+        ),
         (lambda: Maxout(0), "n_out must be an integer of at least 1; got 0."),
         (lambda: Maxout(3, 1), "n_pieces must be an integer of at least 2; got 1."),
         (lambda: Maxout(3, weight_init=None), "weight_init must be an Initializer; got None."),

@@ -403,6 +403,27 @@ def test_largest_pieces_agree(n_pieces, dtype, layout, ops):
 
 @layouts
 @dtypes
+@looped(n=[1, 2, 7])
+def test_ordered_thresholds_agree(n, dtype, layout, ops):
+    x, first = LAYOUTS[layout](matrix(dtype, 1, shape=(M, 1))), matrix(dtype, 2, shape=(1,))
+    gaps = matrix(dtype, 3, -9, 9, shape=(n - 1,))
+    expected = REFERENCE.ordered_thresholds(x, first, gaps)
+    assert (np.diff(expected, axis=1) < 0).all()
+    close(ops.ordered_thresholds(x, first, gaps), expected, dtype, 10)
+    close(
+        ops.ordered_thresholds(x, first, gaps, np.full((len(x), n), 9, dtype)), expected, dtype, 10
+    )
+    dz = LAYOUTS[layout](matrix(dtype, 4, shape=(M, n)))
+    results = [[np.full(1, 9, dtype), np.full(n - 1, 9, dtype)] for _ in range(3)]
+    results[0].append(REFERENCE.ordered_thresholds_backward(dz, gaps, *results[0]))
+    for found, out in zip(results[1:], (None, np.full((len(dz), 1), 9, dtype)), strict=True):
+        found.append(ops.ordered_thresholds_backward(dz, gaps, *found, out))
+        for ours, theirs in zip(found, results[0], strict=True):
+            close(ours, theirs, dtype, 100)
+
+
+@layouts
+@dtypes
 @looped(centered=[False, True], shifted=[False, True], width=[1, N, 1500])
 def test_row_norm_and_its_backward_agree(width, centered, shifted, dtype, layout, ops):
     shape = M, width
@@ -522,6 +543,8 @@ def test_misfit_shapes_are_refused_or_broadcast(ops):
         lambda: ops.chain_by_column(layers.prelu_derivatives, x, x, b, few.copy()),
         lambda: ops.chain_by_column(layers.prelu_derivatives, x, x, few, b.copy()),
         lambda: ops.largest_piece_backward(x, short, 2),
+        lambda: ops.ordered_thresholds(x[:, :2].copy(), b[:1].copy(), b.copy()),
+        lambda: ops.ordered_thresholds_backward(x, few, b[:1].copy(), few.copy()),
         lambda: ops.row_norm(x, few, None, 1e-5),
         lambda: ops.row_norm(x, b, few, 1e-5),
         lambda: ops.row_norm_backward(x, x, np.ones((5, 3), "f"), b, b.copy(), b.copy()),
@@ -579,6 +602,8 @@ def test_ordinary_arrays_use_compiled_loops(monkeypatch, ops):
     ops.chain_by_column(layers.prelu_derivatives, dy, x, b, sums)
     y, piece = ops.largest_piece(np.concatenate([x, dy], axis=1), N)
     ops.largest_piece_backward(y, piece, 2)
+    ops.ordered_thresholds(x[:, :1].copy(), b[:1], b[1:])
+    ops.ordered_thresholds_backward(x, b[1:], sums[:1], sums[1:].copy())
     _, moments = ops.row_norm(x, b, b, 1e-5)
     ops.row_norm_backward(dy, x, moments, b, sums, sums.copy())
     ops.row_norm(x, b, None, 1e-5, centered=False)
@@ -603,6 +628,7 @@ def test_every_override_is_tested_here(ops):
             "batch_norm_backward",
         ),
         *("largest_piece", "largest_piece_backward"),
+        *("ordered_thresholds", "ordered_thresholds_backward"),
         *("row_norm", "row_norm_backward", "apply_by_column", "chain_by_column"),
         *("keep_mask", "take_rows", "begin_step", "record", "softmax_cross_entropy"),
         *("logged_cross_entropy", "unscale", "total", "affine_and_apply", "matmul_and_sum"),

@@ -8,6 +8,7 @@ from xpnet.layers.dense import Dense
 from xpnet.layers.dropout import Dropout
 from xpnet.layers.gated import GatedDense
 from xpnet.layers.maxout import Maxout
+from xpnet.layers.ordered_thresholds import OrderedThresholds
 from xpnet.layers.prelu import PReLU
 from xpnet.layers.row_norm import LayerNorm, RMSNorm
 from xpnet.layers.scale import Scale
@@ -24,6 +25,7 @@ __all__ = [
     "LayerNorm",
     "LayerSpec",
     "Maxout",
+    "OrderedThresholds",
     "PReLU",
     "ParameterSpec",
     "RMSNorm",

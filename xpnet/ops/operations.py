@@ -14,7 +14,7 @@ from xpnet.backend import Array, Namespace, copied
 from xpnet.errors import require
 from xpnet.ops.buffers import Buffers, NoBuffers, Scratch
 from xpnet.ops.graph_operations import GraphOperations, LossLog
-from xpnet.ops.rules.activations import affine, identity
+from xpnet.ops.rules.activations import affine, identity, sigmoid, softplus
 from xpnet.ops.rules.layers import normalize, running_mean
 from xpnet.ops.rules.optimizers import average
 from xpnet.random import hash32
@@ -549,6 +549,34 @@ class Operations:
         xp, zero = self.xp, self.xp.zeros_like(dy)
         parts = [xp.where(piece == float(k), dy, zero) for k in range(n_pieces)]
         return xp.concat(parts, axis=1)
+
+    def ordered_thresholds(
+        self, x: Array, first: Array, gaps: Array, out: Array | None = None
+    ) -> Array:
+        """``z_ik = x_i − b_k`` with ``b_1 = first`` and ``b_(k+1) = b_k + softplus(gaps_k)``.
+
+        Args:
+            x: one column, ``(m, 1)``.
+            first: ``(1,)``.
+            gaps: ``(K − 1,)``.
+            out: may be filled with the result, ``(m, K)``.
+        """
+        xp = self.xp
+        return x - xp.cumulative_sum(xp.concat((first, softplus(xp, gaps))))
+
+    def ordered_thresholds_backward(
+        self, dz: Array, gaps: Array, d_first: Array, d_gaps: Array, out: Array | None = None
+    ) -> Array:
+        """Fill the gradients of `ordered_thresholds` and return ``dx``, ``(m, 1)``.
+
+        ``d_gaps_k = −σ(gaps_k) Σ_(j>k) Σ_rows dz_j``, because every later threshold moves with a
+        gap, and ``dx = Σ_k dz_k``.
+        """
+        xp = self.xp
+        later = xp.flip(xp.cumulative_sum(xp.flip(-self.column_sum(dz))))
+        d_first[...] = later[:1]
+        d_gaps[...] = later[1:] * sigmoid(xp, gaps)
+        return xp.sum(dz, axis=1, keepdims=True)
 
     def keep_mask(self, like: Array, key: int, p: float, out: Array | None = None) -> Array:
         """A dropout mask like ``like``: 0 with probability ``p``, otherwise ``1/(1 − p)``.

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.backend import Array
-from xpnet.ops.cpu import elementwise, pieces, row_norm, rowwise
+from xpnet.ops.cpu import elementwise, pieces, row_norm, rowwise, thresholds
 from xpnet.ops.cpu.jit import NotCompiled, loop_of
 from xpnet.ops.cpu.runner import EagerRunner, LoopRunner
 from xpnet.ops.numpy import NumPyOperations
@@ -348,6 +348,30 @@ class CompiledOperations(Operations):
         except NotCompiled:
             return self.plain.largest_piece_backward(dy, piece, n_pieces)
         return dz
+
+    def ordered_thresholds(
+        self, x: Array, first: Array, gaps: Array, out: Array | None = None
+    ) -> Array:
+        """See `Operations.ordered_thresholds`."""
+        z = np.empty_like(x, shape=(x.shape[0], 1 + gaps.size)) if out is None else out
+        try:
+            self.runner.run((thresholds.ordered_thresholds, x.dtype), (x, z), first, gaps)
+        except NotCompiled:
+            return self.runner.fall_back(z, self.plain.ordered_thresholds, x, first, gaps)
+        return z
+
+    def ordered_thresholds_backward(
+        self, dz: Array, gaps: Array, d_first: Array, d_gaps: Array, out: Array | None = None
+    ) -> Array:
+        """See `Operations.ordered_thresholds_backward`."""
+        dx = np.empty_like(dz, shape=(dz.shape[0], 1)) if out is None else out
+        arguments = dz, gaps, d_first, d_gaps
+        try:
+            key = thresholds.ordered_thresholds_backward, dz.dtype
+            self.runner.call(key, *arguments, dx)
+        except NotCompiled:
+            return self.runner.fall_back(dx, self.plain.ordered_thresholds_backward, *arguments)
+        return dx
 
     def keep_mask(self, like: Array, key: Any, p: float, out: Array | None = None) -> Array:
         """See `Operations.keep_mask`."""

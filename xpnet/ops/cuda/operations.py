@@ -385,6 +385,35 @@ class CudaOperations(Operations):
         self._launch_pieces("largest_piece_backward", (dy, piece, dz), n_pieces, dy)
         return dz
 
+    def ordered_thresholds(
+        self, x: Array, first: Array, gaps: Array, out: Array | None = None
+    ) -> Array:
+        """See `Operations.ordered_thresholds`."""
+        m, n = x.shape[0], 1 + gaps.shape[0]
+        given = (x, first, gaps)[: 2 + (n > 1)]
+        if not (supported(*given) and have_shape((m, 1), x) and have_shape((1,), first)):
+            return super().ordered_thresholds(x, first, gaps)
+        z = self._filled((m, n), x, out)
+        kernel = file_kernel("ordered_thresholds", "thresholds.cu", dtype_name(x.dtype))
+        launch_linear(self.launch, kernel, m, (x, first, gaps, z, np.int64(m), np.int64(n)))
+        return z
+
+    def ordered_thresholds_backward(
+        self, dz: Array, gaps: Array, d_first: Array, d_gaps: Array, out: Array | None = None
+    ) -> Array:
+        """See `Operations.ordered_thresholds_backward`."""
+        given = gaps, d_first, d_gaps
+        shapes = [array.shape for array in given] == [(dz.shape[1] - 1,), (1,), (dz.shape[1] - 1,)]
+        used = given if dz.shape[1] > 1 else (d_first,)
+        if dz.ndim != 2 or not (shapes and supported(dz, *used)):
+            return super().ordered_thresholds_backward(dz, *given)
+        (m, n), sums = dz.shape, self.column_sum(dz)
+        dx = self._filled((m, 1), dz, out)
+        kernel = file_kernel("ordered_thresholds_backward", "thresholds.cu", dtype_name(dz.dtype))
+        arguments = (dz, sums, *given, dx, np.int64(m), np.int64(n))
+        launch_linear(self.launch, kernel, m, arguments)
+        return dx
+
     def clip_by_norm(self, grad: Array, limit: float) -> None:
         """See `Operations.clip_by_norm`; the norm stays on the device."""
         if grad.ndim != 1 or not supported(grad):
