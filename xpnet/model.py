@@ -25,6 +25,7 @@ from xpnet.data.batching import TrainingData
 from xpnet.data.prepare import Validation, as_features, prepare, prepare_batch, prepare_features
 from xpnet.data.preprocessing import InputSpec, MinMax, Standardize, takes_scaled_targets
 from xpnet.data.target_scaling import as_target_scaling, warn_of_scale
+from xpnet.data.targets import check_classes
 from xpnet.engine.eager_step import Clip, Engine
 from xpnet.engine.prediction import prediction_of
 from xpnet.engine.value_and_grad import ValueAndGrad
@@ -139,9 +140,7 @@ class Sequential:
         self.loss = loss
         self.input_spec = InputSpec(place, network.n_in, network.n_out, preprocessing)
         self.classes = None if classes is None else tuple(map(plain_number, classes))
-        n_classes = max(network.n_out, 2)
-        ok = self.classes is None or len({*self.classes}) == len(self.classes) == n_classes
-        require(ok, "classes", f"be {n_classes} distinct names", self.classes)
+        check_classes(self.classes, network.n_out, loss)
         self.history, self.trained = History(), False
         # Copy a generator: its next draws may be the parameters of another model.
         streams = RandomStreams(as_seed(copy.deepcopy(rng)))

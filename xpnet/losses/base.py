@@ -168,6 +168,12 @@ class Loss:
         output = xp.astype(output, xp.float64)
         return output[:, 0] if output.shape[1] == 1 else output
 
+    def n_classes(self, n_out: int) -> int | None:
+        """Return the number of classes of a network with ``n_out`` outputs; ``None`` for values."""
+        if self.target_kind == "values":
+            return None
+        return n_out if self.target_kind == "classes" else 2
+
     def class_targets(self, target: Array, n_out: int) -> Array:
         """Return the part of the targets that says the true value of each row; here all of it."""
         return target
