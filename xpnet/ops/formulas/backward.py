@@ -59,12 +59,10 @@ def backward_of(formula: Formula) -> Backward:
     by_output = _by_output(formula)
     if by_output is not None and by_output.n_operations <= by_input.n_operations:
         return Backward("output", by_output, nonzero(derivative_of(by_output)))
-    best = Backward("input", by_input, nonzero(derivative_of(by_input)))
-    cost = cost_of(by_input) - COST
-    for found in _by_intermediates(formula):
-        if cost_of(found.derivative) <= cost:
-            best, cost = found, cost_of(found.derivative) - 1
-    return best
+    found = _by_intermediate(formula)
+    if found is not None and cost_of(found.derivative) + COST <= cost_of(by_input):
+        return found
+    return Backward("input", by_input, nonzero(derivative_of(by_input)))
 
 
 def cost_of(formula: Formula) -> int:
@@ -91,41 +89,40 @@ def _by_output(formula: Formula) -> Formula | None:
     )
 
 
-def _by_intermediates(formula: Formula) -> list[Backward]:
-    """Return the derivatives by each operation ``u`` of a formula through which all of it passes.
+def _by_intermediate(formula: Formula) -> Backward | None:
+    """Return the derivatives by the last operation ``u`` that all paths to the input pass.
 
     They are the graphs of ``φ``, ``φ'`` and ``φ''`` with ``u`` as their argument, so that no
-    number differs from what it is by the input.
+    number differs from what it is by the input. With an earlier ``u`` they would be larger.
     """
     builder, places, slope = derived(formula, 0)
     _, _, curvature = derived(builder.formula(slope), 0, builder)
     results = places[formula.result], slope, curvature
-    found = []
-    for cut in _cuts(builder, results):
-        outer, first, second = (_in_terms_of(builder, cut, result) for result in results)
-        if outer is not None and first is not None and second is not None:
-            inner = builder.formula(cut)
-            found.append(Backward("intermediate", first, nonzero(second), inner, outer))
-    return found
+    cut = _last_cut(builder, results)
+    if cut is None:
+        return None
+    outer, first, second = (_in_terms_of(builder, cut, result) for result in results)
+    if outer is None or first is None or second is None:
+        return None
+    return Backward("intermediate", first, nonzero(second), builder.formula(cut), outer)
 
 
-def _cuts(builder: FormulaBuilder, results: tuple[int, ...]) -> list[int]:
-    """Return the operations through which each path from the results to the argument passes.
+def _last_cut(builder: FormulaBuilder, results: tuple[int, ...]) -> int | None:
+    """Return the last operation, but the first result, on every path from results to the input.
 
-    Operands precede their operations, so these are the nodes that no edge of a path skips.
+    Operands precede their operations, so it is a node that no edge of a path skips.
     """
-    depends = [False] * len(builder.nodes)
-    for index, node in enumerate(builder.nodes):
-        depends[index] = index == 0 or any(depends[i] for i in node.operands)
-    reached = set().union(*map(builder.reached, results))
-    lowest = min((i for i in results if depends[i]), default=0)
-    cuts = []
-    for index in sorted((i for i in reached if depends[i]), reverse=True):
-        operands = [i for i in builder.nodes[index].operands if depends[i]]
-        if index == lowest and operands and index not in results[:1]:
-            cuts.append(index)
-        lowest = min([lowest, *operands])
-    return cuts
+    depends = [True]
+    for node in builder.nodes[1:]:
+        depends.append(any(depends[i] for i in node.operands))
+    ends = [i for i in results if depends[i]]
+    reached = set().union(*map(builder.reached, ends))
+    lowest = min(ends, default=0)
+    for index in sorted((i for i in reached if depends[i] and i > 0), reverse=True):
+        if index == lowest and index != results[0]:
+            return index
+        lowest = min(lowest, *(i for i in builder.nodes[index].operands if depends[i]))
+    return None
 
 
 def _in_terms_of(builder: FormulaBuilder, cut: int, result: int) -> Formula | None:
