@@ -356,3 +356,21 @@ def test_invalid_hyperparameters_are_refused(make, message):
     with pytest.raises(ArgumentError) as error:
         make()
     assert str(error.value) == message
+
+
+def test_class_with_a_value_alone_has_derivatives(place, z, dy):
+    class Cubic(ActivationFunction):
+        value = staticmethod(lambda xp, z: z * z * z)
+
+    class Growth(ActivationFunction):
+        value = staticmethod(lambda xp, z: xp.exp(0.1 * z))
+
+    x, v, ops = place.array(z), place.array(dy), operations_for(place.array(z))
+    for phi, saves, value, slope in (
+        (Cubic(), "input", z**3, 3.0 * z**2),
+        (Growth(), "output", np.exp(0.1 * z), 0.1 * np.exp(0.1 * z)),
+    ):
+        saved, a = phi.kept(ops, x)
+        assert phi.saves == saves
+        np.testing.assert_allclose(place.host(a), value, rtol=1e-12)
+        np.testing.assert_allclose(place.host(phi.backward(ops, saved, v)), slope * dy, rtol=1e-12)

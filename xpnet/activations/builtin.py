@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from xpnet.backend import Array
 from xpnet.errors import ArgumentError, require_number
+from xpnet.ops.formulas.backward import simple_backward_of
+from xpnet.ops.formulas.class_rules import derive_rules, itself
 from xpnet.ops.operations import Operations, Rule
 from xpnet.ops.rules import activations as rules
 
@@ -16,8 +18,9 @@ class ActivationFunction:
     """Base class of the activations, functions φ of ``z: (m, n)`` with their derivative.
 
     They are elementwise unless a method is overridden. A subclass is a frozen dataclass; its fields
-    are the scalars of its rules. A subclass without fields inherits the dataclass methods, which
-    saves a third of the time of the import.
+    are the scalars of its rules. One that defines ``value`` alone is a formula, as of
+    `xpnet.activations.from_formula`, from which the other rules follow. A subclass without fields
+    inherits the dataclass methods, which saves a third of the time of the import.
 
     Attributes:
         value: the rule ``φ(xp, z, *scalars)``.
@@ -46,6 +49,21 @@ class ActivationFunction:
     derivative: ClassVar[Rule]
     saves: ClassVar[Literal["output", "input", "intermediate"]] = "output"
     curvature: ClassVar[Rule | None]
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        own = vars(cls)
+        if "value" in own and not {"derivative", "backward"} & own.keys():
+            derive_rules(
+                cls,
+                "value",
+                {
+                    "value": itself,
+                    "saves": lambda formula: simple_backward_of(formula).saves,
+                    "derivative": lambda formula: simple_backward_of(formula).derivative,
+                    "curvature": lambda formula: simple_backward_of(formula).curvature,
+                },
+            )
 
     def scalars(self) -> tuple[float, ...]:
         """Return the hyperparameters as floats, in the order in which the rules take them."""
@@ -483,8 +501,6 @@ class Exponential(ActivationFunction):
     """
 
     value = staticmethod(rules.exponential)
-    derivative = staticmethod(rules.identity)
-    curvature = staticmethod(rules.exponential_curvature)
 
 
 class Softmax(ActivationFunction):

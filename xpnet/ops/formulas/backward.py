@@ -45,23 +45,35 @@ class Backward(NamedTuple):
 def backward_of(formula: Formula) -> Backward:
     """Return the derivatives of an activation, by the array with which they are cheapest.
 
-    A layer that keeps the output alone needs one array less than one that keeps another. So the
-    output is chosen if ``φ'`` is a formula of it that has no more operations. An intermediate takes
-    the place of the input, and is chosen if it saves a function such as `exp` in ``φ'``.
+    It is that of `simple_backward_of`, or an intermediate in the place of the input if this saves a
+    function such as `exp` in ``φ'``.
 
     >>> from xpnet.ops.formulas import trace
-    >>> backward_of(trace(lambda xp, z: xp.exp(z), 1)).saves
-    'output'
     >>> backward_of(trace(lambda xp, z: xp.exp(-xp.exp(-z)), 1)).saves
     'intermediate'
+    """
+    simple = simple_backward_of(formula)
+    found = _by_intermediate(formula) if simple.saves == "input" else None
+    if found is None or cost_of(found.derivative) + COST > cost_of(simple.derivative):
+        return simple
+    return found
+
+
+@lru_cache(256)
+def simple_backward_of(formula: Formula) -> Backward:
+    """Return the derivatives of an activation by its output or its input.
+
+    A layer that keeps the output alone needs one array less. So the output is chosen if ``φ'`` is a
+    formula of it that has no more operations.
+
+    >>> from xpnet.ops.formulas import trace
+    >>> simple_backward_of(trace(lambda xp, z: xp.exp(z), 1)).saves
+    'output'
     """
     by_input = derivative_of(formula)
     by_output = _by_output(formula)
     if by_output is not None and by_output.n_operations <= by_input.n_operations:
         return Backward("output", by_output, nonzero(derivative_of(by_output)))
-    found = _by_intermediate(formula)
-    if found is not None and cost_of(found.derivative) + COST <= cost_of(by_input):
-        return found
     return Backward("input", by_input, nonzero(derivative_of(by_input)))
 
 
