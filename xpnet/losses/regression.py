@@ -22,8 +22,6 @@ class HalfMSE(Loss):
     """
 
     rule = staticmethod(rules.half_square)
-    derivative = staticmethod(rules.half_square_derivative)
-    curvature = staticmethod(rules.half_square_curvature)
     is_likelihood = True
 
 
@@ -39,8 +37,6 @@ class MSE(Loss):
     """
 
     rule = staticmethod(rules.square)
-    derivative = staticmethod(rules.square_derivative)
-    curvature = staticmethod(rules.square_curvature)
     is_likelihood = True
     mean = True
 
@@ -57,8 +53,6 @@ class MAE(Loss):
     """
 
     rule = staticmethod(rules.absolute)
-    derivative = staticmethod(rules.absolute_derivative)
-    curvature = None
     mean = True
 
 
