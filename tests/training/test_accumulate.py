@@ -251,14 +251,15 @@ def test_parts_of_one_shape_share_a_recording():
 def test_step_inside_a_step_is_in_parts_too():
     """A signal handler that interrupts a step takes one of its own."""
     results = []
-    for k in (1, 3):
-        model = MLP(4, [6], 3, dropout=0.3, dtype="float64")
-        step = TrainingStep(model, CrossEntropy(), Adam(0.01), accumulate=k)
-        X, y = task(20)
-        step(X, y)
+    for k, expected in ((1, [20]), (3, [7, 7, 6])):
+        model, X = MLP(4, [6], 4, dropout=0.3, dtype="float64"), task(20)[0]
+        step = TrainingStep(model, Parts(), Adam(0.01), accumulate=k)
+        step(X, X)
+        seen.clear()
         step._lock.busy = True  # as during a step
-        step(X, y)
+        step(X, X)
         step._lock.busy = False
+        assert seen == expected
         results.append(model.theta.copy())
     np.testing.assert_allclose(results[1], results[0], **NEAR)
 
