@@ -76,7 +76,7 @@ def test_model_loads_in_another_dtype(tmp_path):
 @pytest.mark.parametrize("name", TYPES)
 def test_every_type_of_the_table_is_restored(name):
     required = {"Constant": {"value": 0.5}, "OrderedThresholds": {"n_thresholds": 3}}
-    required |= dict.fromkeys(("Dense", "GatedDense", "Maxout"), {"n_out": 3})
+    required |= {kind: {"n_out": 3} for kind in ("Dense", "GatedDense", "Maxout")}
     required["Activation"] = {"function": xpnet.Tanh()}
     required["FormulaActivation"] = {"formula": trace(lambda xp, z: z * z, 1), "name": "squared"}
     required["FormulaLoss"] = {"formula": trace(lambda xp, z, t: z - t, 2), "name": "difference"}

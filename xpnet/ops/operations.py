@@ -154,7 +154,7 @@ class Operations:
         activation: Any,
         buffers: Buffers | NoBuffers,
     ) -> tuple[Array, Array]:
-        """``φ(x W + b)``, and the array that the backward pass of φ reads: its input or output.
+        """``φ(x W + b)``, and the array that the backward pass of φ reads.
 
         Args:
             x: rows, ``(m, n_in)``.
@@ -169,13 +169,12 @@ class Operations:
             y = self.affine_and_apply(activation.value, x, weight, bias, z)
             return y, y
         z = self.matmul(x, weight, z)
-        keeps_input = activation.saves == "input"
-        out = buffers["a", *shape] if keeps_input else None
-        if bias is not None:
+        out = None if activation.saves == "output" else buffers["a", *shape]
+        if bias is None:
+            saved, y = activation.kept(self, z, out, z)
+        else:
             saved, y = activation.shifted(self, z, bias, out)
-            return y, saved
-        y = activation.forward(self, z, out)
-        return y, z if keeps_input else y
+        return y, saved
 
     def dense_backward(
         self,
@@ -270,10 +269,14 @@ class Operations:
         bias: Array,
         scalars: tuple[float, ...] = (),
         out: Array | None = None,
+        inner: Rule | None = None,
     ) -> tuple[Array, Array]:
-        """``z + b``, which may overwrite ``z``, and ``rule(xp, z + b, *scalars)``."""
-        z = self.shift(z, bias)
-        return z, self.apply(rule, z, scalars=scalars, out=out)
+        """``u = inner(xp, z + b, *scalars)``, which may overwrite ``z``, and ``rule(xp, u, …)``.
+
+        Without ``inner``, ``u = z + b``.
+        """
+        u = self.shift_and_apply(inner, z, bias, scalars) if inner else self.shift(z, bias)
+        return u, self.apply(rule, u, scalars=scalars, out=out)
 
     def chain_and_sum(
         self,
@@ -578,14 +581,30 @@ class Operations:
         d_gaps[...] = later[1:] * sigmoid(xp, gaps)
         return xp.sum(dz, axis=1, keepdims=True)
 
-    def keep_mask(self, like: Array, key: int, p: float, out: Array | None = None) -> Array:
+    def keep_mask(
+        self,
+        like: Array,
+        key: Any,
+        p: float,
+        out: Array | None = None,
+        *,
+        first_row: Any = 0,
+    ) -> Array:
         """A dropout mask like ``like``: 0 with probability ``p``, otherwise ``1/(1 − p)``.
 
         Position ``i`` (row-major) is dropped where ``hash32(hash32(i ^ key) + key) < p 2³²``, which
         depends on the key and the position only, so that every backend draws the same mask.
+
+        Args:
+            like: an array of the shape and dtype of the mask.
+            key: the key, an integer or an array of one int64.
+            p: the probability.
+            out: may be filled with the mask.
+            first_row: the row of the batch at which ``like`` begins, an integer or an array of one
+                int64; default 0. The masks of the parts of a batch are then that of the batch.
         """
         xp, (m, n) = self.xp, like.shape
-        position = xp.arange(m * n, dtype=xp.int64, device=like.device)
+        position = xp.arange(m * n, dtype=xp.int64, device=like.device) + first_row * n
         bits = hash32((hash32(position ^ key) + key) & 0xFFFFFFFF)
         keep = xp.astype(xp.reshape(bits, (m, n)) >= int(p * 2**32), like.dtype)
         return keep * (1.0 / (1.0 - p))

@@ -118,15 +118,16 @@ class CompiledOperations(Operations):
         bias: Array,
         scalars: tuple[float, ...] = (),
         out: Array | None = None,
+        inner: Rule | None = None,
     ) -> tuple[Array, Array]:
         """See `Operations.shift_and_keep`."""
         if out is None:
             out = np.empty_like(z)
-        key = elementwise.shift_and_keep, rule, z.dtype, len(scalars)
+        key = elementwise.shift_and_keep, rule, inner, z.dtype, len(scalars)
         try:
             self.runner.run(key, (z, out), bias, scalars)
         except NotCompiled:
-            return super().shift_and_keep(rule, z, bias, scalars, out)
+            return super().shift_and_keep(rule, z, bias, scalars, out, inner)
         return z, out
 
     def chain_and_sum(
@@ -373,14 +374,16 @@ class CompiledOperations(Operations):
             return self.runner.fall_back(dx, self.plain.ordered_thresholds_backward, *arguments)
         return dx
 
-    def keep_mask(self, like: Array, key: Any, p: float, out: Array | None = None) -> Array:
+    def keep_mask(
+        self, like: Array, key: Any, p: float, out: Array | None = None, *, first_row: Any = 0
+    ) -> Array:
         """See `Operations.keep_mask`."""
         mask = np.empty_like(like) if out is None else out
         loop, threshold, kept = (rowwise.keep_mask, like.dtype), int(p * 2**32), 1.0 / (1.0 - p)
         try:
-            self.runner.call(loop, mask, key, threshold, kept)
+            self.runner.call(loop, mask, key, first_row, like.shape[1], threshold, kept)
         except NotCompiled:
-            return self.plain.keep_mask(like, key, p, out)
+            return self.plain.keep_mask(like, key, p, out, first_row=first_row)
         return mask
 
     def softmax_cross_entropy(

@@ -154,14 +154,15 @@ class CudaOperations(Operations):
         bias: Array,
         scalars: tuple[Any, ...] = (),
         out: Array | None = None,
+        inner: Rule | None = None,
     ) -> tuple[Array, Array]:
         """See `Operations.shift_and_keep`."""
         fits = have_shape(z.shape[-1:], bias) and supported(z, bias)
         kernel = None
         if fits and are_scalars(scalars, z.dtype):
-            kernel = kernel_for(shifted_and_kept(rule), z, "xb", 2, scalars)
+            kernel = kernel_for(shifted_and_kept(rule, inner), z, "xb", 2, scalars)
         if kernel is None:
-            return super().shift_and_keep(rule, z, bias, scalars, out)
+            return super().shift_and_keep(rule, z, bias, scalars, out, inner)
         results = self._result_array(z, z), self._result_array(z, out)
         self._launch_elementwise(kernel, z.size, z.shape[-1], (*results, z, bias), z, scalars)
         return results
@@ -437,17 +438,20 @@ class CudaOperations(Operations):
         self.launch(kernel, (1,), (32, ROWS), (weight, share, np.int64(weight.size)))
         return share
 
-    def keep_mask(self, like: Array, key: Any, p: float, out: Array | None = None) -> Array:
+    def keep_mask(
+        self, like: Array, key: Any, p: float, out: Array | None = None, *, first_row: Any = 0
+    ) -> Array:
         """See `Operations.keep_mask`; the key may be an array of one int64 on the device."""
         is_array = on_device(key)
         bad_key = is_array and (key.size != 1 or dtype_name(key.dtype) != "int64")
-        if bad_key or not supported(like):
-            return super().keep_mask(like, key, p)
+        if bad_key or on_device(first_row) or not supported(like):
+            return super().keep_mask(like, key, p, first_row=first_row)
         mask = self._result_array(like, out)
         keys = (key, np.int64(0)) if is_array else (None, np.int64(key))
         limit, kept = np.uint32(int(p * 2**32)), like.dtype.type(1.0 / (1.0 - p))
         kernel = file_kernel("keep_mask", "masks.cu", dtype_name(like.dtype))
-        arguments = (*keys, limit, kept, mask, np.int64(like.size))
+        start = np.int64(first_row * like.shape[1])
+        arguments = (*keys, start, limit, kept, mask, np.int64(like.size))
         launch_linear(self.launch, kernel, like.size, arguments)
         return mask
 
