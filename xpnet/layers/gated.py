@@ -99,7 +99,8 @@ class GatedDense:
         dx_of_gate = self._gate.backward(p_gate, g_gate, of_gate, d_gate, inner[1])
         if dx is None or dx_of_gate is None:
             return None
-        return ops.apply(add, dx, dx_of_gate, out=ctx.scratch.next(*dx.shape))
+        out = ctx.scratch.next(*dx.shape)
+        return ctx.scratch.settle(ops.apply(add, dx, dx_of_gate, out=out), out)
 
     def jvp(
         self, p: Views, dp: Views, saved: Saved, dx: Array | None, ctx: Context
