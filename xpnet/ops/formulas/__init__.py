@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from xpnet.ops.formulas.backward import Backward as Backward
     from xpnet.ops.formulas.backward import backward_of as backward_of
     from xpnet.ops.formulas.backward import nonzero as nonzero
+    from xpnet.ops.formulas.backward import simple_backward_of as simple_backward_of
     from xpnet.ops.formulas.derivative import derivative_of
     from xpnet.ops.formulas.expand import expanded as expanded
     from xpnet.ops.formulas.formula import Formula, Node
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["Formula", "FormulaRule", "Node", "derivative_of", "trace"]
 
 _MODULES = {
-    **dict.fromkeys(("Backward", "backward_of", "nonzero"), "backward"),
+    **dict.fromkeys(("Backward", "backward_of", "nonzero", "simple_backward_of"), "backward"),
     **dict.fromkeys(("Formula", "Node"), "formula"),
     **dict.fromkeys(("formula_from_json", "formula_json"), "json_form"),
     **dict.fromkeys(("changed", "checked_formula", "require_parts"), "parameters"),
