@@ -71,6 +71,7 @@ NETWORKS = {
         Dense(5, formula(lambda xp, z: z * xp.tanh(xp.log1p(xp.exp(z))), name="mish")),
         Dense(K, formula(lambda xp, z, b: z / (1 + xp.exp(-b * z)), name="swish", b=2.0)),
     ],
+    "constant formula": [Dense(5, formula(lambda xp, z, a: a, name="flat", a=2.0)), Dense(K)],
     "linear": [Dense(K)],
     "batch norm": [Dense(5, bias=False), BatchNorm(), Activation(Tanh()), Dense(K)],
     "batch norm first": [BatchNorm(momentum=None), Activation(Softmax()), Dense(K)],
@@ -113,6 +114,7 @@ LOSSES = {
     "poisson": (PoissonNLL(), COUNTS),
     "gaussian": (GaussianNLL(), VALUES[:, : K // 2]),
     "formula": (loss_formula(lambda xp, z, t: xp.log(xp.cosh(z - t)), name="log_cosh"), VALUES),
+    "linear formula": (loss_formula(lambda xp, z, t: 2 * z - t, name="critic"), VALUES),
 }
 every_loss = pytest.mark.parametrize("name", LOSSES)
 weighted_or_not = pytest.mark.parametrize("weight", [None, WEIGHT], ids=["plain", "weighted"])
