@@ -243,7 +243,10 @@ def to_config(value: Any) -> Any:
         return formula_json(value)
     name = type(value).__name__
     if TYPES.get(name) is not type(value):
-        raise ArgumentError(f"a saved model must consist of xpnet's own layers; got {value!r}.")
+        raise ArgumentError(
+            f"a saved model must consist of xpnet's own parts; got {value!r}. Make an activation "
+            "or loss by from_formula, or save model.theta."
+        )
     return {"type": name} | {f.name: to_config(getattr(value, f.name)) for f in fields(TYPES[name])}
 
 

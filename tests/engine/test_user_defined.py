@@ -641,3 +641,17 @@ def test_other_dishonest_part_has_eager_bits(reason):
         return OTHERS[reason]()
 
     assert reason in assert_same_bits(case)
+
+
+def test_functions_of_other_libraries_are_refused():
+    torch = pytest.importorskip("torch", reason="a library whose functions may hold a state")
+    tensor_of = torch.from_numpy
+
+    class OfPyTorch(Plain):
+        """A layer that calls a compiled function of another library."""
+
+        def forward(self, p, x, ctx):
+            return tensor_of(x).relu().numpy(), x
+
+    reason = "OfPyTorch.forward uses tensor_of, a builtin_function_or_method. If it uses only"
+    assert reason in trained(None, layers=[OfPyTorch(), Dense(3)], epochs=1)[1].engine

@@ -161,6 +161,7 @@ class _Search:
         self._seen[id(part)] = part
         _refuse(forbidden(part), f"{where} sets replayable = False")
         classes = [cls for cls in type(part).__mro__ if not is_known(cls)]
+        _refuse(not classes, f"{where}, {_article(type(part).__name__)}")
         for cls in type(part).__mro__:
             known = cls.__module__.partition(".")[0] == "xpnet"
             base = cls in classes or known or cls in (object, ABC, Protocol, Generic)
@@ -346,7 +347,7 @@ def _is_frozen(value: Any) -> bool:
 
 
 def _article(name: str) -> str:
-    return f"{'an' if name[:1] in 'AEIOUaeiou' else 'a'} {name}"
+    return f"{'an' if name[:1] in 'AEIOUaeiou' or name == 'ndarray' else 'a'} {name}"
 
 
 def _refuse(condition: bool, reason: str) -> None:
