@@ -13,7 +13,7 @@ from helpers.nested_layers import Chain
 
 import xpnet
 from xpnet import Adam, BatchNorm, ClipByNorm, CrossEntropy, Dense, Sequential, TrainingStep
-from xpnet.activations import ActivationFunction
+from xpnet.activations import ActivationFunction, from_formula
 from xpnet.engine.prediction import CALLS_BEFORE_RECORDING, Prediction
 from xpnet.engine.recorded_step import why_not_recorded
 from xpnet.layers import LayerSpec, ParameterSpec
@@ -166,8 +166,30 @@ class Signs:
         grad[...] = np.clip(grad, -0.01, 0.01)
 
 
+MISH = from_formula(lambda xp, z: z * xp.tanh(xp.log1p(xp.exp(z))), name="mish")
+
+
+@dataclass(frozen=True)
+class Gated:
+    """An activation of a formula, another one in an attribute."""
+
+    inner: ActivationFunction = MISH
+
+    def specs(self, n_in):
+        return LayerSpec(n_in)
+
+    def forward(self, p, x, ctx):
+        a = self.inner.forward(ctx.ops, x)
+        return MISH.forward(ctx.ops, a), (x, a)
+
+    def backward(self, p, g, saved, dy, ctx):
+        x, a = saved
+        return self.inner.backward(ctx.ops, x, MISH.backward(ctx.ops, a, dy))
+
+
 HONEST = {
     "activation": {"layers": [Dense(6, Squash()), Dense(5, Squash(0.5)), Dense(3)]},
+    "formulas": {"layers": [Dense(6), Gated(), Dense(3)]},
     "layer": {"layers": [Dense(6), Gain(), xpnet.Activation(xpnet.Tanh()), Dense(3)]},
     "class": {"layers": [Plain(), Dense(6), Plain(0.1), Dense(3)]},
     "loss": {"loss": Doubled()},

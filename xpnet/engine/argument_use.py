@@ -229,7 +229,8 @@ class _Search:
         """Refuse a value that can change, unless it is a function or component without state."""
         if isinstance(value, CONSTANTS):
             return
-        if type(value) in (tuple, frozenset):
+        is_record = isinstance(value, tuple) and is_known(value)  # such as the nodes of a formula
+        if is_record or type(value) is frozenset:
             for item in value:
                 self._value(item, where)
         elif type(value) is partial:
