@@ -86,7 +86,7 @@ def assert_accurate(name, order, found, tolerance=1e-12):
         assert abs(mpmath.mpf(x) - want) <= tolerance * scale + TINY, (point, x, float(want))
 
 
-def test_there_are_thirty_formulas():
+def test_there_are_fifty_formulas():
     assert len(CASES) >= 50
 
 

@@ -230,3 +230,8 @@ def test_backward_keeps_the_cheaper_array(rule, saves):
 def test_formulas_of_wrong_nodes_are_refused(nodes):
     with pytest.raises(ArgumentError, match="nodes must follow their"):
         Formula(1, nodes, 1)
+
+
+def test_formulas_of_unknown_operations_are_refused():
+    with pytest.raises(ArgumentError, match=r"operation must be one of .*; got 'eval'"):
+        Formula(1, (Node("argument", (), 0), Node("eval", (0,))), 1)
