@@ -66,6 +66,11 @@ CASES = {
         [],
     ),
     "hand_written_loop": lesson("--epochs", "4"),
+    "cox": (
+        [],
+        r"^linear .* 0\.5\d+, beside .* \de-1[3-6]\ntanh 8 .* 0\.7\d+, beside .* \de-1[3-6]$",
+        [],
+    ),
     "full_batch": (["--passes", "60"], r"^  L-BFGS +60 +0\.1.*\n\nTo .*\n(.*\n)+success +yes$", []),
     "optimizer_trajectories": lesson("--steps", "10"),
     "reference_experiment": (

@@ -25,6 +25,7 @@ from xpnet.data.batching import TrainingData
 from xpnet.data.prepare import Validation, as_features, prepare, prepare_batch, prepare_features
 from xpnet.data.preprocessing import InputSpec, MinMax, Standardize, takes_scaled_targets
 from xpnet.data.target_scaling import as_target_scaling, warn_of_scale
+from xpnet.data.targets import check_classes
 from xpnet.engine.eager_step import Clip, Engine
 from xpnet.engine.prediction import prediction_of
 from xpnet.engine.value_and_grad import ValueAndGrad
@@ -61,7 +62,7 @@ from xpnet.training.full_batch import (
     train_full_batch,
 )
 from xpnet.training.history import History
-from xpnet.training.objective import CHUNK, NetworkObjective
+from xpnet.training.objective import NetworkObjective
 from xpnet.training.progress import ProgressMode
 from xpnet.training.resuming import read_training, record_and_saved
 from xpnet.training.settings import (
@@ -139,9 +140,7 @@ class Sequential:
         self.loss = loss
         self.input_spec = InputSpec(place, network.n_in, network.n_out, preprocessing)
         self.classes = None if classes is None else tuple(map(plain_number, classes))
-        n_classes = max(network.n_out, 2)
-        ok = self.classes is None or len({*self.classes}) == len(self.classes) == n_classes
-        require(ok, "classes", f"be {n_classes} distinct names", self.classes)
+        check_classes(self.classes, network.n_out, loss)
         self.history, self.trained = History(), False
         # Copy a generator: its next draws may be the parameters of another model.
         streams = RandomStreams(as_seed(copy.deepcopy(rng)))
@@ -438,7 +437,8 @@ class Sequential:
             callbacks: functions called after each epoch with a `Run`, such as ``EarlyStopping()``;
                 one that returns ``True`` stops the training, and any other value has no effect.
                 What is wrong with them is reported before the first step; see `Callback`.
-            shuffle: whether each epoch has a new random order; default true.
+            shuffle: whether each epoch has a new random order; default true. The rows of a loss
+                that is not a mean over rows keep theirs.
             drop_last: whether a shorter last batch is left out; default false.
             progress: ``True`` (default) shows a bar in a notebook, and on a terminal if rich is
                 installed (the extra ``cli``), else prints a line per epoch; ``"bar"`` (epoch and
@@ -583,7 +583,7 @@ class Sequential:
         l2: float = 0.0,
         sample_weight: Array | None = None,
         class_weight: Mapping[Any, float] | Sequence[float] | None = None,
-        chunk_rows: int = CHUNK,
+        chunk_rows: int | None = None,
     ) -> NetworkObjective:
         """The mean loss over all rows as a function of θ, with its gradient, for `minimize`.
 
@@ -602,8 +602,9 @@ class Sequential:
             l2: the rate of the penalty, at least 0, default 0; weights only.
             sample_weight: a weight for each row, at least 0.
             class_weight: a weight for each class: a mapping by class, or numbers in order.
-            chunk_rows: rows evaluated at a time, at least 1. It determines the memory required,
-                and changes the result only by rounding.
+            chunk_rows: rows evaluated at a time, at least 1; default 1024, or all for a loss that
+                is not a mean over rows. It determines the memory required, and changes the result
+                only by rounding.
 
         Returns:
             An object with ``value(theta)`` and ``value_and_grad(theta)``.

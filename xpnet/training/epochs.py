@@ -210,6 +210,11 @@ class Epochs:
         return f"{self.steps.engine}; the host waits after every {steps} steps, for callbacks"
 
     @property
+    def _shuffles(self) -> bool:
+        """Whether each epoch has a new order; a loss that is no mean over rows may need theirs."""
+        return self.settings.shuffle and self.settings.loss.row_mean
+
+    @property
     def n_steps(self) -> int:
         """The number of steps of an epoch."""
         settings = self.settings
@@ -224,7 +229,7 @@ class Epochs:
             lrs = learning_rates(self.settings, self.data.n_rows, self.epoch, values)
         self._upcoming_rates = None, []
         streams = self.model.streams
-        self._order = streams.row_order(self.data.n_rows) if self.settings.shuffle else None
+        self._order = streams.row_order(self.data.n_rows) if self._shuffles else None
         self.run.epoch, self.run.n_steps = self.epoch, len(lrs)
         self.unfinished = True
         if isinstance(self.steps, CapturedEpochs):
@@ -327,7 +332,7 @@ class Epochs:
         except (_NotYetMeasuredError, ArgumentError):  # the next epoch raises it again
             return
         self._upcoming_rates = settings.optimizer.lr, lrs
-        order = self.model.streams.upcoming_order(n_rows) if settings.shuffle else None
+        order = self.model.streams.upcoming_order(n_rows) if self._shuffles else None
         assert isinstance(self.steps, CapturedEpochs)
         self.steps.prepare(order, lrs)
 

@@ -11,6 +11,7 @@ from xpnet.data.batching import refuse_single_row
 from xpnet.engine.eager_step import StepSettings
 from xpnet.errors import require, require_count, require_type, unknown_name
 from xpnet.layers.base import is_any
+from xpnet.losses.base import require_all_rows
 from xpnet.metrics.binding import refuse_sklearn
 from xpnet.metrics.protocol import CONTEXT, metric_name
 from xpnet.network import Network
@@ -99,12 +100,13 @@ def check_on_interrupt(value: Any) -> None:
 
 
 def check_batches(network: Network, n_rows: int, settings: Settings) -> None:
-    """Refuse batches if there would be none, or one of a single row under batch norm.
+    """Refuse parts of the rows that the network or the loss cannot take, or if there are none.
 
     Raises:
         ArgumentError: naming ``batch_size``.
     """
     has_batches = not settings.drop_last or n_rows >= settings.batch_size
     require(has_batches, "batch_size", f"be at most the {n_rows} rows", settings.batch_size)
+    require_all_rows(settings.loss, settings.batch_size, n_rows, "batch_size")
     if any(is_any(layer, "batch_statistics") for layer in network.layers):
         refuse_single_row(n_rows, settings.batch_size, settings.drop_last)

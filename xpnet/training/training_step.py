@@ -30,7 +30,7 @@ class TrainingStep:
 
     Args:
         model: the `Sequential` to train, in place.
-        loss: the loss.
+        loss: the loss. One that is not a mean over rows must be given all rows at each call.
         optimizer: the optimizer; `state` is its new state.
         clip: `ClipByValue` or `ClipByNorm`, or ``None`` (default).
         l1: the rate λ of ``λ Σ|W|``, at least 0, default 0; weights only.
