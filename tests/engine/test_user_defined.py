@@ -179,12 +179,13 @@ class Gated:
         return LayerSpec(n_in)
 
     def forward(self, p, x, ctx):
-        a = self.inner.forward(ctx.ops, x)
-        return MISH.forward(ctx.ops, a), (x, a)
+        first, a = self.inner.kept(ctx.ops, x)
+        second, y = MISH.kept(ctx.ops, a)
+        return y, (first, second)
 
     def backward(self, p, g, saved, dy, ctx):
-        x, a = saved
-        return self.inner.backward(ctx.ops, x, MISH.backward(ctx.ops, a, dy))
+        first, second = saved
+        return self.inner.backward(ctx.ops, first, MISH.backward(ctx.ops, second, dy))
 
 
 HONEST = {
