@@ -369,6 +369,7 @@ class Sequential:
         callbacks: Sequence[Callback] = (),
         shuffle: bool | None = None,
         drop_last: bool = False,
+        accumulate: int = 1,
         progress: ProgressMode = True,
         engine: Engine | None = None,
         precision: Precision = "float32",
@@ -401,8 +402,8 @@ class Sequential:
             epochs: passes over the data, at least 1, default 20; for a method the maximum number of
                 iterations.
             batch_size: rows per step, at least 1, default 64. A method does not accept
-                ``batch_size``, ``schedule``, ``clip``, ``shuffle``, ``drop_last``, ``engine`` and
-                ``l1``.
+                ``batch_size``, ``schedule``, ``clip``, ``shuffle``, ``drop_last``, ``accumulate``,
+                ``engine`` and ``l1``.
             validation: ``(X, y)``, ``(X, y, weight)``, or the share of the rows to hold out at
                 random, in ``(0, 1)``; default none. A share has the proportions of the classes.
                 ``val_loss`` is the loss that `evaluate` returns for these rows: sample weights
@@ -440,6 +441,13 @@ class Sequential:
             shuffle: whether each epoch has a new random order; default true. The rows of a loss
                 that is not a mean over rows keep theirs.
             drop_last: whether a shorter last batch is left out; default false.
+            accumulate: the number k of parts in which each batch of ``batch_size`` rows is
+                computed, in ``[1, batch_size]``, default 1. Their gradients are added up and θ is
+                updated once, so that the training is that of ``accumulate=1`` up to rounding: a row
+                counts by its share of the weights of the whole batch and has its dropout mask;
+                penalty, clip, schedule and optimizer see the batch. The layers need the memory of
+                a part, of ``ceil(batch_size/k)`` rows. Batch norm and losses that are no means over
+                rows need the whole batch and are refused.
             progress: ``True`` (default) shows a bar in a notebook, and on a terminal if rich is
                 installed (the extra ``cli``), else prints a line per epoch; ``"bar"`` (epoch and
                 steps, time left, the loss, and the best of the number that a callback monitors),
@@ -464,9 +472,9 @@ class Sequential:
                 random streams and the state of a generator ``rng`` are those of the file.
                 ``epochs`` counts all epochs: a larger number lengthens the training, and a schedule
                 from there on. These may change too: ``schedule``, ``clip``, ``l1``, ``l2``,
-                ``metrics``, ``progress``, ``engine``, numbers of the optimizer such as ``lr``,
-                arguments of the callbacks, and the backend. Any other change is refused by name;
-                another CPU, version, number of threads or engine is a warning.
+                ``metrics``, ``progress``, ``engine``, ``accumulate``, numbers of the optimizer such
+                as ``lr``, arguments of the callbacks, and the backend. Any other change is refused
+                by name; another CPU, version, number of threads or engine is a warning.
             on_interrupt: ``"raise"`` (default) or ``"return"``, what follows Ctrl-C.
 
         Returns:
@@ -499,6 +507,7 @@ class Sequential:
                 shuffle=shuffle,
                 drop_last=drop_last,
                 engine=engine,
+                accumulate=None if accumulate == 1 else accumulate,
             )
             settings = FullBatchSettings(
                 loss, optimizer, epochs, metrics, l2, callbacks, progress, on_interrupt, rng
@@ -517,6 +526,7 @@ class Sequential:
                 callbacks=callbacks,
                 shuffle=shuffle is None or shuffle,
                 drop_last=drop_last,
+                accumulate=accumulate,
                 progress=progress,
                 engine=engine,
                 precision=precision,
