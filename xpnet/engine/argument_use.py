@@ -33,6 +33,7 @@ import numpy as np
 
 from xpnet.engine.code_reading import UNDEFINED, AttributeRead, Read, Write, uses
 from xpnet.engine.user_defined import forbidden, is_known, name_of, vouched
+from xpnet.ops.formulas.class_rules import DerivedRule
 from xpnet.optimizers import Optimizer
 from xpnet.random import hash32, stream_key
 
@@ -214,6 +215,9 @@ class _Search:
             return
         if isinstance(value, property):
             self._value(value.fget, where)
+        elif isinstance(value, DerivedRule):
+            self.guards.append(Guard(partial(vars(cls).get, name), value, where))
+            self._value(value.function, where)
         elif isinstance(inner, FunctionType):
             self._function(inner, where, is_optimizer)
         elif isinstance(value, (staticmethod, classmethod)):
