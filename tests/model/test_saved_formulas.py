@@ -163,7 +163,7 @@ OTHERS = {
     "an activation": (
         SWISH,
         PINBALL,
-        ["layers must be that of the model", "activation=mish()", "activation=swish(b=2)"],
+        ["layers must be those of the model", "activation=mish()", "activation=swish(b=2)"],
     ),
     "a formula of an activation": (
         from_formula(lambda xp, z: z * xp.tanh(xp.sin(z)), name="mish"),

@@ -174,17 +174,22 @@ def from_formula(
     >>> float(pinball.value(np.array([[1.0], [3.0]]), np.array([2.0, 2.0])))
     0.5
     """
-    _require_targets(target_kind, target_min, target_max)
+    is_bounded = target_min is not None or target_max is not None
+    scalable = not is_bounded if scalable is None else scalable
+    for argument, given in (("mean", mean), ("scalable", scalable)):
+        do = "A parameter of the formula must have another name."
+        require_type(given, bool, argument, do)
+    formulas.require_signature(rule, ("z", "t"), parameters)
+    _require_targets(target_kind, target_min, target_max, scalable)
     targets = formulas.Targets(target_kind, target_min, target_max)
     formula, numbers = formulas.checked_formula(rule, name, parameters, targets)
-    is_bounded = target_min is not None or target_max is not None
     return FormulaLoss(
         formula,
         name,
         numbers,
         target_kind=target_kind,
         mean=mean,
-        scalable=not is_bounded if scalable is None else scalable,
+        scalable=scalable,
         target_min=target_min,
         target_max=target_max,
     )

@@ -7,7 +7,7 @@ from types import FunctionType
 import numpy as np
 
 from xpnet.backend import Backend
-from xpnet.errors import require
+from xpnet.errors import require, unknown_name
 from xpnet.ops import formulas
 from xpnet.ops.graph_operations import GraphOperations
 from xpnet.ops.numpy import NumPyOperations
@@ -52,8 +52,10 @@ def explain(what: str | Rule, backend: Backend) -> str:
         reason = ops.why_not_compiled(what)
         how = f"as NumPy code, in blocks ({reason})" if reason else _of_a_rule(ops)
         return f"the rule {what.__name__} on {backend.name} runs {how}."
-    rule = "be a rule, or one of " + ", ".join(OPERATIONS)
-    require(what in OPERATIONS, "what", rule, what)
+    rule = "be a rule, such as Tanh.value or mish.value, or the name of an operation"
+    require(isinstance(what, str), "what", rule, what)
+    if what not in OPERATIONS:
+        raise unknown_name("what", what, OPERATIONS)
     return f"{what} on {backend.name}: {_of_an_operation(str(what), ops)}."
 
 

@@ -386,9 +386,9 @@ def _require_model(name: str, config: Mapping[str, Any], model: Any) -> None:
         ArgumentError: naming what differs.
     """
     own = model_config(model, described)
-    for key in ("n_in", "dtype", "layers"):
-        was, now = config.get(key), own[key]
-        rule = f"be that of the model in {name!r}, {short(was)}"
+    for key, those in (("n_in", "that"), ("dtype", "that"), ("layers", "those")):
+        was, now = completed(config.get(key)), own[key]
+        rule = f"be {those} of the model in {name!r}, {short(was)}"
         require(was == now, key, rule, Phrase(received(was, now)))
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from xpnet.ops.formulas.probe import Targets as Targets
     from xpnet.ops.formulas.probe import require_finite as require_finite
     from xpnet.ops.formulas.rule import FormulaRule
+    from xpnet.ops.formulas.tracing import require_signature as require_signature
     from xpnet.ops.formulas.tracing import trace
 
 __all__ = ["Formula", "FormulaRule", "Node", "derivative_of", "trace"]
@@ -45,7 +46,7 @@ _MODULES = {
     "FormulaRule": "rule",
     "derivative_of": "derivative",
     "expanded": "expand",
-    "trace": "tracing",
+    **dict.fromkeys(("require_signature", "trace"), "tracing"),
 }
 
 TYPE = "Formula"
