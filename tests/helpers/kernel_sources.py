@@ -18,7 +18,7 @@ from xpnet.ops.cuda import elementwise
 from xpnet.ops.cuda.elementwise import column_sum_kernel, file_kernel, rule_kernel, shifted, unless
 from xpnet.ops.cuda.launch import THREADS
 from xpnet.ops.rules import activations, optimizers, scaling
-from xpnet.ops.rules.layers import multiply, normalize
+from xpnet.ops.rules.layers import add, multiply, normalize
 
 FILES = {
     "batch_norm": "batch_norm.cu",  # with the other kernels of the file
@@ -108,7 +108,8 @@ def kernels_of_rules(dtype):
                 ]
     for index in ("unsigned", "long long"):
         yield [rule_kernel(normalize, dtype, "xbbbbb", 2, "", index)]
-    yield [rule_kernel(multiply, dtype, "xx", 1, "")]
+    yield [rule_kernel(rule, dtype, "xx", 1, "") for rule in (add, multiply)]
+    yield [rule_kernel(add, dtype, letters, 1, "") for letters in ("tx", "to")]
     yield [column_sum_kernel(activations.identity, dtype, "x", "")]
 
 

@@ -10,7 +10,16 @@ from xpnet.activations import ELU, GELU, ReLU, Sigmoid, Softmax, Tanh
 from xpnet.backend import get_backend
 from xpnet.derivatives import check_gradients
 from xpnet.errors import ArgumentError
-from xpnet.layers import Activation, BatchNorm, Context, Dense, Dropout, Temperature
+from xpnet.layers import (
+    Activation,
+    BatchNorm,
+    Branches,
+    Context,
+    Dense,
+    Dropout,
+    Residual,
+    Temperature,
+)
 from xpnet.ops import operations_for
 from xpnet.parameters import Layout
 from xpnet.random import MaskStream
@@ -36,6 +45,24 @@ TABLE = {
     "dropout-zero": (Dropout(0.0), True),
     "dropout-evaluation": (Dropout(0.4), False),
     "temperature": (Temperature(1.7), True),
+    "residual": (Residual(Dense(4, Tanh()), Dense(5)), True),
+    "residual-random": (Residual(BatchNorm(), Dropout(0.4), Dense(5, Sigmoid())), True),
+    "residual-evaluation": (Residual(BatchNorm(), Dropout(0.4)), False),
+    "residual-nested": (Residual(Residual(Residual(Dense(5, Tanh())), BatchNorm())), True),
+    "branches": (Branches([Dense(4, Tanh()), Dense(2)], [], [Dropout(0.4), BatchNorm()]), True),
+    "branches-one": (Branches([Dense(4, Tanh()), Dense(2, GELU())]), True),
+    "branches-sum": (
+        Branches([Dense(4, Tanh()), Dense(5)], [], Residual(Dense(5, GELU())), [], join="sum"),
+        True,
+    ),
+    "branches-nested": (
+        Branches(
+            [Branches(Dense(2, Tanh()), [Dense(3), Dropout(0.3)]), BatchNorm(), Dense(4)],
+            Branches(Dense(4, GELU()), [Dense(2), Dense(4, Tanh())], join="sum"),
+            join="sum",
+        ),
+        True,
+    ),
 }
 every_layer = pytest.mark.parametrize("name", TABLE)
 

@@ -3,20 +3,24 @@
 from xpnet.layers.activation import Activation
 from xpnet.layers.base import Layer, LayerSpec, ParameterSpec, nested_specs
 from xpnet.layers.batch_norm import BatchNorm
+from xpnet.layers.branches import Branches
 from xpnet.layers.context import Context, child_views
 from xpnet.layers.dense import Dense
 from xpnet.layers.dropout import Dropout
+from xpnet.layers.residual import Residual
 from xpnet.layers.temperature import Temperature
 
 __all__ = [
     "Activation",
     "BatchNorm",
+    "Branches",
     "Context",
     "Dense",
     "Dropout",
     "Layer",
     "LayerSpec",
     "ParameterSpec",
+    "Residual",
     "Temperature",
     "child_views",
     "nested_specs",

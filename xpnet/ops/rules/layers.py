@@ -10,6 +10,11 @@ def multiply(xp: Namespace, a: Array, b: Array) -> Array:
     return a * b
 
 
+def add(xp: Namespace, a: Array, b: Array) -> Array:
+    """``a + b``."""
+    return a + b
+
+
 def normalize(
     xp: Namespace, x: Array, mean: Array, rest: Array, factor: Array, scale: Array, shift: Array
 ) -> tuple[Array, Array]:
