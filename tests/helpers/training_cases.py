@@ -24,6 +24,11 @@ LOSSES = [
     *(losses.CrossEntropy(), losses.CrossEntropy(label_smoothing=0.1), losses.Hinge()),
     *(losses.BinaryCrossEntropy(), losses.PerceptronLoss(), losses.GaussianNLL()),
     losses.Distillation(),
+    losses.Heads(
+        [losses.CrossEntropy(), losses.GaussianNLL(), losses.Hinge(), losses.Huber(0.5)],
+        widths=[3, 2, 1, 1],
+        weights=[1.0, 0.3, 2.0, 1.0],
+    ),
     losses.from_formula(
         lambda xp, z, t, q: xp.maximum(q * (t - z), (q - 1) * (t - z)), name="pinball", q=0.9
     ),
@@ -88,8 +93,16 @@ SETTINGS = {
 """Arguments of `fit` for 50 rows of three classes."""
 
 
+def width_of(loss, n_out):
+    """The number of outputs of a network for a loss; ``n_out`` where the loss takes any."""
+    return sum(loss.widths) if isinstance(loss, losses.Heads) else n_out
+
+
 def targets(rng, loss, n_out, rows=30):
     """Targets for a loss with ``n_out`` outputs."""
+    if isinstance(loss, losses.Heads):
+        pairs = zip(loss.losses, loss.widths, strict=True)
+        return np.column_stack([targets(rng, each, width, rows) for each, width in pairs])
     n_out = n_out // 2 if isinstance(loss, losses.GaussianNLL) else n_out
     known = {
         "classes": rng.integers(0, n_out, rows),

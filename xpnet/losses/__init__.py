@@ -5,6 +5,7 @@ from xpnet.losses.classification import BinaryCrossEntropy, CrossEntropy, Hinge,
 from xpnet.losses.distillation import Distillation
 from xpnet.losses.formula import FormulaLoss
 from xpnet.losses.formula import from_formula as from_formula
+from xpnet.losses.heads import Heads
 from xpnet.losses.likelihood import GaussianNLL, PoissonNLL
 from xpnet.losses.regression import MAE, MSE, HalfMSE, Huber
 
@@ -17,6 +18,7 @@ __all__ = [
     "FormulaLoss",
     "GaussianNLL",
     "HalfMSE",
+    "Heads",
     "Hinge",
     "Huber",
     "Loss",
