@@ -110,9 +110,7 @@ def test_every_loss_may_be_a_head(name, rng):
     given = np.ones((ROWS, columns))
     y = np.column_stack([np.zeros(ROWS), given, np.zeros(ROWS)])
     heads.check(y, n_out + 2, ROWS)
-    output = -np.sort(
-        -rng.normal(size=(ROWS, n_out + 2)), axis=1
-    )
+    output = -np.sort(-rng.normal(size=(ROWS, n_out + 2)), axis=1)
     target = given[:, 0].astype(int) if loss.target_kind == "classes" else given
     value, grad = heads.value_and_grad(output, y)
     expected, inner = loss.value_and_grad(output[:, 1:-1], target)
