@@ -69,6 +69,8 @@ NETWORKS = {
 } | {
     "formula": [
         Dense(5, formula(lambda xp, z: z * xp.tanh(xp.log1p(xp.exp(z))), name="mish")),
+        Dense(5, formula(lambda xp, z, c: xp.exp(-xp.exp(c - z)), name="gompertz", c=0.5)),
+        Activation(formula(lambda xp, z: xp.exp(-xp.exp(-2.0 * z)), name="gompertz")),
         Dense(K, formula(lambda xp, z, b: z / (1 + xp.exp(-b * z)), name="swish", b=2.0)),
     ],
     "linear": [Dense(K)],

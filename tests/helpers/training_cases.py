@@ -44,6 +44,7 @@ ACTIVATIONS = [
     *(activations.Exponential(), activations.Softmax(), activations.Identity()),
     activations.from_formula(lambda xp, z: z * xp.tanh(xp.log1p(xp.exp(z))), name="mish"),
     activations.from_formula(lambda xp, z, b: z / (1 + xp.exp(-b * z)), name="swish", b=2.0),
+    activations.from_formula(lambda xp, z, c: xp.exp(-xp.exp(c - z)), name="gompertz", c=0.5),
 ]
 
 ACTIVATIONS += [

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from xpnet import layers
-from xpnet.activations import ELU, GELU, ReLU, Sigmoid, Softmax, Tanh
+from xpnet.activations import ELU, GELU, ReLU, Sigmoid, Softmax, Tanh, from_formula
 from xpnet.backend import get_backend
 from xpnet.derivatives import check_gradients
 from xpnet.errors import ArgumentError
@@ -26,6 +26,9 @@ from xpnet.random import MaskStream
 
 M, N = 7, 5
 
+GOMPERTZ = from_formula(lambda xp, z, c: xp.exp(-xp.exp(c - z)), name="gompertz", c=0.5)
+"""An activation of which the backward pass takes an intermediate."""
+
 # The layer, and whether the pass is a training pass.
 TABLE = {
     "dense": (Dense(4), True),
@@ -38,6 +41,9 @@ TABLE = {
     "activation-tanh": (Activation(Tanh()), True),
     "activation-gelu": (Activation(GELU()), True),
     "activation-softmax": (Activation(Softmax()), True),
+    "activation-intermediate": (Activation(GOMPERTZ), True),
+    "dense-intermediate": (Dense(4, GOMPERTZ), True),
+    "dense-intermediate-no-bias": (Dense(4, GOMPERTZ, bias=False), True),
     "batch_norm": (BatchNorm(), True),
     "batch_norm-cumulative": (BatchNorm(momentum=None, eps=1e-3), True),
     "batch_norm-evaluation": (BatchNorm(), False),

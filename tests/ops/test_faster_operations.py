@@ -142,6 +142,15 @@ def test_shift_and_keep_agrees(rule, dtype, ops):
             close(value, expected, dtype)
 
 
+@dtypes
+def test_shift_and_keep_keeps_an_intermediate(dtype, ops):
+    z, bias = matrix(dtype), matrix(dtype, 1)[0]
+    for given in (z.copy(), np.asfortranarray(z)):
+        kept, value = ops.shift_and_keep(activations.silu, given, bias, inner=activations.tanh)
+        close(kept, np.tanh(z + bias), dtype)
+        close(value, activations.silu(np, np.tanh(z + bias)), dtype)
+
+
 @layouts
 @dtypes
 @pytest.mark.parametrize("rule", LOSSES, ids=lambda rule: rule.__name__)

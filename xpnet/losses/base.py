@@ -10,6 +10,14 @@ import numpy as np
 from xpnet.backend import Array, is_kind, is_real, namespace_of, to_numpy
 from xpnet.errors import ArgumentError, Phrase, require
 from xpnet.ops import operations_for
+from xpnet.ops.formulas.class_rules import (
+    Derivation,
+    derive_rules,
+    itself,
+    nonzero_derivative_of,
+    second_derivative_of,
+)
+from xpnet.ops.formulas.derivative import derivative_of
 from xpnet.ops.operations import Rule
 from xpnet.ops.rules.optimizers import times
 
@@ -21,6 +29,12 @@ class Loss:
     The weights ``w_i`` are 1 by default. A subclass is a frozen dataclass. Unless it overrides
     `value_and_grad`, ``ℓ_i`` is the sum of an elementwise rule over the outputs, and the fields of
     the dataclass are the scalars of the rule.
+
+    A class that defines ``rule`` alone is a formula, as of `xpnet.losses.from_formula`: unstable
+    forms in it are replaced, ``derivative`` and ``curvature`` follow from it, and it may call
+    ``xp.softplus`` and the other functions of formulas; a number that it reads elsewhere is kept as
+    it is at the first use. A class that defines ``rule`` and
+    ``derivative`` has the ``curvature`` that follows from the latter.
 
     Attributes:
         rule: the loss ``ℓ(xp, z, t, *scalars)`` of one output.
@@ -41,6 +55,13 @@ class Loss:
     >>> output, target = np.array([[1.0], [4.0]]), np.array([0.0, 0.0])
     >>> MSE().value(output, target), MSE().value(output, target, weight=np.array([1.0, 0.0]))
     (np.float64(8.5), np.float64(1.0))
+
+    >>> class SquaredHinge(Loss):
+    ...     rule = staticmethod(lambda xp, z, t: xp.maximum(1.0 - t * z, 0.0) ** 2)
+    ...     target_kind = "signs"
+    >>> value, grad = SquaredHinge().value_and_grad(np.array([[0.5]]), np.array([-1.0]))
+    >>> float(value), grad.tolist()
+    (2.25, [[3.0]])
     """
 
     rule: ClassVar[Rule]
@@ -50,6 +71,17 @@ class Loss:
     is_likelihood: ClassVar[bool] = False
     target_kind: ClassVar[Literal["classes", "binary", "signs", "values", "heads"]] = "values"
     scalable: ClassVar[bool] = True
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        own = vars(cls)
+        if "rule" in own and "derivative" not in own:
+            derived: dict[str, Derivation] = {"rule": itself, "derivative": derivative_of}
+            if "curvature" not in own:
+                derived["curvature"] = second_derivative_of
+            derive_rules(cls, "rule", derived)
+        elif "derivative" in own and "curvature" not in own:
+            derive_rules(cls, "derivative", {"curvature": nonzero_derivative_of})
 
     def value_and_grad(
         self, output: Array, target: Array, weight: Array | None = None, *, out: Array | None = None

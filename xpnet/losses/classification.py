@@ -192,8 +192,6 @@ class Hinge(Loss):
 
     target_kind = "signs"
     rule = staticmethod(rules.hinge)
-    derivative = staticmethod(rules.hinge_derivative)
-    curvature = None
 
     def check(self, target: Any, n_out: int, n_rows: int) -> None:
         """Validate targets of -1 and 1; see `Loss.check`."""

@@ -31,8 +31,6 @@ class PoissonNLL(Loss):
     """
 
     rule = staticmethod(rules.poisson)
-    derivative = staticmethod(rules.poisson_derivative)
-    curvature = staticmethod(rules.poisson_curvature)
     is_likelihood = True
     scalable = False
 

@@ -21,8 +21,6 @@ class HalfMSE(Loss):
     """
 
     rule = staticmethod(rules.half_square)
-    derivative = staticmethod(rules.half_square_derivative)
-    curvature = staticmethod(rules.half_square_curvature)
     is_likelihood = True
 
 
@@ -38,8 +36,6 @@ class MSE(Loss):
     """
 
     rule = staticmethod(rules.square)
-    derivative = staticmethod(rules.square_derivative)
-    curvature = staticmethod(rules.square_curvature)
     is_likelihood = True
     mean = True
 
@@ -56,8 +52,6 @@ class MAE(Loss):
     """
 
     rule = staticmethod(rules.absolute)
-    derivative = staticmethod(rules.absolute_derivative)
-    curvature = None
     mean = True
 
 

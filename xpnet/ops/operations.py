@@ -154,7 +154,7 @@ class Operations:
         activation: Any,
         buffers: Buffers | NoBuffers,
     ) -> tuple[Array, Array]:
-        """``φ(x W + b)``, and the array that the backward pass of φ reads: its input or output.
+        """``φ(x W + b)``, and the array that the backward pass of φ reads.
 
         Args:
             x: rows, ``(m, n_in)``.
@@ -169,13 +169,12 @@ class Operations:
             y = self.affine_and_apply(activation.value, x, weight, bias, z)
             return y, y
         z = self.matmul(x, weight, z)
-        keeps_input = activation.saves == "input"
-        out = buffers["a", *shape] if keeps_input else None
-        if bias is not None:
+        out = None if activation.saves == "output" else buffers["a", *shape]
+        if bias is None:
+            saved, y = activation.kept(self, z, out, z)
+        else:
             saved, y = activation.shifted(self, z, bias, out)
-            return y, saved
-        y = activation.forward(self, z, out)
-        return y, z if keeps_input else y
+        return y, saved
 
     def dense_backward(
         self,
@@ -270,10 +269,14 @@ class Operations:
         bias: Array,
         scalars: tuple[float, ...] = (),
         out: Array | None = None,
+        inner: Rule | None = None,
     ) -> tuple[Array, Array]:
-        """``z + b``, which may overwrite ``z``, and ``rule(xp, z + b, *scalars)``."""
-        z = self.shift(z, bias)
-        return z, self.apply(rule, z, scalars=scalars, out=out)
+        """``u = inner(xp, z + b, *scalars)``, which may overwrite ``z``, and ``rule(xp, u, …)``.
+
+        Without ``inner``, ``u = z + b``.
+        """
+        u = self.shift_and_apply(inner, z, bias, scalars) if inner else self.shift(z, bias)
+        return u, self.apply(rule, u, scalars=scalars, out=out)
 
     def chain_and_sum(
         self,

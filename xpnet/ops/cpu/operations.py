@@ -118,15 +118,16 @@ class CompiledOperations(Operations):
         bias: Array,
         scalars: tuple[float, ...] = (),
         out: Array | None = None,
+        inner: Rule | None = None,
     ) -> tuple[Array, Array]:
         """See `Operations.shift_and_keep`."""
         if out is None:
             out = np.empty_like(z)
-        key = elementwise.shift_and_keep, rule, z.dtype, len(scalars)
+        key = elementwise.shift_and_keep, rule, inner, z.dtype, len(scalars)
         try:
             self.runner.run(key, (z, out), bias, scalars)
         except NotCompiled:
-            return super().shift_and_keep(rule, z, bias, scalars, out)
+            return super().shift_and_keep(rule, z, bias, scalars, out, inner)
         return z, out
 
     def chain_and_sum(

@@ -153,15 +153,15 @@ def shifted(rule: Rule) -> Rule:
 
 
 @lru_cache(MAX_RULES)
-def shifted_and_kept(rule: Rule) -> Rule:
-    """``z + b`` and ``rule(xp, z + b, *scalars)`` as a rule of ``z`` and ``b``."""
+def shifted_and_kept(rule: Rule, inner: Rule | None) -> Rule:
+    """``u = inner(z + b)`` and ``rule(u)`` as a rule of ``z`` and ``b``; else ``u = z + b``."""
 
-    def sum_and_value(xp: Namespace, z: Array, bias: Array, *scalars: Any) -> tuple[Array, Array]:
-        total = z + bias
-        return total, rule(xp, total, *scalars)
+    def kept_and_value(xp: Namespace, z: Array, bias: Array, *scalars: Any) -> tuple[Array, Array]:
+        u = z + bias if inner is None else inner(xp, z + bias, *scalars)
+        return u, rule(xp, u, *scalars)
 
-    sum_and_value.__name__ = f"{rule.__name__}_and_sum"
-    return sum_and_value
+    kept_and_value.__name__ = f"{rule.__name__}_and_sum"
+    return kept_and_value
 
 
 @lru_cache(MAX_RULES)

@@ -153,14 +153,15 @@ class CudaOperations(Operations):
         bias: Array,
         scalars: tuple[Any, ...] = (),
         out: Array | None = None,
+        inner: Rule | None = None,
     ) -> tuple[Array, Array]:
         """See `Operations.shift_and_keep`."""
         fits = have_shape(z.shape[-1:], bias) and supported(z, bias)
         kernel = None
         if fits and are_scalars(scalars, z.dtype):
-            kernel = kernel_for(shifted_and_kept(rule), z, "xb", 2, scalars)
+            kernel = kernel_for(shifted_and_kept(rule, inner), z, "xb", 2, scalars)
         if kernel is None:
-            return super().shift_and_keep(rule, z, bias, scalars, out)
+            return super().shift_and_keep(rule, z, bias, scalars, out, inner)
         results = self._result_array(z, z), self._result_array(z, out)
         self._launch_elementwise(kernel, z.size, z.shape[-1], (*results, z, bias), z, scalars)
         return results
