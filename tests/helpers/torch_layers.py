@@ -129,6 +129,11 @@ def maxout(layer, p, x, at):
     return z.reshape(len(x), layer.n_pieces, layer.n_out).amax(dim=1)
 
 
+def ordered_thresholds(layer, p, x, at):
+    gaps = [F.softplus(p["gaps"])] if "gaps" in p else []
+    return x - torch.cumsum(torch.cat([p["first"], *gaps]), 0)
+
+
 class Row(NamedTuple):
     """A row of `LAYERS`.
 
@@ -175,6 +180,9 @@ LAYERS = {
         layer_norm,
     ),
     "Maxout": Row(lambda rng, n: [xpnet.Maxout(3, 3), xpnet.Maxout(n)], maxout),
+    "OrderedThresholds": Row(
+        lambda rng, n: [Dense(1, bias=False), xpnet.OrderedThresholds(n)], ordered_thresholds
+    ),
     "PReLU": Row(
         lambda rng, n: [xpnet.PReLU()],
         lambda layer, p, x, at: torch.where(x > 0, x, p["slope"] * x),
