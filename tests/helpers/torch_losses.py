@@ -115,7 +115,8 @@ def quantiles(loss, z, t):
 
 
 def expectile(loss, z, t):
-    return (torch.where(t < z, 1 - loss.tau, loss.tau) * (z - t) ** 2).mean(1)
+    above = (t < z).to(z.dtype)
+    return ((above * (1 - loss.tau) + (1 - above) * loss.tau) * (z - t) ** 2).mean(1)
 
 
 def focal(loss, z, t):

@@ -129,7 +129,7 @@ def test_gradient_on_reused_memory_is_pytorchs(seed):
 def test_replayed_gradient_is_pytorchs(seed):
     case = Case(seed)
     model = case.model
-    step = TrainingStep(model, case.loss, SGD(1e-4), engine="replay")
+    step = TrainingStep(model, case.loss, SGD(1e-6), engine="replay")
     for call in range(1, CALLS + 1):
         X, y, weight = batch = case.batch(call)
         before = model.theta.copy()

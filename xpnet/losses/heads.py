@@ -125,11 +125,12 @@ class Heads(Loss):
         for h, (width, weight) in enumerate(zip(self.widths, self._weights, strict=True)):
             require_count(width, f"widths[{h}]")
             require_number(weight, f"weights[{h}]", above=0)
+        of_rows = all(getattr(loss, "row_mean", True) for loss in self.losses)
+        object.__setattr__(self, "row_mean", of_rows)
 
-    @property
-    def row_mean(self) -> bool:
-        """Whether the loss of each head is a mean over rows."""
-        return all(getattr(loss, "row_mean", True) for loss in self.losses)
+    def n_classes(self, n_out: int) -> int | None:
+        """Return ``None``: the heads have no classes in common."""
+        return None
 
     def split(self, output: Array) -> list[Array]:
         """Return the columns of each head of an output, ``(m, width)``."""
