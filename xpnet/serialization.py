@@ -469,6 +469,8 @@ def _name_of(scaling: Standardize | MinMax | None) -> str | None:
 def _classes_of(config: dict[str, Any], n_out: int) -> tuple[Any, ...] | None:
     """Return the class names of a configuration, after validating them."""
     names, n_classes = config["classes"], max(n_out, 2)
+    if isinstance(names, list) and len(names) == n_out + 1:  # as of Ordinal
+        n_classes = n_out + 1
     if names is None:
         return None
     valid = isinstance(names, list) and all(isinstance(name, (int, float, str)) for name in names)

@@ -23,12 +23,15 @@ LOSSES = [
     *(losses.HalfMSE(), losses.MSE(), losses.MAE(), losses.Huber(0.5), losses.PoissonNLL()),
     *(losses.CrossEntropy(), losses.CrossEntropy(label_smoothing=0.1), losses.Hinge()),
     *(losses.BinaryCrossEntropy(), losses.PerceptronLoss(), losses.GaussianNLL()),
-    losses.Distillation(),
     losses.Heads(
         [losses.CrossEntropy(), losses.GaussianNLL(), losses.Hinge(), losses.Huber(0.5)],
         widths=[3, 2, 1, 1],
         weights=[1.0, 0.3, 2.0, 1.0],
     ),
+    *(losses.Distillation(), losses.QuantileLoss(), losses.QuantileLoss((0.1, 0.7))),
+    *(losses.Expectile(0.8), losses.LogCosh(), losses.StudentTNLL(3.0, 0.5), losses.GammaNLL()),
+    *(losses.TweedieNLL(1.3), losses.NegativeBinomialNLL(0.7), losses.SoftMargin()),
+    *(losses.BinaryFocal(), losses.BinaryFocal(1.5, None), losses.Focal(), losses.Ordinal()),
     losses.from_formula(
         lambda xp, z, t, q: xp.maximum(q * (t - z), (q - 1) * (t - z)), name="pinball", q=0.9
     ),
@@ -104,13 +107,18 @@ def targets(rng, loss, n_out, rows=30):
     if isinstance(loss, losses.Heads):
         pairs = zip(loss.losses, loss.widths, strict=True)
         return np.column_stack([targets(rng, each, width, rows) for each, width in pairs])
+    if isinstance(loss, losses.Ordinal):  # of the ends, which logits in any order can have
+        return rng.choice([0, n_out], rows)
     n_out = n_out // 2 if isinstance(loss, losses.GaussianNLL) else n_out
+    n_out = n_out // len(getattr(loss, "quantiles", "1"))
     known = {
         "classes": rng.integers(0, n_out, rows),
         "binary": rng.integers(0, 2, (rows, n_out)),
         "signs": rng.choice([-1.0, 1.0], (rows, n_out)),
         "values": rng.integers(0, 4, (rows, n_out)).astype(float),
     }[loss.target_kind]
+    if isinstance(loss, losses.GammaNLL):
+        known = known + 1.0
     if isinstance(loss, losses.Distillation):
         return np.column_stack([rng.normal(size=(rows, n_out)), known])
     return known

@@ -98,7 +98,10 @@ EVERY = {
     if isinstance(kind, type)
     and issubclass(kind, Loss)
     and kind not in (Loss, Heads, losses.FormulaLoss)
-} | {"formula": losses.from_formula(lambda xp, z, t: (z - t) ** 4, name="fourth")}
+} | {
+    "two quantiles": losses.QuantileLoss((0.2, 0.7)),
+    "formula": losses.from_formula(lambda xp, z, t: (z - t) ** 4, name="fourth"),
+}
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -117,7 +120,8 @@ def test_every_loss_may_be_a_head(name, rng):
     ends = 0.5 * (output[:, 0] ** 2 + output[:, -1] ** 2).mean()
     assert float(value) == pytest.approx(3.0 * float(expected) + ends, rel=1e-12)
     np.testing.assert_allclose(grad[:, 1:-1], 3.0 * inner, rtol=1e-12)
-    assert heads.decide(output).shape == (ROWS, columns + 2)
+    decided = loss.decide(output[:, 1:-1]).reshape(ROWS, -1)
+    np.testing.assert_array_equal(heads.decide(output)[:, 1:-1], decided)
 
 
 # --- models ---------------------------------------------------------------------------------------

@@ -49,6 +49,11 @@ LAYERS = {
 }
 
 
+def test_no_hidden_layer_is_a_linear_model():
+    for settings in ({}, {"norm": BatchNorm(), "dropout": 0.2}):
+        assert MLP(4, [], 3, **settings).layers == (Dense(3),)
+
+
 @pytest.mark.parametrize("name", LAYERS)
 def test_layers_follow_from_the_arguments(name, tmp_path):
     settings, expected = LAYERS[name]

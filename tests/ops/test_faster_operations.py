@@ -23,6 +23,7 @@ from helpers.rules import (
     targets_of,
 )
 
+from xpnet.ops import operations_for
 from xpnet.ops.explain import OPERATIONS
 from xpnet.ops.numpy import BLOCK, NumPyOperations
 from xpnet.ops.operations import Operations, RunningStatistics
@@ -373,6 +374,24 @@ def test_normalize_agrees(dtype, layout, ops):
 def test_dropout_masks_are_identical(p, dtype, ops):
     like, key = matrix(dtype), stream_key(3, 1, 4)
     np.testing.assert_array_equal(ops.keep_mask(like, key, p), REFERENCE.keep_mask(like, key, p))
+
+
+@dtypes
+@looped(first_row=[0, 1, 1000, 2**40])
+def test_masks_of_later_rows_are_identical(first_row, dtype, ops):
+    given = matrix(dtype), stream_key(3, 1, 4), 0.5
+    actual, expected = (each.keep_mask(*given, first_row=first_row) for each in (ops, REFERENCE))
+    np.testing.assert_array_equal(actual, expected)
+    in_memory = ops.keep_mask(*given, first_row=np.array([first_row]))
+    np.testing.assert_array_equal(in_memory, expected)
+
+
+def test_masks_of_parts_are_those_of_the_batch(place):
+    ops, x = operations_for(place.array(np.zeros(1))), place.array(np.zeros((7, 5)))
+    whole = place.host(ops.keep_mask(x, 7, 0.5))
+    parts = [ops.keep_mask(x[i : min(i + 3, 7), :], 7, 0.5, first_row=i) for i in (0, 3, 6)]
+    np.testing.assert_array_equal(np.concatenate([place.host(part) for part in parts]), whole)
+    assert (whole[:3] != whole[3:6]).any()
 
 
 @layouts

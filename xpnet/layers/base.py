@@ -70,6 +70,9 @@ class Layer(Protocol):
       one row is refused; it keeps running statistics named ``mean``, ``var`` and ``count``, and
       may keep ``mean_rest``, what rounding loses of the mean.
     - ``stochastic``: in training its output is random.
+    - ``masks_by_row``: its random numbers are those of the rows from ``ctx.first_row`` on, so that
+      a batch may be computed in parts (``accumulate`` of `Sequential.fit`). Only the class that
+      sets it has this attribute.
     - ``releases_dy``: ``backward`` takes at most two arrays from ``ctx.scratch`` and does not read
       ``dy`` once it writes to the second, so that all layers may share two scratch arrays; and
       inner layers get contexts from `Context.child`. Only the class that sets it has this

@@ -44,7 +44,7 @@ def hidden_layers(
     ok = not residual or any(before == width for before, width in pairwise(widths))
     require(ok, "residual", rule, Phrase(f"True for hidden={widths}"))
     layers: list[Layer] = []
-    for before, width in zip([None, *widths[:-1]], widths, strict=True):
+    for before, width in zip([None, *widths], widths, strict=False):
         init = weight_init or default_init(activation)
         block: list[Layer] = [Dense(width, activation, weight_init=init)]
         if norm is not None:

@@ -66,7 +66,8 @@ class Heads(Loss):
     and for `GaussianNLL` one for every two.
 
     `predict` returns the decisions of all heads in these columns, ``(m, T)``, in the dtype of the
-    model: class indices, 0 and 1, ±1, values. For probabilities take the columns of a head::
+    model: class indices, 0 and 1, ±1, values; of a `QuantileLoss` there is a column for each
+    quantile. For probabilities take the columns of a head::
 
         output = model.forward(X)
         CrossEntropy().probabilities(loss.split(output)[0])
@@ -181,7 +182,7 @@ class Heads(Loss):
                 head.loss.check(part, head.outputs[1] - head.outputs[0], n_rows)
 
     def decide(self, output: Array) -> Array:
-        """Return the decisions of all heads, ``(m, T)``, in the dtype of the output."""
+        """Return the decisions of all heads side by side, in the dtype of the output."""
         xp, n_rows = namespace_of(output), output.shape[0]
         parts = [head.loss.decide(head.columns_of(output)) for head in self._heads]
         rows = [xp.reshape(xp.astype(part, output.dtype), (n_rows, -1)) for part in parts]

@@ -438,14 +438,30 @@ class Operations:
         factor = scale / (m * self.xp.sqrt(var + eps))
         return factor * (m * dy - d_shift - x_hat * d_scale)
 
-    def keep_mask(self, like: Array, key: int, p: float, out: Array | None = None) -> Array:
+    def keep_mask(
+        self,
+        like: Array,
+        key: Any,
+        p: float,
+        out: Array | None = None,
+        *,
+        first_row: Any = 0,
+    ) -> Array:
         """A dropout mask like ``like``: 0 with probability ``p``, otherwise ``1/(1 − p)``.
 
         Position ``i`` (row-major) is dropped where ``hash32(hash32(i ^ key) + key) < p 2³²``, which
         depends on the key and the position only, so that every backend draws the same mask.
+
+        Args:
+            like: an array of the shape and dtype of the mask.
+            key: the key, an integer or an array of one int64.
+            p: the probability.
+            out: may be filled with the mask.
+            first_row: the row of the batch at which ``like`` begins, an integer or an array of one
+                int64; default 0. The masks of the parts of a batch are then that of the batch.
         """
         xp, (m, n) = self.xp, like.shape
-        position = xp.arange(m * n, dtype=xp.int64, device=like.device)
+        position = xp.arange(m * n, dtype=xp.int64, device=like.device) + first_row * n
         bits = hash32((hash32(position ^ key) + key) & 0xFFFFFFFF)
         keep = xp.astype(xp.reshape(bits, (m, n)) >= int(p * 2**32), like.dtype)
         return keep * (1.0 / (1.0 - p))

@@ -269,14 +269,16 @@ class CompiledOperations(Operations):
             return self.plain.batch_norm_backward(*arguments)
         return dx
 
-    def keep_mask(self, like: Array, key: Any, p: float, out: Array | None = None) -> Array:
+    def keep_mask(
+        self, like: Array, key: Any, p: float, out: Array | None = None, *, first_row: Any = 0
+    ) -> Array:
         """See `Operations.keep_mask`."""
         mask = np.empty_like(like) if out is None else out
         loop, threshold, kept = (rowwise.keep_mask, like.dtype), int(p * 2**32), 1.0 / (1.0 - p)
         try:
-            self.runner.call(loop, mask, key, threshold, kept)
+            self.runner.call(loop, mask, key, first_row, like.shape[1], threshold, kept)
         except NotCompiled:
-            return self.plain.keep_mask(like, key, p, out)
+            return self.plain.keep_mask(like, key, p, out, first_row=first_row)
         return mask
 
     def softmax_cross_entropy(

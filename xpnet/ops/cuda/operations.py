@@ -322,17 +322,20 @@ class CudaOperations(Operations):
         self.launch(kernel, (1,), (32, ROWS), (weight, share, np.int64(weight.size)))
         return share
 
-    def keep_mask(self, like: Array, key: Any, p: float, out: Array | None = None) -> Array:
+    def keep_mask(
+        self, like: Array, key: Any, p: float, out: Array | None = None, *, first_row: Any = 0
+    ) -> Array:
         """See `Operations.keep_mask`; the key may be an array of one int64 on the device."""
         is_array = on_device(key)
         bad_key = is_array and (key.size != 1 or dtype_name(key.dtype) != "int64")
-        if bad_key or not supported(like):
-            return super().keep_mask(like, key, p)
+        if bad_key or on_device(first_row) or not supported(like):
+            return super().keep_mask(like, key, p, first_row=first_row)
         mask = self._result_array(like, out)
         keys = (key, np.int64(0)) if is_array else (None, np.int64(key))
         limit, kept = np.uint32(int(p * 2**32)), like.dtype.type(1.0 / (1.0 - p))
         kernel = file_kernel("keep_mask", "masks.cu", dtype_name(like.dtype))
-        arguments = (*keys, limit, kept, mask, np.int64(like.size))
+        start = np.int64(first_row * like.shape[1])
+        arguments = (*keys, start, limit, kept, mask, np.int64(like.size))
         launch_linear(self.launch, kernel, like.size, arguments)
         return mask
 
