@@ -79,6 +79,42 @@ NETWORKS = {
 }
 """Arguments of `xpnet.MLP`."""
 
+
+def hidden_layers(n):
+    """Hidden layers of ``n`` units: every layer that `xpnet.MLP` does not set, before the last."""
+    return {
+        "layer norm": [xpnet.Dense(n), xpnet.LayerNorm()],
+        "layer norm, no shift": [xpnet.Dense(n), xpnet.LayerNorm(shift=False)],
+        "RMS norm": [xpnet.Dense(n, xpnet.ReLU()), xpnet.RMSNorm()],
+        "scale": [xpnet.Dense(n, xpnet.ReLU()), xpnet.Scale()],
+        "PReLU": [xpnet.Dense(n), xpnet.PReLU()],
+        "GLU": [xpnet.GatedDense(n)],
+        "SwiGLU": [
+            xpnet.GatedDense(n, xpnet.SiLU()),
+            xpnet.GatedDense(n, xpnet.SiLU(), bias=False),
+        ],
+        "bilinear": [xpnet.Dense(n, xpnet.ReLU()), xpnet.GatedDense(n, xpnet.Identity())],
+        "maxout": [xpnet.Maxout(n), xpnet.Maxout(n, 3)],
+        "thresholds": [xpnet.Dense(1, bias=False), xpnet.OrderedThresholds(3)],
+        "temperature": [xpnet.Dense(n, xpnet.Tanh()), xpnet.Temperature(2.0)],
+        "residual": [
+            xpnet.Dense(n, xpnet.ReLU()),
+            xpnet.Residual(xpnet.Residual(xpnet.Dense(n, xpnet.ReLU())), xpnet.Dense(n)),
+        ],
+        "paths side by side": [
+            xpnet.Branches(xpnet.Dense(n), [xpnet.Dense(n, xpnet.Tanh()), xpnet.Dense(2)], []),
+        ],
+        "paths added": [
+            xpnet.Branches(
+                [xpnet.Dense(n, xpnet.Tanh()), xpnet.LayerNorm()],
+                [xpnet.Dense(2), xpnet.Dense(n)],
+                xpnet.Dense(n, xpnet.ReLU()),
+                join="sum",
+            ),
+        ],
+    }
+
+
 SETTINGS = {
     "schedule": {"schedule": schedules.Cosine()},
     "plateau": {"schedule": schedules.ReduceOnPlateau(patience=0), "validation": 0.2},

@@ -1,8 +1,6 @@
-"""Residual and Branches: widths, memory, masks, statistics, files and replayed steps."""
+"""Residual and Branches: widths, memory, masks, statistics and files."""
 
 from __future__ import annotations
-
-import tracemalloc
 
 import numpy as np
 import pytest
@@ -21,10 +19,7 @@ from xpnet import (
     Residual,
     Sequential,
     Tanh,
-    TrainingStep,
 )
-from xpnet.backend import get_backend
-from xpnet.engine.recorded_step import why_not_recorded
 from xpnet.network import brief
 from xpnet.serialization import from_config, to_config
 
@@ -101,23 +96,6 @@ def test_dy_is_not_changed(name, task):
 
 
 # --- memory ---------------------------------------------------------------------------------------
-
-
-@every_layer
-def test_training_reuses_its_memory(name, rng):
-    rows = 2000
-    X, y = rng.normal(size=(rows, N_IN)), np.arange(rows) % 3
-    model = Sequential([Dense(N_IN), LAYERS[name], Dense(3)], N_IN, dtype="float64")
-    ids = []
-    for call in range(4):
-        if call == 3:
-            tracemalloc.start()
-        model.value_and_grad(X, y, CrossEntropy(), check=False)
-        ids.append({block.ctypes.data for block in model._value_and_grad.blocks})
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert ids[0] == ids[1] == ids[3]
-    assert peak < rows * N_IN * 8
 
 
 def test_layers_inside_share_two_scratch_arrays(task):
@@ -212,44 +190,6 @@ def test_layers_are_named_briefly():
     assert brief(LAYERS["residual with noise"]) == (
         "Residual(BatchNorm(), Activation(ReLU()), Dropout(p=0.3))"
     )
-
-
-# --- replayed steps -------------------------------------------------------------------------------
-
-
-@pytest.mark.skipif(bool(why_not_recorded()), reason=f"no replay: {why_not_recorded()}")
-@pytest.mark.parametrize(
-    "layer",
-    [
-        Residual(Dense(64, ReLU())),
-        Branches(Dense(32, ReLU()), [Dense(16, ReLU()), Dense(32)], []),
-        Branches(Dense(64, ReLU()), [], Residual(Dense(64, ReLU()), Dense(64)), join="sum"),
-    ],
-    ids=["residual", "concat", "sum"],
-)
-def test_small_networks_are_replayed_by_default(layer, rng):
-    X, y = rng.normal(size=(256, 64)), rng.integers(0, 10, 256)
-    model = Sequential([Dense(64, ReLU()), layer, Dense(10)], 64)
-    settings = {"loss": CrossEntropy(), "optimizer": SGD(0.1), "epochs": 2, "progress": False}
-    assert model.fit(X, y, **settings).engine == "replay: a list of compiled calls"
-    other = Sequential([Dense(64, ReLU()), layer, Dense(10)], 64)
-    other.fit(X, y, engine="eager", **settings)
-    np.testing.assert_allclose(model.theta, other.theta, rtol=2e-4, atol=1e-6)
-
-
-@pytest.mark.skipif(bool(why_not_recorded()), reason=f"no replay: {why_not_recorded()}")
-@pytest.mark.parametrize("join", ["concat", "sum"])
-def test_replays_call_no_python_inside(join, rng):
-    """A Python call between two tables of compiled calls takes longer than they do."""
-    backend = get_backend("numpy", dtype="float64")
-    layer = Branches(Dense(6, Tanh()), [Residual(Dense(6, ReLU()))], [], join=join)
-    model = Sequential([Dense(6), layer, Dense(3)], N_IN, backend=backend)
-    step = TrainingStep(model, CrossEntropy(), SGD(0.1), engine="replay")
-    X, y = rng.normal(size=(ROWS, N_IN)), np.arange(ROWS) % 3
-    for _ in range(4):
-        step(X, y)
-    stages = [program._stages for program in step._step.programs]
-    assert [len(each) for each in stages] == [1, 1]
 
 
 # --- bad input ------------------------------------------------------------------------------------
