@@ -181,8 +181,12 @@ ACTIVATIONS |= {"LeakyReLU 0.2": xpnet.LeakyReLU(0.2), "ELU 0.5": xpnet.ELU(0.5)
 ACTIVATIONS |= {"Affine 0.5 1": xpnet.Affine(0.5, 1.0)}
 TRAINABLE = {name: phi for name, phi in ACTIVATIONS.items() if name != "Step"}
 LOSSES = {
-    name: kind() for name, kind in kinds(losses, losses.Loss).items() if name != "FormulaLoss"
+    name: kind()
+    for name, kind in kinds(losses, losses.Loss).items()
+    if name not in ("FormulaLoss", "Heads")
 }
+if hasattr(losses, "Heads"):
+    LOSSES["Heads"] = losses.Heads([xpnet.CrossEntropy(), xpnet.HalfMSE()], [4, N_OUT - 4])
 if hasattr(losses, "from_formula"):
     LOSSES["FormulaLoss"] = losses.from_formula(
         lambda xp, z, t: xp.log(xp.cosh(z - t)), name="log_cosh"
@@ -272,6 +276,17 @@ NETWORKS = {
     "Dropout": [Dropout(0.1), Dense(32, xpnet.ReLU()), Dropout(0.5), Dense(N_OUT)],
     "Activation": [Activation(xpnet.Tanh()), Dense(16), Activation(xpnet.ReLU()), Dense(N_OUT)],
 }
+if hasattr(xpnet, "Residual"):  # not in every earlier checkout
+    NETWORKS["Residual"] = [
+        Dense(32),
+        xpnet.Residual(xpnet.Residual(Dense(32, xpnet.Tanh())), BatchNorm(), Dropout(0.2)),
+        Dense(N_OUT),
+    ]
+    NETWORKS["Branches"] = [
+        xpnet.Branches(Dense(16, xpnet.ReLU()), [Dense(8, xpnet.Tanh()), Dense(16)], []),
+        xpnet.Branches(Dense(16), [Dense(16, xpnet.Tanh()), Dropout(0.2)], join="sum"),
+        Dense(N_OUT),
+    ]
 
 
 def targets(name: str) -> Any:
@@ -280,8 +295,9 @@ def targets(name: str) -> Any:
         return Y
     if name == "Ordinal":  # of the ends, which logits in any order can have
         return np.where(Y > 0, N_OUT, 0)
-    if name.startswith("Distillation"):
-        return np.column_stack([X[:, :N_OUT], Y])
+    if name == "Heads" or name.startswith("Distillation"):
+        columns = (Y % 4, X[:, 4:N_OUT]) if name == "Heads" else (X[:, :N_OUT], Y)
+        return np.column_stack(columns)
     if name.startswith("GaussianNLL"):
         return X[:, : N_OUT // 2]
     yes = (X[:, :N_OUT] > 0).astype(float)
