@@ -184,7 +184,7 @@ class RecordedStep:
             state.step += 1
             self._scalars = np.array(settings.optimizer.scalars(state, lr), self._theta.dtype)
             finish_gradient(settings, self._theta, self._grad, model.network.layout.weights)
-            traced = OptimizerState(tuple(map(trace, slots)), state.step, state.scalars)
+            traced = replace(state, slots=tuple(map(trace, slots)))
             scalars = tuple(_each(trace, self._scalars))
             settings.optimizer.update(self._theta, self._grad, traced, scalars)
 

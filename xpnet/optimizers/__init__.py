@@ -1,4 +1,4 @@
-"""First-order optimizers of a flat vector; schedules, clipping, penalties, averages, freezing."""
+"""First-order optimizers of a flat vector; schedules, clipping, penalties, averages, groups."""
 
 from xpnet.optimizers.adam import Adam, Adamax, AdamW, AMSGrad, Nadam, RAdam
 from xpnet.optimizers.adaptive import AdaDelta, AdaGrad, RMSProp
@@ -6,6 +6,7 @@ from xpnet.optimizers.averaging import Averaged, ExponentialAverage, PolyakAvera
 from xpnet.optimizers.base import Optimizer, OptimizerState
 from xpnet.optimizers.clipping import ClipByNorm, ClipByValue
 from xpnet.optimizers.freezing import Frozen
+from xpnet.optimizers.grouping import ByFunction, ByLayer, ByPath, ByRole, Grouped
 from xpnet.optimizers.momentum import SGD, Lion, Momentum, Nesterov
 from xpnet.optimizers.penalty import Penalty
 from xpnet.optimizers.resuming import Resumed
@@ -29,6 +30,10 @@ __all__ = [
     "AdamW",
     "Adamax",
     "Averaged",
+    "ByFunction",
+    "ByLayer",
+    "ByPath",
+    "ByRole",
     "ClipByNorm",
     "ClipByValue",
     "ConstantRate",
@@ -36,6 +41,7 @@ __all__ = [
     "ExponentialAverage",
     "ExponentialDecay",
     "Frozen",
+    "Grouped",
     "LinearWarmup",
     "Lion",
     "Momentum",

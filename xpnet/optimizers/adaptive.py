@@ -55,7 +55,7 @@ class AdaGrad(Optimizer):
         """``(lr, eps)``."""
         return lr, self.eps
 
-    def _slot_sizes(self, n: int) -> list[int]:
+    def _slot_sizes(self, n: int, parts: Any) -> list[int]:
         return [1] if self.norm else [n]
 
     def update(
@@ -124,12 +124,12 @@ class RMSProp(Optimizer):
         """``(lr, ρ, 1−ρ, eps)``."""
         return lr, self.rho, 1 - self.rho, self.eps
 
-    def _slot_sizes(self, n: int) -> list[int]:
+    def _slot_sizes(self, n: int, parts: Any) -> list[int]:
         if self.norm:
             return [1]
         return [n, n] if self.centered else [n]
 
-    def _slot_name(self, number: int) -> str:
+    def _slot_name(self, number: int, parts: Any) -> str:
         return ("m", "v")[number] if self.centered else "v"
 
     def update(

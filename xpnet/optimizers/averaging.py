@@ -118,16 +118,25 @@ class Averaged(Optimizer):
         require(state.step > 0 and len(state.slots) > 0, "state", rule, state.step)
         return state.slots[-1]
 
-    def _slot_sizes(self, n: int) -> list[int]:
-        return [*self.optimizer._slot_sizes(n), n]
+    def _parts(self, theta: Array, layout: Layout | None) -> Any:
+        return self.optimizer._parts(theta, layout)
 
-    def _slot_name(self, number: int) -> str:
-        is_mean = number == len(self._slot_sizes(1)) - 1
-        return "mean" if is_mean else self.optimizer._slot_name(number)
+    def _begin(self, theta: Array, slots: tuple[Array, ...], parts: Any) -> None:
+        self.optimizer._begin(theta, slots[:-1], parts)
 
-    def _slot_layout(self, number: int, layout: Layout | None) -> Layout | None:
-        is_mean = number == len(self._slot_sizes(1)) - 1
-        return layout if is_mean else self.optimizer._slot_layout(number, layout)
+    def _scalar_count(self, parts: Any) -> int:
+        return self.optimizer._scalar_count(parts)
+
+    def _slot_sizes(self, n: int, parts: Any) -> list[int]:
+        return [*self.optimizer._slot_sizes(n, parts), n]
+
+    def _slot_name(self, number: int, parts: Any) -> str:
+        is_mean = number == len(self.optimizer._slot_sizes(1, parts))
+        return "mean" if is_mean else self.optimizer._slot_name(number, parts)
+
+    def _slot_layout(self, number: int, layout: Layout | None, parts: Any) -> Layout | None:
+        is_mean = number == len(self.optimizer._slot_sizes(1, parts))
+        return layout if is_mean else self.optimizer._slot_layout(number, layout, parts)
 
     def scalars(self, state: OptimizerState, lr: float) -> tuple[float, ...]:
         """Return the scalars of the wrapped optimizer, and the weights of θ̂ and θ."""
@@ -158,5 +167,5 @@ class Averaged(Optimizer):
     def _first_scalars(self, theta: Array, layout: Layout | None) -> tuple[float, ...]:
         return self.optimizer._first_scalars(theta, layout)
 
-    def _are_scalars(self, found: tuple[float, ...], first: tuple[float, ...]) -> bool:
-        return self.optimizer._are_scalars(found, first)
+    def _are_scalars(self, found: tuple[float, ...], first: tuple[float, ...], parts: Any) -> bool:
+        return self.optimizer._are_scalars(found, first, parts)

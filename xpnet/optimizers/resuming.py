@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from xpnet.backend import Array, namespace_of
@@ -55,24 +55,28 @@ class Resumed(Optimizer):
         ]
         if kinds[0] != kinds[1] or len(fresh.scalars) != len(self.state.scalars):
             self.optimizer._refuse_state(theta, self.state)
-        self.check_finite(self.state, layout)
-        return self.state.copy()
+        state = replace(self.state, parts=fresh.parts)
+        self.check_finite(state, layout)
+        return state.copy()
 
-    def _slot_sizes(self, n: int) -> list[int]:
-        return self.optimizer._slot_sizes(n)
+    def _scalar_count(self, parts: Any) -> int:
+        return self.optimizer._scalar_count(parts)
 
-    def _slot_name(self, number: int) -> str:
-        return self.optimizer._slot_name(number)
+    def _slot_sizes(self, n: int, parts: Any) -> list[int]:
+        return self.optimizer._slot_sizes(n, parts)
 
-    def _slot_layout(self, number: int, layout: Layout | None) -> Layout | None:
-        return self.optimizer._slot_layout(number, layout)
+    def _slot_name(self, number: int, parts: Any) -> str:
+        return self.optimizer._slot_name(number, parts)
+
+    def _slot_layout(self, number: int, layout: Layout | None, parts: Any) -> Layout | None:
+        return self.optimizer._slot_layout(number, layout, parts)
 
     def scalars(self, state: OptimizerState, lr: float) -> tuple[float, ...]:
         """Return the scalars of the wrapped optimizer."""
         return self.optimizer.scalars(state, lr)
 
-    def _are_scalars(self, found: tuple[float, ...], first: tuple[float, ...]) -> bool:
-        return self.optimizer._are_scalars(found, first)
+    def _are_scalars(self, found: tuple[float, ...], first: tuple[float, ...], parts: Any) -> bool:
+        return self.optimizer._are_scalars(found, first, parts)
 
     def update(
         self,
