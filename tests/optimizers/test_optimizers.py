@@ -23,6 +23,7 @@ from xpnet.optimizers import (
     ByRole,
     Grouped,
     Lion,
+    Lookahead,
     Momentum,
     Nadam,
     Nesterov,
@@ -30,6 +31,7 @@ from xpnet.optimizers import (
     OptimizerState,
     RAdam,
     RMSProp,
+    Rprop,
 )
 from xpnet.parameters import Layout
 
@@ -66,8 +68,24 @@ TORCH = {
     ),
     "nadam-defaults": (Nadam(), "NAdam", {}),
     "radam": (RAdam(0.1, eps=1e-3), "RAdam", {"lr": 0.1, "eps": 1e-3}),
+    "rprop": (
+        Rprop(0.1, 0.4, 1.3, 0.02, 0.2),
+        "Rprop",
+        {"lr": 0.1, "etas": (0.4, 1.3), "step_sizes": (0.02, 0.2)},
+    ),
+    "rprop-defaults": (Rprop(), "Rprop", {}),
     "radam-never-rectified": (RAdam(0.1, beta2=0.6), "RAdam", {"lr": 0.1, "betas": (0.9, 0.6)}),
 }
+
+
+def textbook_lookahead(theta, grads):
+    """Zhang et al. 2019, algorithm 1, around gradient descent, with the settings of OTHERS."""
+    slow = theta
+    for step, grad in enumerate(grads, start=1):
+        theta = theta - 0.1 * grad
+        if step % 3 == 0:
+            theta = slow = slow + 0.3 * (theta - slow)
+    return theta
 
 
 def textbook_lion(theta, grads):
@@ -109,6 +127,7 @@ def textbook_groups(theta, grads):
 
 # The optimizer, and a textbook loop with its hyperparameters.
 OTHERS = {
+    "lookahead": (Lookahead(SGD(0.1), k=3, alpha=0.3), textbook_lookahead),
     "grouped": (
         Grouped(
             [(ByRole("bias"), Momentum(0.1, 0.8)), (lambda e: e.path == "s", SGD(0.2))],
@@ -123,7 +142,7 @@ OTHERS = {
 ALL = {name: row[0] for name, row in (TORCH | OTHERS).items()}
 every_optimizer = pytest.mark.parametrize("optimizer", ALL.values(), ids=ALL)
 SELECTING = (Grouped,)
-WRAPPERS = (Grouped,)
+WRAPPERS = (Grouped, Lookahead)
 PLAIN = {name: optimizer for name, optimizer in ALL.items() if not isinstance(optimizer, WRAPPERS)}
 
 N_STEPS, SIZE = 10, 7
@@ -224,6 +243,7 @@ def test_nesterov_reads_back_the_classical_iterates(theta):
         (AMSGrad(), -1e-3),
         (Adamax(), -2e-3),
         (RAdam(), -2e-3),
+        (Rprop(), -0.01),
     ],
     ids=repr,
 )
@@ -307,10 +327,14 @@ def test_rules_work_on_single_numbers(optimizer, theta, grads):
 
 
 @every_optimizer
-def test_state_starts_at_zero_and_counts(optimizer, place, theta, grads):
+def test_state_starts_and_counts(optimizer, place, theta, grads):
     state = begin(optimizer, place.array(theta))
     assert state.step == 0
-    assert all(not np.any(place.host(slot)) for slot in state.slots)
+    first = [0.0] * len(state.slots)
+    if isinstance(optimizer, (Rprop, Lookahead)):
+        first[-1] = 1.0 if isinstance(optimizer, Rprop) else theta
+    for slot, expected in zip(state.slots, first, strict=True):
+        np.testing.assert_array_equal(place.host(slot), expected)
     assert all(isinstance(number, float) for number in state.scalars)
     assert run(optimizer, place.writable(theta), [place.array(g) for g in grads]).step == N_STEPS
 
@@ -337,8 +361,9 @@ def test_norm_variants_have_a_state_of_one_number(name, theta):
 # --- learning rate --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("optimizer", PLAIN.values(), ids=PLAIN)
-def test_lr_overrides_one_step(optimizer, theta, grads):
+@pytest.mark.parametrize("name", sorted(PLAIN.keys() - {"rprop"}))  # its bounds are relative to lr
+def test_lr_overrides_one_step(name, theta, grads):
+    optimizer = PLAIN[name]
     other, n = theta.copy(), N_STEPS // 2
     state = run(optimizer, theta, grads[:n])
     optimizer.step(theta, grads[n], state, lr=0.5)

@@ -24,6 +24,7 @@ from xpnet.optimizers import (
     Frozen,
     Grouped,
     Lion,
+    Lookahead,
     Momentum,
     Nadam,
     Nesterov,
@@ -31,6 +32,7 @@ from xpnet.optimizers import (
     RAdam,
     Resumed,
     RMSProp,
+    Rprop,
 )
 
 # The targets that overflow a state are far from the scale of a fresh network.
@@ -56,6 +58,9 @@ LINEAR = {
     "Nesterov": (Nesterov(lr=10.0), "v"),
     "Lion": (Lion(), "m"),
     "Adamax": (Adamax(), "m"),
+    "Rprop": (Rprop(), "previous"),
+    "Lookahead": (Lookahead(Momentum(lr=10.0)), "v"),
+    "slow of Lookahead": (Lookahead(SGD(lr=10.0), k=1), "slow"),
     "mean of Averaged": (Averaged(SGD(lr=10.0)), "mean"),
 }
 """Optimizers without squares: a gradient overflows them if it is infinite, or with a large lr."""
@@ -96,7 +101,7 @@ def test_overflow_names_slot_and_step(name, before):
 def test_overflow_of_a_linear_slot_is_named(name):
     optimizer, slot = LINEAR[name]
     theta, grad = np.zeros(4, "float32"), np.full(4, 3e38, "float32")
-    if name in ("Lion", "Adamax"):
+    if name in ("Lion", "Adamax", "Rprop"):
         grad[:] = np.inf
     with pytest.raises(NonFiniteError, match=f"The slot {slot} of the optimizer"):
         steps(optimizer, theta, optimizer.init(theta), *[grad] * 3)

@@ -1,12 +1,13 @@
 """First-order optimizers of a flat vector; schedules, clipping, penalties, averages, groups."""
 
 from xpnet.optimizers.adam import Adam, Adamax, AdamW, AMSGrad, Nadam, RAdam
-from xpnet.optimizers.adaptive import AdaDelta, AdaGrad, RMSProp
+from xpnet.optimizers.adaptive import AdaDelta, AdaGrad, RMSProp, Rprop
 from xpnet.optimizers.averaging import Averaged, ExponentialAverage, PolyakAverage
 from xpnet.optimizers.base import Optimizer, OptimizerState
 from xpnet.optimizers.clipping import ClipByNorm, ClipByValue
 from xpnet.optimizers.freezing import Frozen
 from xpnet.optimizers.grouping import ByFunction, ByLayer, ByPath, ByRole, Grouped
+from xpnet.optimizers.lookahead import Lookahead
 from xpnet.optimizers.momentum import SGD, Lion, Momentum, Nesterov
 from xpnet.optimizers.penalty import Penalty
 from xpnet.optimizers.resuming import Resumed
@@ -44,6 +45,7 @@ __all__ = [
     "Grouped",
     "LinearWarmup",
     "Lion",
+    "Lookahead",
     "Momentum",
     "Nadam",
     "Nesterov",
@@ -56,6 +58,7 @@ __all__ = [
     "RMSProp",
     "ReduceOnPlateau",
     "Resumed",
+    "Rprop",
     "Schedule",
     "StepDecay",
 ]

@@ -7,6 +7,7 @@ from typing import Any
 
 from xpnet.backend import Array
 from xpnet.errors import require, require_type, unknown_name
+from xpnet.optimizers import wrapping
 from xpnet.optimizers.base import Optimizer, OptimizerState, take_after
 from xpnet.optimizers.partition import Packed
 from xpnet.optimizers.resuming import refuse_resumed
@@ -72,21 +73,11 @@ class Frozen(Optimizer):
     def _begin(self, theta: Array, slots: tuple[Array, ...], parts: Any) -> None:
         self.optimizer._begin(self._packed.gather(theta)[0], slots, parts)
 
-    def _scalar_count(self, parts: Any) -> int:
-        return self.optimizer._scalar_count(parts)
-
     def _slot_sizes(self, n: int, parts: Any) -> list[int]:
         return self.optimizer._slot_sizes(self._packed.layout.size, parts)
 
-    def _slot_name(self, number: int, parts: Any) -> str:
-        return self.optimizer._slot_name(number, parts)
-
     def _slot_layout(self, number: int, layout: Layout | None, parts: Any) -> Layout | None:
         return self.optimizer._slot_layout(number, self._packed.layout, parts)
-
-    def scalars(self, state: OptimizerState, lr: float) -> tuple[float, ...]:
-        """Return the scalars of the wrapped optimizer."""
-        return self.optimizer.scalars(state, lr)
 
     def update(
         self,
@@ -105,8 +96,10 @@ class Frozen(Optimizer):
         free = self._packed.layout
         return self.optimizer._first_scalars(theta[: free.size], free)
 
-    def _are_scalars(self, found: tuple[float, ...], first: tuple[float, ...], parts: Any) -> bool:
-        return self.optimizer._are_scalars(found, first, parts)
+    scalars = wrapping.scalars
+    _scalar_count = wrapping.scalar_count
+    _are_scalars = wrapping.are_scalars
+    _slot_name = wrapping.slot_name
 
 
 def _paths(layout: Layout, part: int | str) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from xpnet.backend import Array, namespace_of
 from xpnet.errors import require, require_type
+from xpnet.optimizers import wrapping
 from xpnet.optimizers.base import Optimizer, OptimizerState, take_after
 from xpnet.parameters import Layout
 
@@ -59,25 +60,6 @@ class Resumed(Optimizer):
         self.check_finite(state, layout)
         return state.copy()
 
-    def _scalar_count(self, parts: Any) -> int:
-        return self.optimizer._scalar_count(parts)
-
-    def _slot_sizes(self, n: int, parts: Any) -> list[int]:
-        return self.optimizer._slot_sizes(n, parts)
-
-    def _slot_name(self, number: int, parts: Any) -> str:
-        return self.optimizer._slot_name(number, parts)
-
-    def _slot_layout(self, number: int, layout: Layout | None, parts: Any) -> Layout | None:
-        return self.optimizer._slot_layout(number, layout, parts)
-
-    def scalars(self, state: OptimizerState, lr: float) -> tuple[float, ...]:
-        """Return the scalars of the wrapped optimizer."""
-        return self.optimizer.scalars(state, lr)
-
-    def _are_scalars(self, found: tuple[float, ...], first: tuple[float, ...], parts: Any) -> bool:
-        return self.optimizer._are_scalars(found, first, parts)
-
     def update(
         self,
         theta: Array,
@@ -88,6 +70,13 @@ class Resumed(Optimizer):
     ) -> None:
         """See `Optimizer.update`."""
         self.optimizer.update_unless(skip, theta, grad, state, scalars)
+
+    scalars = wrapping.scalars
+    _scalar_count = wrapping.scalar_count
+    _are_scalars = wrapping.are_scalars
+    _slot_sizes = wrapping.slot_sizes
+    _slot_name = wrapping.slot_name
+    _slot_layout = wrapping.slot_layout
 
 
 def refuse_resumed(inner: Optimizer, wrapper: str) -> None:

@@ -14,7 +14,7 @@ from xpnet.metrics.binding import check_metric_names
 from xpnet.metrics.protocol import metric_name
 from xpnet.ops import operations_for
 from xpnet.ops.rules import optimizers as rules
-from xpnet.optimizers import Averaged, OptimizerState, Resumed
+from xpnet.optimizers import Averaged, Lookahead, OptimizerState, Resumed
 from xpnet.state_dict import StateDict
 from xpnet.state_entries import Entries
 from xpnet.training.batch_norm_statistics import batch_norm_layers, recompute_on_rows
@@ -24,7 +24,7 @@ from xpnet.training.settings import check_metric_functions
 
 
 class UseAverage:
-    """Train θ, but evaluate the average θ̂: a callback for an `Averaged` optimizer.
+    """Train θ, but evaluate the average θ̂: a callback for `Averaged` and `Lookahead`.
 
     At the end of the training the model gets θ̂ as its parameters, with batch-norm statistics that
     are recomputed for θ̂ on the training rows::
@@ -53,7 +53,7 @@ class UseAverage:
 
     Raises:
         ArgumentError: if ``validation`` has another form; before the first step, if the optimizer
-            is not `Averaged`, ``validation`` does not fit the model, a batch norm is inside another
+            has no average, ``validation`` does not fit the model, a batch norm is inside another
             layer, or another callback averages too.
 
     >>> from xpnet import MLP, SGD, Averaged, HalfMSE
@@ -251,16 +251,16 @@ def _check_average(run: Run) -> None:
     require(len(found) == 1, "callbacks", rule, names)
 
 
-def _averaged(run: Run) -> Averaged:
+def _averaged(run: Run) -> Averaged | Lookahead:
     """The optimizer of a run, without `Resumed`.
 
     Raises:
-        ArgumentError: if it is not `Averaged`.
+        ArgumentError: if it has no average.
     """
     optimizer = run.optimizer
     if isinstance(optimizer, Resumed):
         optimizer = optimizer.optimizer
-    if not isinstance(optimizer, Averaged):
+    if not isinstance(optimizer, (Averaged, Lookahead)):
         raise ArgumentError(
             f"optimizer must be Averaged(...) for UseAverage; got {optimizer!r}. "
             "Write optimizer=Averaged(SGD(lr=0.1))."

@@ -243,6 +243,40 @@ def radam(
     return theta - m * (lr_plain + lr_rectified / (xp.sqrt(v) + eps)), m, v
 
 
+def rprop(
+    xp: Namespace,
+    theta: Array,
+    previous: Array,
+    eta: Array,
+    grad: Array,
+    lr: float,
+    eta_minus: float,
+    eta_plus: float,
+    low: float,
+    high: float,
+) -> tuple[Array, Array, Array]:
+    """``θ ← θ − lr·η·sign(g)``, with η multiplied by η⁺, 1 or η⁻ by the sign of ``g·g_previous``.
+
+    Where the sign has changed, ``g`` becomes 0: θ and, in the next step, η stay as they are. The
+    product of the signs does not overflow, unlike that of the gradients.
+    """
+    change = xp.sign(grad) * xp.sign(previous)
+    up = xp.maximum(change, 0.0)
+    down = up - change
+    eta = eta * (up * eta_plus + down * eta_minus + (1.0 - up - down))
+    eta = xp.minimum(xp.maximum(eta, low), high)
+    grad = grad * (1.0 - down)
+    return theta - lr * eta * xp.sign(grad), grad, eta
+
+
+def lookahead(
+    xp: Namespace, theta: Array, slow: Array, alpha: float, keep: float, new: float
+) -> tuple[Array, Array]:
+    """``φ ← φ + α(θ − φ)``, ``θ ← keep·θ + new·φ``; φ is ``slow``."""
+    slow = slow + alpha * (theta - slow)
+    return keep * theta + new * slow, slow
+
+
 def clip_by_value(xp: Namespace, grad: Array, low: float, high: float) -> Array:
     """``g ← min(max(g, low), high)``."""
     return xp.minimum(xp.maximum(grad, low), high)
