@@ -140,7 +140,7 @@ WRAPPERS = {
     "RMSProp, centered": RMSProp(lr=0.02, centered=True),
 }
 
-SELECTING = {"Grouped"}
+SELECTING = {"Grouped", "Muon"}
 """Optimizers that need a layout, which the variables of a function do not have."""
 
 OPTIMIZERS = {

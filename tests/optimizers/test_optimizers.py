@@ -25,6 +25,7 @@ from xpnet.optimizers import (
     Lion,
     Lookahead,
     Momentum,
+    Muon,
     Nadam,
     Nesterov,
     Optimizer,
@@ -88,6 +89,24 @@ def textbook_lookahead(theta, grads):
     return theta
 
 
+def textbook_muon(theta, grads):
+    """Jordan et al. 2024 for the weight, momentum for the others, with the settings of OTHERS."""
+    weight, others = theta[:4].reshape(2, 2), theta[4:]
+    mean, velocity = np.zeros((2, 2)), np.zeros(3)
+    for grad in grads:
+        g = grad[:4].reshape(2, 2)
+        mean = 0.8 * mean + 0.2 * g
+        u = 0.2 * g + 0.8 * mean
+        x = u / np.linalg.norm(u)
+        for _ in range(5):
+            gram = x @ x.T
+            x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
+        weight = (1 - 0.1 * 0.3) * weight - 0.1 * x
+        velocity = 0.9 * velocity - 0.05 * grad[4:]
+        others = others + velocity
+    return np.concatenate([weight.ravel(), others])
+
+
 def textbook_lion(theta, grads):
     """Chen et al. 2023, algorithm 2, with the hyperparameters of OTHERS."""
     mean = np.zeros_like(theta)
@@ -127,6 +146,7 @@ def textbook_groups(theta, grads):
 
 # The optimizer, and a textbook loop with its hyperparameters.
 OTHERS = {
+    "muon": (Muon(0.1, 0.8, weight_decay=0.3, others=Momentum(0.05)), textbook_muon),
     "lookahead": (Lookahead(SGD(0.1), k=3, alpha=0.3), textbook_lookahead),
     "grouped": (
         Grouped(
@@ -141,8 +161,8 @@ OTHERS = {
 }
 ALL = {name: row[0] for name, row in (TORCH | OTHERS).items()}
 every_optimizer = pytest.mark.parametrize("optimizer", ALL.values(), ids=ALL)
-SELECTING = (Grouped,)
-WRAPPERS = (Grouped, Lookahead)
+SELECTING = (Grouped, Muon)
+WRAPPERS = (Grouped, Lookahead, Muon)
 PLAIN = {name: optimizer for name, optimizer in ALL.items() if not isinstance(optimizer, WRAPPERS)}
 
 N_STEPS, SIZE = 10, 7
@@ -387,7 +407,9 @@ def test_first_step_with_lr_zero_changes_nothing(optimizer, theta, grads):
 def test_zero_gradient_changes_only_what_decays(optimizer, theta):
     before = theta.copy()
     run(optimizer, theta, np.zeros((2, SIZE)))
-    keep = 1 - optimizer.lr * getattr(optimizer, "weight_decay", 0.0)
+    keep = np.full(SIZE, 1 - optimizer.lr * getattr(optimizer, "weight_decay", 0.0))
+    if isinstance(optimizer, SELECTING):
+        keep[LAYOUT.weights.stop :] = 1.0
     np.testing.assert_allclose(theta, before * keep**2, rtol=1e-14)
 
 

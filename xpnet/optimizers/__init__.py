@@ -9,6 +9,7 @@ from xpnet.optimizers.freezing import Frozen
 from xpnet.optimizers.grouping import ByFunction, ByLayer, ByPath, ByRole, Grouped
 from xpnet.optimizers.lookahead import Lookahead
 from xpnet.optimizers.momentum import SGD, Lion, Momentum, Nesterov
+from xpnet.optimizers.muon import Muon
 from xpnet.optimizers.penalty import Penalty
 from xpnet.optimizers.resuming import Resumed
 from xpnet.optimizers.schedules import (
@@ -47,6 +48,7 @@ __all__ = [
     "Lion",
     "Lookahead",
     "Momentum",
+    "Muon",
     "Nadam",
     "Nesterov",
     "OneCycle",

@@ -277,6 +277,16 @@ def lookahead(
     return keep * theta + new * slow, slow
 
 
+def inverse_root(xp: Namespace, square: Array, eps: float) -> Array:
+    """``1/max(√square, eps)``."""
+    return 1.0 / xp.maximum(xp.sqrt(square), eps)
+
+
+def decayed_step(xp: Namespace, theta: Array, step: Array, keep: float, lr: float) -> Array:
+    """``θ ← keep·θ − lr·step``."""
+    return keep * theta - lr * step
+
+
 def clip_by_value(xp: Namespace, grad: Array, low: float, high: float) -> Array:
     """``g ← min(max(g, low), high)``."""
     return xp.minimum(xp.maximum(grad, low), high)
