@@ -9,7 +9,7 @@ import xpnet
 from xpnet import ClipByNorm, ClipByValue, CrossEntropy, activations, losses
 from xpnet.cli import names
 from xpnet.engine.recorded_step import why_not_recorded
-from xpnet.optimizers import ByRole, Grouped, Lookahead, schedules
+from xpnet.optimizers import ByRole, Grouped, Lookahead, ScheduleFreeAdam, schedules
 
 REPLAY = pytest.param(
     "replay",
@@ -55,6 +55,7 @@ OPTIMIZERS = [
     xpnet.Averaged(xpnet.AdamW(0.01), xpnet.ExponentialAverage(0.9)),
     xpnet.RAdam(0.01, beta2=0.9),
     Lookahead(xpnet.Nadam(0.01), k=2),
+    ScheduleFreeAdam(0.01, weight_decay=0.1),
     Grouped([(ByRole("bias"), Lookahead(xpnet.Nadam(0.02), k=3))], default=xpnet.AdamW(0.01)),
     xpnet.Averaged(
         Grouped([(lambda e: "0" in e.path, xpnet.SGD(0.1))], default=xpnet.RMSProp(0.01, norm=True))

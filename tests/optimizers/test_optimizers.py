@@ -33,6 +33,7 @@ from xpnet.optimizers import (
     RAdam,
     RMSProp,
     Rprop,
+    ScheduleFreeAdam,
 )
 from xpnet.parameters import Layout
 
@@ -107,6 +108,18 @@ def textbook_muon(theta, grads):
     return np.concatenate([weight.ravel(), others])
 
 
+def textbook_schedule_free(theta, grads):
+    """Defazio et al. 2024, algorithm 1 without warm-up, with the hyperparameters of OTHERS."""
+    x = z = y = theta
+    v = np.zeros_like(theta)
+    for step, grad in enumerate(grads, start=1):
+        v = 0.9 * v + 0.1 * grad**2
+        z = z - 0.1 * grad / (np.sqrt(v / (1 - 0.9**step)) + 1e-3)
+        x = (1 - 1 / step) * x + z / step
+        y = (1 - 0.8) * z + 0.8 * x
+    return y
+
+
 def textbook_lion(theta, grads):
     """Chen et al. 2023, algorithm 2, with the hyperparameters of OTHERS."""
     mean = np.zeros_like(theta)
@@ -146,6 +159,7 @@ def textbook_groups(theta, grads):
 
 # The optimizer, and a textbook loop with its hyperparameters.
 OTHERS = {
+    "schedule-free": (ScheduleFreeAdam(0.1, 0.8, 0.9, 1e-3), textbook_schedule_free),
     "muon": (Muon(0.1, 0.8, weight_decay=0.3, others=Momentum(0.05)), textbook_muon),
     "lookahead": (Lookahead(SGD(0.1), k=3, alpha=0.3), textbook_lookahead),
     "grouped": (
@@ -264,6 +278,7 @@ def test_nesterov_reads_back_the_classical_iterates(theta):
         (Adamax(), -2e-3),
         (RAdam(), -2e-3),
         (Rprop(), -0.01),
+        (ScheduleFreeAdam(), -2.5e-3),
     ],
     ids=repr,
 )
@@ -350,9 +365,8 @@ def test_rules_work_on_single_numbers(optimizer, theta, grads):
 def test_state_starts_and_counts(optimizer, place, theta, grads):
     state = begin(optimizer, place.array(theta))
     assert state.step == 0
-    first = [0.0] * len(state.slots)
-    if isinstance(optimizer, (Rprop, Lookahead)):
-        first[-1] = 1.0 if isinstance(optimizer, Rprop) else theta
+    others = {Rprop: [0.0, 1.0], Lookahead: [theta], ScheduleFreeAdam: [0.0, theta, theta]}
+    first = others.get(type(optimizer), [0.0] * len(state.slots))
     for slot, expected in zip(state.slots, first, strict=True):
         np.testing.assert_array_equal(place.host(slot), expected)
     assert all(isinstance(number, float) for number in state.scalars)

@@ -34,6 +34,7 @@ from xpnet.optimizers import (
     Resumed,
     RMSProp,
     Rprop,
+    ScheduleFreeAdam,
 )
 
 # The targets that overflow a state are far from the scale of a fresh network.
@@ -52,6 +53,7 @@ SQUARES = {
     "AdaGrad norm": (AdaGrad(norm=True), "r"),
     "AdaDelta": (AdaDelta(), "v"),
     "Averaged": (Averaged(Adam()), "v"),
+    "ScheduleFreeAdam": (ScheduleFreeAdam(), "v"),
     "Resumed": (Resumed(Adam(), Adam().init(np.zeros(4, "float32"))), "v"),
 }
 LINEAR = {

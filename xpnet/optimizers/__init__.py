@@ -12,6 +12,7 @@ from xpnet.optimizers.momentum import SGD, Lion, Momentum, Nesterov
 from xpnet.optimizers.muon import Muon
 from xpnet.optimizers.penalty import Penalty
 from xpnet.optimizers.resuming import Resumed
+from xpnet.optimizers.schedule_free import ScheduleFreeAdam
 from xpnet.optimizers.schedules import (
     ConstantRate,
     Cosine,
@@ -62,5 +63,6 @@ __all__ = [
     "Resumed",
     "Rprop",
     "Schedule",
+    "ScheduleFreeAdam",
     "StepDecay",
 ]

@@ -141,6 +141,7 @@ class Averaged(Optimizer):
             skip, rules.average, state.slots[-1:], (theta,), scalars[-2:]
         )
 
+    evaluation_point = wrapping.one_more_evaluation_point
     _parts = wrapping.parts
     _begin = wrapping.one_more_begin
     _scalar_count = wrapping.scalar_count

@@ -206,6 +206,20 @@ class Optimizer:
         self.update_unless(skip, theta, grad, state, self.scalars(state, lr))
         self.check_some_steps(state)
 
+    def evaluation_point(self, theta: Array, state: OptimizerState) -> Array:
+        """Return the parameters at which the model is to be evaluated: ``theta`` itself.
+
+        Optimizers that compute gradients at another point, such as `ScheduleFreeAdam`, and those
+        around them return another array. ``fit`` evaluates there; a loop of your own does so by
+        ``model.theta[...] = optimizer.evaluation_point(model.theta, state)``, before which it
+        copies θ to continue.
+
+        Args:
+            theta: the flat parameter vector, ``(n,)``, after a step; not changed.
+            state: the state after that step; not changed.
+        """
+        return theta
+
     def check_some_steps(self, state: OptimizerState, layout: Layout | None = None) -> None:
         """Check a state in host memory after steps 1, 2, 4, 8, 16, 32, 64, 128, 192, ….
 

@@ -66,6 +66,10 @@ class Frozen(Optimizer):
         """Make the state of the free parameters; see `Optimizer.init`."""
         return super().init(theta, layout or self.layout)
 
+    def evaluation_point(self, theta: Array, state: OptimizerState) -> Array:
+        """See `Optimizer.evaluation_point`: that of the free parameters, with the frozen ones."""
+        return self._packed.evaluation_point(self.optimizer, theta, state)
+
     def _parts(self, theta: Array, layout: Layout | None) -> Any:
         free = self._packed.layout
         return self.optimizer._parts(theta[: free.size], free)

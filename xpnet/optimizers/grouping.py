@@ -213,6 +213,7 @@ class Grouped(Optimizer):
         optimizers = [*(optimizer for _, optimizer in self.groups), self.default]
         return Partition.of(theta, layout.size, zip(optimizers, chosen, strict=True))
 
+    evaluation_point = partition.evaluation_point
     _begin = partition.begin
     _slot_sizes = partition.slot_sizes
     _scalar_count = partition.scalar_count

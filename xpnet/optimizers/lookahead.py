@@ -90,6 +90,7 @@ class Lookahead(Optimizer):
         wrapping.one_more_begin(self, theta, slots, parts)
         slots[-1][...] = theta
 
+    evaluation_point = wrapping.one_more_evaluation_point
     _parts = wrapping.parts
     _scalar_count = wrapping.scalar_count
     _first_scalars = wrapping.first_scalars

@@ -112,6 +112,7 @@ class Muon(Optimizer):
         groups = (_MatrixSteps(self, self.lr), matrices), (self.others, others)
         return Partition.of(theta, layout.size, groups)
 
+    evaluation_point = partition.evaluation_point
     _begin = partition.begin
     _slot_sizes = partition.slot_sizes
     _scalar_count = partition.scalar_count

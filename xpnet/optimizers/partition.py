@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import Any
 
-from xpnet.backend import Array
+from xpnet.backend import Array, copied
 from xpnet.errors import require
 from xpnet.ops import operations_for
 from xpnet.optimizers.base import Optimizer, OptimizerState
@@ -64,8 +64,21 @@ class Packed:
         packed, packed_grad = self.gather(theta, grad)
         optimizer.update_unless(skip, packed, packed_grad, state, scalars)
         if len(self.spans) > 1:
-            for part, target in zip(self.spans, self._targets(), strict=True):
-                theta[part] = packed[target]
+            self._scatter(packed, theta)
+
+    def evaluation_point(self, optimizer: Optimizer, theta: Array, state: OptimizerState) -> Array:
+        """``theta`` with this part at the evaluation point of its optimizer."""
+        (packed,) = self.gather(theta)
+        point = optimizer.evaluation_point(packed, state)
+        if point is packed:
+            return theta
+        whole = copied(theta)
+        self._scatter(point, whole)
+        return whole
+
+    def _scatter(self, packed: Array, theta: Array) -> None:
+        for part, target in zip(self.spans, self._targets(), strict=True):
+            theta[part] = packed[target]
 
     def _targets(self) -> list[slice]:
         """The slices of the packed vector that hold the spans."""
@@ -185,6 +198,13 @@ def begin(self: Optimizer, theta: Array, slots: tuple[Array, ...], parts: Partit
     for part in parts.parts:
         own = slots[part.slots]
         part.optimizer._begin(part.packed.gather(theta)[0], own, part.parts)
+
+
+def evaluation_point(self: Optimizer, theta: Array, state: OptimizerState) -> Array:
+    """See `Optimizer.evaluation_point`."""
+    for part in state.parts.parts:
+        theta = part.packed.evaluation_point(part.optimizer, theta, part.state(state))
+    return theta
 
 
 def slot_sizes(self: Optimizer, n: int, parts: Partition | None) -> list[int]:

@@ -72,6 +72,7 @@ class Resumed(Optimizer):
         self.optimizer.update_unless(skip, theta, grad, state, scalars)
 
     scalars = wrapping.scalars
+    evaluation_point = wrapping.evaluation_point
     _scalar_count = wrapping.scalar_count
     _are_scalars = wrapping.are_scalars
     _slot_sizes = wrapping.slot_sizes

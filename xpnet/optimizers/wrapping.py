@@ -65,6 +65,16 @@ def scalars(self: Any, state: OptimizerState, lr: float) -> tuple[float, ...]:
     return found
 
 
+def evaluation_point(self: Any, theta: Array, state: OptimizerState) -> Array:
+    """See `Optimizer.evaluation_point`: that of the wrapped optimizer."""
+    return self.optimizer.evaluation_point(theta, state)
+
+
+def one_more_evaluation_point(self: Any, theta: Array, state: OptimizerState) -> Array:
+    """See `Optimizer.evaluation_point`: that of the wrapped optimizer."""
+    return self.optimizer.evaluation_point(theta, inner_state(state))
+
+
 def one_more_begin(self: Any, theta: Array, slots: tuple[Array, ...], parts: Any) -> None:
     """See `Optimizer._begin`."""
     self.optimizer._begin(theta, slots[:-1], parts)

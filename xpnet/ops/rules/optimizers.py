@@ -287,6 +287,29 @@ def decayed_step(xp: Namespace, theta: Array, step: Array, keep: float, lr: floa
     return keep * theta - lr * step
 
 
+def schedule_free_adam(
+    xp: Namespace,
+    theta: Array,
+    v: Array,
+    z: Array,
+    x: Array,
+    grad: Array,
+    beta1: float,
+    beta2: float,
+    one_minus_beta2: float,
+    root_correction: float,
+    eps: float,
+    share: float,
+    lr: float,
+    decay: float,
+) -> tuple[Array, Array, Array, Array]:
+    """``z ← z − lr·g/(√v̂ + eps) − decay·θ``, ``x ← x + share·(z − x)``, ``θ ← z + β₁(x − z)``."""
+    v = beta2 * v + one_minus_beta2 * grad * grad
+    z = z - lr * grad / (root_correction * xp.sqrt(v) + eps) - decay * theta
+    x = x + share * (z - x)
+    return z + beta1 * (x - z), v, z, x
+
+
 def clip_by_value(xp: Namespace, grad: Array, low: float, high: float) -> Array:
     """``g ← min(max(g, low), high)``."""
     return xp.minimum(xp.maximum(grad, low), high)
