@@ -191,7 +191,7 @@ LOSSES |= {"CrossEntropy 0.1": xpnet.CrossEntropy(0.1), "Huber 0.5": xpnet.Huber
 LOSSES |= {"Distillation 2 0.5": xpnet.Distillation(2.0, 0.5)}
 COMPOSED = tuple(
     getattr(optimizers, name)
-    for name in ("Averaged", "Frozen", "Grouped", "Lookahead", "Resumed")
+    for name in ("Averaged", "Frozen", "Grouped", "Lookahead", "Resumed", "SAM")
     if hasattr(optimizers, name)
 )
 OPTIMIZERS = {

@@ -140,8 +140,8 @@ WRAPPERS = {
     "RMSProp, centered": RMSProp(lr=0.02, centered=True),
 }
 
-SELECTING = {"Grouped", "Muon"}
-"""Optimizers that need a layout, which the variables of a function do not have."""
+SELECTING = {"Grouped", "Muon", "SAM"}
+"""Optimizers that need a layout, which a function does not have, or two gradients a step."""
 
 OPTIMIZERS = {
     kind.__name__: kind(lr=1e-4 if kind in (SGD, Momentum, Nesterov, RAdam) else 0.02)

@@ -215,7 +215,13 @@ def test_tables_hold_every_optimizer():
     exported = {getattr(optimizers, name) for name in optimizers.__all__}
     kinds = {x for x in exported if isinstance(x, type) and issubclass(x, Optimizer)}
     left_out = kinds - {type(optimizer) for optimizer in ALL.values()}
-    assert {kind.__name__ for kind in left_out} == {"Optimizer", "Averaged", "Frozen", "Resumed"}
+    assert {kind.__name__ for kind in left_out} == {
+        "Optimizer",
+        "Averaged",
+        "Frozen",
+        "Resumed",
+        "SAM",
+    }
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ from helpers.training_cases import ENGINES
 import xpnet
 from xpnet import MLP, HalfMSE, NonFiniteError, TrainingStep, optimizers
 from xpnet.optimizers import (
+    SAM,
     SGD,
     AdaDelta,
     AdaGrad,
@@ -53,6 +54,7 @@ SQUARES = {
     "AdaGrad norm": (AdaGrad(norm=True), "r"),
     "AdaDelta": (AdaDelta(), "v"),
     "Averaged": (Averaged(Adam()), "v"),
+    "SAM": (SAM(Adam()), "v"),
     "ScheduleFreeAdam": (ScheduleFreeAdam(), "v"),
     "Resumed": (Resumed(Adam(), Adam().init(np.zeros(4, "float32"))), "v"),
 }

@@ -172,10 +172,11 @@ CASES = {
     "own callback": Case({}, callbacks=lambda folder: [Counting()], **NOISY),
     "inspected": Case({}, callbacks=lambda folder: [xpnet.LayerRecorder(*classes(9))]),
 }
-WRAPPERS = "Averaged", "Frozen", "Grouped", "Lookahead", "Resumed"
+WRAPPERS = "Averaged", "Frozen", "Grouped", "Lookahead", "Resumed", "SAM"
 WHOLE = {
     "SGD": optimizers.SGD(0.1),
     "Frozen": Frozen(Adam(0.02), MLP(5, [8, 4], 3).layout, [0]),
+    "SAM": optimizers.SAM(Momentum(0.05)),
     "Lookahead": optimizers.Lookahead(Adam(0.02), k=4),
     "groups": optimizers.Grouped(
         [(optimizers.ByRole("bias"), optimizers.Nadam(0.02))], default=optimizers.AdamW(0.05)

@@ -29,7 +29,9 @@ class DeviceStep:
 
     def __init__(self, model: ModelState, settings: StepSettings, state: OptimizerState) -> None:
         self._model, self._settings, self._state = model, settings, state
-        self.value_and_grad = ValueAndGrad(model, precision=settings.precision)
+        self.value_and_grad = ValueAndGrad(
+            model, precision=settings.precision, ascent=settings.optimizer.ascent
+        )
 
     def __call__(
         self,

@@ -120,7 +120,9 @@ class EagerStep:
         engine: str = "eager",
     ) -> None:
         self._model, self._settings, self._state, self.engine = model, settings, state, engine
-        self.value_and_grad = ValueAndGrad(model, precision=settings.precision)
+        self.value_and_grad = ValueAndGrad(
+            model, precision=settings.precision, ascent=settings.optimizer.ascent
+        )
         self._arrays = StepArrays(model, settings.optimizer, state)
         self.check()
 

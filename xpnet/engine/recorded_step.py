@@ -67,7 +67,8 @@ class RecordedStep:
         names = "theta", "grad", "statistics"
         traced = replace(model, **{name: trace(getattr(model, name)) for name in names})
         self._theta, self._grad = traced.theta, traced.grad
-        self._traced_gradient = ValueAndGrad(traced, TracedMemory(trace, model.theta.dtype))
+        memory, ascent = TracedMemory(trace, model.theta.dtype), settings.optimizer.ascent
+        self._traced_gradient = ValueAndGrad(traced, memory, ascent=ascent)
         self._keys = np.zeros(len(model.network.layers), np.int64)
         self._traced_gradient.read_keys(_each(trace, self._keys))
 

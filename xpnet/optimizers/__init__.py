@@ -23,8 +23,10 @@ from xpnet.optimizers.schedules import (
     Schedule,
     StepDecay,
 )
+from xpnet.optimizers.sharpness import SAM
 
 __all__ = [
+    "SAM",
     "SGD",
     "AMSGrad",
     "AdaDelta",

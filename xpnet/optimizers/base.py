@@ -116,12 +116,15 @@ class Optimizer:
         rule: the update, ``rule(xp, theta, *slots, grad, *scalars) → (theta, *slots)``.
         n_slots: the number of arrays of the size of θ in the state.
         n_scalars: the number of floats on the host in the state.
+        ascent: the distance ρ of `SAM`: the gradient of a step is that at ``θ + ρ g/‖g‖``, where g
+            is that at θ. 0 for all other optimizers: it is that at θ.
     """
 
     lr: float
     rule: ClassVar[Rule]
     n_slots: ClassVar[int] = 0
     n_scalars: ClassVar[int] = 0
+    ascent: ClassVar[float] = 0.0
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Refuse keywords of earlier versions and other libraries; the message names ours.
@@ -448,6 +451,7 @@ def update_decaying(
 
 
 def take_after(wrapper: Optimizer, inner: Optimizer) -> None:
-    """Give a frozen ``wrapper`` the rate and the number of scalars of the optimizer ``inner``."""
+    """Give a frozen ``wrapper`` the rate, the scalars and the ascent of the optimizer ``inner``."""
     object.__setattr__(wrapper, "lr", inner.lr)
+    object.__setattr__(wrapper, "ascent", inner.ascent)
     object.__setattr__(wrapper, "n_scalars", inner.n_scalars)

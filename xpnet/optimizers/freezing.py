@@ -10,7 +10,7 @@ from xpnet.errors import require, require_type, unknown_name
 from xpnet.optimizers import wrapping
 from xpnet.optimizers.base import Optimizer, OptimizerState, take_after
 from xpnet.optimizers.partition import Packed
-from xpnet.optimizers.resuming import refuse_resumed
+from xpnet.optimizers.resuming import refuse_ascent, refuse_resumed
 from xpnet.parameters import Layout, is_inside
 
 
@@ -51,6 +51,7 @@ class Frozen(Optimizer):
         do = "Use one of xpnet.optimizers, such as Adam(lr=1e-3)."
         require_type(self.optimizer, Optimizer, "optimizer", do)
         refuse_resumed(self.optimizer, "Frozen")
+        refuse_ascent(self.optimizer, "Frozen")
         require_type(self.layout, Layout, "layout", "Give model.layout.")
         require(not isinstance(self.parts, (str, int)), "parts", "be a sequence", self.parts)
         parts = tuple(self.parts)

@@ -12,7 +12,7 @@ from xpnet.optimizers import partition
 from xpnet.optimizers.adam import Adam
 from xpnet.optimizers.base import Optimizer, OptimizerState, take_after
 from xpnet.optimizers.partition import Partition
-from xpnet.optimizers.resuming import refuse_resumed
+from xpnet.optimizers.resuming import refuse_ascent, refuse_resumed
 from xpnet.parameters import ROLES, Entry, Layout, is_inside
 
 
@@ -169,6 +169,7 @@ class Grouped(Optimizer):
         require(ok, "groups", "be pairs of a condition and an optimizer", self.groups, do)
         require_type(self.default, Optimizer, "default", "Use one such as Adam(lr=1e-3).")
         refuse_resumed(self.default, "Grouped")
+        refuse_ascent(self.default, "Grouped")
         pairs = tuple(_pair(pair, f"groups[{i}]", do) for i, pair in enumerate(self.groups))
         object.__setattr__(self, "groups", pairs)
         take_after(self, self.default)
@@ -232,4 +233,5 @@ def _pair(pair: Any, argument: str, do: str) -> tuple[Selector, Optimizer]:
     require(ok, f"the condition of {argument}", "be a function of an entry", select, do)
     require_type(optimizer, Optimizer, f"the optimizer of {argument}", do)
     refuse_resumed(optimizer, "Grouped")
+    refuse_ascent(optimizer, "Grouped")
     return select if isinstance(select, Selector) else ByFunction(select), optimizer

@@ -15,7 +15,7 @@ from xpnet.optimizers import partition
 from xpnet.optimizers.adam import AdamW
 from xpnet.optimizers.base import Optimizer, OptimizerState
 from xpnet.optimizers.partition import Partition
-from xpnet.optimizers.resuming import refuse_resumed
+from xpnet.optimizers.resuming import refuse_ascent, refuse_resumed
 from xpnet.parameters import Entry, Layout
 
 NEWTON_SCHULZ = 3.4445, -4.7750, 2.0315
@@ -79,6 +79,7 @@ class Muon(Optimizer):
         require_count(self.n_iterations, "n_iterations")
         require_type(self.others, Optimizer, "others", "Use one such as AdamW(lr=1e-3).")
         refuse_resumed(self.others, "Muon")
+        refuse_ascent(self.others, "Muon")
 
     def scalars(self, state: OptimizerState, lr: float) -> tuple[float, ...]:
         """Return those of the matrices, then those of the others, at ``others.lr·lr/self.lr``."""

@@ -85,3 +85,10 @@ def refuse_resumed(inner: Optimizer, wrapper: str) -> None:
     do = f"Put Resumed outside: Resumed({wrapper}(...), state)."
     rule = f"begin with a new state inside {wrapper}"
     require(not isinstance(inner, Resumed), "optimizer", rule, inner, do)
+
+
+def refuse_ascent(inner: Optimizer, wrapper: str) -> None:
+    """Refuse `SAM` in an optimizer of some parameters, because its norm is that of all."""
+    rule, do = f"be outside of {wrapper}, not inside", f"Write SAM({wrapper}(...))."
+    do = do if wrapper != "SAM" else "Leave one out."
+    require(inner.ascent == 0, "SAM", rule, inner, do)
