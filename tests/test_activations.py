@@ -66,6 +66,11 @@ TABLE = {
         lambda F, z: F.elu(z, 0.7),
         (-0.7, INF, 0, 1),
     ),
+    "gompertz by a formula": (
+        from_formula(lambda xp, z: xp.exp(-xp.exp(-z)), name="gompertz"),
+        lambda F, z: (-(-z).exp()).exp(),
+        (0, 1, 0, 0),
+    ),
     "softmax": (Softmax(), lambda F, z: F.softmax(z, dim=1), None),
 }
 ELEMENTWISE = {name: row for name, row in TABLE.items() if name != "softmax"}
@@ -90,8 +95,8 @@ def dy(rng: np.random.Generator) -> np.ndarray:
 
 
 def forward_and_saved(phi: ActivationFunction, z):
-    a = phi.forward(operations_for(z), z)
-    return a, z if phi.saves == "input" else a
+    saved, a = phi.kept(operations_for(z), z)
+    return a, saved
 
 
 # --- values ---------------------------------------------------------------------------------------
@@ -136,7 +141,7 @@ def test_backward_jvp_agrees_with_differences(name, z, dy, place):
     there = operations_for(x)
     _, saved = forward_and_saved(phi, x)
     dsaved = phi.jvp(there, saved, place.array(dz))
-    dsaved = place.array(dz) if phi.saves == "input" else dsaved
+    dsaved = dsaved if phi.saves == "output" else place.array(dz)
     back, tangent = phi.backward_jvp(there, saved, dsaved, v, place.array(ddy))
     expected = (ends[0] - ends[1]) / (2 * h)
     np.testing.assert_allclose(place.host(tangent), expected, rtol=1e-6, atol=1e-8)
@@ -226,8 +231,8 @@ def test_out_may_be_the_input(name, z, dy, place):
     phi = TABLE[name][0]
     x, v = place.writable(z), place.writable(dy)
     ops = operations_for(x)
-    a = phi.forward(ops, x, out=x if phi.saves == "output" else place.writable(z))
-    dz = phi.backward(ops, x if phi.saves == "input" else a, v, out=v)
+    kept, a = phi.kept(ops, x, out=x if phi.saves == "output" else place.writable(z), room=x)
+    dz = phi.backward(ops, kept, v, out=v)
     expected, saved = forward_and_saved(phi, z)
     np.testing.assert_allclose(place.host(a), expected, rtol=1e-12, atol=1e-12)
     right = phi.backward(operations_for(z), saved, dy)
@@ -351,3 +356,21 @@ def test_invalid_hyperparameters_are_refused(make, message):
     with pytest.raises(ArgumentError) as error:
         make()
     assert str(error.value) == message
+
+
+def test_class_with_a_value_alone_has_derivatives(place, z, dy):
+    class Cubic(ActivationFunction):
+        value = staticmethod(lambda xp, z: z * z * z)
+
+    class Growth(ActivationFunction):
+        value = staticmethod(lambda xp, z: xp.exp(0.1 * z))
+
+    x, v, ops = place.array(z), place.array(dy), operations_for(place.array(z))
+    for phi, saves, value, slope in (
+        (Cubic(), "input", z**3, 3.0 * z**2),
+        (Growth(), "output", np.exp(0.1 * z), 0.1 * np.exp(0.1 * z)),
+    ):
+        saved, a = phi.kept(ops, x)
+        assert phi.saves == saves
+        np.testing.assert_allclose(place.host(a), value, rtol=1e-12)
+        np.testing.assert_allclose(place.host(phi.backward(ops, saved, v)), slope * dy, rtol=1e-12)

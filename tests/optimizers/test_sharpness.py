@@ -223,6 +223,9 @@ BAD = {
     r"SAM must be outside of Grouped": lambda: Grouped([(ByRole("bias"), SAM(SGD()))]),
     r"SAM must be outside of Grouped, not": lambda: Grouped([(ByRole("bias"), SGD())], SAM(SGD())),
     r"SAM must be outside of Muon": lambda: Muon(others=SAM(SGD())),
+    "accumulate must be 1 with SAM, .* whole batch; got 2": lambda: TrainingStep(
+        model_of(), CrossEntropy(), Averaged(SAM(SGD())), accumulate=2
+    ),
     "optimizer must need one gradient a step here; got SAM": lambda: minimize(
         lambda x: x @ x, np.ones(2), SAM(SGD())
     ),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from xpnet.backend import Array
 from xpnet.errors import ArgumentError, require_number
+from xpnet.ops.formulas.backward import simple_backward_of
+from xpnet.ops.formulas.class_rules import derive_rules, itself
 from xpnet.ops.operations import Operations, Rule
 from xpnet.ops.rules import activations as rules
 
@@ -16,16 +18,19 @@ class ActivationFunction:
     """Base class of the activations, functions φ of ``z: (m, n)`` with their derivative.
 
     They are elementwise unless a method is overridden. A subclass is a frozen dataclass; its fields
-    are the scalars of its rules. A subclass without fields inherits the dataclass methods, which
-    saves a third of the time of the import.
+    are the scalars of its rules. One that defines ``value`` alone is a formula, as of
+    `xpnet.activations.from_formula`, from which the other rules follow. A subclass without fields
+    inherits the dataclass methods, which saves a third of the time of the import.
 
     Attributes:
         value: the rule ``φ(xp, z, *scalars)``.
         derivative: the rule ``φ'(xp, saved, *scalars)``.
-        saves: the argument ``saved`` of ``derivative``: the ``"output"`` ``a = φ(z)`` or the
-            ``"input"`` ``z``.
-        curvature: the derivative of ``derivative`` with respect to ``saved``, for second
-            derivatives; ``None`` if it is 0 almost everywhere.
+        saves: the argument ``saved`` of ``derivative``: the ``"output"`` ``a = φ(z)``, the
+            ``"input"`` ``z``, or an ``"intermediate"`` ``u``, with which `kept` and `shifted` are
+            overridden.
+        curvature: for second derivatives, the derivative of ``derivative`` with respect to the
+            output, or else to the input, as a function of ``saved``; ``None`` if it is 0 almost
+            everywhere.
 
     Write rules as ``value = staticmethod(mish)``, since they take no ``self``. A class may also set
     ``is_identity``, and ``fuses_with_product`` if a matrix product may apply its rule; both hold
@@ -42,8 +47,23 @@ class ActivationFunction:
 
     value: ClassVar[Rule]
     derivative: ClassVar[Rule]
-    saves: ClassVar[Literal["output", "input"]] = "output"
+    saves: ClassVar[Literal["output", "input", "intermediate"]] = "output"
     curvature: ClassVar[Rule | None]
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        own = vars(cls)
+        if "value" in own and not {"derivative", "backward"} & own.keys():
+            derive_rules(
+                cls,
+                "value",
+                {
+                    "value": itself,
+                    "saves": lambda formula: simple_backward_of(formula).saves,
+                    "derivative": lambda formula: simple_backward_of(formula).derivative,
+                    "curvature": lambda formula: simple_backward_of(formula).curvature,
+                },
+            )
 
     def scalars(self) -> tuple[float, ...]:
         """Return the hyperparameters as floats, in the order in which the rules take them."""
@@ -63,6 +83,24 @@ class ActivationFunction:
         """
         return ops.apply(self.value, z, scalars=self.scalars(), out=out)
 
+    def kept(
+        self, ops: Operations, z: Array, out: Array | None = None, room: Array | None = None
+    ) -> tuple[Array, Array]:
+        """Compute ``φ(z)`` and the array that `backward` needs.
+
+        Args:
+            ops: the operations of the backend of ``z``.
+            z: the input, ``(m, n)``.
+            out: an array like ``z`` into which the output may be written.
+            room: an array like ``z`` into which an intermediate may be written, possibly ``z``
+                itself.
+
+        Returns:
+            The array that `backward` needs, as `saves` says, and the output. They may be one array.
+        """
+        a = self.forward(ops, z, out)
+        return (a if self.saves == "output" else z), a
+
     def shifted(
         self, ops: Operations, z: Array, bias: Array, out: Array | None = None
     ) -> tuple[Array, Array]:
@@ -70,10 +108,10 @@ class ActivationFunction:
 
         Args:
             ops: the operations of the backend of ``z``.
-            z: the input without the bias, ``(m, n)``, which may be overwritten by the sum.
+            z: the input without the bias, ``(m, n)``, which may be overwritten.
             bias: ``b``, ``(n,)``.
-            out: an array like ``z`` into which the output may be written if `backward` needs the
-                sum.
+            out: an array like ``z`` into which the output may be written if `backward` needs
+                another array.
 
         Returns:
             The array that `backward` needs, as `saves` says, and the output. They may be one array.
@@ -88,7 +126,7 @@ class ActivationFunction:
 
         Args:
             ops: the operations of the backend.
-            saved: the output or the input of `forward`, as `saves` says.
+            saved: the array that `kept` or `shifted` returned, as `saves` says.
             dy: ``∂L/∂a``, ``(m, n)``.
             out: an array like ``dy`` into which the result may be written.
 
@@ -114,8 +152,9 @@ class ActivationFunction:
 
         Args:
             ops: the operations of the backend.
-            saved: ``s``, the output or the input of `forward`, as `saves` says.
-            dsaved: the tangent ``ṡ``; ``None`` for 0.
+            saved: the array that `kept` or `shifted` returned, as `saves` says.
+            dsaved: the tangent ``ṡ`` of the output if that is saved, else of the input; ``None``
+                for 0.
             dy: ``∂L/∂a``, ``(m, n)``.
             ddy: the tangent of ``dy``.
 
@@ -462,8 +501,6 @@ class Exponential(ActivationFunction):
     """
 
     value = staticmethod(rules.exponential)
-    derivative = staticmethod(rules.identity)
-    curvature = staticmethod(rules.exponential_curvature)
 
 
 class Softmax(ActivationFunction):

@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from xpnet.activations.builtin import ActivationFunction
+from xpnet.backend import Array
 from xpnet.ops.formulas import Formula, FormulaRule
 from xpnet.ops.formulas.backward import Backward, backward_of
 from xpnet.ops.formulas.parameters import (
@@ -18,7 +19,7 @@ from xpnet.ops.formulas.parameters import (
     shown,
     values_of,
 )
-from xpnet.ops.operations import Rule
+from xpnet.ops.operations import Operations, Rule
 
 
 @dataclass(frozen=True)
@@ -64,19 +65,48 @@ class FormulaActivation(ActivationFunction):
         return FormulaRule(self._backward.derivative, f"{self.name}_derivative")
 
     @cached_property
-    def saves(self) -> Literal["input", "output"]:  # type: ignore[override]
-        """The argument ``saved`` of the derivative, ``"input"`` or ``"output"``."""
+    def saves(self) -> Literal["input", "output", "intermediate"]:  # type: ignore[override]
+        """The argument ``saved`` of the derivative, whichever is cheapest."""
         return self._backward.saves
 
     @cached_property
     def curvature(self) -> Rule | None:  # type: ignore[override]
-        """The derivative of ``derivative`` by ``saved``; ``None`` if it is 0."""
+        """The second derivative as a function of ``saved``; ``None`` if it is 0."""
         curvature = self._backward.curvature
         return None if curvature is None else FormulaRule(curvature, f"{self.name}_curvature")
 
     @cached_property
     def _backward(self) -> Backward:
         return backward_of(self.formula)
+
+    @cached_property
+    def _inner(self) -> Rule | None:
+        """The rule ``h`` of an intermediate ``u = h(z)``."""
+        inner = self._backward.inner
+        return None if inner is None else FormulaRule(inner, f"{self.name}_intermediate")
+
+    @cached_property
+    def _outer(self) -> Rule:
+        """The rule ``φ`` of what is saved."""
+        outer = self._backward.outer
+        return self.value if outer is None else FormulaRule(outer, f"{self.name}_of_intermediate")
+
+    def kept(
+        self, ops: Operations, z: Array, out: Array | None = None, room: Array | None = None
+    ) -> tuple[Array, Array]:
+        """See `ActivationFunction.kept`."""
+        if self._inner is None:
+            return super().kept(ops, z, out, room)
+        u = ops.apply(self._inner, z, scalars=self.scalars(), out=room)
+        return u, ops.apply(self._outer, u, scalars=self.scalars(), out=out)
+
+    def shifted(
+        self, ops: Operations, z: Array, bias: Array, out: Array | None = None
+    ) -> tuple[Array, Array]:
+        """See `ActivationFunction.shifted`."""
+        if self._inner is None:
+            return super().shifted(ops, z, bias, out)
+        return ops.shift_and_keep(self._outer, z, bias, self.scalars(), out, self._inner)
 
 
 def from_formula(rule: Callable[..., Any], *, name: str, **parameters: float) -> FormulaActivation:

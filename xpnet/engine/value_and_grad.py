@@ -25,6 +25,8 @@ class ValueAndGrad:
         memory: allocates the buffers; ``None``: the backend of the model.
         precision: the format in which float32 numbers are multiplied, default ``"float32"``; with
             ``"fp16"`` the loss is scaled.
+        in_parts: whether calls are for parts of a batch, default false. The gradient then keeps the
+            scale of the loss, by which the caller divides the sum over the parts.
         ascent: the distance ρ of `SAM`; if it is above 0, the gradient is the one at
             ``θ + ρ g/‖g‖``, of a second pass that leaves θ and the statistics. Default 0.
 
@@ -40,6 +42,8 @@ class ValueAndGrad:
         model: ModelState,
         memory: Memory | None = None,
         precision: Precision = "float32",
+        *,
+        in_parts: bool = False,
         ascent: float = 0.0,
     ) -> None:
         network, memory = model.network, model.backend if memory is None else memory
@@ -50,7 +54,7 @@ class ValueAndGrad:
             memory, model.statistics, training=True, masks=model.masks, reuse=True, ops=ops
         )
         self._buffers = Buffers(memory)
-        self._keys_on_device = False
+        self._keys_on_device, self._in_parts = False, in_parts
         self.scaling = LossScaling(model.grad) if precision == "fp16" else None
         self._ascent, self._kept = ascent, (model.theta, model.statistics)
         sizes = [vector.shape[0] for vector in self._kept] if ascent else ()
@@ -73,7 +77,7 @@ class ValueAndGrad:
         value = self._pass(loss, X, y, weight, log)
         if self._ascent:
             self._climb(loss, X, y, weight)
-        if self.scaling is not None:
+        if self.scaling is not None and not self._in_parts:
             self.scaling.advance()
         return value
 
@@ -104,7 +108,7 @@ class ValueAndGrad:
         if self.scaling is not None:
             d_output = self.scaling.up(d_output, out)
         self._network.backward(self._p, self._g, saved, d_output, self._contexts)
-        if self.scaling is not None:
+        if self.scaling is not None and not self._in_parts:
             self.scaling.unscale(self._grad)
         return value
 
@@ -130,13 +134,16 @@ class ValueAndGrad:
         """See `Network.first_not_finite`; the random masks are those of the last call."""
         return self._network.first_not_finite(self._p, X, self._contexts)
 
-    def read_keys(self, keys: Sequence[Array] | None) -> None:
+    def read_keys(self, keys: Sequence[Array] | None, first_row: Array | None = None) -> None:
         """Read the key of each layer's random masks from device memory.
 
         Args:
             keys: an array of one int64 for each layer; calls then do not advance the mask stream.
                 ``None``: every call advances the stream and computes the keys from it.
+            first_row: the first row of a part of a batch, an array of one int64; default ``None``:
+                that of the mask stream at the time of the call.
         """
         self._keys_on_device = keys is not None
         for index, context in enumerate(self._contexts):
             context.device_key = None if keys is None else keys[index]
+            context.device_row = first_row

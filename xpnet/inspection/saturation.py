@@ -43,8 +43,9 @@ def saturated(
     if function is None:
         return None
     saved = y
-    if function.saves == "input":
-        saved = ops.affine(x, p["weight"], p.get("bias")) if isinstance(layer, Dense) else x
+    if function.saves != "output":
+        z = ops.affine(x, p["weight"], p.get("bias")) if isinstance(layer, Dense) else x
+        saved = function.kept(ops, z)[0]
     derivative = ops.xp.abs(_derivative(function, ops, saved))
     return derivative <= fraction * _largest_derivative(function)
 
@@ -64,5 +65,5 @@ def _largest_derivative(function: activations.ActivationFunction) -> float:
         return 0.25
     z = np.linspace(-5.0, 5.0, 1001)[None, :]
     ops = operations_for(z)
-    saved = z if function.saves == "input" else function.forward(ops, z)
+    saved = function.kept(ops, z)[0]
     return min(1.0, float(np.max(np.abs(_derivative(function, ops, saved)))))

@@ -39,9 +39,11 @@ class Activation:
         return LayerSpec(n_in)
 
     def forward(self, p: Views, x: Array, ctx: Context) -> tuple[Array, Array]:
-        """``φ(x)``; saves ``x`` or ``φ(x)``, whichever φ' is a function of."""
-        y = self.function.forward(ctx.ops, x, out=ctx.claim()["a", *x.shape])
-        return y, x if self.function.saves == "input" else y
+        """``φ(x)``; saves what φ' is a function of."""
+        buffers = ctx.claim()
+        room = buffers["u", *x.shape] if self.function.saves == "intermediate" else None
+        saved, y = self.function.kept(ctx.ops, x, buffers["a", *x.shape], room)
+        return y, saved
 
     def backward(self, p: Views, g: Views, saved: Array, dy: Array, ctx: Context) -> Array:
         """``dY ⊙ φ'``."""
@@ -55,7 +57,7 @@ class Activation:
         if dx is None:
             return None, None
         dy = self.function.jvp(ctx.ops, saved, dx)
-        return dy, dx if self.function.saves == "input" else dy
+        return dy, dy if self.function.saves == "output" else dx
 
     def backward_jvp(
         self,

@@ -113,7 +113,7 @@ class Dense:
         else:
             return None, None
         dy = self.activation.jvp(ctx.ops, activated, dz)
-        return dy, (dx, dz if self.activation.saves == "input" else dy)
+        return dy, (dx, dy if self.activation.saves == "output" else dz)
 
     def backward_jvp(
         self,

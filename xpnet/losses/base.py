@@ -10,6 +10,14 @@ import numpy as np
 from xpnet.backend import Array, is_kind, is_real, namespace_of, to_numpy
 from xpnet.errors import ArgumentError, Phrase, require
 from xpnet.ops import operations_for
+from xpnet.ops.formulas.class_rules import (
+    Derivation,
+    derive_rules,
+    itself,
+    nonzero_derivative_of,
+    second_derivative_of,
+)
+from xpnet.ops.formulas.derivative import derivative_of
 from xpnet.ops.operations import Rule
 from xpnet.ops.rules.optimizers import times
 
@@ -22,6 +30,12 @@ class Loss:
     `value_and_grad`, ``ℓ_i`` is the sum of an elementwise rule over the outputs, and the fields of
     the dataclass are the scalars of the rule.
 
+    A class that defines ``rule`` alone is a formula, as of `xpnet.losses.from_formula`: unstable
+    forms in it are replaced, ``derivative`` and ``curvature`` follow from it, and it may call
+    ``xp.softplus`` and the other functions of formulas; a number that it reads elsewhere is kept as
+    it is at the first use. A class that defines ``rule`` and
+    ``derivative`` has the ``curvature`` that follows from the latter.
+
     Attributes:
         rule: the loss ``ℓ(xp, z, t, *scalars)`` of one output.
         derivative: the derivative of ``rule`` with respect to ``z``.
@@ -32,6 +46,10 @@ class Loss:
             derivative that does not depend on ``t`` and hence is the Fisher information.
         target_kind: the kind of the targets: ``"classes"`` (indices or rows of probabilities),
             ``"binary"`` (numbers in ``[0, 1]``), ``"signs"`` (±1) or ``"values"`` (any number).
+        row_mean: whether the loss is such a mean over rows; default true. False for one in which a
+            term depends on other rows, such as Cox's partial likelihood; `value_and_grad` is then
+            written by hand. All rows must be in one batch, in the order in which they were given:
+            `fit` does not shuffle them, and refuses a smaller ``batch_size``.
         scalable: whether targets of the kind ``"values"`` may be shifted and scaled, and `decide`
             then returns shifted and scaled predictions; false for counts.
 
@@ -40,6 +58,13 @@ class Loss:
     >>> output, target = np.array([[1.0], [4.0]]), np.array([0.0, 0.0])
     >>> MSE().value(output, target), MSE().value(output, target, weight=np.array([1.0, 0.0]))
     (np.float64(8.5), np.float64(1.0))
+
+    >>> class SquaredHinge(Loss):
+    ...     rule = staticmethod(lambda xp, z, t: xp.maximum(1.0 - t * z, 0.0) ** 2)
+    ...     target_kind = "signs"
+    >>> value, grad = SquaredHinge().value_and_grad(np.array([[0.5]]), np.array([-1.0]))
+    >>> float(value), grad.tolist()
+    (2.25, [[3.0]])
     """
 
     rule: ClassVar[Rule]
@@ -49,6 +74,18 @@ class Loss:
     is_likelihood: ClassVar[bool] = False
     target_kind: ClassVar[Literal["classes", "binary", "signs", "values"]] = "values"
     scalable: ClassVar[bool] = True
+    row_mean: ClassVar[bool] = True
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        own = vars(cls)
+        if "rule" in own and "derivative" not in own:
+            derived: dict[str, Derivation] = {"rule": itself, "derivative": derivative_of}
+            if "curvature" not in own:
+                derived["curvature"] = second_derivative_of
+            derive_rules(cls, "rule", derived)
+        elif "derivative" in own and "curvature" not in own:
+            derive_rules(cls, "derivative", {"curvature": nonzero_derivative_of})
 
     def value_and_grad(
         self, output: Array, target: Array, weight: Array | None = None, *, out: Array | None = None
@@ -131,6 +168,12 @@ class Loss:
         output = xp.astype(output, xp.float64)
         return output[:, 0] if output.shape[1] == 1 else output
 
+    def n_classes(self, n_out: int) -> int | None:
+        """Return the number of classes of a network with ``n_out`` outputs; ``None`` for values."""
+        if self.target_kind == "values":
+            return None
+        return n_out if self.target_kind == "classes" else 2
+
     def class_targets(self, target: Array, n_out: int) -> Array:
         """Return the part of the targets that says the true value of each row; here all of it."""
         return target
@@ -188,6 +231,17 @@ class Loss:
                 f"got {self!r}. Use gauss_newton_vp."
             )
         return self.hessian_product(output, output, d_output, weight)
+
+
+def require_all_rows(loss: Loss, n: int, n_rows: int, argument: str) -> None:
+    """Refuse parts of ``n`` of the rows for a loss that is not a mean over rows.
+
+    Raises:
+        ArgumentError: naming ``argument``, the number of rows of a part.
+    """
+    rule = f"be at least the {n_rows} rows for {type(loss).__name__}, which is not a mean over rows"
+    do = "Give all rows at once, or take a loss that is one."
+    require(loss.row_mean or n >= n_rows, argument, rule, n, do)
 
 
 def row_scale(output: Array, weight: Array | None) -> Any:

@@ -68,7 +68,7 @@ def activation_curves(
     z = np.linspace(low, high, 1601)[None, :]
     ops = operations_for(z)
     for index, function in enumerate(activations):
-        value = function.forward(ops, z)
+        saved, value = function.kept(ops, z)
         name = repr(function).removesuffix("()")
         style = {
             "color": COLOURS[index % len(COLOURS)],
@@ -77,7 +77,6 @@ def activation_curves(
         }
         left.plot(z[0], value[0], label=name, **style)
         if not isinstance(function, Step):
-            saved = z if function.saves == "input" else value
             derivative = function.backward(ops, saved, np.ones_like(z))
             right.plot(z[0], derivative[0], label=name, **style)
     for ax, title in ((left, r"$\varphi(z)$"), (right, r"$\varphi'(z)$")):

@@ -150,7 +150,7 @@ def test_activations_agree_with_derived_derivatives(name):
     z = np.linspace(-6.03, 6.91, 61)
     scalars = CASES[case].parameters if case in ("affine", "leaky_relu", "elu") else ()
     a = type(phi).value(np, z, *scalars)
-    saved = z if phi.saves == "input" else a
+    saved = a if phi.saves == "output" else z
     slope = type(phi).derivative(np, saved, *scalars)
     value, derived, bend = computed(case, [(x,) for x in z])
     np.testing.assert_allclose(a, value, rtol=1e-12, atol=1e-15)

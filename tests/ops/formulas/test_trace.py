@@ -175,6 +175,11 @@ def test_where_differentiates_the_chosen_side():
         (lambda xp, z: xp.tan(z), "output"),
         (lambda xp, z: xp.tanh(z), "input"),  # 1 − a² would cancel
         (lambda xp, z: z * z, "input"),
+        (lambda xp, z: 2.0 * (3.0 * z) ** 2, "input"),  # a product is not worth it
+        (lambda xp, z: xp.exp(-xp.exp(-z)), "intermediate"),
+        (lambda xp, z: xp.sin(xp.exp(z)), "intermediate"),
+        (lambda xp, z: xp.sin(xp.exp(z)) + z, "input"),  # the value takes z as well
+        (lambda xp, z: z * xp.sin(xp.exp(z)), "input"),  # φ' takes z as well
     ],
 )
 def test_backward_keeps_the_cheaper_array(rule, saves):
@@ -184,7 +189,11 @@ def test_backward_keeps_the_cheaper_array(rule, saves):
     z = np.array([0.3, 0.7])
     a = FormulaRule(formula)(np, z)
     slope = FormulaRule(derivative_of(formula))(np, z)
-    by_saved = FormulaRule(found.derivative)(np, a if saves == "output" else z)
+    saved = {"output": a, "input": z}.get(saves)
+    if found.inner is not None:
+        saved = FormulaRule(found.inner)(np, z)
+        np.testing.assert_array_equal(FormulaRule(found.outer)(np, saved), a)
+    by_saved = FormulaRule(found.derivative)(np, saved)
     np.testing.assert_allclose(by_saved, slope, rtol=1e-14)
 
 

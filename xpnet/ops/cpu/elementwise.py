@@ -64,12 +64,14 @@ def shift_and_apply(api: CompilerApi, rule: Rule, dtype: Any, n_scalars: int) ->
     return loop
 
 
-def shift_and_keep(api: CompilerApi, rule: Rule, dtype: Any, n_scalars: int) -> LoopDefinition:
-    """``z ← z + b``, ``out ← rule(z)``."""
+def shift_and_keep(
+    api: CompilerApi, rule: Rule, inner: Rule | None, dtype: Any, n_scalars: int
+) -> LoopDefinition:
+    """``z ← inner(z + b)``, ``out ← rule(z)``; without ``inner``, ``z ← z + b``."""
     f, xp = api.typed_rule(rule, dtype), VECTOR_MATH.load()
+    h = f if inner is None else api.typed_rule(inner, dtype)
 
-    @api.loop(dtype, 2, 2, ReadOnly(1), Scalars(n_scalars))
-    def loop(z: Any, out: Any, bias: Any, scalars: Any) -> None:
+    def keep_sum(z: Any, out: Any, bias: Any, scalars: Any) -> None:
         if bias.size != z.shape[1] or out.shape != z.shape:
             raise NotCompiled
         for i in range(z.shape[0]):
@@ -78,7 +80,17 @@ def shift_and_keep(api: CompilerApi, rule: Rule, dtype: Any, n_scalars: int) -> 
                 z[i, j] = value
                 out[i, j] = f(xp, value, *scalars)
 
-    return loop
+    def keep_inner(z: Any, out: Any, bias: Any, scalars: Any) -> None:
+        if bias.size != z.shape[1] or out.shape != z.shape:
+            raise NotCompiled
+        for i in range(z.shape[0]):
+            for j in range(z.shape[1]):
+                value = h(xp, z[i, j] + bias[j], *scalars)
+                z[i, j] = value
+                out[i, j] = f(xp, value, *scalars)
+
+    loop = api.loop(dtype, 2, 2, ReadOnly(1), Scalars(n_scalars))
+    return loop(keep_sum if inner is None else keep_inner)
 
 
 def chain(api: CompilerApi, rule: Rule, dtype: Any, n_scalars: int) -> LoopDefinition:
@@ -107,6 +119,41 @@ def chain_and_sum(api: CompilerApi, rule: Rule, dtype: Any, n_scalars: int) -> L
                 value = dy[i, j] * f(xp, x[i, j], *scalars)
                 out[i, j] = value
                 sums[j] += value
+
+    return loop
+
+
+def apply_by_column(api: CompilerApi, rule: Rule, dtype: Any) -> LoopDefinition:
+    """``out ← rule(x, c)``, with one ``c`` for each column."""
+    f, xp = api.typed_rule(rule, dtype), VECTOR_MATH.load()
+
+    @api.loop(dtype, ReadOnly(2), 2, ReadOnly(1))
+    def loop(x: Any, out: Any, column: Any) -> None:
+        if out.shape != x.shape or column.size != x.shape[1]:
+            raise NotCompiled
+        for i in range(x.shape[0]):
+            for j in range(x.shape[1]):
+                out[i, j] = f(xp, x[i, j], column[j])
+
+    return loop
+
+
+def chain_by_column(api: CompilerApi, rule: Rule, dtype: Any) -> LoopDefinition:
+    """``out ← dy · p``, ``sums ← Σ_rows dy · q`` with ``p, q = rule(x, c)``."""
+    f, xp = api.typed_rule(rule, dtype), VECTOR_MATH.load()
+
+    @api.loop(dtype, ReadOnly(2), ReadOnly(2), 2, 1, ReadOnly(1))
+    def loop(dy: Any, x: Any, out: Any, sums: Any, column: Any) -> None:
+        if dy.shape != out.shape or x.shape != out.shape:
+            raise NotCompiled
+        if not x.shape[1] == sums.size == column.size:
+            raise NotCompiled
+        sums[:] = 0
+        for i in range(x.shape[0]):
+            for j in range(x.shape[1]):
+                by_x, by_column = f(xp, x[i, j], column[j])
+                out[i, j] = dy[i, j] * by_x
+                sums[j] += dy[i, j] * by_column
 
     return loop
 

@@ -46,9 +46,17 @@ def derivative_of(formula: Formula, argument: int = 0) -> Formula:
     return builder.formula(slope)
 
 
-def derived(formula: Formula, argument: int) -> tuple[FormulaBuilder, list[int], int]:
-    """Return a builder with a formula and its derivative, the nodes of the one, and the other."""
-    builder = FormulaBuilder(formula.n_arguments)
+def derived(
+    formula: Formula, argument: int, builder: FormulaBuilder | None = None
+) -> tuple[FormulaBuilder, list[int], int]:
+    """Return a builder with a formula and its derivative, the nodes of the one, and the other.
+
+    Args:
+        formula: the formula.
+        argument: the index of the argument by which it is differentiated.
+        builder: the builder to add them to; default: a new one.
+    """
+    builder = builder or FormulaBuilder(formula.n_arguments)
     places = builder.copied(formula)
     chain = _ChainRule(builder, argument)
     slopes: list[Symbol | None] = []

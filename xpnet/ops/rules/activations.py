@@ -223,8 +223,3 @@ def hard_sigmoid_derivative(xp: Namespace, a: Array) -> Array:
 def exponential(xp: Namespace, z: Array) -> Array:
     """``eᶻ``."""
     return xp.exp(z)
-
-
-def exponential_curvature(xp: Namespace, a: Array) -> float:
-    """``d/da a = 1``, one number for all."""
-    return 1.0

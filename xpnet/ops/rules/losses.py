@@ -1,6 +1,7 @@
 """Elementwise losses of an output ``z`` and a target ``t``, with their derivatives by ``z``.
 
-A rule ``*_curvature`` is ``∂²ℓ/∂z²``; where it is missing, it is 0 almost everywhere.
+Where a derivative is missing, it follows from the loss as from a formula, with the same numbers. A
+rule ``*_curvature`` is ``∂²ℓ/∂z²``; where only that is missing, it is 0 almost everywhere.
 """
 
 from __future__ import annotations
@@ -14,39 +15,14 @@ def half_square(xp: Namespace, z: Array, t: Array) -> Array:
     return 0.5 * (z - t) * (z - t)
 
 
-def half_square_derivative(xp: Namespace, z: Array, t: Array) -> Array:
-    """``z - t``."""
-    return z - t
-
-
-def half_square_curvature(xp: Namespace, z: Array, t: Array) -> float:
-    """1, one number for all."""
-    return 1.0
-
-
 def square(xp: Namespace, z: Array, t: Array) -> Array:
     """``(z - t)²``."""
     return (z - t) * (z - t)
 
 
-def square_derivative(xp: Namespace, z: Array, t: Array) -> Array:
-    """``2(z - t)``."""
-    return 2.0 * (z - t)
-
-
-def square_curvature(xp: Namespace, z: Array, t: Array) -> float:
-    """2, one number for all."""
-    return 2.0
-
-
 def absolute(xp: Namespace, z: Array, t: Array) -> Array:
     """``|z - t|``."""
     return xp.abs(z - t)
-
-
-def absolute_derivative(xp: Namespace, z: Array, t: Array) -> Array:
-    """``sign(z - t)``, 0 at the kink."""
-    return xp.sign(z - t)
 
 
 def huber(xp: Namespace, z: Array, t: Array, delta: float) -> Array:
@@ -88,11 +64,6 @@ def hinge(xp: Namespace, z: Array, t: Array) -> Array:
     return xp.maximum(1.0 - t * z, 0.0)
 
 
-def hinge_derivative(xp: Namespace, z: Array, t: Array) -> Array:
-    """``-t`` where ``tz < 1``, else 0."""
-    return xp.where(t * z < 1.0, -t, 0.0)
-
-
 def perceptron(xp: Namespace, z: Array, t: Array) -> Array:
     """``max(0, -tz)``."""
     return xp.maximum(-t * z, 0.0)
@@ -106,13 +77,3 @@ def perceptron_derivative(xp: Namespace, z: Array, t: Array) -> Array:
 def poisson(xp: Namespace, z: Array, t: Array) -> Array:
     """``eᶻ - tz`` for a log-rate ``z``."""
     return xp.exp(z) - t * z
-
-
-def poisson_derivative(xp: Namespace, z: Array, t: Array) -> Array:
-    """``eᶻ - t``."""
-    return xp.exp(z) - t
-
-
-def poisson_curvature(xp: Namespace, z: Array, t: Array) -> Array:
-    """``eᶻ``."""
-    return xp.exp(z)
