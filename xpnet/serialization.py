@@ -247,7 +247,10 @@ def to_config(value: Any) -> Any:
         return formula_json(value)
     name = type(value).__name__
     if TYPES.get(name) is not type(value):
-        raise ArgumentError(f"a saved model must consist of xpnet's own layers; got {value!r}.")
+        raise ArgumentError(
+            f"a saved model must consist of xpnet's own parts; got {value!r}. Make an activation "
+            "or loss by from_formula, or save model.theta."
+        )
     given = {f.name: getattr(value, f.name) for f in fields(TYPES[name])}
     for field in fields(TYPES[name]):
         if (name, field.name) in LATER_FIELDS and given[field.name] == field.default:

@@ -106,7 +106,7 @@ def test_user_defined_layer_cannot_be_saved(tmp_path):
     class Mine(Dense):
         pass
 
-    with pytest.raises(xpnet.ArgumentError, match=r"xpnet's own layers; got .*Mine"):
+    with pytest.raises(xpnet.ArgumentError, match=r"xpnet's own parts; got .*Mine.*from_formula"):
         Sequential([Mine(3)], 2).save(tmp_path / "m.safetensors")
     assert not list(tmp_path.iterdir())
 
