@@ -193,7 +193,11 @@ if hasattr(losses, "from_formula"):
     )
 LOSSES |= {"CrossEntropy 0.1": xpnet.CrossEntropy(0.1), "Huber 0.5": xpnet.Huber(0.5)}
 LOSSES |= {"Distillation 2 0.5": xpnet.Distillation(2.0, 0.5)}
-COMPOSED = optimizers.Averaged, optimizers.Frozen, optimizers.Resumed
+COMPOSED = tuple(
+    getattr(optimizers, name)
+    for name in ("Averaged", "Frozen", "Grouped", "Lookahead", "Resumed", "SAM")
+    if hasattr(optimizers, name)
+)
 OPTIMIZERS = {
     name: cls(0.01)
     for name, cls in kinds(optimizers, optimizers.Optimizer).items()
@@ -333,6 +337,10 @@ def training(place: Place) -> Iterator[Case]:
     layout = xpnet.Sequential(normalized(0.9), N_IN).layout
     frozen = optimizers.Frozen(optimizers.AdamW(0.01), layout, [0])
     yield "steps/Frozen", partial(place.steps, normalized(0.9), frozen)
+    if hasattr(optimizers, "Grouped"):
+        bias = optimizers.ByRole("bias"), optimizers.SGD(0.1)
+        grouped = optimizers.Grouped([bias], default=optimizers.AdamW(0.01))
+        yield "steps/Grouped", partial(place.steps, normalized(0.9), grouped)
     given = {"lr": 0.003, "clip": xpnet.ClipByNorm(0.1), "l1": 1e-3, "l2": 1e-3}
     yield "steps/clipped", partial(place.steps, hidden(), optimizers.Adam(), **given)
     yield "networks/one row", partial(place.fit, hidden(), X[:5], Y[:5], batch_size=1)

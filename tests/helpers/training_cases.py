@@ -9,7 +9,7 @@ import xpnet
 from xpnet import ClipByNorm, ClipByValue, CrossEntropy, activations, losses
 from xpnet.cli import names
 from xpnet.engine.recorded_step import why_not_recorded
-from xpnet.optimizers import schedules
+from xpnet.optimizers import SAM, ByRole, Grouped, Lookahead, ScheduleFreeAdam, schedules
 
 REPLAY = pytest.param(
     "replay",
@@ -63,6 +63,14 @@ OPTIMIZERS = [
     *(xpnet.Lion(0.01, weight_decay=0.1), xpnet.Averaged(xpnet.Nadam(0.01))),
     xpnet.Averaged(xpnet.AdamW(0.01), xpnet.ExponentialAverage(0.9)),
     xpnet.RAdam(0.01, beta2=0.9),
+    Lookahead(xpnet.Nadam(0.01), k=2),
+    SAM(xpnet.Momentum(0.1), rho=0.2),
+    xpnet.Averaged(SAM(xpnet.Nadam(0.01))),
+    ScheduleFreeAdam(0.01, weight_decay=0.1),
+    Grouped([(ByRole("bias"), Lookahead(xpnet.Nadam(0.02), k=3))], default=xpnet.AdamW(0.01)),
+    xpnet.Averaged(
+        Grouped([(lambda e: "0" in e.path, xpnet.SGD(0.1))], default=xpnet.RMSProp(0.01, norm=True))
+    ),
 ]
 OPTIMIZERS += [
     kind(0.01) for kind in names.OPTIMIZERS.values() if kind not in {*map(type, OPTIMIZERS)}
