@@ -22,6 +22,7 @@ from xpnet.backend import Array, Backend, BackendName, get_backend, to_numpy
 from xpnet.data.preprocessing import MinMax, Standardize, TargetSpec
 from xpnet.data.target_scaling import as_target_scaling
 from xpnet.errors import ArgumentError, FileFormatError, plain_number, require_type
+from xpnet.layers.base import repeated_field
 from xpnet.network import Network
 from xpnet.ops import formulas  # its names load on first access
 from xpnet.optimizers import OptimizerState
@@ -284,7 +285,8 @@ def from_config(config: Any) -> Any:
         current = current_keywords(key, known)
         hint = f" It is named {current[0]} here." if current else ""
         raise FileFormatError(f"{name} has no field {key!r}.{hint}")
-    return cls(**arguments)
+    positional = arguments.pop(repeated_field(cls) or "", ())
+    return cls(*positional, **arguments)
 
 
 def save_state(state: OptimizerState, path: StrPath) -> None:
