@@ -24,9 +24,7 @@ from xpnet.data.target_scaling import as_target_scaling
 from xpnet.errors import ArgumentError, FileFormatError, plain_number, require_type
 from xpnet.layers.base import repeated_field
 from xpnet.network import Network
-from xpnet.ops.formulas import Formula
-from xpnet.ops.formulas.json_form import TYPE as FORMULA
-from xpnet.ops.formulas.json_form import formula_from_json, formula_json
+from xpnet.ops import formulas  # its names load on first access
 from xpnet.optimizers import OptimizerState
 from xpnet.parameters import Layout
 from xpnet.renamed import FORMAT_1, current_keywords
@@ -244,9 +242,9 @@ def to_config(value: Any) -> Any:
         return value
     if isinstance(value, tuple):
         return [to_config(item) for item in value]
-    if isinstance(value, Formula):
-        return formula_json(value)
     name = type(value).__name__
+    if name == formulas.TYPE and isinstance(value, formulas.Formula):
+        return formulas.formula_json(value)
     if TYPES.get(name) is not type(value):
         raise ArgumentError(
             f"a saved model must consist of xpnet's own parts; got {value!r}. Make an activation "
@@ -273,8 +271,8 @@ def from_config(config: Any) -> Any:
     if not isinstance(config, Mapping):
         return config
     name = config.get("type")
-    if name == FORMULA:
-        return formula_from_json(config)
+    if name == formulas.TYPE:
+        return formulas.formula_from_json(config)
     if not isinstance(name, str) or name not in TYPES:
         raise FileFormatError(
             f"a model file may only name xpnet's own types; got {name!r}, which xpnet "
