@@ -144,7 +144,7 @@ class Loss:
             ArgumentError: if the loss has no probabilistic interpretation.
         """
         raise ArgumentError(
-            "loss must be one with probabilities, CrossEntropy or BinaryCrossEntropy; "
+            "loss must be one with probabilities, such as CrossEntropy() or Ordinal(); "
             f"got {self!r}. Use predict."
         )
 

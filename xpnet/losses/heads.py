@@ -173,13 +173,14 @@ class Heads(Loss):
         target = xp.reshape(target, (n_rows, total))
         for head in heads:
             start, stop = head.targets
-            part, which = target[:, start:stop], f"column {start}"
+            part, which = target[:, start], f"column {start}"  # errors name no column of a vector
             if stop - start != 1:
-                which = f"columns {start} to {stop - 1}"
-            with head.named(f", with {which} of y"):
+                part, which = target[:, start:stop], f"columns {start} to {stop - 1}"
+            width = self.widths[head.position]
+            with head.named(f", of width {width}, with {which} of y"):
                 if head.loss.target_kind == "classes":
-                    part = _class_indices(part[:, 0])
-                head.loss.check(part, head.outputs[1] - head.outputs[0], n_rows)
+                    part = _class_indices(part)
+                head.loss.check(part, width, n_rows)
 
     def decide(self, output: Array) -> Array:
         """Return the decisions of all heads side by side, in the dtype of the output."""
@@ -187,6 +188,13 @@ class Heads(Loss):
         parts = [head.loss.decide(head.columns_of(output)) for head in self._heads]
         rows = [xp.reshape(xp.astype(part, output.dtype), (n_rows, -1)) for part in parts]
         return operations_for(output).join_columns(rows)
+
+    def probabilities(self, output: Array) -> Array:
+        """Raise an error: the heads have no classes in common."""
+        raise ArgumentError(
+            f"loss must be one with probabilities; got {self!r}. Take those of a head: "
+            "CrossEntropy().probabilities(loss.split(model.forward(X))[0])."
+        )
 
     def hessian_product(
         self, output: Array, target: Array, d_output: Array, weight: Array | None = None
