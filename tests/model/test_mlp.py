@@ -121,7 +121,7 @@ REFUSED = {
         "^batch_norm must be False where norm is given; got True",
     ),
     "a class": ({"norm": BatchNorm}, r"^norm must be a layer .* Write BatchNorm\(\.\.\.\)"),
-    "a flag": ({"norm": True}, "^norm must be a layer such as"),
+    "a flag": ({"norm": True}, r"^norm must be a layer such as LayerNorm\(\); got True"),
     "a width": ({"norm": Halved()}, r"^norm must keep the width 8 of a hidden layer; got Halved"),
     "no flag": ({"residual": "yes"}, "^residual must be a bool; got 'yes'"),
     "output name": ({"output_activation": "tanh"}, "^output_activation must be an ActivationF"),

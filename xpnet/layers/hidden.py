@@ -62,7 +62,7 @@ def _checked_norm(batch_norm: Any, norm: Layer | None, widths: Sequence[int]) ->
     if norm is None:
         return BatchNorm() if batch_norm is True else batch_norm or None
     require(not batch_norm, "batch_norm", "be False where norm is given", batch_norm)
-    require_layer(norm, "norm")
+    require_layer(norm, "norm", "LayerNorm()")
     for width in widths:
         n_out = norm.specs(width).n_out
         require(n_out == width, "norm", f"keep the width {width} of a hidden layer", norm)
