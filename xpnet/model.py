@@ -445,8 +445,8 @@ class Sequential:
                 updated once, so that the training is that of ``accumulate=1`` up to rounding: a row
                 counts by its share of the weights of the whole batch and has its dropout mask;
                 penalty, clip, schedule and optimizer see the batch. The layers need the memory of
-                a part, of ``ceil(batch_size/k)`` rows. Batch norm and losses that are no means over
-                rows need the whole batch and are refused.
+                a part, of ``ceil(batch_size/k)`` rows. Batch norm, `SAM` and losses that are no
+                means over rows need the whole batch and are refused.
             progress: ``True`` (default) shows a bar in a notebook, and on a terminal if rich is
                 installed (the extra ``cli``), else prints a line per epoch; ``"bar"`` (epoch and
                 steps, time left, the loss, and the best of the number that a callback monitors),
