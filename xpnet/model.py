@@ -70,6 +70,7 @@ from xpnet.training.settings import (
     Settings,
     check_batches,
     check_metric_functions,
+    warn_of_probabilities,
 )
 
 
@@ -490,7 +491,8 @@ class Sequential:
 
         Warns:
             UserWarning: if a model that has not been trained gets targets that are far from the
-                scale of a fresh network, above 100 or varying by less than 1e-3, without a scaling.
+                scale of a fresh network, above 100 or varying by less than 1e-3, without a scaling;
+                or ends with `Softmax` or `Sigmoid` before a loss that takes logits.
         """
         penalty = Penalty(l1, l2)
         do = "Take one such as Adam(lr=1e-3), or a method of xpnet.minimize, such as LBFGS()."
@@ -572,7 +574,7 @@ class Sequential:
             settings = replace(settings, metrics=checked)
             if isinstance(settings, Settings):
                 check_batches(self.network, data.n_rows, settings)
-            self._warn_of_scale(loss, data)
+            self._warn_of_misfits(loss, data)
             self.input_spec, self.loss, self.classes = data.spec, loss, prepared.classes
             self.trained = True
             if rng is not None and saved is None:
@@ -736,8 +738,10 @@ class Sequential:
         layers = ", ".join(map(brief, self.layers))
         return f"Sequential([{layers}], n_in={self.n_in}, backend={self.backend.name!r})"
 
-    def _warn_of_scale(self, loss: Loss, data: TrainingData) -> None:
-        """Warn of unscaled targets of a regression that a fresh network does not reach."""
+    def _warn_of_misfits(self, loss: Loss, data: TrainingData) -> None:
+        """Warn of targets that a fresh network does not reach, and of logits that are none."""
+        if not self.trained:
+            warn_of_probabilities(self.network, loss)
         if not self.trained and takes_scaled_targets(loss) and data.spec.targets.scaling is None:
             warn_of_scale(data.metric_targets)
 

@@ -11,16 +11,20 @@ import xpnet
 from xpnet import (
     MLP,
     Activation,
+    Adam,
     ArgumentError,
     BatchNorm,
     BinaryCrossEntropy,
+    BinaryFocal,
     CrossEntropy,
     Dense,
     Dropout,
+    Focal,
     HalfMSE,
     ReLU,
     Residual,
     Sigmoid,
+    Softmax,
     Tanh,
     Temperature,
     derivatives,
@@ -146,3 +150,28 @@ def test_residual_needs_two_equal_widths(hidden):
 def test_numbers_of_numpy_are_accepted(rng):
     model = MLP(4, np.array([8, 8]), np.int64(3), residual=np.True_, batch_norm=np.False_)
     assert isinstance(model.layers[1], Residual)
+
+
+@pytest.mark.parametrize(
+    ("n_out", "activation", "loss"),
+    [
+        (3, Softmax(), CrossEntropy()),
+        (3, Softmax(), Focal()),
+        (1, Sigmoid(), BinaryCrossEntropy()),
+        (1, Sigmoid(), BinaryFocal()),
+    ],
+)
+def test_probabilities_before_logits_warn_once(n_out, activation, loss):
+    X, y = np.eye(4), np.array([0, 1, 0, 1])
+    model = MLP(4, [], n_out, output_activation=activation)
+    fit = {"loss": loss, "optimizer": Adam(), "epochs": 1, "progress": False}
+    text = rf"takes logits, .* the network ends with {type(activation).__name__}\(\), .* Leave that"
+    with pytest.warns(UserWarning, match=text):
+        model.fit(X, y, **fit)
+    model.fit(X, y, **fit)
+
+
+def test_a_loss_of_values_takes_a_sigmoid():
+    model = MLP(4, [], 1, output_activation=Sigmoid())
+    y = np.array([0.0, 1.0, 0.0, 1.0])
+    model.fit(np.eye(4), y, loss=HalfMSE(), optimizer=Adam(), epochs=1, progress=False)
