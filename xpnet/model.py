@@ -791,7 +791,8 @@ def MLP(  # noqa: N802 - the usual name  # long: each setting is an explicit arg
         batch_norm: ``True``, or a `BatchNorm` with its settings; default ``False``. It is short for
             ``norm=BatchNorm()``.
         norm: the layer between ``Dense`` and the activation, such as ``BatchNorm()``, which keeps
-            the width; default none.
+            the width; default none. Its scale does not begin with zeros before ReLU: no gradient
+            would pass.
         residual: whether hidden layers of equal width are residual, default false.
         output_activation: φ of the output layer; default `Identity`. The losses of classes take
             the output without an activation; see `xpnet.losses`.

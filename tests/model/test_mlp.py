@@ -30,7 +30,7 @@ from xpnet import (
     derivatives,
 )
 from xpnet.engine.recorded_step import why_not_recorded
-from xpnet.initializers import GlorotUniform, HeNormal
+from xpnet.initializers import GlorotUniform, HeNormal, Zeros
 
 INIT = HeNormal()
 HIDDEN = Dense(8, ReLU(), weight_init=INIT)
@@ -127,6 +127,10 @@ REFUSED = {
     "a class": ({"norm": BatchNorm}, r"^norm must be a layer .* Write BatchNorm\(\.\.\.\)"),
     "a flag": ({"norm": True}, r"^norm must be a layer such as LayerNorm\(\); got True"),
     "a width": ({"norm": Halved()}, r"^norm must keep the width 8 of a hidden layer; got Halved"),
+    "no gradient": (
+        {"batch_norm": BatchNorm(scale_init=Zeros()), "residual": True},
+        r"^norm must not begin with .* a Sequential with Residual\(.*, BatchNorm\(scale_init=Zeros",
+    ),
     "no flag": ({"residual": "yes"}, "^residual must be a bool; got 'yes'"),
     "output name": ({"output_activation": "tanh"}, "^output_activation must be an ActivationF"),
     "output class": ({"output_activation": Tanh}, r"^output_activation .* Write Tanh\(\)"),
