@@ -20,6 +20,7 @@ from xpnet import (
     Heads,
     Hinge,
     Loss,
+    Ordinal,
     ReLU,
     Sequential,
     losses,
@@ -292,3 +293,8 @@ def test_a_head_of_one_column_names_the_column_of_y():
     message = r"^In head 1, GammaNLL\(\), of width 1, with column 1 of y: .* got -3\.0 in row 1\. T"
     with pytest.raises(ArgumentError, match=message):
         loss.check(y, 2, 2)
+
+
+def test_heads_have_the_advice_of_an_infinite_head():
+    assert Heads([HalfMSE(), Ordinal()], [1, 2]).if_infinite == Ordinal.if_infinite
+    assert Heads([HalfMSE()], [1]).if_infinite == HalfMSE.if_infinite

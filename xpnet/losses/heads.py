@@ -128,6 +128,8 @@ class Heads(Loss):
             require_number(weight, f"weights[{h}]", above=0)
         of_rows = all(getattr(loss, "row_mean", True) for loss in self.losses)
         object.__setattr__(self, "row_mean", of_rows)
+        special = (loss.if_infinite for loss in self.losses if "if_infinite" in vars(type(loss)))
+        object.__setattr__(self, "if_infinite", next(special, Loss.if_infinite))
 
     def n_classes(self, n_out: int) -> int | None:
         """Return ``None``: the heads have no classes in common."""
