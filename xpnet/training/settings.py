@@ -114,8 +114,8 @@ def warn_of_probabilities(network: Network, loss: Loss) -> None:
     if isinstance(loss, TAKE_LOGITS) and isinstance(activation, (Softmax, Sigmoid)):
         warn_caller(
             f"{loss!r} takes logits, to which it applies its own softmax or sigmoid; the network "
-            f"ends with {activation!r}, so that there are two. Leave that out; predict_proba "
-            "returns probabilities."
+            f"ends with {activation!r}, so that there are two. Leave {activation!r} out; "
+            "predict_proba returns probabilities."
         )
 
 
