@@ -34,6 +34,7 @@ NETWORKS = {
     "dropout": {"dropout": 0.4},
     "batch norm": {"batch_norm": True},
     "cumulative batch norm": {"batch_norm": BatchNorm(momentum=None), "dropout": 0.2},
+    "nested batch norm": {"hidden": [6, 6], "batch_norm": True, "residual": True},
 }
 
 
@@ -42,7 +43,8 @@ def batch(rng, n=12):
 
 
 def model_of(network=None, **more):
-    return MLP(3, [6], 3, **{"dtype": "float64", "rng": 1} | (network or {}) | more)
+    settings = {"hidden": [6], "n_out": 3, "dtype": "float64", "rng": 1}
+    return MLP(3, **settings | (network or {}) | more)
 
 
 def textbook_step(model, X, y, rho, rate):
