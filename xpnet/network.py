@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from inspect import signature
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 
 from xpnet.activations import ActivationFunction
 from xpnet.backend import Array, HostArray, write
 from xpnet.errors import plain_number, require, require_count
-from xpnet.layers.base import Layer, LayerSpec, ParameterSpec, Views
+from xpnet.layers.base import Layer, LayerSpec, ParameterSpec, TangentLayer, Views
 from xpnet.layers.context import Context
 from xpnet.layers.dense import Dense
 from xpnet.ops import operations_for
@@ -168,11 +168,12 @@ class Network:
     ) -> tuple[Array | None, list[Any]]:
         """The tangents of the output and of ``saved``, for tangents of the input and of θ.
 
-        ``dx = None`` and empty views stand for 0, and so does ``None`` in the result.
+        ``dx = None`` and empty views stand for 0, and so does ``None`` in the result. Every layer
+        must be a `TangentLayer`.
         """
-        dsaved = []
+        dsaved, layers = [], cast(tuple[TangentLayer, ...], self.layers)
         for layer, views, tangents, layer_saved, context in zip(
-            self.layers, p, dp, saved, contexts, strict=True
+            layers, p, dp, saved, contexts, strict=True
         ):
             dx, layer_dsaved = layer.jvp(views, tangents, layer_saved, dx, context)
             dsaved.append(layer_dsaved)
@@ -191,8 +192,9 @@ class Network:
     ) -> None:
         """Write the tangent of ∂L/∂θ into ``dg``'s views: the derivative of `backward`."""
         grad: tuple[Array | None, Array | None] = dy, ddy
-        for i in reversed(range(len(self.layers))):
-            grad = self.layers[i].backward_jvp(
+        layers = cast(tuple[TangentLayer, ...], self.layers)
+        for i in reversed(range(len(layers))):
+            grad = layers[i].backward_jvp(
                 p[i], dp[i], dg[i], saved[i], dsaved[i], *grad, contexts[i]
             )
 
