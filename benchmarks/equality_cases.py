@@ -276,14 +276,18 @@ NETWORKS = {
 
 def targets(name: str) -> Any:
     """Targets for the loss of that name, of `N_OUT` outputs."""
-    if name.startswith("CrossEntropy"):
+    if name == "Focal" or name.startswith("CrossEntropy"):
         return Y
+    if name == "Ordinal":  # of the ends, which logits in any order can have
+        return np.where(Y > 0, N_OUT, 0)
     if name.startswith("Distillation"):
         return np.column_stack([X[:, :N_OUT], Y])
     if name.startswith("GaussianNLL"):
         return X[:, : N_OUT // 2]
     yes = (X[:, :N_OUT] > 0).astype(float)
-    return 2 * yes - 1 if name in ("Hinge", "PerceptronLoss") else yes
+    if name == "GammaNLL":
+        return yes + 1
+    return 2 * yes - 1 if name in ("Hinge", "PerceptronLoss", "SoftMargin") else yes
 
 
 def training(place: Place) -> Iterator[Case]:

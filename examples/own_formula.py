@@ -4,8 +4,9 @@ The activation is a gate with a slope b, φ(z) = z σ(bz), and the loss the pinb
 
     ℓ(z, t) = max(q (t − z), (q − 1)(t − z)),
 
-which is minimized by the quantile of t instead of its mean. Neither is built in. xpnet runs each
-formula once on symbols; the derivatives, the compiled loop and the file follow from its graph.
+which is minimized by the quantile of t instead of its mean (`QuantileLoss` has several at once).
+xpnet runs each formula once on symbols; the derivatives, the compiled loop and the file follow from
+its graph.
 
 P. Ramachandran, B. Zoph, Q. Le, "Searching for Activation Functions", 2017; R. Koenker,
 G. Bassett, "Regression Quantiles", Econometrica 46, 1978.

@@ -46,6 +46,7 @@ CASES = {
     "pictures": lesson("--epochs", "3"),
     "batch_norm_learning_rate": lesson("--epochs", "5", "--seeds", "1"),
     "optimizers_compared": lesson("--epochs", "4"),
+    "range_test": lesson("--epochs", "2"),
     "averages": lesson("--epochs", "12", "--seeds", "2"),
     "pretraining": lesson("--epochs", "6"),
     "transfer": lesson("--epochs", "100", "--seeds", "3"),
@@ -66,6 +67,11 @@ CASES = {
         [],
     ),
     "hand_written_loop": lesson("--epochs", "4"),
+    "cox": (
+        [],
+        r"^linear .* 0\.5\d+, beside .* \de-1[3-6]\ntanh 8 .* 0\.7\d+, beside .* \de-1[3-6]$",
+        [],
+    ),
     "full_batch": (["--passes", "60"], r"^  L-BFGS +60 +0\.1.*\n\nTo .*\n(.*\n)+success +yes$", []),
     "optimizer_trajectories": lesson("--steps", "10"),
     "reference_experiment": (
@@ -190,6 +196,13 @@ def batch_norm_permits_ten_times_the_rate(table: Rows) -> None:
     assert normalized >= 9.9 * plain
 
 
+def suggested_rate_is_near_the_best(table: Rows) -> None:
+    for name in ("SGD", "Momentum", "Adam"):
+        _, accuracy, best, _, ten_times = table[name]
+        assert accuracy > best - 0.05
+        assert accuracy > ten_times + 0.1
+
+
 def every_optimizer_is_faster_than_sgd(table: Rows) -> None:
     names = ("Momentum", "AdaGrad", "RMSProp", "AdaDelta", "Adam")
     assert max(table[name][0] for name in names) < table["SGD"][0]
@@ -286,6 +299,7 @@ CLAIMS = {
     "initializers_compared": scale_decides_what_is_learned,
     "pictures": confusion_is_counted,
     "inside_the_layers": layers_do_what_the_variance_says,
+    "range_test": suggested_rate_is_near_the_best,
     "batch_norm_learning_rate": batch_norm_permits_ten_times_the_rate,
     "optimizers_compared": every_optimizer_is_faster_than_sgd,
 }

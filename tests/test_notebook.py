@@ -33,6 +33,8 @@ curve = xpnet.MLP(1, [4], 1, rng=0)
 how = {"loss": xpnet.CrossEntropy(), "optimizer": xpnet.Adam(), "validation": 0.5}
 how |= {"metrics": [xpnet.metrics.accuracy], "epochs": 3, "rng": 0}
 history = model.fit(X, y, progress=False, **how)
+given = {"loss": xpnet.CrossEntropy(), "optimizer": xpnet.Adam(), "n_steps": 20}
+found = xpnet.learning_rate_range(model, X, y, **given)
 results = compare(Bowl(), [BFGS()])
 """
 
@@ -40,6 +42,8 @@ PICTURES = {
     "loss_curve": "plots.loss_curve(history)",
     "metric_curve": "plots.metric_curve(history)",
     "learning_rate_curve": "plots.learning_rate_curve(history)",
+    "learning_rate_range": "plots.learning_rate_range(found)",
+    "LearningRateRange": "found",
     "decision_regions": "plots.decision_regions(model, X, y, points=20)",
     "predictive_curve": "plots.predictive_curve(curve, X[:, :1], X[:, 1])",
     "confusion_matrix": "plots.confusion_matrix([[3, 1], [0, 2]], ['a', 'b'])",

@@ -17,6 +17,7 @@ from xpnet import (
     HalfMSE,
     History,
     Identity,
+    LearningRateRange,
     MissingExtraError,
     Perceptron,
     ReLU,
@@ -33,6 +34,7 @@ from xpnet.plots import (
     decision_regions,
     layer_histograms,
     learning_rate_curve,
+    learning_rate_range,
     loss_curve,
     metric_curve,
     predictive_curve,
@@ -86,6 +88,38 @@ def test_learning_rate_axis_is_log_over_a_decade(axes):
     assert learning_rate_curve(steady).get_yscale() == "linear"
 
 
+RATES = np.geomspace(1e-4, 1.0, 20)
+
+
+@pytest.mark.parametrize("diverged", [False, True])
+def test_range_test_shows_losses_and_suggestion(axes, diverged):
+    falling = np.array([2.0] * 10 + [1.9, 1.8, 1.2, 1.0, 0.9, 0.9, 1.0, 1.5, 3.0, 800.0])
+    losses = falling + 0.1 * (-1) ** np.arange(20)
+    found = LearningRateRange(RATES, losses, falling, diverged)
+    assert learning_rate_range(found, axes) is axes
+    raw, smoothed, dot = axes.get_lines()
+    for line, expected in ((raw, losses), (smoothed, falling)):
+        np.testing.assert_array_equal(line.get_xdata(), RATES)
+        np.testing.assert_array_equal(line.get_ydata(), expected)
+    assert dot.get_xdata()[0] == found.suggestion == RATES[12]
+    assert dot.get_ydata()[0] == falling[12]
+    assert axes.get_xscale() == "log"
+    assert (axes.get_ylim()[1] > 800) is not diverged  # a divergent loss is cut off
+    assert axes.get_ylim()[0] < losses.min()
+    labels = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert labels == ["loss of a batch", "smoothed", f"suggestion {RATES[12]:.2g}"]
+
+
+def test_range_test_without_suggestion_has_no_dot(axes):
+    found = LearningRateRange(RATES, np.ones(20), np.ones(20), False)
+    assert len(learning_rate_range(found, axes).get_lines()) == 2
+    assert found._repr_png_()[1:4] == b"PNG"
+    with pytest.raises(
+        ArgumentError, match=r"found must be the result of xpnet\.learning_rate_range"
+    ):
+        learning_rate_range(History(COLUMNS), axes)
+
+
 def test_short_log_axis_has_decimal_labels(axes):
     loss_curve(History({"epoch": [1, 2], "loss": [0.2, 0.9]}), ax=axes)
     axes.figure.canvas.draw()
@@ -104,6 +138,7 @@ def test_missing_matplotlib_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'xpnet\[plots\]'"):
         loss_curve(History(COLUMNS))
+    assert LearningRateRange(RATES, RATES, RATES, False)._repr_png_() is None
 
 
 def test_figures_are_pickled():

@@ -25,6 +25,7 @@ from xpnet.data.batching import TrainingData
 from xpnet.data.prepare import Validation, as_features, prepare, prepare_batch, prepare_features
 from xpnet.data.preprocessing import InputSpec, MinMax, Standardize, takes_scaled_targets
 from xpnet.data.target_scaling import as_target_scaling, warn_of_scale
+from xpnet.data.targets import check_classes
 from xpnet.engine.eager_step import Clip, Engine
 from xpnet.engine.prediction import prediction_of
 from xpnet.engine.value_and_grad import ValueAndGrad
@@ -61,7 +62,7 @@ from xpnet.training.full_batch import (
     train_full_batch,
 )
 from xpnet.training.history import History
-from xpnet.training.objective import CHUNK, NetworkObjective
+from xpnet.training.objective import NetworkObjective
 from xpnet.training.progress import ProgressMode
 from xpnet.training.resuming import read_training, record_and_saved
 from xpnet.training.settings import (
@@ -140,9 +141,7 @@ class Sequential:
         self.loss = loss
         self.input_spec = InputSpec(place, network.n_in, network.n_out, preprocessing)
         self.classes = None if classes is None else tuple(map(plain_number, classes))
-        n_classes = max(network.n_out, 2)
-        ok = self.classes is None or len({*self.classes}) == len(self.classes) == n_classes
-        require(ok, "classes", f"be {n_classes} distinct names", self.classes)
+        check_classes(self.classes, network.n_out, loss)
         self.history, self.trained = History(), False
         # Copy a generator: its next draws may be the parameters of another model.
         streams = RandomStreams(as_seed(copy.deepcopy(rng)))
@@ -371,6 +370,7 @@ class Sequential:
         callbacks: Sequence[Callback] = (),
         shuffle: bool | None = None,
         drop_last: bool = False,
+        accumulate: int = 1,
         progress: ProgressMode = True,
         engine: Engine | None = None,
         precision: Precision = "float32",
@@ -403,8 +403,8 @@ class Sequential:
             epochs: passes over the data, at least 1, default 20; for a method the maximum number of
                 iterations.
             batch_size: rows per step, at least 1, default 64. A method does not accept
-                ``batch_size``, ``schedule``, ``clip``, ``shuffle``, ``drop_last``, ``engine`` and
-                ``l1``.
+                ``batch_size``, ``schedule``, ``clip``, ``shuffle``, ``drop_last``, ``accumulate``,
+                ``engine`` and ``l1``.
             validation: ``(X, y)``, ``(X, y, weight)``, or the share of the rows to hold out at
                 random, in ``(0, 1)``; default none. A share has the proportions of the classes.
                 ``val_loss`` is the loss that `evaluate` returns for these rows: sample weights
@@ -439,8 +439,16 @@ class Sequential:
             callbacks: functions called after each epoch with a `Run`, such as ``EarlyStopping()``;
                 one that returns ``True`` stops the training, and any other value has no effect.
                 What is wrong with them is reported before the first step; see `Callback`.
-            shuffle: whether each epoch has a new random order; default true.
+            shuffle: whether each epoch has a new random order; default true. The rows of a loss
+                that is not a mean over rows keep theirs.
             drop_last: whether a shorter last batch is left out; default false.
+            accumulate: the number k of parts in which each batch of ``batch_size`` rows is
+                computed, in ``[1, batch_size]``, default 1. Their gradients are added up and θ is
+                updated once, so that the training is that of ``accumulate=1`` up to rounding: a row
+                counts by its share of the weights of the whole batch and has its dropout mask;
+                penalty, clip, schedule and optimizer see the batch. The layers need the memory of
+                a part, of ``ceil(batch_size/k)`` rows. Batch norm and losses that are no means over
+                rows need the whole batch and are refused.
             progress: ``True`` (default) shows a bar in a notebook, and on a terminal if rich is
                 installed (the extra ``cli``), else prints a line per epoch; ``"bar"`` (epoch and
                 steps, time left, the loss, and the best of the number that a callback monitors),
@@ -465,9 +473,9 @@ class Sequential:
                 random streams and the state of a generator ``rng`` are those of the file.
                 ``epochs`` counts all epochs: a larger number lengthens the training, and a schedule
                 from there on. These may change too: ``schedule``, ``clip``, ``l1``, ``l2``,
-                ``metrics``, ``progress``, ``engine``, numbers of the optimizer such as ``lr``,
-                arguments of the callbacks, and the backend. Any other change is refused by name;
-                another CPU, version, number of threads or engine is a warning.
+                ``metrics``, ``progress``, ``engine``, ``accumulate``, numbers of the optimizer such
+                as ``lr``, arguments of the callbacks, and the backend. Any other change is refused
+                by name; another CPU, version, number of threads or engine is a warning.
             on_interrupt: ``"raise"`` (default) or ``"return"``, what follows Ctrl-C.
 
         Returns:
@@ -500,6 +508,7 @@ class Sequential:
                 shuffle=shuffle,
                 drop_last=drop_last,
                 engine=engine,
+                accumulate=None if accumulate == 1 else accumulate,
             )
             settings = FullBatchSettings(
                 loss, optimizer, epochs, metrics, l2, callbacks, progress, on_interrupt, rng
@@ -518,6 +527,7 @@ class Sequential:
                 callbacks=callbacks,
                 shuffle=shuffle is None or shuffle,
                 drop_last=drop_last,
+                accumulate=accumulate,
                 progress=progress,
                 engine=engine,
                 precision=precision,
@@ -584,7 +594,7 @@ class Sequential:
         l2: float = 0.0,
         sample_weight: Array | None = None,
         class_weight: Mapping[Any, float] | Sequence[float] | None = None,
-        chunk_rows: int = CHUNK,
+        chunk_rows: int | None = None,
     ) -> NetworkObjective:
         """The mean loss over all rows as a function of θ, with its gradient, for `minimize`.
 
@@ -603,8 +613,9 @@ class Sequential:
             l2: the rate of the penalty, at least 0, default 0; weights only.
             sample_weight: a weight for each row, at least 0.
             class_weight: a weight for each class: a mapping by class, or numbers in order.
-            chunk_rows: rows evaluated at a time, at least 1. It determines the memory required,
-                and changes the result only by rounding.
+            chunk_rows: rows evaluated at a time, at least 1; default 1024, or all for a loss that
+                is not a mean over rows. It determines the memory required, and changes the result
+                only by rounding.
 
         Returns:
             An object with ``value(theta)`` and ``value_and_grad(theta)``.

@@ -94,7 +94,9 @@ class MaskStream:
 
     Attributes:
         seed: the seed of the stream.
-        step: the number of training passes, whether or not they draw masks.
+        step: the number of training passes, whether or not they draw masks. The passes over the
+            parts of one batch count as one.
+        first_row: the row of the batch at which the part of the current pass begins.
 
     >>> masks = MaskStream(seed=3)
     >>> keys = masks.next_keys(2, n_layers=3)
@@ -104,6 +106,7 @@ class MaskStream:
 
     seed: int = 0
     step: int = 0
+    first_row: int = 0
 
     def restart(self, seed: int) -> None:
         """Restart with another seed."""

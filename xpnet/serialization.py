@@ -84,6 +84,10 @@ SCALINGS: dict[str, type[Standardize] | type[MinMax]] = {
 SCALING_ARRAYS = {"Standardize": ("mean", "std"), "MinMax": ("low", "high", "to")}
 """The arrays that a file holds of each scaling."""
 
+LATER_FIELDS = {("BatchNorm", "scale_init")}
+"""Fields that earlier versions do not have. A file holds them only where they are not the default,
+so that those versions read the others."""
+
 LATER_STATISTIC = ".mean_rest"
 """The end of the paths of statistics that files of earlier versions do not have; they are 0."""
 
@@ -256,7 +260,11 @@ def to_config(value: Any) -> Any:
     name = type(value).__name__
     if TYPES.get(name) is not type(value):
         return user_config(value, to_config)
-    return {"type": name} | {f.name: to_config(getattr(value, f.name)) for f in fields(TYPES[name])}
+    given = {f.name: getattr(value, f.name) for f in fields(TYPES[name])}
+    for field in fields(TYPES[name]):
+        if (name, field.name) in LATER_FIELDS and given[field.name] == field.default:
+            del given[field.name]
+    return {"type": name} | {key: to_config(item) for key, item in given.items()}
 
 
 def from_config(config: Any, types: UserTypes | None = None) -> Any:
@@ -491,6 +499,8 @@ def _name_of(scaling: Standardize | MinMax | None) -> str | None:
 def _classes_of(config: dict[str, Any], n_out: int) -> tuple[Any, ...] | None:
     """Return the class names of a configuration, after validating them."""
     names, n_classes = config["classes"], max(n_out, 2)
+    if isinstance(names, list) and len(names) == n_out + 1:  # as of Ordinal
+        n_classes = n_out + 1
     if names is None:
         return None
     valid = isinstance(names, list) and all(isinstance(name, (int, float, str)) for name in names)

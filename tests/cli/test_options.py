@@ -19,6 +19,7 @@ from xpnet.cli import execution  # noqa: E402
 from xpnet.cli.app import app  # noqa: E402
 from xpnet.cli.options import TrainingOptions, options_of  # noqa: E402
 from xpnet.cli.run_folder import read_config  # noqa: E402
+from xpnet.training.resuming import read_training  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -57,6 +58,7 @@ def options(run="run"):
 
 
 REPEATED = {
+    "batches in parts": "words.csv --target c --hidden 4 --epochs 2 --accumulate 3",
     "classes": "words.csv --target c",
     "a regression": "numbers.csv --target c --validation 0 --dtype float64",
     "few rows of digits": "digits --limit 60 --batch-size 30 --epochs 2 --hidden 8",
@@ -82,6 +84,14 @@ def test_repeated_run_is_equal_to_the_bit(here, monkeypatch, case):
     done("train", "--config", "../run/config.json", "--out", "../again", "--quiet")
     assert same(tensors("../run"), tensors("../again"))
     assert options("../run") == options("../again")
+
+
+def test_parts_of_a_batch_reach_the_training():
+    words = "words.csv --target c --hidden 4 --epochs 1 --accumulate 3 --out run --quiet"
+    done("train", *words.split())
+    assert read_training("run/checkpoint.safetensors").settings["accumulate"] == 3
+    result = xpnet_("train", "words.csv", "--target", "c", "--accumulate", 0)
+    assert "--accumulate must be an integer of at least 1; got 0." in result.output
 
 
 def test_number_of_epochs_of_the_run_is_kept():
@@ -114,7 +124,7 @@ def test_given_options_replace_those_of_the_run(here, monkeypatch, words, change
     kept = VALID | {"target": "c", "batch_norm": True, "seed": 1}
     kept |= {"settings": ["beta1=0.8"], "lr": 0.01}
     (here / "config.json").write_text(
-        json.dumps({"format": 4, "xpnet": xpnet.__version__, "options": kept})
+        json.dumps({"format": 5, "xpnet": xpnet.__version__, "options": kept})
     )
     found = []
     monkeypatch.setattr(execution, "train", lambda options, *given: found.append(options))
@@ -126,7 +136,7 @@ def test_config_holds_what_the_run_needs(here):
     words = "words.csv --target c --hidden 4,3 --epochs 2 --dropout 0.1 --backend auto --out run"
     done("train", *words.split(), "--quiet")
     config = read_config(here / "run" / "config.json")
-    assert (config["format"], config["status"]) == (4, "finished")
+    assert (config["format"], config["status"]) == (5, "finished")
     assert config["options"]["data"] == str(here / "words.csv")
     assert config["options"]["backend"] in ("numpy", "cupy")  # not "auto"
     assert config["options"]["hidden"] == ["4,3"]
@@ -147,7 +157,7 @@ VALID = {
     **{"activation": "relu", "batch_norm": False, "dropout": 0.1, "optimizer": "adam"},
     **{"lr": None, "settings": [], "schedule": "cosine", "epochs": 2, "batch_size": 32},
     **{"l2": 0.0, "backend": "numpy", "dtype": "float32", "seed": 0, "test_fraction": 0.2},
-    **{"validation": 0.1, "limit": None, "metric": ["auc"]},
+    **{"validation": 0.1, "limit": None, "metric": ["auc"], "accumulate": 2},
 }
 DAMAGED = {
     "hidden": ["4", [4], {"a": 1}, None],
@@ -159,13 +169,14 @@ DAMAGED = {
     "l2": [None],
     "settings": ["beta1=0.8", [0.8]],
     "metric": ["auc", [1]],
+    "accumulate": [True, 2.0, None],
 }
 
 
 @pytest.mark.parametrize("name", DAMAGED)
 def test_options_of_another_type_are_refused(name):
     for value in DAMAGED[name]:
-        config = {"format": 4, "options": VALID | {name: value}}
+        config = {"format": 5, "options": VALID | {name: value}}
         with pytest.raises(FileFormatError, match="the options of a run; they are damaged"):
             options_of(config, Path("config.json"))
 
@@ -173,20 +184,24 @@ def test_options_of_another_type_are_refused(name):
 @pytest.mark.parametrize("kept", [None, {}, VALID | {"more": 1}, "text"])
 def test_options_that_lack_one_are_refused(kept):
     with pytest.raises(FileFormatError, match="they are damaged"):
-        options_of({"format": 4, "options": kept}, Path("config.json"))
+        options_of({"format": 5, "options": kept}, Path("config.json"))
 
 
 def test_valid_options_are_read():
-    config = {"format": 4, "xpnet": xpnet.__version__, "options": VALID}
+    config = {"format": 5, "xpnet": xpnet.__version__, "options": VALID}
     assert options_of(config, Path("config.json")) == TrainingOptions(**VALID)
 
 
-def test_options_of_format_3_have_no_metrics():
-    kept = {name: value for name, value in VALID.items() if name != "metric"}
-    config = {"format": 3, "xpnet": xpnet.__version__, "options": kept}
-    assert options_of(config, Path("config.json")).metric == []
+@pytest.mark.parametrize(
+    ("version", "lacks"), [(3, {"metric": [], "accumulate": 1}), (4, {"accumulate": 1})]
+)
+def test_options_of_earlier_formats_get_defaults(version, lacks):
+    kept = {name: value for name, value in VALID.items() if name not in lacks}
+    config = {"format": version, "xpnet": xpnet.__version__, "options": kept}
+    found = options_of(config, Path("config.json"))
+    assert vars(found) == VALID | lacks
     with pytest.raises(FileFormatError, match="they are damaged"):
-        options_of(config | {"format": 4}, Path("config.json"))
+        options_of(config | {"format": version + 1}, Path("config.json"))
 
 
 REFUSED = {

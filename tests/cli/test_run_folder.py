@@ -1,4 +1,4 @@
-"""Run folders of formats 1 to 4 and of newer ones, and the names in their ``config.json``."""
+"""Run folders of formats 1 to 5 and of newer ones, and the names in their ``config.json``."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from xpnet.cli.run_folder import read_config  # noqa: E402
 DATA = Path(__file__).parents[1] / "model" / "data" / "format1"
 FORMAT_2 = Path(__file__).parent / "data" / "format2"
 FORMAT_3 = Path(__file__).parent / "data" / "format3"
+FORMAT_4 = Path(__file__).parent / "data" / "format4"
 RUNS = json.loads((DATA / "expected.json").read_text(encoding="utf-8"))["commands"]
 
 
@@ -74,17 +75,18 @@ def test_run_of_format_2_scores_as_recorded(monkeypatch):
     assert predicted == {"ash": 14, "elm": 26}
 
 
-def test_run_of_format_3_scores_and_is_repeated(tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("folder", "lacks"),
+    [(FORMAT_3, {"metric": [], "accumulate": 1}), (FORMAT_4, {"accumulate": 1})],
+)
+def test_earlier_run_scores_and_is_repeated(tmp_path, monkeypatch, folder, lacks):
     monkeypatch.chdir(tmp_path)
     shutil.copy(DATA / "table.csv", tmp_path)
-    text = output_of("evaluate", FORMAT_3, "table.csv")
+    text = output_of("evaluate", folder, "table.csv")
     assert number(text, "accuracy") == 0.3  # by the version that wrote it
-    output_of("train", "--config", FORMAT_3 / "config.json", "--out", "run", "--quiet")
-    kept, found = (read_config(folder / "config.json") for folder in (FORMAT_3, Path("run")))
-    assert found["options"] == kept["options"] | {
-        "data": str(tmp_path / "table.csv"),
-        "metric": [],
-    }
+    output_of("train", "--config", folder / "config.json", "--out", "run", "--quiet")
+    kept, found = (read_config(path / "config.json") for path in (folder, Path("run")))
+    assert found["options"] == kept["options"] | lacks | {"data": str(tmp_path / "table.csv")}
 
 
 def test_run_of_format_2_cannot_be_repeated():
@@ -167,16 +169,16 @@ def test_damaged_config_is_refused(config, name):
 
 
 def test_newer_config_asks_for_a_newer_version(config):
-    with pytest.raises(FileFormatError, match=r"got format 5\. Install xpnet 0\.9 or newer\.$"):
-        read_config(config(format=5, xpnet="0.9"))
+    with pytest.raises(FileFormatError, match=r"got format 6\. Install xpnet 0\.9 or newer\.$"):
+        read_config(config(format=6, xpnet="0.9"))
 
 
-def test_new_run_is_of_format_4(tmp_path, monkeypatch):
+def test_new_run_is_of_format_5(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     shutil.copy(DATA / "table.csv", tmp_path)
     words = "train table.csv --target name --epochs 1 --hidden 3 --out run --quiet --set beta1=0.8"
     output_of(*words.split())
     written = json.loads((tmp_path / "run" / "config.json").read_text())
-    assert written["format"] == 4
+    assert written["format"] == 5
     assert written["plan"]["optimizer"] == "Adam(lr=0.001, beta1=0.8, beta2=0.999, eps=1e-08)"
     assert read_config(tmp_path / "run" / "config.json") == written

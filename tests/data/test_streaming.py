@@ -184,6 +184,7 @@ SETTINGS = {
         "clip": xpnet.ClipByNorm(0.1),
         "l2": 0.1,
     },
+    "in parts": {"accumulate": 3},
     "average": {
         "optimizer": xpnet.Averaged(xpnet.SGD(0.1)),
         "callbacks": [xpnet.UseAverage()],
@@ -196,7 +197,8 @@ def trained(X, y, **settings):
     arguments = {"loss": CrossEntropy(), "optimizer": xpnet.Adam(0.01), "epochs": 2}
     arguments |= {"batch_size": 16, "progress": False} | settings
     scaling = xpnet.MinMax.fit(np.asarray(X, "float64"), to=(-1, 1))
-    network = {"batch_norm": True, "dropout": 0.2, "preprocessing": scaling}
+    whole = settings.get("accumulate", 1) == 1
+    network = {"batch_norm": whole, "dropout": 0.2, "preprocessing": scaling}
     model = MLP(4, [6, 5], 3, backend=fake_backend("float32"), **network)
     history = model.fit(X, y, **arguments)
     columns = {name: column for name, column in history.columns.items() if name != "seconds"}

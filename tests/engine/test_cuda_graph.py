@@ -174,13 +174,14 @@ IN_HALF = InHalf(epilogues=frozenset())
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("n_parts", [1, 3])
 @pytest.mark.parametrize("engine", ["replay", "eager"])
-def test_fp16_keeps_tiny_gradients(engine, task, device, monkeypatch):
+def test_fp16_keeps_tiny_gradients(engine, n_parts, task, device, monkeypatch):
     """The gradient would be 0 in 16 bits, because the targets are nearly the outputs."""
     monkeypatch.setitem(select._chosen, DeviceArray, fake_operations(kernels=True))
     monkeypatch.setattr(operations, "checked_product", lambda *given: IN_HALF)
     X, moved = np.abs(task[0]), []
-    fp16 = {"precision": "fp16", "engine": engine}
+    fp16 = {"precision": "fp16", "engine": engine, "accumulate": n_parts}
     for backend, how in (("numpy", {"engine": "eager"}), (fake_backend("float32"), fp16)):
         model = MLP(4, [], 1, backend=backend)
         model.theta = np.zeros(5)

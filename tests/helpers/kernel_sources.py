@@ -18,10 +18,20 @@ from xpnet.ops.cuda import elementwise
 from xpnet.ops.cuda.elementwise import column_sum_kernel, file_kernel, rule_kernel, shifted, unless
 from xpnet.ops.cuda.launch import THREADS
 from xpnet.ops.rules import activations, optimizers, scaling
-from xpnet.ops.rules.layers import multiply, normalize
+from xpnet.ops.rules.layers import (
+    add,
+    multiply,
+    multiply_derivatives,
+    normalize,
+    prelu,
+    prelu_derivatives,
+)
 
 FILES = {
     "batch_norm": "batch_norm.cu",  # with the other kernels of the file
+    "row_norm": "row_norm.cu",  # with the other kernels of the file
+    "largest_piece": "pieces.cu",
+    "ordered_thresholds": "thresholds.cu",
     "cross_entropy": "cross_entropy.cu",
     "clip_by_norm": "clip.cu",
     "row_weights": "row_weights.cu",
@@ -32,7 +42,7 @@ FILES = {
     "unscale": "scaling.cu",
     "to_16_bits": "rounding.cu",
 }
-DEFINED = ("cross_entropy.cu", "take_rows.cu", "begin_step.cu", "rounding.cu")
+DEFINED = ("cross_entropy.cu", "take_rows.cu", "begin_step.cu", "rounding.cu", "pieces.cu")
 """The files that are compiled for several types."""
 
 CONSTANTS = {"clip.cu": {"THREADS": str(THREADS)}}
@@ -57,6 +67,8 @@ def kernels(dtype):
             for index in ("unsigned", "long long"):
                 types = {"TARGET": target, "SOURCE": source, "INDEX": index}
                 yield [file_kernel("begin_step", "begin_step.cu", dtype, **types)]
+    for index in ("unsigned", "long long") if dtype in ("float32", "float64") else ():
+        yield [file_kernel("largest_piece", "pieces.cu", dtype, INDEX=index)]
     for index in ("unsigned", "long long"):
         yield [file_kernel("take_rows", "take_rows.cu", dtype, INDEX=index)]
 
@@ -108,7 +120,10 @@ def kernels_of_rules(dtype):
                 ]
     for index in ("unsigned", "long long"):
         yield [rule_kernel(normalize, dtype, "xbbbbb", 2, "", index)]
-    yield [rule_kernel(multiply, dtype, "xx", 1, "")]
+    yield [rule_kernel(rule, dtype, "xx", 1, "") for rule in (multiply, add)]
+    yield [rule_kernel(rule, dtype, "xb", 1, "") for rule in (multiply, prelu)]
+    derivatives = multiply_derivatives, prelu_derivatives
+    yield [column_sum_kernel(rule, dtype, "dxc", "") for rule in derivatives]
     yield [column_sum_kernel(activations.identity, dtype, "x", "")]
 
 

@@ -23,7 +23,10 @@ LOSSES = [
     *(losses.HalfMSE(), losses.MSE(), losses.MAE(), losses.Huber(0.5), losses.PoissonNLL()),
     *(losses.CrossEntropy(), losses.CrossEntropy(label_smoothing=0.1), losses.Hinge()),
     *(losses.BinaryCrossEntropy(), losses.PerceptronLoss(), losses.GaussianNLL()),
-    losses.Distillation(),
+    *(losses.Distillation(), losses.QuantileLoss(), losses.QuantileLoss((0.1, 0.7))),
+    *(losses.Expectile(0.8), losses.LogCosh(), losses.StudentTNLL(3.0, 0.5), losses.GammaNLL()),
+    *(losses.TweedieNLL(1.3), losses.NegativeBinomialNLL(0.7), losses.SoftMargin()),
+    *(losses.BinaryFocal(), losses.BinaryFocal(1.5, None), losses.Focal(), losses.Ordinal()),
     losses.from_formula(
         lambda xp, z, t, q: xp.maximum(q * (t - z), (q - 1) * (t - z)), name="pinball", q=0.9
     ),
@@ -71,6 +74,27 @@ NETWORKS = {
 }
 """Arguments of `xpnet.MLP`."""
 
+
+def hidden_layers(n):
+    """Hidden layers of ``n`` units: every layer that `xpnet.MLP` does not set, before the last."""
+    return {
+        "layer norm": [xpnet.Dense(n), xpnet.LayerNorm()],
+        "layer norm, no shift": [xpnet.Dense(n), xpnet.LayerNorm(shift=False)],
+        "RMS norm": [xpnet.Dense(n, xpnet.ReLU()), xpnet.RMSNorm()],
+        "scale": [xpnet.Dense(n, xpnet.ReLU()), xpnet.Scale()],
+        "PReLU": [xpnet.Dense(n), xpnet.PReLU()],
+        "GLU": [xpnet.GatedDense(n)],
+        "SwiGLU": [
+            xpnet.GatedDense(n, xpnet.SiLU()),
+            xpnet.GatedDense(n, xpnet.SiLU(), bias=False),
+        ],
+        "bilinear": [xpnet.Dense(n, xpnet.ReLU()), xpnet.GatedDense(n, xpnet.Identity())],
+        "maxout": [xpnet.Maxout(n), xpnet.Maxout(n, 3)],
+        "thresholds": [xpnet.Dense(1, bias=False), xpnet.OrderedThresholds(3)],
+        "temperature": [xpnet.Dense(n, xpnet.Tanh()), xpnet.Temperature(2.0)],
+    }
+
+
 SETTINGS = {
     "schedule": {"schedule": schedules.Cosine()},
     "plateau": {"schedule": schedules.ReduceOnPlateau(patience=0), "validation": 0.2},
@@ -91,13 +115,18 @@ SETTINGS = {
 
 def targets(rng, loss, n_out, rows=30):
     """Targets for a loss with ``n_out`` outputs."""
+    if isinstance(loss, losses.Ordinal):  # of the ends, which logits in any order can have
+        return rng.choice([0, n_out], rows)
     n_out = n_out // 2 if isinstance(loss, losses.GaussianNLL) else n_out
+    n_out = n_out // len(getattr(loss, "quantiles", "1"))
     known = {
         "classes": rng.integers(0, n_out, rows),
         "binary": rng.integers(0, 2, (rows, n_out)),
         "signs": rng.choice([-1.0, 1.0], (rows, n_out)),
         "values": rng.integers(0, 4, (rows, n_out)).astype(float),
     }[loss.target_kind]
+    if isinstance(loss, losses.GammaNLL):
+        known = known + 1.0
     if isinstance(loss, losses.Distillation):
         return np.column_stack([rng.normal(size=(rows, n_out)), known])
     return known

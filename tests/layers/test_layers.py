@@ -5,12 +5,27 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from xpnet import layers
-from xpnet.activations import ELU, GELU, ReLU, Sigmoid, Softmax, Tanh, from_formula
+from xpnet import Sequential, layers
+from xpnet.activations import ELU, GELU, Identity, ReLU, Sigmoid, SiLU, Softmax, Tanh, from_formula
 from xpnet.backend import get_backend
 from xpnet.derivatives import check_gradients
 from xpnet.errors import ArgumentError
-from xpnet.layers import Activation, BatchNorm, Context, Dense, Dropout, Temperature
+from xpnet.initializers import Ones, Zeros
+from xpnet.layers import (
+    Activation,
+    BatchNorm,
+    Context,
+    Dense,
+    Dropout,
+    GatedDense,
+    LayerNorm,
+    Maxout,
+    OrderedThresholds,
+    PReLU,
+    RMSNorm,
+    Scale,
+    Temperature,
+)
 from xpnet.ops import operations_for
 from xpnet.parameters import Layout
 from xpnet.random import MaskStream
@@ -42,8 +57,26 @@ TABLE = {
     "dropout-zero": (Dropout(0.0), True),
     "dropout-evaluation": (Dropout(0.4), False),
     "temperature": (Temperature(1.7), True),
+    "layer_norm": (LayerNorm(), True),
+    "layer_norm-no-shift": (LayerNorm(eps=0.1, shift=False), False),
+    "gated": (GatedDense(4), True),
+    "gated-silu": (GatedDense(4, SiLU()), True),
+    "gated-identity-no-bias": (GatedDense(3, Identity(), bias=False), True),
+    "gated-softmax": (GatedDense(4, Softmax()), False),
+    "maxout": (Maxout(4), True),
+    "maxout-three": (Maxout(3, n_pieces=3), False),
+    "scale": (Scale(), True),
+    "prelu": (PReLU(), True),
+    "ordered_thresholds": (OrderedThresholds(4), True),
+    "ordered_thresholds-one": (OrderedThresholds(1), False),
+    "rms_norm": (RMSNorm(), True),
+    "rms_norm-large-eps": (RMSNorm(eps=0.5), False),
 }
 every_layer = pytest.mark.parametrize("name", TABLE)
+
+
+WIDTHS = {OrderedThresholds: 1}
+"""The width of the input of a layer, where it isn't N."""
 
 
 class Case:
@@ -55,11 +88,12 @@ class Case:
         backend = get_backend("numpy", dtype="float64") if place is None else place.backend
         self.memory = backend if buffers else None
         rng = np.random.default_rng(5)
-        spec = self.layer.specs(N)
+        n_in = WIDTHS.get(type(self.layer), N)
+        spec = self.layer.specs(n_in)
         self.p = {s.name: rng.normal(size=s.shape) for s in spec.parameters}
         self.dp = {s.name: rng.normal(size=s.shape) for s in spec.parameters}
         self.statistics = {s.name: rng.uniform(0.5, 2.0, s.shape) for s in spec.statistics}
-        self.x, self.dx = rng.normal(size=(M, N)), rng.normal(size=(M, N))
+        self.x, self.dx = rng.normal(size=(M, n_in)), rng.normal(size=(M, n_in))
         self.dy = rng.normal(size=(M, spec.n_out))  # random: a plain sum hides batch norm's dx
 
     def context(self, like, **settings):
@@ -364,6 +398,12 @@ def test_statistics_change_in_training_only(momentum, settings, place, batches):
     assert got["count"].tolist() == [0]
 
 
+def test_batch_norm_starts_with_the_given_scale(rng):
+    model = Sequential([BatchNorm(scale_init=Zeros()), Dense(1, weight_init=Ones())], N)
+    assert model.layout.views(model.theta)["layers.0.scale"].tolist() == [0.0] * N
+    assert not model.forward(rng.normal(size=(M, N)), training=True, seed=1).any()
+
+
 def test_batch_norm_refuses_one_training_row(place):
     with pytest.raises(ArgumentError, match=r"at least 2 rows under batch norm.*got 1 row\. Use"):
         run_batches(BatchNorm(), place, [np.zeros((1, N))], training=True)
@@ -424,6 +464,21 @@ def test_masks_of_adjacent_keys_are_uncorrelated(other):
         (lambda: Temperature("2"), "temperature must be a finite number"),
         (lambda: BatchNorm(1.0), "momentum must be a finite number, at least 0 and below 1;"),
         (lambda: BatchNorm(eps=0), "eps must be a finite number, above 0; got 0."),
+        (lambda: GatedDense(0), "n_out must be an integer of at least 1; got 0."),
+        (lambda: GatedDense(2, "relu"), "gate must be an ActivationFunction; got 'relu'."),
+        (lambda: GatedDense(2, bias=0), "bias must be a bool; got 0."),
+        (lambda: OrderedThresholds(0), "n_thresholds must be an integer of at least 1; got 0."),
+        (lambda: OrderedThresholds(2, 0.0), "spacing must be a finite number, above 0 and at most"),
+        (
+            lambda: OrderedThresholds(2).specs(3),
+            "the input of OrderedThresholds must have 1 column; got 3. Put Dense(1, bias=False)",
+        ),
+        (lambda: Maxout(0), "n_out must be an integer of at least 1; got 0."),
+        (lambda: Maxout(3, 1), "n_pieces must be an integer of at least 2; got 1."),
+        (lambda: Maxout(3, weight_init=None), "weight_init must be an Initializer; got None."),
+        (lambda: Scale(2.0), "scale_init must be an Initializer; got 2.0."),
+        (lambda: PReLU(0.25), "slope_init must be an Initializer; got 0.25."),
+        (lambda: BatchNorm(scale_init=0), "scale_init must be an Initializer; got 0."),
     ],
 )
 def test_bad_settings_are_refused(make, message):

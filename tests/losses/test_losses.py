@@ -15,15 +15,26 @@ from xpnet.losses import (
     MAE,
     MSE,
     BinaryCrossEntropy,
+    BinaryFocal,
     CrossEntropy,
     Distillation,
+    Expectile,
+    Focal,
+    GammaNLL,
     GaussianNLL,
     HalfMSE,
     Hinge,
     Huber,
+    LogCosh,
     Loss,
+    NegativeBinomialNLL,
+    Ordinal,
     PerceptronLoss,
     PoissonNLL,
+    QuantileLoss,
+    SoftMargin,
+    StudentTNLL,
+    TweedieNLL,
 )
 from xpnet.losses.base import check_weight
 
@@ -44,6 +55,8 @@ BITS = RNG.integers(0, 2, size=(M, K))
 SIGNS = 2 * BITS - 1
 MARGINS = away(OUTPUT * SIGNS, 1.0) * SIGNS
 COUNTS = RNG.poisson(2.0, size=(M, K))
+AMOUNTS = RNG.gamma(2.0, size=(M, K))
+ORDERED = -np.sort(-OUTPUT, axis=1)
 WEIGHT = np.array([0.0, 1.0, 2.5, 0.3, 1.0, 4.0, 0.7])
 
 
@@ -58,6 +71,62 @@ def torch_logistic(F, z, t):
 
 def torch_cross_entropy(smoothing):
     return lambda F, z, t: F.cross_entropy(z, t, reduction="none", label_smoothing=smoothing)
+
+
+def torch_pinball(*quantiles):
+    def rows(F, z, t):
+        d = t.reshape(M, -1, 1) - z.reshape(M, -1, len(quantiles))
+        q = t.new_tensor(quantiles)
+        return (F.relu(d) * q + F.relu(-d) * (1 - q)).mean((1, 2))
+
+    return rows
+
+
+def torch_binary_focal(gamma, positive, negative):
+    def rows(F, z, t):
+        entropy = F.binary_cross_entropy_with_logits(z, t, reduction="none")
+        p = z.sigmoid()
+        wrong, share = p * (1 - t) + (1 - p) * t, positive * t + negative * (1 - t)
+        return (share * wrong**gamma * entropy).sum(1)
+
+    return rows
+
+
+def torch_focal(gamma):
+    def rows(F, z, t):
+        log_p = F.log_softmax(z, 1)
+        t = F.one_hot(t, z.shape[1]) if t.ndim == 1 else t
+        return -(t * (1 - log_p.exp()) ** gamma * log_p).sum(1)
+
+    return rows
+
+
+def torch_ordinal(F, z, t):
+    above = F.pad(z.sigmoid(), (1, 0), value=1.0)
+    p = above - F.pad(above[:, 1:], (0, 1), value=0.0)
+    return -p.gather(1, t[:, None])[:, 0].log()
+
+
+def torch_student(df, scale):
+    def rows(F, z, t):
+        return 0.5 * (df + 1) * (1 + ((z - t) / scale) ** 2 / df).log().sum(1)
+
+    return rows
+
+
+def torch_tweedie(p):
+    def rows(F, z, t):
+        return (((2 - p) * z).exp() / (2 - p) - t * ((1 - p) * z).exp() / (1 - p)).sum(1)
+
+    return rows
+
+
+def torch_negative_binomial(alpha):
+    def rows(F, z, t):
+        mean = z.exp()
+        return ((t + 1 / alpha) * (1 + alpha * mean).log() - t * (alpha * mean).log()).sum(1)
+
+    return rows
 
 
 # The loss, an output, a target, and the loss of every row in PyTorch.
@@ -115,6 +184,50 @@ TABLE = {
         VALUES[:, 0],
         lambda F, z, t: torch_gaussian(F, z, t[:, None]),
     ),
+    "median": (QuantileLoss(), OUTPUT, VALUES, torch_pinball(0.5)),
+    "quantiles": (QuantileLoss((0.1, 0.6)), OUTPUT, VALUES[:, ::3], torch_pinball(0.1, 0.6)),
+    "quantiles-one-target": (
+        QuantileLoss((0.1, 0.5, 0.7, 0.9)),
+        OUTPUT,
+        VALUES[:, 0],
+        torch_pinball(0.1, 0.5, 0.7, 0.9),
+    ),
+    "expectile": (
+        Expectile(0.8),
+        OUTPUT,
+        VALUES,
+        lambda F, z, t: (0.8 * F.relu(t - z) ** 2 + (1 - 0.8) * F.relu(z - t) ** 2).mean(
+            1
+        ),  # 1 - 0.8 < 0.2
+    ),
+    "log_cosh": (LogCosh(), OUTPUT, VALUES, lambda F, z, t: (z - t).cosh().log().mean(1)),
+    "student_t": (StudentTNLL(3.0, 0.5), OUTPUT, VALUES, torch_student(3.0, 0.5)),
+    "gamma": (GammaNLL(), OUTPUT, AMOUNTS, lambda F, z, t: (z + t / z.exp()).sum(1)),
+    "tweedie": (TweedieNLL(1.3), OUTPUT, AMOUNTS * (COUNTS > 1), torch_tweedie(1.3)),
+    "negative_binomial": (
+        NegativeBinomialNLL(0.7),
+        OUTPUT,
+        COUNTS,
+        torch_negative_binomial(0.7),
+    ),
+    "soft_margin": (
+        SoftMargin(),
+        OUTPUT,
+        SIGNS,
+        lambda F, z, t: F.soft_margin_loss(z, t, reduction="none").sum(1),
+    ),
+    "binary_focal": (BinaryFocal(), OUTPUT, BITS, torch_binary_focal(2.0, 0.25, 0.75)),
+    "binary_focal-one-output": (
+        BinaryFocal(0.5, None),
+        OUTPUT[:, :1],
+        BITS[:, 0],
+        lambda F, z, t: torch_binary_focal(0.5, 1.0, 1.0)(F, z, t[:, None]),
+    ),
+    "focal": (Focal(), OUTPUT, CLASSES, torch_focal(2.0)),
+    "focal-rows": (Focal(0.5), OUTPUT, ROWS, torch_focal(0.5)),
+    "focal-two-classes": (Focal(3.0), OUTPUT[:, :2], BITS[:, 0], torch_focal(3.0)),
+    "ordinal": (Ordinal(), ORDERED, RNG.integers(0, K + 1, size=M), torch_ordinal),
+    "ordinal-two-classes": (Ordinal(), OUTPUT[:, :1], BITS[:, 0], torch_ordinal),
 }
 every_case = pytest.mark.parametrize("name", TABLE)
 weighted_or_not = pytest.mark.parametrize("weight", [None, WEIGHT], ids=["plain", "weighted"])
@@ -128,7 +241,8 @@ weighted_or_not = pytest.mark.parametrize("weight", [None, WEIGHT], ids=["plain"
 def test_value_and_gradient_agree_with_pytorch(name, weight, torch):
     loss, output, target, other = TABLE[name]
     z = torch.tensor(output, requires_grad=True)
-    t = torch.tensor(target if target is CLASSES else target.astype(float))
+    is_index = loss.target_kind == "classes" and target.ndim == 1
+    t = torch.tensor(target if is_index else target.astype(float))
     w = torch.tensor(np.ones(M) if weight is None else weight)
     expected = (w * other(torch.nn.functional, z, t)).sum() / w.sum()
     expected.backward()
@@ -302,6 +416,28 @@ FAR = [[1e4, -1e4], [-1e4, 1e4], [1e4, 1e4], [0.0, -1e4]]
         (PerceptronLoss(), FAR, [[1, -1], [1, -1], [-1, -1], [1, 1]], 5e4 / 4),
         (PoissonNLL(), [[-1e4], [0.0]], [3, 0], (3e4 + 1) / 2),
         (GaussianNLL(), [[1e4, 1e4], [1.0, 0.0]], [0, 1], 5e3 / 2),
+        (QuantileLoss((0.1, 0.9)), FAR, np.zeros(4), (1e3 + 9e3 + 1e4 + 9e3 + 1e3 + 9e3) / 8),
+        (Expectile(0.9), FAR, np.zeros((4, 2)), 1e8 * (0.1 * 4 + 0.9 * 3) / 8),
+        (LogCosh(), FAR, np.zeros((4, 2)), 7 * (1e4 - math.log(2)) / 8),
+        (StudentTNLL(1.0), FAR, np.zeros((4, 2)), 7 * math.log1p(1e8) / 4),
+        (GammaNLL(), [[1e4], [0.0]], [3.0, 1.0], (1e4 + 1) / 2),
+        (TweedieNLL(), [[1.0], [0.0]], [0.0, 3.0], (2 * math.exp(0.5) + 8) / 2),
+        (
+            NegativeBinomialNLL(1e-3),
+            [[1e4], [-1e4]],
+            [0, 3],
+            1e3 * (1e4 + math.log(1e-3)) / 2 + 15010.361632918473,
+        ),
+        (SoftMargin(), FAR, [[1, -1], [1, -1], [-1, -1], [1, 1]], (5e4 + math.log(2)) / 4),
+        (
+            BinaryFocal(2.0, None),
+            FAR,
+            [[1, 0], [1, 0], [0, 0], [1, 1]],
+            (5e4 + math.log(2) / 4) / 4,
+        ),
+        (Focal(), FAR, [0, 0, 0, 0], (2e4 + math.log(2) / 4) / 4),
+        (Focal(0.0), FAR, np.full((4, 2), 0.5), (1e4 + 1e4 + math.log(2) + 5e3) / 4),
+        (Ordinal(), [[1e4, -1e4], [1e4, 1e4], [1e4, -1e4]], [1, 2, 0], 1e4 / 3),
     ],
     ids=lambda x: repr(x) if hasattr(x, "value_and_grad") else "",
 )
@@ -327,6 +463,14 @@ LOGITS = np.array([[1.0, -2.0, 1.0], [0.0, 3.0, -1.0]])
         (PerceptronLoss(), LOGITS[:, 1:2], [-1, 1]),
         (PoissonNLL(), LOGITS, np.exp(LOGITS)),
         (GaussianNLL(), LOGITS[:, :2], LOGITS[:, :1]),
+        (QuantileLoss((0.1, 0.5, 0.9)), LOGITS, LOGITS),
+        (GammaNLL(), LOGITS, np.exp(LOGITS)),
+        (TweedieNLL(), LOGITS, np.exp(LOGITS)),
+        (NegativeBinomialNLL(), LOGITS, np.exp(LOGITS)),
+        (SoftMargin(), LOGITS, [[1, -1, 1], [-1, 1, -1]]),
+        (BinaryFocal(), LOGITS, [[1, 0, 1], [0, 1, 0]]),
+        (Focal(), LOGITS, [0, 1]),
+        (Ordinal(), [[3.0, 1.0, -2.0], [-1.0, -1.0, -4.0], [2.0, 1.9, 1.8]], [2, 0, 3]),
     ],
     ids=repr,
 )
@@ -339,11 +483,15 @@ def test_decide_returns_predictions(loss, output, expected, place):
 
 def test_probabilities_of_classes(place):
     sigma = 1 / (1 + np.exp(-LOGITS))
-    e = np.exp(LOGITS)
+    e, between = np.exp(LOGITS), np.maximum(sigma[:, 0] - sigma[:, 1], 0.0)  # not in order: 0
     rows = [
         (CrossEntropy(), LOGITS, e / e.sum(axis=1, keepdims=True)),
         (BinaryCrossEntropy(), LOGITS, sigma),
         (BinaryCrossEntropy(), LOGITS[:, :1], np.hstack([1 - sigma[:, :1], sigma[:, :1]])),
+        (SoftMargin(), LOGITS[:, :1], np.hstack([1 - sigma[:, :1], sigma[:, :1]])),
+        (BinaryFocal(), LOGITS, sigma),
+        (Focal(), LOGITS, e / e.sum(axis=1, keepdims=True)),
+        (Ordinal(), LOGITS[:, :2], np.stack([1 - sigma[:, 0], between, sigma[:, 1]], axis=1)),
     ]
     for loss, output, expected in rows:
         got = place.host(loss.probabilities(place.array(output)))
@@ -358,7 +506,7 @@ def test_losses_without_probabilities_refuse_them(loss):
 
 
 def test_target_kinds_of_the_losses():
-    kinds = {"classes": 4, "binary": 3, "signs": 3, "values": 8}
+    kinds = {"classes": 9, "binary": 5, "signs": 4, "values": 17}
     counted = dict.fromkeys(kinds, 0)
     for loss, *_ in TABLE.values():
         counted[loss.target_kind] += 1
@@ -429,6 +577,40 @@ BAD_TARGETS = [
     (PoissonNLL(), [3, -1], 1, "y must hold counts, none below 0; got -1 in row 1."),
     (GaussianNLL(), [0.0, 1.0], 3, "n_out must be even for GaussianNLL; got 3."),
     (GaussianNLL(), [[0.0, 1.0]] * 2, 2, "y must have the shape (2, 1) or (2,); got"),
+    (
+        QuantileLoss((0.1, 0.9)),
+        [0.0, 1.0],
+        3,
+        "n_out must be a multiple of the 2 quantiles of QuantileLoss; got 3. It needs 2 outputs "
+        "for each target, one for each quantile. These targets need a network with 2 outputs",
+    ),
+    (QuantileLoss((0.1, 0.9)), [[0.0, 1.0]] * 2, 2, "y must have the shape (2, 1) or (2,); got"),
+    (Expectile(), [1.0, NAN], 1, "y must be finite; got nan in row 1."),
+    (LogCosh(), [1.0, INF], 1, "y must be finite; got inf in row 1."),
+    (StudentTNLL(), [1.0, NAN], 1, "y must be finite; got nan in row 1."),
+    (
+        GammaNLL(),
+        [1.0, 0.0],
+        1,
+        "y must hold numbers above 0; got 0.0 in row 1. Take TweedieNLL for numbers of which some "
+        "are 0.",
+    ),
+    (GammaNLL(), [True, False], 1, "y must hold numbers above 0; got False in row 1."),
+    (TweedieNLL(), [1.0, -1.0], 1, "y must hold numbers, none below 0; got -1.0 in row 1."),
+    (NegativeBinomialNLL(), [3, -1], 1, "y must hold counts, none below 0; got -1 in row 1."),
+    (SoftMargin(), [0, 1], 1, "y must hold -1 or 1; got 0 in row 0. Convert labels of 0 and 1"),
+    (BinaryFocal(), [0, 2], 1, "y must hold numbers of 0 to 1; got 2 in row 1."),
+    (Focal(), [0, 3], 3, "y must hold class indices of 0 to 2; got 3 in row 1."),
+    (
+        Ordinal(),
+        [0, 4],
+        3,
+        "y must hold class indices of 0 to 3; got 4 in row 1. These targets need a network with 4 "
+        "outputs (n_out=4).",
+    ),
+    (Ordinal(), [-1, 4], 3, "y must hold class indices of 0 to 3; got -1 in row 0."),
+    (Ordinal(), [[0], [1]], 3, "y must have the shape (2,); got an int64 array of shape (2, 1)."),
+    (Ordinal(), [0.0, 1.0], 3, "y must hold class indices, which are integers; got a float64"),
 ]
 
 
@@ -456,6 +638,11 @@ NEEDED = [
     (GaussianNLL(), np.zeros(2), 4, 2),
     (GaussianNLL(), np.zeros((2, 2)), 3, 4),
     (GaussianNLL(), np.zeros((2, 2)), 2, 4),
+    (QuantileLoss((0.2, 0.5, 0.8)), np.zeros((2, 2)), 4, 6),
+    (QuantileLoss((0.2, 0.5, 0.8)), np.zeros(2), 6, 3),
+    (Focal(), np.array([0, 4]), 3, 5),
+    (Ordinal(), np.array([0, 4]), 3, 4),
+    (SoftMargin(), np.ones(2), 3, 1),
 ]
 
 
@@ -497,6 +684,10 @@ def test_list_of_targets_is_refused():
         (PoissonNLL(), [0.0, -1.0], 1, None),
         (MSE(), [0.0, NAN], 1, None),
         (GaussianNLL(), [[0.0], [INF]], 2, None),
+        (QuantileLoss((0.1, 0.9)), [[0.0], [INF]], 2, None),
+        (GammaNLL(), [1.0, 0.0], 1, None),
+        (TweedieNLL(), [1.0, -1.0], 1, None),
+        (Ordinal(), [0, 3], 2, "uint8"),
     ],
 )
 def test_invalid_targets_are_refused_on_every_backend(loss, target, n_out, dtype, place):
@@ -521,6 +712,14 @@ def test_invalid_targets_are_refused_on_every_backend(loss, target, n_out, dtype
         (PoissonNLL(), [True, False], 1, None),
         (MSE(), [1, 2], 1, None),
         (GaussianNLL(), [1.5, 2.5], 2, None),
+        (QuantileLoss((0.1, 0.9)), [1, 2], 2, "uint8"),
+        (GammaNLL(), [1, 2], 1, "uint8"),
+        (TweedieNLL(), [0.0, 2.5], 1, None),
+        (NegativeBinomialNLL(), [True, False], 1, None),
+        (SoftMargin(), [1, -1], 1, "int8"),
+        (BinaryFocal(), [0.25, 1.0], 1, None),
+        (Focal(), [0, 2], 3, "uint8"),
+        (Ordinal(), [0, 1], 1, "uint8"),
     ],
 )
 def test_valid_targets_pass_on_every_backend(loss, target, n_out, dtype, place):
@@ -561,6 +760,29 @@ def test_valid_weights_pass(weight, place):
         (
             lambda: CrossEntropy(1.0),
             "label_smoothing must be a finite number, at least 0 and below 1; got 1.0.",
+        ),
+        (
+            lambda: QuantileLoss(()),
+            "quantiles must be a tuple of numbers; got (). Write a tuple, such as (0.1, 0.5, 0.9).",
+        ),
+        (
+            lambda: QuantileLoss((0.5, 0.1)),
+            "quantiles must be ascending; got (0.5, 0.1).",
+        ),
+        (
+            lambda: QuantileLoss((0.1, 1.0)),
+            "quantiles must be a finite number, above 0 and below 1; got 1.0.",
+        ),
+        (lambda: Expectile(0), "tau must be a finite number, above 0 and below 1; got 0."),
+        (lambda: StudentTNLL(0), "df must be a finite number, above 0; got 0."),
+        (lambda: StudentTNLL(1, -1.0), "scale must be a finite number, above 0; got -1.0."),
+        (lambda: TweedieNLL(2), "power must be a finite number, above 1 and below 2; got 2."),
+        (lambda: NegativeBinomialNLL(0), "dispersion must be a finite number, above 0; got 0."),
+        (lambda: Focal(-1), "gamma must be a finite number, at least 0; got -1."),
+        (lambda: BinaryFocal(-1), "gamma must be a finite number, at least 0; got -1."),
+        (
+            lambda: BinaryFocal(2, 1.0),
+            "alpha must be a finite number, above 0 and below 1; got 1.0.",
         ),
         (
             lambda: CrossEntropy(-0.1),

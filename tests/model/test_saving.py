@@ -75,12 +75,21 @@ def test_model_loads_in_another_dtype(tmp_path):
 
 @pytest.mark.parametrize("name", TYPES)
 def test_every_type_of_the_table_is_restored(name):
-    required = {"Constant": {"value": 0.5}, "Dense": {"n_out": 3}}
+    required = {"Constant": {"value": 0.5}, "OrderedThresholds": {"n_thresholds": 3}}
+    required |= {kind: {"n_out": 3} for kind in ("Dense", "GatedDense", "Maxout")}
     required["Activation"] = {"function": xpnet.Tanh()}
     required["FormulaActivation"] = {"formula": trace(lambda xp, z: z * z, 1), "name": "squared"}
     required["FormulaLoss"] = {"formula": trace(lambda xp, z, t: z - t, 2), "name": "difference"}
     value = TYPES[name](**required.get(name, {}))
     assert from_config(json.loads(json.dumps(to_config(value)))) == value
+
+
+def test_fields_of_later_versions_are_saved_if_set():
+    """An earlier version of xpnet reads the files of layers that it has."""
+    assert to_config(BatchNorm()) == {"type": "BatchNorm", "momentum": 0.9, "eps": 1e-5}
+    zeros = BatchNorm(scale_init=xpnet.initializers.Zeros())
+    assert to_config(zeros)["scale_init"] == {"type": "Zeros"}
+    assert from_config(to_config(zeros)) == zeros
 
 
 def test_parameters_are_tensors_by_path(tmp_path):

@@ -210,6 +210,31 @@ def test_batch_norm_of_tall_batches_agrees(n, m, dtype, ops):
         np.testing.assert_allclose(actual[name], value, rtol=0, atol=tolerance * size, err_msg=name)
 
 
+@dtypes
+@looped(n=[1, 33], centered=[False, True], backwards=[False, True])
+@pytest.mark.parametrize("m", [1, 33, SHARE, 2 * SHARE + 1])
+def test_row_norm_of_tall_batches_agrees(m, n, centered, backwards, dtype, ops):
+    """Two kernels for the backward pass; three more to add the sums of tall batches."""
+    kernels, (x, dy, scale, shift) = [], batch_of(m, n, 1e3, dtype)
+
+    def launch(kernel, *how):
+        kernels.append(kernel.name)
+        emulated_cuda.launch(kernel, *how, backwards=backwards)
+
+    found = []
+    for one, kind in ((REFERENCE, "float64"), (replace(ops, launch=launch), dtype)):
+        given, gamma, beta, grad = (a.astype(kind) for a in (x, scale, shift, dy))
+        y, rows = one.row_norm(given, gamma, beta, 1e-3, centered=centered)
+        sums = np.empty_like(gamma), np.empty_like(gamma)
+        dx = one.row_norm_backward(grad, given, rows, gamma, *sums, centered=centered)
+        found.append((y, dx, *sums))
+    near = {"float32": 2e-5, "float64": 1e-11}[dtype]
+    for actual, expected in zip(*reversed(found), strict=True):
+        size = max(np.abs(expected).max(), 1.0)
+        np.testing.assert_allclose(actual, expected, rtol=0, atol=near * size)
+    assert len(kernels) == 3 + 2 * (m > SHARE)
+
+
 def statistics(n, count, momentum, dtype):
     rng = np.random.default_rng(n)
     mean, rest, var = rng.normal(3, 1, n), rng.uniform(-1, 1, n) * 1e-8, rng.uniform(0.5, 2, n)

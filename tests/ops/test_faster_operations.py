@@ -23,10 +23,11 @@ from helpers.rules import (
     targets_of,
 )
 
+from xpnet.ops import operations_for
 from xpnet.ops.explain import OPERATIONS
 from xpnet.ops.numpy import BLOCK, NumPyOperations
 from xpnet.ops.operations import Operations, RunningStatistics
-from xpnet.ops.rules import activations, losses, optimizers
+from xpnet.ops.rules import activations, layers, losses, optimizers
 from xpnet.ops.rules.layers import running_mean
 from xpnet.ops.select import why_not_compiled
 from xpnet.random import stream_key
@@ -368,11 +369,122 @@ def test_normalize_agrees(dtype, layout, ops):
             close(ours, theirs, dtype, 30)
 
 
+BY_COLUMN = {
+    "product": (layers.multiply, layers.multiply_derivatives),
+    "PReLU": (layers.prelu, layers.prelu_derivatives),
+}
+
+
+@layouts
+@dtypes
+@looped(m=[M, 1200])
+@pytest.mark.parametrize("name", BY_COLUMN)
+def test_rules_by_column_agree(name, m, dtype, layout, ops):
+    rule, derivatives = BY_COLUMN[name]
+    x, dy = (LAYOUTS[layout](matrix(dtype, seed, shape=(m, N))) for seed in (1, 2))
+    column, sums = matrix(dtype, 3)[0], [np.full(N, 9, dtype) for _ in range(3)]
+    expected = REFERENCE.apply_by_column(rule, x, column)
+    dx = REFERENCE.chain_by_column(derivatives, dy, x, column, sums[0])
+    for i, out in ((1, np.full(x.shape, 9, dtype)), (2, None)):
+        close(ops.apply_by_column(rule, x, column, out), expected, dtype)
+        close(ops.chain_by_column(derivatives, dy, x, column, sums[i], out), dx, dtype)
+        close(sums[i], sums[0], dtype, 1000)
+
+
+@layouts
+@dtypes
+@looped(n_pieces=[1, 2, 5])
+def test_largest_pieces_agree(n_pieces, dtype, layout, ops):
+    """With ties, of which the first counts, and NaN, which is the largest."""
+    z = np.round(matrix(dtype, 1, shape=(M, n_pieces * N)))
+    z[3, 2::N], z[4, -1], z[5, 0] = 7.0, np.nan, np.nan
+    z = LAYOUTS[layout](z)
+    dy = LAYOUTS[layout](matrix(dtype, 2))[: z.shape[0]]
+    shape = dy.shape
+    expected = REFERENCE.largest_piece(z, N)
+    dz = REFERENCE.largest_piece_backward(dy, expected[1], n_pieces)
+    given = np.full(shape, 9, dtype), np.full(shape, 9, dtype)
+    for buffers, out in (((), None), (given, np.full(z.shape, 9, dtype))):
+        for ours, theirs in zip(ops.largest_piece(z, N, *buffers), expected, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+        found = ops.largest_piece_backward(dy, expected[1], n_pieces, out)
+        np.testing.assert_array_equal(found, dz)
+
+
+@layouts
+@dtypes
+@looped(n=[1, 2, 7])
+def test_ordered_thresholds_agree(n, dtype, layout, ops):
+    x, first = LAYOUTS[layout](matrix(dtype, 1, shape=(M, 1))), matrix(dtype, 2, shape=(1,))
+    gaps = matrix(dtype, 3, -9, 9, shape=(n - 1,))
+    expected = REFERENCE.ordered_thresholds(x, first, gaps)
+    assert (np.diff(expected, axis=1) < 0).all()
+    close(ops.ordered_thresholds(x, first, gaps), expected, dtype, 10)
+    close(
+        ops.ordered_thresholds(x, first, gaps, np.full((len(x), n), 9, dtype)), expected, dtype, 10
+    )
+    dz = LAYOUTS[layout](matrix(dtype, 4, shape=(M, n)))
+    results = [[np.full(1, 9, dtype), np.full(n - 1, 9, dtype)] for _ in range(3)]
+    results[0].append(REFERENCE.ordered_thresholds_backward(dz, gaps, *results[0]))
+    for found, out in zip(results[1:], (None, np.full((len(dz), 1), 9, dtype)), strict=True):
+        found.append(ops.ordered_thresholds_backward(dz, gaps, *found, out))
+        for ours, theirs in zip(found, results[0], strict=True):
+            close(ours, theirs, dtype, 100)
+
+
+@layouts
+@dtypes
+@looped(centered=[False, True], shifted=[False, True], width=[1, N, 1500])
+def test_row_norm_and_its_backward_agree(width, centered, shifted, dtype, layout, ops):
+    shape = M, width
+    x = LAYOUTS[layout](matrix(dtype, 5, shape=shape) + np.asarray(30, dtype))
+    dy, (scale, beta) = (
+        matrix(dtype, 6, shape=shape)[: x.shape[0]],
+        matrix(dtype, 7, shape=(2, width)),
+    )
+    shift = beta if shifted else None
+    y, rows = REFERENCE.row_norm(x, scale, shift, 1e-3, centered=centered)
+    given = {"out": np.full(x.shape, 9, dtype), "rows": np.full((x.shape[0], 3), 9, dtype)}
+    for buffers in ({}, given):
+        actual, kept = ops.row_norm(x, scale, shift, 1e-3, centered=centered, **buffers)
+        close(actual, y, dtype, 30)
+        normal = REFERENCE.row_normalized(x, kept), REFERENCE.row_normalized(x, rows)
+        close(*normal, dtype, 30)
+    sums = [np.full(width, 9, dtype) for _ in range(4)]
+    theirs, ours = (
+        one.row_norm_backward(
+            *(dy, x, rows, scale, d_scale, d_shift if shifted else None), centered=centered
+        )
+        for one, d_scale, d_shift in ((REFERENCE, *sums[:2]), (ops, *sums[2:]))
+    )
+    close(ours, theirs, dtype, 300)
+    close(sums[2], sums[0], dtype, 300)
+    close(sums[3], sums[1], dtype, 100)
+
+
 @dtypes
 @looped(p=[0.1, 0.5, 0.9])
 def test_dropout_masks_are_identical(p, dtype, ops):
     like, key = matrix(dtype), stream_key(3, 1, 4)
     np.testing.assert_array_equal(ops.keep_mask(like, key, p), REFERENCE.keep_mask(like, key, p))
+
+
+@dtypes
+@looped(first_row=[0, 1, 1000, 2**40])
+def test_masks_of_later_rows_are_identical(first_row, dtype, ops):
+    given = matrix(dtype), stream_key(3, 1, 4), 0.5
+    actual, expected = (each.keep_mask(*given, first_row=first_row) for each in (ops, REFERENCE))
+    np.testing.assert_array_equal(actual, expected)
+    in_memory = ops.keep_mask(*given, first_row=np.array([first_row]))
+    np.testing.assert_array_equal(in_memory, expected)
+
+
+def test_masks_of_parts_are_those_of_the_batch(place):
+    ops, x = operations_for(place.array(np.zeros(1))), place.array(np.zeros((7, 5)))
+    whole = place.host(ops.keep_mask(x, 7, 0.5))
+    parts = [ops.keep_mask(x[i : min(i + 3, 7), :], 7, 0.5, first_row=i) for i in (0, 3, 6)]
+    np.testing.assert_array_equal(np.concatenate([place.host(part) for part in parts]), whole)
+    assert (whole[:3] != whole[3:6]).any()
 
 
 @layouts
@@ -424,11 +536,14 @@ def test_threads_give_the_same_numbers(monkeypatch, ops):
     theta, state, grad = x.ravel().copy(), np.abs(dy).ravel().copy(), dy.ravel().copy()
     other, other_state = theta.copy(), state.copy()
     ops.update(optimizers.adagrad, (theta, state), (grad,), (0.1, 1e-7))
+    normal = ops.row_norm(x, dy[0], dy[1], 1e-5)
     monkeypatch.setattr(runner, "MIN_PARALLEL_SIZE", 100)
     monkeypatch.setattr(threads, "n_threads", lambda: 3)
     threads._pool.cache_clear()
     together = ops.chain_and_sum(activations.tanh_derivative, dy, x, shared_sums)
     ops.update(optimizers.adagrad, (other, other_state), (grad,), (0.1, 1e-7))
+    for actual, expected in zip(ops.row_norm(x, dy[0], dy[1], 1e-5), normal, strict=True):
+        np.testing.assert_array_equal(actual, expected)
     threads._pool.cache_clear()
     np.testing.assert_array_equal(together, alone)
     np.testing.assert_array_equal(other, theta)
@@ -451,6 +566,17 @@ def test_misfit_shapes_are_refused_or_broadcast(ops):
         lambda: ops.update(optimizers.momentum, (b.copy(), few.copy()), (b,), (0.1, 0.9)),
         lambda: ops.batch_norm(x, few, few, 1e-5),
         lambda: ops.normalize(x, (b, b, few, b, b)),
+        lambda: ops.apply_by_column(layers.prelu, x, few),
+        lambda: ops.chain_by_column(layers.prelu_derivatives, x, short, b, b.copy()),
+        lambda: ops.chain_by_column(layers.prelu_derivatives, x, x, b, few.copy()),
+        lambda: ops.chain_by_column(layers.prelu_derivatives, x, x, few, b.copy()),
+        lambda: ops.largest_piece_backward(x, short, 2),
+        lambda: ops.ordered_thresholds(x[:, :2].copy(), b[:1].copy(), b.copy()),
+        lambda: ops.ordered_thresholds_backward(x, few, b[:1].copy(), few.copy()),
+        lambda: ops.row_norm(x, few, None, 1e-5),
+        lambda: ops.row_norm(x, b, few, 1e-5),
+        lambda: ops.row_norm_backward(x, x, np.ones((5, 3), "f"), b, b.copy(), b.copy()),
+        lambda: ops.row_norm_backward(x, x, np.ones((M, 3), "f"), b, few.copy(), b.copy()),
         lambda: ops.softmax_cross_entropy(x, np.zeros(3, np.int64), 0.1),
     ):
         with pytest.raises(ValueError, match=r"broadcast|shape|match"):
@@ -478,7 +604,7 @@ def test_ordinary_arrays_use_compiled_loops(monkeypatch, ops):
         raise AssertionError("the compiled loop refused ordinary arrays")
 
     for name in OPERATIONS:
-        if name in vars(NumPyOperations) and name != "matmul":
+        if hasattr(NumPyOperations, name) and name != "matmul":
             monkeypatch.setattr(NumPyOperations, name, refused)
     x, dy, b, sums = (
         matrix("float32"),
@@ -500,6 +626,16 @@ def test_ordinary_arrays_use_compiled_loops(monkeypatch, ops):
     ops.batch_norm(x, b, b, 1e-5)
     ops.normalize(x, (b, b, b, b, b))
     ops.batch_norm_backward(dy, x, b, np.abs(b), 1e-5, sums, sums.copy())
+    ops.apply_by_column(layers.prelu, x, b)
+    ops.chain_by_column(layers.prelu_derivatives, dy, x, b, sums)
+    y, piece = ops.largest_piece(np.concatenate([x, dy], axis=1), N)
+    ops.largest_piece_backward(y, piece, 2)
+    ops.ordered_thresholds(x[:, :1].copy(), b[:1], b[1:])
+    ops.ordered_thresholds_backward(x, b[1:], sums[:1], sums[1:].copy())
+    _, moments = ops.row_norm(x, b, b, 1e-5)
+    ops.row_norm_backward(dy, x, moments, b, sums, sums.copy())
+    ops.row_norm(x, b, None, 1e-5, centered=False)
+    ops.row_norm_backward(dy, x, moments, b, sums, None, centered=False)
     ops.keep_mask(x, 7, 0.5)
     ops.softmax_cross_entropy(x, np.zeros(M, np.int64), 0.1)
     ops.take_rows(x, np.arange(3), np.empty((3, N), "f"))
@@ -519,6 +655,9 @@ def test_every_override_is_tested_here(ops):
             "batch_norm",
             "batch_norm_backward",
         ),
+        *("largest_piece", "largest_piece_backward"),
+        *("ordered_thresholds", "ordered_thresholds_backward"),
+        *("row_norm", "row_norm_backward", "apply_by_column", "chain_by_column"),
         *("keep_mask", "take_rows", "begin_step", "record", "softmax_cross_entropy"),
         *("logged_cross_entropy", "unscale", "total", "affine_and_apply", "matmul_and_sum"),
         *("update_unless", "update_decaying", "affine_backward", "clip_by_norm", "row_weights"),

@@ -145,6 +145,7 @@ CASES = {
     "validation share": Case({"validation": 0.3, "metrics": [accuracy]}, **NOISY),
     "given validation": Case({"validation": classes(20)}, **NOISY),
     "generator": Case({"rng": None}, {"dropout": 0.2}),
+    "in parts": Case({"accumulate": 3, "sample_weight": WEIGHTS}, {"dropout": 0.3}),
     "float64": Case({}, {"dtype": "float64", "dropout": 0.2}),
     "one cycle": Case({"schedule": schedules.OneCycle()}),
     "cosine": Case({"schedule": schedules.LinearWarmup(2, schedules.Cosine())}),

@@ -13,7 +13,7 @@ from xpnet.calibration.quantile import conformal_quantile, exact_level
 from xpnet.data.prepare import prepare, prepare_features
 from xpnet.engine.prediction import prediction_of
 from xpnet.errors import Phrase, plain_number, require, require_count, require_number, require_type
-from xpnet.losses import GaussianNLL
+from xpnet.losses import GaussianNLL, QuantileLoss
 from xpnet.losses.base import require_finite
 from xpnet.model import Sequential
 
@@ -184,6 +184,8 @@ def _require_regression(model: Sequential) -> None:
     if model.loss is None:
         do = "Call fit first, or give loss= when building the model."
     require(ok, "the loss of model", "be one of values, such as HalfMSE", model.loss, do)
+    one = not (isinstance(model.loss, QuantileLoss) and len(model.loss.quantiles) > 1)
+    require(one, "the loss of model", "predict one number for each target", model.loss)
 
 
 def _n_targets(model: Sequential) -> int:

@@ -179,6 +179,9 @@ def train(  # long: the signature is the list of the options and their help
         typer.Option(help="The config.json of a run: repeat it, but for the options given here."),
     ] = None,
     metric: Metric = None,
+    accumulate: Annotated[
+        int, typer.Option(help="Compute each batch in as many parts, which need less memory.")
+    ] = 1,
     progress: Progress = "auto",
     quiet: Quiet = False,
     json_: Json = False,
@@ -210,6 +213,7 @@ def train(  # long: the signature is the list of the options and their help
         validation,
         limit,
         metric or [],
+        accumulate,
     )
     if config is not None:
         given = {name for name in vars(options) if _is_given(ctx, name)}

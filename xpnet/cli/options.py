@@ -50,6 +50,7 @@ class TrainingOptions:
     validation: float
     limit: int | None
     metric: list[str] = field(default_factory=list)
+    accumulate: int = 1
 
     def source(self) -> DataSource:
         """Return the origin of the data.
@@ -73,6 +74,7 @@ class TrainingOptions:
             BackendUnavailableError: if the backend does not work here.
         """
         require_count(self.batch_size, "--batch-size")
+        require_count(self.accumulate, "--accumulate")
         if self.epochs is not None:
             require_count(self.epochs, "--epochs")
         require_number(self.validation, "--validation", low=0, below=1)
@@ -96,6 +98,7 @@ class TrainingOptions:
             self.validation,
             backend,
             names.metrics(self.metric),
+            self.accumulate,
         )
 
     def resolved(self, plan: TrainingPlan) -> TrainingOptions:
@@ -151,6 +154,8 @@ def options_of(config: Mapping[str, Any], path: Path) -> TrainingOptions:
     known = {option.name: str(option.type) for option in fields(TrainingOptions)}
     if isinstance(kept, dict) and config.get("format") == 3:  # which had no metrics
         kept = {"metric": [], **kept}
+    if isinstance(kept, dict) and config.get("format") in (3, 4):  # which had whole batches only
+        kept = {"accumulate": 1, **kept}
     if (
         not isinstance(kept, dict)
         or kept.keys() != known.keys()

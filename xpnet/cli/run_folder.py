@@ -33,8 +33,9 @@ from xpnet.model import Sequential, load
 from xpnet.renamed import FORMAT_1
 from xpnet.tensor_file import newer_format
 
-FORMAT = 4
-"""The format of ``config.json``: 3 added the options and the state of the run, 4 the metrics."""
+FORMAT = 5
+"""The format of ``config.json``: 3 added the options and the state of the run, 4 the metrics, 5 the
+parts of a batch."""
 
 TRAINING, INTERRUPTED, FINISHED = "training", "interrupted", "finished"
 """The states of a run. One that is in training although no process trains it was killed."""

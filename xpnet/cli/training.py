@@ -39,6 +39,7 @@ class TrainingPlan:
         validation: the fraction of the training rows to validate on; 0 for none.
         backend: the backend, with its dtype.
         metrics: the metrics to measure after every epoch, beside the accuracy of a classifier.
+        accumulate: the number of parts in which a batch is computed.
     """
 
     hidden: list[int]
@@ -54,6 +55,7 @@ class TrainingPlan:
     validation: float
     backend: Backend
     metrics: tuple[Metric, ...] = ()
+    accumulate: int = 1
 
     def n_epochs(self, n_rows: int) -> int:
         """Return `epochs`; if it is ``None``, about 2000 steps, within 20 to 1000 epochs."""
@@ -134,6 +136,7 @@ def fit(
         l2=plan.l2,
         target_scaling="standardize" if is_regression else None,
         drop_last=plan.batch_norm and last_is_single,
+        accumulate=plan.accumulate,
         progress=progress,
         callbacks=callbacks,
         rng=plan.seed,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from itertools import repeat
+from itertools import chain, islice, repeat
 
 import numpy as np
 
@@ -106,7 +106,31 @@ class TrainingData:
             drop_last: whether to drop a smaller last batch; default false.
             first: the number of first batches to leave out; default 0.
         """
-        parts = list(spans(self.n_rows, batch_size, drop_last))[first:]
+        yield from self._at(order, list(spans(self.n_rows, batch_size, drop_last))[first:])
+
+    def batches_in_parts(
+        self,
+        order: HostArray | None,
+        batch_size: int,
+        n_parts: int,
+        drop_last: bool = False,
+        first: int = 0,
+    ) -> Generator[Iterator[tuple[Array, Array, Array | None]], None, None]:
+        """Yield the `batches`, each as an iterator over its parts (`parts_of`).
+
+        Only a part at a time is in memory. The parts of a batch must be taken before the next
+        batch.
+        """
+        batches = list(spans(self.n_rows, batch_size, drop_last))[first:]
+        cut = [parts_of(batch, n_parts) for batch in batches]
+        with closing(self._at(order, list(chain.from_iterable(cut)))) as parts:
+            for of_batch in cut:
+                yield islice(parts, len(of_batch))
+
+    def _at(
+        self, order: HostArray | None, parts: Sequence[slice]
+    ) -> Generator[tuple[Array, Array, Array | None], None, None]:
+        """Yield the rows at each part of ``order``."""
         on_device = None if order is None else self.backend.asarray(order)
         with closing(self._inputs(order, on_device, parts)) as inputs:
             for part, X in zip(parts, inputs, strict=True):
@@ -246,6 +270,19 @@ def spans(n_rows: int, size: int, drop_last: bool = False) -> Iterator[slice]:
     stop = n_rows - n_rows % size if drop_last else n_rows
     for start in range(0, stop, size):
         yield slice(start, min(start + size, stop))
+
+
+def parts_of(batch: slice, n_parts: int) -> list[slice]:
+    """Return the parts of a batch: ``n_parts`` of equal size, except for the last ones.
+
+    A part has ``ceil(m/n_parts)`` rows, so that a small batch may have fewer parts.
+
+    >>> parts_of(slice(4, 14), 3)
+    [slice(4, 8, None), slice(8, 12, None), slice(12, 14, None)]
+    """
+    n_rows = batch.stop - batch.start
+    parts = spans(n_rows, -(-n_rows // n_parts))
+    return [slice(batch.start + part.start, batch.start + part.stop) for part in parts]
 
 
 def refuse_single_row(n_rows: int, batch_size: int, drop_last: bool) -> None:

@@ -310,10 +310,14 @@ class TargetSpec:
         return values
 
     def _moments(self, like: Array) -> tuple[Array, Array]:
-        """Return mean and standard deviation on the backend of ``like``, a float64 array."""
+        """Return mean and standard deviation on the backend of ``like``, a float64 array.
+
+        Several columns of ``like`` may be of one target, as those of `QuantileLoss`.
+        """
         assert self.scaling is not None
         backend = backend_of(like)
-        mean, std = self.scaling.mean, self.scaling.std
+        each = like.shape[1] // self.scaling.mean.size if like.ndim == 2 else 1
+        mean, std = (np.repeat(x, each) for x in (self.scaling.mean, self.scaling.std))
         return backend.asarray(mean, dtype=like.dtype), backend.asarray(std, dtype=like.dtype)
 
 

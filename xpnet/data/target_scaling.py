@@ -83,7 +83,8 @@ def as_target_scaling(scaling: Any, n_out: int) -> Standardize:
 
     Args:
         scaling: a fitted `Standardize`.
-        n_out: the number of outputs; `GaussianNLL` has two for each column of the targets.
+        n_out: the number of outputs; `GaussianNLL` has two for each column of the targets,
+            `QuantileLoss` one for each quantile.
 
     Returns:
         The scaling, with a standard deviation of 1 for each constant column.
@@ -94,9 +95,9 @@ def as_target_scaling(scaling: Any, n_out: int) -> Standardize:
     do = "Write Standardize.fit(y[:, None]), or fit(..., target_scaling='standardize')."
     ok = isinstance(scaling, Standardize)
     require(ok, "target_scaling", "be a fitted Standardize or None", scaling, do)
-    sizes = {1, n_out, n_out // 2 if n_out % 2 == 0 else n_out}
     rule = f"have one column for each target of a network with {n_out} outputs"
-    require(scaling.mean.size in sizes, "target_scaling", rule, scaling.mean)
+    ok = scaling.mean.size > 0 and n_out % scaling.mean.size == 0
+    require(ok, "target_scaling", rule, scaling.mean)
     return Standardize(scaling.mean, np.where(scaling.std > 0, scaling.std, 1.0))
 
 

@@ -12,8 +12,8 @@ from xpnet.backend import Array, Backend, as_array, is_kind, namespace_of, to_nu
 from xpnet.data.checks import as_vector
 from xpnet.data.labels import encode_labels, sample_weights, whole_numbers
 from xpnet.errors import Phrase, dtype_name, require, unknown_name
-from xpnet.losses import Loss
-from xpnet.losses.base import check_weight
+from xpnet.losses import Loss, Ordinal
+from xpnet.losses.base import check_weight, needed_outputs
 
 Classes = tuple[Any, ...]
 
@@ -83,6 +83,20 @@ def _rescaled(weight: Array) -> Array:
     return xp.astype(weight, xp.float64) * 2.0**-exponent
 
 
+def check_classes(classes: Classes | None, n_out: int, loss: Loss | None) -> None:
+    """Refuse names that are not one for each class of a model; one more than outputs for `Ordinal`.
+
+    Raises:
+        ArgumentError: naming ``classes``.
+    """
+    if classes is None:
+        return
+    is_ordered = isinstance(loss, Ordinal) or (loss is None and len(classes) == n_out + 1)
+    n_classes = n_out + 1 if is_ordered else max(n_out, 2)
+    ok = len({*classes}) == len(classes) == n_classes
+    require(ok, "classes", f"be {n_classes} distinct names", classes)
+
+
 def encode_targets(
     y: Any,
     loss: Loss,
@@ -120,19 +134,23 @@ def encode_targets(
     can_have_names = can_have_names and y.ndim == 1
     if can_have_names and _is_number(y) and (classes is not None or name_from_one):
         y = whole_numbers(y)
-        n_classes = n_out if loss.target_kind == "classes" else 2
+        n_classes = loss.n_classes(n_out) or 2
         if classes is None and _are_from_one(y, n_classes):
             classes = tuple(range(1, n_classes + 1))
     has_strings = isinstance(y, np.ndarray) and y.dtype.kind in "OUT"
     if can_have_names and (classes is not None or has_strings):
+        do = "Name them from the lowest to the highest: classes=[...] of the model."
+        is_ordered = isinstance(loss, Ordinal)
+        ok = classes is not None or not is_ordered
+        require(ok, "classes", "be given for Ordinal, which needs their order", classes, do)
         indices, found = encode_labels(y, classes)
-        n_classes = n_out if loss.target_kind == "classes" else 2
+        n_classes = loss.n_classes(n_out) or 2
         rule = f"have {n_classes} classes for {n_out} output{'s' * (n_out != 1)}"
         few = len(found) < n_classes
-        do = f"These targets need a network with {len(found)} outputs (n_out={len(found)})."
+        do = needed_outputs(len(found) - is_ordered)
         if few:
             do = "Name those that do not occur by classes= of the model."
-        elif n_out == 1:
+        elif n_out == 1 and not is_ordered:
             do += " For two classes and one output use BinaryCrossEntropy()."
         require(len(found) == n_classes, "y", rule, Phrase(f"{len(found)}"), do)
         y, classes = indices, tuple(found.tolist())
@@ -186,7 +204,7 @@ def row_weights(
                 if name not in classes:
                     raise unknown_name("a key of class_weight", name, map(str, classes))
             class_weight = {classes.index(name): w for name, w in class_weight.items()}
-        n_classes = n_out if loss.target_kind == "classes" else 2
+        n_classes = loss.n_classes(n_out) or 2
         factors.append(_rescaled(sample_weights(y, class_weight, n_classes)))
     return _product(backend, factors)
 

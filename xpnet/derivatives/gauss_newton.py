@@ -11,7 +11,7 @@ from xpnet.derivatives.linearization import (
     row_weights,
     targets,
 )
-from xpnet.errors import require_type
+from xpnet.errors import require, require_type
 from xpnet.losses import Loss
 from xpnet.losses.base import row_scale
 from xpnet.state import vector
@@ -151,7 +151,7 @@ def empirical_fisher_vp(
         The product, ``(P,)``, from one jvp and one backward pass without per-row gradients.
 
     Raises:
-        ArgumentError: if an argument is invalid.
+        ArgumentError: if an argument is invalid, or the loss is not a mean over rows.
 
     Reference: F. Kunstner, L. Balles, P. Hennig, "Limitations of the empirical Fisher
     approximation for natural gradient descent", NeurIPS 2019.
@@ -165,6 +165,7 @@ def empirical_fisher_vp(
     linear = linearize(model, X, theta)
     require_tangents(model.network, "empirical_fisher_vp", "jvp")
     y, weight = targets(linear, y, loss, weight)
+    require(loss.row_mean, "loss", "be a mean over rows, each with a gradient", loss)
     dy, _ = linear.jvp(None, vector(linear.backend, model.network.layout, v, "v"))
     _, d_output = loss.value_and_grad(linear.output, y)
     d_output = d_output * float(d_output.shape[0])  # ∂ℓ_i/∂output, without the mean over rows

@@ -108,6 +108,8 @@ class Linearization:
         flip = self.backend.xp.flip
         rows = self.X, y, weight
         reversed_rows = [None if part is None else flip(part, axis=0) for part in rows]
+        if not loss.row_mean:  # its targets may be valid in their order only
+            reversed_rows[1:] = y, weight
         found = []
         for inputs, target, row_weight in (rows, reversed_rows, rows):
             output, saved = self.network.forward(self._p, inputs, contexts)

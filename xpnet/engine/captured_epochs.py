@@ -19,6 +19,7 @@ import numpy as np
 
 from xpnet.backend import Array, HostArray, to_numpy, write
 from xpnet.data.batching import TrainingData, spans
+from xpnet.engine.accumulated_step import with_parts
 from xpnet.engine.cuda_graph import ENGINE, WARM_UP, Capture, Replay
 from xpnet.engine.device_step import DeviceStep, are_same, next_scalars, singles
 from xpnet.engine.eager_step import StepSettings
@@ -83,7 +84,7 @@ class CapturedEpochs:
         device: Capture,
         divided: bool = False,
     ) -> None:
-        self.engine, self._divided = ENGINE, divided
+        self.engine, self._divided = with_parts(ENGINE, settings.accumulate), divided
         self._model, self._rows, self._settings, self._state = model, rows, settings, state
         self._device, self._ops = device, operations_for(model.theta).for_graphs
         self._step = DeviceStep(model, settings, state)

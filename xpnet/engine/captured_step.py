@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 
 from xpnet.backend import Array, copied
+from xpnet.engine.accumulated_step import Batch, in_parts, with_parts
 from xpnet.engine.cuda_graph import ENGINE, WARM_UP, Capture
 from xpnet.engine.device_step import DeviceStep, are_same, next_scalars, singles
 from xpnet.engine.eager_step import EagerStep, StepSettings, not_captured
@@ -16,9 +17,6 @@ from xpnet.state import ModelState
 
 MAX_GRAPHS = 32
 """The most kinds of batches that are captured; each has its own graph and buffers."""
-
-Batch: TypeAlias = tuple[Array, Array, Array | None]
-"""Network inputs, targets, and weights or ``None``."""
 
 
 class CapturedStep:
@@ -45,15 +43,16 @@ class CapturedStep:
         device: Callable[[], Capture],
     ) -> None:
         self._model, self._settings, self._state = model, settings, state
-        self._eager = EagerStep(model, settings, state)
-        self._device, self.engine = device(), ENGINE
+        self._plain = EagerStep(model, settings, state)
+        self._eager = in_parts(self._plain, model, settings)
+        self._device, self.engine = device(), with_parts(ENGINE, settings.accumulate)
         self._graphs: dict[Any, _BatchGraph] = {}
         self._slots: list[Array] = []
 
     def __call__(self, X: Array, y: Array, weight: Array | None, lr: float) -> Array:
         """Take a step and return the loss before it, a new array."""
-        self._eager.check()
-        graph = self._graph_for((X, y, weight)) if self.engine == ENGINE else None
+        self._plain.check()
+        graph = None if self.engine.startswith("eager") else self._graph_for((X, y, weight))
         if graph is None:
             return self._eager(X, y, weight, lr)
         return graph.replay((X, y, weight), lr)
@@ -68,7 +67,8 @@ class CapturedStep:
         try:
             graph = _BatchGraph(self._model, self._settings, self._state, batch, self._device)
         except Exception as error:  # the eager step raises an error that has another cause
-            self.engine = f"eager: {not_captured(self._settings, error)}"
+            self._plain.engine = f"eager: {not_captured(self._settings, error)}"
+            self.engine = self._eager.engine
             return None
         return self._graphs.setdefault(kind, graph)
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from xpnet.backend import Array, Snapshot
-from xpnet.engine.eager_step import StepSettings, finish_gradient
-from xpnet.engine.value_and_grad import ValueAndGrad
+from xpnet.engine.accumulated_step import Batch, PartSum, cut
+from xpnet.engine.eager_step import StepSettings, finish_gradient, value_and_grad_of
+from xpnet.ops import operations_for
 from xpnet.ops.graph_operations import LossLog
 from xpnet.optimizers import Optimizer, OptimizerState
 from xpnet.state import ModelState
@@ -28,11 +30,12 @@ class DeviceStep:
 
     def __init__(self, model: ModelState, settings: StepSettings, state: OptimizerState) -> None:
         self._model, self._settings, self._state = model, settings, state
-        self.value_and_grad = ValueAndGrad(model, precision=settings.precision)
+        self.value_and_grad = value_and_grad_of(model, settings)
+        self._sum = PartSum(model) if settings.accumulate > 1 else None
 
     def __call__(
         self,
-        batch: tuple[Array, Array, Array | None],
+        batch: Batch,
         keys: Sequence[Array],
         scalars: tuple[Any, ...],
         log: LossLog | None = None,
@@ -47,10 +50,23 @@ class DeviceStep:
         """
         model, settings = self._model, self._settings
         self.value_and_grad.read_keys(keys)
-        loss = self.value_and_grad(settings.loss, *batch, log=log)
+        loss = self._in_parts(batch, log) if self._sum is not None else self._whole(batch, log)
         finish_gradient(settings, model.theta, model.grad, model.network.layout.weights)
         skip = self.value_and_grad.skip
         settings.optimizer.update_unless(skip, model.theta, model.grad, self._state, scalars)
+        return loss
+
+    def _whole(self, batch: Batch, log: LossLog | None) -> Array:
+        return self.value_and_grad(self._settings.loss, *batch, log=log)
+
+    def _in_parts(self, batch: Batch, log: LossLog | None) -> Array:
+        """Compute the gradient of a batch in parts; append the loss to the log."""
+        settings, function = self._settings, self.value_and_grad
+        assert self._sum is not None
+        parts = cut(*batch, settings.accumulate)
+        loss, _, _ = self._sum.gradient(parts, partial(function, settings.loss), function.scaling)
+        if log is not None:
+            operations_for(self._model.grad).for_graphs.record(log, loss)
         return loss
 
     @contextmanager

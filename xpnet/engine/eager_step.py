@@ -8,7 +8,14 @@ from typing import Literal, Protocol, TypeAlias, get_args
 from xpnet.backend import Array
 from xpnet.engine.step_arrays import StepArrays
 from xpnet.engine.value_and_grad import ValueAndGrad
-from xpnet.errors import ArgumentError, require, require_type, unknown_name, warn_fallback
+from xpnet.errors import (
+    ArgumentError,
+    require,
+    require_count,
+    require_type,
+    unknown_name,
+    warn_fallback,
+)
 from xpnet.losses import Loss
 from xpnet.ops.operations import Precision
 from xpnet.optimizers import Optimizer, OptimizerState, Penalty
@@ -37,6 +44,7 @@ class StepSettings:
         penalty: the penalty on the weights, or ``None``.
         engine: ``"replay"``, ``"eager"``, or ``None`` to select the fastest that can run the step.
         precision: the format in which float32 numbers are multiplied.
+        accumulate: the number of parts in which the gradient of a batch is computed.
 
     Raises:
         ArgumentError: naming the argument, its rule and the value received.
@@ -48,6 +56,7 @@ class StepSettings:
     penalty: Penalty | None = None
     engine: Engine | None = None
     precision: Precision = "float32"
+    accumulate: int = 1
 
     def __post_init__(self) -> None:
         require_type(self.loss, Loss, "loss", "Take one of xpnet.losses, such as CrossEntropy().")
@@ -61,6 +70,7 @@ class StepSettings:
             raise unknown_name("engine", self.engine, ENGINES)
         if self.precision not in PRECISIONS:
             raise unknown_name("precision", self.precision, PRECISIONS)
+        require_count(self.accumulate, "accumulate")
 
 
 def no_replay(reason: str) -> ArgumentError:
@@ -79,6 +89,12 @@ def not_captured(settings: StepSettings, error: Exception) -> str:
         raise no_replay(reason) from error
     warn_fallback(f"{reason}; training continues with engine='eager'")
     return reason
+
+
+def value_and_grad_of(model: ModelState, settings: StepSettings) -> ValueAndGrad:
+    """The function that a step evaluates, on a batch or on its parts."""
+    in_parts = settings.accumulate > 1
+    return ValueAndGrad(model, precision=settings.precision, in_parts=in_parts)
 
 
 def finish_gradient(settings: StepSettings, theta: Array, grad: Array, weights: slice) -> None:
@@ -120,7 +136,7 @@ class EagerStep:
         engine: str = "eager",
     ) -> None:
         self._model, self._settings, self._state, self.engine = model, settings, state, engine
-        self.value_and_grad = ValueAndGrad(model, precision=settings.precision)
+        self.value_and_grad = value_and_grad_of(model, settings)
         self._arrays = StepArrays(model, settings.optimizer, state)
         self.check()
 

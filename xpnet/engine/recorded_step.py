@@ -68,8 +68,10 @@ class RecordedStep:
         traced = replace(model, **{name: trace(getattr(model, name)) for name in names})
         self._theta, self._grad = traced.theta, traced.grad
         self._traced_gradient = ValueAndGrad(traced, TracedMemory(trace, model.theta.dtype))
-        self._keys = np.zeros(len(model.network.layers), np.int64)
-        self._traced_gradient.read_keys(_each(trace, self._keys))
+        # The key of each layer's masks, and the first row of a part of a batch.
+        self._keys = np.zeros(len(model.network.layers) + 1, np.int64)
+        *keys, first_row = _each(trace, self._keys)
+        self._traced_gradient.read_keys(keys, first_row)
 
     @property
     def value_and_grad(self) -> ValueAndGrad:
@@ -249,7 +251,9 @@ class RecordedStep:
         self._state.step, self._state.scalars = self._state.step - 1, scalars
 
     def _draw_keys(self) -> None:
-        self._keys[:] = self._model.masks.next_keys(1, len(self._keys))[0]
+        masks = self._model.masks
+        self._keys[:-1] = masks.next_keys(1, len(self._keys) - 1)[0]
+        self._keys[-1] = masks.first_row
 
     def _next_scalars(self, lr: float) -> None:
         self._state.step += 1

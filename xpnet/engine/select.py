@@ -6,6 +6,7 @@ from typing import Any, TypeAlias
 
 from xpnet.backend import Backend
 from xpnet.data.batching import TrainingData
+from xpnet.engine.accumulated_step import AccumulatedStep, check_parts, in_parts
 from xpnet.engine.argument_use import Guard, MayHoldStateError, guards_of
 from xpnet.engine.captured_epochs import CapturedEpochs
 from xpnet.engine.captured_step import CapturedStep
@@ -18,7 +19,7 @@ from xpnet.ops import operations_for
 from xpnet.optimizers import OptimizerState
 from xpnet.state import ModelState
 
-OneByOne: TypeAlias = RecordedStep | CheckedStep | EagerStep
+OneByOne: TypeAlias = RecordedStep | CheckedStep | EagerStep | AccumulatedStep
 """An engine for the batches of an epoch, one after the other."""
 
 
@@ -44,11 +45,13 @@ def steps_for(
         divided: whether an epoch may begin or be stopped within the steps of a graph.
 
     Raises:
-        ArgumentError: if ``engine="replay"`` is requested where steps cannot be replayed.
+        ArgumentError: if ``engine="replay"`` is requested where steps cannot be replayed, or a
+            batch cannot be computed in the parts that the settings require.
     """
+    check_parts(model.network, settings)
     reason = why_not_captured(model.backend)
     if settings.engine == "eager" or (reason and model.backend.library.records_steps):
-        return _recorded_or_eager(model, settings, state)
+        return in_parts(_recorded_or_eager(model, settings, state), model, settings)
     reason = reason or _why_user_defined(model, settings)
     if not reason:
         try:
@@ -58,7 +61,7 @@ def steps_for(
             )
         except Exception as error:  # the eager step raises an error that has another cause
             reason = not_captured(settings, error)
-    return _eager(model, settings, state, reason)
+    return in_parts(_eager(model, settings, state, reason), model, settings)
 
 
 def step_for(
@@ -67,19 +70,20 @@ def step_for(
     """The engine for single steps, each on a batch that the caller passes.
 
     Raises:
-        ArgumentError: if ``engine="replay"`` is requested where steps cannot be replayed.
+        ArgumentError: as from `steps_for`.
     """
+    check_parts(model.network, settings)
     if model.backend.library.records_steps or settings.engine == "eager":
-        return _recorded_or_eager(model, settings, state)
+        return in_parts(_recorded_or_eager(model, settings, state), model, settings)
     reason = why_not_captured(model.backend) or _why_user_defined(model, settings)
     if reason:
-        return _eager(model, settings, state, reason)
+        return in_parts(_eager(model, settings, state, reason), model, settings)
     return CapturedStep(model, settings, state, CudaCapture)
 
 
 def _recorded_or_eager(
     model: ModelState, settings: StepSettings, state: OptimizerState
-) -> OneByOne:
+) -> RecordedStep | CheckedStep | EagerStep:
     """A recorded step if it is possible."""
     if settings.engine == "eager":
         return EagerStep(model, settings, state)

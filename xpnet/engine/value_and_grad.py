@@ -24,6 +24,8 @@ class ValueAndGrad:
         memory: allocates the buffers; ``None``: the backend of the model.
         precision: the format in which float32 numbers are multiplied, default ``"float32"``; with
             ``"fp16"`` the loss is scaled.
+        in_parts: whether calls are for parts of a batch, default false. The gradient then keeps the
+            scale of the loss, by which the caller divides the sum over the parts.
 
     Attributes:
         scaling: the scale of the loss in fp16, or ``None``.
@@ -37,6 +39,8 @@ class ValueAndGrad:
         model: ModelState,
         memory: Memory | None = None,
         precision: Precision = "float32",
+        *,
+        in_parts: bool = False,
     ) -> None:
         network, memory = model.network, model.backend if memory is None else memory
         self._network, self._grad, self._masks = network, model.grad, model.masks
@@ -46,7 +50,7 @@ class ValueAndGrad:
             memory, model.statistics, training=True, masks=model.masks, reuse=True, ops=ops
         )
         self._buffers = Buffers(memory)
-        self._keys_on_device = False
+        self._keys_on_device, self._in_parts = False, in_parts
         self.scaling = LossScaling(model.grad) if precision == "fp16" else None
 
     def __call__(
@@ -74,7 +78,7 @@ class ValueAndGrad:
         if self.scaling is not None:
             d_output = self.scaling.up(d_output, out)
         self._network.backward(self._p, self._g, saved, d_output, self._contexts)
-        if self.scaling is not None:
+        if self.scaling is not None and not self._in_parts:
             self.scaling.down(self._grad)
         return value
 
@@ -100,13 +104,16 @@ class ValueAndGrad:
         """See `Network.first_not_finite`; the random masks are those of the last call."""
         return self._network.first_not_finite(self._p, X, self._contexts)
 
-    def read_keys(self, keys: Sequence[Array] | None) -> None:
+    def read_keys(self, keys: Sequence[Array] | None, first_row: Array | None = None) -> None:
         """Read the key of each layer's random masks from device memory.
 
         Args:
             keys: an array of one int64 for each layer; calls then do not advance the mask stream.
                 ``None``: every call advances the stream and computes the keys from it.
+            first_row: the first row of a part of a batch, an array of one int64; default ``None``:
+                that of the mask stream at the time of the call.
         """
         self._keys_on_device = keys is not None
         for index, context in enumerate(self._contexts):
             context.device_key = None if keys is None else keys[index]
+            context.device_row = first_row

@@ -6,6 +6,12 @@ from xpnet.layers.batch_norm import BatchNorm
 from xpnet.layers.context import Context, child_views
 from xpnet.layers.dense import Dense
 from xpnet.layers.dropout import Dropout
+from xpnet.layers.gated import GatedDense
+from xpnet.layers.maxout import Maxout
+from xpnet.layers.ordered_thresholds import OrderedThresholds
+from xpnet.layers.prelu import PReLU
+from xpnet.layers.row_norm import LayerNorm, RMSNorm
+from xpnet.layers.scale import Scale
 from xpnet.layers.temperature import Temperature
 
 __all__ = [
@@ -14,9 +20,16 @@ __all__ = [
     "Context",
     "Dense",
     "Dropout",
+    "GatedDense",
     "Layer",
+    "LayerNorm",
     "LayerSpec",
+    "Maxout",
+    "OrderedThresholds",
+    "PReLU",
     "ParameterSpec",
+    "RMSNorm",
+    "Scale",
     "TangentLayer",
     "Temperature",
     "child_views",

@@ -67,6 +67,9 @@ class Layer(Protocol):
       one row is refused; it keeps running statistics named ``mean``, ``var`` and ``count``, and
       may keep ``mean_rest``, what rounding loses of the mean.
     - ``stochastic``: in training its output is random.
+    - ``masks_by_row``: its random numbers are those of the rows from ``ctx.first_row`` on, so that
+      a batch may be computed in parts (``accumulate`` of `Sequential.fit`). Only the class that
+      sets it has this attribute.
     - ``releases_dy``: ``backward`` reads neither ``dy`` nor the gradient that one inner layer
       returned after it has run another inner layer, so all layers may share two scratch arrays; and
       inner layers get contexts from `Context.child`. Only the class that sets it has this

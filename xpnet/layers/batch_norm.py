@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import ClassVar, TypeAlias
 
 from xpnet.backend import Array
-from xpnet.errors import Phrase, require, require_number
-from xpnet.initializers import Ones, Zeros
+from xpnet.errors import Phrase, require, require_number, require_type
+from xpnet.initializers import Initializer, Ones, Zeros
 from xpnet.layers.base import LayerSpec, ParameterSpec, Views
 from xpnet.layers.context import Context
 from xpnet.ops.operations import RunningStatistics
@@ -30,9 +30,12 @@ class BatchNorm:
             PyTorch calls ``1 − momentum`` its momentum); ``None`` for cumulative statistics, the
             exact mean and variance of all rows seen.
         eps: the constant ε, above 0; default 1e-5.
+        scale_init: initializer of γ; default `Ones`. `Zeros`, in the last layer of a residual
+            block, makes the block the identity at the start of training.
 
     Raises:
-        ArgumentError: if an argument is outside its range; in training, for a batch of one row.
+        ArgumentError: if an argument is outside its range or has another type; in training, for a
+            batch of one row.
 
     Reference: S. Ioffe and C. Szegedy, "Batch Normalization", ICML 2015, algorithm 1. The
     cumulative variance is merged as in T. Chan et al., 1979, equation 2.1.
@@ -44,6 +47,7 @@ class BatchNorm:
 
     momentum: float | None = 0.9
     eps: float = 1e-5
+    scale_init: Initializer = Ones()
 
     batch_statistics: ClassVar[bool] = True
     releases_dy: ClassVar[bool] = True
@@ -52,13 +56,14 @@ class BatchNorm:
         if self.momentum is not None:
             require_number(self.momentum, "momentum", low=0, below=1)
         require_number(self.eps, "eps", above=0)
+        require_type(self.scale_init, Initializer, "scale_init")
 
     def specs(self, n_in: int) -> LayerSpec:
         """A scale γ and a shift β; a running mean, its rounding, variance and count of rows."""
         return LayerSpec(
             n_in,
             (
-                ParameterSpec("scale", (n_in,), "scale", Ones()),
+                ParameterSpec("scale", (n_in,), "scale", self.scale_init),
                 ParameterSpec("shift", (n_in,), "shift", Zeros()),
             ),
             (

@@ -39,6 +39,7 @@ class Context:
             each array once in a pass.
         device_key: the key of the random masks as an array of one int64 on the device; ``None`` to
             compute it from ``masks`` and ``index``.
+        device_row: `first_row` as such an array; ``None`` to read it from ``masks``.
     """
 
     ops: Operations
@@ -52,6 +53,7 @@ class Context:
     memory: Memory | None = None
     shared_scratch: InitVar[Scratch | None] = None
     device_key: Array | None = None
+    device_row: Array | None = None
     scratch: Scratch = field(init=False, repr=False)
     _buffers: list[Buffers | NoBuffers] = field(init=False, repr=False, default_factory=list)
     _children: dict[int, Context] = field(init=False, repr=False, default_factory=dict)
@@ -133,6 +135,17 @@ class Context:
         require(self._claims > self._key_claim, "ctx.key", rule, got, do)
         self._key_claim = self._claims
         return self._current_key()
+
+    @property
+    def first_row(self) -> Any:
+        """The row of the batch at which the rows of this pass begin; not 0 in its later parts.
+
+        A random layer passes it to ``ops.keep_mask``, so that a batch has the same mask whether it
+        is computed in one pass or in parts; see ``accumulate`` of `Sequential.fit`.
+        """
+        if self.parent is not None:
+            return self.parent.first_row
+        return self.masks.first_row if self.device_row is None else self.device_row
 
     def _current_key(self) -> Any:
         if self.parent is not None:

@@ -35,6 +35,7 @@ class Dropout:
     p: float = 0.5
 
     releases_dy: ClassVar[bool] = True
+    masks_by_row: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         require_number(self.p, "p", low=0, below=1)
@@ -53,7 +54,8 @@ class Dropout:
         buffers = ctx.claim()
         if not ctx.training or self.p == 0:
             return x, None
-        mask = ctx.ops.keep_mask(x, ctx.key, self.p, out=buffers["mask", *x.shape])
+        out = buffers["mask", *x.shape]
+        mask = ctx.ops.keep_mask(x, ctx.key, self.p, out=out, first_row=ctx.first_row)
         return ctx.ops.multiply(x, mask, out=buffers["y", *x.shape]), mask
 
     def backward(self, p: Views, g: Views, saved: Array | None, dy: Array, ctx: Context) -> Array:

@@ -46,6 +46,10 @@ class Loss:
             derivative that does not depend on ``t`` and hence is the Fisher information.
         target_kind: the kind of the targets: ``"classes"`` (indices or rows of probabilities),
             ``"binary"`` (numbers in ``[0, 1]``), ``"signs"`` (±1) or ``"values"`` (any number).
+        row_mean: whether the loss is such a mean over rows; default true. False for one in which a
+            term depends on other rows, such as Cox's partial likelihood; `value_and_grad` is then
+            written by hand. All rows must be in one batch, in the order in which they were given:
+            `fit` does not shuffle them, and refuses a smaller ``batch_size``.
         scalable: whether targets of the kind ``"values"`` may be shifted and scaled, and `decide`
             then returns shifted and scaled predictions; false for counts.
 
@@ -70,6 +74,7 @@ class Loss:
     is_likelihood: ClassVar[bool] = False
     target_kind: ClassVar[Literal["classes", "binary", "signs", "values"]] = "values"
     scalable: ClassVar[bool] = True
+    row_mean: ClassVar[bool] = True
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -163,6 +168,12 @@ class Loss:
         output = xp.astype(output, xp.float64)
         return output[:, 0] if output.shape[1] == 1 else output
 
+    def n_classes(self, n_out: int) -> int | None:
+        """Return the number of classes of a network with ``n_out`` outputs; ``None`` for values."""
+        if self.target_kind == "values":
+            return None
+        return n_out if self.target_kind == "classes" else 2
+
     def class_targets(self, target: Array, n_out: int) -> Array:
         """Return the part of the targets that says the true value of each row; here all of it."""
         return target
@@ -220,6 +231,17 @@ class Loss:
                 f"got {self!r}. Use gauss_newton_vp."
             )
         return self.hessian_product(output, output, d_output, weight)
+
+
+def require_all_rows(loss: Loss, n: int, n_rows: int, argument: str) -> None:
+    """Refuse parts of ``n`` of the rows for a loss that is not a mean over rows.
+
+    Raises:
+        ArgumentError: naming ``argument``, the number of rows of a part.
+    """
+    rule = f"be at least the {n_rows} rows for {type(loss).__name__}, which is not a mean over rows"
+    do = "Give all rows at once, or take a loss that is one."
+    require(loss.row_mean or n >= n_rows, argument, rule, n, do)
 
 
 def row_scale(output: Array, weight: Array | None) -> Any:

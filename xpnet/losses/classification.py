@@ -21,6 +21,7 @@ from xpnet.losses.base import (
 )
 from xpnet.ops import operations_for
 from xpnet.ops.graph_operations import LossLog
+from xpnet.ops.rules import loss_formulas
 from xpnet.ops.rules import losses as rules
 from xpnet.ops.rules.activations import sigmoid
 
@@ -200,6 +201,39 @@ class Hinge(Loss):
     def decide(self, output: Array) -> Array:
         """Return 1 where ``z > 0``, else -1: ``(m, n_out)``, or ``(m,)`` for one output."""
         return 2 * _positive(output) - 1
+
+
+class SoftMargin(Loss):
+    """``ℓ = Σ_k log(1 + e^(-t_k z_k))`` for ±1 targets: `BinaryCrossEntropy` of ``½(t + 1)``.
+
+    The gradient is ``-t σ(-tz)``. Targets are -1 or 1: ``(m, n_out)``, or ``(m,)`` for one output.
+
+    >>> import numpy as np
+    >>> loss, grad = SoftMargin().value_and_grad(np.array([[0.0], [2.0]]), np.array([1, -1]))
+    >>> round(float(loss), 4), grad.round(4).tolist()
+    (1.41, [[-0.25], [0.4404]])
+    """
+
+    target_kind = "signs"
+    rule = staticmethod(loss_formulas.soft_margin)
+    is_likelihood = True
+
+    def check(self, target: Any, n_out: int, n_rows: int) -> None:
+        """Validate targets of -1 and 1; see `Loss.check`."""
+        _check_signs(target, n_out, n_rows)
+
+    def decide(self, output: Array) -> Array:
+        """Return 1 where ``z > 0``, else -1: ``(m, n_out)``, or ``(m,)`` for one output."""
+        return 2 * _positive(output) - 1
+
+    def probabilities(self, output: Array) -> Array:
+        """Return ``[1 - σ(z), σ(z)]``, ``(m, 2)``, for one output, else ``σ(z)`` of each output."""
+        return BinaryCrossEntropy().probabilities(output)
+
+    def fisher_product(self, output: Array, d_output: Array, weight: Array | None = None) -> Array:
+        """Compute ``σ(z) σ(-z) ⊙ ẏ``, which is `hessian_product` for either sign."""
+        ones = namespace_of(output).ones_like(output)
+        return self.hessian_product(output, ones, d_output, weight)
 
 
 class PerceptronLoss(Loss):

@@ -1,11 +1,13 @@
-"""Negative log-likelihoods of counts, and of normal variables with a predicted variance."""
+"""Negative log-likelihoods of counts, of positive numbers, and of numbers with heavy tails."""
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
 from typing import Any
 
 from xpnet.backend import Array, is_kind, namespace_of
-from xpnet.errors import require
+from xpnet.errors import require, require_number
 from xpnet.losses.base import (
     Loss,
     as_rows,
@@ -15,7 +17,10 @@ from xpnet.losses.base import (
     refuse_where,
     row_scale,
 )
+from xpnet.ops import operations_for
+from xpnet.ops.rules import loss_formulas
 from xpnet.ops.rules import losses as rules
+from xpnet.ops.rules.activations import sigmoid
 
 
 class PoissonNLL(Loss):
@@ -36,9 +41,7 @@ class PoissonNLL(Loss):
 
     def check(self, target: Any, n_out: int, n_rows: int) -> None:
         """Validate counts of at least 0; see `Loss.check`."""
-        check_values(target, n_out, n_rows)
-        if not is_kind(target, "bool"):
-            refuse_where(target < 0, target, "hold counts, none below 0")
+        _check_not_negative(target, n_out, n_rows, "hold counts, none below 0")
 
     def decide(self, output: Array) -> Array:
         """Return the rates ``eᶻ``, ``(m, n_out)``."""
@@ -108,3 +111,181 @@ class GaussianNLL(Loss):
         xp, k = namespace_of(output), output.shape[1] // 2
         rows = [d_output[:, :k] * xp.exp(-output[:, k:]), 0.5 * d_output[:, k:]]
         return xp.concat(rows, axis=1) * row_scale(output, weight)
+
+
+@dataclass(frozen=True)
+class StudentTNLL(Loss):
+    """``ℓ = ½(ν + 1) Σ_k log(1 + ((z_k - t_k)/s)²/ν)`` of Student's t with ν degrees of freedom.
+
+    It is a regression that outliers hardly change: the gradient of a large error ``d`` decreases as
+    ``(ν + 1)/d``. The constant of the density is omitted. Targets are finite numbers
+    ``(m, n_out)``, or ``(m,)`` for one output.
+
+    Args:
+        df: ν, above 0. Default 4.
+        scale: s, above 0, in units of the targets that the loss sees: after ``target_scaling``.
+            Default 1.
+
+    Raises:
+        ArgumentError: if an argument is not above 0.
+
+    Reference: K. Lange, R. Little, J. Taylor, "Robust Statistical Modeling Using the t
+    Distribution", JASA 84, 1989.
+
+    >>> import numpy as np
+    >>> loss, grad = StudentTNLL(df=1.0).value_and_grad(np.array([[1.0]]), np.array([0.0]))
+    >>> round(float(loss), 4), grad
+    (0.6931, array([[1.]]))
+    """
+
+    df: float = 4.0
+    scale: float = 1.0
+
+    rule = staticmethod(loss_formulas.student_t)
+
+    def __post_init__(self) -> None:
+        require_number(self.df, "df", above=0)
+        require_number(self.scale, "scale", above=0)
+
+    def fisher_product(self, output: Array, d_output: Array, weight: Array | None = None) -> Array:
+        """Compute ``(ν + 1)/((ν + 3)s²) ẏ``, the expectation of `hessian_product`."""
+        information = (self.df + 1.0) / (self.df + 3.0) / self.scale / self.scale
+        return d_output * (information * self._scale(output, weight))
+
+    def _scalars(self) -> tuple[float, ...]:
+        return 0.5 * (self.df + 1.0), self.scale * math.sqrt(self.df)
+
+
+class GammaNLL(Loss):
+    """``ℓ = Σ_k (z_k + t_k e^(-z_k))`` for positive targets ``t`` and log-means ``z``.
+
+    The gradient is ``1 - t e^(-z)``. It is the negative log-likelihood of a gamma distribution of
+    any fixed shape, divided by the shape and without constants; half of the deviance is
+    ``ℓ - log t - 1``. A log-mean below -709 (-88 in float32) overflows. Targets are above 0:
+    ``(m, n_out)``, or ``(m,)`` for one output.
+
+    >>> import numpy as np
+    >>> loss, grad = GammaNLL().value_and_grad(np.array([[0.0]]), np.array([3.0]))
+    >>> float(loss), grad
+    (3.0, array([[-2.]]))
+    """
+
+    rule = staticmethod(loss_formulas.gamma)
+    scalable = False
+
+    def check(self, target: Any, n_out: int, n_rows: int) -> None:
+        """Validate numbers above 0; see `Loss.check`."""
+        check_values(target, n_out, n_rows)
+        bad = ~target if is_kind(target, "bool") else target <= 0
+        do = "Take TweedieNLL for numbers of which some are 0."
+        refuse_where(bad, target, "hold numbers above 0", do)
+
+    def decide(self, output: Array) -> Array:
+        """Return the means ``eᶻ``, ``(m, n_out)``."""
+        return namespace_of(output).exp(output)
+
+    def fisher_product(self, output: Array, d_output: Array, weight: Array | None = None) -> Array:
+        """Compute ``ẏ`` for each row, the expectation of `hessian_product`, with shape 1."""
+        return d_output * self._scale(output, weight)
+
+
+@dataclass(frozen=True)
+class TweedieNLL(Loss):
+    """``ℓ = Σ_k [t e^((1 - p)z)/(p - 1) + e^((2 - p)z)/(2 - p)]``, ``1 < p < 2``, log-means ``z``.
+
+    The negative log-likelihood of a compound Poisson-gamma distribution with the variance ``μᵖ``,
+    for sums of a random number of positive amounts, of which some are 0; it is divided by 1/φ and
+    has no constants. The gradient is ``e^((2 - p)z) - t e^((1 - p)z)``. A log-mean above
+    ``709/(2 - p)`` or below ``-709/(p - 1)`` overflows (88 in float32). Targets are at least 0:
+    ``(m, n_out)``, or ``(m,)`` for one output.
+
+    Args:
+        power: p, in ``(1, 2)``. Default 1.5.
+
+    Raises:
+        ArgumentError: if ``power`` is out of its range.
+
+    Reference: B. Jørgensen, "Exponential Dispersion Models", JRSS B 49, 1987.
+
+    >>> import numpy as np
+    >>> loss, grad = TweedieNLL().value_and_grad(np.array([[0.0]]), np.array([3.0]))
+    >>> float(loss), grad
+    (8.0, array([[-2.]]))
+    """
+
+    power: float = 1.5
+
+    rule = staticmethod(loss_formulas.tweedie)
+    scalable = False
+
+    def __post_init__(self) -> None:
+        require_number(self.power, "power", above=1, below=2)
+
+    def check(self, target: Any, n_out: int, n_rows: int) -> None:
+        """Validate numbers of at least 0; see `Loss.check`."""
+        _check_not_negative(target, n_out, n_rows, "hold numbers, none below 0")
+
+    def decide(self, output: Array) -> Array:
+        """Return the means ``eᶻ``, ``(m, n_out)``."""
+        return namespace_of(output).exp(output)
+
+    def fisher_product(self, output: Array, d_output: Array, weight: Array | None = None) -> Array:
+        """Compute ``e^((2 - p)z) ⊙ ẏ``, the expectation of `hessian_product`, with φ = 1."""
+        information = namespace_of(output).exp((2.0 - self.power) * output)
+        return information * d_output * self._scale(output, weight)
+
+
+@dataclass(frozen=True)
+class NegativeBinomialNLL(Loss):
+    """``ℓ = Σ_k [t log(1 + e^(-u)) + log(1 + eᵘ)/α]`` with ``u = z + log α`` and log-means ``z``.
+
+    The negative log-likelihood of counts with the mean ``μ = eᶻ`` and the variance ``μ + αμ²``,
+    without the binomial coefficient; for small α it is that of `PoissonNLL` up to a constant. The
+    gradient is ``(μ - t)/(1 + αμ)``. Targets are at least 0: ``(m, n_out)``, or ``(m,)`` for one
+    output.
+
+    Args:
+        dispersion: α, above 0. Default 1.
+
+    Raises:
+        ArgumentError: if ``dispersion`` is not above 0.
+
+    Reference: J. Hilbe, "Negative Binomial Regression", 2011, section 8.2 (NB2).
+
+    >>> import numpy as np
+    >>> loss, grad = NegativeBinomialNLL().value_and_grad(np.array([[0.0]]), np.array([3]))
+    >>> round(float(loss), 4), grad  # 4 log 2
+    (2.7726, array([[-1.]]))
+    """
+
+    dispersion: float = 1.0
+
+    rule = staticmethod(loss_formulas.negative_binomial)
+    scalable = False
+
+    def __post_init__(self) -> None:
+        require_number(self.dispersion, "dispersion", above=0)
+
+    def check(self, target: Any, n_out: int, n_rows: int) -> None:
+        """Validate counts of at least 0; see `Loss.check`."""
+        _check_not_negative(target, n_out, n_rows, "hold counts, none below 0")
+
+    def decide(self, output: Array) -> Array:
+        """Return the means ``eᶻ``, ``(m, n_out)``."""
+        return namespace_of(output).exp(output)
+
+    def fisher_product(self, output: Array, d_output: Array, weight: Array | None = None) -> Array:
+        """Compute ``μ/(1 + αμ) ⊙ ẏ = σ(u)/α ⊙ ẏ``, the expectation of `hessian_product`."""
+        log_dispersion, shape = self._scalars()
+        product = operations_for(output).apply(sigmoid, output + log_dispersion) * d_output
+        return product * (shape * self._scale(output, weight))
+
+    def _scalars(self) -> tuple[float, ...]:
+        return math.log(self.dispersion), 1.0 / self.dispersion
+
+
+def _check_not_negative(target: Any, n_out: int, n_rows: int, rule: str) -> None:
+    """Refuse targets that are not numbers of at least 0."""
+    check_values(target, n_out, n_rows)
+    if not is_kind(target, "bool"):
+        refuse_where(target < 0, target, rule)

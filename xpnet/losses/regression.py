@@ -1,4 +1,4 @@
-"""Losses for regression: squared errors, absolute errors and Huber's loss."""
+"""Losses for regression of means: squared and absolute errors, and smooth ones between them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from xpnet.errors import require_number
 from xpnet.losses.base import Loss
+from xpnet.ops.rules import loss_formulas
 from xpnet.ops.rules import losses as rules
 
 
@@ -84,3 +85,19 @@ class Huber(Loss):
 
     def __post_init__(self) -> None:
         require_number(self.delta, "delta", above=0)
+
+
+class LogCosh(Loss):
+    """``ℓ = 1/K Σ_k log cosh(z_k - t_k)``; the derivative is ``tanh(z - t)``.
+
+    It is ``½d²`` for small errors and ``|d| - log 2`` for large ones, with all derivatives. Targets
+    are finite numbers ``(m, n_out)``, or ``(m,)`` for one output.
+
+    >>> import numpy as np
+    >>> loss, grad = LogCosh().value_and_grad(np.array([[0.0, 1000.0]]), np.array([[0.0, 0.0]]))
+    >>> round(float(loss), 4), grad
+    (499.6534, array([[0. , 0.5]]))
+    """
+
+    rule = staticmethod(loss_formulas.log_cosh)
+    mean = True

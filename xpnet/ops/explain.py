@@ -22,6 +22,7 @@ OPERATIONS = tuple(
 )
 RULE_OPERATIONS = (
     *("apply", "chain", "update", "shift_and_apply", "shift_and_keep", "chain_and_sum"),
+    *("apply_by_column", "chain_by_column"),
 )
 """The operations that run a rule."""
 COMPOSED = ("affine", "affine_and_apply", "matmul_and_sum")

@@ -93,6 +93,16 @@ class NumPyOperations(Operations):
         """See `Operations.shift_and_apply`."""
         return self.apply(rule, np.add(z, bias, out=z), scalars=scalars, out=z)
 
+    def apply_by_column(
+        self, rule: Rule, x: Array, column: Array, out: Array | None = None
+    ) -> Array:
+        """See `Operations.apply_by_column`."""
+        if out is None or out.size <= BLOCK:
+            return rule(np, x, column)
+        for part in _blocks(out):
+            out[part] = rule(np, x[part], column)
+        return out
+
     def column_sum(self, x: Array, out: Array | None = None) -> Array:
         """See `Operations.column_sum`."""
         return np.add.reduce(x, axis=0, out=out)

@@ -14,7 +14,7 @@ from xpnet.backend import Array, Namespace, copied
 from xpnet.errors import require
 from xpnet.ops.buffers import Buffers, NoBuffers, Scratch
 from xpnet.ops.graph_operations import GraphOperations, LossLog
-from xpnet.ops.rules.activations import affine, identity
+from xpnet.ops.rules.activations import affine, identity, sigmoid, softplus
 from xpnet.ops.rules.layers import normalize, running_mean
 from xpnet.ops.rules.optimizers import average
 from xpnet.random import hash32
@@ -292,6 +292,30 @@ class Operations:
         self.column_sum(dz, out=sums)
         return dz
 
+    def apply_by_column(
+        self, rule: Rule, x: Array, column: Array, out: Array | None = None
+    ) -> Array:
+        """``rule(xp, x, c)``, elementwise, with one ``c`` for each column: ``c: (n,)``."""
+        return rule(self.xp, x, column)
+
+    def chain_by_column(
+        self,
+        rule: Rule,
+        dy: Array,
+        x: Array,
+        column: Array,
+        sums: Array,
+        out: Array | None = None,
+    ) -> Array:
+        """Fill ``sums`` with ``Σ_rows dy · ∂/∂c`` and return ``dy · ∂/∂x``.
+
+        The rule returns both derivatives of an elementwise function of `apply_by_column`, that by
+        ``x`` first.
+        """
+        by_x, by_column = rule(self.xp, x, column)
+        self.column_sum(dy * by_column, out=sums)
+        return dy * by_x
+
     def column_sum(self, x: Array, out: Array | None = None) -> Array:
         """The sum over the rows of ``x: (m, n)``, of shape ``(n,)``."""
         return _into(out, self.xp.sum(x, axis=0))
@@ -421,14 +445,166 @@ class Operations:
         factor = scale / (m * self.xp.sqrt(var + eps))
         return factor * (m * dy - d_shift - x_hat * d_scale)
 
-    def keep_mask(self, like: Array, key: int, p: float, out: Array | None = None) -> Array:
+    def row_norm(
+        self,
+        x: Array,
+        scale: Array,
+        shift: Array | None,
+        eps: float,
+        *,
+        centered: bool = True,
+        out: Array | None = None,
+        rows: Array | None = None,
+    ) -> tuple[Array, Array]:
+        """``x̂ = (x − μ)/√(σ² + ε)`` and ``y = γ x̂ + β``, with μ and σ² of each row.
+
+        As in `batch_norm`, μ is computed by differences from the first number of the row, and the
+        mean of ``x − μ`` corrects its rounding.
+
+        Args:
+            x: rows, ``(m, n)``.
+            scale: γ, ``(n,)``.
+            shift: β, ``(n,)``, or ``None`` for 0.
+            eps: ε, above 0.
+            centered: whether μ is subtracted; if not, ``μ = 0`` and σ² is the mean square.
+            out: may be filled with ``y``.
+            rows: may be filled with the second result, ``(m, 3)``.
+
+        Returns:
+            ``y``, and the columns ``μ, ρ, f`` with ``x̂ = (x − μ − ρ)·f``, where ρ is what rounding
+            has lost of μ.
+        """
+        xp = self.xp
+        mean, rest = xp.zeros_like(x[:, :1]), xp.zeros_like(x[:, :1])
+        values = x
+        if centered:
+            first = x[:, :1]
+            mean = first + self.row_mean(x - first)
+            values = x - mean
+            rest = self.row_mean(values)
+            values = values - rest
+        factor = 1.0 / xp.sqrt(self.row_mean(values * values) + eps)
+        y = values * factor * scale
+        return y if shift is None else y + shift, xp.concat((mean, rest, factor), axis=1)
+
+    def row_norm_backward(
+        self,
+        dy: Array,
+        x: Array,
+        rows: Array,
+        scale: Array,
+        d_scale: Array,
+        d_shift: Array | None,
+        *,
+        centered: bool = True,
+        out: Array | None = None,
+    ) -> Array:
+        """Fill ``dγ = Σ_rows dy·x̂`` and ``dβ = Σ_rows dy``; return ``dx``.
+
+        ``dx = f·(u − mean u − x̂ mean(u x̂))`` with ``u = γ dy`` and the means along each row;
+        without ``mean u`` if the rows are not ``centered``. ``rows`` is that of `row_norm`.
+        """
+        x_hat, u = self.row_normalized(x, rows), dy * scale
+        if d_shift is not None:
+            self.column_sum(dy, out=d_shift)
+        self.column_sum(dy * x_hat, out=d_scale)
+        dx = u - x_hat * self.row_mean(u * x_hat)
+        return (dx - self.row_mean(u) if centered else dx) * rows[:, 2:]
+
+    def row_normalized(self, x: Array, rows: Array) -> Array:
+        """``x̂ = (x − μ − ρ)·f``, with the columns ``μ, ρ, f`` of `row_norm`."""
+        return (x - rows[:, :1] - rows[:, 1:2]) * rows[:, 2:]
+
+    def row_mean(self, x: Array) -> Array:
+        """The mean of each row of ``x: (m, n)``, ``(m, 1)``, summed in double precision."""
+        xp = self.xp
+        total = xp.sum(x, axis=1, keepdims=True, dtype=xp.float64)
+        return xp.astype(total / x.shape[1], x.dtype)
+
+    def largest_piece(
+        self,
+        z: Array,
+        n_out: int,
+        out: Array | None = None,
+        piece: Array | None = None,
+    ) -> tuple[Array, Array]:
+        """``y_ij = max_k z_i(kn+j)`` and the least such ``k``, for the ``n = n_out`` columns of y.
+
+        Args:
+            z: rows of pieces side by side, ``(m, K n)``.
+            n_out: ``n``.
+            out: may be filled with ``y``, ``(m, n)``.
+            piece: may be filled with the numbers ``k``, in the dtype of ``z``. NaN is the largest.
+        """
+        xp = self.xp
+        largest, pieces = z[:, :n_out], xp.zeros_like(z[:, :n_out])
+        for k in range(1, z.shape[1] // n_out):
+            other = z[:, k * n_out : (k + 1) * n_out]
+            is_larger = (other > largest) | xp.isnan(other)
+            largest = xp.where(is_larger, other, largest)
+            pieces = xp.where(is_larger, xp.full_like(pieces, float(k)), pieces)
+        return largest, pieces
+
+    def largest_piece_backward(
+        self, dy: Array, piece: Array, n_pieces: int, out: Array | None = None
+    ) -> Array:
+        """``∂L/∂z``, which is ``dy`` in the column of the largest piece, and 0 in the others."""
+        xp, zero = self.xp, self.xp.zeros_like(dy)
+        parts = [xp.where(piece == float(k), dy, zero) for k in range(n_pieces)]
+        return xp.concat(parts, axis=1)
+
+    def ordered_thresholds(
+        self, x: Array, first: Array, gaps: Array, out: Array | None = None
+    ) -> Array:
+        """``z_ik = x_i − b_k`` with ``b_1 = first`` and ``b_(k+1) = b_k + softplus(gaps_k)``.
+
+        Args:
+            x: one column, ``(m, 1)``.
+            first: ``(1,)``.
+            gaps: ``(K − 1,)``.
+            out: may be filled with the result, ``(m, K)``.
+        """
+        xp = self.xp
+        return x - xp.cumulative_sum(xp.concat((first, softplus(xp, gaps))))
+
+    def ordered_thresholds_backward(
+        self, dz: Array, gaps: Array, d_first: Array, d_gaps: Array, out: Array | None = None
+    ) -> Array:
+        """Fill the gradients of `ordered_thresholds` and return ``dx``, ``(m, 1)``.
+
+        ``d_gaps_k = −σ(gaps_k) Σ_(j>k) Σ_rows dz_j``, because every later threshold moves with a
+        gap, and ``dx = Σ_k dz_k``.
+        """
+        xp = self.xp
+        later = xp.flip(xp.cumulative_sum(xp.flip(-self.column_sum(dz))))
+        d_first[...] = later[:1]
+        d_gaps[...] = later[1:] * sigmoid(xp, gaps)
+        return xp.sum(dz, axis=1, keepdims=True)
+
+    def keep_mask(
+        self,
+        like: Array,
+        key: Any,
+        p: float,
+        out: Array | None = None,
+        *,
+        first_row: Any = 0,
+    ) -> Array:
         """A dropout mask like ``like``: 0 with probability ``p``, otherwise ``1/(1 − p)``.
 
         Position ``i`` (row-major) is dropped where ``hash32(hash32(i ^ key) + key) < p 2³²``, which
         depends on the key and the position only, so that every backend draws the same mask.
+
+        Args:
+            like: an array of the shape and dtype of the mask.
+            key: the key, an integer or an array of one int64.
+            p: the probability.
+            out: may be filled with the mask.
+            first_row: the row of the batch at which ``like`` begins, an integer or an array of one
+                int64; default 0. The masks of the parts of a batch are then that of the batch.
         """
         xp, (m, n) = self.xp, like.shape
-        position = xp.arange(m * n, dtype=xp.int64, device=like.device)
+        position = xp.arange(m * n, dtype=xp.int64, device=like.device) + first_row * n
         bits = hash32((hash32(position ^ key) + key) & 0xFFFFFFFF)
         keep = xp.astype(xp.reshape(bits, (m, n)) >= int(p * 2**32), like.dtype)
         return keep * (1.0 / (1.0 - p))

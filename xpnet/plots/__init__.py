@@ -7,7 +7,12 @@ global state, so no window opens.
 """
 
 from xpnet.plots.calibration import reliability_diagram, residuals
-from xpnet.plots.curves import learning_rate_curve, loss_curve, metric_curve
+from xpnet.plots.curves import (
+    learning_rate_curve,
+    learning_rate_range,
+    loss_curve,
+    metric_curve,
+)
 from xpnet.plots.network import activation_curves, layer_histograms, weight_images
 from xpnet.plots.predictions import confusion_matrix, decision_regions, predictive_curve
 
@@ -17,6 +22,7 @@ __all__ = [
     "decision_regions",
     "layer_histograms",
     "learning_rate_curve",
+    "learning_rate_range",
     "loss_curve",
     "metric_curve",
     "predictive_curve",

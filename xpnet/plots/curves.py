@@ -1,13 +1,14 @@
-"""Plots of a training history: losses, metrics and learning rates by epoch."""
+"""Plots of losses, metrics and learning rates by epoch, and of a learning-rate range test."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from xpnet.errors import ArgumentError, unknown_name
+from xpnet.errors import ArgumentError, require, unknown_name
 from xpnet.plots.style import BLUE, axes_or_new, logarithmic
 from xpnet.training.history import History
 from xpnet.training.history_views import draw_column, draw_line
+from xpnet.training.learning_rate_range import LearningRateRange
 
 
 def loss_curve(history: History, ax: Any = None) -> Any:
@@ -92,6 +93,34 @@ def learning_rate_curve(history: History, ax: Any = None) -> Any:
         logarithmic(ax)
     ax.set(xlabel="epoch", ylabel="learning rate")
     return ax
+
+
+def learning_rate_range(found: LearningRateRange, ax: Any = None) -> Any:
+    """Plot the losses of a learning-rate range test over the learning rates.
+
+    The losses of the batches are grey, their exponential mean is blue, and a dot marks the
+    suggested rate, if there is one. Losses far above those of the first quarter are cut off where
+    the loss diverged.
+
+    Args:
+        found: the result of `xpnet.learning_rate_range`.
+        ax: Matplotlib axes; default new axes.
+
+    Returns:
+        The axes.
+
+    Raises:
+        ArgumentError: if ``found`` is something else.
+        MissingExtraError: if Matplotlib is not installed.
+
+    >>> import numpy as np
+    >>> found = LearningRateRange(np.array([0.1, 1.0]), np.ones(2), np.ones(2), False)
+    >>> learning_rate_range(found).get_xscale()
+    'log'
+    """
+    rule = "be the result of xpnet.learning_rate_range"
+    require(isinstance(found, LearningRateRange), "found", rule, found)
+    return found.plot(axes_or_new(ax))
 
 
 def _require_epochs(history: History) -> None:

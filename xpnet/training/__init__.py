@@ -7,6 +7,7 @@ from xpnet.training.callbacks import Callback, Run
 from xpnet.training.checkpoint import Checkpoint
 from xpnet.training.early_stopping import EarlyStopping
 from xpnet.training.history import History
+from xpnet.training.learning_rate_range import LearningRateRange, learning_rate_range
 from xpnet.training.loggers import CSVLogger, JSONLinesLogger
 from xpnet.training.objective import NetworkObjective
 from xpnet.training.training_checkpoint import TrainingCheckpoint
@@ -19,6 +20,7 @@ __all__ = [
     "EarlyStopping",
     "History",
     "JSONLinesLogger",
+    "LearningRateRange",
     "NetworkObjective",
     "Run",
     "StochasticWeightAveraging",
@@ -26,5 +28,6 @@ __all__ = [
     "TrainingStep",
     "UseAverage",
     "batches",
+    "learning_rate_range",
     "recompute_statistics",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -13,6 +13,7 @@ import numpy as np
 
 from xpnet.backend import Array, HostArray, Snapshot, to_numpy, write
 from xpnet.data.batching import TrainingData, spans
+from xpnet.engine.accumulated_step import AccumulatedStep
 from xpnet.engine.captured_epochs import CapturedEpochs
 from xpnet.engine.prediction import prediction_of
 from xpnet.engine.select import OneByOne
@@ -210,6 +211,11 @@ class Epochs:
         return f"{self.steps.engine}; the host waits after every {steps} steps, for callbacks"
 
     @property
+    def _shuffles(self) -> bool:
+        """Whether each epoch has a new order; a loss that is no mean over rows may need theirs."""
+        return self.settings.shuffle and self.settings.loss.row_mean
+
+    @property
     def n_steps(self) -> int:
         """The number of steps of an epoch."""
         settings = self.settings
@@ -224,7 +230,7 @@ class Epochs:
             lrs = learning_rates(self.settings, self.data.n_rows, self.epoch, values)
         self._upcoming_rates = None, []
         streams = self.model.streams
-        self._order = streams.row_order(self.data.n_rows) if self.settings.shuffle else None
+        self._order = streams.row_order(self.data.n_rows) if self._shuffles else None
         self.run.epoch, self.run.n_steps = self.epoch, len(lrs)
         self.unfinished = True
         if isinstance(self.steps, CapturedEpochs):
@@ -238,25 +244,22 @@ class Epochs:
 
     def _one_by_one(self, step: OneByOne, lrs: list[float]) -> tuple[Array, bool]:
         """Take the steps one by one; return the last batch, and whether a callback has stopped."""
-        settings, is_host = self.settings, self.model.backend.is_host
+        is_host, interrupts = self.model.backend.is_host, self.run.interrupts
         intervals, losses, counts = self.callbacks.intervals, self._losses, self._counts
-        n_rows, interrupts, X, stopped = settings.batch_size, self.run.interrupts, None, False
         first, before, after_step = self.taken, self.completed * len(lrs), self.after_step
-        batches = self.data.batches(self._order, n_rows, settings.drop_last, first)
-        with closing(batches):
-            for number, (X, y, weight) in enumerate(batches, start=first + 1):
-                value = step.gradient(X, y, weight)
-                if is_host:
-                    value = float(value)
-                    if not math.isfinite(value):
-                        self._fail(number, step.value_and_grad.first_not_finite(X))
+        X, stopped = None, False
+        with closing(self._gradients(step, first)) as gradients:
+            for number, (loss, count, X) in enumerate(gradients, start=first + 1):
+                value = float(loss) if is_host else loss
+                if is_host and not math.isfinite(value):
+                    self._fail(number, step.value_and_grad.first_not_finite(X))
                 try:
                     step.update(lrs[number - 1])
                 except NonFiniteError:
                     self._check_numbers(number)
                     raise
                 losses.append(value)
-                counts.append(X.shape[0] if weight is None else self.xp.sum(weight))
+                counts.append(count)
                 if intervals and is_due(before + number, intervals):
                     stopped = self._call(float(value))
                 if after_step is not None:
@@ -264,6 +267,25 @@ class Epochs:
                 if stopped or interrupts.requested:
                     break
         return X, stopped
+
+    def _gradients(
+        self, step: OneByOne, first: int
+    ) -> Generator[tuple[Array, Any, Array], None, None]:
+        """Compute the gradient of each batch; yield the loss, the weight and the last rows."""
+        settings = self.settings
+        given, drop_last = (self._order, settings.batch_size), settings.drop_last
+        if isinstance(step, AccumulatedStep):
+            n_parts = settings.accumulate
+            with closing(
+                self.data.batches_in_parts(*given, n_parts, drop_last, first)
+            ) as batches_in_parts:
+                for parts in batches_in_parts:
+                    yield step.gradient(parts)
+            return
+        with closing(self.data.batches(*given, drop_last, first)) as batches:
+            for X, y, weight in batches:
+                value = step.gradient(X, y, weight)
+                yield value, X.shape[0] if weight is None else self.xp.sum(weight), X
 
     def _captured(self, steps: CapturedEpochs, lrs: list[float]) -> tuple[Array, bool]:
         """Replay the captured steps; return the last batch, and whether a callback has stopped."""
@@ -327,7 +349,7 @@ class Epochs:
         except (_NotYetMeasuredError, ArgumentError):  # the next epoch raises it again
             return
         self._upcoming_rates = settings.optimizer.lr, lrs
-        order = self.model.streams.upcoming_order(n_rows) if settings.shuffle else None
+        order = self.model.streams.upcoming_order(n_rows) if self._shuffles else None
         assert isinstance(self.steps, CapturedEpochs)
         self.steps.prepare(order, lrs)
 

@@ -179,9 +179,7 @@ class _Given:
         self.n_labels, rows = data.spec.n_out, slice(0, n_rows)
         is_binary = loss.target_kind in ("binary", "signs")
         self.multilabel = is_binary and self.n_labels > 1
-        self.n_classes = 2 if is_binary else None
-        if loss.target_kind == "classes":
-            self.n_classes = self.n_labels
+        self.n_classes = loss.n_classes(self.n_labels)
         weight = data.metric_weight
         self._target = loss.class_targets(data.metric_targets, self.n_labels)[rows, ...]
         self._context = {

@@ -11,6 +11,7 @@ from xpnet.data.batching import TrainingData, spans
 from xpnet.errors import Phrase, require, require_count, require_type
 from xpnet.layers.base import Views
 from xpnet.losses import Loss
+from xpnet.losses.base import require_all_rows
 from xpnet.ops.buffers import Buffers
 from xpnet.optimizers import Penalty
 from xpnet.state import ModelState
@@ -36,7 +37,8 @@ class NetworkObjective:
         rows: the data.
         loss: the loss ℓ.
         l2: the rate λ, at least 0, default 0; weights only, no biases, scales or shifts.
-        chunk_rows: the number of rows of a chunk, at least 1, default `CHUNK`.
+        chunk_rows: the number of rows of a chunk, at least 1; default `CHUNK`, or all rows for a
+            loss that is not a mean over rows.
 
     Attributes:
         backend: the array library, device and dtype of θ.
@@ -53,10 +55,13 @@ class NetworkObjective:
         loss: Loss,
         *,
         l2: float = 0.0,
-        chunk_rows: int = CHUNK,
+        chunk_rows: int | None = None,
     ) -> None:
         require_type(loss, Loss, "loss", "Take one of xpnet.losses, such as CrossEntropy().")
+        if chunk_rows is None:
+            chunk_rows = CHUNK if loss.row_mean else max(rows.n_rows, 1)
         require_count(chunk_rows, "chunk_rows")
+        require_all_rows(loss, chunk_rows, rows.n_rows, "chunk_rows")
         self.penalty = Penalty(l2=l2)
         network, self.backend = model.network, model.backend
         statistics = copied(model.statistics)

@@ -123,10 +123,10 @@ class SavedTraining:
             share = settings["validation"]
             if share not in (None, "given") and type(share) not in (int, float):
                 raise FileFormatError(f"validation must be a share; got {describe(share)}.")
-            names = ["loss", "optimizer"]
+            names, settings = ["loss", "optimizer"], {"accumulate": 1} | settings
             if kind == "mini-batch":
                 names += ["schedule", "clip", "l1", "batch_size", "shuffle", "drop_last"]
-                names += ["engine", "precision"]
+                names += ["engine", "precision", "accumulate"]
             layout = self.contents.network.layout
             found = {
                 name: rebuilt(settings[name], layout, self.types)

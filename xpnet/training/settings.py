@@ -8,9 +8,11 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from xpnet import metrics as own_metrics  # loads its modules on first access
 from xpnet.data.batching import refuse_single_row
+from xpnet.engine.accumulated_step import check_parts
 from xpnet.engine.eager_step import StepSettings
 from xpnet.errors import require, require_count, require_type, unknown_name
 from xpnet.layers.base import is_any
+from xpnet.losses.base import require_all_rows
 from xpnet.metrics.binding import refuse_sklearn
 from xpnet.metrics.protocol import CONTEXT, metric_name
 from xpnet.network import Network
@@ -32,7 +34,7 @@ class Settings(StepSettings):
 
     Attributes:
         epochs: the number of passes over the data.
-        batch_size: the number of rows of a step.
+        batch_size: the number of rows of a step, in all its parts.
         metrics: functions of predictions and targets.
         schedule: the schedule of the learning rate, or ``None``.
         callbacks: functions called after each epoch.
@@ -63,6 +65,8 @@ class Settings(StepSettings):
         check_progress(self.progress)
         require_count(self.epochs, "epochs")
         require_count(self.batch_size, "batch_size")
+        rule = f"be at most batch_size, {self.batch_size}: a part has at least one row"
+        require(self.accumulate <= self.batch_size, "accumulate", rule, self.accumulate)
         if self.schedule is not None:
             do = "Derive a class from xpnet.optimizers.schedules.Schedule and define factor."
             require_type(self.schedule, Schedule, "schedule", do)
@@ -99,12 +103,14 @@ def check_on_interrupt(value: Any) -> None:
 
 
 def check_batches(network: Network, n_rows: int, settings: Settings) -> None:
-    """Refuse batches if there would be none, or one of a single row under batch norm.
+    """Refuse batches, or parts of them, that the network or the loss cannot take.
 
     Raises:
-        ArgumentError: naming ``batch_size``.
+        ArgumentError: naming ``batch_size`` or ``accumulate``.
     """
+    check_parts(network, settings)
     has_batches = not settings.drop_last or n_rows >= settings.batch_size
     require(has_batches, "batch_size", f"be at most the {n_rows} rows", settings.batch_size)
+    require_all_rows(settings.loss, settings.batch_size, n_rows, "batch_size")
     if any(is_any(layer, "batch_statistics") for layer in network.layers):
         refuse_single_row(n_rows, settings.batch_size, settings.drop_last)

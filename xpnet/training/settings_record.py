@@ -258,7 +258,8 @@ def settings_record(
         own = {"optimizer": method, "epochs": settings.iterations, "l2": settings.l2}
         return {"kind": "full-batch"} | common | own
     names = "optimizer", "schedule", "clip", "epochs", "batch_size", "shuffle", "drop_last"
-    own = {name: described(getattr(settings, name)) for name in (*names, "engine", "precision")}
+    more = "engine", "precision", "accumulate"
+    own = {name: described(getattr(settings, name)) for name in (*names, *more)}
     penalty = settings.penalty
     own |= {"l1": 0.0, "l2": 0.0} if penalty is None else {"l1": penalty.l1, "l2": penalty.l2}
     return {"kind": "mini-batch"} | common | own

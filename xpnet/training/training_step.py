@@ -7,6 +7,7 @@ from typing import Any
 
 from xpnet.backend import Array, copied, on_device_of, to_numpy, write
 from xpnet.data.prepare import prepare_batch
+from xpnet.engine.accumulated_step import in_parts
 from xpnet.engine.eager_step import Clip, EagerStep, Engine, StepSettings
 from xpnet.engine.select import step_for
 from xpnet.engine.step_lock import StepLock
@@ -30,7 +31,7 @@ class TrainingStep:
 
     Args:
         model: the `Sequential` to train, in place.
-        loss: the loss.
+        loss: the loss. One that is not a mean over rows must be given all rows at each call.
         optimizer: the optimizer; `state` is its new state.
         clip: `ClipByValue` or `ClipByNorm`, or ``None`` (default).
         l1: the rate λ of ``λ Σ|W|``, at least 0, default 0; weights only.
@@ -39,6 +40,9 @@ class TrainingStep:
             every user-defined component is shown to use only its arguments, or its class sets
             ``replayable = True``. A replay freezes numbers that a layer or loss draws or counts
             itself.
+        accumulate: the number of parts in which a batch is computed, default 1. θ is updated once,
+            by the gradient of the whole batch, and the layers need the memory of a part; see
+            `Sequential.fit`.
 
     Raises:
         ArgumentError: if an argument breaks its rule, or ``engine="replay"`` is not possible.
@@ -63,6 +67,7 @@ class TrainingStep:
         l1: float = 0.0,
         l2: float = 0.0,
         engine: Engine | None = None,
+        accumulate: int = 1,
     ) -> None:
         rule = "be a model with parameters, such as MLP(...)"
         require(isinstance(getattr(model, "state", None), ModelState), "model", rule, model)
@@ -73,11 +78,12 @@ class TrainingStep:
             clip=clip,
             penalty=penalty if l1 or l2 else None,
             engine=engine,
+            accumulate=accumulate,
         )
         self._model = model
         self._state = optimizer.init(model.theta, model.network.layout)
         self._lock = StepLock()
-        self._inner: EagerStep | None = None
+        self._inner: Any = None
         self._select()
 
     def __reduce__(self) -> Any:
@@ -222,7 +228,7 @@ class TrainingStep:
         state = self._trained
         step, self._inner = self._inner, None  # this step may be interrupted too
         if step is None:
-            step = EagerStep(state, self._settings, self._state)
+            step = in_parts(EagerStep(state, self._settings, self._state), state, self._settings)
         before = copied(state.grad)
         try:
             return step(X, y, weight, lr)

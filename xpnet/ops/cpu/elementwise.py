@@ -123,6 +123,41 @@ def chain_and_sum(api: CompilerApi, rule: Rule, dtype: Any, n_scalars: int) -> L
     return loop
 
 
+def apply_by_column(api: CompilerApi, rule: Rule, dtype: Any) -> LoopDefinition:
+    """``out ← rule(x, c)``, with one ``c`` for each column."""
+    f, xp = api.typed_rule(rule, dtype), VECTOR_MATH.load()
+
+    @api.loop(dtype, ReadOnly(2), 2, ReadOnly(1))
+    def loop(x: Any, out: Any, column: Any) -> None:
+        if out.shape != x.shape or column.size != x.shape[1]:
+            raise NotCompiled
+        for i in range(x.shape[0]):
+            for j in range(x.shape[1]):
+                out[i, j] = f(xp, x[i, j], column[j])
+
+    return loop
+
+
+def chain_by_column(api: CompilerApi, rule: Rule, dtype: Any) -> LoopDefinition:
+    """``out ← dy · p``, ``sums ← Σ_rows dy · q`` with ``p, q = rule(x, c)``."""
+    f, xp = api.typed_rule(rule, dtype), VECTOR_MATH.load()
+
+    @api.loop(dtype, ReadOnly(2), ReadOnly(2), 2, 1, ReadOnly(1))
+    def loop(dy: Any, x: Any, out: Any, sums: Any, column: Any) -> None:
+        if dy.shape != out.shape or x.shape != out.shape:
+            raise NotCompiled
+        if not x.shape[1] == sums.size == column.size:
+            raise NotCompiled
+        sums[:] = 0
+        for i in range(x.shape[0]):
+            for j in range(x.shape[1]):
+                by_x, by_column = f(xp, x[i, j], column[j])
+                out[i, j] = dy[i, j] * by_x
+                sums[j] += dy[i, j] * by_column
+
+    return loop
+
+
 def update(  # long: one loop for each number of arrays
     api: CompilerApi, rule: Rule, dtype: Any, n_targets: int, n_inputs: int, n_scalars: int
 ) -> LoopDefinition:

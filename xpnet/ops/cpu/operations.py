@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.backend import Array
-from xpnet.ops.cpu import elementwise, rowwise
+from xpnet.ops.cpu import elementwise, pieces, row_norm, rowwise, thresholds
 from xpnet.ops.cpu.jit import NotCompiled, loop_of
 from xpnet.ops.cpu.runner import EagerRunner, LoopRunner
 from xpnet.ops.numpy import NumPyOperations
@@ -150,6 +150,39 @@ class CompiledOperations(Operations):
             return self.runner.fall_back(out, plain, rule, dy, saved, sums, scalars, out)
         return out
 
+    def apply_by_column(
+        self, rule: Rule, x: Array, column: Array, out: Array | None = None
+    ) -> Array:
+        """See `Operations.apply_by_column`."""
+        if out is None:
+            out = np.empty_like(x)
+        try:
+            self.runner.run((elementwise.apply_by_column, rule, out.dtype), (x, out), column)
+        except NotCompiled:
+            plain = self.plain.apply_by_column
+            return self.runner.fall_back(out, plain, rule, x, column, out)
+        return out
+
+    def chain_by_column(
+        self,
+        rule: Rule,
+        dy: Array,
+        x: Array,
+        column: Array,
+        sums: Array,
+        out: Array | None = None,
+    ) -> Array:
+        """See `Operations.chain_by_column`."""
+        if out is None:
+            out = np.empty_like(dy)
+        key = elementwise.chain_by_column, rule, out.dtype
+        try:
+            self.runner.run_sums(key, (dy, x, out), sums, column)
+        except NotCompiled:
+            plain = self.plain.chain_by_column
+            return self.runner.fall_back(out, plain, rule, dy, x, column, sums, out)
+        return out
+
     def shift(self, z: Array, bias: Array) -> Array:
         """See `Operations.shift`."""
         return self.shift_and_apply(identity, z, bias)
@@ -243,14 +276,114 @@ class CompiledOperations(Operations):
             return self.plain.batch_norm_backward(*arguments)
         return dx
 
-    def keep_mask(self, like: Array, key: Any, p: float, out: Array | None = None) -> Array:
+    def row_norm(
+        self,
+        x: Array,
+        scale: Array,
+        shift: Array | None,
+        eps: float,
+        *,
+        centered: bool = True,
+        out: Array | None = None,
+        rows: Array | None = None,
+    ) -> tuple[Array, Array]:
+        """See `Operations.row_norm`."""
+        y = np.empty_like(x) if out is None else out
+        rows = np.empty_like(x, shape=(x.shape[0], 3)) if rows is None else rows
+        key = row_norm.row_norm, x.dtype, centered, shift is not None
+        beta = scale if shift is None else shift  # which the loop of this key does not read
+        try:
+            self.runner.run(key, (x, rows, y), scale, beta, eps)
+        except NotCompiled:
+            return self.plain.row_norm(x, scale, shift, eps, centered=centered)
+        return y, rows
+
+    def row_norm_backward(
+        self,
+        dy: Array,
+        x: Array,
+        rows: Array,
+        scale: Array,
+        d_scale: Array,
+        d_shift: Array | None,
+        *,
+        centered: bool = True,
+        out: Array | None = None,
+    ) -> Array:
+        """See `Operations.row_norm_backward`."""
+        dx = np.empty_like(dy) if out is None else out
+        key = row_norm.row_norm_backward, dy.dtype, centered, d_shift is not None
+        d_beta = d_scale if d_shift is None else d_shift
+        try:
+            self.runner.call(key, dy, x, rows, scale, d_scale, d_beta, dx)
+        except NotCompiled:
+            arguments = dy, x, rows, scale, d_scale, d_shift
+            return self.plain.row_norm_backward(*arguments, centered=centered)
+        return dx
+
+    def largest_piece(
+        self,
+        z: Array,
+        n_out: int,
+        out: Array | None = None,
+        piece: Array | None = None,
+    ) -> tuple[Array, Array]:
+        """See `Operations.largest_piece`."""
+        shape = z.shape[0], n_out
+        y = np.empty_like(z, shape=shape) if out is None else out
+        piece = np.empty_like(z, shape=shape) if piece is None else piece
+        try:
+            self.runner.run((pieces.largest_piece, z.dtype), (z, piece, y))
+        except NotCompiled:
+            return self.plain.largest_piece(z, n_out)
+        return y, piece
+
+    def largest_piece_backward(
+        self, dy: Array, piece: Array, n_pieces: int, out: Array | None = None
+    ) -> Array:
+        """See `Operations.largest_piece_backward`."""
+        m, n = dy.shape
+        dz = np.empty_like(dy, shape=(m, n_pieces * n)) if out is None else out
+        try:
+            self.runner.run((pieces.largest_piece_backward, dy.dtype), (dy, piece, dz))
+        except NotCompiled:
+            return self.plain.largest_piece_backward(dy, piece, n_pieces)
+        return dz
+
+    def ordered_thresholds(
+        self, x: Array, first: Array, gaps: Array, out: Array | None = None
+    ) -> Array:
+        """See `Operations.ordered_thresholds`."""
+        z = np.empty_like(x, shape=(x.shape[0], 1 + gaps.size)) if out is None else out
+        try:
+            self.runner.run((thresholds.ordered_thresholds, x.dtype), (x, z), first, gaps)
+        except NotCompiled:
+            return self.runner.fall_back(z, self.plain.ordered_thresholds, x, first, gaps)
+        return z
+
+    def ordered_thresholds_backward(
+        self, dz: Array, gaps: Array, d_first: Array, d_gaps: Array, out: Array | None = None
+    ) -> Array:
+        """See `Operations.ordered_thresholds_backward`."""
+        dx = np.empty_like(dz, shape=(dz.shape[0], 1)) if out is None else out
+        arguments = dz, gaps, d_first, d_gaps
+        try:
+            key = thresholds.ordered_thresholds_backward, dz.dtype
+            self.runner.call(key, *arguments, dx)
+        except NotCompiled:
+            return self.runner.fall_back(dx, self.plain.ordered_thresholds_backward, *arguments)
+        return dx
+
+    def keep_mask(
+        self, like: Array, key: Any, p: float, out: Array | None = None, *, first_row: Any = 0
+    ) -> Array:
         """See `Operations.keep_mask`."""
         mask = np.empty_like(like) if out is None else out
         loop, threshold, kept = (rowwise.keep_mask, like.dtype), int(p * 2**32), 1.0 / (1.0 - p)
         try:
-            self.runner.call(loop, mask, key, threshold, kept)
+            self.runner.call(loop, mask, key, first_row, like.shape[1], threshold, kept)
         except NotCompiled:
-            return self.plain.keep_mask(like, key, p, out)
+            return self.plain.keep_mask(like, key, p, out, first_row=first_row)
         return mask
 
     def softmax_cross_entropy(

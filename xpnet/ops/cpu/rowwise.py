@@ -358,10 +358,11 @@ def keep_mask(api: CompilerApi, dtype: Any) -> LoopDefinition:
     zero, bits = np.dtype(dtype).type(0), api.inline(hash32)
     mask = 0xFFFFFFFF
 
-    @api.loop(dtype, FLAT, INTEGER, INTEGER, SCALAR)
-    def loop(out: Any, key: Any, threshold: Any, kept: Any) -> None:
+    @api.loop(dtype, FLAT, INTEGER, INTEGER, INTEGER, INTEGER, SCALAR)
+    def loop(out: Any, key: Any, first_row: Any, n: Any, threshold: Any, kept: Any) -> None:
+        start = first_row * n
         for i in range(out.size):
-            hashed = bits((bits(i ^ key) + key) & mask)
+            hashed = bits((bits((start + i) ^ key) + key) & mask)
             out[i] = kept if hashed >= threshold else zero
 
     return loop

@@ -40,7 +40,7 @@ def batch_norm(
         rest: the parameters after these arrays and the partial results.
     """
     (m, n), dtype = arrays[0].shape, arrays[0].dtype
-    grid, parts, sizes = _grid(m, n), None, (np.int64(m), np.int64(n))
+    grid, parts, sizes = grid_of(m, n), None, (np.int64(m), np.int64(n))
     if grid[1] > 1:
         parts = xp.empty((2, grid[1], n), dtype=dtype)
         kernel = file_kernel(f"{name}_parts", "batch_norm.cu", dtype_name(dtype))
@@ -58,25 +58,29 @@ def column_sums(
     out: Array,
     scalars: tuple[Any, ...],
 ) -> bool:
-    """Launch a `column_sum_kernel`; return False if no kernel supports these arguments."""
-    x = arrays[-1]
-    assert x is not None
-    given = [array for array in arrays if array is not None]
-    alike = x.ndim == 2 and have_shape(x.shape, *given) and have_shape(x.shape[1:], out)
-    if not (alike and supported(*given, out) and are_scalars(scalars, x.dtype)):
+    """Launch a `column_sum_kernel`; return False if no kernel supports these arguments.
+
+    The first of ``arrays`` is the result, or ``None``; the others are those of ``letters``.
+    """
+    of_columns = [a for a, letter in zip(arrays[1:], letters, strict=True) if letter == "c"]
+    given = [a for a in arrays[: len(arrays) - len(of_columns)] if a is not None]
+    columns = [out, *(a for a in of_columns if a is not None)]
+    x = given[-1]
+    alike = x.ndim == 2 and have_shape(x.shape, *given) and have_shape(x.shape[1:], *columns)
+    if not (alike and supported(*given, *columns) and are_scalars(scalars, x.dtype)):
         return False
     try:
         kernel = column_sum_kernel(rule, dtype_name(x.dtype), letters, scalar_letters(scalars))
     except (ArgumentError, AttributeError, TypeError):
         return False
     m, n = x.shape
-    grid = _grid(m, n)
+    grid = grid_of(m, n)
     parts = out if grid[1] == 1 else xp.empty((grid[1], n), dtype=x.dtype)
     arguments = (*arrays, *kernel_scalars(scalars, x.dtype), parts, np.int64(m), np.int64(n))
     launch(kernel, grid, (32, ROWS), arguments)
     return grid[1] == 1 or column_sums(launch, xp, identity, "x", (None, parts), out, ())
 
 
-def _grid(m: int, n: int) -> tuple[int, int]:
+def grid_of(m: int, n: int) -> tuple[int, int]:
     """The number of blocks along the columns and along the rows."""
     return ceil(n / 32), min(ceil(m / ROWS_PER_BLOCK), MAX_BLOCKS_PER_COLUMN)

@@ -111,6 +111,8 @@ def kernel_for(
 def column_sum_kernel(rule: Rule, dtype: str, inputs: str, scalars: str) -> Kernel:
     """A kernel that computes ``y ← rule(inputs, scalars)``, ``(m, n)``, and the column sums of y.
 
+    If the rule returns two values, the sums are those of the second. The letter ``c`` in ``inputs``
+    is one value per column.
     Blocks have 32 columns and `ROWS` rows of threads. The rows of the arrays are divided equally
     along the second axis of the grid, and each block writes one row of ``sums: (grid_y, n)``.
     Parameters: those of `rule_kernel`, with the sums before the numbers of rows and columns.
@@ -130,9 +132,9 @@ def column_sum_kernel(rule: Rule, dtype: str, inputs: str, scalars: str) -> Kern
         "    for (long long row = first + threadIdx.y; j < width && row < last; row += ROWS) {",
         "        const long long i = row * width + j;",
         *(f"        {line}" for line in body),
-        f"        const T value = {values[0]};",  # y may be an input
+        f"        const T value = {values[0]}, term = {values[-1]};",  # y may be an input
         "        if (y0) y0[i] = value;",
-        "        total += value;",
+        "        total += term;",
         "    }",
         "    total = sum_over_rows(total);",
         "    if (j < width && threadIdx.y == 0) sums[blockIdx.y * width + j] = total;",
@@ -185,7 +187,7 @@ def _parameters(inputs: str, n_outputs: int, scalars: str) -> str:
     number, numbers = "const T* __restrict__", "const T*"
     parameters = [f"T* y{i}" for i in range(n_outputs)]
     parameters += [
-        f"{number if kind in 'bo' else numbers} x{i}"
+        f"{number if kind in 'boc' else numbers} x{i}"
         for i, kind in enumerate(inputs)
         if kind != "t"
     ]
@@ -196,6 +198,7 @@ def _parameters(inputs: str, n_outputs: int, scalars: str) -> str:
 def _body(rule: Rule, inputs: str, scalars: str) -> tuple[list[str], list[str], list[str]]:
     """The loads outside the loop, the lines for each element, and the names of the results."""
     loads_of = {"x": "x{}[i]", "b": "x{}[i % (INDEX)width]", "o": "*x{}", "t": "y{}[i]"}
+    loads_of["c"] = "x{}[j]"
     taken = [(i, kind) for i, kind in enumerate(inputs) if kind != "d"]
     loads = [loads_of[kind].format(i) for i, kind in taken]
     values_of = {"v": "s{}", "p": "*s{}"}
@@ -203,7 +206,7 @@ def _body(rule: Rule, inputs: str, scalars: str) -> tuple[list[str], list[str], 
     loads += [values_of[kind].format(i) for i, kind in enumerate(scalars)]
     lines, values = translate(rule, len(loads))
     if "d" in inputs:
-        values = [f"x{inputs.index('d')}[i] * ({values[0]})"]
+        values = [f"x{inputs.index('d')}[i] * ({value})" for value in values]
     names = [f"const T a{i} = {load};" for i, load in enumerate(loads)]
     is_constant = [kind == "o" for _, kind in taken] + [kind.islower() for kind in scalars]
     once = list(compress(names, is_constant))

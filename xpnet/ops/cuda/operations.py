@@ -12,12 +12,13 @@ import numpy as np
 
 from xpnet.backend import Array
 from xpnet.errors import dtype_name, require
-from xpnet.ops.cuda import columns, cublas_lt, updates
+from xpnet.ops.cuda import columns, cublas_lt, row_norm, updates
 from xpnet.ops.cuda.arrays import are_scalars, have_shape, kernel_scalars, on_device, supported
 from xpnet.ops.cuda.cross_entropy import cross_entropy
 from xpnet.ops.cuda.elementwise import (
     ROWS,
     file_kernel,
+    index_type,
     kernel_for,
     shifted,
     shifted_and_kept,
@@ -202,6 +203,29 @@ class CudaOperations(Operations):
             return super().chain_and_sum(rule, dy, saved, sums, scalars, out)
         return dz
 
+    def apply_by_column(
+        self, rule: Rule, x: Array, column: Array, out: Array | None = None
+    ) -> Array:
+        """See `Operations.apply_by_column`."""
+        done = self._run(rule, "xb", (x, column), (), out)
+        return super().apply_by_column(rule, x, column) if done is None else done
+
+    def chain_by_column(
+        self,
+        rule: Rule,
+        dy: Array,
+        x: Array,
+        column: Array,
+        sums: Array,
+        out: Array | None = None,
+    ) -> Array:
+        """See `Operations.chain_by_column`."""
+        dx = self._result_array(dy, out)
+        arrays = dx, dy, x, column
+        if not columns.column_sums(self.launch, self.xp, rule, "dxc", arrays, sums, ()):
+            return super().chain_by_column(rule, dy, x, column, sums)
+        return dx
+
     def column_sum(self, x: Array, out: Array | None = None) -> Array:
         """See `Operations.column_sum`."""
         sums = self.xp.empty(x.shape[1:], dtype=x.dtype) if out is None else out
@@ -299,6 +323,98 @@ class CudaOperations(Operations):
         columns.batch_norm(self.launch, self.xp, "batch_norm_backward", (dy, x_hat), rest)
         return dx
 
+    def row_norm(
+        self,
+        x: Array,
+        scale: Array,
+        shift: Array | None,
+        eps: float,
+        *,
+        centered: bool = True,
+        out: Array | None = None,
+        rows: Array | None = None,
+    ) -> tuple[Array, Array]:
+        """See `Operations.row_norm`."""
+        if rows is None:
+            rows = self.xp.empty((x.shape[0], 3), dtype=x.dtype)
+        results = self._result_array(x, out), rows
+        if not row_norm.row_norm(self.launch, x, scale, shift, eps, centered, results):
+            return super().row_norm(x, scale, shift, eps, centered=centered)
+        return results
+
+    def row_norm_backward(
+        self,
+        dy: Array,
+        x: Array,
+        rows: Array,
+        scale: Array,
+        d_scale: Array,
+        d_shift: Array | None,
+        *,
+        centered: bool = True,
+        out: Array | None = None,
+    ) -> Array:
+        """See `Operations.row_norm_backward`."""
+        given, dx = (dy, x, rows, scale), self._result_array(dy, out)
+        sums = d_scale, d_shift
+        if not row_norm.row_norm_backward(self.launch, self.xp, given, *sums, centered, dx):
+            return super().row_norm_backward(*given, *sums, centered=centered)
+        return dx
+
+    def largest_piece(
+        self,
+        z: Array,
+        n_out: int,
+        out: Array | None = None,
+        piece: Array | None = None,
+    ) -> tuple[Array, Array]:
+        """See `Operations.largest_piece`."""
+        if z.ndim != 2 or not supported(z) or z.shape[1] % n_out:
+            return super().largest_piece(z, n_out)
+        shape = z.shape[0], n_out
+        y, piece = (self._filled(shape, z, array) for array in (out, piece))
+        self._launch_pieces("largest_piece", (z, y, piece), z.shape[1] // n_out, y)
+        return y, piece
+
+    def largest_piece_backward(
+        self, dy: Array, piece: Array, n_pieces: int, out: Array | None = None
+    ) -> Array:
+        """See `Operations.largest_piece_backward`."""
+        if dy.ndim != 2 or not (supported(dy, piece) and have_shape(dy.shape, piece)):
+            return super().largest_piece_backward(dy, piece, n_pieces)
+        dz = self._filled((dy.shape[0], n_pieces * dy.shape[1]), dy, out)
+        self._launch_pieces("largest_piece_backward", (dy, piece, dz), n_pieces, dy)
+        return dz
+
+    def ordered_thresholds(
+        self, x: Array, first: Array, gaps: Array, out: Array | None = None
+    ) -> Array:
+        """See `Operations.ordered_thresholds`."""
+        m, n = x.shape[0], 1 + gaps.shape[0]
+        given = (x, first, gaps)[: 2 + (n > 1)]
+        if not (supported(*given) and have_shape((m, 1), x) and have_shape((1,), first)):
+            return super().ordered_thresholds(x, first, gaps)
+        z = self._filled((m, n), x, out)
+        kernel = file_kernel("ordered_thresholds", "thresholds.cu", dtype_name(x.dtype))
+        launch_linear(self.launch, kernel, m, (x, first, gaps, z, np.int64(m), np.int64(n)))
+        return z
+
+    def ordered_thresholds_backward(
+        self, dz: Array, gaps: Array, d_first: Array, d_gaps: Array, out: Array | None = None
+    ) -> Array:
+        """See `Operations.ordered_thresholds_backward`."""
+        given = gaps, d_first, d_gaps
+        shapes = [array.shape for array in given] == [(dz.shape[1] - 1,), (1,), (dz.shape[1] - 1,)]
+        used = given if dz.shape[1] > 1 else (d_first,)
+        if dz.ndim != 2 or not (shapes and supported(dz, *used)):
+            return super().ordered_thresholds_backward(dz, *given)
+        (m, n), sums = dz.shape, self.column_sum(dz)
+        dx = self._filled((m, 1), dz, out)
+        kernel = file_kernel("ordered_thresholds_backward", "thresholds.cu", dtype_name(dz.dtype))
+        arguments = (dz, sums, *given, dx, np.int64(m), np.int64(n))
+        launch_linear(self.launch, kernel, m, arguments)
+        return dx
+
     def clip_by_norm(self, grad: Array, limit: float) -> None:
         """See `Operations.clip_by_norm`; the norm stays on the device."""
         if grad.ndim != 1 or not supported(grad):
@@ -322,17 +438,20 @@ class CudaOperations(Operations):
         self.launch(kernel, (1,), (32, ROWS), (weight, share, np.int64(weight.size)))
         return share
 
-    def keep_mask(self, like: Array, key: Any, p: float, out: Array | None = None) -> Array:
+    def keep_mask(
+        self, like: Array, key: Any, p: float, out: Array | None = None, *, first_row: Any = 0
+    ) -> Array:
         """See `Operations.keep_mask`; the key may be an array of one int64 on the device."""
         is_array = on_device(key)
         bad_key = is_array and (key.size != 1 or dtype_name(key.dtype) != "int64")
-        if bad_key or not supported(like):
-            return super().keep_mask(like, key, p)
+        if bad_key or on_device(first_row) or not supported(like):
+            return super().keep_mask(like, key, p, first_row=first_row)
         mask = self._result_array(like, out)
         keys = (key, np.int64(0)) if is_array else (None, np.int64(key))
         limit, kept = np.uint32(int(p * 2**32)), like.dtype.type(1.0 / (1.0 - p))
         kernel = file_kernel("keep_mask", "masks.cu", dtype_name(like.dtype))
-        arguments = (*keys, limit, kept, mask, np.int64(like.size))
+        start = np.int64(first_row * like.shape[1])
+        arguments = (*keys, start, limit, kept, mask, np.int64(like.size))
         launch_linear(self.launch, kernel, like.size, arguments)
         return mask
 
@@ -397,5 +516,18 @@ class CudaOperations(Operations):
 
     def _result_array(self, like: Array, out: Array | None) -> Array:
         """``out`` if a kernel can fill it, otherwise a new array like ``like``."""
-        fits = out is not None and have_shape(like.shape, out) and supported(like, out)
-        return out if fits else self.xp.empty_like(like)
+        return self._filled(like.shape, like, out)
+
+    def _filled(self, shape: tuple[int, ...], like: Array, out: Array | None) -> Array:
+        """``out`` if a kernel can fill it, otherwise a new array of a shape."""
+        fits = out is not None and have_shape(shape, out) and supported(like, out)
+        return out if fits else self.xp.empty(shape, dtype=like.dtype)
+
+    def _launch_pieces(
+        self, name: str, arrays: Sequence[Array], n_pieces: int, like: Array
+    ) -> None:
+        """Launch a kernel of ``pieces.cu`` over the elements of ``like``."""
+        index = index_type(like.size * n_pieces)
+        kernel = file_kernel(name, "pieces.cu", dtype_name(like.dtype), INDEX=index)
+        sizes = np.int64(n_pieces), np.int64(like.size), np.int64(like.shape[1])
+        launch_linear(self.launch, kernel, like.size, (*arrays, *sizes))

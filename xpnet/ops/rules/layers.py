@@ -10,6 +10,27 @@ def multiply(xp: Namespace, a: Array, b: Array) -> Array:
     return a * b
 
 
+def multiply_derivatives(xp: Namespace, a: Array, b: Array) -> tuple[Array, Array]:
+    """``∂(a·b)/∂a = b`` and ``∂(a·b)/∂b = a``."""
+    return b, a
+
+
+def add(xp: Namespace, a: Array, b: Array) -> Array:
+    """``a + b``."""
+    return a + b
+
+
+def prelu(xp: Namespace, x: Array, slope: Array) -> Array:
+    """``x`` where it is positive, else ``a·x`` with the slope ``a``."""
+    return xp.where(x > 0.0, x, slope * x)
+
+
+def prelu_derivatives(xp: Namespace, x: Array, slope: Array) -> tuple[Array, Array]:
+    """By ``x``: 1 where it is positive, else the slope. By the slope: ``min(x, 0)``."""
+    # The sign is the 1, in the dtype of x: a plain number would make a float64 array.
+    return xp.where(x > 0.0, xp.sign(x), slope), xp.minimum(x, 0.0)
+
+
 def normalize(
     xp: Namespace, x: Array, mean: Array, rest: Array, factor: Array, scale: Array, shift: Array
 ) -> tuple[Array, Array]:

@@ -12,6 +12,11 @@ from __future__ import annotations
 from xpnet.backend import Array, Namespace
 
 
+def scaled(xp: Namespace, target: Array, x: Array, factor: float) -> Array:
+    """``target ← factor·x``."""
+    return factor * x
+
+
 def sgd(xp: Namespace, theta: Array, grad: Array, lr: float) -> Array:
     """``θ ← θ − lr·g``."""
     return theta - lr * grad

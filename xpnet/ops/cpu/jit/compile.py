@@ -29,6 +29,8 @@ FASTMATH = {"contract", "nsz"}
 
 Not "arcp": it allows an estimate of the reciprocal square root, which gives NaN for infinity."""
 
+REORDERED = FASTMATH | {"reassoc"}
+
 REFUSALS = NumbaError, AttributeError, KeyError, NotImplementedError, TypeError
 """What Numba raises for a function that it cannot compile."""
 
@@ -36,6 +38,8 @@ API = CompilerApi(
     loop=define_loop,
     typed_rule=typed_rule,
     inline=register_jitable,
+    inline_in_order=register_jitable(fastmath=FASTMATH, error_model="numpy"),
+    inline_in_any_order=register_jitable(fastmath=REORDERED, error_model="numpy"),
     call_address=intrinsics.call_address,
     call_gemm=intrinsics.call_gemm,
     call_gemv=intrinsics.call_gemv,
@@ -107,7 +111,7 @@ def _compile(definition: LoopDefinition) -> Any:
         [(types.CPointer(types.Tuple(given)),)],
         nogil=True,
         error_model="numpy",
-        fastmath=FASTMATH | ({"reassoc"} if definition.reorder else set()),
+        fastmath=REORDERED if definition.reorder else FASTMATH,
         no_cpython_wrapper=True,
         no_cfunc_wrapper=True,
         _nrt=False,  # a loop allocates nothing, and so needs no function of Numba's

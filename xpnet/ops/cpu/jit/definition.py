@@ -108,7 +108,9 @@ class CompilerApi(NamedTuple):
         loop: ``(dtype, *parameters, reorder=False)`` ↦ a decorator; see `define_loop`.
         typed_rule: ``(rule, dtype)`` ↦ the rule with its literals and constants of that type, for
             use inside a loop.
-        inline: a function ↦ the same, for use inside a loop.
+        inline: a function ↦ the same, for use inside a loop, with the order of sums of its caller.
+        inline_in_order: `inline`, but no sum of the function is evaluated in another order.
+        inline_in_any_order: `inline`, but all its sums may be, so that they are vectorized.
         call_address: inside a loop, ``(address, packed arguments)`` ↦ the status that the compiled
             loop at the address returns; 0 is success.
         call_gemm: inside a loop, calls ``cblas_?gemm`` with arguments that the caller packed.
@@ -123,6 +125,8 @@ class CompilerApi(NamedTuple):
     loop: Callable[..., Callable[[Callable[..., Any]], LoopDefinition]]
     typed_rule: Callable[..., Any]
     inline: Callable[..., Any]
+    inline_in_order: Callable[..., Any]
+    inline_in_any_order: Callable[..., Any]
     call_address: Callable[..., Any]
     call_gemm: Callable[..., Any]
     call_gemv: Callable[..., Any]

@@ -6,11 +6,12 @@ static __device__ inline unsigned hash32(unsigned long long x) {
     return bits ^ (bits >> 16);
 }
 
-// The bits of xpnet.random: a mask depends on its key and the position only.
-extern "C" __global__ void keep_mask(const long long* keys, long long key, unsigned limit, T kept,
-                                     T* mask, long long n) {
+// The bits of xpnet.random: a mask depends on its key and the position in the batch only, of which
+// ``start`` is the first.
+extern "C" __global__ void keep_mask(const long long* keys, long long key, long long start,
+                                     unsigned limit, T kept, T* mask, long long n) {
     const unsigned long long k = keys ? *keys : key;
     for (long long i = first_index(); i < n; i += stride()) {
-        mask[i] = hash32(hash32(i ^ k) + (unsigned)k) >= limit ? kept : T(0);
+        mask[i] = hash32(hash32((start + i) ^ k) + (unsigned)k) >= limit ? kept : T(0);
     }
 }
