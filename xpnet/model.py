@@ -299,20 +299,30 @@ class Sequential:
         Monte-Carlo dropout is the distribution of the outputs over seeds::
 
             outputs = [model.forward(X, training=True, seed=s) for s in range(100)]
+
+        On the backend ``"torch"`` the result can be differentiated with respect to ``X`` and
+        ``theta``, of the tensors that require a gradient, to any order; all rows are then one
+        pass, without the buffers of other passes::
+
+            theta = model.theta.clone().requires_grad_()
+            u = model.forward(x, theta=theta)
+            (du,) = torch.autograd.grad(u.sum(), x, create_graph=True)
         """
         if self.state.backend.device is not None and self.backend.is_elsewhere:
             with self.backend.active():
                 return self.forward(X, theta=theta, training=training, seed=seed)
-        if theta is not None:
-            theta = vector(self.backend, self.layout, theta, "theta")
-        if not training:
-            return self._predict(*prepare_features(self.input_spec, X, preprocess=False), theta)
+        spec, place, library = self.input_spec, self.backend, self.backend.library
+        recorded = library.differentiates and (library.records(X) or library.records(theta))
+        parameters = theta if theta is None else vector(place, self.layout, theta, "theta")
+        if not training and not recorded:
+            return self._predict(*prepare_features(spec, X, preprocess=False), parameters)
         require_count(seed, "seed", low=0)
-        X = as_features(self.input_spec, X, preprocess=False)
-        X = self.input_spec.to_backend(X)
-        if any(is_any(layer, "batch_statistics") for layer in self.layers):
-            require(X.shape[0] > 1, "X", "have at least 2 rows under batch norm in training", X)
-        return self._predict.in_training_mode(X, int(seed), theta)
+        inputs = spec.to_backend(as_features(spec, X, preprocess=False))
+        if training and any(is_any(layer, "batch_statistics") for layer in self.layers):
+            rule = "have at least 2 rows under batch norm in training"
+            require(inputs.shape[0] > 1, "X", rule, inputs)
+        inputs, parameters = place.recorded(X, inputs), place.recorded(theta, parameters)
+        return self._predict.in_one_pass(inputs, parameters, training=training, seed=int(seed))
 
     def value_and_grad(
         self, X: Array, y: Array, loss: Loss, *, weight: Array | None = None, check: bool = True
@@ -867,8 +877,8 @@ def load(
     ...     load(f"{folder}/model.safetensors", dtype="float64")
     Sequential([Dense(3, ReLU()), Dense(1)], n_in=2, backend='numpy')
     """
-    name, known = os.fsdecode(path), given_types(types)
-    return _model_of(read_model(path, known), name, backend, dtype, device)
+    saved = read_model(path, given_types(types))
+    return _model_of(saved, os.fsdecode(path), backend, dtype, device)
 
 
 def resume(
@@ -931,9 +941,7 @@ def resume(
     5
     """
     require_type(path, (str, bytes, os.PathLike), "path")
-    is_mapping, rule = isinstance(types, Mapping), "be a sequence of the classes of the training"
-    require(not is_mapping, "types", rule, types)
-    saved = read_training(path, types=given_types(types))
+    saved = read_training(path, types=given_types(types, by_name=False))
     place = saved.record["environment"].get("backend") if backend is None else backend
     model = _model_of(saved.contents, saved.name, place, None, device)
     arguments = saved.arguments(

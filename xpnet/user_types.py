@@ -19,6 +19,8 @@ UserTypes: TypeAlias = Mapping[str, type[Any]]
 MAX_SHOWN = 5
 """The number of classes that an error names."""
 
+RULE = "be a sequence of classes"
+
 PLAIN = bool, int, float, str, type(None)
 """The types of settings beside tuples and frozen dataclasses; subclasses would be lost."""
 
@@ -38,13 +40,13 @@ def name_of(kind: type[Any]) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
-def given_types(types: Any, argument: str = "types") -> dict[str, type[Any]]:
+def given_types(types: Any, *, by_name: bool = True) -> dict[str, type[Any]]:
     """Return the classes that a caller passes to read a file, by their name in the file.
 
     Args:
         types: a sequence of frozen dataclasses, or a mapping to them from the names in the file,
             for classes that have been renamed or moved.
-        argument: its name in error messages.
+        by_name: whether it may be a mapping; default true.
 
     Raises:
         ArgumentError: if it holds anything else, two classes of one name, or a class of xpnet.
@@ -56,31 +58,31 @@ def given_types(types: Any, argument: str = "types") -> dict[str, type[Any]]:
 Write @dataclass(frozen=True) before the class.
     """
     is_one = isinstance(types, (str, type))
-    do = f"Write {argument}=[{types.__name__}]." if isinstance(types, type) else ""
-    ok = not is_one and isinstance(types, (Collection, Mapping))
-    require(ok, argument, "be a sequence of classes", types, do)
+    do = f"Write types=[{types.__name__}]." if isinstance(types, type) else ""
+    require(not is_one and isinstance(types, Collection), "types", RULE, types, do)
+    do = "Give the classes that the training was saved with."
+    require(by_name or not isinstance(types, Mapping), "types", RULE, types, do)
     kinds = list(types.values() if isinstance(types, Mapping) else types)
     for kind in kinds:
-        _require_kind(kind, argument)
+        _require_kind(kind)
     names = list(types) if isinstance(types, Mapping) else list(map(name_of, kinds))
+    rule = "have names with a module, as in the file, such as 'train.MyLayer'"
     for i, name in enumerate(names):
-        rule = "have names with a module, as in the file, such as 'train.MyLayer'"
-        require(isinstance(name, str) and is_user_defined(name), argument, rule, name)
-        require(
-            name not in names[:i], argument, "hold one class of each name", Phrase(f"two {name}")
-        )
+        require(isinstance(name, str) and is_user_defined(name), "types", rule, name)
+        got = Phrase(f"two {name}")
+        require(name not in names[:i], "types", "hold one class of each name", got)
     return dict(zip(names, kinds, strict=True))
 
 
-def _require_kind(kind: Any, argument: str) -> None:
+def _require_kind(kind: Any) -> None:
     """Refuse what is no class of which a file may hold the settings."""
     do = "Write its class." if not isinstance(kind, type) else ""
-    require(isinstance(kind, type), argument, "hold classes", kind, do)
+    require(isinstance(kind, type), "types", "hold classes", kind, do)
     is_own = name_of(kind).partition(".")[0] != "xpnet"
     do = "Leave it out: files may name xpnet's own types."
-    require(is_own, argument, "hold classes of your own", Phrase(kind.__name__), do)
+    require(is_own, "types", "hold classes of your own", Phrase(kind.__name__), do)
     do = "Write @dataclass(frozen=True) before the class."
-    require(_is_value(kind), argument, "hold frozen dataclasses", Phrase(name_of(kind)), do)
+    require(_is_value(kind), "types", "hold frozen dataclasses", Phrase(name_of(kind)), do)
 
 
 def require_types(config: Any, types: UserTypes, name: str, call: str) -> None:

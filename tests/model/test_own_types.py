@@ -144,7 +144,10 @@ def test_resume_names_the_class_that_is_missing(path):
         message = f"got one with helpers.own_types.{kind.__name__}. Pass its class, types=\\[{kind}"
         with pytest.raises(ArgumentError, match=message.replace(str(kind), kind.__name__)):
             xpnet.resume(path, X, y, progress=False, types=few)
-    with pytest.raises(ArgumentError, match="types must be a sequence of the classes of the train"):
+    with pytest.raises(
+        ArgumentError,
+        match=r"types must be a sequence of classes; got .* Give the classes that the",
+    ):
         xpnet.resume(path, X, y, progress=False, types={"a.b": Cube})
 
 
