@@ -181,15 +181,23 @@ ACTIVATIONS |= {"LeakyReLU 0.2": xpnet.LeakyReLU(0.2), "ELU 0.5": xpnet.ELU(0.5)
 ACTIVATIONS |= {"Affine 0.5 1": xpnet.Affine(0.5, 1.0)}
 TRAINABLE = {name: phi for name, phi in ACTIVATIONS.items() if name != "Step"}
 LOSSES = {
-    name: kind() for name, kind in kinds(losses, losses.Loss).items() if name != "FormulaLoss"
+    name: kind()
+    for name, kind in kinds(losses, losses.Loss).items()
+    if name not in ("FormulaLoss", "Heads")
 }
+if hasattr(losses, "Heads"):
+    LOSSES["Heads"] = losses.Heads([xpnet.CrossEntropy(), xpnet.HalfMSE()], [4, N_OUT - 4])
 if hasattr(losses, "from_formula"):
     LOSSES["FormulaLoss"] = losses.from_formula(
         lambda xp, z, t: xp.log(xp.cosh(z - t)), name="log_cosh"
     )
 LOSSES |= {"CrossEntropy 0.1": xpnet.CrossEntropy(0.1), "Huber 0.5": xpnet.Huber(0.5)}
 LOSSES |= {"Distillation 2 0.5": xpnet.Distillation(2.0, 0.5)}
-COMPOSED = optimizers.Averaged, optimizers.Frozen, optimizers.Resumed
+COMPOSED = tuple(
+    getattr(optimizers, name)
+    for name in ("Averaged", "Frozen", "Grouped", "Lookahead", "Resumed", "SAM")
+    if hasattr(optimizers, name)
+)
 OPTIMIZERS = {
     name: cls(0.01)
     for name, cls in kinds(optimizers, optimizers.Optimizer).items()
@@ -272,6 +280,17 @@ NETWORKS = {
     "Dropout": [Dropout(0.1), Dense(32, xpnet.ReLU()), Dropout(0.5), Dense(N_OUT)],
     "Activation": [Activation(xpnet.Tanh()), Dense(16), Activation(xpnet.ReLU()), Dense(N_OUT)],
 }
+if hasattr(xpnet, "Residual"):  # not in every earlier checkout
+    NETWORKS["Residual"] = [
+        Dense(32),
+        xpnet.Residual(xpnet.Residual(Dense(32, xpnet.Tanh())), BatchNorm(), Dropout(0.2)),
+        Dense(N_OUT),
+    ]
+    NETWORKS["Branches"] = [
+        xpnet.Branches(Dense(16, xpnet.ReLU()), [Dense(8, xpnet.Tanh()), Dense(16)], []),
+        xpnet.Branches(Dense(16), [Dense(16, xpnet.Tanh()), Dropout(0.2)], join="sum"),
+        Dense(N_OUT),
+    ]
 
 
 def targets(name: str) -> Any:
@@ -280,8 +299,9 @@ def targets(name: str) -> Any:
         return Y
     if name == "Ordinal":  # of the ends, which logits in any order can have
         return np.where(Y > 0, N_OUT, 0)
-    if name.startswith("Distillation"):
-        return np.column_stack([X[:, :N_OUT], Y])
+    if name == "Heads" or name.startswith("Distillation"):
+        columns = (Y % 4, X[:, 4:N_OUT]) if name == "Heads" else (X[:, :N_OUT], Y)
+        return np.column_stack(columns)
     if name.startswith("GaussianNLL"):
         return X[:, : N_OUT // 2]
     yes = (X[:, :N_OUT] > 0).astype(float)
@@ -317,6 +337,10 @@ def training(place: Place) -> Iterator[Case]:
     layout = xpnet.Sequential(normalized(0.9), N_IN).layout
     frozen = optimizers.Frozen(optimizers.AdamW(0.01), layout, [0])
     yield "steps/Frozen", partial(place.steps, normalized(0.9), frozen)
+    if hasattr(optimizers, "Grouped"):
+        bias = optimizers.ByRole("bias"), optimizers.SGD(0.1)
+        grouped = optimizers.Grouped([bias], default=optimizers.AdamW(0.01))
+        yield "steps/Grouped", partial(place.steps, normalized(0.9), grouped)
     given = {"lr": 0.003, "clip": xpnet.ClipByNorm(0.1), "l1": 1e-3, "l2": 1e-3}
     yield "steps/clipped", partial(place.steps, hidden(), optimizers.Adam(), **given)
     yield "networks/one row", partial(place.fit, hidden(), X[:5], Y[:5], batch_size=1)

@@ -3,10 +3,10 @@
     python -m benchmarks.layers [--rounds 9] [--seconds 0.5] [--only "layer norm"] [--threads 2]
 
 A step of 784-512-512-10 on a batch of 256, forward, backward and SGD, with each layer after both
-hidden products; and a layer alone, 256 × 512, forward and backward. Each library runs in a process
-of its own, which waits while another one is timed. The tables have medians with minimum and
-maximum, and the median of the ratios of each round. What a layer adds is the step with it less the
-step without it, in the same round.
+hidden products, or with a residual second hidden layer; and a layer alone, 256 × 512, forward and
+backward. Each library runs in a process of its own, which waits while another one is timed. The
+tables have medians with minimum and maximum, and the median of the ratios of each round. What a
+layer adds is the step with it less the step without it, in the same round.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from benchmarks.table import cell, row
 
 WIDTHS, BATCH = (784, 512, 512, 10), 256
 PLAIN = "no further layer"
-NETWORKS = (PLAIN, "layer norm", "RMS norm", "batch norm", "PReLU", "SwiGLU", "maxout")
+NETWORKS = (PLAIN, "layer norm", "RMS norm", "batch norm", "PReLU", "SwiGLU", "maxout", "residual")
 ALONE = ("layer norm alone", "RMS norm alone", "PReLU alone")
 PEERS = "xpnet", "PyTorch", "PyTorch, compiled"
 PAUSE = 0.02
@@ -54,13 +54,14 @@ def by_xpnet(name: str) -> Call:
     hidden: list[Any] = [xpnet.Dense(n, xpnet.ReLU())]
     if norm is not None:
         hidden = [xpnet.Dense(n), norm, relu]
-    elif name != PLAIN:
+    elif name not in (PLAIN, "residual"):
         hidden = {
             "PReLU": [xpnet.Dense(n), xpnet.PReLU()],
             "SwiGLU": [xpnet.GatedDense(n, xpnet.SiLU())],
             "maxout": [xpnet.Maxout(n)],
         }[name]
-    model = xpnet.Sequential([*hidden, *hidden, last], WIDTHS[0], rng=0)
+    second = [xpnet.Residual(*hidden)] if name == "residual" else hidden
+    model = xpnet.Sequential([*hidden, *second, last], WIDTHS[0], rng=0)
     step = xpnet.TrainingStep(model, xpnet.CrossEntropy(), xpnet.SGD(1e-4))
     X, y = data()
     return lambda: step(X, y)
@@ -106,6 +107,8 @@ def by_torch(name: str, compiled: bool) -> Call:
             continue
         layers += [nn.Linear(a, b), *([kind(b)] if kind else [])]
         layers += [] if name == "PReLU" else [nn.ReLU()]
+    if name == "residual":
+        layers[2:] = [residual(nn, *layers[2:])]
     model = nn.Sequential(*layers, nn.Linear(*WIDTHS[2:]))
     X, y = map(torch.from_numpy, data())
 
@@ -140,6 +143,20 @@ def two_products(nn: Any, torch: Any, a: int, b: int, name: str) -> Any:
             return first * nn.functional.silu(second)
 
     return TwoProducts()
+
+
+def residual(nn: Any, *layers: Any) -> Any:
+    """Layers in a row, with their input added to their output."""
+
+    class Residual(nn.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = nn.Sequential(*layers)
+
+        def forward(self, x: Any) -> Any:
+            return x + self.inner(x)
+
+    return Residual()
 
 
 def torch_passes(layer: Any, compiled: bool) -> Call:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from helpers.training_cases import LOSSES, OPTIMIZERS, targets
+from helpers.training_cases import LOSSES, OPTIMIZERS, targets, width_of
 
 import xpnet
 from xpnet import MLP, CrossEntropy, Dense, Sequential, initializers, losses, optimizers, to_numpy
@@ -64,7 +64,7 @@ def test_optimizer_steps_equal_numpy(optimizer, here, there, rng):
 @pytest.mark.gpu
 @pytest.mark.parametrize("loss", LOSSES, ids=repr)
 def test_loss_steps_equal_numpy(loss, here, there, rng):
-    n_out = 2
+    n_out = width_of(loss, 2)
     y = targets(rng, loss, n_out, rows=64)
     X, weight, ends = rng.normal(size=(64, 20)), rng.uniform(0.5, 2, 64), []
     for backend in (here, there):

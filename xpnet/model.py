@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from xpnet.activations import ActivationFunction, ReLU
+from xpnet.activations import ActivationFunction, Identity, ReLU
 from xpnet.atomic import StrPath
 from xpnet.backend import (
     Array,
@@ -35,13 +35,12 @@ from xpnet.errors import (
     plain_number,
     require,
     require_count,
-    require_number,
     require_type,
 )
 from xpnet.initializers import Initializer
-from xpnet.layers import Activation, BatchNorm, Dense, Dropout, Layer
+from xpnet.layers import BatchNorm, Dense, Layer
 from xpnet.layers.base import is_any
-from xpnet.layers.dense import default_init
+from xpnet.layers.hidden import hidden_layers
 from xpnet.losses import Loss
 from xpnet.minimize.method import Method
 from xpnet.network import Network, brief
@@ -772,6 +771,9 @@ def MLP(  # noqa: N802 - the usual name  # long: each setting is an explicit arg
     *,
     activation: ActivationFunction = ReLU(),
     batch_norm: bool | BatchNorm = False,
+    norm: Layer | None = None,
+    residual: bool = False,
+    output_activation: ActivationFunction = Identity(),
     dropout: float = 0.0,
     weight_init: Initializer | None = None,
     backend: BackendName | Backend = "numpy",
@@ -782,17 +784,27 @@ def MLP(  # noqa: N802 - the usual name  # long: each setting is an explicit arg
     preprocessing: Standardize | MinMax | None = None,
     classes: Sequence[Any] | None = None,
 ) -> Sequential:
-    """A multilayer perceptron: hidden layers of the same form, then a linear output layer.
+    """A multilayer perceptron: hidden layers of the same form, then an output layer.
 
-    Each hidden layer is ``Dense → activation → dropout``, or with batch norm
-    ``Dense → BatchNorm → activation → dropout``, without a bias, because β has the same effect.
+    Each hidden layer is ``Dense → activation → dropout``, or ``Dense → norm → activation →
+    dropout``. Before batch norm ``Dense`` has no bias, because β has the same effect.
+
+    With ``residual=True`` a hidden layer as wide as the hidden layer before it adds its input to
+    its output: ``Residual(Dense, norm, activation, dropout)``. The first hidden layer, those that
+    change the width and the output layer stay as they are.
 
     Args:
         n_in: the number of features.
         hidden: the widths of the hidden layers; empty for a linear model.
         n_out: the number of outputs: classes, or values.
         activation: φ of the hidden layers; default ReLU.
-        batch_norm: ``True``, or a `BatchNorm` with its settings; default ``False``.
+        batch_norm: ``True``, or a `BatchNorm` with its settings; default ``False``. It is short for
+            ``norm=BatchNorm()``.
+        norm: the layer between ``Dense`` and the activation, such as ``BatchNorm()``, which keeps
+            the width; default none.
+        residual: whether hidden layers of equal width are residual, default false.
+        output_activation: φ of the output layer; default `Identity`. The losses of classes take
+            the output without an activation; see `xpnet.losses`.
         dropout: the probability of dropping a hidden unit, in ``[0, 1)``; default 0.
         weight_init: initializer of all weights; ``None`` (default) selects He for ReLU and similar
             functions, LeCun for SELU, else Glorot.
@@ -809,25 +821,16 @@ def MLP(  # noqa: N802 - the usual name  # long: each setting is an explicit arg
 
     >>> MLP(784, [200, 100], 10, batch_norm=True).layout.size
     178410
+    >>> for layer in MLP(4, [8, 8], 3, batch_norm=True, residual=True).layers: print(brief(layer))
+    Dense(8)
+    BatchNorm()
+    Activation(ReLU())
+    Residual(Dense(8), BatchNorm(), Activation(ReLU()))
+    Dense(3)
     """
-    require_type(activation, ActivationFunction, "activation")
-    require(not isinstance(hidden, (int, str)), "hidden", "be a sequence of widths", hidden)
-    batch_norm = plain_number(batch_norm)
-    require_type(batch_norm, (bool, BatchNorm), "batch_norm")
-    require_number(dropout, "dropout", low=0, below=1)
-    layers: list[Layer] = []
-    n_out, dropout = plain_number(n_out), plain_number(dropout)
-    for width in map(plain_number, hidden):
-        require_count(width, "a width of hidden")
-        init = weight_init or default_init(activation)
-        if batch_norm:
-            norm = batch_norm if isinstance(batch_norm, BatchNorm) else BatchNorm()
-            layers += [Dense(width, weight_init=init, bias=False), norm, Activation(activation)]
-        else:
-            layers.append(Dense(width, activation, weight_init=init))
-        if dropout:
-            layers.append(Dropout(dropout))
-    layers.append(Dense(n_out, weight_init=weight_init))
+    require_type(output_activation, ActivationFunction, "output_activation")
+    layers = hidden_layers(hidden, activation, batch_norm, norm, residual, dropout, weight_init)
+    layers.append(Dense(plain_number(n_out), output_activation, weight_init=weight_init))
     return Sequential(
         layers,
         n_in,

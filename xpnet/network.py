@@ -9,10 +9,17 @@ from typing import Any, TypeAlias, cast
 
 import numpy as np
 
-from xpnet.activations import ActivationFunction
 from xpnet.backend import Array, HostArray, write
 from xpnet.errors import plain_number, require, require_count
-from xpnet.layers.base import Layer, LayerSpec, ParameterSpec, TangentLayer, Views
+from xpnet.layers.base import (
+    Layer,
+    LayerSpec,
+    ParameterSpec,
+    TangentLayer,
+    Views,
+    repeated_field,
+    require_layer,
+)
 from xpnet.layers.context import Context
 from xpnet.layers.dense import Dense
 from xpnet.ops import operations_for
@@ -51,8 +58,7 @@ class Network:
         specs: list[LayerSpec] = []
         width = n_in
         for index, layer in enumerate(layers):
-            ok = hasattr(layer, "specs") and not isinstance(layer, type)
-            require(ok, f"layers[{index}]", "be a layer such as Dense(10)", layer, _advice(layer))
+            require_layer(layer, f"layers[{index}]")
             specs.append(layer.specs(width))
             _check_names(specs[-1], index)
             width = plain_number(specs[-1].n_out)
@@ -232,29 +238,35 @@ def _draw(spec: ParameterSpec, rng: np.random.Generator) -> HostArray:
 
 
 def brief(layer: Layer) -> str:
-    """A layer as text, without default arguments and without the initializers of a `Dense`."""
+    """A layer as text, without default arguments and without the initializers of a `Dense`.
+
+    >>> from xpnet import Branches, Residual, Tanh
+    >>> brief(Residual(Dense(8, Tanh()), Branches(Dense(8), [], join="sum")))
+    "Residual(Dense(8, Tanh()), Branches(Dense(8), [], join='sum'))"
+    """
     if isinstance(layer, Dense):
         name = type(layer.activation).__name__
         act = "" if name == "Identity" else f", {layer.activation!r}"
         return f"Dense({layer.n_out}{act})"
     if not is_dataclass(layer):
         return repr(layer)
-    values = [(f, getattr(layer, f.name)) for f in fields(layer)]
-    parts = [
-        repr(value) if f.default is MISSING else f"{f.name}={value!r}"
-        for f, value in values
-        if f.repr and value != f.default
-    ]
+    several = repeated_field(type(layer))
+    parts = []
+    for f in fields(layer):
+        value = getattr(layer, f.name)
+        if f.name == several:
+            parts += map(_brief_part, value)
+        elif f.repr and value != f.default:
+            text = _brief_part(value)
+            parts.append(text if f.default is MISSING else f"{f.name}={text}")
     return f"{type(layer).__name__}({', '.join(parts)})"
 
 
-def _advice(value: Any) -> str:
-    """What to write where a layer is required and ``value`` is none."""
-    if isinstance(value, ActivationFunction):
-        return f"Write Activation({value!r})."
-    if isinstance(value, type) and issubclass(value, ActivationFunction):
-        return f"Write Activation({value.__name__}())."
-    return f"Write {value.__name__}(...)." if isinstance(value, type) else ""
+def _brief_part(value: Any) -> str:
+    """An argument of a layer as text; a path of one layer as that layer."""
+    if isinstance(value, tuple) and all(hasattr(item, "specs") for item in value):
+        return brief(value[0]) if len(value) == 1 else f"[{', '.join(map(brief, value))}]"
+    return brief(value) if hasattr(value, "specs") else repr(value)
 
 
 def _check_names(spec: LayerSpec, index: int) -> None:

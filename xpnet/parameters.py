@@ -40,6 +40,15 @@ class Entry:
         return self.start + prod(self.shape)
 
 
+def is_inside(path: str, part: str) -> bool:
+    """Whether a path is ``part``, or of a parameter inside it.
+
+    >>> is_inside("layers.1.weight", "layers.1"), is_inside("layers.10.weight", "layers.1")
+    (True, False)
+    """
+    return path == part or path.startswith(f"{part}.")
+
+
 @dataclass(frozen=True)
 class Layout:
     """The positions of named parameters in one flat vector, without gaps and without overlap.

@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any, TypeAlias
 
 from xpnet.errors import ArgumentError, FileFormatError, Phrase, describe, plain_number, require
+from xpnet.layers.base import repeated_field
 
 UserTypes: TypeAlias = Mapping[str, type[Any]]
 """Classes by the name that a file has for them."""
@@ -163,7 +164,9 @@ def user_config(value: Any, encode: Callable[[Any], Any]) -> dict[str, Any]:
 
 def made(kind: type[Any], settings: Mapping[str, Any]) -> Any:
     """Return an object with the settings of a file; its constructor validates them."""
-    return kind(**settings)
+    arguments = dict(settings)
+    positional = arguments.pop(repeated_field(kind) or "", ())
+    return kind(*positional, **arguments)
 
 
 def _is_value(kind: type[Any]) -> bool:

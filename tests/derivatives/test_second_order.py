@@ -84,6 +84,7 @@ NETWORKS = {
         Activation(formula(lambda xp, z: xp.exp(-xp.exp(-2.0 * z)), name="gompertz")),
         Dense(K, formula(lambda xp, z, b: z / (1 + xp.exp(-b * z)), name="swish", b=2.0)),
     ],
+    "constant formula": [Dense(5, formula(lambda xp, z, a: a, name="flat", a=2.0)), Dense(K)],
     "linear": [Dense(K)],
     "batch norm": [Dense(5, bias=False), BatchNorm(), Activation(Tanh()), Dense(K)],
     "batch norm first": [BatchNorm(momentum=None), Activation(Softmax()), Dense(K)],
@@ -138,6 +139,7 @@ LOSSES = {
     "focal-rows": (Focal(0.5), ROWS),
     "ordinal": (Ordinal(), np.where(CLASSES % 2, K, 0)),
     "formula": (loss_formula(lambda xp, z, t: xp.log(xp.cosh(z - t)), name="log_cosh"), VALUES),
+    "linear formula": (loss_formula(lambda xp, z, t: 2 * z - t, name="critic"), VALUES),
 }
 NOT_CONVEX = "gaussian", "student_t", "binary_focal", "focal", "focal-rows"
 every_loss = pytest.mark.parametrize("name", LOSSES)

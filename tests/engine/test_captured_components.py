@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from helpers.fake_device import fake_backend, use_fake_device
-from helpers.training_cases import ACTIVATIONS, LOSSES, hidden_layers, targets
+from helpers.training_cases import ACTIVATIONS, LOSSES, hidden_layers, targets, width_of
 
 import xpnet
 from xpnet import MLP, Dense, Sequential, activations, losses
@@ -47,7 +47,8 @@ def test_tables_hold_every_loss_and_activation():
 
 @pytest.mark.parametrize("loss", LOSSES, ids=repr)
 def test_captured_loss_equals_eager(loss, rng):
-    assert_captured(targets(rng, loss, 2), loss, 2, rng)
+    n_out = width_of(loss, 2)
+    assert_captured(targets(rng, loss, n_out), loss, n_out, rng)
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS, ids=repr)

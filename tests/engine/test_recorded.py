@@ -10,7 +10,15 @@ from functools import partial
 
 import numpy as np
 import pytest
-from helpers.training_cases import ACTIVATIONS, LOSSES, NETWORKS, OPTIMIZERS, SETTINGS, targets
+from helpers.training_cases import (
+    ACTIVATIONS,
+    LOSSES,
+    NETWORKS,
+    OPTIMIZERS,
+    SETTINGS,
+    targets,
+    width_of,
+)
 
 import xpnet
 from xpnet import MLP, Adam, ArgumentError, ClipByNorm, CrossEntropy, Dense, TrainingStep
@@ -94,7 +102,7 @@ def test_replayed_activation_equals_eager(activation, task):
 @pytest.mark.parametrize("loss", LOSSES, ids=repr)
 @pytest.mark.parametrize("weighted", [False, True])
 def test_replayed_loss_equals_eager(loss, weighted, rng):
-    n_out = 4
+    n_out = width_of(loss, 4)
     y = targets(rng, loss, n_out)
     weight = {"sample_weight": np.linspace(0.1, 2, 30)} if weighted else {}
     task = rng.normal(size=(30, N_IN)), y

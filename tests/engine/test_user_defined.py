@@ -13,7 +13,7 @@ from helpers.nested_layers import Chain
 
 import xpnet
 from xpnet import Adam, BatchNorm, ClipByNorm, CrossEntropy, Dense, Sequential, TrainingStep
-from xpnet.activations import ActivationFunction
+from xpnet.activations import ActivationFunction, from_formula
 from xpnet.engine.prediction import CALLS_BEFORE_RECORDING, Prediction
 from xpnet.engine.recorded_step import why_not_recorded
 from xpnet.layers import LayerSpec, ParameterSpec
@@ -166,8 +166,55 @@ class Signs:
         grad[...] = np.clip(grad, -0.01, 0.01)
 
 
+MISH = from_formula(lambda xp, z: z * xp.tanh(xp.log1p(xp.exp(z))), name="mish")
+
+
+@dataclass(frozen=True)
+class Gated:
+    """An activation of a formula, another one in an attribute."""
+
+    inner: ActivationFunction = MISH
+
+    def specs(self, n_in):
+        return LayerSpec(n_in)
+
+    def forward(self, p, x, ctx):
+        first, a = self.inner.kept(ctx.ops, x)
+        second, y = MISH.kept(ctx.ops, a)
+        return y, (first, second)
+
+    def backward(self, p, g, saved, dy, ctx):
+        first, second = saved
+        return self.inner.backward(ctx.ops, first, MISH.backward(ctx.ops, second, dy))
+
+
+@dataclass(frozen=True)
+class Mish(ActivationFunction):
+    """An activation that defines its rule alone."""
+
+    value = staticmethod(lambda xp, z: z * xp.tanh(xp.softplus(z)))
+
+
+@dataclass(frozen=True)
+class Pinball(xpnet.losses.Loss):
+    """A loss that defines its rule alone."""
+
+    q: float = 0.9
+    rule = staticmethod(lambda xp, z, t, q: xp.maximum(q * (t - z), (q - 1) * (t - z)))
+
+
+@dataclass(frozen=True)
+class Cubed(xpnet.losses.Loss):
+    """A loss of which the curvature follows from the derivative."""
+
+    rule = staticmethod(lambda xp, z, t: (z - t) * (z - t) * (z - t))
+    derivative = staticmethod(lambda xp, z, t: 3.0 * (z - t) * (z - t))
+
+
 HONEST = {
+    "activation by its rule": {"layers": [Dense(6, Mish()), Dense(3)]},
     "activation": {"layers": [Dense(6, Squash()), Dense(5, Squash(0.5)), Dense(3)]},
+    "formulas": {"layers": [Dense(6), Gated(), Dense(3)]},
     "layer": {"layers": [Dense(6), Gain(), xpnet.Activation(xpnet.Tanh()), Dense(3)]},
     "class": {"layers": [Plain(), Dense(6), Plain(0.1), Dense(3)]},
     "loss": {"loss": Doubled()},
@@ -216,6 +263,15 @@ def assert_same_bits(case, **more):
 @pytest.mark.parametrize("name", HONEST)
 def test_honest_part_is_replayed_with_same_bits(name, dtype):
     assert assert_same_bits(lambda: HONEST[name], dtype=dtype) == REPLAY
+
+
+@pytest.mark.parametrize("loss", [Pinball(), Cubed()])
+def test_loss_by_its_rules_is_replayed(loss):
+    found = [trained(e, layers=[Dense(1)], loss=loss, epochs=2) for e in ("eager", None)]
+    (plain, _), (model, history) = found
+    assert history.engine == REPLAY
+    # Products of layers with one unit agree to rounding.
+    np.testing.assert_allclose(model.theta, plain.theta, rtol=1e-5)
 
 
 class Passes:
@@ -641,3 +697,17 @@ def test_other_dishonest_part_has_eager_bits(reason):
         return OTHERS[reason]()
 
     assert reason in assert_same_bits(case)
+
+
+def test_functions_of_other_libraries_are_refused():
+    torch = pytest.importorskip("torch", reason="a library whose functions may hold a state")
+    tensor_of = torch.from_numpy
+
+    class OfPyTorch(Plain):
+        """A layer that calls a compiled function of another library."""
+
+        def forward(self, p, x, ctx):
+            return tensor_of(x).relu().numpy(), x
+
+    reason = "OfPyTorch.forward uses tensor_of, a builtin_function_or_method. If it uses only"
+    assert reason in trained(None, layers=[OfPyTorch(), Dense(3)], epochs=1)[1].engine

@@ -8,6 +8,10 @@ from typing import Any, NamedTuple
 
 import mpmath as mp
 
+from xpnet.ops.formulas import Formula
+from xpnet.ops.formulas.builder import FormulaBuilder
+from xpnet.ops.formulas.symbols import Symbol, SymbolNamespace
+from xpnet.ops.formulas.table import OPERATIONS
 from xpnet.ops.rules.activations import SELU_ALPHA, SELU_SCALE
 
 ROOT_2, ROOT_2_PI = math.sqrt(2.0), math.sqrt(2.0 / math.pi)
@@ -289,3 +293,17 @@ LOSSES = {
     ),
 }
 """Losses: ``f(z, t, …)``."""
+
+OPERATION_NAMES = [name for name in OPERATIONS if name != "where"]
+
+
+def every_operation() -> Formula:
+    """A formula of a, b and k: the k-th operation of `OPERATION_NAMES` of a, or of a and b."""
+    builder = FormulaBuilder(3)
+    xp = SymbolNamespace(builder, internal=True)
+    a, b, k = (Symbol(builder, index) for index in range(3))
+    result = 0.0 * a
+    for index, name in enumerate(OPERATION_NAMES):
+        value = getattr(xp, name)(*(a, b)[: OPERATIONS[name].arity])
+        result = xp.where(k == float(index), value, result)
+    return builder.formula(result.index)

@@ -124,6 +124,7 @@ def kernels_of_rules(dtype):
     yield [rule_kernel(rule, dtype, "xb", 1, "") for rule in (multiply, prelu)]
     derivatives = multiply_derivatives, prelu_derivatives
     yield [column_sum_kernel(rule, dtype, "dxc", "") for rule in derivatives]
+    yield [rule_kernel(add, dtype, letters, 1, "") for letters in ("tx", "to")]
     yield [column_sum_kernel(activations.identity, dtype, "x", "")]
 
 

@@ -9,7 +9,7 @@ import xpnet
 from xpnet import ClipByNorm, ClipByValue, CrossEntropy, activations, losses
 from xpnet.cli import names
 from xpnet.engine.recorded_step import why_not_recorded
-from xpnet.optimizers import schedules
+from xpnet.optimizers import SAM, ByRole, Grouped, Lookahead, ScheduleFreeAdam, schedules
 
 REPLAY = pytest.param(
     "replay",
@@ -23,6 +23,11 @@ LOSSES = [
     *(losses.HalfMSE(), losses.MSE(), losses.MAE(), losses.Huber(0.5), losses.PoissonNLL()),
     *(losses.CrossEntropy(), losses.CrossEntropy(label_smoothing=0.1), losses.Hinge()),
     *(losses.BinaryCrossEntropy(), losses.PerceptronLoss(), losses.GaussianNLL()),
+    losses.Heads(
+        [losses.CrossEntropy(), losses.GaussianNLL(), losses.Hinge(), losses.Huber(0.5)],
+        widths=[3, 2, 1, 1],
+        weights=[1.0, 0.3, 2.0, 1.0],
+    ),
     *(losses.Distillation(), losses.QuantileLoss(), losses.QuantileLoss((0.1, 0.7))),
     *(losses.Expectile(0.8), losses.LogCosh(), losses.StudentTNLL(3.0, 0.5), losses.GammaNLL()),
     *(losses.TweedieNLL(1.3), losses.NegativeBinomialNLL(0.7), losses.SoftMargin()),
@@ -58,6 +63,14 @@ OPTIMIZERS = [
     *(xpnet.Lion(0.01, weight_decay=0.1), xpnet.Averaged(xpnet.Nadam(0.01))),
     xpnet.Averaged(xpnet.AdamW(0.01), xpnet.ExponentialAverage(0.9)),
     xpnet.RAdam(0.01, beta2=0.9),
+    Lookahead(xpnet.Nadam(0.01), k=2),
+    SAM(xpnet.Momentum(0.1), rho=0.2),
+    xpnet.Averaged(SAM(xpnet.Nadam(0.01))),
+    ScheduleFreeAdam(0.01, weight_decay=0.1),
+    Grouped([(ByRole("bias"), Lookahead(xpnet.Nadam(0.02), k=3))], default=xpnet.AdamW(0.01)),
+    xpnet.Averaged(
+        Grouped([(lambda e: "0" in e.path, xpnet.SGD(0.1))], default=xpnet.RMSProp(0.01, norm=True))
+    ),
 ]
 OPTIMIZERS += [
     kind(0.01) for kind in names.OPTIMIZERS.values() if kind not in {*map(type, OPTIMIZERS)}
@@ -92,6 +105,21 @@ def hidden_layers(n):
         "maxout": [xpnet.Maxout(n), xpnet.Maxout(n, 3)],
         "thresholds": [xpnet.Dense(1, bias=False), xpnet.OrderedThresholds(3)],
         "temperature": [xpnet.Dense(n, xpnet.Tanh()), xpnet.Temperature(2.0)],
+        "residual": [
+            xpnet.Dense(n, xpnet.ReLU()),
+            xpnet.Residual(xpnet.Residual(xpnet.Dense(n, xpnet.ReLU())), xpnet.Dense(n)),
+        ],
+        "paths side by side": [
+            xpnet.Branches(xpnet.Dense(n), [xpnet.Dense(n, xpnet.Tanh()), xpnet.Dense(2)], []),
+        ],
+        "paths added": [
+            xpnet.Branches(
+                [xpnet.Dense(n, xpnet.Tanh()), xpnet.LayerNorm()],
+                [xpnet.Dense(2), xpnet.Dense(n)],
+                xpnet.Dense(n, xpnet.ReLU()),
+                join="sum",
+            ),
+        ],
     }
 
 
@@ -113,8 +141,16 @@ SETTINGS = {
 """Arguments of `fit` for 50 rows of three classes."""
 
 
+def width_of(loss, n_out):
+    """The number of outputs of a network for a loss; ``n_out`` where the loss takes any."""
+    return sum(loss.widths) if isinstance(loss, losses.Heads) else n_out
+
+
 def targets(rng, loss, n_out, rows=30):
     """Targets for a loss with ``n_out`` outputs."""
+    if isinstance(loss, losses.Heads):
+        pairs = zip(loss.losses, loss.widths, strict=True)
+        return np.column_stack([targets(rng, each, width, rows) for each, width in pairs])
     if isinstance(loss, losses.Ordinal):  # of the ends, which logits in any order can have
         return rng.choice([0, n_out], rows)
     n_out = n_out // 2 if isinstance(loss, losses.GaussianNLL) else n_out

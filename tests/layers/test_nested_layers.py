@@ -15,6 +15,7 @@ from xpnet import (
     Activation,
     ArgumentError,
     BatchNorm,
+    Branches,
     CrossEntropy,
     Dense,
     Dropout,
@@ -76,6 +77,32 @@ TWICE = {
     ],
     "chains in one context": [
         Handed((Chain((Dense(6, Tanh()), Dropout(0.3))), Chain((Dense(6, Tanh()), Dropout(0.3))))),
+        Dense(3),
+    ],
+    "residual of xpnet": [
+        Dense(6),
+        xpnet.Residual(xpnet.Residual(Dense(6, Tanh()), Dropout(0.3)), *NORMED, Dense(6)),
+        Dense(3),
+    ],
+    "paths of xpnet": [
+        Branches(
+            [Dense(6, Tanh()), Branches([*NORMED, Dense(3)], [], Dense(2), join="concat")],
+            xpnet.Residual(Dense(5, Tanh()), Dropout(0.3)),
+        ),
+        Branches(Dense(4), [Dense(6, Tanh()), Dense(4)], Dense(4, Tanh()), join="sum"),
+        Dense(3),
+    ],
+    "xpnet's in one context": [
+        Dense(6),
+        Handed(
+            (xpnet.Residual(Dense(6, Tanh())), xpnet.Residual(Dense(6), Dropout(0.2)), Dense(6)),
+            residual=True,
+        ),
+        Dense(3),
+    ],
+    "chains in xpnet's": [
+        Dense(6),
+        xpnet.Residual(Chain((Dense(6, Tanh()), Dropout(0.3))), Residual((Dense(6, Tanh()),))),
         Dense(3),
     ],
 }

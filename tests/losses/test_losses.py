@@ -23,6 +23,7 @@ from xpnet.losses import (
     GammaNLL,
     GaussianNLL,
     HalfMSE,
+    Heads,
     Hinge,
     Huber,
     LogCosh,
@@ -71,6 +72,16 @@ def torch_logistic(F, z, t):
 
 def torch_cross_entropy(smoothing):
     return lambda F, z, t: F.cross_entropy(z, t, reduction="none", label_smoothing=smoothing)
+
+
+def torch_heads(F, z, t):
+    """Two classes with the weight 2, a mean with its variance (weight ½), and a Huber loss."""
+    classes = F.cross_entropy(z[:, :2], t[:, 0].long(), reduction="none")
+    huber = F.huber_loss(z[:, 4], t[:, 2], reduction="none", delta=0.8)
+    return 2.0 * classes + 0.5 * torch_gaussian(F, z[:, 2:4], t[:, 1:2]) + huber
+
+
+HEADS = Heads([CrossEntropy(), GaussianNLL(), Huber(0.8)], widths=[2, 2, 1], weights=[2, 0.5, 1])
 
 
 def torch_pinball(*quantiles):
@@ -183,6 +194,12 @@ TABLE = {
         OUTPUT[:, :2],
         VALUES[:, 0],
         lambda F, z, t: torch_gaussian(F, z, t[:, None]),
+    ),
+    "heads": (
+        HEADS,
+        np.hstack([OUTPUT, OUTPUT[:, :1]]),
+        np.column_stack([CLASSES % 2, VALUES[:, 1], VALUES[:, 0]]),
+        torch_heads,
     ),
     "median": (QuantileLoss(), OUTPUT, VALUES, torch_pinball(0.5)),
     "quantiles": (QuantileLoss((0.1, 0.6)), OUTPUT, VALUES[:, ::3], torch_pinball(0.1, 0.6)),
@@ -525,7 +542,7 @@ def test_losses_without_probabilities_refuse_them(loss):
 
 
 def test_target_kinds_of_the_losses():
-    kinds = {"classes": 9, "binary": 5, "signs": 4, "values": 17}
+    kinds = {"classes": 9, "binary": 5, "signs": 4, "values": 17, "heads": 1}
     counted = dict.fromkeys(kinds, 0)
     for loss, *_ in TABLE.values():
         counted[loss.target_kind] += 1

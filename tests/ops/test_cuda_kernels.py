@@ -21,6 +21,7 @@ from helpers import emulated_cuda
 from helpers.cases import looped
 from helpers.emulated_cuda import cuda_operations
 from helpers.fake_cublas import rounded, widened
+from helpers.formula_cases import OPERATION_NAMES, every_operation
 from helpers.kernel_sources import FILES, INTEGERS, as_one, kernels
 from helpers.rules import SCALARS, UPDATES, counts_of, targets_of
 
@@ -31,8 +32,6 @@ from xpnet.ops.cuda import columns, elementwise
 from xpnet.ops.cuda.matmul import Product, layout_of
 from xpnet.ops.cuda.translate import translate
 from xpnet.ops.formulas import FormulaRule
-from xpnet.ops.formulas.builder import FormulaBuilder
-from xpnet.ops.formulas.symbols import Symbol, SymbolNamespace
 from xpnet.ops.formulas.table import OPERATIONS
 from xpnet.ops.operations import Operations, RunningStatistics
 from xpnet.ops.rules import activations, losses, optimizers
@@ -138,20 +137,9 @@ def test_untranslatable_rules_are_refused():
 
 def test_every_operation_of_a_formula_is_computed(ops):
     """By one kernel, which selects the operation by the number k."""
-    names = [name for name, found in OPERATIONS.items() if name != "where"]
-
-    def every(xp, a, b, k):
-        result = 0.0 * a
-        for index, name in enumerate(names):
-            value = getattr(xp, name)(*(a, b)[: OPERATIONS[name].arity])
-            result = xp.where(k == float(index), value, result)
-        return result
-
-    builder = FormulaBuilder(3)
-    given = [Symbol(builder, index) for index in range(3)]
-    formula = builder.formula(every(SymbolNamespace(builder, internal=True), *given).index)
+    formula = every_operation()
     a, b = np.random.default_rng(0).uniform(0.1, 0.9, (2, 8))
-    for index, name in enumerate(names):
+    for index, name in enumerate(OPERATION_NAMES):
         found = ops.apply(FormulaRule(formula), a, b, np.full(8, float(index)))
         with np.errstate(invalid="ignore"):
             expected = OPERATIONS[name].function(np, *(a, b)[: OPERATIONS[name].arity])

@@ -504,6 +504,37 @@ def test_products_sums_and_rows_agree(dtype, layout, ops):
     close(ops.take_rows(x, indices, np.empty(x.shape, dtype)), x[::-1], dtype)
 
 
+@layouts
+@dtypes
+@looped(n=[1, 2, 4])
+def test_arrays_are_added(n, dtype, layout, ops):
+    arrays = [LAYOUTS[layout](matrix(dtype, seed)) for seed in range(n)]
+    before = [array.copy() for array in arrays]
+    for out in (None, np.full(arrays[0].shape, 9, dtype)):
+        close(ops.add(arrays, out=out), sum(before), dtype)
+    for array, old in zip(arrays, before, strict=True):
+        np.testing.assert_array_equal(array, old)
+
+
+@layouts
+@dtypes
+@looped(stops=[(N,), (1, N), (3, 3, 8, N)])
+def test_columns_are_taken_and_joined(stops, dtype, layout, ops):
+    x = LAYOUTS[layout](matrix(dtype))
+    limits = list(zip((0, *stops[:-1]), stops, strict=True))
+    for out in (None, np.full(x.shape, 9, dtype)):
+        parts = []
+        for start, stop in limits:
+            into = None if out is None else np.full((len(x), stop - start), 9, dtype)
+            parts.append(ops.take_columns(x, start, stop, out=into))
+            np.testing.assert_array_equal(parts[-1], x[:, start:stop])
+        joined = ops.join_columns(parts, out=out)
+        assert joined.dtype == x.dtype
+        np.testing.assert_array_equal(joined, x)
+    wide = np.full((len(x), 2 * N), 9, dtype)
+    np.testing.assert_array_equal(ops.join_columns([x, x], out=wide[:, :]), np.hstack([x, x]))
+
+
 @dtypes
 def test_index_out_of_range_takes_nearest_row(dtype, ops):
     x, wrong = matrix(dtype), np.array([-1, M, 1 << 40])
@@ -639,6 +670,9 @@ def test_ordinary_arrays_use_compiled_loops(monkeypatch, ops):
     ops.keep_mask(x, 7, 0.5)
     ops.softmax_cross_entropy(x, np.zeros(M, np.int64), 0.1)
     ops.take_rows(x, np.arange(3), np.empty((3, N), "f"))
+    ops.add((x, dy, x), out=out)
+    ops.join_columns((x, dy), out=np.empty((M, 2 * N), "f"))
+    ops.take_columns(x, 2, 5, out=np.empty((M, 3), "f"))
     ops.softmax_cross_entropy(x, np.zeros(M, np.uint8), np.ones((M, 1), "f"), out)
     ops.softmax_cross_entropy(x, rows, 0.1)
 
@@ -660,6 +694,7 @@ def test_every_override_is_tested_here(ops):
         *("row_norm", "row_norm_backward", "apply_by_column", "chain_by_column"),
         *("keep_mask", "take_rows", "begin_step", "record", "softmax_cross_entropy"),
         *("logged_cross_entropy", "unscale", "total", "affine_and_apply", "matmul_and_sum"),
+        *("join_columns", "take_columns"),
         *("update_unless", "update_decaying", "affine_backward", "clip_by_norm", "row_weights"),
     }
     overridden = {*vars(type(ops)), *vars(type(ops.for_graphs))}

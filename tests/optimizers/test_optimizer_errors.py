@@ -17,12 +17,15 @@ from xpnet.optimizers import (
     AdamW,
     AMSGrad,
     Lion,
+    Lookahead,
     Momentum,
     Nadam,
     Nesterov,
     OptimizerState,
     RAdam,
+    Resumed,
     RMSProp,
+    Rprop,
 )
 from xpnet.parameters import Layout
 
@@ -64,6 +67,20 @@ BAD = {
     "norm": (lambda: AdaGrad(norm="l2"), "norm must be True or False; got 'l2'."),
     "centered": (lambda: RMSProp(centered=1), "centered must be True or False; got 1."),
     "both": (lambda: RMSProp(centered=True, norm=True), "norm must be False with centered=True"),
+    "eta-minus": (
+        lambda: Rprop(eta_minus=1),
+        "eta_minus must be a finite number, above 0",
+    ),
+    "eta-plus": (lambda: Rprop(eta_plus=1), "eta_plus must be a finite number, above 1; got 1."),
+    "step-min": (lambda: Rprop(step_min=0), "step_min must be a finite number, above 0; got 0."),
+    "step-max": (lambda: Rprop(step_max=0), "step_max must be a finite number, at least 1e-06;"),
+    "k": (lambda: Lookahead(SGD(), k=0), "k must be an integer of at least 1; got 0."),
+    "alpha": (lambda: Lookahead(SGD(), alpha=0), "alpha must be a finite number, above 0 and at"),
+    "inner": (lambda: Lookahead("sgd"), "optimizer must be an Optimizer; got 'sgd'. Write SGD()"),
+    "inner-resumed": (
+        lambda: Lookahead(Resumed(SGD(), OptimizerState())),
+        "Put Resumed outside: Resumed(Lookahead(...), state).",
+    ),
     "theta-2d": (
         lambda: SGD().init(np.zeros((2, 3))),
         "theta must be a 1-D floating array; got a float64 array of shape (2, 3).",

@@ -20,14 +20,20 @@ from xpnet.optimizers import (
     Adamax,
     AdamW,
     AMSGrad,
+    ByRole,
+    Grouped,
     Lion,
+    Lookahead,
     Momentum,
+    Muon,
     Nadam,
     Nesterov,
     Optimizer,
     OptimizerState,
     RAdam,
     RMSProp,
+    Rprop,
+    ScheduleFreeAdam,
 )
 from xpnet.parameters import Layout
 
@@ -64,8 +70,54 @@ TORCH = {
     ),
     "nadam-defaults": (Nadam(), "NAdam", {}),
     "radam": (RAdam(0.1, eps=1e-3), "RAdam", {"lr": 0.1, "eps": 1e-3}),
+    "rprop": (
+        Rprop(0.1, 0.4, 1.3, 0.02, 0.2),
+        "Rprop",
+        {"lr": 0.1, "etas": (0.4, 1.3), "step_sizes": (0.02, 0.2)},
+    ),
+    "rprop-defaults": (Rprop(), "Rprop", {}),
     "radam-never-rectified": (RAdam(0.1, beta2=0.6), "RAdam", {"lr": 0.1, "betas": (0.9, 0.6)}),
 }
+
+
+def textbook_lookahead(theta, grads):
+    """Zhang et al. 2019, algorithm 1, around gradient descent, with the settings of OTHERS."""
+    slow = theta
+    for step, grad in enumerate(grads, start=1):
+        theta = theta - 0.1 * grad
+        if step % 3 == 0:
+            theta = slow = slow + 0.3 * (theta - slow)
+    return theta
+
+
+def textbook_muon(theta, grads):
+    """Jordan et al. 2024 for the weight, momentum for the others, with the settings of OTHERS."""
+    weight, others = theta[:4].reshape(2, 2), theta[4:]
+    mean, velocity = np.zeros((2, 2)), np.zeros(3)
+    for grad in grads:
+        g = grad[:4].reshape(2, 2)
+        mean = 0.8 * mean + 0.2 * g
+        u = 0.2 * g + 0.8 * mean
+        x = u / np.linalg.norm(u)
+        for _ in range(5):
+            gram = x @ x.T
+            x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
+        weight = (1 - 0.1 * 0.3) * weight - 0.1 * x
+        velocity = 0.9 * velocity - 0.05 * grad[4:]
+        others = others + velocity
+    return np.concatenate([weight.ravel(), others])
+
+
+def textbook_schedule_free(theta, grads):
+    """Defazio et al. 2024, algorithm 1 without warm-up, with the hyperparameters of OTHERS."""
+    x = z = y = theta
+    v = np.zeros_like(theta)
+    for step, grad in enumerate(grads, start=1):
+        v = 0.9 * v + 0.1 * grad**2
+        z = z - 0.1 * grad / (np.sqrt(v / (1 - 0.9**step)) + 1e-3)
+        x = (1 - 1 / step) * x + z / step
+        y = (1 - 0.8) * z + 0.8 * x
+    return y
 
 
 def textbook_lion(theta, grads):
@@ -95,16 +147,40 @@ def textbook_rmsprop_norm(theta, grads):
     return theta
 
 
+def textbook_groups(theta, grads):
+    """Momentum for the bias, gradient descent for the scale, another rate for the weights."""
+    velocity, rates = np.zeros_like(theta), np.repeat([0.05, 0.1, 0.2], [4, 2, 1])
+    keep = np.repeat([0.0, 0.8, 0.0], [4, 2, 1])
+    for grad in grads:
+        velocity = keep * velocity - rates * grad
+        theta = theta + velocity
+    return theta
+
+
 # The optimizer, and a textbook loop with its hyperparameters.
 OTHERS = {
+    "schedule-free": (ScheduleFreeAdam(0.1, 0.8, 0.9, 1e-3), textbook_schedule_free),
+    "muon": (Muon(0.1, 0.8, weight_decay=0.3, others=Momentum(0.05)), textbook_muon),
+    "lookahead": (Lookahead(SGD(0.1), k=3, alpha=0.3), textbook_lookahead),
+    "grouped": (
+        Grouped(
+            [(ByRole("bias"), Momentum(0.1, 0.8)), (lambda e: e.path == "s", SGD(0.2))],
+            default=SGD(0.05),
+        ),
+        textbook_groups,
+    ),
     "lion": (Lion(0.1, 0.8, 0.9, weight_decay=0.3), textbook_lion),
     "adagrad-norm": (AdaGrad(0.1, eps=1e-3, norm=True), textbook_adagrad_norm),
     "rmsprop-norm": (RMSProp(0.1, 0.8, 1e-3, norm=True), textbook_rmsprop_norm),
 }
 ALL = {name: row[0] for name, row in (TORCH | OTHERS).items()}
 every_optimizer = pytest.mark.parametrize("optimizer", ALL.values(), ids=ALL)
+SELECTING = (Grouped, Muon)
+WRAPPERS = (Grouped, Lookahead, Muon)
+PLAIN = {name: optimizer for name, optimizer in ALL.items() if not isinstance(optimizer, WRAPPERS)}
 
 N_STEPS, SIZE = 10, 7
+LAYOUT = Layout.of([("weight", (2, 2), "weight"), ("bias", (2,), "bias"), ("s", (1,), "scale")])
 
 
 @pytest.fixture
@@ -120,8 +196,13 @@ def grads(rng: np.random.Generator) -> np.ndarray:
     return grads
 
 
+def begin(optimizer: Optimizer, theta) -> OptimizerState:
+    """The first state; with a layout only if the optimizer needs one, since others decay all."""
+    return optimizer.init(theta, LAYOUT if isinstance(optimizer, SELECTING) else None)
+
+
 def run(optimizer: Optimizer, theta, grads) -> OptimizerState:
-    state = optimizer.init(theta)
+    state = begin(optimizer, theta)
     for grad in grads:
         optimizer.step(theta, grad, state)
     return state
@@ -134,7 +215,13 @@ def test_tables_hold_every_optimizer():
     exported = {getattr(optimizers, name) for name in optimizers.__all__}
     kinds = {x for x in exported if isinstance(x, type) and issubclass(x, Optimizer)}
     left_out = kinds - {type(optimizer) for optimizer in ALL.values()}
-    assert {kind.__name__ for kind in left_out} == {"Optimizer", "Averaged", "Frozen", "Resumed"}
+    assert {kind.__name__ for kind in left_out} == {
+        "Optimizer",
+        "Averaged",
+        "Frozen",
+        "Resumed",
+        "SAM",
+    }
 
 
 @pytest.fixture
@@ -196,6 +283,8 @@ def test_nesterov_reads_back_the_classical_iterates(theta):
         (AMSGrad(), -1e-3),
         (Adamax(), -2e-3),
         (RAdam(), -2e-3),
+        (Rprop(), -0.01),
+        (ScheduleFreeAdam(), -2.5e-3),
     ],
     ids=repr,
 )
@@ -242,7 +331,7 @@ def test_step_writes_through_a_view(optimizer, place, theta, grads):
 
 @every_optimizer
 def test_step_keeps_arrays_and_gradient(optimizer, theta, grads):
-    state = optimizer.init(theta)
+    state = begin(optimizer, theta)
     slots, grad = state.slots, grads[0].copy()
     optimizer.step(theta, grad, state)
     assert all(new is old for new, old in zip(state.slots, slots, strict=True))
@@ -251,8 +340,8 @@ def test_step_keeps_arrays_and_gradient(optimizer, theta, grads):
 
 @every_optimizer
 def test_step_reads_nothing_from_the_device(optimizer, torch):
-    theta = torch.ones(4, device="meta")  # has no values: reading one raises
-    run(optimizer, theta, [torch.ones(4, device="meta")] * 2)
+    theta = torch.ones(SIZE, device="meta")  # has no values: reading one raises
+    run(optimizer, theta, [torch.ones(SIZE, device="meta")] * 2)
 
 
 @every_optimizer
@@ -279,10 +368,13 @@ def test_rules_work_on_single_numbers(optimizer, theta, grads):
 
 
 @every_optimizer
-def test_state_starts_at_zero_and_counts(optimizer, place, theta, grads):
-    state = optimizer.init(place.array(theta))
+def test_state_starts_and_counts(optimizer, place, theta, grads):
+    state = begin(optimizer, place.array(theta))
     assert state.step == 0
-    assert all(not np.any(place.host(slot)) for slot in state.slots)
+    others = {Rprop: [0.0, 1.0], Lookahead: [theta], ScheduleFreeAdam: [0.0, theta, theta]}
+    first = others.get(type(optimizer), [0.0] * len(state.slots))
+    for slot, expected in zip(state.slots, first, strict=True):
+        np.testing.assert_array_equal(place.host(slot), expected)
     assert all(isinstance(number, float) for number in state.scalars)
     assert run(optimizer, place.writable(theta), [place.array(g) for g in grads]).step == N_STEPS
 
@@ -309,8 +401,9 @@ def test_norm_variants_have_a_state_of_one_number(name, theta):
 # --- learning rate --------------------------------------------------------------------------------
 
 
-@every_optimizer
-def test_lr_overrides_one_step(optimizer, theta, grads):
+@pytest.mark.parametrize("name", sorted(PLAIN.keys() - {"rprop"}))  # its bounds are relative to lr
+def test_lr_overrides_one_step(name, theta, grads):
+    optimizer = PLAIN[name]
     other, n = theta.copy(), N_STEPS // 2
     state = run(optimizer, theta, grads[:n])
     optimizer.step(theta, grads[n], state, lr=0.5)
@@ -326,7 +419,7 @@ def test_lr_overrides_one_step(optimizer, theta, grads):
 @every_optimizer
 def test_first_step_with_lr_zero_changes_nothing(optimizer, theta, grads):
     before = theta.copy()
-    optimizer.step(theta, grads[0], optimizer.init(theta), lr=0)
+    optimizer.step(theta, grads[0], begin(optimizer, theta), lr=0)
     np.testing.assert_array_equal(theta, before)
 
 
@@ -334,7 +427,9 @@ def test_first_step_with_lr_zero_changes_nothing(optimizer, theta, grads):
 def test_zero_gradient_changes_only_what_decays(optimizer, theta):
     before = theta.copy()
     run(optimizer, theta, np.zeros((2, SIZE)))
-    keep = 1 - optimizer.lr * getattr(optimizer, "weight_decay", 0.0)
+    keep = np.full(SIZE, 1 - optimizer.lr * getattr(optimizer, "weight_decay", 0.0))
+    if isinstance(optimizer, SELECTING):
+        keep[LAYOUT.weights.stop :] = 1.0
     np.testing.assert_allclose(theta, before * keep**2, rtol=1e-14)
 
 
@@ -356,7 +451,7 @@ def test_step_of_sgd_is_linear_in_lr(theta, grad, lr, times):
 
 @settings(hypothesis_settings, max_examples=10)
 @given(start=st.floats(0.5, 3), curvature=st.floats(0.3, 2), sign=st.sampled_from([-1.0, 1.0]))
-@pytest.mark.parametrize("kind", sorted({type(o) for o in ALL.values()}, key=repr))
+@pytest.mark.parametrize("kind", sorted({type(o) for o in PLAIN.values()}, key=repr))
 def test_optimizers_descend_a_convex_quadratic(kind, start, curvature, sign):
     theta, optimizer = np.array([start, -start]) * sign, kind()
     hessian = np.array([curvature, 1.5 * curvature])
@@ -368,7 +463,6 @@ def test_optimizers_descend_a_convex_quadratic(kind, start, curvature, sign):
 
 # --- decoupled decay ------------------------------------------------------------------------------
 
-LAYOUT = Layout.of([("weight", (2, 2), "weight"), ("bias", (2,), "bias"), ("s", (1,), "scale")])
 decaying = pytest.mark.parametrize(
     "optimizer", [AdamW(0.1, weight_decay=0.5), Lion(0.1, weight_decay=0.5)], ids=repr
 )

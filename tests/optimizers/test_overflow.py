@@ -12,6 +12,7 @@ from helpers.training_cases import ENGINES
 import xpnet
 from xpnet import MLP, HalfMSE, NonFiniteError, TrainingStep, optimizers
 from xpnet.optimizers import (
+    SAM,
     SGD,
     AdaDelta,
     AdaGrad,
@@ -22,14 +23,19 @@ from xpnet.optimizers import (
     Averaged,
     ClipByNorm,
     Frozen,
+    Grouped,
     Lion,
+    Lookahead,
     Momentum,
+    Muon,
     Nadam,
     Nesterov,
     Optimizer,
     RAdam,
     Resumed,
     RMSProp,
+    Rprop,
+    ScheduleFreeAdam,
 )
 
 # The targets that overflow a state are far from the scale of a fresh network.
@@ -48,6 +54,8 @@ SQUARES = {
     "AdaGrad norm": (AdaGrad(norm=True), "r"),
     "AdaDelta": (AdaDelta(), "v"),
     "Averaged": (Averaged(Adam()), "v"),
+    "SAM": (SAM(Adam()), "v"),
+    "ScheduleFreeAdam": (ScheduleFreeAdam(), "v"),
     "Resumed": (Resumed(Adam(), Adam().init(np.zeros(4, "float32"))), "v"),
 }
 LINEAR = {
@@ -55,6 +63,9 @@ LINEAR = {
     "Nesterov": (Nesterov(lr=10.0), "v"),
     "Lion": (Lion(), "m"),
     "Adamax": (Adamax(), "m"),
+    "Rprop": (Rprop(), "previous"),
+    "Lookahead": (Lookahead(Momentum(lr=10.0)), "v"),
+    "slow of Lookahead": (Lookahead(SGD(lr=10.0), k=1), "slow"),
     "mean of Averaged": (Averaged(SGD(lr=10.0)), "mean"),
 }
 """Optimizers without squares: a gradient overflows them if it is infinite, or with a large lr."""
@@ -71,7 +82,13 @@ def steps(optimizer, theta, state, *grads):
 def test_every_optimizer_with_slots_is_tried():
     tried = {type(optimizer) for optimizer, _ in (*SQUARES.values(), *LINEAR.values())}
     classes = {c for c in vars(optimizers).values() if inspect.isclass(c)}
-    known = {c for c in classes if issubclass(c, Optimizer)} - {Optimizer, SGD, Frozen}
+    known = {c for c in classes if issubclass(c, Optimizer)} - {
+        Optimizer,
+        SGD,
+        Frozen,
+        Grouped,
+        Muon,
+    }
     assert tried == known
 
 
@@ -95,7 +112,7 @@ def test_overflow_names_slot_and_step(name, before):
 def test_overflow_of_a_linear_slot_is_named(name):
     optimizer, slot = LINEAR[name]
     theta, grad = np.zeros(4, "float32"), np.full(4, 3e38, "float32")
-    if name in ("Lion", "Adamax"):
+    if name in ("Lion", "Adamax", "Rprop"):
         grad[:] = np.inf
     with pytest.raises(NonFiniteError, match=f"The slot {slot} of the optimizer"):
         steps(optimizer, theta, optimizer.init(theta), *[grad] * 3)

@@ -132,7 +132,7 @@ def test_the_same_training_is_continued(saved):
 
 
 OTHER_MODELS = {
-    "layers": ({"hidden": [5]}, "layers must be that of the model in "),
+    "layers": ({"hidden": [5]}, "layers must be those of the model in "),
     "n_in": ({"n_in": 4, "preprocessing": None}, "n_in must be that of the model in "),
     "dtype": ({"dtype": "float64"}, "dtype must be that of the model in "),
     "no scaling": ({"preprocessing": None}, "preprocessing must be that of the model in "),

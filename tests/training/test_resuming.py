@@ -173,9 +173,15 @@ CASES = {
     "own callback": Case({}, callbacks=lambda folder: [Counting()], **NOISY),
     "inspected": Case({}, callbacks=lambda folder: [xpnet.LayerRecorder(*classes(9))]),
 }
+WRAPPERS = "Averaged", "Frozen", "Grouped", "Lookahead", "Resumed", "SAM"
 WHOLE = {
     "SGD": optimizers.SGD(0.1),
     "Frozen": Frozen(Adam(0.02), MLP(5, [8, 4], 3).layout, [0]),
+    "SAM": optimizers.SAM(Momentum(0.05)),
+    "Lookahead": optimizers.Lookahead(Adam(0.02), k=4),
+    "groups": optimizers.Grouped(
+        [(optimizers.ByRole("bias"), optimizers.Nadam(0.02))], default=optimizers.AdamW(0.05)
+    ),
     "exponential average": Averaged(Momentum(0.05), ExponentialAverage(0.9)),
 }
 
@@ -185,7 +191,7 @@ def own_optimizers():
     for name in optimizers.__all__:
         kind = getattr(optimizers, name)
         is_kind = isinstance(kind, type) and issubclass(kind, optimizers.Optimizer)
-        if is_kind and name not in ("Optimizer", "Averaged", "Frozen", "Resumed", "SGD"):
+        if is_kind and name not in (*WRAPPERS, "Optimizer", "SGD"):
             found[name] = kind() if name == "AdaDelta" else kind(lr=0.02)
     return WHOLE | found
 

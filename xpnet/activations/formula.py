@@ -19,6 +19,7 @@ from xpnet.ops.formulas.parameters import (
     shown,
     values_of,
 )
+from xpnet.ops.formulas.trace import require_signature
 from xpnet.ops.operations import Operations, Rule
 
 
@@ -121,7 +122,9 @@ def from_formula(rule: Callable[..., Any], *, name: str, **parameters: float) ->
             of ``sigmoid``, ``softplus``, ``log_sigmoid``, ``logaddexp``, ``erf``, ``erfc`` and
             ``xlogy``, of operators and numbers. It must not branch on values: write ``xp.where``,
             which is differentiated on the chosen side. The derivative of ``xp.maximum(a, b)`` is
-            that of ``b`` where ``a = b``.
+            that of ``b`` where ``a = b``. An argument with a default value that is not given as a
+            parameter is a number of the formula, as is a number of the enclosing code. What is not
+            elementwise, such as a softmax, needs a layer of its own.
         name: its name, of letters, digits and underscores.
         **parameters: numbers that the function takes; `FormulaActivation.with_parameters` changes
             them.
@@ -141,5 +144,6 @@ def from_formula(rule: Callable[..., Any], *, name: str, **parameters: float) ->
     >>> swish.with_parameters(b=2.0)
     swish(b=2)
     """
+    require_signature(rule, ("z",), parameters)
     formula, numbers = checked_formula(rule, 1, name, parameters)
     return FormulaActivation(formula, name, numbers)

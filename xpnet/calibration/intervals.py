@@ -190,7 +190,8 @@ def _require_regression(model: Sequential) -> None:
 
 def _n_targets(model: Sequential) -> int:
     """Return the number of target columns."""
-    return model.n_out // 2 if isinstance(model.loss, GaussianNLL) else model.n_out
+    assert model.loss is not None
+    return model.loss.target_columns(model.n_out)
 
 
 def _center_and_scale(model: Sequential, output: Array) -> tuple[Array, Array | None]:

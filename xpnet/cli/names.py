@@ -81,7 +81,7 @@ METHODS: dict[str, type[Method | Optimizer]] = {
     "newton-cg": minimize.NewtonCG,
     "nonlinear-cg": minimize.NonlinearCG,
     "trust-region": minimize.TrustRegion,
-    **OPTIMIZERS,
+    **{name: kind for name, kind in OPTIMIZERS.items() if kind is not opt.Muon},  # needs layers
 }
 FUNCTIONS: dict[str, type[functions.TestFunction]] = {
     "beale": functions.Beale,

@@ -366,7 +366,7 @@ def _given(
 
 def _labels(y: Array, loss: Loss) -> HostArray | None:
     """Return the class of each row on the host, or ``None`` if rows have no single class."""
-    if loss.target_kind == "values" or y.ndim > 2:
+    if loss.target_kind in ("values", "heads") or y.ndim > 2:
         return None
     labels = to_numpy(whole_numbers(y))
     if labels.ndim == 2:

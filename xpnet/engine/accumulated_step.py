@@ -160,6 +160,8 @@ def check_parts(network: Network, settings: StepSettings) -> None:
     argument, n, loss = "accumulate", settings.accumulate, settings.loss
     rule = f"be 1 for {loss!r}, which is not a mean over rows and needs the whole batch"
     require(getattr(loss, "row_mean", True), argument, rule, n)
+    rule = "be 1 with SAM, of which the second gradient needs the first one of the whole batch"
+    require(settings.optimizer.ascent == 0, argument, rule, n)
     for index, layer in enumerate(network.layers):
         rule = f"be 1 with {brief(layer)} in layer {index}, which normalizes by the whole batch"
         require(not is_any(layer, "batch_statistics"), argument, rule, n)

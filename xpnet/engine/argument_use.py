@@ -33,6 +33,7 @@ import numpy as np
 
 from xpnet.engine.code_reading import UNDEFINED, AttributeRead, Read, Write, uses
 from xpnet.engine.user_defined import forbidden, is_known, name_of, vouched
+from xpnet.ops.formulas.class_rules import DerivedRule
 from xpnet.optimizers import Optimizer
 from xpnet.random import hash32, stream_key
 
@@ -161,6 +162,7 @@ class _Search:
         self._seen[id(part)] = part
         _refuse(forbidden(part), f"{where} sets replayable = False")
         classes = [cls for cls in type(part).__mro__ if not is_known(cls)]
+        _refuse(not classes, f"{where}, {_article(type(part).__name__)}")
         for cls in type(part).__mro__:
             known = cls.__module__.partition(".")[0] == "xpnet"
             base = cls in classes or known or cls in (object, ABC, Protocol, Generic)
@@ -213,6 +215,9 @@ class _Search:
             return
         if isinstance(value, property):
             self._value(value.fget, where)
+        elif isinstance(value, DerivedRule):
+            self.guards.append(Guard(partial(vars(cls).get, name), value, where))
+            self._value(value.function, where)
         elif isinstance(inner, FunctionType):
             self._function(inner, where, is_optimizer)
         elif isinstance(value, (staticmethod, classmethod)):
@@ -228,7 +233,8 @@ class _Search:
         """Refuse a value that can change, unless it is a function or component without state."""
         if isinstance(value, CONSTANTS):
             return
-        if type(value) in (tuple, frozenset):
+        is_record = isinstance(value, tuple) and is_known(value)  # such as the nodes of a formula
+        if is_record or type(value) is frozenset:
             for item in value:
                 self._value(item, where)
         elif type(value) is partial:
@@ -346,7 +352,7 @@ def _is_frozen(value: Any) -> bool:
 
 
 def _article(name: str) -> str:
-    return f"{'an' if name[:1] in 'AEIOUaeiou' else 'a'} {name}"
+    return f"{'an' if name[:1] in 'AEIOUaeiou' or name == 'ndarray' else 'a'} {name}"
 
 
 def _refuse(condition: bool, reason: str) -> None:

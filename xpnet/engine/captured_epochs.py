@@ -185,7 +185,7 @@ class CapturedEpochs:
         nor the mask stream has changed since; otherwise it writes them itself.
         """
         before, half = self._position(), 1 - self._half
-        state = OptimizerState(self._state.slots, self._state.step, self._state.scalars)
+        state = replace(self._state)
         m, n, masks = self._rows.n_rows, self.n_steps, replace(self._model.masks)
         after: list[tuple[float, ...]] = []
         rows_of_scalars = chain.from_iterable(self._scalars(state, lrs[first:], after))

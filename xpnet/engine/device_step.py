@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -89,7 +90,7 @@ def singles(x: Array) -> tuple[Array, ...]:
 
 def next_scalars(optimizer: Optimizer, state: OptimizerState) -> tuple[float, ...]:
     """The scalars of the next step at the optimizer's own rate; the state does not advance."""
-    following = OptimizerState(state.slots, state.step + 1, state.scalars)
+    following = replace(state, step=state.step + 1)
     return optimizer.scalars(following, optimizer.lr)
 
 

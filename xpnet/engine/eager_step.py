@@ -93,8 +93,8 @@ def not_captured(settings: StepSettings, error: Exception) -> str:
 
 def value_and_grad_of(model: ModelState, settings: StepSettings) -> ValueAndGrad:
     """The function that a step evaluates, on a batch or on its parts."""
-    in_parts = settings.accumulate > 1
-    return ValueAndGrad(model, precision=settings.precision, in_parts=in_parts)
+    in_parts, ascent = settings.accumulate > 1, settings.optimizer.ascent
+    return ValueAndGrad(model, precision=settings.precision, in_parts=in_parts, ascent=ascent)
 
 
 def finish_gradient(settings: StepSettings, theta: Array, grad: Array, weights: slice) -> None:

@@ -68,6 +68,14 @@ class LossScaling:
 
     def down(self, grad: Array) -> None:
         """``g ← g/S``, in place; then set `skip` and the next ``S`` by whether ``g`` was finite."""
+        self.unscale(grad)
+        self.advance()
+
+    def unscale(self, grad: Array) -> None:
+        """``g ← g/S``, in place; note whether ``g`` was finite."""
         self._ops.for_graphs.unscale(grad, self._scale, self._found)
+
+    def advance(self) -> None:
+        """Set `skip` and the next ``S`` by whether all gradients since the last were finite."""
         targets = self._scale, self._good, self._found, self.skip
         self._ops.update(next_scale, targets, (), (self._interval, LARGEST))

@@ -67,7 +67,8 @@ class RecordedStep:
         names = "theta", "grad", "statistics"
         traced = replace(model, **{name: trace(getattr(model, name)) for name in names})
         self._theta, self._grad = traced.theta, traced.grad
-        self._traced_gradient = ValueAndGrad(traced, TracedMemory(trace, model.theta.dtype))
+        memory, ascent = TracedMemory(trace, model.theta.dtype), settings.optimizer.ascent
+        self._traced_gradient = ValueAndGrad(traced, memory, ascent=ascent)
         # The key of each layer's masks, and the first row of a part of a batch.
         self._keys = np.zeros(len(model.network.layers) + 1, np.int64)
         *keys, first_row = _each(trace, self._keys)
@@ -186,7 +187,7 @@ class RecordedStep:
             state.step += 1
             self._scalars = np.array(settings.optimizer.scalars(state, lr), self._theta.dtype)
             finish_gradient(settings, self._theta, self._grad, model.network.layout.weights)
-            traced = OptimizerState(tuple(map(trace, slots)), state.step, state.scalars)
+            traced = replace(state, slots=tuple(map(trace, slots)))
             scalars = tuple(_each(trace, self._scalars))
             settings.optimizer.update(self._theta, self._grad, traced, scalars)
 

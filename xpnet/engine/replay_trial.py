@@ -63,7 +63,7 @@ class _Subject:
         self.model = replace(model, theta=theta, grad=grad, statistics=statistics, streams=streams)
         self.model.masks.seed, self.model.masks.step = model.masks.seed, model.masks.step
         slots = tuple(_copied(slot, arena) for slot in state.slots)
-        self.state = OptimizerState(slots, state.step, state.scalars)
+        self.state = replace(state, slots=slots)
         self._lr = settings.optimizer.lr
         if recorder is None:
             self.step: Any = EagerStep(self.model, settings, self.state)

@@ -10,19 +10,22 @@ from typing import Any
 from xpnet.errors import require
 from xpnet.initializers import Initializer
 from xpnet.layers.base import components
+from xpnet.optimizers.grouping import Selector
 
 
 def user_defined(*parts: Any) -> list[Any]:
     """The instances of user-defined classes, and functions, in layers, losses or optimizers.
 
-    Classes of xpnet, NumPy, CuPy and the standard library are not user-defined. Initializers are
-    left out, because they run before training.
+    Classes of xpnet, NumPy, CuPy and the standard library are not user-defined. Initializers and
+    the conditions of `Grouped` are left out, because they run before training.
 
     >>> from xpnet import Dense, Tanh
     >>> user_defined(Dense(3, Tanh()), Dense(2))
     []
     """
-    return [part for part in components(parts, leave_out=Initializer) if not is_known(part)]
+    return [
+        part for part in components(parts, leave_out=(Initializer, Selector)) if not is_known(part)
+    ]
 
 
 def is_known(value: Any) -> bool:

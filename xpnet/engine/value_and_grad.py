@@ -12,6 +12,7 @@ from xpnet.ops import operations_for
 from xpnet.ops.buffers import Buffers, Memory
 from xpnet.ops.graph_operations import LossLog
 from xpnet.ops.operations import Precision, declares
+from xpnet.optimizers.sharpness import ascended
 from xpnet.state import ModelState
 
 
@@ -26,6 +27,8 @@ class ValueAndGrad:
             ``"fp16"`` the loss is scaled.
         in_parts: whether calls are for parts of a batch, default false. The gradient then keeps the
             scale of the loss, by which the caller divides the sum over the parts.
+        ascent: the distance ρ of `SAM`; if it is above 0, the gradient is the one at
+            ``θ + ρ g/‖g‖``, of a second pass that leaves θ and the statistics. Default 0.
 
     Attributes:
         scaling: the scale of the loss in fp16, or ``None``.
@@ -41,6 +44,7 @@ class ValueAndGrad:
         precision: Precision = "float32",
         *,
         in_parts: bool = False,
+        ascent: float = 0.0,
     ) -> None:
         network, memory = model.network, model.backend if memory is None else memory
         self._network, self._grad, self._masks = network, model.grad, model.masks
@@ -52,6 +56,9 @@ class ValueAndGrad:
         self._buffers = Buffers(memory)
         self._keys_on_device, self._in_parts = False, in_parts
         self.scaling = LossScaling(model.grad) if precision == "fp16" else None
+        self._ascent, self._kept = ascent, (model.theta, model.statistics)
+        sizes = [vector.shape[0] for vector in self._kept] if ascent else ()
+        self._copies = [memory.empty(size) for size in sizes]
 
     def __call__(
         self,
@@ -67,6 +74,29 @@ class ValueAndGrad:
         """
         if not self._keys_on_device:
             self._masks.step += 1
+        value = self._pass(loss, X, y, weight, log)
+        if self._ascent:
+            self._climb(loss, X, y, weight)
+        if self.scaling is not None and not self._in_parts:
+            self.scaling.advance()
+        return value
+
+    def _climb(self, loss: Loss, X: Array, y: Array, weight: Array | None) -> None:
+        """Fill the gradient with that at ``θ + ρ g/‖g‖``, with the same random masks."""
+        theta = self._kept[0]
+        for copy, vector in zip(self._copies, self._kept, strict=True):
+            copy[...] = vector
+        theta[...] = ascended(theta, self._grad, self._ascent)
+        try:
+            self._pass(loss, X, y, weight, None)
+        finally:
+            for copy, vector in zip(self._copies, self._kept, strict=True):
+                vector[...] = copy
+
+    def _pass(
+        self, loss: Loss, X: Array, y: Array, weight: Array | None, log: LossLog | None
+    ) -> Array:
+        """A forward and a backward pass."""
         output, saved = self._network.forward(self._p, X, self._contexts)
         out = self._buffers["d_output", *output.shape]
         more: dict[str, Any] = {}
@@ -79,7 +109,7 @@ class ValueAndGrad:
             d_output = self.scaling.up(d_output, out)
         self._network.backward(self._p, self._g, saved, d_output, self._contexts)
         if self.scaling is not None and not self._in_parts:
-            self.scaling.down(self._grad)
+            self.scaling.unscale(self._grad)
         return value
 
     @property

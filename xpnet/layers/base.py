@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
+from inspect import signature
 from typing import Any, Protocol, TypeAlias
 
+from xpnet.activations import ActivationFunction
 from xpnet.backend import Array
+from xpnet.errors import require
 from xpnet.initializers import Fans, Initializer
 from xpnet.layers.context import Context
 from xpnet.parameters import Role
@@ -70,8 +73,8 @@ class Layer(Protocol):
     - ``masks_by_row``: its random numbers are those of the rows from ``ctx.first_row`` on, so that
       a batch may be computed in parts (``accumulate`` of `Sequential.fit`). Only the class that
       sets it has this attribute.
-    - ``releases_dy``: ``backward`` reads neither ``dy`` nor the gradient that one inner layer
-      returned after it has run another inner layer, so all layers may share two scratch arrays; and
+    - ``releases_dy``: ``backward`` takes at most two arrays from ``ctx.scratch`` and does not read
+      ``dy`` once it writes to the second, so that all layers may share two scratch arrays; and
       inner layers get contexts from `Context.child`. Only the class that sets it has this
       attribute: subclasses do not inherit it.
     - ``replayable``: ``True`` vouches that the methods use only their arguments, so that a recorded
@@ -132,6 +135,21 @@ class TangentLayer(Layer, Protocol):
         ...
 
 
+def require_layer(layer: Any, argument: str) -> None:
+    """Raise `ArgumentError` unless ``layer`` is a layer; the message says what to write."""
+    ok = hasattr(layer, "specs") and not isinstance(layer, type)
+    require(ok, argument, "be a layer such as Dense(10)", layer, _advice(layer))
+
+
+def _advice(value: Any) -> str:
+    """What to write where a layer is required and ``value`` is none."""
+    if isinstance(value, ActivationFunction):
+        return f"Write Activation({value!r})."
+    if isinstance(value, type) and issubclass(value, ActivationFunction):
+        return f"Write Activation({value.__name__}())."
+    return f"Write {value.__name__}(...)." if isinstance(value, type) else ""
+
+
 def nested_specs(layers: Sequence[Layer], n_in: int) -> LayerSpec:
     """The specification of layers in a row inside one layer.
 
@@ -147,15 +165,38 @@ def nested_specs(layers: Sequence[Layer], n_in: int) -> LayerSpec:
     >>> [(p.name, p.shape) for p in spec.parameters], spec.n_out
     ([('0_weight', (4, 3)), ('0_bias', (3,)), ('1_weight', (3, 2)), ('1_bias', (2,))], 2)
     """
-    parameters: list[ParameterSpec] = []
-    statistics: list[ParameterSpec] = []
-    for i, layer in enumerate(layers):
+    specs = []
+    for layer in layers:
         spec = layer.specs(n_in)
-        own = [p.with_fans(n_in, spec.n_out) for p in spec.parameters]
+        own = tuple(p.with_fans(n_in, spec.n_out) for p in spec.parameters)
+        specs.append(replace(spec, parameters=own))
         n_in = spec.n_out
-        parameters += [replace(p, name=f"{i}_{p.name}") for p in own]
-        statistics += [replace(s, name=f"{i}_{s.name}") for s in spec.statistics]
-    return LayerSpec(n_in, tuple(parameters), tuple(statistics))
+    return joined_specs(specs, n_in)
+
+
+def joined_specs(specs: Sequence[LayerSpec], n_out: int) -> LayerSpec:
+    """The specification of a layer that holds others, named as `nested_specs` names them.
+
+    Args:
+        specs: the specifications of the layers inside, in the order of their positions.
+        n_out: the width of the output.
+    """
+
+    def named(i: int, found: Sequence[ParameterSpec]) -> list[ParameterSpec]:
+        return [replace(spec, name=f"{i}_{spec.name}") for spec in found]
+
+    parameters = [x for i, spec in enumerate(specs) for x in named(i, spec.parameters)]
+    statistics = [x for i, spec in enumerate(specs) for x in named(i, spec.statistics)]
+    return LayerSpec(n_out, tuple(parameters), tuple(statistics))
+
+
+def repeated_field(kind: type[Any]) -> str | None:
+    """The field of a dataclass that its constructor takes as positional arguments, or ``None``.
+
+    ``Residual(*layers)`` has the field ``layers``.
+    """
+    found = signature(kind).parameters.values()
+    return next((p.name for p in found if p.kind is p.VAR_POSITIONAL), None)
 
 
 def components(value: Any, leave_out: type | tuple[type, ...] = ()) -> Iterator[Any]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import InitVar, dataclass, field
 from typing import Any
 
 from xpnet.backend import Array
 from xpnet.errors import Phrase, require, require_count
 from xpnet.ops.buffers import Buffers, Memory, NoBuffers, Scratch
-from xpnet.ops.operations import Operations
+from xpnet.ops.operations import Operations, declares
 from xpnet.random import MaskStream, stream_key
 
 MAX_CHILDREN = 1 << 16
@@ -57,6 +57,7 @@ class Context:
     scratch: Scratch = field(init=False, repr=False)
     _buffers: list[Buffers | NoBuffers] = field(init=False, repr=False, default_factory=list)
     _children: dict[int, Context] = field(init=False, repr=False, default_factory=dict)
+    _row_scratch: Scratch | None = field(init=False, repr=False, default=None)
     _claims: int = field(init=False, repr=False, default=0)
     _key_claim: int = field(init=False, repr=False, default=0)
 
@@ -86,7 +87,7 @@ class Context:
             self._buffers.append(self._new_buffers())
         return self._buffers[self._claims - 1]
 
-    def child(self, i: int, *, need_dx: bool | None = None) -> Context:
+    def child(self, i: int, *, need_dx: bool | None = None, in_row: bool = False) -> Context:
         """The context of the layer at position ``i`` inside this one, the same object every time.
 
         Its statistics are the statistics of this context that `nested_specs` names for layer ``i``,
@@ -97,6 +98,7 @@ class Context:
             need_dx: whether the inner ``backward`` must return the gradient with respect to its
                 input; ``None`` for layers in a row: all but the first must, and the first if this
                 layer must.
+            in_row: whether its scratch arrays are the two that layers in a row share; see `row`.
 
         Raises:
             ArgumentError: if ``i`` is no such position.
@@ -113,9 +115,22 @@ class Context:
                 index=i,
                 parent=self,
                 memory=self.memory,
+                shared_scratch=self._row_scratch if in_row else None,
             )
         known.need_dx = (i > 0 or self.need_dx) if need_dx is None else need_dx
         return known
+
+    def row(self, layers: Sequence[Any]) -> list[Context]:
+        """The contexts of layers in a row inside this one, those of `child`.
+
+        Their backward passes use two arrays in turn, which are none of this context. A layer that
+        may read ``dy`` after the backward pass of a layer inside it has scratch of its own.
+        """
+        if self._row_scratch is None:
+            self._row_scratch = Scratch(self._new_buffers(), n_arrays=2)
+        return [
+            self.child(i, in_row=declares(layer, "releases_dy")) for i, layer in enumerate(layers)
+        ]
 
     @property
     def key(self) -> Any:

@@ -12,6 +12,7 @@ from xpnet.losses.distillation import Distillation
 from xpnet.losses.focal import BinaryFocal, Focal
 from xpnet.losses.formula import FormulaLoss
 from xpnet.losses.formula import from_formula as from_formula
+from xpnet.losses.heads import Heads
 from xpnet.losses.likelihood import (
     GammaNLL,
     GaussianNLL,
@@ -37,6 +38,7 @@ __all__ = [
     "GammaNLL",
     "GaussianNLL",
     "HalfMSE",
+    "Heads",
     "Hinge",
     "Huber",
     "LogCosh",

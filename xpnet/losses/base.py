@@ -45,7 +45,8 @@ class Loss:
         is_likelihood: whether ``ℓ_i`` is ``-log p(t | z)`` up to a constant, with a second
             derivative that does not depend on ``t`` and hence is the Fisher information.
         target_kind: the kind of the targets: ``"classes"`` (indices or rows of probabilities),
-            ``"binary"`` (numbers in ``[0, 1]``), ``"signs"`` (±1) or ``"values"`` (any number).
+            ``"binary"`` (numbers in ``[0, 1]``), ``"signs"`` (±1), ``"values"`` (any number) or
+            ``"heads"`` (the columns of several losses, see `Heads`).
         row_mean: whether the loss is such a mean over rows; default true. False for one in which a
             term depends on other rows, such as Cox's partial likelihood; `value_and_grad` is then
             written by hand. All rows must be in one batch, in the order in which they were given:
@@ -72,7 +73,7 @@ class Loss:
     curvature: ClassVar[Rule | None]
     mean: ClassVar[bool] = False
     is_likelihood: ClassVar[bool] = False
-    target_kind: ClassVar[Literal["classes", "binary", "signs", "values"]] = "values"
+    target_kind: ClassVar[Literal["classes", "binary", "signs", "values", "heads"]] = "values"
     scalable: ClassVar[bool] = True
     row_mean: ClassVar[bool] = True
 
@@ -177,6 +178,13 @@ class Loss:
     def class_targets(self, target: Array, n_out: int) -> Array:
         """Return the part of the targets that says the true value of each row; here all of it."""
         return target
+
+    def target_columns(self, n_out: int) -> int:
+        """Return the number of columns that the targets of ``n_out`` outputs have in `Heads`.
+
+        It is 1 for class indices, else ``n_out``.
+        """
+        return 1 if self.target_kind == "classes" else n_out
 
     def _scalars(self) -> tuple[float, ...]:
         """Return the hyperparameters as floats, in the order in which the rules take them."""

@@ -22,6 +22,7 @@ from xpnet.ops.formulas.parameters import (
     shown,
     values_of,
 )
+from xpnet.ops.formulas.trace import require_signature
 from xpnet.ops.operations import Rule
 
 TargetKind = Literal["values", "binary", "signs"]
@@ -149,6 +150,10 @@ def from_formula(
     >>> float(pinball.value(np.array([[1.0], [3.0]]), np.array([2.0, 2.0])))
     0.5
     """
+    for argument, given in (("mean", mean), ("scalable", scalable)):
+        do = "A parameter of the formula must have another name."
+        require_type(given, bool, argument, do)
+    require_signature(rule, ("z", "t"), parameters)
     formula, numbers = checked_formula(rule, 2, name, parameters)
     return FormulaLoss(
         formula, name, numbers, target_kind=target_kind, mean=mean, scalable=scalable

@@ -91,6 +91,10 @@ class GaussianNLL(Loss):
         require(n_out % 2 == 0, "n_out", "be even for GaussianNLL", n_out, do)
         check_values(target, n_out // 2, n_rows, outputs_each=2)
 
+    def target_columns(self, n_out: int) -> int:
+        """Return K, the number of means."""
+        return n_out // 2
+
     def decide(self, output: Array) -> Array:
         """Return the means, ``(m, K)``."""
         return output[:, : output.shape[1] // 2]

@@ -90,6 +90,10 @@ class QuantileLoss(Loss):
         require(n_out % n == 0, "n_out", rule, n_out, do)
         check_values(target, n_out // n, n_rows, outputs_each=n)
 
+    def target_columns(self, n_out: int) -> int:
+        """Return K, the number of targets."""
+        return n_out // len(self.quantiles)
+
     def _each(self, rule: Rule, output: Array, target: Array) -> Array:
         """Return a rule of every output, with the quantile of each as its scalar."""
         ops, n = operations_for(output), len(self.quantiles)

@@ -84,6 +84,8 @@ class FirstOrder(Method):
 
     def __post_init__(self) -> None:
         require_type(self.optimizer, Optimizer, "optimizer")
+        rule, do = "need one gradient a step here", "SAM is for fit and TrainingStep."
+        require(self.optimizer.ascent == 0, "optimizer", rule, self.optimizer, do)
 
     def start(self, function: ScalarFunction, point: EvaluatedPoint) -> Any:
         """Return the optimizer's state."""

@@ -7,7 +7,7 @@ from types import FunctionType
 import numpy as np
 
 from xpnet.backend import Backend
-from xpnet.errors import require
+from xpnet.errors import require, unknown_name
 from xpnet.ops.formulas import FormulaRule
 from xpnet.ops.graph_operations import GraphOperations
 from xpnet.ops.numpy import NumPyOperations
@@ -50,8 +50,10 @@ def explain(what: str | Rule, backend: Backend) -> str:
     ops = operations_for(backend.empty(0))
     if isinstance(what, (FunctionType, FormulaRule)):
         return f"the rule {what.__name__} on {backend.name} runs {_of_a_rule(ops)}."
-    rule = "be a rule, or one of " + ", ".join(OPERATIONS)
-    require(what in OPERATIONS, "what", rule, what)
+    rule = "be a rule, such as Tanh.value or mish.value, or the name of an operation"
+    require(isinstance(what, str), "what", rule, what)
+    if what not in OPERATIONS:
+        raise unknown_name("what", what, OPERATIONS)
     return f"{what} on {backend.name}: {_of_an_operation(str(what), ops)}."
 
 

@@ -111,6 +111,10 @@ class NumPyOperations(Operations):
         """See `Operations.multiply`."""
         return np.multiply(a, b, out=out)
 
+    def join_columns(self, parts: Sequence[Array], out: Array | None = None) -> Array:
+        """See `Operations.join_columns`."""
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1, out=out)
+
     def normalize(
         self,
         x: Array,

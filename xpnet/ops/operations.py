@@ -15,7 +15,7 @@ from xpnet.errors import require
 from xpnet.ops.buffers import Buffers, NoBuffers, Scratch
 from xpnet.ops.graph_operations import GraphOperations, LossLog
 from xpnet.ops.rules.activations import affine, identity, sigmoid, softplus
-from xpnet.ops.rules.layers import normalize, running_mean
+from xpnet.ops.rules.layers import add, normalize, running_mean
 from xpnet.ops.rules.optimizers import average
 from xpnet.random import hash32
 
@@ -353,6 +353,23 @@ class Operations:
     def multiply(self, a: Array, b: Array, out: Array | None = None) -> Array:
         """``a ⊙ b``."""
         return a * b
+
+    def add(self, arrays: Sequence[Array], out: Array | None = None) -> Array:
+        """The sum of one or more arrays of one shape; a single one is returned as it is."""
+        if len(arrays) == 1:
+            return arrays[0]
+        total = self.apply(add, arrays[0], arrays[1], out=out)
+        for array in arrays[2:]:
+            self.update(add, (total,), (array,))
+        return total
+
+    def join_columns(self, parts: Sequence[Array], out: Array | None = None) -> Array:
+        """Arrays ``(m, n_k)`` side by side, ``(m, Σ n_k)``; a single one is returned as it is."""
+        return parts[0] if len(parts) == 1 else self.xp.concat(list(parts), axis=1)
+
+    def take_columns(self, x: Array, start: int, stop: int, out: Array | None = None) -> Array:
+        """The columns ``start`` to ``stop`` of ``x``, which may be a view of it."""
+        return x[:, start:stop]
 
     def normalize(
         self,

@@ -1,14 +1,18 @@
-"""First-order optimizers of a flat vector; schedules, clipping, penalties, averages, freezing."""
+"""First-order optimizers of a flat vector; schedules, clipping, penalties, averages, groups."""
 
 from xpnet.optimizers.adam import Adam, Adamax, AdamW, AMSGrad, Nadam, RAdam
-from xpnet.optimizers.adaptive import AdaDelta, AdaGrad, RMSProp
+from xpnet.optimizers.adaptive import AdaDelta, AdaGrad, RMSProp, Rprop
 from xpnet.optimizers.averaging import Averaged, ExponentialAverage, PolyakAverage
 from xpnet.optimizers.base import Optimizer, OptimizerState
 from xpnet.optimizers.clipping import ClipByNorm, ClipByValue
 from xpnet.optimizers.freezing import Frozen
+from xpnet.optimizers.grouping import ByFunction, ByLayer, ByPath, ByRole, Grouped
+from xpnet.optimizers.lookahead import Lookahead
 from xpnet.optimizers.momentum import SGD, Lion, Momentum, Nesterov
+from xpnet.optimizers.muon import Muon
 from xpnet.optimizers.penalty import Penalty
 from xpnet.optimizers.resuming import Resumed
+from xpnet.optimizers.schedule_free import ScheduleFreeAdam
 from xpnet.optimizers.schedules import (
     ConstantRate,
     Cosine,
@@ -19,8 +23,10 @@ from xpnet.optimizers.schedules import (
     Schedule,
     StepDecay,
 )
+from xpnet.optimizers.sharpness import SAM
 
 __all__ = [
+    "SAM",
     "SGD",
     "AMSGrad",
     "AdaDelta",
@@ -29,6 +35,10 @@ __all__ = [
     "AdamW",
     "Adamax",
     "Averaged",
+    "ByFunction",
+    "ByLayer",
+    "ByPath",
+    "ByRole",
     "ClipByNorm",
     "ClipByValue",
     "ConstantRate",
@@ -36,9 +46,12 @@ __all__ = [
     "ExponentialAverage",
     "ExponentialDecay",
     "Frozen",
+    "Grouped",
     "LinearWarmup",
     "Lion",
+    "Lookahead",
     "Momentum",
+    "Muon",
     "Nadam",
     "Nesterov",
     "OneCycle",
@@ -50,6 +63,8 @@ __all__ = [
     "RMSProp",
     "ReduceOnPlateau",
     "Resumed",
+    "Rprop",
     "Schedule",
+    "ScheduleFreeAdam",
     "StepDecay",
 ]

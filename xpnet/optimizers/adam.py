@@ -106,7 +106,7 @@ class AdamW(Optimizer):
     def _first_scalars(self, theta: Array, layout: Layout | None) -> tuple[float, ...]:
         return decayed_count(theta, layout)
 
-    def _are_scalars(self, found: tuple[float, ...], first: tuple[float, ...]) -> bool:
+    def _are_scalars(self, found: tuple[float, ...], first: tuple[float, ...], parts: Any) -> bool:
         return found == first
 
     def update(
@@ -261,7 +261,7 @@ class Nadam(Optimizer):
     def _first_scalars(self, theta: Array, layout: Layout | None) -> tuple[float, ...]:
         return (1.0,)  # an empty product
 
-    def _are_scalars(self, found: tuple[float, ...], first: tuple[float, ...]) -> bool:
+    def _are_scalars(self, found: tuple[float, ...], first: tuple[float, ...], parts: Any) -> bool:
         return 0.0 <= found[0] <= 1.0
 
     def _momentum(self, t: int) -> float:

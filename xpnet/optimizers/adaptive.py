@@ -1,4 +1,4 @@
-"""Rates per parameter from the squares of its gradients: AdaGrad, RMSProp, AdaDelta."""
+"""Rates per parameter from its gradients: AdaGrad, RMSProp, AdaDelta; Rprop from their signs."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class AdaGrad(Optimizer):
         """``(lr, eps)``."""
         return lr, self.eps
 
-    def _slot_sizes(self, n: int) -> list[int]:
+    def _slot_sizes(self, n: int, parts: Any) -> list[int]:
         return [1] if self.norm else [n]
 
     def update(
@@ -124,12 +124,12 @@ class RMSProp(Optimizer):
         """``(lr, ρ, 1−ρ, eps)``."""
         return lr, self.rho, 1 - self.rho, self.eps
 
-    def _slot_sizes(self, n: int) -> list[int]:
+    def _slot_sizes(self, n: int, parts: Any) -> list[int]:
         if self.norm:
             return [1]
         return [n, n] if self.centered else [n]
 
-    def _slot_name(self, number: int) -> str:
+    def _slot_name(self, number: int, parts: Any) -> str:
         return ("m", "v")[number] if self.centered else "v"
 
     def update(
@@ -192,6 +192,64 @@ class AdaDelta(Optimizer):
     def scalars(self, state: OptimizerState, lr: float) -> tuple[float, ...]:
         """``(lr, ρ, 1−ρ, eps)``."""
         return lr, self.rho, 1 - self.rho, self.eps
+
+
+@dataclass(frozen=True)
+class Rprop(Optimizer):
+    """Resilient backpropagation, steps by the sign of the gradient: ``θ ← θ − lr·η·sign(g)``.
+
+    Each parameter has a factor η, initially 1. It is multiplied by η⁺ while the sign of the
+    gradient stays and by η⁻ when it changes; the parameter then does not move, and η stays in the
+    next step. Rprop is for gradients of the whole training set: signs of mini-batches are noise.
+
+    A schedule scales all steps; η and its bounds do not depend on it.
+
+    Args:
+        lr: the first step of each parameter, above 0. Default 0.01.
+        eta_minus: η⁻, above 0 and below 1. Default 0.5.
+        eta_plus: η⁺, above 1. Default 1.2.
+        step_min: the smallest step ``lr·η``, above 0. Default 1e-6.
+        step_max: the largest step ``lr·η``, at least ``step_min``. Default 50.
+
+    Raises:
+        ArgumentError: if an argument is out of its range.
+
+    Reference: Riedmiller and Braun, "A direct adaptive method for faster backpropagation learning",
+    1993, section 3, which takes back a step after a change of the sign. Here, as in PyTorch, the
+    step stays: iRprop⁻ of Igel and Hüsken, "Improving the Rprop learning algorithm", 2000.
+
+    >>> import numpy as np
+    >>> theta, rprop = np.zeros(2), Rprop(lr=0.1)
+    >>> state = rprop.init(theta)
+    >>> for grad in ([3.0, -3.0], [1.0, 1.0], [1.0, 1.0]):
+    ...     rprop.step(theta, np.array(grad), state)
+    >>> theta.round(3), state.slots[1]
+    (array([-0.364,  0.05 ]), array([1.44, 0.5 ]))
+    """
+
+    lr: float = 0.01
+    eta_minus: float = 0.5
+    eta_plus: float = 1.2
+    step_min: float = 1e-6
+    step_max: float = 50.0
+
+    rule: ClassVar[Rule] = staticmethod(rules.rprop)
+    n_slots: ClassVar[int] = 2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_number(self.eta_minus, "eta_minus", above=0, below=1)
+        require_number(self.eta_plus, "eta_plus", above=1)
+        require_number(self.step_min, "step_min", above=0)
+        require_number(self.step_max, "step_max", low=self.step_min)
+
+    def scalars(self, state: OptimizerState, lr: float) -> tuple[float, ...]:
+        """``(lr, η⁻, η⁺, …)`` and the bounds of η, those of the step by ``self.lr``."""
+        bounds = self.step_min / self.lr, self.step_max / self.lr
+        return lr, self.eta_minus, self.eta_plus, *bounds
+
+    def _begin(self, theta: Array, slots: tuple[Array, ...], parts: Any) -> None:
+        slots[1][...] = 1.0
 
 
 def _step_by_norm(

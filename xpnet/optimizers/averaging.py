@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 from xpnet.backend import Array
 from xpnet.errors import require, require_count, require_number, require_type
 from xpnet.ops import operations_for
 from xpnet.ops.rules import optimizers as rules
+from xpnet.optimizers import wrapping
 from xpnet.optimizers.base import Optimizer, OptimizerState, take_after
 from xpnet.optimizers.resuming import refuse_resumed
-from xpnet.parameters import Layout
 
 
 @dataclass(frozen=True)
@@ -101,6 +101,8 @@ class Averaged(Optimizer):
     optimizer: Optimizer
     average: PolyakAverage | ExponentialAverage = PolyakAverage()
 
+    last_slot: ClassVar[str] = "mean"
+
     def __post_init__(self) -> None:
         do = "Use one of xpnet.optimizers, such as SGD(lr=0.1)."
         require_type(self.optimizer, Optimizer, "optimizer", do)
@@ -118,22 +120,9 @@ class Averaged(Optimizer):
         require(state.step > 0 and len(state.slots) > 0, "state", rule, state.step)
         return state.slots[-1]
 
-    def _slot_sizes(self, n: int) -> list[int]:
-        return [*self.optimizer._slot_sizes(n), n]
-
-    def _slot_name(self, number: int) -> str:
-        is_mean = number == len(self._slot_sizes(1)) - 1
-        return "mean" if is_mean else self.optimizer._slot_name(number)
-
-    def _slot_layout(self, number: int, layout: Layout | None) -> Layout | None:
-        is_mean = number == len(self._slot_sizes(1)) - 1
-        return layout if is_mean else self.optimizer._slot_layout(number, layout)
-
     def scalars(self, state: OptimizerState, lr: float) -> tuple[float, ...]:
         """Return the scalars of the wrapped optimizer, and the weights of θ̂ and θ."""
-        inner = self._inner(state)
-        scalars = self.optimizer.scalars(inner, lr)
-        state.scalars = inner.scalars
+        scalars = wrapping.scalars_of_inner(self, state, lr)
         new = self.average.weight(state.step)
         return (*scalars, 1.0 - new, new)
 
@@ -146,17 +135,18 @@ class Averaged(Optimizer):
         skip: Array | None = None,
     ) -> None:
         """See `Optimizer.update`."""
-        self.optimizer.update_unless(skip, theta, grad, self._inner(state), scalars[:-2])
+        inner = wrapping.inner_state(state)
+        self.optimizer.update_unless(skip, theta, grad, inner, scalars[:-2])
         operations_for(theta).update_unless(
             skip, rules.average, state.slots[-1:], (theta,), scalars[-2:]
         )
 
-    def _inner(self, state: OptimizerState) -> OptimizerState:
-        """Return the state of the wrapped optimizer, with the same arrays."""
-        return replace(state, slots=state.slots[:-1])
-
-    def _first_scalars(self, theta: Array, layout: Layout | None) -> tuple[float, ...]:
-        return self.optimizer._first_scalars(theta, layout)
-
-    def _are_scalars(self, found: tuple[float, ...], first: tuple[float, ...]) -> bool:
-        return self.optimizer._are_scalars(found, first)
+    evaluation_point = wrapping.one_more_evaluation_point
+    _parts = wrapping.parts
+    _begin = wrapping.one_more_begin
+    _scalar_count = wrapping.scalar_count
+    _first_scalars = wrapping.first_scalars
+    _are_scalars = wrapping.are_scalars
+    _slot_sizes = wrapping.one_more_slot_sizes
+    _slot_name = wrapping.one_more_slot_name
+    _slot_layout = wrapping.one_more_slot_layout

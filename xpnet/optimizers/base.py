@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from inspect import signature
 from typing import Any, ClassVar, NoReturn, Self
 
@@ -43,6 +43,9 @@ class OptimizerState:
         slots: flat arrays on the device of θ and of its size (of one number for ``norm=True``).
         step: the number of steps taken.
         scalars: further numbers of the state, as floats on the host.
+        parts: what `Optimizer.init` derives from the layout, such as the groups of `Grouped`;
+            ``None`` for most optimizers. A file does not hold it: pass a state that was read from
+            one to `Resumed`, or to `Optimizer.load_state`.
 
     >>> import numpy as np
     >>> from xpnet.optimizers import Momentum
@@ -53,11 +56,11 @@ class OptimizerState:
     slots: tuple[Array, ...] = ()
     step: int = 0
     scalars: tuple[float, ...] = ()
+    parts: Any = field(default=None, repr=False, compare=False)
 
     def copy(self) -> OptimizerState:
         """Return a copy that does not share arrays with this state."""
-        slots = tuple(copied(slot) for slot in self.slots)
-        return OptimizerState(slots, self.step, self.scalars)
+        return replace(self, slots=tuple(copied(slot) for slot in self.slots))
 
     def state_dict(self) -> StateDict:
         """Return the state as a state dictionary.
@@ -113,12 +116,15 @@ class Optimizer:
         rule: the update, ``rule(xp, theta, *slots, grad, *scalars) → (theta, *slots)``.
         n_slots: the number of arrays of the size of θ in the state.
         n_scalars: the number of floats on the host in the state.
+        ascent: the distance ρ of `SAM`: the gradient of a step is that at ``θ + ρ g/‖g‖``, where g
+            is that at θ. 0 for all other optimizers: it is that at θ.
     """
 
     lr: float
     rule: ClassVar[Rule]
     n_slots: ClassVar[int] = 0
     n_scalars: ClassVar[int] = 0
+    ascent: ClassVar[float] = 0.0
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Refuse keywords of earlier versions and other libraries; the message names ours.
@@ -133,13 +139,14 @@ class Optimizer:
         require_number(self.lr, "lr", above=0)
 
     def init(self, theta: Array, layout: Layout | None = None) -> OptimizerState:
-        """Make the state before the first step: zeros on the device of ``theta``.
+        """Make the state before the first step, on the device of ``theta``: mostly zeros.
 
         Args:
-            theta: the flat parameter vector, 1-D and floating, on any backend; only its size,
-                dtype and device matter.
+            theta: the flat parameter vector, 1-D and floating, on any backend. Only its size,
+                dtype and device matter, except to optimizers whose documentation says otherwise.
             layout: the layout of ``theta``, for optimizers that decay only weights (`AdamW`,
-                `Lion`). Default ``None``: everything decays.
+                `Lion`) or select parameters (`Grouped`, which needs it). Default ``None``:
+                everything decays.
 
         Returns:
             A state for vectors of this size.
@@ -155,8 +162,10 @@ class Optimizer:
         n = theta.shape[0]
         if layout is not None:
             require(n == layout.size, "theta", f"have the layout's size {layout.size}", theta)
-        slots = tuple(zeros_like(theta[:size]) for size in self._slot_sizes(n))
-        return OptimizerState(slots, 0, self._first_scalars(theta, layout))
+        parts = self._parts(theta, layout)
+        slots = tuple(zeros_like(theta[:size]) for size in self._slot_sizes(n, parts))
+        self._begin(theta, slots, parts)
+        return OptimizerState(slots, 0, self._first_scalars(theta, layout), parts)
 
     def step(
         self,
@@ -199,6 +208,20 @@ class Optimizer:
         state.step += 1
         self.update_unless(skip, theta, grad, state, self.scalars(state, lr))
         self.check_some_steps(state)
+
+    def evaluation_point(self, theta: Array, state: OptimizerState) -> Array:
+        """Return the parameters at which the model is to be evaluated: ``theta`` itself.
+
+        Optimizers that compute gradients at another point, such as `ScheduleFreeAdam`, and those
+        around them return another array. ``fit`` evaluates there; a loop of your own does so by
+        ``model.theta[...] = optimizer.evaluation_point(model.theta, state)``, before which it
+        copies θ to continue.
+
+        Args:
+            theta: the flat parameter vector, ``(n,)``, after a step; not changed.
+            state: the state after that step; not changed.
+        """
+        return theta
 
     def check_some_steps(self, state: OptimizerState, layout: Layout | None = None) -> None:
         """Check a state in host memory after steps 1, 2, 4, 8, 16, 32, 64, 128, 192, ….
@@ -247,14 +270,15 @@ class Optimizer:
         for number, slot in enumerate(state.slots):
             index = first_not_finite(slot)
             if index is not None:
-                self._fail(number, index, slot, state.step, layout)
+                self._fail(number, index, state, layout)
 
     def _fail(
-        self, number: int, index: int, slot: Array, step: int, layout: Layout | None
+        self, number: int, index: int, state: OptimizerState, layout: Layout | None
     ) -> NoReturn:
         """Raise an error for the element at ``index`` of a slot."""
-        name, where = self._slot_name(number), f"index {index}"
-        known = self._slot_layout(number, layout)
+        slot, step, parts = state.slots[number], state.step, state.parts
+        name, where = self._slot_name(number, parts), f"index {index}"
+        known = self._slot_layout(number, layout, parts)
         if known is not None and known.size == slot.shape[0]:
             where = known.where(index)
         raise NonFiniteError(
@@ -267,13 +291,13 @@ class Optimizer:
             history=None,
         )
 
-    def _slot_name(self, number: int) -> str:
+    def _slot_name(self, number: int, parts: Any) -> str:
         """Return the name of a slot in the paper, that of its argument of the rule."""
         rule = getattr(self, "rule", None)  # an optimizer may override `update` only
         names = [] if rule is None else list(signature(rule).parameters)[2:]
         return names[number] if number < len(names) else str(number)
 
-    def _slot_layout(self, number: int, layout: Layout | None) -> Layout | None:
+    def _slot_layout(self, number: int, layout: Layout | None, parts: Any) -> Layout | None:
         """Return the layout of a slot, given that of θ."""
         return layout
 
@@ -298,7 +322,7 @@ class Optimizer:
 got (2.0,).
         """
         slots, step, scalars = state._validated(saved)
-        if not self._are_scalars(scalars, state.scalars):
+        if not self._are_scalars(scalars, state.scalars, state.parts):
             name = type(self).__name__
             raise FileFormatError(
                 f"the scalars of the state of {name} must be in their range; got {scalars}."
@@ -323,17 +347,30 @@ got (2.0,).
 
     def _fits(self, theta: Array, state: OptimizerState) -> bool:
         """Return whether the state was made for a vector like ``theta``."""
-        dtype, sizes = theta.dtype, [slot.shape[0] for slot in state.slots]
-        if sizes != self._slot_sizes(theta.shape[0]) or len(state.scalars) != self.n_scalars:
+        dtype, parts, sizes = theta.dtype, state.parts, [slot.shape[0] for slot in state.slots]
+        if sizes != self._slot_sizes(theta.shape[0], parts):
+            return False
+        if len(state.scalars) != self._scalar_count(parts):
             return False
         for slot in state.slots:  # noqa: SIM110  runs in every step: twice as fast as all()
             if slot.dtype is not dtype and slot.dtype != dtype:
                 return False
         return True
 
-    def _slot_sizes(self, n: int) -> list[int]:
+    def _parts(self, theta: Array, layout: Layout | None) -> Any:
+        """Return what the state holds of the layout, without arrays; see `OptimizerState`."""
+        return None
+
+    def _begin(self, theta: Array, slots: tuple[Array, ...], parts: Any) -> None:
+        """Fill the slots, which are 0, with what they hold before the first step."""
+
+    def _slot_sizes(self, n: int, parts: Any) -> list[int]:
         """Return the size of every slot for a θ of ``n`` numbers."""
         return [n] * self.n_slots
+
+    def _scalar_count(self, parts: Any) -> int:
+        """Return the number of scalars of a state."""
+        return self.n_scalars
 
     def update(
         self,
@@ -375,7 +412,7 @@ got (2.0,).
         """Return the scalars of the state before the first step, `n_scalars` of them."""
         return ()
 
-    def _are_scalars(self, found: tuple[float, ...], first: tuple[float, ...]) -> bool:
+    def _are_scalars(self, found: tuple[float, ...], first: tuple[float, ...], parts: Any) -> bool:
         """Return whether ``found`` can be the scalars of a state that began with ``first``."""
         return True
 
@@ -414,6 +451,7 @@ def update_decaying(
 
 
 def take_after(wrapper: Optimizer, inner: Optimizer) -> None:
-    """Give a frozen ``wrapper`` the rate and the number of scalars of the optimizer ``inner``."""
+    """Give a frozen ``wrapper`` the rate, the scalars and the ascent of the optimizer ``inner``."""
     object.__setattr__(wrapper, "lr", inner.lr)
+    object.__setattr__(wrapper, "ascent", inner.ascent)
     object.__setattr__(wrapper, "n_scalars", inner.n_scalars)

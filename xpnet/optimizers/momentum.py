@@ -175,7 +175,7 @@ class Lion(Optimizer):
     def _first_scalars(self, theta: Array, layout: Layout | None) -> tuple[float, ...]:
         return decayed_count(theta, layout)
 
-    def _are_scalars(self, found: tuple[float, ...], first: tuple[float, ...]) -> bool:
+    def _are_scalars(self, found: tuple[float, ...], first: tuple[float, ...], parts: Any) -> bool:
         return found == first
 
     def update(

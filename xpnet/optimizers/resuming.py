@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from xpnet.backend import Array, namespace_of
 from xpnet.errors import require, require_type
+from xpnet.optimizers import wrapping
 from xpnet.optimizers.base import Optimizer, OptimizerState, take_after
 from xpnet.parameters import Layout
 
@@ -55,24 +56,9 @@ class Resumed(Optimizer):
         ]
         if kinds[0] != kinds[1] or len(fresh.scalars) != len(self.state.scalars):
             self.optimizer._refuse_state(theta, self.state)
-        self.check_finite(self.state, layout)
-        return self.state.copy()
-
-    def _slot_sizes(self, n: int) -> list[int]:
-        return self.optimizer._slot_sizes(n)
-
-    def _slot_name(self, number: int) -> str:
-        return self.optimizer._slot_name(number)
-
-    def _slot_layout(self, number: int, layout: Layout | None) -> Layout | None:
-        return self.optimizer._slot_layout(number, layout)
-
-    def scalars(self, state: OptimizerState, lr: float) -> tuple[float, ...]:
-        """Return the scalars of the wrapped optimizer."""
-        return self.optimizer.scalars(state, lr)
-
-    def _are_scalars(self, found: tuple[float, ...], first: tuple[float, ...]) -> bool:
-        return self.optimizer._are_scalars(found, first)
+        state = replace(self.state, parts=fresh.parts)
+        self.check_finite(state, layout)
+        return state.copy()
 
     def update(
         self,
@@ -85,9 +71,24 @@ class Resumed(Optimizer):
         """See `Optimizer.update`."""
         self.optimizer.update_unless(skip, theta, grad, state, scalars)
 
+    scalars = wrapping.scalars
+    evaluation_point = wrapping.evaluation_point
+    _scalar_count = wrapping.scalar_count
+    _are_scalars = wrapping.are_scalars
+    _slot_sizes = wrapping.slot_sizes
+    _slot_name = wrapping.slot_name
+    _slot_layout = wrapping.slot_layout
+
 
 def refuse_resumed(inner: Optimizer, wrapper: str) -> None:
     """Refuse `Resumed` in a wrapper, which makes a new state and would ignore that of `Resumed`."""
     do = f"Put Resumed outside: Resumed({wrapper}(...), state)."
     rule = f"begin with a new state inside {wrapper}"
     require(not isinstance(inner, Resumed), "optimizer", rule, inner, do)
+
+
+def refuse_ascent(inner: Optimizer, wrapper: str) -> None:
+    """Refuse `SAM` in an optimizer of some parameters, because its norm is that of all."""
+    rule, do = f"be outside of {wrapper}, not inside", f"Write SAM({wrapper}(...))."
+    do = do if wrapper != "SAM" else "Leave one out."
+    require(inner.ascent == 0, "SAM", rule, inner, do)

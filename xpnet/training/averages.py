@@ -14,7 +14,7 @@ from xpnet.metrics.binding import check_metric_names
 from xpnet.metrics.protocol import metric_name
 from xpnet.ops import operations_for
 from xpnet.ops.rules import optimizers as rules
-from xpnet.optimizers import Averaged, OptimizerState, Resumed
+from xpnet.optimizers import Averaged, Lookahead, Optimizer, OptimizerState, Resumed
 from xpnet.state_dict import StateDict
 from xpnet.state_entries import Entries
 from xpnet.training.batch_norm_statistics import batch_norm_layers, recompute_on_rows
@@ -24,7 +24,9 @@ from xpnet.training.settings import check_metric_functions
 
 
 class UseAverage:
-    """Train θ, but evaluate the average θ̂: a callback for an `Averaged` optimizer.
+    """Train θ, but evaluate the average θ̂: a callback for `Averaged` and `Lookahead`.
+
+    For `ScheduleFreeAdam`, θ̂ is its point x; ``fit`` then adds this callback if there is none.
 
     At the end of the training the model gets θ̂ as its parameters, with batch-norm statistics that
     are recomputed for θ̂ on the training rows::
@@ -50,10 +52,12 @@ class UseAverage:
         theta: the last iterate θ, or that of the restored epoch, set at the end of the training.
         state: the optimizer's state, set at the end of the training; `xpnet.save_state` writes it
             to a file.
+        is_own_point: whether θ̂ is the evaluation point of the optimizer, at which ``fit`` computes
+            the other columns too; set before the first step.
 
     Raises:
         ArgumentError: if ``validation`` has another form; before the first step, if the optimizer
-            is not `Averaged`, ``validation`` does not fit the model, a batch norm is inside another
+            has no average, ``validation`` does not fit the model, a batch norm is inside another
             layer, or another callback averages too.
 
     >>> from xpnet import MLP, SGD, Averaged, HalfMSE
@@ -83,6 +87,14 @@ class UseAverage:
         check_metric_functions(metrics)
         check_metric_names(metrics)
         self.validation, self.metrics = validation, tuple(metrics)
+        self.is_own_point, self._of_fit = False, False
+
+    @classmethod
+    def of_fit(cls) -> UseAverage:
+        """The callback that ``fit`` adds for an optimizer that is evaluated at another point."""
+        callback = cls()
+        callback._of_fit = True
+        return callback
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -94,7 +106,14 @@ class UseAverage:
     def begin(self, run: Run) -> None:
         """Refuse a training without an average, and ``validation`` that does not fit the model."""
         _check_average(run)
-        _averaged(run)
+        optimizer = _averaging(run.optimizer)
+        if optimizer is None or self._of_fit:
+            if _point(run) is run.model.theta:
+                raise ArgumentError(
+                    f"optimizer must be Averaged(...) for UseAverage; got {run.optimizer!r}. "
+                    "Write optimizer=Averaged(SGD(lr=0.1))."
+                )
+            self.is_own_point = True
         if self.validation is not None:
             model, (X, y, *weight) = run.model, self.validation
             given = {"sample_weight": weight[0] if weight else None, "classes": model.classes}
@@ -143,7 +162,11 @@ class UseAverage:
         self._apply(run)
 
     def _apply(self, run: Run) -> None:
-        run.model.theta[...] = _averaged(run).mean(run.state)
+        optimizer, theta = _averaging(run.optimizer), run.model.theta
+        if optimizer is None or self.is_own_point:
+            theta[...] = _point(run)
+        else:
+            theta[...] = optimizer.mean(run.state)
         recompute_on_rows(run.model.state, run.rows)
 
 
@@ -251,18 +274,21 @@ def _check_average(run: Run) -> None:
     require(len(found) == 1, "callbacks", rule, names)
 
 
-def _averaged(run: Run) -> Averaged:
-    """The optimizer of a run, without `Resumed`.
-
-    Raises:
-        ArgumentError: if it is not `Averaged`.
-    """
-    optimizer = run.optimizer
-    if isinstance(optimizer, Resumed):
+def _averaging(optimizer: Any) -> Averaged | Lookahead | None:
+    """An optimizer without `Resumed`, if it has an average."""
+    while isinstance(optimizer, Resumed):
         optimizer = optimizer.optimizer
-    if not isinstance(optimizer, Averaged):
-        raise ArgumentError(
-            f"optimizer must be Averaged(...) for UseAverage; got {optimizer!r}. "
-            "Write optimizer=Averaged(SGD(lr=0.1))."
-        )
-    return optimizer
+    return optimizer if isinstance(optimizer, (Averaged, Lookahead)) else None
+
+
+def _point(run: Run) -> Array:
+    """The evaluation point of the optimizer; θ for a method of `xpnet.minimize`."""
+    if not isinstance(run.optimizer, Optimizer):
+        return run.model.theta
+    return run.optimizer.evaluation_point(run.model.theta, run.state)
+
+
+def own_point(run: Run) -> UseAverage | None:
+    """The callback that applies the evaluation point of the optimizer, if there is one."""
+    found = [c for c in run.callbacks if isinstance(c, UseAverage) and c.is_own_point]
+    return found[0] if found else None

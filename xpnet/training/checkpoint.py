@@ -104,7 +104,11 @@ class Checkpoint:
         if best is None or (value > best if self._is_maximized else value < best):
             entry = {"monitor": self.monitor, "maximize": self._is_maximized, "best": value}
             averages = [c for c in run.callbacks if isinstance(c, UseAverage)]
-            monitored = [average for average in averages if self.monitor in average.columns]
+            monitored = [
+                average
+                for average in averages
+                if average.is_own_point or self.monitor in average.columns
+            ]
             with monitored[0].applied(run) if monitored else nullcontext():
                 write_model(run.model, self.path, {KEY: json.dumps(entry)})
             self.best, self._has_saved = value, True

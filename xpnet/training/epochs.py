@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Generator, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -34,6 +34,7 @@ from xpnet.state_entries import (
     require_float,
     require_whole,
 )
+from xpnet.training.averages import own_point
 from xpnet.training.callbacks import Callbacks, Run
 from xpnet.training.evaluation import measure
 from xpnet.training.learning_rates import learning_rates
@@ -135,8 +136,11 @@ class Epochs:
         if settings.penalty is not None:
             weights = self.model.network.layout.weights
             row["penalty"] = float(settings.penalty.value(self.model.theta[weights]))
-        sets = self.data, self.validation
-        row |= measure(self.predict, *sets, settings.loss, settings.metrics) | {"lr": lrs[-1]}
+        sets, average = (self.data, self.validation), own_point(self.run)
+        is_measured = self.validation is not None or len(settings.metrics) > 0
+        with average.applied(self.run) if average and is_measured else nullcontext():
+            row |= measure(self.predict, *sets, settings.loss, settings.metrics)
+        row["lr"] = lrs[-1]
         row["seconds"] = self._seconds()
         self.completed = self.epoch
         self._forget()

@@ -118,6 +118,12 @@ def _given_of_zeros(data: TrainingData, loss: Loss) -> _Given:
 
 def _require_need(metric: BoundMetric, given: _Given, loss: Loss) -> None:
     """Refuse a metric that needs what the loss cannot give, or has no value for its targets."""
+    if metric.is_own and loss.target_kind == "heads":
+        raise ArgumentError(
+            f"metric {metric.name!r} needs the columns of one head; got those of all heads of "
+            f"{loss!r}. Select them: xpnet.metric(lambda p, t: {metric.name}(p[:, 0], t[:, 0]), "
+            'name="...").'
+        )
     others = [need for need in NEEDS if given.can_give(need)]
     if metric.needs not in others:
         raise ArgumentError(

@@ -12,8 +12,10 @@ from xpnet.data.batching import TrainingData
 from xpnet.engine.select import steps_for
 from xpnet.errors import ArgumentError, NonFiniteError
 from xpnet.generators import generator_state
+from xpnet.optimizers import OptimizerState
 from xpnet.state import ModelState
 from xpnet.state_dict import StateDict
+from xpnet.training.averages import UseAverage
 from xpnet.training.callbacks import Callbacks, Run
 from xpnet.training.epochs import Epochs
 from xpnet.training.evaluation import known_directions, measured_columns
@@ -77,8 +79,8 @@ class _MiniBatchTraining:
         resumed: str | None,
     ) -> None:
         self._model, self._settings, self._has_ended = model, settings, False
-        self._callbacks = Callbacks(settings.callbacks)
         self.optimizer_state = settings.optimizer.init(state.theta, state.network.layout)
+        self._callbacks = _callbacks(settings, state, self.optimizer_state)
         steps = steps_for(
             state,
             data,
@@ -200,6 +202,15 @@ class _MiniBatchTraining:
                 self._callbacks.epoch(self._run)
                 epochs.unfinished = False
                 self._run.interrupts.raise_if_requested()
+
+
+def _callbacks(settings: Settings, state: ModelState, optimizer_state: OptimizerState) -> Callbacks:
+    """The callbacks, with `UseAverage` if the optimizer is evaluated at another point than θ."""
+    given = settings.callbacks
+    point = settings.optimizer.evaluation_point(state.theta, optimizer_state)
+    if point is not state.theta and not any(isinstance(c, UseAverage) for c in given):
+        given = [*given, UseAverage.of_fit()]
+    return Callbacks(given)
 
 
 def _columns(settings: Settings, validation: TrainingData | None) -> tuple[str, ...]:

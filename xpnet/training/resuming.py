@@ -21,7 +21,6 @@ from xpnet.errors import (
     require_type,
 )
 from xpnet.generators import generator_state, resume_generator
-from xpnet.ops.formulas.json_form import TYPE as FORMULA
 from xpnet.optimizers import Resumed
 from xpnet.serialization import FORMAT as MODEL_FORMAT
 from xpnet.serialization import (
@@ -154,7 +153,7 @@ class SavedTraining:
         """
         for name in FIXED:
             was, now = self.settings.get(name), given.get(name)
-            argument, got = name, Phrase(_short(now))
+            argument, got = name, Phrase(_other(now, was))
             rule = f"be that of the training that is resumed, {_short(was)}"
             if name == "kind":
                 argument, got = "optimizer", Phrase(f"one for {now} training")
@@ -400,9 +399,10 @@ def _require_model(name: str, config: Mapping[str, Any], model: Any) -> None:
         ArgumentError: naming what differs.
     """
     own = model_config(model, described)
-    for key in ("n_in", "dtype", "layers"):
-        rule = f"be that of the model in {name!r}, {_short(config.get(key))}"
-        require(own[key] == config.get(key), key, rule, Phrase(_short(own[key])))
+    for key, those in (("n_in", "that"), ("dtype", "that"), ("layers", "those")):
+        was = config.get(key)
+        rule = f"be {those} of the model in {name!r}, {_short(was)}"
+        require(own[key] == was, key, rule, Phrase(_other(own[key], was)))
 
 
 def _require_own_file(callback: Any) -> None:
@@ -469,9 +469,20 @@ def _types(config: Any) -> str:
 def _short(value: Any) -> str:
     if isinstance(value, list) and value and isinstance(value[0], dict):
         return ", ".join(map(_short, value))
-    if isinstance(value, dict) and value.get("type") == FORMULA:
-        return describe(value.get("nodes"))
+    if isinstance(value, dict) and "formula" in value:
+        pairs = value.get("parameters")
+        pairs = (
+            [pair for pair in pairs if isinstance(pair, list)] if isinstance(pairs, list) else []
+        )
+        inner = ", ".join("=".join(map(str, pair)) for pair in pairs)
+        return f"{value.get('name')!s:.80}({inner:.200})"
     if isinstance(value, dict) and "type" in value:
         inner = ", ".join(f"{k}={_short(v)}" for k, v in value.items() if k != "type")
         return f"{value['type']}({inner})"
     return describe(value)
+
+
+def _other(value: Any, than: Any) -> str:
+    """Return a setting as a short text, told apart from another setting with the same text."""
+    text = _short(value)
+    return f"another {text}" if text == _short(than) else text

@@ -241,5 +241,9 @@ def _type_of(optimizer: Optimizer) -> str:
     """Return the types of an optimizer and of those that it wraps, such as ``Averaged(SGD)``."""
     if isinstance(optimizer, Resumed):
         return _type_of(optimizer.optimizer)
-    inner, name = getattr(optimizer, "optimizer", None), type(optimizer).__name__
-    return name if inner is None else f"{name}({_type_of(inner)})"
+    values = [getattr(optimizer, name) for name in getattr(optimizer, "__dataclass_fields__", ())]
+    groups = [group for value in values if isinstance(value, tuple) for group in value]
+    values = [group[-1] for group in groups if isinstance(group, tuple)] + values
+    inner = [_type_of(value) for value in values if isinstance(value, Optimizer)]
+    name = type(optimizer).__name__
+    return f"{name}({', '.join(inner)})" if inner else name

@@ -148,3 +148,15 @@ def test_plain_function_is_a_source_too():
     derive_rules(Plain, "value", {"derivative": derivative_of})
     z = np.array([-3.0, 0.5, 2.0])  # not 0, where the plain sigmoid has a kink
     np.testing.assert_allclose(Plain.derivative(np, z), SiLU.derivative(np, z), rtol=1e-13)
+
+
+def test_methods_are_no_rules():
+    class Bound(Loss):
+        c = 2.0
+
+        def rule(self, xp, z, t):
+            return self.c * (z - t)
+
+    assert Bound().rule(np, 3.0, 1.0) == 4.0
+    with pytest.raises(ArgumentError, match=r"it is a method\. Write rule = staticmethod\("):
+        Bound().value_and_grad(Z, T)

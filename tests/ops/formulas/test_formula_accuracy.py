@@ -86,7 +86,7 @@ def assert_accurate(name, order, found, tolerance=1e-12):
         assert abs(mpmath.mpf(x) - want) <= tolerance * scale + TINY, (point, x, float(want))
 
 
-def test_there_are_thirty_formulas():
+def test_there_are_fifty_formulas():
     assert len(CASES) >= 50
 
 
@@ -180,12 +180,20 @@ def assert_agrees(place, name, tolerance):
     arrays = [place.array(np.array(column)) for column in zip(*points, strict=True)]
     for formula, want in zip(formulas(name), computed(name, points), strict=True):
         found = FormulaRule(formula)(place.xp, *arrays, *CASES[name].parameters)
-        if hasattr(found, "dtype"):
-            assert found.dtype == arrays[0].dtype
-            found = place.host(found)
-        np.testing.assert_allclose(
-            np.broadcast_to(found, want.shape), want, rtol=tolerance, atol=tolerance
-        )
+        assert (found.dtype, found.shape) == (arrays[0].dtype, arrays[0].shape)
+        np.testing.assert_allclose(place.host(found), want, rtol=tolerance, atol=tolerance)
+
+
+def test_numbers_of_parameters_become_arrays(place):
+    x = place.array(np.ones((2, 3)))
+    found = FormulaRule(trace(lambda xp, z, a: 2.0 * a, 2))(place.xp, x, 1.5)
+    assert (found.dtype, found.shape) == (x.dtype, (2, 3))
+    assert place.host(found).tolist() == [[3.0] * 3] * 2
+
+
+def test_calls_without_the_parameters_are_refused():
+    with pytest.raises(TypeError, match=r"f must be called with xp and 2 arrays and .*; got 1"):
+        FormulaRule(trace(lambda xp, z, a: a * z, 2), "f")(np, np.ones(3))
 
 
 @pytest.mark.parametrize("name", CASES)

@@ -48,20 +48,37 @@ REFUSED = {
     "a branch": (lambda xp, z: z if z > 0 else -z, r"branches on a value: use xp\.where"),
     "and": (lambda xp, z: z if z > 0 and z < 1 else 0.0, r"branches on a value"),
     "min": (lambda xp, z: min(z, 1.0), "branches on a value"),
-    "a number of a value": (lambda xp, z: math.exp(z), "needs the number of a value: use funct"),
-    "an integer of a value": (lambda xp, z: range(z), "needs the number of a value"),
-    "NumPy's function": (lambda xp, z: np.exp(z), "a call fails"),
+    "a number of a value": (lambda xp, z: math.exp(z), r"needs a value as a number, as float\(\)"),
+    "an integer of a value": (lambda xp, z: range(z), "needs a value as a number"),
+    "NumPy's function": (
+        lambda xp, z: np.arctan(z),
+        "one that calls atan of NumPy.*: write xp.atan",
+    ),
+    "NumPy's selection": (
+        lambda xp, z: np.where(z > 0, z, 0.0),
+        "gives a value to NumPy: use",
+    ),
+    "NumPy's sum": (lambda xp, z: np.sum(z), r"calls add\.reduce of NumPy.*: use the"),
+    "an output of NumPy": (lambda xp, z: np.add(z, 1.0, out=np.ones(1)), "calls add of NumPy"),
+    "an operator of NumPy alone": (lambda xp, z: np.float64(2.0) % z, "calls remainder of NumPy"),
     "a sequence": (lambda xp, z: sum(z), "uses a value as a sequence"),
     "an unknown function": (
         lambda xp, z: xp.cumsum(z),
         "a function of xp in a formula must be one",
     ),
     "an internal function": (lambda xp, z: xp.gaussian(z), "a function of xp in a formula must be"),
-    "a method": (lambda xp, z: z.sum(), "a call fails: 'Symbol' object has no attribute 'sum'"),
+    "a method": (lambda xp, z: z.sum(), r"one that uses \.sum of a value: a formula is element"),
+    "another method": (lambda xp, z: z * np.ones(1).total(), "one that raises AttributeError: "),
+    "an element": (lambda xp, z: z[0], "one that indexes a value: a formula is elementwise"),
+    "a remainder": (lambda xp, z: z % 2, "one that raises TypeError: unsupported operand"),
     "operands": (lambda xp, z: xp.maximum(z), r"xp\.maximum must be given 2 operands.*got 1"),
     "an array": (lambda xp, z: z * np.ones(3), "operands of a formula must be its arguments and"),
     "a text": (lambda xp, z: z + "1", "operands of a formula must be its arguments and numbers"),
-    "nothing": (lambda xp, z: None, "operands of a formula must be its arguments and numbers"),
+    "nothing": (lambda xp, z: None, "formula must return one value; got None"),
+    "two values": (
+        lambda xp, z: (z, z),
+        r"must return one value; got \(a value, a value\)",
+    ),
     "NaN": (lambda xp, z: z + math.nan, "the numbers of a formula must not be NaN"),
     "random numbers": (
         lambda xp, z: z * RNG.normal(),
@@ -69,8 +86,7 @@ REFUSED = {
     ),
     "a counter": (counted(lambda xp, z, n: z * n), "gives another formula when it is run again"),
     "the time": (lambda xp, z: z * time.perf_counter_ns(), "gives another formula"),
-    "an error": (lambda xp, z: z * {}["a"], "a call fails: 'a'"),
-    "too few arguments": (lambda xp: 1.0, "a call fails"),
+    "an error": (lambda xp, z: z * {}["a"], "one that raises KeyError: 'a'"),
     "depth": (chained(200), "at most 128 operations one after another; got 200"),
     "size": (wide, "at most 512 operations; got "),
 }
@@ -95,14 +111,24 @@ def test_rules_without_a_formula_are_refused(name):
         ({"name": 3}, "name must be"),
         ({"q": "1"}, "q must be a finite number; got '1'"),
         ({"q": math.inf}, "q must be a finite number"),
-        ({"r": 1.0}, "a call fails"),
         ({"rule": 3}, "formula must be a function of xp"),
+        ({"r": 1.0}, r"of xp, z,.* r; got one of .*: got an unexpected keyword argument 'r'\."),
+        ({"rule": lambda xp: 1.0}, "got one of xp: too many positional arguments"),
+        (
+            {"rule": lambda xp, z, t, b: b * z} | {"name": "odd"},
+            r"missing a required argument: '\w'\. Give each .* such as [tb]=1\.0",
+        ),
     ],
 )
 def test_wrong_arguments_are_refused(make, arguments, message):
     rule = lambda xp, z, t=0.0, q=1.0: q * z + t  # noqa: E731
     with pytest.raises(ArgumentError, match=message):
         make(**({"rule": rule, "name": "odd"} | arguments))
+
+
+def test_parameters_that_are_arguments_are_refused():
+    with pytest.raises(ArgumentError, match=r"mean must be .* must have another name"):
+        loss_from_formula(lambda xp, z, t, mean: mean * z, name="odd", mean=2.0)
 
 
 @pytest.mark.parametrize(
@@ -136,6 +162,9 @@ def test_parameters_are_changed_by_name(phi):
         (lambda xp, z: xp.where(z > 0, z, z), []),
         (lambda xp, z: z * xp.exp(2.0), ["multiply"]),
         (lambda xp, z: np.float64(2.0) * z, ["multiply"]),
+        (lambda xp, z: np.float32(2.0) ** z - np.int64(1), ["pow", "subtract"]),
+        (lambda xp, z: np.array(2.0) * z * np.array(3), ["multiply"]),
+        (lambda xp, z: xp.where(np.float64(1.0) < z, np.pi, z), ["less", "where"]),
         (lambda xp, z: xp.clip(z, -1.0, 1.0), ["maximum", "minimum"]),
         (lambda xp, z: (z > 0) * z, ["greater", "where", "multiply"]),
         (
@@ -210,3 +239,8 @@ def test_backward_keeps_the_cheaper_array(rule, saves):
 def test_formulas_of_wrong_nodes_are_refused(nodes):
     with pytest.raises(ArgumentError, match="nodes must follow their"):
         Formula(1, nodes, 1)
+
+
+def test_formulas_of_unknown_operations_are_refused():
+    with pytest.raises(ArgumentError, match=r"operation must be one of .*; got 'eval'"):
+        Formula(1, (Node("argument", (), 0), Node("eval", (0,))), 1)

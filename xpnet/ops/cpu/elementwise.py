@@ -172,6 +172,10 @@ def update(  # long: one loop for each number of arrays
         for i in range(a.size):
             a[i] = f(xp, a[i], *scalars)
 
+    def both(a: Any, b: Any, scalars: Any) -> None:
+        for i in range(a.size):
+            a[i], b[i] = f(xp, a[i], b[i], *scalars)
+
     def one_by_one(a: Any, g: Any, scalars: Any) -> None:
         for i in range(a.size):
             a[i] = f(xp, a[i], g[i], *scalars)
@@ -199,6 +203,7 @@ def update(  # long: one loop for each number of arrays
     loops: dict[tuple[int, int], Callable[..., None]] = {
         (1, 0): one,
         (1, 1): one_by_one,
+        (2, 0): both,
         (2, 1): two,
         (2, 2): two_by_two,
         (3, 1): three,

@@ -216,6 +216,32 @@ class CompiledOperations(Operations):
             return self.plain.take_rows(x, indices, out)
         return out
 
+    def join_columns(self, parts: Sequence[Array], out: Array | None = None) -> Array:
+        """See `Operations.join_columns`."""
+        if len(parts) == 1:
+            return parts[0]
+        width = sum(part.shape[1] for part in parts)
+        if out is None:
+            out = np.empty_like(parts[0], shape=(parts[0].shape[0], width))
+        start = 0
+        try:
+            for part in parts:
+                self.runner.run((rowwise.put_columns, out.dtype), (part, out), start)
+                start += part.shape[1]
+        except NotCompiled:
+            return self.plain.join_columns(parts, out)
+        return out
+
+    def take_columns(self, x: Array, start: int, stop: int, out: Array | None = None) -> Array:
+        """See `Operations.take_columns`; copied, because loops accept no strided array."""
+        if out is None:
+            out = np.empty_like(x, shape=(x.shape[0], stop - start))
+        try:
+            self.runner.run((rowwise.take_columns, x.dtype), (x, out), start)
+        except NotCompiled:
+            return self.plain.take_columns(x, start, stop)
+        return out
+
     def normalize(
         self,
         x: Array,

@@ -57,6 +57,34 @@ def take_rows(api: CompilerApi, dtype: Any) -> LoopDefinition:
     return loop
 
 
+def put_columns(api: CompilerApi, dtype: Any) -> LoopDefinition:
+    """The columns of ``out`` from ``start`` on ``← x``."""
+
+    @api.loop(dtype, ReadOnly(2), 2, INTEGER)
+    def loop(x: Any, out: Any, start: Any) -> None:
+        if x.shape[0] != out.shape[0] or start < 0 or start + x.shape[1] > out.shape[1]:
+            raise NotCompiled
+        for i in range(x.shape[0]):
+            for j in range(x.shape[1]):
+                out[i, start + j] = x[i, j]
+
+    return loop
+
+
+def take_columns(api: CompilerApi, dtype: Any) -> LoopDefinition:
+    """``out ←`` the columns of ``x`` from ``start`` on."""
+
+    @api.loop(dtype, ReadOnly(2), 2, INTEGER)
+    def loop(x: Any, out: Any, start: Any) -> None:
+        if x.shape[0] != out.shape[0] or start < 0 or start + out.shape[1] > x.shape[1]:
+            raise NotCompiled
+        for i in range(out.shape[0]):
+            for j in range(out.shape[1]):
+                out[i, j] = x[i, start + j]
+
+    return loop
+
+
 def total(api: CompilerApi, dtype: Any) -> LoopDefinition:
     """``out ← factor Σ x``, summed in double precision."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from functools import cached_property
+from types import FunctionType
 from typing import Any
 
 from xpnet.errors import ArgumentError
@@ -39,7 +40,7 @@ def derive_rules(owner: type, name: str, derivations: Mapping[str, Derivation]) 
     """
     source = _Source(owner, name, vars(owner)[name])
     for attribute, derivation in derivations.items():
-        setattr(owner, attribute, _Derived(source, attribute, derivation))
+        setattr(owner, attribute, DerivedRule(source, attribute, derivation))
 
 
 def itself(formula: Formula) -> Formula:
@@ -68,6 +69,7 @@ class _Source:
 
     def __init__(self, owner: type, name: str, rule: Any) -> None:
         self.name, self.label = name, f"{owner.__name__}.{name}"
+        self.is_method = isinstance(rule, FunctionType)
         self.rule = rule.__func__ if isinstance(rule, staticmethod) else rule
         self.prefix = getattr(self.rule, "__name__", name)
 
@@ -76,20 +78,30 @@ class _Source:
         """The formula of the rule, or why it has none."""
         if isinstance(self.rule, FormulaRule):
             return self.rule.formula
+        if self.is_method:
+            return ArgumentError(f"it is a method. Write {self.name} = staticmethod(...).")
         try:
             return trace(self.rule, len(inspect.signature(self.rule).parameters) - 1)
         except (ArgumentError, TypeError, ValueError) as error:  # no signature
             return ArgumentError(str(error))
 
 
-class _Derived:
+class DerivedRule:
     """An attribute of a class that follows from the formula of a rule."""
 
     def __init__(self, source: _Source, name: str, derivation: Derivation) -> None:
         self.source, self.name, self.derivation = source, name, derivation
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        if self.source.is_method and self.function is not None:
+            return self.function.__get__(instance, owner)
         return self.value
+
+    @property
+    def function(self) -> Any:
+        """The function that is called where the rule has no formula; ``None`` if it has one."""
+        has_formula = isinstance(self.source.formula, Formula)
+        return None if has_formula or self.name != self.source.name else self.source.rule
 
     @cached_property
     def value(self) -> Any:

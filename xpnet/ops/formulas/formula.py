@@ -64,7 +64,9 @@ class Formula:
 
     def _check(self, index: int, node: Node) -> None:
         name = node.operation
-        arity = 0 if name in (ARGUMENT, CONSTANT) else OPERATIONS[name].arity
+        known = name in OPERATIONS or name in (ARGUMENT, CONSTANT)
+        require(known, "operation", "be one of those of formulas", name)
+        arity = OPERATIONS[name].arity if name in OPERATIONS else 0
         follows = all(0 <= i < index for i in node.operands)
         is_argument = name != ARGUMENT or node.number in range(self.n_arguments)
         if len(node.operands) != arity or not follows or not is_argument:

@@ -73,7 +73,16 @@ class FormulaRule:
         )
 
     def __call__(self, xp: Any, *arguments: Any) -> Any:
-        """Return the value of the formula for arrays and numbers."""
+        """Return the value of the formula for arrays and numbers, an array if one is given.
+
+        Raises:
+            TypeError: if there are not as many arguments as the formula has.
+        """
+        if len(arguments) != self.formula.n_arguments:
+            raise TypeError(
+                f"{self.name} must be called with xp and {self.formula.n_arguments} arrays and "
+                f"parameters; got {len(arguments)}."
+            )
         like = next((x for x in arguments if hasattr(x, "dtype")), None)
         values: list[Any] = [
             arguments[int(node.number)] if node.operation == ARGUMENT else node.number
@@ -90,7 +99,10 @@ class FormulaRule:
                     values[index] = function(xp, *given)
                 for i in used:
                     values[i] = None
-        return values[self.formula.result]
+        result = values[self.formula.result]
+        if like is None or hasattr(result, "dtype"):
+            return result
+        return xp.full_like(like, result)  # of parameters alone, such as the derivative of a·z
 
 
 def _of_numbers(function: Any, given: list[Any]) -> Any:

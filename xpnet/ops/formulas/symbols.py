@@ -6,12 +6,26 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.errors import ArgumentError, unknown_name
+from xpnet.errors import ArgumentError, describe, unknown_name
 from xpnet.ops.formulas.builder import FormulaBuilder, is_number
 from xpnet.ops.formulas.simplify import simplified
 from xpnet.ops.formulas.table import OPERATIONS, takes_conditions
 
-PUBLIC = sorted(name for name, found in OPERATIONS.items() if found.is_public)
+PUBLIC = sorted(
+    {*(name for name, found in OPERATIONS.items() if found.is_public)}
+    | {"clip", "positive", "reciprocal"}
+)
+"""The functions that a rule may call."""
+
+OPERATORS = {
+    *("add", "subtract", "multiply", "divide", "pow"),
+    *("less", "less_equal", "greater", "greater_equal", "equal", "not_equal"),
+}
+"""The functions that NumPy calls for an operator, if a number of its own is on the left."""
+
+
+class NoFormulaError(TypeError):
+    """A rule does what formulas cannot express. The message continues "a rule that"."""
 
 
 class Symbol:
@@ -23,11 +37,26 @@ class Symbol:
     """
 
     __slots__ = ("builder", "index")
-    __array_ufunc__ = None  # a NumPy number to the left of a symbol leaves the operation to it
     __hash__ = None  # type: ignore[assignment]
 
     def __init__(self, builder: FormulaBuilder, index: int) -> None:
         self.builder, self.index = builder, index
+
+    def __repr__(self) -> str:
+        return "a value"
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *operands: Any, **options: Any) -> Symbol:
+        """Take an operator with a NumPy number on its left; refuse the functions of NumPy."""
+        named = (name for name in PUBLIC if getattr(np, name, None) is ufunc)
+        name = next(named, ufunc.__name__)
+        if name in OPERATORS and method == "__call__" and not options:
+            return self._with(name, *operands)
+        called_as = name if method == "__call__" else f"{name}.{method}"
+        do = f"write xp.{name}" if called_as in PUBLIC else "use the functions of xp"
+        raise NoFormulaError(f"calls {called_as} of NumPy or SciPy: {do}")
+
+    def __array__(self, *dtype: Any, **options: Any) -> Any:
+        raise NoFormulaError("gives a value to NumPy: use the functions of xp, such as xp.where")
 
     def _with(self, operation: str, *operands: Any) -> Symbol:
         return called(self.builder, operation, *operands)
@@ -99,15 +128,20 @@ class Symbol:
         return self._with("logical_not", self)
 
     def __bool__(self) -> bool:
-        raise TypeError("it branches on a value: use xp.where(condition, a, b)")
+        raise NoFormulaError("branches on a value: use xp.where(condition, a, b)")
 
     def __float__(self) -> float:
-        raise TypeError("it needs the number of a value: use functions of xp only")
+        raise NoFormulaError(
+            "needs a value as a number, as float() and math.exp do: use the functions of xp"
+        )
 
     __int__ = __index__ = __float__
 
     def __iter__(self) -> Any:
-        raise TypeError("it uses a value as a sequence: a formula is of one number")
+        raise NoFormulaError("uses a value as a sequence: a formula is elementwise")
+
+    def __getitem__(self, index: Any) -> Any:
+        raise NoFormulaError("indexes a value: a formula is elementwise")
 
 
 class SymbolNamespace:
@@ -164,13 +198,13 @@ def called(builder: FormulaBuilder, operation: str, *operands: Any) -> Symbol:
 
 def _as_number(builder: FormulaBuilder, value: Any) -> int:
     """Return the node of a number; a condition is 1 or 0."""
-    if is_number(value):
-        return builder.constant(float(value))
-    if isinstance(value, bool):
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        value = value.item()
+    if is_number(value) or isinstance(value, bool):
         return builder.constant(float(value))
     if not isinstance(value, Symbol) or value.builder is not builder:
         raise ArgumentError(
-            f"the operands of a formula must be its arguments and numbers; got {value!r:.80}."
+            f"the operands of a formula must be its arguments and numbers; got {describe(value)}."
         )
     if builder.is_condition(value.index):
         one, zero = builder.constant(1.0), builder.constant(0.0)

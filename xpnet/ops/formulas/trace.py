@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from inspect import signature
 from typing import Any
 
-from xpnet.errors import ArgumentError
-from xpnet.ops.formulas.builder import FormulaBuilder
+from xpnet.errors import ArgumentError, Phrase, require
+from xpnet.ops.formulas.builder import FormulaBuilder, is_number
 from xpnet.ops.formulas.formula import Formula, require_small
-from xpnet.ops.formulas.symbols import Symbol, SymbolNamespace, called
+from xpnet.ops.formulas.symbols import NoFormulaError, Symbol, SymbolNamespace, called
 
 
 def trace(rule: Callable[..., Any], n_arguments: int) -> Formula:
@@ -38,22 +39,61 @@ def trace(rule: Callable[..., Any], n_arguments: int) -> Formula:
     return first
 
 
+def require_signature(
+    rule: Callable[..., Any], arrays: tuple[str, ...], parameters: Iterable[str]
+) -> None:
+    """Refuse a function that cannot be called as ``rule(xp, *arrays, **parameters)``.
+
+    Args:
+        rule: the function; one that is not written in Python is accepted.
+        arrays: the names of the arrays, for the message.
+        parameters: the names of the parameters.
+
+    Raises:
+        ArgumentError: naming the argument that is missing or unknown.
+
+    >>> require_signature(lambda xp, z, b: b * z, ("z",), ())
+    Traceback (most recent call last):
+    xpnet.errors.ArgumentError: formula must be a function of xp, z; got one of xp, z, b: missing \
+a required argument: 'b'. Give each parameter a number, such as b=1.0.
+    """
+    names = [*parameters]
+    wanted = ", ".join(("xp", *arrays, *names))
+    require(callable(rule), "formula", f"be a function of {wanted}", rule)
+    try:
+        found = signature(rule)
+    except ValueError:
+        return
+    try:
+        found.bind("xp", *arrays, **dict.fromkeys(names))
+    except TypeError as error:
+        got = Phrase(f"one of {', '.join(found.parameters)}: {error}")
+        missing = [name for name in [*found.parameters][1 + len(arrays) :] if name not in names]
+        do = f"Give each parameter a number, such as {missing[0]}=1.0." if missing else ""
+        require(False, "formula", f"be a function of {wanted}", got, do)
+
+
 def _run(rule: Callable[..., Any], n_arguments: int) -> Formula:
     builder = FormulaBuilder(n_arguments)
     symbols = [Symbol(builder, index) for index in range(n_arguments)]
     try:
         result = rule(SymbolNamespace(builder), *symbols)
+        ok = isinstance(result, (Symbol, bool)) or is_number(result)
+        require(ok, "formula", "return one value", result)
         return builder.formula(called(builder, "multiply", 1.0, result).index)
     except ArgumentError:
         raise
     except Exception as error:
         raise ArgumentError(
-            f"formula must be made of functions of xp, operators and numbers; got one of which "
+            "formula must be made of functions of xp, operators and numbers; got one that "
             f"{_reason(error)}."
         ) from error
 
 
 def _reason(error: Exception) -> str:
-    """Return the reason of an exception, as the end of a sentence."""
-    text = str(error).rstrip(".")
-    return text if text.startswith("it ") else f"a call fails: {text or type(error).__name__}"
+    """Return what a rule does that formulas cannot express, for "one that …"."""
+    if isinstance(error, NoFormulaError):
+        return str(error)
+    if isinstance(error, AttributeError) and isinstance(error.obj, Symbol):
+        return f"uses .{error.name} of a value: a formula is elementwise"
+    return f"raises {type(error).__name__}: {str(error).rstrip('.')}"

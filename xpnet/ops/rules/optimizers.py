@@ -248,6 +248,73 @@ def radam(
     return theta - m * (lr_plain + lr_rectified / (xp.sqrt(v) + eps)), m, v
 
 
+def rprop(
+    xp: Namespace,
+    theta: Array,
+    previous: Array,
+    eta: Array,
+    grad: Array,
+    lr: float,
+    eta_minus: float,
+    eta_plus: float,
+    low: float,
+    high: float,
+) -> tuple[Array, Array, Array]:
+    """``θ ← θ − lr·η·sign(g)``, with η multiplied by η⁺, 1 or η⁻ by the sign of ``g·g_previous``.
+
+    Where the sign has changed, ``g`` becomes 0: θ and, in the next step, η stay as they are. The
+    product of the signs does not overflow, unlike that of the gradients.
+    """
+    change = xp.sign(grad) * xp.sign(previous)
+    up = xp.maximum(change, 0.0)
+    down = up - change
+    eta = eta * (up * eta_plus + down * eta_minus + (1.0 - up - down))
+    eta = xp.minimum(xp.maximum(eta, low), high)
+    grad = grad * (1.0 - down)
+    return theta - lr * eta * xp.sign(grad), grad, eta
+
+
+def lookahead(
+    xp: Namespace, theta: Array, slow: Array, alpha: float, keep: float, new: float
+) -> tuple[Array, Array]:
+    """``φ ← φ + α(θ − φ)``, ``θ ← keep·θ + new·φ``; φ is ``slow``."""
+    slow = slow + alpha * (theta - slow)
+    return keep * theta + new * slow, slow
+
+
+def inverse_root(xp: Namespace, square: Array, eps: float) -> Array:
+    """``1/max(√square, eps)``."""
+    return 1.0 / xp.maximum(xp.sqrt(square), eps)
+
+
+def decayed_step(xp: Namespace, theta: Array, step: Array, keep: float, lr: float) -> Array:
+    """``θ ← keep·θ − lr·step``."""
+    return keep * theta - lr * step
+
+
+def schedule_free_adam(
+    xp: Namespace,
+    theta: Array,
+    v: Array,
+    z: Array,
+    x: Array,
+    grad: Array,
+    beta1: float,
+    beta2: float,
+    one_minus_beta2: float,
+    root_correction: float,
+    eps: float,
+    share: float,
+    lr: float,
+    decay: float,
+) -> tuple[Array, Array, Array, Array]:
+    """``z ← z − lr·g/(√v̂ + eps) − decay·θ``, ``x ← x + share·(z − x)``, ``θ ← z + β₁(x − z)``."""
+    v = beta2 * v + one_minus_beta2 * grad * grad
+    z = z - lr * grad / (root_correction * xp.sqrt(v) + eps) - decay * theta
+    x = x + share * (z - x)
+    return z + beta1 * (x - z), v, z, x
+
+
 def clip_by_value(xp: Namespace, grad: Array, low: float, high: float) -> Array:
     """``g ← min(max(g, low), high)``."""
     return xp.minimum(xp.maximum(grad, low), high)
