@@ -80,7 +80,12 @@ def test_every_type_of_the_table_is_restored(name):
     required["Activation"] = {"function": xpnet.Tanh()}
     required["FormulaActivation"] = {"formula": trace(lambda xp, z: z * z, 1), "name": "squared"}
     required["FormulaLoss"] = {"formula": trace(lambda xp, z, t: z - t, 2), "name": "difference"}
-    value = TYPES[name](**required.get(name, {}))
+    several = {
+        "Residual": (Dense(3, xpnet.Tanh()), Dropout(0.2)),
+        "Branches": ([], [Dense(3), Dense(2)], BatchNorm()),
+        "Heads": ([HalfMSE(), CrossEntropy()], [1, 3], [1.0, 0.5]),
+    }
+    value = TYPES[name](*several.get(name, ()), **required.get(name, {}))
     assert from_config(json.loads(json.dumps(to_config(value)))) == value
 
 

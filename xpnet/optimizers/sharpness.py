@@ -18,7 +18,8 @@ class SAM(Optimizer):
     """Sharpness-aware minimization: steps by the gradient at ``θ + ρ g/‖g‖``.
 
     ``fit`` and `TrainingStep` compute two gradients of a batch, ``g`` at θ and a second one at
-    ``θ + ρ g/‖g‖``, with which ``optimizer`` takes a step from θ. A step takes at least twice the time.
+    ``θ + ρ g/‖g‖``, with which ``optimizer`` takes a step from θ. A step takes twice the time or
+    more.
 
     - Both passes draw the same dropout masks. Batch norm uses the statistics of the batch in both,
       and the first pass alone updates the running ones. The loss of a step is that of the first.

@@ -462,6 +462,24 @@ class CudaOperations(Operations):
         taken = launch_take(self.launch, x, indices, out)
         return out if taken else super().take_rows(x, indices)
 
+    def join_columns(self, parts: Sequence[Array], out: Array | None = None) -> Array:
+        """See `Operations.join_columns`; CuPy copies each part into ``out``."""
+        if len(parts) == 1 or out is None:
+            return super().join_columns(parts)
+        start = 0
+        for part in parts:
+            stop = start + part.shape[1]
+            out[:, start:stop] = part
+            start = stop
+        return out
+
+    def take_columns(self, x: Array, start: int, stop: int, out: Array | None = None) -> Array:
+        """See `Operations.take_columns`; copied, because kernels take no strided array."""
+        if out is None:
+            out = self.xp.empty((x.shape[0], stop - start), dtype=x.dtype)
+        out[...] = x[:, start:stop]
+        return out
+
     def softmax_cross_entropy(
         self, z: Array, target: Array, scale: Any, out: Array | None = None
     ) -> tuple[Array, Array]:
