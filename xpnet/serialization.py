@@ -24,9 +24,7 @@ from xpnet.data.preprocessing import MinMax, Standardize, TargetSpec
 from xpnet.data.target_scaling import as_target_scaling
 from xpnet.errors import FileFormatError, plain_number, require_type
 from xpnet.network import Network
-from xpnet.ops.formulas import Formula
-from xpnet.ops.formulas.json_form import TYPE as FORMULA
-from xpnet.ops.formulas.json_form import formula_from_json, formula_json
+from xpnet.ops import formulas  # its names load on first access
 from xpnet.optimizers import OptimizerState
 from xpnet.parameters import Layout
 from xpnet.renamed import FORMAT_1, current_keywords
@@ -255,9 +253,9 @@ def to_config(value: Any) -> Any:
         return value
     if isinstance(value, tuple):
         return [to_config(item) for item in value]
-    if isinstance(value, Formula):
-        return formula_json(value)
     name = type(value).__name__
+    if name == formulas.TYPE and isinstance(value, formulas.Formula):
+        return formulas.formula_json(value)
     if TYPES.get(name) is not type(value):
         return user_config(value, to_config)
     given = {f.name: getattr(value, f.name) for f in fields(TYPES[name])}
@@ -285,8 +283,8 @@ def from_config(config: Any, types: UserTypes | None = None) -> Any:
     if not isinstance(config, Mapping):
         return config
     name = config.get("type")
-    if name == FORMULA:
-        return formula_from_json(config)
+    if name == formulas.TYPE:
+        return formulas.formula_from_json(config)
     cls = (TYPES.get(name) or (types or {}).get(name)) if isinstance(name, str) else None
     if cls is None:
         raise FileFormatError(

@@ -36,7 +36,9 @@ from xpnet.training.callbacks import Callbacks, Run
 from xpnet.training.data_record import data_record, given_rows, require_same_data
 from xpnet.training.environment import environment, training_record, warn_of_differences
 from xpnet.training.loggers import EpochLogger
+from xpnet.training.mismatch import received, short, types_of
 from xpnet.training.settings_record import (
+    completed,
     described,
     rebuilt,
     rebuilt_callback,
@@ -152,14 +154,14 @@ class SavedTraining:
             ArgumentError: naming the argument, the saved value and the one received.
         """
         for name in FIXED:
-            was, now = self.settings.get(name), given.get(name)
-            argument, got = name, Phrase(_other(now, was))
-            rule = f"be that of the training that is resumed, {_short(was)}"
+            was, now = completed(self.settings.get(name)), given.get(name)
+            argument, got = name, Phrase(received(was, now))
+            rule = f"be that of the training that is resumed, {short(was)}"
             if name == "kind":
                 argument, got = "optimizer", Phrase(f"one for {now} training")
                 rule = f"be one for {was} training, as in the training that is resumed"
             require(was == now, argument, rule, got)
-        was, now = _types(self.settings.get("optimizer")), _types(given.get("optimizer"))
+        was, now = types_of(self.settings.get("optimizer")), types_of(given.get("optimizer"))
         rule = f"be {was}, as in the training that is resumed; its numbers may change"
         require(was == now, "optimizer", rule, Phrase(now))
         done = self.state.get("completed", 0)
@@ -400,9 +402,9 @@ def _require_model(name: str, config: Mapping[str, Any], model: Any) -> None:
     """
     own = model_config(model, described)
     for key, those in (("n_in", "that"), ("dtype", "that"), ("layers", "those")):
-        was = config.get(key)
-        rule = f"be {those} of the model in {name!r}, {_short(was)}"
-        require(own[key] == was, key, rule, Phrase(_other(own[key], was)))
+        was, now = completed(config.get(key)), own[key]
+        rule = f"be {those} of the model in {name!r}, {short(was)}"
+        require(was == now, key, rule, Phrase(received(was, now)))
 
 
 def _require_own_file(callback: Any) -> None:
@@ -456,33 +458,3 @@ def _equal(one: Any, other: Any) -> bool:
         name == key and np.array_equal(a, b)
         for (name, a), (key, b) in zip(*map(sorted, pairs), strict=True)
     )
-
-
-def _types(config: Any) -> str:
-    """Return the types of a setting and of those inside it, as in ``Averaged(SGD)``."""
-    if not isinstance(config, dict) or "type" not in config:
-        return "" if not isinstance(config, dict) else str(config.get("function", ""))
-    inner = ", ".join(filter(None, map(_types, config.values())))
-    return f"{config['type']}({inner})" if inner else str(config["type"])
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, list) and value and isinstance(value[0], dict):
-        return ", ".join(map(_short, value))
-    if isinstance(value, dict) and "formula" in value:
-        pairs = value.get("parameters")
-        pairs = (
-            [pair for pair in pairs if isinstance(pair, list)] if isinstance(pairs, list) else []
-        )
-        inner = ", ".join("=".join(map(str, pair)) for pair in pairs)
-        return f"{value.get('name')!s:.80}({inner:.200})"
-    if isinstance(value, dict) and "type" in value:
-        inner = ", ".join(f"{k}={_short(v)}" for k, v in value.items() if k != "type")
-        return f"{value['type']}({inner})"
-    return describe(value)
-
-
-def _other(value: Any, than: Any) -> str:
-    """Return a setting as a short text, told apart from another setting with the same text."""
-    text = _short(value)
-    return f"another {text}" if text == _short(than) else text

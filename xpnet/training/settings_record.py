@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from inspect import signature
 from types import FunctionType
@@ -13,9 +13,7 @@ from typing import Any
 from xpnet import metrics, minimize, optimizers  # the first two load on first access
 from xpnet.errors import ArgumentError, FileFormatError, Phrase, describe, plain_number, require
 from xpnet.metrics.protocol import metric_name
-from xpnet.ops.formulas import Formula
-from xpnet.ops.formulas.json_form import TYPE as FORMULA
-from xpnet.ops.formulas.json_form import formula_from_json, formula_json
+from xpnet.ops import formulas  # its names load on first access
 from xpnet.optimizers import Resumed, schedules
 from xpnet.parameters import Layout
 from xpnet.serialization import TYPES
@@ -80,8 +78,8 @@ def described(value: Any) -> Any:
         return value
     if isinstance(value, (list, tuple)):
         return [described(item) for item in value]
-    if isinstance(value, Formula):
-        return formula_json(value)
+    if type(value).__name__ == formulas.TYPE and isinstance(value, formulas.Formula):
+        return formulas.formula_json(value)
     if isinstance(value, Layout):  # of `Frozen`, that of the model
         return LAYOUT
     if isinstance(value, FunctionType):
@@ -96,6 +94,22 @@ def described(value: Any) -> Any:
     name = kind.__name__ if own else name_of(kind)
     given = [f.name for f in fields(value) if f.init]
     return {"type": name} | {key: described(getattr(value, key)) for key in given}
+
+
+def completed(config: Any) -> Any:
+    """Return the JSON of a setting with the defaults of fields that it had not when it was saved.
+
+    >>> completed({"type": "LeakyReLU"})
+    {'type': 'LeakyReLU', 'alpha': 0.01}
+    """
+    if isinstance(config, list):
+        return list(map(completed, config))
+    if not isinstance(config, dict):
+        return config
+    kind = _own_types().get(str(config.get("type")))
+    later = [] if kind is None else [f for f in fields(kind) if f.init and f.name not in config]
+    found = {f.name: described(f.default) for f in later if f.default is not MISSING}
+    return {key: completed(value) for key, value in config.items()} | found
 
 
 def rebuilt(config: Any, layout: Layout, types: UserTypes | None = None) -> Any:
@@ -123,8 +137,8 @@ def rebuilt(config: Any, layout: Layout, types: UserTypes | None = None) -> Any:
             return getattr(minimize, function)
         raise _user_defined(called)
     name = config.get("type")
-    if name == FORMULA:
-        return formula_from_json(config)
+    if name == formulas.TYPE:
+        return formulas.formula_from_json(config)
     kind = (types or {}).get(name) if isinstance(name, str) else None
     if kind is None and isinstance(name, str) and "." in name:
         raise _user_defined(name)
