@@ -7,7 +7,7 @@ LATER_FIELDS = (", scale_init=Ones()",)
 
 
 def texts_without_later_fields(layers):
-    """Return the text of each layer without fields of later versions that are the default."""
+    """Return the text of each layer without the later fields that are the default."""
     texts = [repr(layer) for layer in layers]
     for field in LATER_FIELDS:
         texts = [
