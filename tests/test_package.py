@@ -21,6 +21,12 @@ def test_import_loads_no_module_of_the_package():
     assert fresh(code) == ["xpnet._version"]
 
 
+def test_formulas_load_on_first_use():
+    used = "xpnet.MLP(3, [2], 1), xpnet.Adam(), xpnet.MSE()"
+    found = "*[m for m in sys.modules if m.startswith('xpnet.ops.formulas.')]"
+    assert fresh(f"import sys, xpnet; {used}; print({found})") == ["xpnet.ops.formulas.class_rules"]
+
+
 @pytest.mark.parametrize("module", ["data", "derivatives", "minimize", "plots"])
 def test_module_is_an_attribute_after_import(module):
     assert fresh(f"import xpnet; print(xpnet.{module}.__name__)") == [f"xpnet.{module}"]

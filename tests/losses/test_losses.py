@@ -36,6 +36,7 @@ from xpnet.losses import (
     SoftMargin,
     StudentTNLL,
     TweedieNLL,
+    from_formula,
 )
 from xpnet.losses.base import check_weight
 
@@ -266,6 +267,25 @@ def test_value_and_gradient_agree_with_pytorch(name, weight, torch):
     value, grad = loss.value_and_grad(output, target, weight)
     assert float(value) == pytest.approx(expected.item(), rel=1e-10, abs=1e-10)
     np.testing.assert_allclose(grad, z.grad.numpy(), rtol=1e-10, atol=1e-10)
+
+
+@every_case
+@weighted_or_not
+def test_pytorch_differentiates_a_loss(name, weight, torch):
+    """Twice, with the results of its own methods."""
+    loss, output, target, _ = TABLE[name]
+    z, t = torch.tensor(output, requires_grad=True), torch.tensor(target)
+    w = None if weight is None else torch.tensor(weight)
+    (grad,) = torch.autograd.grad(loss.value(z, t, w), z, create_graph=True)
+    expected = loss.value_and_grad(output, target, weight)[1]
+    np.testing.assert_allclose(grad.detach().numpy(), expected, rtol=1e-12, atol=1e-12)
+    v = np.random.default_rng(2).normal(size=output.shape)
+    product = loss.hessian_product(output, target, v, weight)
+    if grad.requires_grad:
+        (found,) = torch.autograd.grad((grad * torch.tensor(v)).sum(), z)
+        np.testing.assert_allclose(found.numpy(), product, rtol=1e-12, atol=1e-12)
+    else:
+        assert not product.any()
 
 
 @every_case
@@ -534,6 +554,9 @@ def test_target_kinds_of_the_losses():
 
 NAN, INF = math.nan, math.inf
 SHAPE = "It needs one row for each row of X."
+WITH_BOUNDS = from_formula(
+    lambda xp, z, t: xp.exp(z) - t * z, name="rate", target_min=0, target_max=9
+)
 BAD_TARGETS = [
     (MSE(), [[1.0, 2.0]], 3, "y must have the shape (2, 3); got a float64 array of shape (1, 2)."),
     (MSE(), [1.0, 2.0], 2, "y must have the shape (2, 2); got a float64 array of shape (2,)."),
@@ -592,6 +615,9 @@ BAD_TARGETS = [
     (Hinge(), [True, False], 1, "y must hold -1 or 1; got a bool array of shape (2,)."),
     (PerceptronLoss(), [1.0, 0.5], 1, "y must hold -1 or 1; got 0.5 in row 1."),
     (PoissonNLL(), [3, -1], 1, "y must hold counts, none below 0; got -1 in row 1."),
+    (WITH_BOUNDS, [3, -1], 1, "y must be at least 0; got -1.0 in row 1."),
+    (WITH_BOUNDS, [3.5, 9.5], 1, "y must be at most 9; got 9.5 in row 1."),
+    (WITH_BOUNDS, [3.5, NAN], 1, "y must be finite; got nan in row 1."),
     (GaussianNLL(), [0.0, 1.0], 3, "n_out must be even for GaussianNLL; got 3."),
     (GaussianNLL(), [[0.0, 1.0]] * 2, 2, "y must have the shape (2, 1) or (2,); got"),
     (
@@ -636,6 +662,27 @@ def test_invalid_targets_are_refused(loss, target, n_out, message):
     with pytest.raises(ArgumentError) as error:
         loss.check(np.array(target), n_out, 2)
     assert str(error.value).startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"target_min": "0"}, "target_min must be a finite number; got '0'"),
+        ({"target_max": INF}, "target_max must be a finite number; got inf"),
+        ({"target_min": 1, "target_max": 1}, "target_max must be above target_min, 1; got 1"),
+        ({"target_min": 0, "target_kind": "binary"}, "target_min must be None unless target_kind"),
+        ({"target_min": 0, "scalable": True}, "scalable must be False for targets with bounds"),
+        ({"target_kind": "classes"}, "target_kind must be one of binary, signs, values"),
+    ],
+)
+def test_invalid_bounds_of_targets_are_refused(given, message):
+    with pytest.raises(ArgumentError, match=message):
+        from_formula(lambda xp, z, t: (z - t) ** 2, name="square", **given)
+
+
+def test_targets_with_bounds_are_not_scaled():
+    assert not WITH_BOUNDS.scalable
+    assert from_formula(lambda xp, z, t: (z - t) ** 2, name="square").scalable
 
 
 NEEDED = [
@@ -699,6 +746,8 @@ def test_list_of_targets_is_refused():
         (Hinge(), [0, 1], 1, "uint8"),
         (Hinge(), [True, False], 1, None),
         (PoissonNLL(), [0.0, -1.0], 1, None),
+        (WITH_BOUNDS, [0.0, -1.0], 1, None),
+        (WITH_BOUNDS, [10, 0], 1, "uint8"),
         (MSE(), [0.0, NAN], 1, None),
         (GaussianNLL(), [[0.0], [INF]], 2, None),
         (QuantileLoss((0.1, 0.9)), [[0.0], [INF]], 2, None),
@@ -727,6 +776,8 @@ def test_invalid_targets_are_refused_on_every_backend(loss, target, n_out, dtype
         (PerceptronLoss(), [[1.0], [-1.0]], 1, None),
         (PoissonNLL(), [0, 4], 1, "uint8"),
         (PoissonNLL(), [True, False], 1, None),
+        (WITH_BOUNDS, [True, False], 1, None),
+        (WITH_BOUNDS, [0, 9], 1, "uint8"),
         (MSE(), [1, 2], 1, None),
         (GaussianNLL(), [1.5, 2.5], 2, None),
         (QuantileLoss((0.1, 0.9)), [1, 2], 2, "uint8"),

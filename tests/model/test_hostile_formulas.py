@@ -86,6 +86,8 @@ LOSS = {
     "an unknown kind of targets": ({"target_kind": "classes"}, "target_kind"),
     "a kind that is a list": ({"target_kind": ["values"]}, "does not hold a model"),
     "a mean of text": ({"mean": "yes"}, "mean must be a bool"),
+    "a bound of text": ({"target_min": "0", "scalable": False}, "target_min must be a finite numb"),
+    "a bound of scaled targets": ({"target_max": 9.0}, "scalable must be False for targets with"),
     "a number for a truth value": ({"scalable": 1}, "scalable must be a bool"),
 }
 

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from xpnet.backend import Array
 from xpnet.errors import ArgumentError, require_number
-from xpnet.ops.formulas.backward import simple_backward_of
+from xpnet.ops import formulas  # its names load on first access
 from xpnet.ops.formulas.class_rules import derive_rules, itself
 from xpnet.ops.operations import Operations, Rule
 from xpnet.ops.rules import activations as rules
@@ -59,9 +59,9 @@ class ActivationFunction:
                 "value",
                 {
                     "value": itself,
-                    "saves": lambda formula: simple_backward_of(formula).saves,
-                    "derivative": lambda formula: simple_backward_of(formula).derivative,
-                    "curvature": lambda formula: simple_backward_of(formula).curvature,
+                    "saves": lambda formula: formulas.simple_backward_of(formula).saves,
+                    "derivative": lambda formula: formulas.simple_backward_of(formula).derivative,
+                    "curvature": lambda formula: formulas.simple_backward_of(formula).curvature,
                 },
             )
 

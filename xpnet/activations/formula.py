@@ -5,22 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from xpnet.activations.builtin import ActivationFunction
 from xpnet.backend import Array
-from xpnet.ops.formulas import Formula, FormulaRule
-from xpnet.ops.formulas.backward import Backward, backward_of
-from xpnet.ops.formulas.parameters import (
-    Parameters,
-    changed,
-    checked_formula,
-    require_parts,
-    shown,
-    values_of,
-)
-from xpnet.ops.formulas.trace import require_signature
+from xpnet.ops import formulas  # its names load on first access
 from xpnet.ops.operations import Operations, Rule
+
+if TYPE_CHECKING:
+    from xpnet.ops.formulas import Backward, Formula
+    from xpnet.ops.formulas.parameters import Parameters
 
 
 @dataclass(frozen=True)
@@ -38,14 +32,14 @@ class FormulaActivation(ActivationFunction):
     parameters: Parameters = ()
 
     def __post_init__(self) -> None:
-        require_parts(self.formula, self.name, self.parameters, 1)
+        formulas.require_parts(self.formula, self.name, self.parameters, 1)
 
     def __repr__(self) -> str:
-        return shown(self.name, self.parameters)
+        return formulas.shown(self.name, self.parameters)
 
     def scalars(self) -> tuple[float, ...]:
         """Return the values of the parameters."""
-        return values_of(self.parameters)
+        return formulas.values_of(self.parameters)
 
     def with_parameters(self, **changes: float) -> FormulaActivation:
         """Return the activation with other values of parameters.
@@ -53,17 +47,17 @@ class FormulaActivation(ActivationFunction):
         Raises:
             ArgumentError: if there is no such parameter, or a value is not a finite number.
         """
-        return replace(self, parameters=changed(self.parameters, changes))
+        return replace(self, parameters=formulas.changed(self.parameters, changes))
 
     @cached_property
     def value(self) -> Rule:  # type: ignore[override]
         """The rule ``φ(xp, z, *parameters)``."""
-        return FormulaRule(self.formula, self.name)
+        return formulas.FormulaRule(self.formula, self.name)
 
     @cached_property
     def derivative(self) -> Rule:  # type: ignore[override]
         """The rule ``φ'(xp, saved, *parameters)``."""
-        return FormulaRule(self._backward.derivative, f"{self.name}_derivative")
+        return formulas.FormulaRule(self._backward.derivative, f"{self.name}_derivative")
 
     @cached_property
     def saves(self) -> Literal["input", "output", "intermediate"]:  # type: ignore[override]
@@ -73,24 +67,24 @@ class FormulaActivation(ActivationFunction):
     @cached_property
     def curvature(self) -> Rule | None:  # type: ignore[override]
         """The second derivative as a function of ``saved``; ``None`` if it is 0."""
-        curvature = self._backward.curvature
-        return None if curvature is None else FormulaRule(curvature, f"{self.name}_curvature")
+        formula = self._backward.curvature
+        return None if formula is None else formulas.FormulaRule(formula, f"{self.name}_curvature")
 
     @cached_property
     def _backward(self) -> Backward:
-        return backward_of(self.formula)
+        return formulas.backward_of(self.formula)
 
     @cached_property
     def _inner(self) -> Rule | None:
         """The rule ``h`` of an intermediate ``u = h(z)``."""
-        inner = self._backward.inner
-        return None if inner is None else FormulaRule(inner, f"{self.name}_intermediate")
+        inner, name = self._backward.inner, f"{self.name}_intermediate"
+        return None if inner is None else formulas.FormulaRule(inner, name)
 
     @cached_property
     def _outer(self) -> Rule:
         """The rule ``φ`` of what is saved."""
-        outer = self._backward.outer
-        return self.value if outer is None else FormulaRule(outer, f"{self.name}_of_intermediate")
+        outer, name = self._backward.outer, f"{self.name}_of_intermediate"
+        return self.value if outer is None else formulas.FormulaRule(outer, name)
 
     def kept(
         self, ops: Operations, z: Array, out: Array | None = None, scratch: Array | None = None
@@ -144,6 +138,6 @@ def from_formula(rule: Callable[..., Any], *, name: str, **parameters: float) ->
     >>> swish.with_parameters(b=2.0)
     swish(b=2)
     """
-    require_signature(rule, ("z",), parameters)
-    formula, numbers = checked_formula(rule, 1, name, parameters)
+    formulas.require_signature(rule, ("z",), parameters)
+    formula, numbers = formulas.checked_formula(rule, name, parameters)
     return FormulaActivation(formula, name, numbers)

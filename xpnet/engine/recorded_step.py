@@ -13,6 +13,7 @@ import numpy as np
 from xpnet.backend import Array, HostArray, Snapshot
 from xpnet.engine.eager_step import EagerStep, StepSettings, finish_gradient, no_replay
 from xpnet.engine.value_and_grad import ValueAndGrad
+from xpnet.layers.base import components
 from xpnet.memory import Arena
 from xpnet.ops import operations_for
 from xpnet.optimizers import OptimizerState
@@ -62,7 +63,7 @@ class RecordedStep:
         self._slots, self._scalars = tuple(state.slots), np.empty(0)
         self._n_scalars = len(state.scalars)
         self._before_pass: _StepSnapshot | None = None  # until the update is recorded
-        self.engine = ENGINE
+        self.engine = ENGINE + _not_compiled(model, settings)
         trace = self._recorder.traced
         names = "theta", "grad", "statistics"
         traced = replace(model, **{name: trace(getattr(model, name)) for name in names})
@@ -357,6 +358,18 @@ class TracedMemory:
 def _each(trace: Callable[[HostArray], Any], array: HostArray) -> list[Any]:
     """Each element of a flat array as a traced array of one element."""
     return [trace(array[i : i + 1]) for i in range(len(array))]
+
+
+def _not_compiled(model: ModelState, settings: StepSettings) -> str:
+    """Return the part of the engine's text about a rule that is too long to be compiled."""
+    ops = operations_for(model.theta)
+    for part in components((model.network.layers, settings.loss)):
+        for name in ("value", "rule", "derivative"):
+            rule: Any = getattr(part, name, None)
+            reason = ops.why_not_compiled(rule)
+            if reason:
+                return f"; the rule {rule.__name__} is Python code, because {reason}"
+    return ""
 
 
 def new_recorder(*, compares_products: bool = False) -> Any:

@@ -13,11 +13,11 @@ from xpnet.ops import operations_for
 from xpnet.ops.formulas.class_rules import (
     Derivation,
     derive_rules,
+    first_derivative_of,
     itself,
     nonzero_derivative_of,
     second_derivative_of,
 )
-from xpnet.ops.formulas.derivative import derivative_of
 from xpnet.ops.operations import Rule
 from xpnet.ops.rules.optimizers import times
 
@@ -81,7 +81,7 @@ class Loss:
         super().__init_subclass__(**options)
         own = vars(cls)
         if "rule" in own and "derivative" not in own:
-            derived: dict[str, Derivation] = {"rule": itself, "derivative": derivative_of}
+            derived: dict[str, Derivation] = {"rule": itself, "derivative": first_derivative_of}
             if "curvature" not in own:
                 derived["curvature"] = second_derivative_of
             derive_rules(cls, "rule", derived)

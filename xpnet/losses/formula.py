@@ -5,25 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from xpnet.backend import Array
-from xpnet.errors import require_type, unknown_name
-from xpnet.losses.base import Loss
+from xpnet.backend import Array, is_kind, namespace_of
+from xpnet.errors import require, require_number, require_type, unknown_name
+from xpnet.losses.base import Loss, refuse_where
 from xpnet.losses.classification import BinaryCrossEntropy, Hinge
 from xpnet.losses.regression import HalfMSE
-from xpnet.ops.formulas import Formula, FormulaRule, derivative_of
-from xpnet.ops.formulas.backward import nonzero
-from xpnet.ops.formulas.parameters import (
-    Parameters,
-    changed,
-    checked_formula,
-    require_parts,
-    shown,
-    values_of,
-)
-from xpnet.ops.formulas.trace import require_signature
+from xpnet.ops import formulas  # its names load on first access
 from xpnet.ops.operations import Rule
+
+if TYPE_CHECKING:
+    from xpnet.ops.formulas import Formula
+    from xpnet.ops.formulas.parameters import Parameters
 
 TargetKind = Literal["values", "binary", "signs"]
 
@@ -47,6 +41,8 @@ class FormulaLoss(Loss):
             ``"signs"`` (±1).
         mean: whether the outputs are averaged instead of summed.
         scalable: whether targets that are values may be standardized.
+        target_min: the smallest target that is a value; ``None`` for none.
+        target_max: the largest.
     """
 
     formula: Formula = field(repr=False)
@@ -56,16 +52,17 @@ class FormulaLoss(Loss):
     target_kind: TargetKind = field(default="values", kw_only=True)  # type: ignore[misc]
     mean: bool = field(default=False, kw_only=True)  # type: ignore[misc]
     scalable: bool = field(default=True, kw_only=True)  # type: ignore[misc]
+    target_min: float | None = field(default=None, kw_only=True)
+    target_max: float | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
-        require_parts(self.formula, self.name, self.parameters, 2)
-        if self.target_kind not in LIKE:
-            raise unknown_name("target_kind", self.target_kind, get_args(TargetKind))
+        formulas.require_parts(self.formula, self.name, self.parameters, 2)
         require_type(self.mean, bool, "mean")
         require_type(self.scalable, bool, "scalable")
+        _require_targets(self.target_kind, self.target_min, self.target_max, self.scalable)
 
     def __repr__(self) -> str:
-        return shown(self.name, self.parameters)
+        return formulas.shown(self.name, self.parameters)
 
     def with_parameters(self, **changes: float) -> FormulaLoss:
         """Return the loss with other values of parameters.
@@ -73,27 +70,33 @@ class FormulaLoss(Loss):
         Raises:
             ArgumentError: if there is no such parameter, or a value is not a finite number.
         """
-        return replace(self, parameters=changed(self.parameters, changes))
+        return replace(self, parameters=formulas.changed(self.parameters, changes))
 
     @cached_property
     def rule(self) -> Rule:  # type: ignore[override]
         """The rule ``ℓ(xp, z, t, *parameters)``."""
-        return FormulaRule(self.formula, self.name)
+        return formulas.FormulaRule(self.formula, self.name)
 
     @cached_property
     def derivative(self) -> Rule:  # type: ignore[override]
         """The rule ``∂ℓ/∂z``."""
-        return FormulaRule(derivative_of(self.formula), f"{self.name}_derivative")
+        return formulas.FormulaRule(formulas.derivative_of(self.formula), f"{self.name}_derivative")
 
     @cached_property
     def curvature(self) -> Rule | None:  # type: ignore[override]
         """The rule ``∂²ℓ/∂z²``; ``None`` if it is 0 almost everywhere."""
-        formula = nonzero(derivative_of(derivative_of(self.formula)))
-        return None if formula is None else FormulaRule(formula, f"{self.name}_curvature")
+        formula = formulas.nonzero(formulas.derivative_of(formulas.derivative_of(self.formula)))
+        return None if formula is None else formulas.FormulaRule(formula, f"{self.name}_curvature")
 
     def check(self, target: Any, n_out: int, n_rows: int) -> None:
-        """Validate targets of this kind; see `Loss.check`."""
+        """Validate targets of this kind, and their bounds; see `Loss.check`."""
         LIKE[self.target_kind].check(target, n_out, n_rows)
+        if not is_kind(target, "real floating"):
+            target = namespace_of(target).astype(target, namespace_of(target).float32)
+        if self.target_min is not None:
+            refuse_where(target < self.target_min, target, f"be at least {self.target_min:g}")
+        if self.target_max is not None:
+            refuse_where(target > self.target_max, target, f"be at most {self.target_max:g}")
 
     def decide(self, output: Array) -> Array:
         """Return the predictions for targets of this kind; see `Loss.decide`."""
@@ -106,7 +109,23 @@ class FormulaLoss(Loss):
         return LIKE[self.target_kind].probabilities(output)
 
     def _scalars(self) -> tuple[float, ...]:
-        return values_of(self.parameters)
+        return formulas.values_of(self.parameters)
+
+
+def _require_targets(
+    kind: Any, low: float | None, high: float | None, scalable: bool = False
+) -> None:
+    """Refuse a kind of targets that there is not, and bounds that do not fit it."""
+    if kind not in LIKE:
+        raise unknown_name("target_kind", kind, get_args(TargetKind))
+    for name, bound in (("target_min", low), ("target_max", high)):
+        if bound is not None:
+            require_number(bound, name)
+            require(kind == "values", name, "be None unless target_kind is 'values'", bound)
+            do = "Scaled targets are not within the bounds."
+            require(not scalable, "scalable", "be False for targets with bounds", scalable, do)
+    if low is not None and high is not None:
+        require(high > low, "target_max", f"be above target_min, {low:g}", high)
 
 
 def from_formula(
@@ -115,7 +134,9 @@ def from_formula(
     name: str,
     target_kind: TargetKind = "values",
     mean: bool = False,
-    scalable: bool = True,
+    scalable: bool | None = None,
+    target_min: float | None = None,
+    target_max: float | None = None,
     **parameters: float,
 ) -> FormulaLoss:
     """Return a loss with derivatives that follow from its formula.
@@ -131,7 +152,10 @@ def from_formula(
             or ``"signs"``, for targets of ±1.
         mean: whether the outputs are averaged instead of summed; default false.
         scalable: whether ``fit(target_scaling="standardize")`` may scale targets that are values;
-            default true. False for a loss of counts or of positive numbers.
+            default true without bounds, and false with them.
+        target_min: the smallest target that is a value, such as 0 for counts; default ``None``,
+            any. `fit` refuses smaller ones, and the formula may overflow there.
+        target_max: the largest; default ``None``.
         **parameters: numbers that the function takes; `FormulaLoss.with_parameters` changes them.
 
     Returns:
@@ -150,11 +174,22 @@ def from_formula(
     >>> float(pinball.value(np.array([[1.0], [3.0]]), np.array([2.0, 2.0])))
     0.5
     """
+    is_bounded = target_min is not None or target_max is not None
+    scalable = not is_bounded if scalable is None else scalable
     for argument, given in (("mean", mean), ("scalable", scalable)):
         do = "A parameter of the formula must have another name."
         require_type(given, bool, argument, do)
-    require_signature(rule, ("z", "t"), parameters)
-    formula, numbers = checked_formula(rule, 2, name, parameters)
+    formulas.require_signature(rule, ("z", "t"), parameters)
+    _require_targets(target_kind, target_min, target_max, scalable)
+    targets = formulas.Targets(target_kind, target_min, target_max)
+    formula, numbers = formulas.checked_formula(rule, name, parameters, targets)
     return FormulaLoss(
-        formula, name, numbers, target_kind=target_kind, mean=mean, scalable=scalable
+        formula,
+        name,
+        numbers,
+        target_kind=target_kind,
+        mean=mean,
+        scalable=scalable,
+        target_min=target_min,
+        target_max=target_max,
     )

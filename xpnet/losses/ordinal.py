@@ -9,8 +9,12 @@ from xpnet.backend import Array, is_kind, namespace_of
 from xpnet.errors import require
 from xpnet.losses.base import Loss, check_shape, needed_outputs, refuse_where, row_scale
 from xpnet.ops import operations_for
-from xpnet.ops.formulas.class_rules import derive_rules, itself, second_derivative_of
-from xpnet.ops.formulas.derivative import derivative_of
+from xpnet.ops.formulas.class_rules import (
+    derive_rules,
+    first_derivative_of,
+    itself,
+    second_derivative_of,
+)
 from xpnet.ops.operations import Operations, Rule
 from xpnet.ops.rules import loss_formulas
 from xpnet.ops.rules.activations import sigmoid
@@ -147,7 +151,7 @@ derive_rules(
     "passed",
     {
         "passed": itself,
-        "passed_derivative": derivative_of,
+        "passed_derivative": first_derivative_of,
         "passed_curvature": second_derivative_of,
     },
 )

@@ -8,13 +8,13 @@ import numpy as np
 
 from xpnet.backend import Backend
 from xpnet.errors import require, unknown_name
-from xpnet.ops.formulas import FormulaRule
+from xpnet.ops import formulas
 from xpnet.ops.graph_operations import GraphOperations
 from xpnet.ops.numpy import NumPyOperations
 from xpnet.ops.operations import Operations, Rule
 from xpnet.ops.select import operations_for
 
-NOT_OPERATIONS = ("xp", "at_precision", "for_graphs", "why_not_captured")
+NOT_OPERATIONS = ("xp", "at_precision", "for_graphs", "why_not_captured", "why_not_compiled")
 OPERATIONS = tuple(
     name
     for name in (*vars(Operations), *vars(GraphOperations))
@@ -48,8 +48,10 @@ def explain(what: str | Rule, backend: Backend) -> str:
     'matmul on numpy: NumPy, filling the given buffers.'
     """
     ops = operations_for(backend.empty(0))
-    if isinstance(what, (FunctionType, FormulaRule)):
-        return f"the rule {what.__name__} on {backend.name} runs {_of_a_rule(ops)}."
+    if isinstance(what, (FunctionType, formulas.FormulaRule)):
+        reason = ops.why_not_compiled(what)
+        how = f"as NumPy code, in blocks ({reason})" if reason else _of_a_rule(ops)
+        return f"the rule {what.__name__} on {backend.name} runs {how}."
     rule = "be a rule, such as Tanh.value or mish.value, or the name of an operation"
     require(isinstance(what, str), "what", rule, what)
     if what not in OPERATIONS:

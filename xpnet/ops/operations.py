@@ -60,6 +60,10 @@ class Operations:
 
     xp: Namespace
 
+    def why_not_compiled(self, rule: Rule) -> str:
+        """Return why a rule is not compiled though others are; empty if it is not so."""
+        return ""
+
     def at_precision(self, precision: Precision) -> Operations:
         """These operations, with matrix products that multiply in ``precision``.
 

@@ -100,7 +100,7 @@ class ByPath(Selector):
         return is_inside(entry.path, self.path)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ByFunction(Selector):
     """The parameters for which a function returns true; `Grouped` makes it of a function.
 
@@ -115,6 +115,8 @@ class ByFunction(Selector):
     >>> wide = ByFunction(lambda e: len(e.shape) == 2 and e.shape[1] > 1)
     >>> [e.path for e in MLP(1, [2], 1).layout.entries if wide(e)]
     ['layers.0.weight']
+    >>> wide
+    ByFunction(<lambda>)
     """
 
     function: Callable[[Entry], bool]
@@ -122,6 +124,11 @@ class ByFunction(Selector):
     def __post_init__(self) -> None:
         ok = callable(self.function) and not isinstance(self.function, type)
         require(ok, "function", "be a function of an entry", self.function)
+
+    def __repr__(self) -> str:
+        """Without the address of the function, which differs between processes."""
+        name = getattr(self.function, "__qualname__", type(self.function).__name__)
+        return f"ByFunction({name.rpartition('.')[2]})"
 
     def __call__(self, entry: Entry) -> bool:
         """Return what the function returns."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -36,7 +36,9 @@ from xpnet.training.callbacks import Callbacks, Run
 from xpnet.training.data_record import data_record, given_rows, require_same_data
 from xpnet.training.environment import environment, training_record, warn_of_differences
 from xpnet.training.loggers import EpochLogger
+from xpnet.training.mismatch import received, short, types_of
 from xpnet.training.settings_record import (
+    completed,
     described,
     rebuilt,
     rebuilt_callback,
@@ -46,6 +48,7 @@ from xpnet.training.settings_record import (
 )
 from xpnet.training.training_checkpoint import TrainingCheckpoint
 from xpnet.training.training_file import FORMAT, KEY
+from xpnet.user_types import UserTypes
 
 FIXED = (
     *("kind", "loss", "batch_size", "shuffle", "drop_last", "precision", "validation"),
@@ -63,12 +66,14 @@ class SavedTraining:
         contents: the model.
         record: the settings, the data and the environment.
         state: the state of the training, and of its callbacks.
+        types: the user-defined types that it may have, by their name.
     """
 
     name: str
     contents: ModelContents
     record: dict[str, Any]
     state: StateDict
+    types: UserTypes = field(default_factory=dict)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -124,7 +129,10 @@ class SavedTraining:
                 names += ["schedule", "clip", "l1", "batch_size", "shuffle", "drop_last"]
                 names += ["engine", "precision", "accumulate"]
             layout = self.contents.network.layout
-            found = {name: rebuilt(settings[name], layout) for name in (*names, "epochs", "l2")}
+            found = {
+                name: rebuilt(settings[name], layout, self.types)
+                for name in (*names, "epochs", "l2")
+            }
             found |= {"class_weight": weights, "target_scaling": settings["target_scaling"]}
             for name, value in given.items():
                 if value is not None:
@@ -146,14 +154,14 @@ class SavedTraining:
             ArgumentError: naming the argument, the saved value and the one received.
         """
         for name in FIXED:
-            was, now = self.settings.get(name), given.get(name)
-            argument, got = name, Phrase(_other(now, was))
-            rule = f"be that of the training that is resumed, {_short(was)}"
+            was, now = completed(self.settings.get(name)), given.get(name)
+            argument, got = name, Phrase(received(was, now))
+            rule = f"be that of the training that is resumed, {short(was)}"
             if name == "kind":
                 argument, got = "optimizer", Phrase(f"one for {now} training")
                 rule = f"be one for {was} training, as in the training that is resumed"
             require(was == now, argument, rule, got)
-        was, now = _types(self.settings.get("optimizer")), _types(given.get("optimizer"))
+        was, now = types_of(self.settings.get("optimizer")), types_of(given.get("optimizer"))
         rule = f"be {was}, as in the training that is resumed; its numbers may change"
         require(was == now, "optimizer", rule, Phrase(now))
         done = self.state.get("completed", 0)
@@ -278,18 +286,21 @@ def record_and_saved(
     return record, saved
 
 
-def read_training(path: StrPath, model: Any = None, argument: str = "path") -> SavedTraining:
+def read_training(
+    path: StrPath, model: Any = None, argument: str = "path", types: UserTypes | None = None
+) -> SavedTraining:
     """Read and validate a file that `TrainingCheckpoint` wrote.
 
     Args:
         path: the file.
         model: a model with the layers of the file, which may be user-defined; it is not changed.
-            Default ``None``: they must be xpnet's own.
+            Default ``None``: they must be xpnet's own, or of ``types``.
         argument: the name of ``path`` in error messages.
+        types: user-defined types by their name; default none.
 
     Raises:
         ArgumentError: if ``model`` has other layers, or is ``None`` and the file has user-defined
-            ones.
+            ones that are not of ``types``.
         FileFormatError: if the file is truncated, hostile, of a newer format or not a training of
             xpnet.
         FileNotFoundError: if there is no such file.
@@ -305,11 +316,11 @@ def read_training(path: StrPath, model: Any = None, argument: str = "path") -> S
             raise FileFormatError(f"{name!r} must be a file of TrainingCheckpoint; it is not.{do}")
         assert entry is not None
         if model is None:
-            require_own(config)
+            require_own(config, types or {})
         else:
             _require_model(name, config, model)
         try:
-            return _contents(name, entry, config, file, model)
+            return _contents(name, entry, config, file, model, types or {})
         except OSError:
             raise
         except Exception as error:  # hostile files raise many types of exceptions
@@ -317,7 +328,12 @@ def read_training(path: StrPath, model: Any = None, argument: str = "path") -> S
 
 
 def _contents(
-    name: str, entry: dict[str, Any], config: dict[str, Any], file: Any, model: Any
+    name: str,
+    entry: dict[str, Any],
+    config: dict[str, Any],
+    file: Any,
+    model: Any,
+    types: UserTypes,
 ) -> SavedTraining:
     record, headers = entry["record"], headers_of(file)
     if not isinstance(record, dict) or not all(
@@ -330,7 +346,8 @@ def _contents(
         raise FileFormatError(f"the state must be a dictionary; got {describe(state)}.")
     if own:
         raise FileFormatError(f"the tensor {min(own)!r:.80} must be in the state; it is not.")
-    return SavedTraining(name, contents_of(config, file, headers, model), record, state)
+    contents = contents_of(config, file, headers, model, types)
+    return SavedTraining(name, contents, record, state, types)
 
 
 def begin_training(
@@ -385,9 +402,9 @@ def _require_model(name: str, config: Mapping[str, Any], model: Any) -> None:
     """
     own = model_config(model, described)
     for key, those in (("n_in", "that"), ("dtype", "that"), ("layers", "those")):
-        was = config.get(key)
-        rule = f"be {those} of the model in {name!r}, {_short(was)}"
-        require(own[key] == was, key, rule, Phrase(_other(own[key], was)))
+        was, now = completed(config.get(key)), own[key]
+        rule = f"be {those} of the model in {name!r}, {short(was)}"
+        require(was == now, key, rule, Phrase(received(was, now)))
 
 
 def _require_own_file(callback: Any) -> None:
@@ -441,33 +458,3 @@ def _equal(one: Any, other: Any) -> bool:
         name == key and np.array_equal(a, b)
         for (name, a), (key, b) in zip(*map(sorted, pairs), strict=True)
     )
-
-
-def _types(config: Any) -> str:
-    """Return the types of a setting and of those inside it, as in ``Averaged(SGD)``."""
-    if not isinstance(config, dict) or "type" not in config:
-        return "" if not isinstance(config, dict) else str(config.get("function", ""))
-    inner = ", ".join(filter(None, map(_types, config.values())))
-    return f"{config['type']}({inner})" if inner else str(config["type"])
-
-
-def _short(value: Any) -> str:
-    if isinstance(value, list) and value and isinstance(value[0], dict):
-        return ", ".join(map(_short, value))
-    if isinstance(value, dict) and "formula" in value:
-        pairs = value.get("parameters")
-        pairs = (
-            [pair for pair in pairs if isinstance(pair, list)] if isinstance(pairs, list) else []
-        )
-        inner = ", ".join("=".join(map(str, pair)) for pair in pairs)
-        return f"{value.get('name')!s:.80}({inner:.200})"
-    if isinstance(value, dict) and "type" in value:
-        inner = ", ".join(f"{k}={_short(v)}" for k, v in value.items() if k != "type")
-        return f"{value['type']}({inner})"
-    return describe(value)
-
-
-def _other(value: Any, than: Any) -> str:
-    """Return a setting as a short text, told apart from another setting with the same text."""
-    text = _short(value)
-    return f"another {text}" if text == _short(than) else text

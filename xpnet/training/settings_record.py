@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from inspect import signature
 from types import FunctionType
@@ -13,9 +13,7 @@ from typing import Any
 from xpnet import metrics, minimize, optimizers  # the first two load on first access
 from xpnet.errors import ArgumentError, FileFormatError, Phrase, describe, plain_number, require
 from xpnet.metrics.protocol import metric_name
-from xpnet.ops.formulas import Formula
-from xpnet.ops.formulas.json_form import TYPE as FORMULA
-from xpnet.ops.formulas.json_form import formula_from_json, formula_json
+from xpnet.ops import formulas  # its names load on first access
 from xpnet.optimizers import Resumed, schedules
 from xpnet.parameters import Layout
 from xpnet.serialization import TYPES
@@ -25,6 +23,7 @@ from xpnet.training.early_stopping import EarlyStopping
 from xpnet.training.loggers import CSVLogger, JSONLinesLogger
 from xpnet.training.settings import Settings
 from xpnet.training.training_checkpoint import TrainingCheckpoint
+from xpnet.user_types import UserTypes, made, name_of, names_in
 
 OWN_CALLBACKS: dict[str, type[Any]] = {
     kind.__name__: kind
@@ -79,8 +78,8 @@ def described(value: Any) -> Any:
         return value
     if isinstance(value, (list, tuple)):
         return [described(item) for item in value]
-    if isinstance(value, Formula):
-        return formula_json(value)
+    if type(value).__name__ == formulas.TYPE and isinstance(value, formulas.Formula):
+        return formulas.formula_json(value)
     if isinstance(value, Layout):  # of `Frozen`, that of the model
         return LAYOUT
     if isinstance(value, FunctionType):
@@ -92,24 +91,41 @@ def described(value: Any) -> Any:
             f"got {describe(value)}. Write @dataclass(frozen=True) before its class."
         )
     own = _own_types().get(kind.__name__) is kind
-    name = kind.__name__ if own else f"{kind.__module__}.{kind.__qualname__}"
+    name = kind.__name__ if own else name_of(kind)
     given = [f.name for f in fields(value) if f.init]
     return {"type": name} | {key: described(getattr(value, key)) for key in given}
 
 
-def rebuilt(config: Any, layout: Layout) -> Any:
+def completed(config: Any) -> Any:
+    """Return the JSON of a setting with the defaults of fields that it had not when it was saved.
+
+    >>> completed({"type": "LeakyReLU"})
+    {'type': 'LeakyReLU', 'alpha': 0.01}
+    """
+    if isinstance(config, list):
+        return list(map(completed, config))
+    if not isinstance(config, dict):
+        return config
+    kind = _own_types().get(str(config.get("type")))
+    later = [] if kind is None else [f for f in fields(kind) if f.init and f.name not in config]
+    found = {f.name: described(f.default) for f in later if f.default is not MISSING}
+    return {key: completed(value) for key, value in config.items()} | found
+
+
+def rebuilt(config: Any, layout: Layout, types: UserTypes | None = None) -> Any:
     """Return the setting that `described` returned; its constructor validates the fields.
 
     Args:
         config: the setting as JSON.
         layout: the layout of the parameters of the model.
+        types: user-defined types by their name; default none.
 
     Raises:
-        ArgumentError: if it is user-defined.
+        ArgumentError: if it is user-defined, and not of ``types``.
         FileFormatError: if there is no such type.
     """
     if isinstance(config, list):
-        return tuple(rebuilt(item, layout) for item in config)
+        return tuple(rebuilt(item, layout, types) for item in config)
     if config == LAYOUT:
         return layout
     if not isinstance(config, Mapping):
@@ -121,48 +137,42 @@ def rebuilt(config: Any, layout: Layout) -> Any:
             return getattr(minimize, function)
         raise _user_defined(called)
     name = config.get("type")
-    if name == FORMULA:
-        return formula_from_json(config)
-    if isinstance(name, str) and "." in name:
+    if name == formulas.TYPE:
+        return formulas.formula_from_json(config)
+    kind = (types or {}).get(name) if isinstance(name, str) else None
+    if kind is None and isinstance(name, str) and "." in name:
         raise _user_defined(name)
-    if not isinstance(name, str) or name not in _own_types():
+    kind = kind or (_own_types().get(name) if isinstance(name, str) else None)
+    if kind is None:
         raise FileFormatError(f"a training may only name xpnet's own types; got {name!r:.80}.")
-    arguments = {key: rebuilt(item, layout) for key, item in config.items() if key != "type"}
-    return _made(_own_types()[name], arguments)
+    arguments = {key: rebuilt(item, layout, types) for key, item in config.items() if key != "type"}
+    return _made(kind, arguments)
 
 
 def _made(kind: type[Any], arguments: dict[str, Any]) -> Any:
     """Return an object of a file; what its constructor refuses is an error of the file."""
     try:
-        return kind(**arguments)
+        return made(kind, arguments)
     except ArgumentError as error:
         raise FileFormatError(f"{kind.__name__} cannot be made: {error}") from None
 
 
-def require_own(config: Any) -> None:
-    """Refuse the JSON of a model with a user-defined layer or loss.
+def require_own(config: Any, types: UserTypes) -> None:
+    """Refuse the JSON of a model with a user-defined layer or loss that is not of ``types``.
 
     Raises:
         ArgumentError: naming it.
     """
-    items = config.values() if isinstance(config, dict) else config
-    for item in items if isinstance(items, Iterable) and not isinstance(items, str) else ():
-        require_own(item)
-    name = config.get("type") if isinstance(config, dict) else None
-    if isinstance(name, str) and _is_user_defined(name):
-        raise _user_defined(name)
-
-
-def _is_user_defined(name: str) -> bool:
-    """Return whether a name is one of a class with its module."""
-    parts = name.split(".")
-    return len(parts) > 1 and all(part.isidentifier() or part == "<locals>" for part in parts)
+    for name in names_in(config):
+        if name not in types:
+            raise _user_defined(name)
 
 
 def _user_defined(name: str) -> ArgumentError:
     return ArgumentError(
-        f"path must be of a training without user-defined parts; got one with {name:.80}. "
-        "Make the model and call model.fit(..., resume=path)."
+        f"path must be of a training without user-defined parts; got one with {name:.80}. Pass its "
+        f"class, types=[{name.rpartition('.')[2]:.80}], or make the model and call "
+        "model.fit(..., resume=path)."
     )
 
 

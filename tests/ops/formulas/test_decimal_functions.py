@@ -46,6 +46,7 @@ REFERENCES = {
     "log_sigmoid": lambda a: -mpmath.log1p(mpmath.exp(-a)),
     "logaddexp": log_of_sum,
     "xlogy": lambda a, b: 0 if a == 0 else a * mpmath.log(b),
+    "times_exp": lambda a, b: a * mpmath.exp(b),
     "sigmoid_slope": lambda a: mpmath.exp(-abs(a)) / (1 + mpmath.exp(-abs(a))) ** 2,
     "gaussian": lambda a: mpmath.exp(-a * a),
     "log_cosh": lambda a: mpmath.log1p(2 * mpmath.sinh(a / 2) ** 2),

@@ -8,14 +8,16 @@ import numpy as np
 import pytest
 
 from xpnet.errors import ArgumentError
-from xpnet.ops.formulas import trace
-from xpnet.ops.formulas.probe import require_finite
+from xpnet.ops.formulas import probe, trace
+from xpnet.ops.formulas.backward import Backward, backward_of
+from xpnet.ops.formulas.probe import Targets, require_finite
 
 
 def refusal(rule, n_arrays=1, parameters=()):
     """The message of the error, ``None`` if there is none."""
     try:
-        require_finite(trace(rule, n_arrays + len(parameters)), parameters, n_arrays, "mine")
+        formula = trace(rule, n_arrays + len(parameters))
+        require_finite(formula, parameters, "mine", None if n_arrays == 1 else Targets())
     except ArgumentError as error:
         return str(error)
     return None
@@ -30,7 +32,10 @@ REFUSED = [
     (lambda xp, z: xp.sqrt(1.0 + xp.exp(-z)), "value that is not for z of -709.8 and below"),
     (lambda xp, z: xp.log(xp.sinh(z)), r"for z of 710\.5 and above .* xp\.sinh overflows"),
     (lambda xp, z: xp.exp(z) * xp.exp(-z), r"xp\.exp overflows"),
-    (lambda xp, z: z**3 / (1.0 + z**2), r"below in float64, where a square overflows\. Write it"),
+    (
+        lambda xp, z: z**3 / (1.0 + z**2),
+        r"below in float64, where a product overflows\. Write",
+    ),
     (lambda xp, z: (z * z + z) / z, "a square overflows"),
     (lambda xp, z: xp.log(xp.sigmoid(z) ** 3 + 0.0 * z), r"xp\.log is given 0\. .*xp\.log_sigmoid"),
     (lambda xp, z: xp.where(z > 800.0, xp.exp(z) / xp.exp(z - 1.0), z), "xp.exp overflows"),
@@ -120,3 +125,48 @@ def test_parameters_are_used():
     assert "709.8 and above" in refusal(rule, 1, (1.0,))
     assert "-709.8 and below" in refusal(rule, 1, (-1.0,))
     assert refusal(rule, 1, (0.0,)) is None
+
+
+BY_OUTPUT = {
+    "exp": lambda xp, z: xp.exp(z),
+    "scaled exp": lambda xp, z, b: xp.exp(b * z),
+    "sqrt": lambda xp, z: xp.sqrt(z),
+    "tan": lambda xp, z: xp.tan(z),
+}
+
+
+@pytest.mark.parametrize("name", BY_OUTPUT)
+def test_derivatives_by_the_output_are_finite(name):
+    parameters = (2.0,) * (name == "scaled exp")
+    formula = trace(BY_OUTPUT[name], 1 + len(parameters))
+    assert backward_of(formula).saves == "output"
+    require_finite(formula, parameters, "mine")
+
+
+def by_output(derivative, curvature):
+    """Derivatives that are not those of any formula."""
+    return lambda formula: Backward("output", trace(derivative, 1), trace(curvature, 1))
+
+
+UNSTABLE = lambda xp, a: a**3 / (1.0 + a**2)  # noqa: E731
+STABLE = lambda xp, a: a  # noqa: E731
+
+
+@pytest.mark.parametrize(
+    ("found", "message"),
+    [
+        (
+            by_output(UNSTABLE, STABLE),
+            r"a first derivative as a function of the output a that is not for a of -?[\d.e+]+ and",
+        ),
+        (
+            by_output(STABLE, UNSTABLE),
+            r"a second derivative as a function of the output a that is not for a of",
+        ),
+    ],
+)
+def test_derivatives_by_the_output_are_probed(monkeypatch, found, message):
+    monkeypatch.setattr(probe, "backward_of", found)
+    assert re.search(message, refusal(lambda xp, z: z))
+    # The output is never so large.
+    assert refusal(lambda xp, z: xp.tanh(z)) is None

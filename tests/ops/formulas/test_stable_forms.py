@@ -93,7 +93,7 @@ FORMS = [
         lambda xp, u, v: xp.exp(-u * u / 2) / math.sqrt(2 * math.pi),
     ),
     (
-        "where(greater(v,0),log1p_square(divide(u,sqrt(v))),log1p(divide(square(u),v)))",
+        "where(greater(v,0),log1p_square(divide(u,sqrt(v))),log1p(multiply(u,divide(u,v))))",
         lambda xp, u, v: xp.log1p(u**2 / v),
     ),
     ("log1p_square(multiply(0.5,u))", lambda xp, u, v: xp.log1p(u**2 / 4)),
@@ -131,7 +131,7 @@ FORMS = [
     ("xlogy(u,u)", lambda xp, u, v: u * xp.log(u)),
     ("square(divide(u,hypot(1,u)))", lambda xp, u, v: u**2 / (1 + u**2)),
     ("square(divide(u,hypot(u,v)))", lambda xp, u, v: u**2 / (u**2 + v**2)),
-    ("where(equal(0,v),0,multiply(v,exp(negative(u))))", lambda xp, u, v: v / xp.exp(u)),
+    ("where(equal(0,v),0,times_exp(v,negative(u)))", lambda xp, u, v: v / xp.exp(u)),
     ("exp(multiply(v,log_sigmoid(u)))", lambda xp, u, v: xp.sigmoid(u) ** v),
     ("exp(multiply(v,log_sigmoid(negative(u))))", lambda xp, u, v: (1 - xp.sigmoid(u)) ** v),
     ("exp(multiply(u,v))", lambda xp, u, v: xp.exp(u) ** v),
@@ -151,6 +151,39 @@ FORMS = [
     ("multiply(2,square(sin(multiply(0.5,u))))", lambda xp, u, v: 1 - xp.cos(u)),
     ("square(sin(u))", lambda xp, u, v: (1 - xp.cos(2 * u)) / 2),
     ("sinh(u)", lambda xp, u, v: (xp.exp(u) - xp.exp(-u)) / 2),
+    (
+        "where(equal(0,add(1,v)),0,times_exp(add(1,v),u))",
+        lambda xp, u, v: (1 + v) * xp.exp(u),
+    ),
+    ("where(equal(0,square(v)),0,times_exp(square(v),u))", lambda xp, u, v: xp.exp(u) * v**2),
+    ("multiply(v,sigmoid(u))", lambda xp, u, v: v * xp.exp(u) / (1 + xp.exp(u))),
+    (
+        "where(equal(0,divide(1,v)),0,times_exp(divide(1,v),u))",
+        lambda xp, u, v: xp.exp(u) / v,
+    ),
+    (
+        "add(softplus(u),multiply(v,softplus(negative(u))))",
+        lambda xp, u, v: (v + 1) * xp.softplus(u) - v * u,
+    ),
+    (
+        "negative(add(softplus(u),multiply(v,softplus(negative(u)))))",
+        lambda xp, u, v: u * v - (1 + v) * xp.softplus(u),
+    ),
+    (
+        "add(logaddexp(2,u),multiply(v,softplus(subtract(2,u))))",
+        lambda xp, u, v: (v + 1) * xp.logaddexp(2.0, u) - v * u,
+    ),
+    ("multiply(u,multiply(u,v))", lambda xp, u, v: u**2 * v),
+    ("multiply(u,divide(u,v))", lambda xp, u, v: u**2 / v),
+    ("multiply(u,divide(multiply(0.5,u),v))", lambda xp, u, v: 0.5 * u**2 / v),
+    ("pow(hypot(1,u),multiply(2,v))", lambda xp, u, v: (1 + u**2) ** v),
+    ("divide(1,hypot(1,u))", lambda xp, u, v: (1 + u**2) ** (-0.5)),
+    ("add(multiply(0.5,v),multiply(0.5,exp(u)))", lambda xp, u, v: 0.5 * (xp.exp(u) + v)),
+    (
+        "where(greater(u,0),add(multiply(0.5,u),multiply(0.5,hypot(2,u))),"
+        "divide(2,subtract(hypot(2,u),u)))",
+        lambda xp, u, v: 0.5 * (u + xp.sqrt(u**2 + 4)),
+    ),
     ("logaddexp(-0.693147,add(-0.693147,u))", lambda xp, u, v: xp.log(0.5 * xp.exp(u) + 0.5)),
     ("multiply(0.5,tanh(multiply(0.5,u)))", lambda xp, u, v: xp.sigmoid(u) - 0.5),
     ("square(tanh(u))", lambda xp, u, v: 1 - 4 * xp.sigmoid(2 * u) * (1 - xp.sigmoid(2 * u))),

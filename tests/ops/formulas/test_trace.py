@@ -151,6 +151,14 @@ def test_parameters_are_changed_by_name(phi):
         phi.with_parameters(q=math.nan)
 
 
+@pytest.mark.parametrize("q", [0.1 + 0.2, 0.1234567890123, 1e-300, 123456789.5, 1e22, -0.0])
+def test_texts_of_two_numbers_differ(q):
+    phi = from_formula(lambda xp, z, q: q * z, name="scaled", q=q)
+    text = repr(phi).removeprefix("scaled(q=").removesuffix(")")
+    assert float(text) == q
+    assert repr(phi.with_parameters(q=np.nextafter(q, 1.0))) != repr(phi)
+
+
 @pytest.mark.parametrize(
     ("rule", "operations"),
     [

@@ -11,6 +11,7 @@ import numpy as np
 from xpnet.backend import Array
 from xpnet.ops.cpu import elementwise, pieces, row_norm, rowwise, thresholds, vectors
 from xpnet.ops.cpu.jit import NotCompiled, loop_of
+from xpnet.ops.cpu.jit.definition import why_not_compiled
 from xpnet.ops.cpu.runner import EagerRunner, LoopRunner
 from xpnet.ops.numpy import NumPyOperations
 from xpnet.ops.operations import Operations, Rule, RunningStatistics
@@ -46,6 +47,10 @@ class CompiledOperations(Operations):
 
     matmul = NumPyOperations.matmul
     multiply = NumPyOperations.multiply
+
+    def why_not_compiled(self, rule: Rule) -> str:
+        """See `Operations.why_not_compiled`."""
+        return why_not_compiled(rule)
 
     def apply(
         self, rule: Rule, *arrays: Array, scalars: tuple[float, ...] = (), out: Array | None = None

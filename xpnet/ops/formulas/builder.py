@@ -43,6 +43,7 @@ class FormulaBuilder:
         self.nodes: list[Node] = []
         self._known: dict[Node, int] = {}
         self._found: dict[tuple[Any, ...], int | None] = {}
+        self._arguments: list[int] = []
         self._level = 0
         for index in range(n_arguments):
             self.kept(Node(ARGUMENT, (), index))
@@ -134,6 +135,15 @@ class FormulaBuilder:
                 found.add(index)
                 waiting += () if index == cut else self.nodes[index].operands
         return found
+
+    def are_independent(self, one: int, other: int) -> bool:
+        """Return whether two nodes have no argument in common, apart from those of conditions."""
+        for node in self.nodes[len(self._arguments) : max(one, other) + 1]:
+            found = 1 << int(node.number) if node.operation == ARGUMENT else 0
+            for i in node.operands[node.operation == "where" :]:
+                found |= self._arguments[i]
+            self._arguments.append(found)
+        return not self._arguments[one] & self._arguments[other]
 
     def formula(self, result: int) -> Formula:
         """Return the formula of a node, without nodes that it does not need."""

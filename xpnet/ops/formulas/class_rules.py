@@ -6,16 +6,15 @@ import inspect
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from types import FunctionType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from xpnet.errors import ArgumentError
-from xpnet.ops.formulas.backward import nonzero
-from xpnet.ops.formulas.derivative import derivative_of
-from xpnet.ops.formulas.formula import Formula
-from xpnet.ops.formulas.rule import FormulaRule
-from xpnet.ops.formulas.trace import trace
+from xpnet.ops import formulas  # its names load on first access
 
-Derivation = Callable[[Formula], Any]
+if TYPE_CHECKING:
+    from xpnet.ops.formulas import Formula
+
+Derivation = Callable[["Formula"], Any]
 """What an attribute is of the formula of a rule; a formula becomes a rule."""
 
 
@@ -34,7 +33,7 @@ def derive_rules(owner: type, name: str, derivations: Mapping[str, Derivation]) 
 
     >>> class Square:
     ...     value = staticmethod(lambda xp, z, c: c * z * z)
-    >>> derive_rules(Square, "value", {"derivative": derivative_of})
+    >>> derive_rules(Square, "value", {"derivative": first_derivative_of})
     >>> Square.derivative(None, 3.0, 2.0)
     12.0
     """
@@ -48,14 +47,19 @@ def itself(formula: Formula) -> Formula:
     return formula
 
 
+def first_derivative_of(formula: Formula) -> Formula:
+    """Return the derivative by the first argument."""
+    return formulas.derivative_of(formula)
+
+
 def second_derivative_of(formula: Formula) -> Formula | None:
     """Return the second derivative by the first argument; ``None`` if it is 0."""
-    return nonzero(derivative_of(derivative_of(formula)))
+    return formulas.nonzero(formulas.derivative_of(formulas.derivative_of(formula)))
 
 
 def nonzero_derivative_of(formula: Formula) -> Formula | None:
     """Return the derivative by the first argument; ``None`` if it is 0."""
-    return nonzero(derivative_of(formula))
+    return formulas.nonzero(formulas.derivative_of(formula))
 
 
 class _Source:
@@ -76,12 +80,12 @@ class _Source:
     @cached_property
     def formula(self) -> Formula | ArgumentError:
         """The formula of the rule, or why it has none."""
-        if isinstance(self.rule, FormulaRule):
+        if isinstance(self.rule, formulas.FormulaRule):
             return self.rule.formula
         if self.is_method:
             return ArgumentError(f"it is a method. Write {self.name} = staticmethod(...).")
         try:
-            return trace(self.rule, len(inspect.signature(self.rule).parameters) - 1)
+            return formulas.trace(self.rule, len(inspect.signature(self.rule).parameters) - 1)
         except (ArgumentError, TypeError, ValueError) as error:  # no signature
             return ArgumentError(str(error))
 
@@ -100,7 +104,7 @@ class DerivedRule:
     @property
     def function(self) -> Any:
         """The function that is called where the rule has no formula; ``None`` if it has one."""
-        has_formula = isinstance(self.source.formula, Formula)
+        has_formula = isinstance(self.source.formula, formulas.Formula)
         return None if has_formula or self.name != self.source.name else self.source.rule
 
     @cached_property
@@ -121,4 +125,4 @@ class DerivedRule:
             )
         found = self.derivation(formula)
         name = source.prefix if is_source else f"{source.prefix}_{self.name}"
-        return FormulaRule(found, name) if isinstance(found, Formula) else found
+        return formulas.FormulaRule(found, name) if isinstance(found, formulas.Formula) else found

@@ -336,6 +336,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {
     "erf": _erf,
     "erfc": _erfc,
     "xlogy": _xlogy,
+    "times_exp": lambda a, b: a * b.exp(),
     "sigmoid_slope": _sigmoid_slope,
     "gaussian": _gaussian,
     "log_cosh": _log_cosh,

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from xpnet.errors import ArgumentError, FileFormatError, describe
+from xpnet.ops.formulas import TYPE
 from xpnet.ops.formulas.builder import FormulaBuilder
 from xpnet.ops.formulas.formula import (
     CONSTANT,
@@ -23,9 +24,6 @@ from xpnet.ops.formulas.formula import (
     require_small,
 )
 from xpnet.ops.formulas.table import OPERATIONS, takes_conditions
-
-TYPE = "Formula"
-"""The type of the object, beside those of `xpnet.serialization.TYPES`."""
 
 MAX_NODES = 4 * MAX_OPERATIONS
 """More than a formula of `MAX_OPERATIONS` has: each has at most three operands."""

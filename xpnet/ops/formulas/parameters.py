@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from xpnet.errors import Phrase, require, require_number, require_type, unknown_name
+from xpnet.ops import formulas  # its names load on first access
 from xpnet.ops.formulas.formula import Formula, require_small
-from xpnet.ops.formulas.probe import require_finite
-from xpnet.ops.formulas.trace import trace
+
+if TYPE_CHECKING:
+    from xpnet.ops.formulas.probe import Targets
 
 MAX_NAME = 80
 """The largest number of characters of a name."""
@@ -30,13 +32,22 @@ def formula_of(rule: Callable[..., Any], n_arrays: int, parameters: Mapping[str,
     def positional(xp: Any, *values: Any) -> Any:
         return rule(xp, *values[:n_arrays], **dict(zip(names, values[n_arrays:], strict=True)))
 
-    return trace(positional, n_arrays + len(names))
+    return formulas.trace(positional, n_arrays + len(names))
 
 
 def checked_formula(
-    rule: Callable[..., Any], n_arrays: int, name: str, parameters: Mapping[str, Any]
+    rule: Callable[..., Any],
+    name: str,
+    parameters: Mapping[str, Any],
+    targets: Targets | None = None,
 ) -> tuple[Formula, Parameters]:
-    """Return the formula of a rule ``f(xp, *arrays, **parameters)``, and the parameters as floats.
+    """Return the formula of a rule, and the parameters as floats.
+
+    Args:
+        rule: a function ``f(xp, z, **parameters)``, or ``f(xp, z, t, **parameters)`` of a loss.
+        name: the name of the formula.
+        parameters: the names and values of its parameters.
+        targets: the targets that a loss takes; default ``None``, for an activation.
 
     Raises:
         ArgumentError: if an argument breaks its rule, the rule has no formula, or the formula or a
@@ -44,8 +55,8 @@ def checked_formula(
     """
     require_name(name)
     numbers = as_parameters(parameters)
-    formula = formula_of(rule, n_arrays, parameters)
-    require_finite(formula, values_of(numbers), n_arrays, name)
+    formula = formula_of(rule, 1 if targets is None else 2, parameters)
+    formulas.require_finite(formula, values_of(numbers), name, targets)
     return formula, numbers
 
 
@@ -126,5 +137,10 @@ def _is_name(name: Any) -> bool:
 
 
 def shown(name: str, parameters: Parameters) -> str:
-    """Return the text of a formula, such as ``pinball(q=0.9)``."""
-    return f"{name}({', '.join(f'{key}={value:g}' for key, value in parameters)})"
+    """Return the text of a formula, such as ``pinball(q=0.9)``; other numbers are another text.
+
+    >>> shown("swish", (("a", 2.0), ("b", 0.1 + 0.2)))
+    'swish(a=2, b=0.30000000000000004)'
+    """
+    texts = [f"{key}={repr(float(value)).removesuffix('.0')}" for key, value in parameters]
+    return f"{name}({', '.join(texts)})"

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from xpnet.ops.formulas.expand import expanded
+from xpnet.ops import formulas  # its names load on first access
 from xpnet.ops.formulas.formula import ARGUMENT, CONSTANT, Formula
 from xpnet.ops.formulas.table import OPERATIONS
 
@@ -48,12 +48,12 @@ class FormulaRule:
     @cached_property
     def operations(self) -> tuple[tuple[str, tuple[int, ...], float], ...]:
         """The formula in primitive operations, which compiled loops consist of."""
-        return tuple(map(tuple, expanded(self.formula).nodes))  # type: ignore[arg-type]
+        return tuple(map(tuple, formulas.expanded(self.formula).nodes))  # type: ignore[arg-type]
 
     @property
     def result(self) -> int:
         """The index of the operation with the value of the formula."""
-        return expanded(self.formula).result
+        return formulas.expanded(self.formula).result
 
     @cached_property
     def _steps(self) -> tuple[tuple[int, Any, tuple[int, ...], tuple[int, ...]], ...]:

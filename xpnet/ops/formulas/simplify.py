@@ -18,7 +18,8 @@ with ``−u`` for ``u``. Each equals its stable function wherever it is defined;
 | ``eᵘ − 1``, ``log(1 ± u)`` | ``expm1(u)``, ``log1p(±u)`` |
 | ``1 ± erf u``, ``1 − erfc u``, ``2 − erfc u`` | ``erfc(∓u)``, ``erf(u)``, ``erfc(−u)`` |
 | ``u log v``, ``u log(1 − v)`` | ``xlogy(u, v)``, 0 at u = 0 |
-| ``t eᵘ`` for another argument ``t`` | ``t eᵘ``, 0 at t = 0 even where ``eᵘ`` overflows |
+| ``v eᵘ``, ``v`` of other arguments | ``v e^(u/2) e^(u/2)``, 0 at v = 0 even if ``eᵘ`` is ∞ |
+| ``(v + w) f(u) − v u`` for softplus or logaddexp | ``w f(u) + v (f(u) − u)``, a softplus |
 | ``√(u² + v²)``, ``√(c + u²)`` | ``hypot(u, v)``, ``hypot(√c, u)`` |
 | ``√(1 + u²) − 1`` | ``pseudo_huber(u)`` |
 | ``u + √(c + u²)`` where ``u < 0`` | ``c/(√(c + u²) − u)`` |
@@ -33,7 +34,9 @@ with ``−u`` for ``u``. Each equals its stable function wherever it is defined;
 | ``sinh u/cosh u``, ``2σ(2u) − 1`` | ``tanh(u)`` |
 | ``log cosh u``, ``log(½(eᵘ + e⁻ᵘ))`` | ``log_cosh(u)`` |
 | ``v/eᵘ``, ``√eᵘ``, ``(eᵘ)ᵛ``, ``σ(u)ᵛ`` | ``v e⁻ᵘ``, ``e^(u/2)``, ``e^(uv)``, ``e^(v log σ(u))`` |
+| ``(c + u²)ᵛ`` | ``hypot(√c, u)²ᵛ`` |
 | ``c u²`` with ``c < 1`` | ``(c u) u`` |
+| ``v u²``, ``u²/v``, ``v`` of other arguments | ``(v u) u``, ``(u/v) u`` |
 """
 
 from __future__ import annotations
@@ -42,10 +45,20 @@ import math
 from collections.abc import Callable
 
 from xpnet.ops.formulas.builder import FormulaBuilder
-from xpnet.ops.formulas.formula import ARGUMENT
-
-DECAYING = "gaussian", "exp", "sigmoid_slope", "erfc"
-"""The functions that are 0 where their operand is large, faster than any power of it."""
+from xpnet.ops.formulas.recognize import (
+    DECAYING,
+    EVEN,
+    NUMBER_PLUS,
+    factor_and_power,
+    factors_of,
+    logarithms_of,
+    may_overflow,
+    operand_of,
+    power_beside,
+    power_times,
+    square_of,
+    where_not_0,
+)
 
 
 def simplified(b: FormulaBuilder, operation: str, *operands: int) -> int:
@@ -66,12 +79,6 @@ def _form_of(b: FormulaBuilder, operation: str, *operands: int) -> int | None:
     return None
 
 
-def _operand(b: FormulaBuilder, index: int, operation: str) -> int | None:
-    """Return the operand of a node if it is such a function of one number."""
-    operands = b.operands_of(index, operation)
-    return None if operands is None else operands[0]
-
-
 def _negated(b: FormulaBuilder, index: int) -> int:
     return simplified(b, "negative", index)
 
@@ -80,30 +87,18 @@ def _times(b: FormulaBuilder, number: float, index: int) -> int:
     return simplified(b, "multiply", b.constant(number), index)
 
 
-def _factors(b: FormulaBuilder, index: int) -> tuple[float, int]:
-    """Return ``(c, u)`` of ``c·u``; 1 and the node itself if there is no number."""
-    if (inner := _operand(b, index, "negative")) is not None:
-        return -1.0, inner
+def _quotient_of_square(b: FormulaBuilder, index: int) -> tuple[int, int] | None:
+    """Return ``(u, v)`` of ``u²/v``, which may be ``(u/v) u``; or ``None``."""
+    if (quotient := b.operands_of(index, "divide")) is not None:
+        root = _root_of_square(b, quotient[0])
+        return None if root is None else (root, quotient[1])
     factors = b.operands_of(index, "multiply")
-    number = None if factors is None else b.number_of(factors[0])
-    return (1.0, index) if factors is None or number is None else (number, factors[1])
-
-
-def _square_of(b: FormulaBuilder, index: int) -> tuple[float, int] | None:
-    """Return ``(c, u)`` of ``c·u²``, or ``None``."""
-    number, rest = _factors(b, index)
-    if (inner := _operand(b, rest, "square")) is not None:
-        return number, inner
-    factors = b.operands_of(rest, "multiply")
     for one, other in (factors, factors[::-1]) if factors else ():
-        scale, inner = _factors(b, one)
-        if inner == other:
-            return number * scale, inner
-    quotient = b.operands_of(rest, "divide")
-    if quotient is None or (divisor := b.number_of(quotient[1])) is None or divisor == 0.0:
-        return None
-    found = _square_of(b, quotient[0])
-    return None if found is None else (number * found[0] / divisor, found[1])
+        quotient = b.operands_of(one, "divide")
+        if quotient is not None and factors_of(b, quotient[0])[1] == other:
+            scale, root = factors_of(b, quotient[0])
+            return None if scale <= 0.0 else (_times(b, math.sqrt(scale), root), quotient[1])
+    return None
 
 
 def _root_of_square(b: FormulaBuilder, index: int) -> int | None:
@@ -111,7 +106,7 @@ def _root_of_square(b: FormulaBuilder, index: int) -> int | None:
     number = b.number_of(index)
     if number is not None:
         return b.constant(math.sqrt(number)) if number > 0.0 else None
-    found = _square_of(b, index)
+    found = square_of(b, index)
     if found is None or found[0] <= 0.0:
         return None
     return _times(b, math.sqrt(found[0]), found[1])
@@ -125,9 +120,9 @@ def _add(b: FormulaBuilder, u: int, v: int) -> int | None:
     if u == v:
         return _times(b, 2.0, u)
     for one, other in ((u, v), (v, u)):
-        if (inner := _operand(b, one, "negative")) is not None:
+        if (inner := operand_of(b, one, "negative")) is not None:
             return simplified(b, "subtract", other, inner)
-        inner = _operand(b, one, "softplus")
+        inner = operand_of(b, one, "softplus")
         if inner is not None and _negated(b, inner) == other:
             return b.node("softplus", other)
     return _on_both_sides(b, "add", u, v)
@@ -149,7 +144,7 @@ def _subtract(b: FormulaBuilder, u: int, v: int) -> int | None:
     x, y = b.number_of(u), b.number_of(v)
     if x == 0.0:
         return _negated(b, v)
-    if (inner := _operand(b, v, "negative")) is not None:
+    if (inner := operand_of(b, v, "negative")) is not None:
         return simplified(b, "add", u, inner)
     if x is not None:
         return _number_plus(b, x, -1.0, v)
@@ -165,6 +160,34 @@ def _softplus_less(b: FormulaBuilder, u: int, v: int) -> int | None:
     return b.node("log_sigmoid", u) if b.operands_of(v, "softplus") == (u,) else None
 
 
+def _weighted_difference(b: FormulaBuilder, u: int, v: int) -> int | None:
+    """Return ``(a + c) f − a g`` as ``c f + a (f − g)``, if ``f − g`` is a softplus; or ``None``.
+
+    A negative binomial loss has this form, in which two large terms cancel.
+    """
+    for one, other, sign in ((u, v, 1.0), (v, u, -1.0)):
+        above, below = (b.operands_of(i, "multiply") or () for i in (one, other))
+        for weight, f in (above, above[::-1]) if above and below else ():
+            terms = b.operands_of(weight, "add") or ()
+            for a, g in (below, below[::-1]):
+                excess = _excess(b, f, g) if a in terms else None
+                if excess is not None:
+                    rest = simplified(b, "multiply", terms[terms[0] == a], f)
+                    total = simplified(b, "add", rest, simplified(b, "multiply", a, excess))
+                    return _times(b, sign, total)
+    return None
+
+
+def _excess(b: FormulaBuilder, f: int, g: int) -> int | None:
+    """Return ``f − g`` for ``softplus(g)`` and ``logaddexp(g, h)``, or ``None``."""
+    if b.operands_of(f, "softplus") == (g,):
+        return b.node("softplus", _negated(b, g))
+    pair = b.operands_of(f, "logaddexp")
+    if pair is None or g not in pair:
+        return None
+    return b.node("softplus", simplified(b, "subtract", pair[pair[0] == g], g))
+
+
 def _on_both_sides(b: FormulaBuilder, operation: str, u: int, v: int) -> int | None:
     """Return one ``where`` for a sum of two with the same condition."""
     one, other = b.operands_of(u, "where"), b.operands_of(v, "where")
@@ -176,7 +199,7 @@ def _on_both_sides(b: FormulaBuilder, operation: str, u: int, v: int) -> int | N
 
 def _number_plus(b: FormulaBuilder, x: float, sign: float, v: int) -> int | None:
     """Return ``x ± v`` without cancellation, or ``None``."""
-    number, w = _factors(b, v)
+    number, w = factors_of(b, v)
     operation, operands = b.nodes[w].operation, b.nodes[w].operands
     form = NUMBER_PLUS.get((operation, sign * number / x))
     if form is not None:
@@ -200,7 +223,7 @@ def _number_plus_square(b: FormulaBuilder, x: float, number: float, w: int) -> i
     if operation == "sigmoid_slope" and number == -4.0 * x:
         half = simplified(b, "tanh", _times(b, 0.5, *operands))
         return _times(b, x, simplified(b, "square", half))
-    inner = _operand(b, operands[0], "tanh") if operation == "square" else None
+    inner = operand_of(b, operands[0], "tanh") if operation == "square" else None
     if inner is not None and number == -x:
         slope = simplified(b, "sigmoid_slope", _times(b, 2.0, inner))
         return _times(b, 4.0 * x, slope)
@@ -211,21 +234,6 @@ def _number_plus_square(b: FormulaBuilder, x: float, number: float, w: int) -> i
     return None
 
 
-NUMBER_PLUS: dict[tuple[str, float], tuple[float, str, float]] = {
-    ("tanh", 1.0): (2.0, "sigmoid", 2.0),
-    ("tanh", -1.0): (2.0, "sigmoid", -2.0),
-    ("erf", 1.0): (1.0, "erfc", -1.0),
-    ("erf", -1.0): (1.0, "erfc", 1.0),
-    ("erfc", -1.0): (1.0, "erf", 1.0),
-    ("erfc", -0.5): (0.5, "erfc", -1.0),
-    ("sigmoid", -1.0): (1.0, "sigmoid", -1.0),
-    ("sigmoid", -2.0): (-1.0, "tanh", 0.5),
-    ("exp", -1.0): (-1.0, "expm1", 1.0),
-    ("expm1", 1.0): (1.0, "exp", 1.0),
-}
-"""``1 + c f(u)`` for a function ``f`` and a number ``c``: it is ``p g(q u)`` for ``(p, g, q)``."""
-
-
 def _multiply(b: FormulaBuilder, u: int, v: int) -> int | None:
     if b.number_of(v) is not None:
         u, v = v, u
@@ -234,8 +242,8 @@ def _multiply(b: FormulaBuilder, u: int, v: int) -> int | None:
     if u == v:
         return simplified(b, "square", u)
     for one, other in ((u, v), (v, u)):
-        number, rest = _factors(b, one)
-        others, other_rest = _factors(b, other)
+        number, rest = factors_of(b, one)
+        others, other_rest = factors_of(b, other)
         if number == -1.0 or abs(number) > 1.0 or (number != 1.0 and others != 1.0):
             # A number above 1 in a product that is finite must not let one factor overflow.
             product = simplified(b, "multiply", rest, other_rest)
@@ -243,41 +251,79 @@ def _multiply(b: FormulaBuilder, u: int, v: int) -> int | None:
         quotient = b.operands_of(one, "divide")
         if quotient is not None and b.number_of(quotient[0]) == 1.0:
             return simplified(b, "divide", other, quotient[1])
-    for one, other in ((u, v), (v, u)):
-        found = _function_times(b, one, other)
-        if found is not None:
-            return found
     return None
+
+
+def _either(form: Callable[[FormulaBuilder, int, int], int | None]) -> Callable[..., int | None]:
+    """Return a form of two nodes, none of them a number, in either order."""
+
+    def found(b: FormulaBuilder, u: int, v: int) -> int | None:
+        if b.number_of(u) is not None or b.number_of(v) is not None:
+            return None
+        first = form(b, u, v)
+        return form(b, v, u) if first is None else first
+
+    return found
+
+
+def _with_power(operation: str) -> Callable[[FormulaBuilder, int, int], int | None]:
+    """Return the form of ``a eᵘ`` times or over a function of other arguments."""
+
+    def form(b: FormulaBuilder, one: int, other: int) -> int | None:
+        found = power_beside(b, one, other)
+        if found is None or b.number_of(other) is not None:
+            return None
+        factor = simplified(b, operation, found[0], other)
+        return power_times(b, factor, found[1], b.operands_of(one, "times_exp") is None)
+
+    return form
 
 
 def _function_times(b: FormulaBuilder, one: int, other: int) -> int | None:
     """Return the product of a function and another node in a stable form, or ``None``."""
-    if (inner := _operand(b, one, "log")) is not None:
+    if (inner := operand_of(b, one, "log")) is not None:
         return b.node("xlogy", other, inner)
-    inner = _operand(b, one, "log1p")
-    is_log = inner is not None and _operand(b, inner, "negative") is not None
-    is_power = b.operands_of(one, "exp") is not None and b.nodes[other].operation == ARGUMENT
-    if is_log or (is_power and other not in b.reached(one)):
-        zero = b.constant(0.0)
-        is_zero = b.node("equal", other, zero)
-        return b.node("where", is_zero, zero, b.node("multiply", other, one))
-    number, rest = _factors(b, other)
+    inner = operand_of(b, one, "log1p")
+    if inner is not None and operand_of(b, inner, "negative") is not None:
+        return where_not_0(b, other, b.node("multiply", other, one))
+    number, rest = factors_of(b, other)
     if b.operands_of(one, "sign") == (rest,):
         return _times(b, number, simplified(b, "abs", rest))
-    inner = _operand(b, one, "sigmoid")
+    inner = operand_of(b, one, "sigmoid")
     if inner is not None and b.operands_of(other, "sigmoid") == (_negated(b, inner),):
         return simplified(b, "sigmoid_slope", inner)
-    inner = _operand(b, one, "square")
+    inner = operand_of(b, one, "square")
     if inner is not None and b.nodes[other].operation in DECAYING:
         return simplified(b, "multiply", inner, b.node("multiply", inner, other))
     return None
+
+
+def _times_square(b: FormulaBuilder, one: int, other: int) -> int | None:
+    """Return a square times a function of other arguments: ``u (u v)``, or ``None``.
+
+    It overflows only where the product does.
+    """
+    square = square_of(b, one)
+    if square is None or not b.are_independent(square[1], other):
+        return None
+    weight = simplified(b, "multiply", _times(b, *square), other)
+    return b.node("multiply", square[1], weight)
+
+
+def _square_over(b: FormulaBuilder, u: int, v: int) -> int | None:
+    """Return a square over a function of other arguments: ``u (u/v)``, or ``None``."""
+    square = square_of(b, u)
+    if square is None or not b.are_independent(square[1], v):
+        return None
+    ratio = simplified(b, "divide", _times(b, *square), v)
+    return simplified(b, "multiply", square[1], ratio)
 
 
 def _multiple(b: FormulaBuilder, x: float, v: int) -> int | None:
     """Return the node ``v`` times a number."""
     if x == 1.0:
         return v
-    number, rest = _factors(b, v)
+    number, rest = factors_of(b, v)
     if x == -1.0 and abs(number) == 1.0:
         return _negated(b, v)
     if number != 1.0:
@@ -291,28 +337,46 @@ def _multiple_of_function(b: FormulaBuilder, x: float, v: int) -> int | None:
         return simplified(b, "where", sides[0], *(_times(b, x, side) for side in sides[1:]))
     if quotient is not None and (above := b.number_of(quotient[0])) is not None:
         return simplified(b, "divide", b.constant(x * above), quotient[1])
-    inner = _operand(b, v, "square")
+    inner = operand_of(b, v, "square")
     if inner is not None and abs(x) < 1.0:
         return b.node("multiply", _times(b, x, inner), inner)
     operation, terms = b.nodes[v].operation, b.nodes[v].operands
     if x != 0.5 or operation not in ("add", "subtract"):
         return None
-    first, second = (_operand(b, i, "exp") for i in terms)  # ½(eᵘ ± e⁻ᵘ)
+    first, second = (operand_of(b, i, "exp") for i in terms)  # ½(eᵘ ± e⁻ᵘ)
     if first is None or second is None or _negated(b, first) != second:
         return None
     return simplified(b, "cosh" if operation == "add" else "sinh", first)
+
+
+def _part_of_sum(b: FormulaBuilder, u: int, v: int) -> int | None:
+    """Return ``c (a + b)`` as ``c a + c b`` for ``c < 1`` and terms that may overflow, or ``None``.
+
+    The sum may be the side of a ``where`` that `_hypotenuse_plus` makes.
+    """
+    number, v = (b.number_of(u), v) if b.number_of(v) is None else (b.number_of(v), u)
+    if number is None or abs(number) >= 1.0:
+        return None
+    sides = b.operands_of(v, "where") or (v, v, v)
+    operation, terms = b.nodes[sides[1]][:2]
+    is_sum = operation in ("add", "subtract")
+    if not is_sum or not any(may_overflow(b, factors_of(b, i)[1]) for i in terms):
+        return None
+    total = b.node(operation, *(_times(b, number, i) for i in terms))
+    last = _times(b, number, sides[2])
+    return total if sides[0] == v else b.node("where", sides[0], total, last)
 
 
 def _divide(b: FormulaBuilder, u: int, v: int) -> int | None:
     divisor = b.number_of(v)
     if divisor is not None and abs(math.frexp(divisor)[0]) == 0.5 and abs(divisor) < 2.0**64:
         return _times(b, 1.0 / divisor, u)  # exact, as the divisor is a power of 2
-    number, above = _factors(b, u)
+    number, above = factors_of(b, u)
     if number == -1.0 or (abs(number) > 1.0 and divisor is None):
         return _times(b, number, simplified(b, "divide", above, v))
-    if (inner := _operand(b, v, "negative")) is not None:
+    if (inner := operand_of(b, v, "negative")) is not None:
         return _negated(b, simplified(b, "divide", u, inner))
-    if (power := _operand(b, v, "exp")) is not None:
+    if (power := operand_of(b, v, "exp")) is not None:
         return simplified(b, "multiply", u, simplified(b, "exp", _negated(b, power)))
     for form in (_quotient_of_powers, _by_sum_of_powers, _quotient_of_squares):
         if (found := form(b, u, v)) is not None:
@@ -323,16 +387,16 @@ def _divide(b: FormulaBuilder, u: int, v: int) -> int | None:
 def _quotient_of_powers(b: FormulaBuilder, u: int, v: int) -> int | None:
     """Return ``tanh a`` for quotients such as ``(eᵃ − e⁻ᵃ)/(eᵃ + e⁻ᵃ)``, or ``None``."""
     above, below = b.operands_of(u, "subtract"), b.operands_of(v, "add")
-    if (a := _operand(b, u, "sinh")) is not None and _operand(b, v, "cosh") == a:
+    if (a := operand_of(b, u, "sinh")) is not None and operand_of(b, v, "cosh") == a:
         return simplified(b, "tanh", a)
-    a = _operand(b, u, "expm1")
+    a = operand_of(b, u, "expm1")
     if a is not None and below is not None:  # over 1 + eᵃ, or 2 + expm1(a)
         number, function = b.number_of(below[0]), b.nodes[below[1]]
         if (number, *function[:2]) in ((1.0, "exp", (a,)), (2.0, "expm1", (a,))):
             return simplified(b, "tanh", _times(b, 0.5, a))
     if above is None or below is None or {*above} != {*below}:
         return None
-    first, second = (_operand(b, i, "exp") for i in above)
+    first, second = (operand_of(b, i, "exp") for i in above)
     if first is None or second is None:
         return None
     if _negated(b, first) == second:
@@ -342,8 +406,8 @@ def _quotient_of_powers(b: FormulaBuilder, u: int, v: int) -> int | None:
 
 def _by_sum_of_powers(b: FormulaBuilder, u: int, v: int) -> int | None:
     """Return ``u/(c + eᵖ)``, ``u/(eᵖ + e^q)`` or ``u/(1 + eᵖ)²`` by `sigmoid`, or ``None``."""
-    square = _operand(b, v, "square")
-    pair = _logarithms(b, v if square is None else square)
+    square = operand_of(b, v, "square")
+    pair = logarithms_of(b, v if square is None else square)
     if pair is None:
         return None
     one, other = pair
@@ -367,24 +431,11 @@ def _by_sum_of_powers(b: FormulaBuilder, u: int, v: int) -> int | None:
     return simplified(b, "multiply", scaled, small)
 
 
-def _logarithms(b: FormulaBuilder, index: int) -> tuple[int, int] | None:
-    """Return the nodes ``p`` and ``q`` of ``eᵖ + e^q``; a positive number is a power as well."""
-    terms = b.operands_of(index, "add")
-    if terms is None:
-        return None
-    number = b.number_of(terms[0])
-    if number is not None:
-        one = b.constant(math.log(number)) if number > 0.0 else None
-    else:
-        one = _operand(b, terms[0], "exp")
-    other = _operand(b, terms[1], "exp")
-    return None if one is None or other is None else (one, other)
-
-
 def _without_factor(b: FormulaBuilder, index: int, power: int) -> int | None:
     """Return ``a`` of ``a·eᵖ``, or ``None``."""
-    if b.operands_of(index, "exp") == (power,):
-        return b.constant(1.0)
+    product = factor_and_power(b, index)
+    if product is not None and product[1] == power:
+        return product[0]
     factors = b.operands_of(index, "multiply") or ()
     for one, other in (factors, factors[::-1]) if factors else ():
         if (rest := b.remembered(_without_factor, other, power)) is not None:
@@ -394,7 +445,7 @@ def _without_factor(b: FormulaBuilder, index: int, power: int) -> int | None:
 
 def _quotient_of_squares(b: FormulaBuilder, u: int, v: int) -> int | None:
     """Return ``(a/h)²`` for ``a²/(c + a²)``, or ``None``."""
-    terms, above = b.operands_of(v, "add"), _operand(b, u, "square")
+    terms, above = b.operands_of(v, "add"), operand_of(b, u, "square")
     if terms is None or above is None or u not in terms:
         return None
     root = _root_of_square(b, terms[0] if terms[1] == u else terms[1])
@@ -457,8 +508,8 @@ def _logarithm(b: FormulaBuilder, index: int) -> int | None:
     """Return the logarithm of a power, a positive number or a sum of them, or ``None``."""
     if (number := b.number_of(index)) is not None:
         return b.constant(math.log(number)) if number > 0.0 else None
-    number, rest = _factors(b, index)
-    if number > 0.0 and (power := _operand(b, rest, "exp")) is not None:
+    number, rest = factors_of(b, index)
+    if number > 0.0 and (power := operand_of(b, rest, "exp")) is not None:
         return simplified(b, "add", b.constant(math.log(number)), power)
     terms = b.operands_of(index, "add")
     if terms is None or None in [b.remembered(_logarithm, term) for term in terms]:
@@ -467,12 +518,12 @@ def _logarithm(b: FormulaBuilder, index: int) -> int | None:
 
 
 def _log1p(b: FormulaBuilder, u: int) -> int | None:
-    if (inner := _operand(b, u, "exp")) is not None:
+    if (inner := operand_of(b, u, "exp")) is not None:
         return b.node("softplus", inner)
-    if (inner := _operand(b, u, "expm1")) is not None:
+    if (inner := operand_of(b, u, "expm1")) is not None:
         return inner
-    inner = _operand(b, u, "negative")
-    if inner is not None and (operand := _operand(b, inner, "sigmoid")) is not None:
+    inner = operand_of(b, u, "negative")
+    if inner is not None and (operand := operand_of(b, inner, "sigmoid")) is not None:
         return b.node("log_sigmoid", _negated(b, operand))
     terms = b.operands_of(u, "add")
     powers = [b.remembered(_logarithm, term) for term in terms or ()]
@@ -484,16 +535,13 @@ def _log1p(b: FormulaBuilder, u: int) -> int | None:
 def _log1p_of_square(b: FormulaBuilder, u: int) -> int | None:
     if (root := _root_of_square(b, u)) is not None:
         return simplified(b, "log1p_square", root)
-    quotient = b.operands_of(u, "divide")
-    square = None if quotient is None else _root_of_square(b, quotient[0])
-    if quotient is None or square is None:
-        return None
-    return _log1p_of_quotient(b, u, square, quotient[1])
+    found = _quotient_of_square(b, u)
+    return None if found is None else _log1p_of_quotient(b, u, *found)
 
 
 def _log1p_of_quotient(b: FormulaBuilder, u: int, root: int, v: int) -> int:
     """Return ``log(1 + a²/v)``, by `log1p_square` where ``v`` is positive."""
-    if (other := _operand(b, v, "square")) is not None:
+    if (other := operand_of(b, v, "square")) is not None:
         return simplified(b, "log1p_square", simplified(b, "divide", root, other))
     positive = b.node("greater", v, b.constant(0.0))
     scaled = simplified(b, "divide", root, b.node("sqrt", v))
@@ -501,44 +549,44 @@ def _log1p_of_quotient(b: FormulaBuilder, u: int, root: int, v: int) -> int:
 
 
 def _exp(b: FormulaBuilder, u: int) -> int | None:
-    if (inner := _operand(b, u, "log")) is not None:
+    if (inner := operand_of(b, u, "log")) is not None:
         return inner
-    if (inner := _operand(b, u, "log_sigmoid")) is not None:
+    if (inner := operand_of(b, u, "log_sigmoid")) is not None:
         return b.node("sigmoid", inner)
-    inner = _operand(b, u, "negative")
-    if inner is not None and (operand := _operand(b, inner, "softplus")) is not None:
+    inner = operand_of(b, u, "negative")
+    if inner is not None and (operand := operand_of(b, inner, "softplus")) is not None:
         return b.node("sigmoid", _negated(b, operand))
     root = None if b.number_of(u) is not None else _root_of_square(b, _negated(b, u))
     return None if root is None else simplified(b, "gaussian", root)
 
 
 def _expm1(b: FormulaBuilder, u: int) -> int | None:
-    if (inner := _operand(b, u, "log1p")) is not None:
+    if (inner := operand_of(b, u, "log1p")) is not None:
         return inner
-    if (inner := _operand(b, u, "log_sigmoid")) is not None:
+    if (inner := operand_of(b, u, "log_sigmoid")) is not None:
         return _negated(b, b.node("sigmoid", _negated(b, inner)))
-    inner = _operand(b, u, "negative")
-    if inner is not None and (operand := _operand(b, inner, "softplus")) is not None:
+    inner = operand_of(b, u, "negative")
+    if inner is not None and (operand := operand_of(b, inner, "softplus")) is not None:
         return _negated(b, b.node("sigmoid", operand))
     return None
 
 
 def _negative(b: FormulaBuilder, u: int) -> int | None:
-    if (inner := _operand(b, u, "negative")) is not None:
+    if (inner := operand_of(b, u, "negative")) is not None:
         return inner
     if (terms := b.operands_of(u, "subtract")) is not None:
         return b.node("subtract", terms[1], terms[0])
     quotient = b.operands_of(u, "divide")
     if quotient is not None and (above := b.number_of(quotient[0])) is not None:
         return b.node("divide", b.constant(-above), quotient[1])
-    number, rest = _factors(b, u)
+    number, rest = factors_of(b, u)
     return None if number == 1.0 else _times(b, -number, rest)
 
 
 def _sqrt(b: FormulaBuilder, u: int) -> int | None:
-    if (inner := _operand(b, u, "square")) is not None:
+    if (inner := operand_of(b, u, "square")) is not None:
         return simplified(b, "abs", inner)
-    if (power := _operand(b, u, "exp")) is not None:
+    if (power := operand_of(b, u, "exp")) is not None:
         return simplified(b, "exp", _times(b, 0.5, power))
     terms = b.operands_of(u, "add")
     roots = [b.remembered(_root_of_sum, term) for term in terms or ()]
@@ -557,7 +605,7 @@ def _root_of_sum(b: FormulaBuilder, index: int) -> int | None:
 
 def _positive(b: FormulaBuilder, index: int) -> int | None:
     """Return ``u`` of ``−u``, or ``c·u`` of ``−c·u``; ``None`` if there is no such sign."""
-    number, rest = _factors(b, index)
+    number, rest = factors_of(b, index)
     return _times(b, -number, rest) if number < 0.0 else None
 
 
@@ -571,16 +619,13 @@ def _odd(operation: str) -> Callable[[FormulaBuilder, int], int | None]:
 
 def _even(operation: str) -> Callable[[FormulaBuilder, int], int | None]:
     def form(b: FormulaBuilder, u: int) -> int | None:
-        positive = _operand(b, u, "abs")
+        positive = operand_of(b, u, "abs")
         if positive is None:
             positive = _positive(b, u)
         return None if positive is None else simplified(b, operation, positive)
 
     return form
 
-
-EVEN = "abs", "square", "gaussian", "sigmoid_slope", "log_cosh", "log1p_square", "pseudo_huber"
-"""The functions with ``f(−u) = f(u)``."""
 
 POWERS: dict[float, Callable[[FormulaBuilder, int], int]] = {
     -2.0: lambda b, u: simplified(b, "divide", b.constant(1.0), simplified(b, "square", u)),
@@ -599,12 +644,15 @@ def _pow(b: FormulaBuilder, u: int, v: int) -> int | None:
     exponent = b.number_of(v)
     if exponent in POWERS:
         return POWERS[exponent](b, u)
-    power = _operand(b, u, "exp")
-    if (operand := _operand(b, u, "sigmoid")) is not None:
+    power = operand_of(b, u, "exp")
+    if (operand := operand_of(b, u, "sigmoid")) is not None:
         power = b.node("log_sigmoid", operand)
-    if power is None:
+    if power is not None:
+        return simplified(b, "exp", simplified(b, "multiply", v, power))
+    root = _sqrt(b, u)
+    if root is None or b.operands_of(root, "hypot") is None:
         return None
-    return simplified(b, "exp", simplified(b, "multiply", v, power))
+    return simplified(b, "pow", root, _times(b, 2.0, v))
 
 
 def _where(b: FormulaBuilder, condition: int, u: int, v: int) -> int | None:
@@ -613,9 +661,15 @@ def _where(b: FormulaBuilder, condition: int, u: int, v: int) -> int | None:
 
 FORMS: dict[str, tuple[Callable[..., int | None], ...]] = {
     "add": (_add, _hypotenuse_plus),
-    "subtract": (_subtract, _softplus_less),
-    "multiply": (_multiply,),
-    "divide": (_divide,),
+    "subtract": (_subtract, _softplus_less, _weighted_difference),
+    "multiply": (
+        _multiply,
+        _part_of_sum,
+        _either(_with_power("multiply")),
+        _either(_function_times),
+        _either(_times_square),
+    ),
+    "divide": (_divide, _square_over, _with_power("divide")),
     "log": (_log, _log_of_one_and, _log_of_sum),
     "log1p": (_log1p, _log1p_of_square),
     "exp": (_exp,),

@@ -96,6 +96,12 @@ def xlogy(xp: Namespace, a: Any, b: Any) -> Any:
     return xp.where(is_zero, 0.0 * a, a * xp.log(xp.where(is_zero, 0.0 * a + 1.0, b)))
 
 
+def times_exp(xp: Namespace, a: Any, b: Any) -> Any:
+    """``a eᵇ``, also where ``eᵇ`` overflows and ``a`` is small; NaN if ``a`` is 0 there."""
+    e = xp.exp(0.5 * b)
+    return a * e * e
+
+
 def _of_power(xp: Namespace, y: Any, a: Any, b: Any) -> tuple[Any, ...]:
     return b * a ** (b - 1.0), xp.xlogy(y, a)
 
@@ -174,6 +180,7 @@ COMPOSITE: dict[str, tuple[Callable[..., Any], Partials]] = {
         xlogy,
         lambda xp, y, a, b: (xp.log(b), xp.where(a == 0.0, 0.0, a / b)),
     ),
+    "times_exp": (times_exp, lambda xp, y, a, b: (xp.exp(b), y)),
     "sigmoid_slope": (sigmoid_slope, lambda xp, y, a: (-y * xp.tanh(0.5 * a),)),
     "gaussian": (gaussian, lambda xp, y, a: (-2.0 * (a * y),)),
     "log_cosh": (log_cosh, lambda xp, y, a: (xp.tanh(a),)),
@@ -182,10 +189,12 @@ COMPOSITE: dict[str, tuple[Callable[..., Any], Partials]] = {
 }
 """The functions that are made of others, with their partial derivatives."""
 
-INTERNAL = "sigmoid_slope", "gaussian", "log_cosh", "log1p_square", "pseudo_huber"
+INTERNAL = {
+    *("sigmoid_slope", "gaussian", "log_cosh", "log1p_square", "pseudo_huber", "times_exp"),
+}
 """The functions that rules do not call: stable forms and derivatives of the others."""
 
-TWO = "logaddexp", "xlogy"
+TWO = "logaddexp", "xlogy", "times_exp"
 
 OPERATIONS: dict[str, Operation] = {
     **{name: Operation(_called(name), 1, partials) for name, partials in UNARY.items()},

@@ -23,6 +23,13 @@ FLAT = -1
 have the same shape, and they are the first arguments."""
 
 
+MAX_OPERATIONS = 4000
+"""The largest number of operations of a `ListedRule` that is compiled, which takes some seconds.
+
+The time grows faster than the number: 18 000 operations take 40 s.
+"""
+
+
 class NotCompiled(Exception):  # noqa: N818 - a result of `loop_of` and loops, as `StopIteration` is
     """There is no compiled loop, or it does not accept these arguments."""
 
@@ -81,6 +88,14 @@ class ListedRule(Protocol):
     def result(self) -> int:
         """See the class."""
         ...
+
+
+def why_not_compiled(rule: Any) -> str:
+    """Return why a rule is too long to be compiled; empty if it is not."""
+    n = len(rule.operations) if isinstance(rule, ListedRule) else 0
+    if n <= MAX_OPERATIONS:
+        return ""
+    return f"its {n} operations are more than the {MAX_OPERATIONS} that are compiled"
 
 
 @dataclass(frozen=True)

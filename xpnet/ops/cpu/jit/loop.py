@@ -13,7 +13,13 @@ import numpy as np
 from xpnet.ops.cpu.jit import code_cache
 from xpnet.ops.cpu.jit.arguments import REJECTED, ArgumentPacker, PackedArguments, address_of
 from xpnet.ops.cpu.jit.code_cache import CompiledCode
-from xpnet.ops.cpu.jit.definition import FLAT, ArgumentType, LoopKey, NotCompiled
+from xpnet.ops.cpu.jit.definition import (
+    FLAT,
+    ArgumentType,
+    LoopKey,
+    NotCompiled,
+    why_not_compiled,
+)
 
 COMPILED_FUNCTION = ctypes.CFUNCTYPE(ctypes.c_int, *[ctypes.c_void_p] * 3)
 """Numba's calling convention: the addresses of the result, of the error and of the arguments; the
@@ -131,6 +137,8 @@ def load_or_compile(key: LoopKey) -> Loop:
         NotCompiled: if it cannot be compiled.
         ImportError: if it has to be compiled, and Numba cannot be imported.
     """
+    for reason in filter(None, map(why_not_compiled, key)):
+        raise NotCompiled(reason)
     path = code_cache.path_of(key)
     saved = None if path is None else code_cache.read(path)
     code = None if saved is None else code_cache.link(saved)
