@@ -268,7 +268,7 @@ def test_out_may_be_the_input(name, z, dy, place):
     phi = TABLE[name][0]
     x, v = place.writable(z), place.writable(dy)
     ops = operations_for(x)
-    kept, a = phi.kept(ops, x, out=x if phi.saves == "output" else place.writable(z), room=x)
+    kept, a = phi.kept(ops, x, out=x if phi.saves == "output" else place.writable(z), scratch=x)
     dz = phi.backward(ops, kept, v, out=v)
     expected, saved = forward_and_saved(phi, z)
     np.testing.assert_allclose(place.host(a), expected, rtol=1e-12, atol=1e-12)

@@ -68,7 +68,8 @@ class Layer(Protocol):
 
     - ``batch_statistics``: in training it computes with statistics of the batch, so that a batch of
       one row is refused; it keeps running statistics named ``mean``, ``var`` and ``count``, and
-      may keep ``mean_rest``, what rounding loses of the mean.
+      may keep ``mean_rest``, what rounding loses of the mean. A training pass updates them only if
+      ``ctx.update_statistics`` is true.
     - ``stochastic``: in training its output is random.
     - ``masks_by_row``: its random numbers are those of the rows from ``ctx.first_row`` on, so that
       a batch may be computed in parts (``accumulate`` of `Sequential.fit`). Only the class that
