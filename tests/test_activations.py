@@ -120,6 +120,43 @@ def test_value_and_gradient_agree_with_pytorch(name, z, dy, torch):
     np.testing.assert_allclose(dz, leaf.grad.numpy(), rtol=1e-10, atol=1e-10)
 
 
+SMOOTH = [n for n in TABLE if n not in ("relu", "leaky_relu", "elu", "selu", "hard_sigmoid")]
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_pytorch_differentiates_an_activation(name, torch):
+    """Three times, also at 0, where a smooth rule is written by functions with a kink."""
+    phi, other, _ = TABLE[name]
+    points = [-12.0, -3.3, -1.0, -1e-3, 1e-3, 0.7, 3.1, 12.0]
+    if name in SMOOTH and "elu by" not in name:
+        points += [0.0, -0.0]
+    leaf = torch.tensor([points], dtype=torch.float64, requires_grad=True)
+    u = torch.cos(torch.arange(len(points), dtype=torch.float64))[None, :]
+    found, expected = phi.forward(operations_for(leaf), leaf), other(torch.nn.functional, leaf)
+    for _ in range(4):
+        np.testing.assert_allclose(
+            found.detach().numpy(), expected.detach().numpy(), rtol=1e-12, atol=1e-12
+        )
+        if not (found.requires_grad and expected.requires_grad):
+            break
+        found, expected = (
+            torch.autograd.grad(each, leaf, u, create_graph=True)[0] for each in (found, expected)
+        )
+
+
+@every_activation
+def test_autograd_agrees_with_backward(name, torch):
+    """Also at the kinks, where both have the slope of one side."""
+    far = 30.0 if name.endswith("formula") else 900.0  # beyond it a formula may overflow
+    phi, points = TABLE[name][0], [*KINKS[:2], -0.0, -1.0, 0.3, far, -far]
+    leaf = torch.tensor([points], dtype=torch.float64, requires_grad=True)
+    (slope,) = torch.autograd.grad(phi.forward(operations_for(leaf), leaf).sum(), leaf)
+    z = leaf.detach()
+    _, saved = forward_and_saved(phi, z)
+    expected = phi.backward(operations_for(z), saved, torch.ones_like(z))
+    np.testing.assert_allclose(slope.numpy(), expected.numpy(), rtol=1e-12, atol=1e-12)
+
+
 @every_activation
 def test_backward_and_jvp_agree_with_differences(name, z, dy):
     phi, ops = TABLE[name][0], operations_for(z)
@@ -231,7 +268,7 @@ def test_out_may_be_the_input(name, z, dy, place):
     phi = TABLE[name][0]
     x, v = place.writable(z), place.writable(dy)
     ops = operations_for(x)
-    kept, a = phi.kept(ops, x, out=x if phi.saves == "output" else place.writable(z), room=x)
+    kept, a = phi.kept(ops, x, out=x if phi.saves == "output" else place.writable(z), scratch=x)
     dz = phi.backward(ops, kept, v, out=v)
     expected, saved = forward_and_saved(phi, z)
     np.testing.assert_allclose(place.host(a), expected, rtol=1e-12, atol=1e-12)

@@ -46,6 +46,7 @@ IMPORT_ORDER = [
     "minimize",
     "metrics",
     "data",
+    "user_types",
     "serialization",
     "engine",
     "training",

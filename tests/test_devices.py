@@ -77,6 +77,11 @@ def copies(model, X, y):
     return [each.forward(X) for each in both]
 
 
+def range_tested(model, X, y):
+    settings = {"loss": CrossEntropy(), "optimizer": xpnet.Adam(), "n_steps": 10, "batch_size": 6}
+    return [np.asarray(xpnet.learning_rate_range(model, X, y, **settings).losses)]
+
+
 def inspected(model, X, y):
     return [layer.output.mean for layer in xpnet.inspect_layers(model, X, y).layers]
 
@@ -152,6 +157,7 @@ FUNCTIONS: dict[str, Callable[[Any, Any, Any], Any]] = {
         xpnet.recompute_statistics(model, X),
         model.statistics,
     )[1],
+    "learning_rate_range": range_tested,
     "inspect_layers": inspected,
     "gradient": lambda model, X, y: d.gradient(model, X, y, CrossEntropy()),
     "jvp": lambda model, X, y: d.jvp(model, X, dtheta=V),

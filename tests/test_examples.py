@@ -59,7 +59,7 @@ CASES = {
     "own_formula": lesson("--epochs", "60"),
     "derivatives": (
         ["--epochs", "300", "--out", "here/lesson.png"],
-        r"^layers.1.bias .* right\n(.*\n)before Hessian +\d\S+ +-\d\S+ +12 .*\n.* -0.00000 +0 ",
+        r"^hvp beside .* right\n(.*\n)before Hessian +\d\S+ +-\d\S+ +12 .*\n.* -0.00000 +0 ",
         ["here/lesson.png"],
     ),
     "one_word": (["numpy", "--epochs", "3"], r"numpy, CPU, float32: 3 epochs .* 0\.9\d+$", []),

@@ -68,6 +68,7 @@ class ArrayLibrary:
         is_host: whether reading a number requires no synchronization with a device.
         records_steps: whether training steps can be recorded as lists of compiled calls.
         is_cuda: whether it runs on CUDA devices, for which xpnet has kernels and captures graphs.
+        differentiates: whether `records` may be true.
     """
 
     name: ClassVar[str]
@@ -76,6 +77,7 @@ class ArrayLibrary:
     is_host: ClassVar[bool] = True
     records_steps: ClassVar[bool] = False
     is_cuda: ClassVar[bool] = False
+    differentiates: ClassVar[bool] = False
 
     def namespace(self) -> Namespace:
         """The array namespace."""
@@ -130,6 +132,10 @@ class ArrayLibrary:
             ArgumentError: if ``x`` has no such form; the message names ``argument``.
         """
         return x
+
+    def records(self, x: Any) -> bool:
+        """Whether the library records what is computed from ``x``, to differentiate it."""
+        return False
 
     def from_host(self, host: HostArray, dtype: Any, device: Any) -> Array:
         """An array with the values of ``host``."""
@@ -299,11 +305,12 @@ def _without_masks(compat: Namespace) -> Namespace:
 
 
 class TorchLibrary(ArrayLibrary):
-    """PyTorch tensors, without its automatic differentiation."""
+    """PyTorch tensors. Only `Sequential.forward` and losses keep its automatic differentiation."""
 
     name = "torch"
     compat = "array_api_compat.torch"
     install = "Install it: pip install torch."
+    differentiates = True
 
     def plain(self, x: Any, argument: str) -> Array:
         """See `ArrayLibrary.plain`; the result is detached from automatic differentiation."""
@@ -316,6 +323,11 @@ class TorchLibrary(ArrayLibrary):
         if name in ("uint16", "uint32", "uint64"):  # PyTorch cannot compare these
             return x.long()
         return x.float() if name == "bfloat16" else x
+
+    def records(self, x: Any) -> bool:
+        """See `ArrayLibrary.records`."""
+        recorded = getattr(x, "requires_grad", False)
+        return bool(recorded and importlib.import_module("torch").is_grad_enabled())
 
     def array_type(self) -> type:
         """See `ArrayLibrary.array_type`."""
@@ -426,6 +438,13 @@ class Backend:
             do = f"It belongs to {type(x).__module__}: move it first, with xpnet.to_numpy({name})."
             require(False, argument, rule, x, do if hasattr(x, "shape") else "")
         return self.library.from_host(np.asarray(x), dtype, self.device)
+
+    def recorded(self, given: Any, checked: Array) -> Array:
+        """``given`` in the dtype of the backend if the library records it, else ``checked``.
+
+        A validated array is detached from automatic differentiation; this one is not.
+        """
+        return self.asarray(given, self.dtype) if self.library.records(given) else checked
 
     def owns(self, x: object) -> bool:
         """Whether ``x`` is an array of this backend's library."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
@@ -72,6 +72,7 @@ from xpnet.training.settings import (
     check_metric_functions,
     warn_of_probabilities,
 )
+from xpnet.user_types import given_types
 
 
 class Sequential:
@@ -298,20 +299,30 @@ class Sequential:
         Monte-Carlo dropout is the distribution of the outputs over seeds::
 
             outputs = [model.forward(X, training=True, seed=s) for s in range(100)]
+
+        On the backend ``"torch"`` the result can be differentiated with respect to ``X`` and
+        ``theta``, of the tensors that require a gradient, to any order; all rows are then one
+        pass, without the buffers of other passes::
+
+            theta = model.theta.clone().requires_grad_()
+            u = model.forward(x, theta=theta)
+            (du,) = torch.autograd.grad(u.sum(), x, create_graph=True)
         """
         if self.state.backend.device is not None and self.backend.is_elsewhere:
             with self.backend.active():
                 return self.forward(X, theta=theta, training=training, seed=seed)
-        if theta is not None:
-            theta = vector(self.backend, self.layout, theta, "theta")
-        if not training:
-            return self._predict(*prepare_features(self.input_spec, X, preprocess=False), theta)
+        spec, place, library = self.input_spec, self.backend, self.backend.library
+        recorded = library.differentiates and (library.records(X) or library.records(theta))
+        parameters = theta if theta is None else vector(place, self.layout, theta, "theta")
+        if not training and not recorded:
+            return self._predict(*prepare_features(spec, X, preprocess=False), parameters)
         require_count(seed, "seed", low=0)
-        X = as_features(self.input_spec, X, preprocess=False)
-        X = self.input_spec.to_backend(X)
-        if any(is_any(layer, "batch_statistics") for layer in self.layers):
-            require(X.shape[0] > 1, "X", "have at least 2 rows under batch norm in training", X)
-        return self._predict.in_training_mode(X, int(seed), theta)
+        inputs = spec.to_backend(as_features(spec, X, preprocess=False))
+        if training and any(is_any(layer, "batch_statistics") for layer in self.layers):
+            rule = "have at least 2 rows under batch norm in training"
+            require(inputs.shape[0] > 1, "X", rule, inputs)
+        inputs, parameters = place.recorded(X, inputs), place.recorded(theta, parameters)
+        return self._predict.in_one_pass(inputs, parameters, training=training, seed=int(seed))
 
     def value_and_grad(
         self, X: Array, y: Array, loss: Loss, *, weight: Array | None = None, check: bool = True
@@ -711,13 +722,16 @@ class Sequential:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the model to a file: layers, vectors, scalings, classes, random streams.
 
-        The file has the safetensors format and is written atomically; `xpnet.load` reads it.
+        The file has the safetensors format and is written atomically; `xpnet.load` reads it. Of a
+        user-defined layer, activation, initializer or loss, a frozen dataclass, it holds the name
+        of the class and the fields, not its code.
 
         Args:
             path: the path of the file.
 
         Raises:
-            ArgumentError: if the model has a user-defined layer, activation, initializer or loss.
+            ArgumentError: if a user-defined part is no frozen dataclass, or one of its fields is
+                not a number, a text, ``None``, a tuple or a part that can be saved.
             OSError: if the file cannot be written; an existing one remains.
         """
         write_model(self, path)
@@ -841,6 +855,7 @@ def load(
     backend: BackendName | Backend = "numpy",
     dtype: str | None = None,
     device: Any = None,
+    types: Collection[type[Any]] | Mapping[str, type[Any]] = (),
 ) -> Sequential:
     """Read a model that `Sequential.save` wrote.
 
@@ -850,17 +865,28 @@ def load(
         dtype: ``"float32"`` or ``"float64"``; ``None`` (default) keeps the dtype of the file.
             Ignored if ``backend`` is a `Backend`, which has a dtype.
         device: the device of the backend, as for `Sequential`.
+        types: the user-defined classes in the file, ``types=[MyLayer]``; or a mapping from their
+            names in the file, for classes that have been renamed or moved. A file imports nothing:
+            these are the only classes beside xpnet's own of which it can make objects.
 
     Returns:
         The model.
 
     Raises:
-        ArgumentError: if ``dtype`` is unknown.
+        ArgumentError: if ``dtype`` is unknown, or ``types`` holds what is no frozen dataclass.
         BackendUnavailableError: if the backend does not work on this machine.
-        FileFormatError: if the file is truncated, malicious or not a model file.
+        FileFormatError: if the file is truncated, malicious or not a model file, or names a class
+            that is not in ``types``.
         FileNotFoundError: if there is no such file.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     MLP(2, [3], 1).save(f"{folder}/model.safetensors")
+    ...     load(f"{folder}/model.safetensors", dtype="float64")
+    Sequential([Dense(3, ReLU()), Dense(1)], n_in=2, backend='numpy')
     """
-    return _model_of(read_model(path), os.fsdecode(path), backend, dtype, device)
+    saved = read_model(path, given_types(types))
+    return _model_of(saved, os.fsdecode(path), backend, dtype, device)
 
 
 def resume(
@@ -877,11 +903,11 @@ def resume(
     on_interrupt: OnInterrupt = "raise",
     backend: BackendName | Backend | None = None,
     device: Any = None,
+    types: Collection[type[Any]] = (),
 ) -> Sequential:
     """Continue a training that `TrainingCheckpoint` saved, with the settings of the file.
 
-    It is ``model.fit(X, y, ..., resume=path)`` of a model and settings that are made from the file,
-    for trainings without user-defined layers, losses, optimizers and schedules.
+    It is ``model.fit(X, y, ..., resume=path)`` of a model and settings that are made from the file.
 
     Args:
         path: the file.
@@ -899,13 +925,14 @@ def resume(
         on_interrupt: see `Sequential.fit`.
         backend: the backend; ``None`` (default) takes that of the training.
         device: the device of the backend, as for `Sequential`.
+        types: the classes of user-defined layers, losses, optimizers and schedules, as for `load`.
 
     Returns:
         The trained model; its ``history`` has all epochs.
 
     Raises:
         ArgumentError: if the data or another argument does not fit the training, or it has a
-            user-defined part.
+            user-defined part that is not in ``types``.
         FileFormatError: if the file is truncated, hostile, of a newer format or not a training.
         FileNotFoundError: if there is no such file.
         BackendUnavailableError: if the backend does not work on this machine.
@@ -922,7 +949,7 @@ def resume(
     5
     """
     require_type(path, (str, bytes, os.PathLike), "path")
-    saved = read_training(path)
+    saved = read_training(path, types=given_types(types, by_name=False))
     place = saved.record["environment"].get("backend") if backend is None else backend
     model = _model_of(saved.contents, saved.name, place, None, device)
     arguments = saved.arguments(
@@ -955,8 +982,8 @@ def _model_of(
             preprocessing=saved.preprocessing,
             classes=saved.classes,
         )
-    except ArgumentError as error:  # such as an initializer that does not fit
-        raise FileFormatError(f"{name!r} does not hold a model: {error}") from None
+    except Exception as error:  # such as an initializer, of a user too, that does not fit
+        raise FileFormatError(f"{name!r} does not hold a model: {error}") from error
     model.state.streams.restart(*saved.streams)
     model.trained = saved.trained
     model.input_spec = replace(model.input_spec, targets=saved.targets)

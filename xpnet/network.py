@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from inspect import signature
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, cast
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from xpnet.layers.base import (
     Layer,
     LayerSpec,
     ParameterSpec,
+    TangentLayer,
     Views,
     repeated_field,
     require_layer,
@@ -173,11 +174,12 @@ class Network:
     ) -> tuple[Array | None, list[Any]]:
         """The tangents of the output and of ``saved``, for tangents of the input and of θ.
 
-        ``dx = None`` and empty views stand for 0, and so does ``None`` in the result.
+        ``dx = None`` and empty views stand for 0, and so does ``None`` in the result. Every layer
+        must be a `TangentLayer`.
         """
-        dsaved = []
+        dsaved, layers = [], cast(tuple[TangentLayer, ...], self.layers)
         for layer, views, tangents, layer_saved, context in zip(
-            self.layers, p, dp, saved, contexts, strict=True
+            layers, p, dp, saved, contexts, strict=True
         ):
             dx, layer_dsaved = layer.jvp(views, tangents, layer_saved, dx, context)
             dsaved.append(layer_dsaved)
@@ -196,8 +198,9 @@ class Network:
     ) -> None:
         """Write the tangent of ∂L/∂θ into ``dg``'s views: the derivative of `backward`."""
         grad: tuple[Array | None, Array | None] = dy, ddy
-        for i in reversed(range(len(self.layers))):
-            grad = self.layers[i].backward_jvp(
+        layers = cast(tuple[TangentLayer, ...], self.layers)
+        for i in reversed(range(len(layers))):
+            grad = layers[i].backward_jvp(
                 p[i], dp[i], dg[i], saved[i], dsaved[i], *grad, contexts[i]
             )
 

@@ -1,7 +1,8 @@
 """Model and optimizer-state files, in the safetensors format.
 
 Parameters are tensors, named by their path. Everything else is JSON in the metadata: layers, losses
-and initializers by the names of a closed table, so that no file runs code.
+and initializers by the names of a closed table, user-defined ones by the names of classes that the
+reader passes, so that no file runs code.
 """
 
 from __future__ import annotations
@@ -21,8 +22,7 @@ from xpnet.atomic import StrPath, write_atomically
 from xpnet.backend import Array, Backend, BackendName, get_backend, to_numpy
 from xpnet.data.preprocessing import MinMax, Standardize, TargetSpec
 from xpnet.data.target_scaling import as_target_scaling
-from xpnet.errors import ArgumentError, FileFormatError, plain_number, require_type
-from xpnet.layers.base import repeated_field
+from xpnet.errors import FileFormatError, plain_number, require_type
 from xpnet.network import Network
 from xpnet.ops import formulas  # its names load on first access
 from xpnet.optimizers import OptimizerState
@@ -37,6 +37,7 @@ from xpnet.tensor_file import (
     is_readable,
     open_tensors,
 )
+from xpnet.user_types import UserTypes, made, require_types, user_config
 
 FORMAT = 4
 """The format of models.
@@ -48,7 +49,8 @@ FORMAT = 4
   tensors.
 - Format 3 was that of a model in the file of a training, which has tensors of the training too.
 - Format 4 is that of both. It added activations and losses made of formulas; see
-  `xpnet.ops.formulas.json_form`.
+  `xpnet.ops.formulas.json_form`. It was extended by user-defined types, which are named with their
+  module. An older xpnet refuses the name, and says that a newer version may read the file.
 """
 
 STATE_FORMAT = 2
@@ -70,7 +72,7 @@ TYPES: dict[str, type[Any]] = {cls.__name__: cls for cls in _LAYERS} | {
     for cls in vars(module).values()
     if isinstance(cls, type) and issubclass(cls, _BASES) and cls not in _BASES
 }
-"""The closed table: the types that a file may name."""
+"""The closed table: the types that a file may name, beside those that its reader passes."""
 
 SCALINGS: dict[str, type[Standardize] | type[MinMax]] = {
     "Standardize": Standardize,
@@ -125,7 +127,7 @@ def model_config(model: Any, encode: Callable[[Any], Any] | None = None) -> dict
         encode: returns a layer or a loss as JSON. Default `to_config`.
 
     Raises:
-        ArgumentError: if the model has a user-defined layer, activation, initializer or loss.
+        ArgumentError: if a user-defined layer, activation, initializer or loss cannot be saved.
     """
     scaling, targets = model.preprocessing, model.input_spec.targets
     encode = encode or to_config
@@ -152,7 +154,7 @@ def write_model(model: Any, path: StrPath, metadata: Mapping[str, str] | None = 
         metadata: further texts of the metadata, by key; default none.
 
     Raises:
-        ArgumentError: if the model has a user-defined layer, activation, initializer or loss.
+        ArgumentError: if a user-defined layer, activation, initializer or loss cannot be saved.
         OSError: if the file cannot be written; no partial file remains.
     """
     tensors = model_tensors(model)
@@ -178,7 +180,7 @@ def model_entry(model: Any, encode: Callable[[Any], Any] | None = None) -> dict[
         encode: see `model_config`.
 
     Raises:
-        ArgumentError: if the model has a user-defined layer, activation, initializer or loss.
+        ArgumentError: if a user-defined layer, activation, initializer or loss cannot be saved.
     """
     streams = model.state.streams
     config = {"version": FORMAT, "xpnet": __version__} | model_config(model, encode)
@@ -198,14 +200,18 @@ def model_tensors(model: Any) -> Tensors:
     return tensors
 
 
-def read_model(path: StrPath) -> ModelContents:
+def read_model(path: StrPath, types: UserTypes | None = None) -> ModelContents:
     """Read and validate a file that `write_model` wrote, of this format or an earlier one.
 
     The shape and dtype of every tensor are compared with the configuration before one is read.
 
+    Args:
+        path: the file.
+        types: user-defined types by their name; default none.
+
     Raises:
         FileFormatError: if the file is truncated, hostile, of a newer format or not a model of
-            xpnet.
+            xpnet, or it has a user-defined type that is not one of ``types``.
         FileNotFoundError: if there is no such file.
     """
     name = os.fsdecode(path)
@@ -220,8 +226,10 @@ def read_model(path: StrPath) -> ModelContents:
         headers = headers_of(file)
         if config["version"] >= 3:  # it may be of a training
             headers = {k: v for k, v in headers.items() if not k.startswith(TRAINING)}
+        model_types = [config.get(key) for key in ("layers", "loss")]
+        require_types(model_types, types or {}, name, f"xpnet.load({name!r}, {{}})")
         try:
-            return contents_of(_in_this_format(config), file, headers)
+            return contents_of(_in_this_format(config), file, headers, types=types)
         except OSError:
             raise
         except Exception as error:  # hostile files raise many types of exceptions
@@ -229,10 +237,13 @@ def read_model(path: StrPath) -> ModelContents:
 
 
 def to_config(value: Any) -> Any:
-    """Return ``value`` as JSON: a dataclass of `TYPES` as its name and fields, or a formula.
+    """Return ``value`` as JSON: a dataclass as its name and fields, or a formula.
+
+    A type that is not one of `TYPES` is named with its module.
 
     Raises:
-        ArgumentError: if ``value`` is not of one of `TYPES`.
+        ArgumentError: if ``value`` has a user-defined type that is no frozen dataclass, or settings
+            that cannot be saved.
 
     >>> to_config(activations.LeakyReLU(alpha=0.2))
     {'type': 'LeakyReLU', 'alpha': 0.2}
@@ -246,10 +257,7 @@ def to_config(value: Any) -> Any:
     if name == formulas.TYPE and isinstance(value, formulas.Formula):
         return formulas.formula_json(value)
     if TYPES.get(name) is not type(value):
-        raise ArgumentError(
-            f"a saved model must consist of xpnet's own parts; got {value!r}. Make an activation "
-            "or loss by from_formula, or save model.theta."
-        )
+        return user_config(value, to_config)
     given = {f.name: getattr(value, f.name) for f in fields(TYPES[name])}
     for field in fields(TYPES[name]):
         if (name, field.name) in LATER_FIELDS and given[field.name] == field.default:
@@ -257,36 +265,39 @@ def to_config(value: Any) -> Any:
     return {"type": name} | {key: to_config(item) for key, item in given.items()}
 
 
-def from_config(config: Any) -> Any:
+def from_config(config: Any, types: UserTypes | None = None) -> Any:
     """Return the value that `to_config` described; its constructor validates the fields.
 
+    Args:
+        config: the value as JSON.
+        types: user-defined types by their name; default none.
+
     Raises:
-        FileFormatError: if a type is not one of `TYPES`, or has no such field.
+        FileFormatError: if a type is not one of `TYPES` or ``types``, or has no such field.
 
     >>> from_config({'type': 'LeakyReLU', 'alpha': 0.2})
     LeakyReLU(alpha=0.2)
     """
     if isinstance(config, list):
-        return tuple(map(from_config, config))
+        return tuple(from_config(item, types) for item in config)
     if not isinstance(config, Mapping):
         return config
     name = config.get("type")
     if name == formulas.TYPE:
         return formulas.formula_from_json(config)
-    if not isinstance(name, str) or name not in TYPES:
+    cls = (TYPES.get(name) or (types or {}).get(name)) if isinstance(name, str) else None
+    if cls is None:
         raise FileFormatError(
             f"a model file may only name xpnet's own types; got {name!r}, which xpnet "
             f"{__version__} does not have. A newer version may read the file."
         )
-    cls = TYPES[name]
-    arguments = {key: from_config(item) for key, item in config.items() if key != "type"}
-    known = {f.name for f in fields(cls)}
+    arguments = {key: from_config(item, types) for key, item in config.items() if key != "type"}
+    known = {f.name for f in fields(cls) if f.init}
     for key in sorted(set(arguments) - known):
         current = current_keywords(key, known)
         hint = f" It is named {current[0]} here." if current else ""
         raise FileFormatError(f"{name} has no field {key!r}.{hint}")
-    positional = arguments.pop(repeated_field(cls) or "", ())
-    return cls(*positional, **arguments)
+    return made(cls, arguments)
 
 
 def save_state(state: OptimizerState, path: StrPath) -> None:
@@ -393,7 +404,11 @@ def _renamed_types(value: Any) -> Any:
 
 
 def contents_of(
-    config: dict[str, Any], file: Any, headers: dict[str, TensorHeader], model: Any = None
+    config: dict[str, Any],
+    file: Any,
+    headers: dict[str, TensorHeader],
+    model: Any = None,
+    types: UserTypes | None = None,
 ) -> ModelContents:
     """Return the contents of a file, after comparing the tensors with the configuration.
 
@@ -403,14 +418,12 @@ def contents_of(
         headers: the headers of the tensors of the model; they are removed.
         model: a model with the layers and the loss of the file, which may be user-defined.
             Default ``None``: they are made from ``config``.
+        types: user-defined types by their name; default none.
 
     Raises:
         FileFormatError: if a tensor is missing, left over, or does not fit.
     """
-    if model is None:
-        network = Network([from_config(layer) for layer in config["layers"]], config["n_in"])
-    else:
-        network = model.network
+    network, loss = _parts_of(config, types) if model is None else (model.network, model.loss)
     dtype, scaling = config["dtype"], config["preprocessing"]
     if dtype not in ("float32", "float64"):
         raise FileFormatError(f"dtype must be float32 or float64; got {dtype!r}.")
@@ -419,9 +432,6 @@ def contents_of(
     missing = _missing_statistics(network.statistics_layout, headers)
     headers |= {path: TensorHeader(dtype, shape) for path, shape in missing.items()}
     _require_tensors((network.layout, network.statistics_layout), headers, dtype)
-    loss = from_config(config["loss"]) if model is None else model.loss
-    if loss is not None:
-        require_type(loss, losses.Loss, "loss")
     target_scaling, ndim = _targets_of(config, loss)
     target_arrays = () if target_scaling is None else SCALING_ARRAYS[target_scaling]
     columns = range(1, network.n_out + 1)
@@ -443,6 +453,15 @@ def contents_of(
         _streams_of(config),
         config.get("trained", loss is not None) is True,
     )
+
+
+def _parts_of(config: dict[str, Any], types: UserTypes | None) -> tuple[Network, Any]:
+    """Return the network and the loss of a configuration."""
+    network = Network([from_config(layer, types) for layer in config["layers"]], config["n_in"])
+    loss = from_config(config["loss"], types)
+    if loss is not None:
+        require_type(loss, losses.Loss, "loss")
+    return network, loss
 
 
 def _streams_of(config: dict[str, Any]) -> tuple[int, int, int]:

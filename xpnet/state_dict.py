@@ -211,8 +211,10 @@ def as_json(value: Any, argument: str, n_bytes: int = 0, do: str = "") -> str:
         do: what to do about a text that is too long. Default: save arrays.
 
     Raises:
-        ArgumentError: if the text is too long for `is_short`.
+        ArgumentError: if the text is too long for `is_short`, or nested too deep.
     """
+    if _is_deeper(value, MAX_JSON_DEPTH):
+        raise ArgumentError(f"{argument} must be nested at most {MAX_JSON_DEPTH} levels deep.")
     text = json.dumps(value)
     if not is_short(text, n_bytes):
         raise ArgumentError(

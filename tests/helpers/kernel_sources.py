@@ -33,7 +33,7 @@ FILES = {
     "largest_piece": "pieces.cu",
     "ordered_thresholds": "thresholds.cu",
     "cross_entropy": "cross_entropy.cu",
-    "clip_by_norm": "clip.cu",
+    "clip_by_norm": "norms.cu",
     "row_weights": "row_weights.cu",
     "keep_mask": "masks.cu",
     "take_rows": "take_rows.cu",
@@ -45,7 +45,7 @@ FILES = {
 DEFINED = ("cross_entropy.cu", "take_rows.cu", "begin_step.cu", "rounding.cu", "pieces.cu")
 """The files that are compiled for several types."""
 
-CONSTANTS = {"clip.cu": {"THREADS": str(THREADS)}}
+CONSTANTS = {"norms.cu": {"THREADS": str(THREADS)}}
 
 
 def kernels(dtype):
@@ -124,7 +124,7 @@ def kernels_of_rules(dtype):
     yield [rule_kernel(rule, dtype, "xb", 1, "") for rule in (multiply, prelu)]
     derivatives = multiply_derivatives, prelu_derivatives
     yield [column_sum_kernel(rule, dtype, "dxc", "") for rule in derivatives]
-    yield [rule_kernel(add, dtype, letters, 1, "") for letters in ("tx", "to")]
+    yield from ([rule_kernel(add, dtype, letters, 1, "")] for letters in ("tx", "to"))
     yield [column_sum_kernel(activations.identity, dtype, "x", "")]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from helpers.backends import Place
 
 from xpnet import Sequential, layers
 from xpnet.activations import ELU, GELU, Identity, ReLU, Sigmoid, SiLU, Softmax, Tanh, from_formula
@@ -153,7 +154,7 @@ def close(got, expected, tolerance):
 
 def test_table_holds_every_layer():
     exported = {getattr(layers, name) for name in layers.__all__}
-    kinds = {x for x in exported if hasattr(x, "backward_jvp")} - {layers.Layer}
+    kinds = {x for x in exported if hasattr(x, "backward_jvp")} - {layers.TangentLayer}
     assert kinds == {type(layer) for layer, _ in TABLE.values()}
 
 
@@ -310,6 +311,29 @@ def test_dense_skips_dx_if_not_needed(name):
 
 
 # --- beside PyTorch -------------------------------------------------------------------------------
+
+
+@every_layer
+def test_pytorch_differentiates_a_layer(name, torch):
+    """Through its forward pass, twice, with the results of its own methods."""
+    case = Case(name, Place(get_backend("torch", dtype="float64")))
+    _, tangents, ddy = second_order(case)
+    values = {"x": case.x, **case.p, "dy": case.dy}
+    leaves = {k: case.make(v).requires_grad_() for k, v in values.items()}
+    inputs = [leaf for k, leaf in leaves.items() if k != "dy"]
+    y = case.forward(leaves["x"], leaves)
+    found = torch.autograd.grad(y, inputs, leaves["dy"], create_graph=True)
+    expected, rng = case.run()[2], np.random.default_rng(6)
+    along, expected_along = 0.0, 0.0
+    for key, grad in zip(values, found, strict=False):
+        close(grad.detach(), expected[key], 1e-12)
+        u = rng.normal(size=grad.shape)
+        along = along + (grad * case.make(u)).sum()
+        expected_along += np.sum(u * tangents[key].numpy())
+    second = torch.autograd.grad(along, [*leaves.values()], allow_unused=True)
+    directions = [case.dx, *case.dp.values(), ddy]
+    pairs = [(a, b) for a, b in zip(second, directions, strict=True) if a is not None]
+    close(sum(np.sum(a.numpy() * b) for a, b in pairs), expected_along, 1e-12)
 
 
 def test_dense_equals_pytorch_linear(torch):

@@ -271,6 +271,25 @@ def test_value_and_gradient_agree_with_pytorch(name, weight, torch):
 
 @every_case
 @weighted_or_not
+def test_pytorch_differentiates_a_loss(name, weight, torch):
+    """Twice, with the results of its own methods."""
+    loss, output, target, _ = TABLE[name]
+    z, t = torch.tensor(output, requires_grad=True), torch.tensor(target)
+    w = None if weight is None else torch.tensor(weight)
+    (grad,) = torch.autograd.grad(loss.value(z, t, w), z, create_graph=True)
+    expected = loss.value_and_grad(output, target, weight)[1]
+    np.testing.assert_allclose(grad.detach().numpy(), expected, rtol=1e-12, atol=1e-12)
+    v = np.random.default_rng(2).normal(size=output.shape)
+    product = loss.hessian_product(output, target, v, weight)
+    if grad.requires_grad:
+        (found,) = torch.autograd.grad((grad * torch.tensor(v)).sum(), z)
+        np.testing.assert_allclose(found.numpy(), product, rtol=1e-12, atol=1e-12)
+    else:
+        assert not product.any()
+
+
+@every_case
+@weighted_or_not
 def test_gradient_agrees_with_central_differences(name, weight):
     loss, output, target, _ = TABLE[name]
 

@@ -107,15 +107,6 @@ def test_parameters_are_tensors_by_path(tmp_path):
     )
 
 
-def test_user_defined_layer_cannot_be_saved(tmp_path):
-    class Mine(Dense):
-        pass
-
-    with pytest.raises(xpnet.ArgumentError, match=r"xpnet's own parts; got .*Mine.*from_formula"):
-        Sequential([Mine(3)], 2).save(tmp_path / "m.safetensors")
-    assert not list(tmp_path.iterdir())
-
-
 def test_failed_write_keeps_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "m.safetensors"
     MLP(4, [5], 3).save(path)

@@ -287,6 +287,26 @@ def test_clip_by_norm_of_no_number_is_nan(bad, at, size, dtype, ops):
 
 
 @dtypes
+@looped(backwards=[False, True], largest=[0.0, 1e-30, 1.0, 1e30])
+@pytest.mark.parametrize("size", [1, 257, 1024 * 256 + 3])
+def test_ascent_takes_two_kernels(size, largest, backwards, dtype, ops):
+    kernels, rng = [], np.random.default_rng(size)
+    theta, grad = (rng.uniform(-1, 1, size).astype(dtype) for _ in range(2))
+    grad *= largest
+
+    def launch(kernel, *how):
+        kernels.append(kernel.name)
+        emulated_cuda.launch(kernel, *how, backwards=backwards)
+
+    exact, actual = np.empty(size), np.empty_like(theta)
+    REFERENCE.ascend(theta.astype("float64"), grad.astype("float64"), 2.5, exact)
+    replace(ops, launch=launch).ascend(theta, grad, 2.5, actual)
+    near = {"float32": 2e-6, "float64": 1e-13}[dtype]
+    np.testing.assert_allclose(actual, exact, rtol=near, atol=near)
+    assert kernels == ["norm_parts", "ascend"]
+
+
+@dtypes
 @looped(n=[1, 31, 1025, 5000], total=[0.0, 1.0])
 def test_row_weights_are_one_kernel(n, total, dtype, ops):
     kernels, weight = [], np.random.default_rng(n).uniform(size=(n, 1)).astype(dtype) * total
@@ -516,6 +536,7 @@ MISFITS = {
     ),
     "weights with gaps": lambda ops: ops.row_weights(X[:, 1]),
     "a gradient with gaps": lambda ops: ops.clip_by_norm(X.copy()[:, 1], 0.5),
+    "an ascent of two sizes": lambda ops: ops.ascend(X[0], X[0, :2], 0.1, X[0].copy()),
     "few scales": lambda ops: ops.batch_norm(X, FEW, FEW, 1e-3),
     "an out for few gradients": lambda ops: ops.batch_norm_backward(
         X, X, COLUMN, COLUMN, 1e-3, FEW, FEW

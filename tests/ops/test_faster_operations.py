@@ -654,6 +654,7 @@ def test_ordinary_arrays_use_compiled_loops(monkeypatch, ops):
     ops.shift(x, b)
     ops.column_sum(x)
     ops.update(optimizers.sgd, (x.ravel(),), (dy.ravel(),), (0.1,))
+    ops.ascend(x[0], dy[0], 0.1, np.empty_like(b))
     ops.batch_norm(x, b, b, 1e-5)
     ops.normalize(x, (b, b, b, b, b))
     ops.batch_norm_backward(dy, x, b, np.abs(b), 1e-5, sums, sums.copy())
@@ -677,6 +678,29 @@ def test_ordinary_arrays_use_compiled_loops(monkeypatch, ops):
     ops.softmax_cross_entropy(x, rows, 0.1)
 
 
+@dtypes
+@looped(size=[0, 1, 7, 70000], largest=[0.0, 1e-30, 1.0, 1e30])
+def test_ascents_agree(largest, size, dtype, ops):
+    rng = np.random.default_rng(size)
+    theta, out = rng.standard_normal(size).astype(dtype), np.full(size, 9, dtype)
+    grad = (rng.uniform(-1, 1, size) * largest).astype(dtype)
+    exact, before = np.full(size, 9.0), theta.copy()
+    REFERENCE.ascend(theta.astype("float64"), grad.astype("float64"), 0.3, exact)
+    ops.ascend(theta, grad, 0.3, out)
+    close(out, exact.astype(dtype), dtype)
+    np.testing.assert_array_equal(theta, before)
+
+
+@looped(bad=[np.nan, np.inf, -np.inf], at=[0, 150, -1])
+def test_ascent_by_no_number_is_nan(bad, at, ops):
+    for one in (ops, REFERENCE):
+        grad, out = np.ones(300, "float32"), np.zeros(300, "float32")
+        grad[at] = bad
+        with np.errstate(invalid="ignore"):
+            one.ascend(grad, grad, 0.3, out)
+        assert np.isnan(out).all()
+
+
 def test_every_override_is_tested_here(ops):
     """A new override needs a test above and its name here."""
     covered = {
@@ -696,6 +720,7 @@ def test_every_override_is_tested_here(ops):
         *("logged_cross_entropy", "unscale", "total", "affine_and_apply", "matmul_and_sum"),
         *("join_columns", "take_columns"),
         *("update_unless", "update_decaying", "affine_backward", "clip_by_norm", "row_weights"),
+        "ascend",
     }
     overridden = {*vars(type(ops)), *vars(type(ops.for_graphs))}
     assert overridden & set(OPERATIONS) <= covered

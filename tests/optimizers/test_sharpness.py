@@ -34,6 +34,7 @@ NETWORKS = {
     "dropout": {"dropout": 0.4},
     "batch norm": {"batch_norm": True},
     "cumulative batch norm": {"batch_norm": BatchNorm(momentum=None), "dropout": 0.2},
+    "nested batch norm": {"hidden": [6, 6], "batch_norm": True, "residual": True},
 }
 
 
@@ -42,7 +43,8 @@ def batch(rng, n=12):
 
 
 def model_of(network=None, **more):
-    return MLP(3, [6], 3, **{"dtype": "float64", "rng": 1} | (network or {}) | more)
+    settings = {"hidden": [6], "n_out": 3, "dtype": "float64", "rng": 1}
+    return MLP(3, **settings | (network or {}) | more)
 
 
 def textbook_step(model, X, y, rho, rate):
@@ -126,21 +128,41 @@ def test_first_point_is_restored_bit_for_bit(place32, rng):
     np.testing.assert_array_equal(place32.host(model.theta), before)
 
 
-def test_exception_in_the_second_pass_restores_theta(rng, monkeypatch):
-    (X, y), model, calls = batch(rng), model_of(), []
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("network", [{}, {"batch_norm": True, "dropout": 0.2}], ids=str)
+def test_interrupted_second_pass_leaves_theta(network, engine, rng):
+    (X, y), (model, other), calls = batch(rng), (model_of(network) for _ in range(2)), []
 
-    class Failing(CrossEntropy):
+    class Interrupted(CrossEntropy):
+        replayable = True
+
         def value_and_grad(self, *args, **kwargs):
             calls.append(None)
             if len(calls) == 2:
-                raise RuntimeError("second pass")
+                np.testing.assert_array_equal(model.theta, before)
+                raise KeyboardInterrupt
             return super().value_and_grad(*args, **kwargs)
 
     before = model.theta.copy()
-    step = TrainingStep(model, Failing(), SAM(SGD(0.1)), engine="eager")
-    with pytest.raises(RuntimeError, match="second pass"):
+    step = TrainingStep(model, Interrupted(), SAM(SGD(0.1)), engine=engine)
+    with pytest.raises(KeyboardInterrupt):
         step(X, y)
     np.testing.assert_array_equal(model.theta, before)
+    model.state.masks.step, model.statistics[...] = 0, other.statistics
+    TrainingStep(other, CrossEntropy(), SAM(SGD(0.1)), engine=engine)(X, y)
+    step(X, y)
+    np.testing.assert_allclose(model.theta, other.theta, rtol=1e-12)
+    np.testing.assert_array_equal(model.statistics, other.statistics)
+
+
+def test_replayed_step_is_one_compiled_call(rng):
+    """A Python function between the ascent and the update would cost more than a pass."""
+    (X, y), model = batch(rng), model_of()
+    step = TrainingStep(model, CrossEntropy(), SAM(Adam()), engine="replay")
+    for _ in range(2):
+        step(X, y)
+    (recorded,) = step._step._passes.values()
+    assert len(recorded.step._stages) == 1
 
 
 @pytest.mark.parametrize("bad_pass", [1, 2])

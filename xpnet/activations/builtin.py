@@ -84,7 +84,7 @@ class ActivationFunction:
         return ops.apply(self.value, z, scalars=self.scalars(), out=out)
 
     def kept(
-        self, ops: Operations, z: Array, out: Array | None = None, room: Array | None = None
+        self, ops: Operations, z: Array, out: Array | None = None, scratch: Array | None = None
     ) -> tuple[Array, Array]:
         """Compute ``φ(z)`` and the array that `backward` needs.
 
@@ -92,7 +92,7 @@ class ActivationFunction:
             ops: the operations of the backend of ``z``.
             z: the input, ``(m, n)``.
             out: an array like ``z`` into which the output may be written.
-            room: an array like ``z`` into which an intermediate may be written, possibly ``z``
+            scratch: an array like ``z`` into which an intermediate may be written, possibly ``z``
                 itself.
 
         Returns:

@@ -87,12 +87,12 @@ class FormulaActivation(ActivationFunction):
         return self.value if outer is None else formulas.FormulaRule(outer, name)
 
     def kept(
-        self, ops: Operations, z: Array, out: Array | None = None, room: Array | None = None
+        self, ops: Operations, z: Array, out: Array | None = None, scratch: Array | None = None
     ) -> tuple[Array, Array]:
         """See `ActivationFunction.kept`."""
         if self._inner is None:
-            return super().kept(ops, z, out, room)
-        u = ops.apply(self._inner, z, scalars=self.scalars(), out=room)
+            return super().kept(ops, z, out, scratch)
+        u = ops.apply(self._inner, z, scalars=self.scalars(), out=scratch)
         return u, ops.apply(self._outer, u, scalars=self.scalars(), out=out)
 
     def shifted(

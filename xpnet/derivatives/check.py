@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, cast, overload
 import numpy as np
 
 from xpnet.backend import Array, HostArray, as_array, backend_of, copied, on_device_of, to_numpy
+from xpnet.derivatives.check_products import DirectionalProducts
 from xpnet.derivatives.linearization import linearize, require_model, targets
 from xpnet.derivatives.report import REUSED, GradientReport, ParameterCheck
 from xpnet.errors import require, require_count, require_number
@@ -113,6 +114,9 @@ def check_gradients(
     saved, or shares buffers with a layer inside it, can be wrong on reused buffers alone.
     A function's gradient is computed twice. All results are compared.
 
+    If the layers of a network have ``jvp`` and ``backward_jvp``, these are checked too, along one
+    random direction; ``left_out`` of the report says which layer lacks them.
+
     Args:
         subject: a model, of which ``∂L/∂θ`` is checked *in float64*, whatever its dtype; or a
             function ``x → (value, gradient)``; or a function with ``jac``, or an object with
@@ -152,11 +156,12 @@ def check_gradients(
         require_number(tolerance, "tolerance", above=0)
     if entries is not None:
         require_count(entries, "entries")
+    products: DirectionalProducts | None = None
     if hasattr(subject, "network") or isinstance(subject, Network):
         require_model(subject, "the subject")
         require(loss is not None, "loss", "be given to check a model", loss)
-        function = _of_model(subject, at, y, cast(Loss, loss), weight, training, seed)
-        layout = subject.network.layout
+        products = _products(subject, at, y, cast(Loss, loss), weight, training, seed)
+        function, layout = _of_model(products), subject.network.layout
     else:
         function = _of_function(subject, at, jac)
         size = int(function.x.shape[0])
@@ -167,21 +172,21 @@ def check_gradients(
     stream = as_generator(rng)
     parts = [entry for entry in layout.entries if entry.stop > entry.start]
     checks = [_check_parameter(function, layout, entry, entries, stream) for entry in parts]
-    return GradientReport(tuple(checks), function.tolerance)
+    found = ((), ()) if products is None else products.check(function.tolerance, stream)
+    return GradientReport(tuple(checks), function.tolerance, *found)
 
 
-def _of_model(
-    model: Any,
-    X: Array,
-    y: Any,
-    loss: Loss,
-    weight: Array | None,
-    training: bool,
-    seed: int,
-) -> _CheckedFunction:
-    """Return the loss of a model as a function of θ, in float64."""
+def _products(
+    model: Any, X: Array, y: Any, loss: Loss, weight: Array | None, training: bool, seed: int
+) -> DirectionalProducts:
+    """Return the network in float64 with validated targets."""
     linear = linearize(model, X, training=training, seed=seed, dtype="float64")
-    y, weight = targets(linear, y, loss, weight)
+    return DirectionalProducts(linear, loss, *targets(linear, y, loss, weight))
+
+
+def _of_model(rows: DirectionalProducts) -> _CheckedFunction:
+    """Return the loss of a model as a function of θ, in float64."""
+    linear, loss, y, weight = rows.linear, rows.loss, rows.y, rows.weight
 
     def value(theta: Array) -> float:
         return float(loss.value(linear.at(theta=theta).output, y, weight))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from xpnet.backend import Array, on_device_of
-from xpnet.derivatives.linearization import linearize, matrix, targets
+from xpnet.derivatives.linearization import linearize, matrix, require_tangents, targets
 from xpnet.losses import Loss
 from xpnet.state import vector
 
@@ -88,7 +88,7 @@ def jvp(
         The product, ``(m, n_out)``.
 
     Raises:
-        ArgumentError: if an argument is invalid.
+        ArgumentError: if an argument is invalid, or a layer has no method ``jvp``.
 
     Reference: R. Wengert, "A simple automatic derivative evaluation program", CACM 7, 1964.
 
@@ -99,6 +99,7 @@ def jvp(
     (array([[2.]]), array([[4.]]))
     """
     linear = linearize(model, X, theta, training=training, seed=seed)
+    require_tangents(model.network, "jvp", "jvp")
     if dX is not None:
         dX = matrix(linear.backend, tuple(linear.X.shape), dX, "dX", "X")
     if dtheta is not None:

@@ -5,7 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from xpnet.backend import Array, on_device_of
-from xpnet.derivatives.linearization import linearize, row_weights, targets
+from xpnet.derivatives.linearization import (
+    linearize,
+    require_tangents,
+    row_weights,
+    targets,
+)
 from xpnet.errors import require, require_type
 from xpnet.losses import Loss
 from xpnet.losses.base import row_scale
@@ -58,6 +63,7 @@ def gauss_newton_vp(
     array([9., 3.])
     """
     linear = linearize(model, X, theta, training=training, seed=seed)
+    require_tangents(model.network, "gauss_newton_vp", "jvp")
     y, weight = targets(linear, y, loss, weight)
     dy, _ = linear.jvp(None, vector(linear.backend, model.network.layout, v, "v"))
     return linear.vjp(loss.hessian_product(linear.output, y, dy, weight))[1]
@@ -109,6 +115,7 @@ def fisher_vp(
     """
     require_type(loss, Loss, "loss")
     linear = linearize(model, X, theta, training=training, seed=seed)
+    require_tangents(model.network, "fisher_vp", "jvp")
     weight = row_weights(linear, weight)
     dy, _ = linear.jvp(None, vector(linear.backend, model.network.layout, v, "v"))
     return linear.vjp(loss.fisher_product(linear.output, dy, weight))[1]
@@ -156,6 +163,7 @@ def empirical_fisher_vp(
     array([9., 3.])
     """
     linear = linearize(model, X, theta)
+    require_tangents(model.network, "empirical_fisher_vp", "jvp")
     y, weight = targets(linear, y, loss, weight)
     require(loss.row_mean, "loss", "be a mean over rows, each with a gradient", loss)
     dy, _ = linear.jvp(None, vector(linear.backend, model.network.layout, v, "v"))

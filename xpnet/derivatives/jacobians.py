@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import Any, Literal, TypeAlias, get_args
 
 from xpnet.backend import Array, namespace_of, on_device_of
-from xpnet.derivatives.linearization import MAX_BYTES, linearize, require_memory, stack_slices
+from xpnet.derivatives.linearization import (
+    MAX_BYTES,
+    linearize,
+    require_memory,
+    require_tangents,
+    stack_slices,
+)
 from xpnet.errors import unknown_name
 from xpnet.minimize.differences import displaced, relative_step
 
@@ -51,6 +57,8 @@ def input_jacobian(
     """
     _require_mode(mode)
     linear = linearize(model, X, theta)
+    if mode == "forward":
+        require_tangents(model.network, "input_jacobian in forward mode", "jvp")
     shape = (*linear.output.shape, linear.X.shape[1])
     require_memory("the Jacobians", shape, linear.backend, max_bytes, ALTERNATIVE)
 
@@ -106,6 +114,8 @@ def parameter_jacobian(
     """
     _require_mode(mode)
     linear = linearize(model, X, theta)
+    if mode == "forward":
+        require_tangents(model.network, "parameter_jacobian in forward mode", "jvp")
     size = model.network.layout.size
     shape, zero = (*linear.output.shape, size), linear.backend.zeros(size)
     require_memory("the Jacobians", shape, linear.backend, max_bytes, ALTERNATIVE)

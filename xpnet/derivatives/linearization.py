@@ -13,6 +13,7 @@ from xpnet.data.prepare import as_features
 from xpnet.data.preprocessing import InputSpec
 from xpnet.data.targets import as_targets, as_weights
 from xpnet.errors import Phrase, require, require_count, require_type
+from xpnet.layers.base import lacking
 from xpnet.losses import Loss
 from xpnet.network import Contexts, Network
 from xpnet.ops.buffers import Buffers
@@ -177,6 +178,39 @@ def require_model(model: Any, argument: str = "model") -> None:
     do = "Give the model: a network alone has no parameters." if is_network else ""
     got = Phrase("a Network") if is_network else model
     require(isinstance(getattr(model, "network", None), Network), argument, rule, got, do)
+
+
+def require_tangents(network: Network, user: str, *methods: str) -> None:
+    """Refuse a layer without the methods that a derivative along a direction needs.
+
+    Args:
+        network: the network.
+        user: what needs them, such as ``"hvp"``.
+        methods: ``"jvp"``, and for second derivatives ``"backward_jvp"``.
+
+    Raises:
+        ArgumentError: naming the class of the layer and the methods that it lacks.
+    """
+    found = first_lacking(network, *methods)
+    if found is not None:
+        kind, place, missing = found
+        it = "it" if len(missing) == 1 else "them"
+        rule = (
+            f"have the method{'s' * (len(missing) > 1)} {' and '.join(missing)}, which {user} needs"
+        )
+        do = f"Write {it} as xpnet.layers.TangentLayer describes."
+        require(False, kind, rule, Phrase(f"{place} without {it}"), do)
+
+
+def first_lacking(network: Network, *methods: str) -> tuple[str, str, list[str]] | None:
+    """Return the class of the first layer that lacks a method, its place, and those it lacks."""
+    for index, layer in enumerate(network.layers):
+        found = lacking(layer, *methods)
+        if found is not None:
+            part, missing = found
+            place = "" if part is layer else "one inside "
+            return type(part).__name__, f"{place}layers[{index}]", missing
+    return None
 
 
 def matrix(backend: Backend, shape: tuple[int, ...], value: Array, name: str, like: str) -> Array:

@@ -51,6 +51,35 @@ class ParameterCheck:
     call: str = ""
 
 
+BESIDE = {"jvp": "backward", "hvp": "differences of gradients"}
+"""What each product is compared with."""
+
+
+@dataclass(frozen=True)
+class ProductCheck:
+    """The check of a product with a derivative along a random direction.
+
+    Attributes:
+        name: ``"jvp"``, ``⟨ẏ, J v⟩`` beside ``⟨Jᵀ ẏ, v⟩``, which finds a wrong ``jvp`` of a layer;
+            or ``"hvp"``, ``∇²L v`` beside a difference of gradients, which finds a wrong
+            ``backward_jvp`` and a wrong curvature.
+        error: the relative error.
+        given: the number, of ``∇²L v`` the norm.
+        expected: the number that it should be.
+        ok: whether the error is within the tolerance.
+    """
+
+    name: str
+    error: float
+    given: float
+    expected: float
+    ok: bool
+
+    def __str__(self) -> str:
+        verdict = "right" if self.ok else f"wrong: {self.given:.6g} for {self.expected:.6g}"
+        return f"{self.name} beside {BESIDE[self.name]}: error {self.error:.1e}, {verdict}"
+
+
 @dataclass(frozen=True)
 class GradientReport:
     """The check of a whole gradient; it prints as a table.
@@ -58,6 +87,9 @@ class GradientReport:
     Attributes:
         checks: one `ParameterCheck` per parameter.
         tolerance: the relative error up to which an entry is correct.
+        products: of a model the checks of products along a random direction.
+        left_out: the products that were not checked, with the reason, such as a layer without
+            ``jvp``.
 
     >>> check = ParameterCheck("w", 2, 2, 0.5, "w[1]", 3.0, 2.0, False, 0, 1)
     >>> print(GradientReport((check,), 1e-6))
@@ -67,11 +99,14 @@ class GradientReport:
 
     checks: tuple[ParameterCheck, ...]
     tolerance: float
+    products: tuple[ProductCheck, ...] = ()
+    left_out: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
-        """Whether every disagreement is explained by a kink."""
-        return all(check.n_wrong == 0 for check in self.checks)
+        """Whether every disagreement is explained by a kink, and every product is correct."""
+        wrong = any(check.n_wrong for check in self.checks)
+        return not wrong and all(product.ok for product in self.products)
 
     @property
     def worst(self) -> ParameterCheck:
@@ -79,12 +114,12 @@ class GradientReport:
         return max(self.checks, key=lambda check: (check.n_wrong > 0, check.error))
 
     def raise_if_wrong(self) -> None:
-        """Raise an error unless the gradient is correct.
+        """Raise an error unless the gradient and the products are correct.
 
         Raises:
-            ArgumentError: with the worst entry and the table.
+            ArgumentError: with the worst entry, or the wrong product, and the table.
         """
-        if not self.ok:
+        if any(check.n_wrong for check in self.checks):
             worst = self.worst
             advice = f" {OWN_BUFFERS}" if worst.call.endswith(REUSED) else ""
             raise ArgumentError(
@@ -92,6 +127,14 @@ class GradientReport:
                 f"{worst.where}{_in_call(worst)}, where central differences give "
                 f"{worst.numerical:.8g}.{advice}\n{self}"
             )
+        for product in self.products:
+            if not product.ok:
+                method = "jvp" if product.name == "jvp" else "backward_jvp and curvature"
+                raise ArgumentError(
+                    f"{product.name} must be that of the network; got {product.given:.8g} along a "
+                    f"random direction instead of {product.expected:.8g}, by "
+                    f"{BESIDE[product.name]}. Check the {method} of your layers.\n{self}"
+                )
 
     def __str__(self) -> str:
         rows = [("parameter", "checked", "worst error", "at", "given", "differences", "verdict")]
@@ -108,10 +151,12 @@ class GradientReport:
             for check in self.checks
         ]
         widths = [max(len(row[k]) for row in rows) for k in range(6)]
-        return "\n".join(
+        lines = [
             "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:6], widths[1:]), row[6]])
             for row in rows
-        )
+        ]
+        lines += map(str, self.products)
+        return "\n".join(lines + [f"left out: {reason}" for reason in self.left_out])
 
 
 def _verdict(check: ParameterCheck) -> str:

@@ -11,11 +11,15 @@ from xpnet.derivatives.linearization import (
     Linearization,
     linearize,
     require_memory,
+    require_tangents,
     stack_slices,
     targets,
 )
 from xpnet.losses import Loss
 from xpnet.state import vector
+
+SECOND = "jvp", "backward_jvp"
+"""The methods of layers that second derivatives need."""
 
 
 @on_device_of("model")
@@ -57,7 +61,8 @@ def hvp(
         The product, ``(P,)``.
 
     Raises:
-        ArgumentError: if an argument is invalid.
+        ArgumentError: if an argument is invalid, or a layer has no ``jvp`` and ``backward_jvp``, an
+            activation or the loss no ``curvature``.
 
     Reference: B. Pearlmutter, "Fast Exact Multiplication by the Hessian", Neural Computation 6,
     1994.
@@ -68,6 +73,7 @@ def hvp(
     array([9., 3.])
     """
     linear = linearize(model, X, theta, training=training, seed=seed)
+    require_tangents(model.network, "hvp", *SECOND)
     y, weight = targets(linear, y, loss, weight)
     v = vector(linear.backend, model.network.layout, v, "v")
     return hessian_products(linear, y, loss, weight)(v)
@@ -105,7 +111,7 @@ def hessian(
         The Hessian, ``(P, P)``.
 
     Raises:
-        ArgumentError: if an argument is invalid, or the Hessian is too large.
+        ArgumentError: as `hvp`, and if the Hessian is too large.
 
     >>> from xpnet import MLP, HalfMSE
     >>> hessian(MLP(1, [], 1, dtype="float64"), [[3.0]], [5.0], HalfMSE())
@@ -113,6 +119,7 @@ def hessian(
            [3., 1.]])
     """
     linear = linearize(model, X, theta, training=training, seed=seed)
+    require_tangents(model.network, "hessian", *SECOND)
     y, weight = targets(linear, y, loss, weight)
     backend, size = linear.backend, model.network.layout.size
     do = "Take products with it, by hvp."

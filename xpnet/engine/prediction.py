@@ -17,6 +17,7 @@ from xpnet.engine.recorded_step import RecordedInput, TracedMemory, new_recorder
 from xpnet.engine.replay_trial import require_same_passes
 from xpnet.engine.user_defined import forbidden, user_defined, vouched
 from xpnet.layers.base import Views
+from xpnet.ops import operations_for
 from xpnet.random import MaskStream
 from xpnet.state import ModelState
 
@@ -98,25 +99,32 @@ class Prediction:
         output = self._model.network.forward(p, inputs, self._of_thread.contexts)[0]
         return _new_array(output, inputs)
 
-    def in_training_mode(self, inputs: Array, seed: int, theta: Array | None = None) -> Array:
-        """The output of one pass in training mode over all rows, which updates no statistics.
+    def in_one_pass(
+        self, inputs: Array, theta: Array | None = None, *, training: bool = False, seed: int = 0
+    ) -> Array:
+        """The output of one pass over all rows on new arrays, which updates no statistics.
+
+        PyTorch differentiates it if it records ``inputs`` or ``theta``.
 
         Args:
             inputs: the network inputs.
-            seed: the seed of the dropout masks.
             theta: parameters to use instead of the model's; ``None``: the model's.
+            training: whether the pass is in training mode.
+            seed: the seed of the dropout masks.
         """
         model = self._model
-        p = self._p if theta is None else model.network.by_layer(theta)
+        records = theta is not None and model.backend.library.records(theta)
         contexts = model.network.contexts(
             model.backend,
             model.statistics,
-            training=True,
+            training=training,
             update_statistics=False,
             masks=MaskStream(seed),  # the masks that `xpnet.derivatives` draws for this seed
+            ops=operations_for(theta if records else inputs),
         )
+        p = self._p if theta is None else model.network.by_layer(theta)
         output = model.network.forward(p, inputs, contexts)[0]
-        return _new_array(output, inputs)
+        return output * 1.0 if output is inputs else output
 
 
 class ReplayedPrediction(Prediction):

@@ -7,12 +7,12 @@ from typing import Any
 
 from xpnet.backend import Array
 from xpnet.engine.loss_scaling import LossScaling
+from xpnet.layers.base import Views
 from xpnet.losses import Loss
 from xpnet.ops import operations_for
 from xpnet.ops.buffers import Buffers, Memory
 from xpnet.ops.graph_operations import LossLog
 from xpnet.ops.operations import Precision, declares
-from xpnet.optimizers.sharpness import ascended
 from xpnet.state import ModelState
 
 
@@ -28,7 +28,7 @@ class ValueAndGrad:
         in_parts: whether calls are for parts of a batch, default false. The gradient then keeps the
             scale of the loss, by which the caller divides the sum over the parts.
         ascent: the distance ρ of `SAM`; if it is above 0, the gradient is the one at
-            ``θ + ρ g/‖g‖``, of a second pass that leaves θ and the statistics. Default 0.
+            ``θ + ρ g/‖g‖``, of a second pass that does not update the statistics. Default 0.
 
     Attributes:
         scaling: the scale of the loss in fp16, or ``None``.
@@ -56,9 +56,10 @@ class ValueAndGrad:
         self._buffers = Buffers(memory)
         self._keys_on_device, self._in_parts = False, in_parts
         self.scaling = LossScaling(model.grad) if precision == "fp16" else None
-        self._ascent, self._kept = ascent, (model.theta, model.statistics)
-        sizes = [vector.shape[0] for vector in self._kept] if ascent else ()
-        self._copies = [memory.empty(size) for size in sizes]
+        self._theta, self._ascent = model.theta, ascent
+        # Not θ itself, which a step that is interrupted would leave at another point.
+        self._point = memory.empty(model.theta.shape[0]) if ascent else model.theta
+        self._p_at_point = network.by_layer(self._point) if ascent else self._p
 
     def __call__(
         self,
@@ -74,30 +75,33 @@ class ValueAndGrad:
         """
         if not self._keys_on_device:
             self._masks.step += 1
-        value = self._pass(loss, X, y, weight, log)
         if self._ascent:
-            self._climb(loss, X, y, weight)
+            self._update_statistics(True)
+        value = self._pass(self._p, loss, X, y, weight, log)
+        if self._ascent:
+            operations_for(self._grad).ascend(self._theta, self._grad, self._ascent, self._point)
+            self._update_statistics(False)
+            self._pass(self._p_at_point, loss, X, y, weight, None)
         if self.scaling is not None and not self._in_parts:
             self.scaling.advance()
         return value
 
-    def _climb(self, loss: Loss, X: Array, y: Array, weight: Array | None) -> None:
-        """Fill the gradient with that at ``θ + ρ g/‖g‖``, with the same random masks."""
-        theta = self._kept[0]
-        for copy, vector in zip(self._copies, self._kept, strict=True):
-            copy[...] = vector
-        theta[...] = ascended(theta, self._grad, self._ascent)
-        try:
-            self._pass(loss, X, y, weight, None)
-        finally:
-            for copy, vector in zip(self._copies, self._kept, strict=True):
-                vector[...] = copy
+    def _update_statistics(self, wanted: bool) -> None:
+        """Set whether the next passes update the running statistics."""
+        for context in self._contexts:
+            context.set_update_statistics(wanted)
 
     def _pass(
-        self, loss: Loss, X: Array, y: Array, weight: Array | None, log: LossLog | None
+        self,
+        p: Sequence[Views],
+        loss: Loss,
+        X: Array,
+        y: Array,
+        weight: Array | None,
+        log: LossLog | None,
     ) -> Array:
-        """A forward and a backward pass."""
-        output, saved = self._network.forward(self._p, X, self._contexts)
+        """A forward and a backward pass with the parameters ``p``."""
+        output, saved = self._network.forward(p, X, self._contexts)
         out = self._buffers["d_output", *output.shape]
         more: dict[str, Any] = {}
         if log is not None and declares(loss, "appends_to_log"):
@@ -107,7 +111,7 @@ class ValueAndGrad:
             operations_for(self._grad).for_graphs.record(log, value)
         if self.scaling is not None:
             d_output = self.scaling.up(d_output, out)
-        self._network.backward(self._p, self._g, saved, d_output, self._contexts)
+        self._network.backward(p, self._g, saved, d_output, self._contexts)
         if self.scaling is not None and not self._in_parts:
             self.scaling.unscale(self._grad)
         return value
@@ -120,7 +124,8 @@ class ValueAndGrad:
     @property
     def views(self) -> list[Any]:
         """The dictionaries of views that the layers get: parameters, gradients and statistics."""
-        return [*self._p, *self._g, *(context.statistics for context in self._contexts)]
+        statistics = (context.statistics for context in self._contexts)
+        return [*self._p, *self._g, *statistics, *(self._p_at_point if self._ascent else ())]
 
     @property
     def blocks(self) -> list[Array]:

@@ -1,7 +1,7 @@
 """Layers: frozen values that name their parameters and compute forward, backward and jvp."""
 
 from xpnet.layers.activation import Activation
-from xpnet.layers.base import Layer, LayerSpec, ParameterSpec, nested_specs
+from xpnet.layers.base import Layer, LayerSpec, ParameterSpec, TangentLayer, nested_specs
 from xpnet.layers.batch_norm import BatchNorm
 from xpnet.layers.branches import Branches
 from xpnet.layers.context import Context, child_views
@@ -34,6 +34,7 @@ __all__ = [
     "RMSNorm",
     "Residual",
     "Scale",
+    "TangentLayer",
     "Temperature",
     "child_views",
     "nested_specs",

@@ -41,8 +41,8 @@ class Activation:
     def forward(self, p: Views, x: Array, ctx: Context) -> tuple[Array, Array]:
         """``φ(x)``; saves what φ' is a function of."""
         buffers = ctx.claim()
-        room = buffers["u", *x.shape] if self.function.saves == "intermediate" else None
-        saved, y = self.function.kept(ctx.ops, x, buffers["a", *x.shape], room)
+        scratch = buffers["u", *x.shape] if self.function.saves == "intermediate" else None
+        saved, y = self.function.kept(ctx.ops, x, buffers["a", *x.shape], scratch)
         return y, saved
 
     def backward(self, p: Views, g: Views, saved: Array, dy: Array, ctx: Context) -> Array:

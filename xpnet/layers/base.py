@@ -63,13 +63,14 @@ class Layer(Protocol):
     """A frozen dataclass of hyperparameters with these methods; it stores no array.
 
     ``x`` and ``dy`` are rows, ``(m, n_in)`` and ``(m, n_out)``. ``forward`` returns ``saved``
-    for the other methods. Dotted letters are tangents, derivatives along one direction.
+    for the other methods. Those of `TangentLayer` are required only where a derivative uses them.
 
     A layer may also have these attributes, which are false where they are missing:
 
     - ``batch_statistics``: in training it computes with statistics of the batch, so that a batch of
       one row is refused; it keeps running statistics named ``mean``, ``var`` and ``count``, and
-      may keep ``mean_rest``, what rounding loses of the mean.
+      may keep ``mean_rest``, what rounding loses of the mean. A training pass updates them only if
+      ``ctx.update_statistics`` is true.
     - ``stochastic``: in training its output is random.
     - ``masks_by_row``: its random numbers are those of the rows from ``ctx.first_row`` on, so that
       a batch may be computed in parts (``accumulate`` of `Sequential.fit`). Only the class that
@@ -98,6 +99,15 @@ class Layer(Protocol):
         Earlier layers reuse the memory of ``dy``: keep no reference to it.
         """
         ...
+
+
+class TangentLayer(Layer, Protocol):
+    """A layer with derivatives along a direction, for `xpnet.derivatives`.
+
+    Training, `check_gradients` and reverse mode need `Layer` alone. ``jvp`` is for forward mode and
+    products with the Gauss-Newton and Fisher matrices; ``backward_jvp``, with ``jvp``, for second
+    derivatives. Dotted letters are tangents, derivatives along one direction.
+    """
 
     def jvp(
         self, p: Views, dp: Views, saved: Any, dx: Array | None, ctx: Context
@@ -224,6 +234,21 @@ def components(value: Any, leave_out: type | tuple[type, ...] = ()) -> Iterator[
         inner = [getattr(value, field.name) for field in fields(value)]
     for part in inner:
         yield from components(part, leave_out)
+
+
+def lacking(layer: Any, *methods: str) -> tuple[Any, list[str]] | None:
+    """The first of a layer and those inside it that lacks a method, and the methods it lacks.
+
+    >>> from xpnet import Dense
+    >>> lacking(Dense(3), "jvp") is None
+    True
+    """
+    for part in components(layer):
+        if hasattr(part, "forward") and hasattr(part, "specs"):
+            missing = [name for name in methods if not hasattr(part, name)]
+            if missing:
+                return part, missing
+    return None
 
 
 def is_any(layer: Layer, flag: str) -> bool:

@@ -74,6 +74,12 @@ class Context:
         for child in self._children.values():
             child.begin_pass()
 
+    def set_update_statistics(self, wanted: bool) -> None:
+        """Set `update_statistics` here and in the contexts inside this one."""
+        self.update_statistics = wanted
+        for child in self._children.values():
+            child.set_update_statistics(wanted)
+
     def claim(self) -> Buffers | NoBuffers:
         """The buffers of the next layer that uses this context in a forward pass.
 

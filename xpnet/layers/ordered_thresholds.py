@@ -20,8 +20,8 @@ MAX_SPACING = 1e6
 class OrderedThresholds:
     """``z_k = x − b_k`` for one score ``x`` and trained thresholds ``b_1 < b_2 < …``.
 
-    ``z_k`` are cumulative logits, ``P(y > k) = σ(z_k)``, which decrease in ``k``: with ``K − 1``
-    thresholds for ``K`` ordered classes and the loss of ordinal regression, this is the
+    ``z_k`` are cumulative logits, ``P(y ≥ k) = σ(z_k)`` for classes ``y`` of 0 to ``K − 1``, which
+    decrease in ``k``: with ``K − 1`` thresholds and the loss `xpnet.losses.Ordinal`, this is the
     proportional-odds model of the score.
 
     The order holds by construction: ``b_(k+1) = b_k + softplus(r_k)`` with ``b_1`` and ``r_k``

@@ -37,14 +37,14 @@ def backward_row(
 
 
 def jvp_row(
-    layers: Sequence[Layer],
+    layers: Sequence[Any],
     p: Views,
     dp: Views,
     saved: list[Any],
     dx: Array | None,
     ctx: Context,
 ) -> tuple[Array | None, list[Any]]:
-    """The tangents of the output and of ``saved``; see `Layer.jvp`."""
+    """The tangents of the output and of ``saved``; see `TangentLayer.jvp`."""
     dsaved = []
     for i, (layer, inside) in enumerate(zip(layers, ctx.row(layers), strict=True)):
         dx, kept = layer.jvp(child_views(p, i), child_views(dp, i), saved[i], dx, inside)
@@ -53,7 +53,7 @@ def jvp_row(
 
 
 def backward_jvp_row(
-    layers: Sequence[Layer],
+    layers: Sequence[Any],
     p: Views,
     dp: Views,
     dg: Views,
@@ -63,7 +63,7 @@ def backward_jvp_row(
     ddy: Array,
     ctx: Context,
 ) -> tuple[Array | None, Array | None]:
-    """The derivative of `backward_row`; see `Layer.backward_jvp`."""
+    """The derivative of `backward_row`; see `TangentLayer.backward_jvp`."""
     grad: tuple[Array | None, Array | None] = dy, ddy
     contexts = ctx.row(layers)
     for i in reversed(range(len(layers))):

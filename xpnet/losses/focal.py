@@ -105,7 +105,7 @@ class Focal(Loss):
         t, others = _rows(target, output), _others_of(output)
         losses = ops.apply(self.rule, others.odds, t, scalars=scalars)
         by_odds = ops.apply(self.derivative, others.odds, t, scalars=scalars)
-        return ops.xp.sum(losses * scale), (by_odds - others.pull(by_odds)) * scale
+        return ops.xp.sum(losses * scale), (by_odds - others.transposed_mean(by_odds)) * scale
 
     def value(self, output: Array, target: Array, weight: Array | None = None) -> Array:
         """See `Loss.value`."""
@@ -122,7 +122,9 @@ class Focal(Loss):
         by_odds = ops.apply(self.derivative, others.odds, t, scalars=scalars)
         mean = others.mean(d_output)
         d_by_odds = ops.chain(self.curvature, d_output - mean, others.odds, t, scalars=scalars)  # type: ignore[arg-type]
-        pulled = others.pull(d_by_odds - by_odds * mean) + d_output * others.pull(by_odds)
+        pulled = others.transposed_mean(
+            d_by_odds - by_odds * mean
+        ) + d_output * others.transposed_mean(by_odds)
         return (d_by_odds - pulled) * row_scale(output, weight)
 
     def check(self, target: Any, n_out: int, n_rows: int) -> None:
@@ -173,7 +175,7 @@ class _Others(NamedTuple):
         all_x = _sum(xp, self.e * x) + _sum(xp, xp.where(self.best, x, 0.0))
         return xp.where(self.best, of_best, (all_x - self.e * x) / self.rest)
 
-    def pull(self, c: Array) -> Array:
+    def transposed_mean(self, c: Array) -> Array:
         """Return ``Σ_{k≠j} c_k q_kj`` for each class ``j``."""
         xp = operations_for(c).xp
         shares = xp.where(self.best, 0.0, c / self.rest)

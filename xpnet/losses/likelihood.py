@@ -238,6 +238,10 @@ class TweedieNLL(Loss):
         information = namespace_of(output).exp((2.0 - self.power) * output)
         return information * d_output * self._scale(output, weight)
 
+    def _scalars(self) -> tuple[float, ...]:
+        # Differences of a float32 power would lose digits near 1 and 2.
+        return self.power - 1.0, 2.0 - self.power
+
 
 @dataclass(frozen=True)
 class NegativeBinomialNLL(Loss):

@@ -349,6 +349,25 @@ class Operations:
         norm = xp.sqrt(sum(xp.sum(part * part) for part in parts))
         grad *= xp.minimum((limit / unit) / (norm + 1e-6 / unit), 1.0)
 
+    def ascend(self, theta: Array, grad: Array, rho: float, out: Array) -> None:
+        """``out ← θ + ρ g/‖g‖``; θ for a gradient of zeros, NaN for NaN or infinity.
+
+        Squares of ``g/max|g|`` neither overflow nor all become 0.
+
+        Args:
+            theta: θ, ``(n,)``.
+            grad: g, ``(n,)``.
+            rho: ρ.
+            out: filled with the result, ``(n,)``; another array than the others.
+        """
+        xp = self.xp
+        if grad.shape[0] == 0:
+            return
+        largest = xp.maximum(xp.max(grad), -xp.min(grad))
+        direction = grad / xp.where(largest == 0.0, xp.ones_like(largest), largest)
+        norm = xp.sqrt(xp.sum(direction * direction))  # at least 1, or 0
+        out[...] = theta + direction * (rho / xp.maximum(norm, xp.ones_like(norm)))
+
     def row_weights(self, weight: Array) -> Array:
         """``w/Σw`` for a column ``w: (m, 1)``; 0 for a batch without weight."""
         total = self.xp.sum(weight)

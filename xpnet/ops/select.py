@@ -10,11 +10,13 @@ import numpy as np
 
 from xpnet.backend import Array, Namespace, library_of, namespace_of
 from xpnet.errors import warn_fallback
+from xpnet.ops.autograd import RecordedOperations, branching
 from xpnet.ops.numpy import NumPyOperations
 from xpnet.ops.operations import Operations
 
 _chosen: dict[type | tuple[type, int], Operations] = {}
-"""The operations for a type of array; for CuPy also by device, where other kernels may fail."""
+"""The operations for a type of array; for CuPy also by device, where other kernels may fail, and
+for PyTorch by whether it records the array, to differentiate what is computed from it."""
 
 
 def operations_for(array: Array, argument: str = "an array") -> Operations:
@@ -47,8 +49,11 @@ def operations_for(array: Array, argument: str = "an array") -> Operations:
         own: Operations | None = getattr(array, "operations", None)
         if own is not None:  # the operations of a recorded array record
             return own
-        if library_of(array).is_cuda:
+        library = library_of(array)
+        if library.is_cuda:
             return _on_current_device(array, argument)
+        if library.differentiates:
+            return _recorded_or_not(array, library.records(array))
         chosen = _chosen[kind] = _choose(array)
     return chosen
 
@@ -59,6 +64,14 @@ def _on_current_device(array: Array, argument: str) -> Operations:
     key = type(array), library.device_of(array)
     if key not in _chosen:
         _chosen[key] = _cuda(library.namespace(), key[1])
+    return _chosen[key]
+
+
+def _recorded_or_not(array: Array, recorded: bool) -> Operations:
+    key = type(array), int(recorded)
+    if key not in _chosen:
+        xp = namespace_of(array)
+        _chosen[key] = RecordedOperations(branching(xp)) if recorded else Operations(xp)
     return _chosen[key]
 
 

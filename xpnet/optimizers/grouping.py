@@ -191,18 +191,6 @@ class Grouped(Optimizer):
         parts: Partition = state.parts
         return parts.scalars(state, rate)
 
-    def update(
-        self,
-        theta: Array,
-        grad: Array,
-        state: OptimizerState,
-        scalars: tuple[Any, ...],
-        skip: Array | None = None,
-    ) -> None:
-        """See `Optimizer.update`."""
-        parts: Partition = state.parts
-        parts.update(theta, grad, state, scalars, skip)
-
     def _parts(self, theta: Array, layout: Layout | None) -> Partition:
         layout = partition.require_layout(self, layout)
         chosen: list[list[Entry]] = [[] for _ in (*self.groups, self.default)]
@@ -221,6 +209,7 @@ class Grouped(Optimizer):
         optimizers = [*(optimizer for _, optimizer in self.groups), self.default]
         return Partition.of(theta, layout.size, zip(optimizers, chosen, strict=True))
 
+    update = partition.update
     evaluation_point = partition.evaluation_point
     _begin = partition.begin
     _slot_sizes = partition.slot_sizes

@@ -91,18 +91,6 @@ class Muon(Optimizer):
         parts: Partition = state.parts
         return parts.scalars(state, rate)
 
-    def update(
-        self,
-        theta: Array,
-        grad: Array,
-        state: OptimizerState,
-        scalars: tuple[Any, ...],
-        skip: Array | None = None,
-    ) -> None:
-        """See `Optimizer.update`."""
-        parts: Partition = state.parts
-        parts.update(theta, grad, state, scalars, skip)
-
     def _parts(self, theta: Array, layout: Layout | None) -> Partition:
         layout = partition.require_layout(self, layout)
         matrices = [entry for entry in layout.entries if _is_matrix(entry)]
@@ -113,6 +101,7 @@ class Muon(Optimizer):
         groups = (_MatrixSteps(self, self.lr), matrices), (self.others, others)
         return Partition.of(theta, layout.size, groups)
 
+    update = partition.update
     evaluation_point = partition.evaluation_point
     _begin = partition.begin
     _slot_sizes = partition.slot_sizes

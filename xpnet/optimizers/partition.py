@@ -200,6 +200,19 @@ def begin(self: Optimizer, theta: Array, slots: tuple[Array, ...], parts: Partit
         part.optimizer._begin(part.packed.gather(theta)[0], own, part.parts)
 
 
+def update(
+    self: Optimizer,
+    theta: Array,
+    grad: Array,
+    state: OptimizerState,
+    scalars: tuple[Any, ...],
+    skip: Array | None = None,
+) -> None:
+    """See `Optimizer.update`."""
+    parts: Partition = state.parts
+    parts.update(theta, grad, state, scalars, skip)
+
+
 def evaluation_point(self: Optimizer, theta: Array, state: OptimizerState) -> Array:
     """See `Optimizer.evaluation_point`."""
     for part in state.parts.parts:

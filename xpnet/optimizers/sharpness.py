@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from xpnet.backend import Array
+from xpnet.backend import Array, zeros_like
 from xpnet.errors import require_number, require_type
 from xpnet.ops import operations_for
 from xpnet.optimizers import wrapping
@@ -65,7 +65,9 @@ class SAM(Optimizer):
 
     def ascended(self, theta: Array, grad: Array) -> Array:
         """Return ``θ + ρ g/‖g‖``, a new array; θ for a gradient of zeros."""
-        return ascended(theta, grad, self.rho)
+        point = zeros_like(theta)
+        operations_for(theta).ascend(theta, grad, self.rho, point)
+        return point
 
     def update(
         self,
@@ -88,12 +90,3 @@ class SAM(Optimizer):
     _slot_sizes = wrapping.slot_sizes
     _slot_name = wrapping.slot_name
     _slot_layout = wrapping.slot_layout
-
-
-def ascended(theta: Array, grad: Array, rho: float) -> Array:
-    """``θ + ρ g/‖g‖``; squares of ``g/max|g|`` do not overflow."""
-    xp = operations_for(theta).xp
-    largest = xp.maximum(xp.max(grad), -xp.min(grad))
-    direction = grad / xp.where(largest > 0.0, largest, xp.ones_like(largest))
-    norm = xp.sqrt(xp.sum(direction * direction))  # at least 1, or 0
-    return theta + direction * (rho / xp.maximum(norm, 1.0))

@@ -219,7 +219,7 @@ def _rotation(labels: Sequence[str]) -> int:
 
 
 def _label_classes(ax: Any, labels: Sequence[str]) -> None:
-    """Label rows and columns by their classes; of very many, those that have room."""
+    """Label rows and columns by their classes; of very many, those that fit."""
     n = len(labels)
     shown = range(0, n, -(-n // MAX_CLASS_LABELS))
     names = [labels[k] for k in shown]

@@ -50,7 +50,7 @@ class Checkpoint:
     Raises:
         ArgumentError: before the first step, if the history will lack ``monitor``, ``path`` is a
             folder or the path of another `Checkpoint`, or the model has a user-defined layer or
-            loss, which cannot be saved.
+            loss that cannot be saved.
         OSError: before the first step, if the folder of the file does not exist or cannot be
             written; in training, if the file cannot be written.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -48,6 +48,7 @@ from xpnet.training.settings_record import (
 )
 from xpnet.training.training_checkpoint import TrainingCheckpoint
 from xpnet.training.training_file import FORMAT, KEY
+from xpnet.user_types import UserTypes
 
 FIXED = (
     *("kind", "loss", "batch_size", "shuffle", "drop_last", "precision", "validation"),
@@ -65,12 +66,14 @@ class SavedTraining:
         contents: the model.
         record: the settings, the data and the environment.
         state: the state of the training, and of its callbacks.
+        types: the user-defined types that it may have, by their name.
     """
 
     name: str
     contents: ModelContents
     record: dict[str, Any]
     state: StateDict
+    types: UserTypes = field(default_factory=dict)
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -126,7 +129,10 @@ class SavedTraining:
                 names += ["schedule", "clip", "l1", "batch_size", "shuffle", "drop_last"]
                 names += ["engine", "precision", "accumulate"]
             layout = self.contents.network.layout
-            found = {name: rebuilt(settings[name], layout) for name in (*names, "epochs", "l2")}
+            found = {
+                name: rebuilt(settings[name], layout, self.types)
+                for name in (*names, "epochs", "l2")
+            }
             found |= {"class_weight": weights, "target_scaling": settings["target_scaling"]}
             for name, value in given.items():
                 if value is not None:
@@ -280,18 +286,21 @@ def record_and_saved(
     return record, saved
 
 
-def read_training(path: StrPath, model: Any = None, argument: str = "path") -> SavedTraining:
+def read_training(
+    path: StrPath, model: Any = None, argument: str = "path", types: UserTypes | None = None
+) -> SavedTraining:
     """Read and validate a file that `TrainingCheckpoint` wrote.
 
     Args:
         path: the file.
         model: a model with the layers of the file, which may be user-defined; it is not changed.
-            Default ``None``: they must be xpnet's own.
+            Default ``None``: they must be xpnet's own, or of ``types``.
         argument: the name of ``path`` in error messages.
+        types: user-defined types by their name; default none.
 
     Raises:
         ArgumentError: if ``model`` has other layers, or is ``None`` and the file has user-defined
-            ones.
+            ones that are not of ``types``.
         FileFormatError: if the file is truncated, hostile, of a newer format or not a training of
             xpnet.
         FileNotFoundError: if there is no such file.
@@ -307,11 +316,11 @@ def read_training(path: StrPath, model: Any = None, argument: str = "path") -> S
             raise FileFormatError(f"{name!r} must be a file of TrainingCheckpoint; it is not.{do}")
         assert entry is not None
         if model is None:
-            require_own(config)
+            require_own(config, types or {})
         else:
             _require_model(name, config, model)
         try:
-            return _contents(name, entry, config, file, model)
+            return _contents(name, entry, config, file, model, types or {})
         except OSError:
             raise
         except Exception as error:  # hostile files raise many types of exceptions
@@ -319,7 +328,12 @@ def read_training(path: StrPath, model: Any = None, argument: str = "path") -> S
 
 
 def _contents(
-    name: str, entry: dict[str, Any], config: dict[str, Any], file: Any, model: Any
+    name: str,
+    entry: dict[str, Any],
+    config: dict[str, Any],
+    file: Any,
+    model: Any,
+    types: UserTypes,
 ) -> SavedTraining:
     record, headers = entry["record"], headers_of(file)
     if not isinstance(record, dict) or not all(
@@ -332,7 +346,8 @@ def _contents(
         raise FileFormatError(f"the state must be a dictionary; got {describe(state)}.")
     if own:
         raise FileFormatError(f"the tensor {min(own)!r:.80} must be in the state; it is not.")
-    return SavedTraining(name, contents_of(config, file, headers, model), record, state)
+    contents = contents_of(config, file, headers, model, types)
+    return SavedTraining(name, contents, record, state, types)
 
 
 def begin_training(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from inspect import signature
@@ -23,6 +23,7 @@ from xpnet.training.early_stopping import EarlyStopping
 from xpnet.training.loggers import CSVLogger, JSONLinesLogger
 from xpnet.training.settings import Settings
 from xpnet.training.training_checkpoint import TrainingCheckpoint
+from xpnet.user_types import UserTypes, made, name_of, names_in
 
 OWN_CALLBACKS: dict[str, type[Any]] = {
     kind.__name__: kind
@@ -90,7 +91,7 @@ def described(value: Any) -> Any:
             f"got {describe(value)}. Write @dataclass(frozen=True) before its class."
         )
     own = _own_types().get(kind.__name__) is kind
-    name = kind.__name__ if own else f"{kind.__module__}.{kind.__qualname__}"
+    name = kind.__name__ if own else name_of(kind)
     given = [f.name for f in fields(value) if f.init]
     return {"type": name} | {key: described(getattr(value, key)) for key in given}
 
@@ -111,19 +112,20 @@ def completed(config: Any) -> Any:
     return {key: completed(value) for key, value in config.items()} | found
 
 
-def rebuilt(config: Any, layout: Layout) -> Any:
+def rebuilt(config: Any, layout: Layout, types: UserTypes | None = None) -> Any:
     """Return the setting that `described` returned; its constructor validates the fields.
 
     Args:
         config: the setting as JSON.
         layout: the layout of the parameters of the model.
+        types: user-defined types by their name; default none.
 
     Raises:
-        ArgumentError: if it is user-defined.
+        ArgumentError: if it is user-defined, and not of ``types``.
         FileFormatError: if there is no such type.
     """
     if isinstance(config, list):
-        return tuple(rebuilt(item, layout) for item in config)
+        return tuple(rebuilt(item, layout, types) for item in config)
     if config == LAYOUT:
         return layout
     if not isinstance(config, Mapping):
@@ -137,46 +139,40 @@ def rebuilt(config: Any, layout: Layout) -> Any:
     name = config.get("type")
     if name == formulas.TYPE:
         return formulas.formula_from_json(config)
-    if isinstance(name, str) and "." in name:
+    kind = (types or {}).get(name) if isinstance(name, str) else None
+    if kind is None and isinstance(name, str) and "." in name:
         raise _user_defined(name)
-    if not isinstance(name, str) or name not in _own_types():
+    kind = kind or (_own_types().get(name) if isinstance(name, str) else None)
+    if kind is None:
         raise FileFormatError(f"a training may only name xpnet's own types; got {name!r:.80}.")
-    arguments = {key: rebuilt(item, layout) for key, item in config.items() if key != "type"}
-    return _made(_own_types()[name], arguments)
+    arguments = {key: rebuilt(item, layout, types) for key, item in config.items() if key != "type"}
+    return _made(kind, arguments)
 
 
 def _made(kind: type[Any], arguments: dict[str, Any]) -> Any:
     """Return an object of a file; what its constructor refuses is an error of the file."""
     try:
-        return kind(**arguments)
+        return made(kind, arguments)
     except ArgumentError as error:
         raise FileFormatError(f"{kind.__name__} cannot be made: {error}") from None
 
 
-def require_own(config: Any) -> None:
-    """Refuse the JSON of a model with a user-defined layer or loss.
+def require_own(config: Any, types: UserTypes) -> None:
+    """Refuse the JSON of a model with a user-defined layer or loss that is not of ``types``.
 
     Raises:
         ArgumentError: naming it.
     """
-    items = config.values() if isinstance(config, dict) else config
-    for item in items if isinstance(items, Iterable) and not isinstance(items, str) else ():
-        require_own(item)
-    name = config.get("type") if isinstance(config, dict) else None
-    if isinstance(name, str) and _is_user_defined(name):
-        raise _user_defined(name)
-
-
-def _is_user_defined(name: str) -> bool:
-    """Return whether a name is one of a class with its module."""
-    parts = name.split(".")
-    return len(parts) > 1 and all(part.isidentifier() or part == "<locals>" for part in parts)
+    for name in names_in(config):
+        if name not in types:
+            raise _user_defined(name)
 
 
 def _user_defined(name: str) -> ArgumentError:
     return ArgumentError(
-        f"path must be of a training without user-defined parts; got one with {name:.80}. "
-        "Make the model and call model.fit(..., resume=path)."
+        f"path must be of a training without user-defined parts; got one with {name:.80}. Pass its "
+        f"class, types=[{name.rpartition('.')[2]:.80}], or make the model and call "
+        "model.fit(..., resume=path)."
     )
 
 

@@ -1,8 +1,8 @@
 """Write models of the present format in a folder, such as ``format4``.
 
-Run it with the last xpnet that writes this format on ``PYTHONPATH``::
+Run it with the last xpnet that writes this format on ``PYTHONPATH``, and the tests::
 
-    OPENBLAS_NUM_THREADS=1 python tests/model/data/make.py
+    OPENBLAS_NUM_THREADS=1 PYTHONPATH=.:tests python tests/model/data/make.py
 
 `expected.json` says what each file must load as. Format 1 has a script of its own, and format 3 was
 that of the files of trainings, in ``tests/training/data/checkpoints``.
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from helpers import own_types
 
 import xpnet
 from xpnet.layers import BatchNorm, Dense, Dropout
@@ -68,6 +69,19 @@ def formulas() -> Any:
     return model
 
 
+def own() -> Any:
+    """Return a model of user-defined types, with settings of every kind."""
+    options = own_types.Options(("a", "ä"), ((1, 2.5),), own_types.Options())
+    layers = [
+        Dense(4, own_types.Bump(0.5), weight_init=own_types.Ramp(-0.3)),
+        own_types.Scaled(own_types.Cube(), factor=0.5, options=options, flag=False, bound=3),
+        own_types.Around(Dense(2, own_types.Cube())),
+    ]
+    model = xpnet.Sequential(layers, 3, rng=4)
+    model.fit(X, X[:, :2] + 1.0, loss=own_types.Quartic(0.5), **FIT)
+    return model
+
+
 def expected_of(model: Any) -> dict[str, Any]:
     """Return what a file of a model must load as."""
     return {
@@ -86,7 +100,7 @@ def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     models = {"classifier": classifier(), "regression": regression()}
     if FORMAT >= 4:
-        models["formulas"] = formulas()
+        models |= {"formulas": formulas(), "own": own()}
     for name, model in models.items():
         model.save(FOLDER / f"{name}.safetensors")
     expected = {"X": X.tolist()} | {name: expected_of(model) for name, model in models.items()}

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from xpnet.backend import Array
-from xpnet.ops.cpu import elementwise, pieces, row_norm, rowwise, thresholds
+from xpnet.ops.cpu import elementwise, pieces, row_norm, rowwise, thresholds, vectors
 from xpnet.ops.cpu.jit import NotCompiled, loop_of
 from xpnet.ops.cpu.jit.definition import why_not_compiled
 from xpnet.ops.cpu.runner import EagerRunner, LoopRunner
@@ -210,6 +210,13 @@ class CompiledOperations(Operations):
         except NotCompiled:
             return self.plain.column_sum(x, out)
         return out
+
+    def ascend(self, theta: Array, grad: Array, rho: float, out: Array) -> None:
+        """See `Operations.ascend`."""
+        try:
+            self.runner.call((vectors.ascend, theta.dtype), theta, grad, out, rho)
+        except NotCompiled:
+            self.runner.fall_back(None, self.plain.ascend, theta, grad, rho, out)
 
     def take_rows(self, x: Array, indices: Array, out: Array | None = None) -> Array:
         """See `Operations.take_rows`; an index out of range takes the nearest row."""

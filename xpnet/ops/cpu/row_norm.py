@@ -139,13 +139,13 @@ def row_norm_backward(
             mean, rest, f = rows[i, 0], rows[i, 1], rows[i, 2]
             total, along = products(dy[i], x[i], scale, dx[i], mean, rest, f)
             shared = kind(total / n) if centered else kind(0)
-            slope = kind(along / n)
+            projection = kind(along / n)
             for j in range(n):
                 d_scale[j] += dy[i, j] * normalized(x[i, j], mean, rest, f)
                 if shifted:
                     d_shift[j] += dy[i, j]
             for j in range(n):
                 x_hat = normalized(x[i, j], mean, rest, f)
-                dx[i, j] = f * ((dx[i, j] - shared) - x_hat * slope)
+                dx[i, j] = f * ((dx[i, j] - shared) - x_hat * projection)
 
     return loop

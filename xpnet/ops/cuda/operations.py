@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from math import ceil
 from typing import Any
 
@@ -420,14 +419,29 @@ class CudaOperations(Operations):
         if grad.ndim != 1 or not supported(grad):
             super().clip_by_norm(grad, limit)
             return
-        kernel = partial(
-            file_kernel, file="clip.cu", dtype=dtype_name(grad.dtype), THREADS=str(THREADS)
-        )
-        n, n_parts = grad.size, min(ceil(grad.size / THREADS), MAX_PARTS)
-        parts = self.xp.empty(2 * n_parts, dtype=grad.dtype)
-        self.launch(kernel("norm_parts"), (n_parts,), (THREADS,), (grad, parts, np.int64(n)))
-        arguments = (grad, parts, grad.dtype.type(limit), np.int64(n_parts), np.int64(n))
-        launch_linear(self.launch, kernel("clip_by_norm"), n, arguments)
+        norm = self._norm_parts(grad, 1.0)
+        arguments = (grad, grad.dtype.type(limit), *norm, np.int64(grad.size))
+        launch_linear(self.launch, norm_kernel("clip_by_norm", grad), grad.size, arguments)
+
+    def ascend(self, theta: Array, grad: Array, rho: float, out: Array) -> None:
+        """See `Operations.ascend`; the norm stays on the device."""
+        arrays = theta, grad, out
+        fits = all(array.shape == (grad.size,) for array in arrays) and supported(*arrays)
+        if not fits or grad.size == 0:
+            super().ascend(theta, grad, rho, out)
+            return
+        # The least normal number divides no gradient to infinity, and none but 0 to 0.
+        norm = self._norm_parts(grad, float(np.finfo(grad.dtype).tiny))
+        arguments = (*arrays, grad.dtype.type(rho), *norm, np.int64(grad.size))
+        launch_linear(self.launch, norm_kernel("ascend", grad), grad.size, arguments)
+
+    def _norm_parts(self, x: Array, least_unit: float) -> tuple[Array, Any, Any]:
+        """The norms of parts of a vector, the least of their units, and the number of parts."""
+        n_parts, unit = min(ceil(x.size / THREADS), MAX_PARTS), x.dtype.type(least_unit)
+        parts = self.xp.empty(2 * n_parts, dtype=x.dtype)
+        arguments = x, parts, unit, np.int64(x.size)
+        self.launch(norm_kernel("norm_parts", x), (n_parts,), (THREADS,), arguments)
+        return parts, unit, np.int64(n_parts)
 
     def row_weights(self, weight: Array) -> Array:
         """See `Operations.row_weights`."""
@@ -549,3 +563,8 @@ class CudaOperations(Operations):
         kernel = file_kernel(name, "pieces.cu", dtype_name(like.dtype), INDEX=index)
         sizes = np.int64(n_pieces), np.int64(like.size), np.int64(like.shape[1])
         launch_linear(self.launch, kernel, like.size, (*arrays, *sizes))
+
+
+def norm_kernel(name: str, x: Array) -> Kernel:
+    """A kernel of ``norms.cu`` for vectors like ``x``."""
+    return file_kernel(name, "norms.cu", dtype_name(x.dtype), THREADS=str(THREADS))

@@ -36,9 +36,8 @@ def gamma(xp: Namespace, z: Array, t: Array) -> Array:
     return z + t * xp.exp(-z)
 
 
-def tweedie(xp: Namespace, z: Array, t: Array, power: float) -> Array:
-    """``t e^(-(p - 1)z)/(p - 1) + e^((2 - p)z)/(2 - p)`` for a log-mean ``z``."""
-    below, above = power - 1.0, 2.0 - power
+def tweedie(xp: Namespace, z: Array, t: Array, below: float, above: float) -> Array:
+    """``t e^(-az)/a + e^(bz)/b`` for a log-mean ``z``, ``a = p - 1`` and ``b = 2 - p``."""
     return t * xp.exp(-below * z) / below + xp.exp(above * z) / above
 
 

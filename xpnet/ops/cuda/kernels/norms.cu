@@ -1,6 +1,6 @@
-// Clipping by the norm, in two kernels. Norms are summed in a fixed order, so that results are
-// reproducible. A norm is unit·√total: the unit is at least 1 and at least the largest magnitude, so
-// that no square overflows.
+// Clipping by the norm, and the ascent of SAM, in two kernels each. Norms are summed in a fixed
+// order, so that results are reproducible. A norm is unit·√total: the unit is at least the largest
+// magnitude, so that no square overflows, and at least a least unit above 0.
 struct Norm {
     T unit, total;
 };
@@ -23,10 +23,10 @@ static __device__ inline Norm norm_of_block(Norm own) {
 }
 
 // The norm of the elements of each block; infinity and NaN make it NaN.
-extern "C" __global__ void norm_parts(const T* grad, T* parts, long long n) {
-    Norm own = {1, 0};
+extern "C" __global__ void norm_parts(const T* x, T* parts, T least, long long n) {
+    Norm own = {least, 0};
     for (long long i = first_index(); i < n; i += stride()) {
-        const T size = fabs(grad[i]);
+        const T size = fabs(x[i]);
         if (!(size <= own.unit)) own = {size, own.total * square_of(own.unit / size)};
         own.total += square_of(size / own.unit);
     }
@@ -36,14 +36,28 @@ extern "C" __global__ void norm_parts(const T* grad, T* parts, long long n) {
     parts[2 * blockIdx.x + 1] = own.total;
 }
 
-extern "C" __global__ void clip_by_norm(T* grad, const T* parts, T limit, long long n_parts,
-                                        long long n) {
-    Norm whole = {1, 0};
+// The norm of all parts, returned to all threads of a block.
+static __device__ inline Norm norm_of(const T* parts, T least, long long n_parts) {
+    Norm whole = {least, 0};
     for (long long k = threadIdx.x; k < n_parts; k += THREADS) {
         whole = joined(whole, {parts[2 * k], parts[2 * k + 1]});
     }
-    whole = norm_of_block(whole);
+    return norm_of_block(whole);
+}
+
+extern "C" __global__ void clip_by_norm(T* grad, T limit, const T* parts, T least,
+                                        long long n_parts, long long n) {
+    const Norm whole = norm_of(parts, least, n_parts);
     const T norm = sqrt(whole.total) + T(1e-6) / whole.unit;
     const T factor = smaller(limit / whole.unit / norm, T(1));
     for (long long i = first_index(); factor != 1 && i < n; i += stride()) grad[i] *= factor;
+}
+
+extern "C" __global__ void ascend(const T* theta, const T* grad, T* out, T rho, const T* parts,
+                                  T least, long long n_parts, long long n) {
+    const Norm whole = norm_of(parts, least, n_parts);
+    const T factor = whole.total == 0 ? T(0) : rho / sqrt(whole.total);
+    for (long long i = first_index(); i < n; i += stride()) {
+        out[i] = theta[i] + grad[i] / whole.unit * factor;
+    }
 }
