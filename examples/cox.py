@@ -35,7 +35,8 @@ class CoxEfron(Loss):
         require(bool(ok), "y", "hold rows [time, event] by ascending time, for one output", target)
 
     def value_and_grad(self, output, target, weight=None, *, out=None):
-        """Return the loss of an event and its gradient; weights of rows are not supported."""
+        """Return the loss of an event and its gradient."""
+        require(weight is None, "sample_weight", "be left out for CoxEfron", weight)
         (time, event), z = target.T, output[:, 0]
         e = np.exp(z - z.max())
         first, last = np.searchsorted(time, time), np.searchsorted(time, time, side="right") - 1
@@ -52,7 +53,7 @@ class CoxEfron(Loss):
 
     def value(self, output, target, weight=None):
         """Return the loss of an event."""
-        return self.value_and_grad(output, target)[0]
+        return self.value_and_grad(output, target, weight)[0]
 
 
 def plain_loop(z, time, event):

@@ -14,7 +14,10 @@ from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+import xpnet
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = ROOT / "examples"
@@ -407,3 +410,11 @@ def test_reference_experiment_names_missing_data(tmp_path: Path):
     done = run(tmp_path, script, "mnist", "--data-dir", str(FASHION))
     assert done.returncode == 1
     assert done.stderr == f"{FASHION} does not hold the files of mnist.\n"
+
+
+def test_cox_refuses_weights_which_it_cannot_use():
+    loss = runpy.run_path(str(EXAMPLES / "cox.py"))["CoxEfron"]()
+    z, y = np.zeros((2, 1)), np.array([[1.0, 1.0], [2.0, 1.0]])
+    assert loss.value(z, y) == pytest.approx(math.log(2) / 2)
+    with pytest.raises(xpnet.ArgumentError, match=r"^sample_weight must be left out for CoxEfron"):
+        loss.value(z, y, np.ones(2))

@@ -70,6 +70,7 @@ from xpnet.training.settings import (
     Settings,
     check_batches,
     check_metric_functions,
+    warn_of_probabilities,
 )
 from xpnet.user_types import given_types
 
@@ -456,8 +457,8 @@ class Sequential:
                 updated once, so that the training is that of ``accumulate=1`` up to rounding: a row
                 counts by its share of the weights of the whole batch and has its dropout mask;
                 penalty, clip, schedule and optimizer see the batch. The layers need the memory of
-                a part, of ``ceil(batch_size/k)`` rows. Batch norm and losses that are no means over
-                rows need the whole batch and are refused.
+                a part, of ``ceil(batch_size/k)`` rows. Batch norm, `SAM` and losses that are no
+                means over rows need the whole batch and are refused.
             progress: ``True`` (default) shows a bar in a notebook, and on a terminal if rich is
                 installed (the extra ``cli``), else prints a line per epoch; ``"bar"`` (epoch and
                 steps, time left, the loss, and the best of the number that a callback monitors),
@@ -501,7 +502,8 @@ class Sequential:
 
         Warns:
             UserWarning: if a model that has not been trained gets targets that are far from the
-                scale of a fresh network, above 100 or varying by less than 1e-3, without a scaling.
+                scale of a fresh network, above 100 or varying by less than 1e-3, without a scaling;
+                or ends with `Softmax` or `Sigmoid` before a loss that takes logits.
         """
         penalty = Penalty(l1, l2)
         do = "Take one such as Adam(lr=1e-3), or a method of xpnet.minimize, such as LBFGS()."
@@ -583,7 +585,7 @@ class Sequential:
             settings = replace(settings, metrics=checked)
             if isinstance(settings, Settings):
                 check_batches(self.network, data.n_rows, settings)
-            self._warn_of_scale(loss, data)
+            self._warn_of_misfits(loss, data)
             self.input_spec, self.loss, self.classes = data.spec, loss, prepared.classes
             self.trained = True
             if rng is not None and saved is None:
@@ -750,8 +752,10 @@ class Sequential:
         layers = ", ".join(map(brief, self.layers))
         return f"Sequential([{layers}], n_in={self.n_in}, backend={self.backend.name!r})"
 
-    def _warn_of_scale(self, loss: Loss, data: TrainingData) -> None:
-        """Warn of unscaled targets of a regression that a fresh network does not reach."""
+    def _warn_of_misfits(self, loss: Loss, data: TrainingData) -> None:
+        """Warn of targets that a fresh network does not reach, and of logits that are none."""
+        if not self.trained:
+            warn_of_probabilities(self.network, loss)
         if not self.trained and takes_scaled_targets(loss) and data.spec.targets.scaling is None:
             warn_of_scale(data.metric_targets)
 
@@ -801,7 +805,8 @@ def MLP(  # noqa: N802 - the usual name  # long: each setting is an explicit arg
         batch_norm: ``True``, or a `BatchNorm` with its settings; default ``False``. It is short for
             ``norm=BatchNorm()``.
         norm: the layer between ``Dense`` and the activation, such as ``BatchNorm()``, which keeps
-            the width; default none.
+            the width; default none. Its scale does not begin with zeros before ReLU: no gradient
+            would pass.
         residual: whether hidden layers of equal width are residual, default false.
         output_activation: φ of the output layer; default `Identity`. The losses of classes take
             the output without an activation; see `xpnet.losses`.

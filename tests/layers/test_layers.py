@@ -520,7 +520,7 @@ def test_masks_of_adjacent_keys_are_uncorrelated(other):
         (lambda: Maxout(0), "n_out must be an integer of at least 1; got 0."),
         (lambda: Maxout(3, 1), "n_pieces must be an integer of at least 2; got 1."),
         (lambda: Maxout(3, weight_init=None), "weight_init must be an Initializer; got None."),
-        (lambda: Scale(2.0), "scale_init must be an Initializer; got 2.0."),
+        (lambda: Scale(2.0), "scale_init must be an Initializer; got 2.0. Write Constant(2.0)."),
         (lambda: PReLU(0.25), "slope_init must be an Initializer; got 0.25."),
         (lambda: BatchNorm(scale_init=0), "scale_init must be an Initializer; got 0."),
     ],

@@ -14,11 +14,13 @@ from xpnet import (
     Branches,
     CrossEntropy,
     Dense,
+    GammaNLL,
     GaussianNLL,
     HalfMSE,
     Heads,
     Hinge,
     Loss,
+    Ordinal,
     ReLU,
     Sequential,
     losses,
@@ -212,13 +214,13 @@ def changed(row, column, value):
 BAD_TARGETS = {
     "no class index": (
         changed(5, 0, 0.5),
-        r"^In head 0, CrossEntropy\(label_smoothing=0\.0\), with column 0 of y: y must hold class "
-        r"indices, whole numbers; got 0\.5 in row 5\.",
+        r"^In head 0, CrossEntropy\(label_smoothing=0\.0\), of width 3, with column 0 of y: y "
+        r"must hold class indices, whole numbers; got 0\.5 in row 5\.",
     ),
     "no such class": (changed(5, 0, 3), r"^In head 0, .* class indices of 0 to 2; got 3 in row 5"),
     "no bit": (
         changed(7, 3, 2),
-        r"^In head 2, BinaryCrossEntropy\(\), with columns 2 to 3 of y: .* got 2\.0 in row 7",
+        r"^In head 2, BinaryC.*, of width 2, with columns 2 to 3 of y: .* got 2\.0 in row 7",
     ),
     "NaN": (changed(2, 4, np.nan), r"^y must be finite; got nan in row 2, column 4\.$"),
     "too few columns": (
@@ -252,7 +254,7 @@ def test_widths_that_are_not_those_of_the_output(y):
     message = r"^n_out must be 8, the sum of the widths of the heads \(3, 2, 2, 1\); got 9\.$"
     with pytest.raises(ArgumentError, match=message):
         LOSS.check(y, 9, ROWS)
-    message = r"^In head 0, GaussianNLL\(\), with column 0 of y: n_out must be even for GaussianNLL"
+    message = r"^In head 0, GaussianNLL\(\), of width 3, with column 0 of y: n_out must be even for"
     with pytest.raises(ArgumentError, match=message):
         Heads([GaussianNLL()], [3]).check(np.ones((2, 1)), 3, 2)
 
@@ -281,5 +283,18 @@ def test_a_head_without_a_distribution_is_named():
     message = r"^In head 1, Hinge\(\): loss must be one with a predictive distribution"
     with pytest.raises(ArgumentError, match=message):
         loss.fisher_product(z, z)
-    with pytest.raises(ArgumentError, match="loss must be one with probabilities"):
+    message = r"^loss must be one with probabilities; got Heads\(.* Take those of a head: Cross"
+    with pytest.raises(ArgumentError, match=message):
         model_of(LOSS).predict_proba(np.ones((2, 5)))
+
+
+def test_a_head_of_one_column_names_the_column_of_y():
+    loss, y = Heads([HalfMSE(), GammaNLL()], [1, 1]), np.array([[1.0, 2.0], [1.0, -3.0]])
+    message = r"^In head 1, GammaNLL\(\), of width 1, with column 1 of y: .* got -3\.0 in row 1\. T"
+    with pytest.raises(ArgumentError, match=message):
+        loss.check(y, 2, 2)
+
+
+def test_heads_have_the_advice_of_an_infinite_head():
+    assert Heads([HalfMSE(), Ordinal()], [1, 2]).if_infinite == Ordinal.if_infinite
+    assert Heads([HalfMSE()], [1]).if_infinite == HalfMSE.if_infinite

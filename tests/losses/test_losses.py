@@ -604,6 +604,14 @@ BAD_TARGETS = [
         "These targets need a network with 2 outputs (n_out=2). "
         "For two classes and one output use BinaryCrossEntropy().",
     ),
+    (
+        Focal(),
+        [0, 1],
+        1,
+        "n_out must be at least 2 for Focal; got 1. "
+        "These targets need a network with 2 outputs (n_out=2). "
+        "For two classes and one output use BinaryFocal().",
+    ),
     (BinaryCrossEntropy(), [0, 2], 1, "y must hold numbers of 0 to 1; got 2 in row 1."),
     (BinaryCrossEntropy(), [-0.5, 0], 1, "y must hold numbers of 0 to 1; got -0.5 in row 0."),
     (
@@ -839,7 +847,7 @@ def test_valid_weights_pass(weight, place):
         ),
         (
             lambda: QuantileLoss((0.1, 1.0)),
-            "quantiles must be a finite number, above 0 and below 1; got 1.0.",
+            "quantiles[1] must be a finite number, above 0 and below 1; got 1.0.",
         ),
         (lambda: Expectile(0), "tau must be a finite number, above 0 and below 1; got 0."),
         (lambda: StudentTNLL(0), "df must be a finite number, above 0; got 0."),

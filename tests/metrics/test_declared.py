@@ -7,7 +7,16 @@ import numpy as np
 import pytest
 
 import xpnet
-from xpnet import MLP, Adam, BinaryCrossEntropy, CrossEntropy, EarlyStopping, HalfMSE, Hinge
+from xpnet import (
+    MLP,
+    Adam,
+    BinaryCrossEntropy,
+    CrossEntropy,
+    EarlyStopping,
+    HalfMSE,
+    Hinge,
+    QuantileLoss,
+)
 from xpnet.errors import ArgumentError
 from xpnet.metrics import (
     AUC,
@@ -134,6 +143,17 @@ def test_unmet_needs_are_refused_before_a_step(task, needs, others):
     model.fit(X, y, loss=loss, **SETTINGS)
     with pytest.raises(ArgumentError, match=f"metric 'needy' needs {needs}"):
         model.evaluate(X, y, metrics=[needy])
+
+
+def test_metrics_of_one_value_refuse_several_quantiles():
+    loss, how = QuantileLoss((0.1, 0.5)), {"y": X[:, 0], **SETTINGS}
+    message = r"^metric 'rmse' needs as many predictions as targets, 1 in a row; got 2 of Quantile"
+    with pytest.raises(ArgumentError, match=message + r".* Select columns: .*rmse\(p\[:, 0\], t\)"):
+        MLP(3, [4], 2).fit(X, loss=loss, metrics=[rmse], **how)
+    median = xpnet.metric(lambda p, t: rmse(p[:, 1], t), name="median_rmse")
+    assert MLP(3, [4], 2).fit(X, loss=loss, metrics=[median], **how)["median_rmse"][0] > 0
+    history = MLP(3, [4], 1).fit(X, loss=QuantileLoss(), metrics=[rmse], **how)
+    assert history["rmse"][0] > 0
 
 
 @pytest.mark.parametrize("metric", [rmse, mae, r2, explained_variance, Pinball()])

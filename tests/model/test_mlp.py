@@ -11,22 +11,26 @@ import xpnet
 from xpnet import (
     MLP,
     Activation,
+    Adam,
     ArgumentError,
     BatchNorm,
     BinaryCrossEntropy,
+    BinaryFocal,
     CrossEntropy,
     Dense,
     Dropout,
+    Focal,
     HalfMSE,
     ReLU,
     Residual,
     Sigmoid,
+    Softmax,
     Tanh,
     Temperature,
     derivatives,
 )
 from xpnet.engine.recorded_step import why_not_recorded
-from xpnet.initializers import GlorotUniform, HeNormal
+from xpnet.initializers import GlorotUniform, HeNormal, Zeros
 
 INIT = HeNormal()
 HIDDEN = Dense(8, ReLU(), weight_init=INIT)
@@ -121,8 +125,12 @@ REFUSED = {
         "^batch_norm must be False where norm is given; got True",
     ),
     "a class": ({"norm": BatchNorm}, r"^norm must be a layer .* Write BatchNorm\(\.\.\.\)"),
-    "a flag": ({"norm": True}, "^norm must be a layer such as"),
+    "a flag": ({"norm": True}, r"^norm must be a layer such as LayerNorm\(\); got True"),
     "a width": ({"norm": Halved()}, r"^norm must keep the width 8 of a hidden layer; got Halved"),
+    "no gradient": (
+        {"batch_norm": BatchNorm(scale_init=Zeros()), "residual": True},
+        r"^norm must not begin with .* a Sequential with Residual\(.*, BatchNorm\(scale_init=Zeros",
+    ),
     "no flag": ({"residual": "yes"}, "^residual must be a bool; got 'yes'"),
     "output name": ({"output_activation": "tanh"}, "^output_activation must be an ActivationF"),
     "output class": ({"output_activation": Tanh}, r"^output_activation .* Write Tanh\(\)"),
@@ -146,3 +154,28 @@ def test_residual_needs_two_equal_widths(hidden):
 def test_numbers_of_numpy_are_accepted(rng):
     model = MLP(4, np.array([8, 8]), np.int64(3), residual=np.True_, batch_norm=np.False_)
     assert isinstance(model.layers[1], Residual)
+
+
+@pytest.mark.parametrize(
+    ("n_out", "activation", "loss"),
+    [
+        (3, Softmax(), CrossEntropy()),
+        (3, Softmax(), Focal()),
+        (1, Sigmoid(), BinaryCrossEntropy()),
+        (1, Sigmoid(), BinaryFocal()),
+    ],
+)
+def test_probabilities_before_logits_warn_once(n_out, activation, loss):
+    X, y = np.eye(4), np.array([0, 1, 0, 1])
+    model = MLP(4, [], n_out, output_activation=activation)
+    fit = {"loss": loss, "optimizer": Adam(), "epochs": 1, "progress": False}
+    text = rf"takes logits, .* ends with {type(activation).__name__}\(\), .* Leave \w+\(\) out"
+    with pytest.warns(UserWarning, match=text):
+        model.fit(X, y, **fit)
+    model.fit(X, y, **fit)
+
+
+def test_a_loss_of_values_takes_a_sigmoid():
+    model = MLP(4, [], 1, output_activation=Sigmoid())
+    y = np.array([0.0, 1.0, 0.0, 1.0])
+    model.fit(np.eye(4), y, loss=HalfMSE(), optimizer=Adam(), epochs=1, progress=False)

@@ -73,7 +73,7 @@ BAD = {
     ),
     "eta-plus": (lambda: Rprop(eta_plus=1), "eta_plus must be a finite number, above 1; got 1."),
     "step-min": (lambda: Rprop(step_min=0), "step_min must be a finite number, above 0; got 0."),
-    "step-max": (lambda: Rprop(step_max=0), "step_max must be a finite number, at least 1e-06;"),
+    "step-max": (lambda: Rprop(step_max=0), "step_max must be at least step_min, 1e-06; got 0."),
     "k": (lambda: Lookahead(SGD(), k=0), "k must be an integer of at least 1; got 0."),
     "alpha": (lambda: Lookahead(SGD(), alpha=0), "alpha must be a finite number, above 0 and at"),
     "inner": (lambda: Lookahead("sgd"), "optimizer must be an Optimizer; got 'sgd'. Write SGD()"),

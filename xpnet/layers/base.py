@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from inspect import signature
+from numbers import Real
 from typing import Any, Protocol, TypeAlias
 
 from xpnet.activations import ActivationFunction
 from xpnet.backend import Array
-from xpnet.errors import require
+from xpnet.errors import require, require_type
 from xpnet.initializers import Fans, Initializer
 from xpnet.layers.context import Context
 from xpnet.parameters import Role
@@ -136,10 +137,21 @@ class TangentLayer(Layer, Protocol):
         ...
 
 
-def require_layer(layer: Any, argument: str) -> None:
+def require_initializer(value: object, argument: str) -> None:
+    """Raise `ArgumentError` unless ``value`` is an initializer; for a number it says what to write.
+
+    >>> require_initializer(0.1, "scale_init")
+    Traceback (most recent call last):
+    xpnet.errors.ArgumentError: scale_init must be an Initializer; got 0.1. Write Constant(0.1).
+    """
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    require_type(value, Initializer, argument, f"Write Constant({value!r})." if is_number else "")
+
+
+def require_layer(layer: Any, argument: str, example: str = "Dense(10)") -> None:
     """Raise `ArgumentError` unless ``layer`` is a layer; the message says what to write."""
     ok = hasattr(layer, "specs") and not isinstance(layer, type)
-    require(ok, argument, "be a layer such as Dense(10)", layer, _advice(layer))
+    require(ok, argument, f"be a layer such as {example}", layer, _advice(layer))
 
 
 def _advice(value: Any) -> str:

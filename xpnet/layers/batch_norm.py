@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import ClassVar, TypeAlias
 
 from xpnet.backend import Array
-from xpnet.errors import Phrase, require, require_number, require_type
+from xpnet.errors import Phrase, require, require_number
 from xpnet.initializers import Initializer, Ones, Zeros
-from xpnet.layers.base import LayerSpec, ParameterSpec, Views
+from xpnet.layers.base import LayerSpec, ParameterSpec, Views, require_initializer
 from xpnet.layers.context import Context
 from xpnet.ops.operations import RunningStatistics
 
@@ -56,7 +56,7 @@ class BatchNorm:
         if self.momentum is not None:
             require_number(self.momentum, "momentum", low=0, below=1)
         require_number(self.eps, "eps", above=0)
-        require_type(self.scale_init, Initializer, "scale_init")
+        require_initializer(self.scale_init, "scale_init")
 
     def specs(self, n_in: int) -> LayerSpec:
         """A scale γ and a shift β; a running mean, its rounding, variance and count of rows."""

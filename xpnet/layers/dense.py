@@ -19,7 +19,7 @@ from xpnet.activations import (
 from xpnet.backend import Array
 from xpnet.errors import require_count, require_type
 from xpnet.initializers import GlorotUniform, HeNormal, Initializer, LecunNormal, Zeros
-from xpnet.layers.base import LayerSpec, ParameterSpec, Views
+from xpnet.layers.base import LayerSpec, ParameterSpec, Views, require_initializer
 from xpnet.layers.context import Context
 
 Saved: TypeAlias = tuple[Array, Array]
@@ -73,8 +73,8 @@ class Dense:
         require_count(self.n_out, "n_out")
         require_type(self.activation, ActivationFunction, "activation")
         if self.weight_init is not None:
-            require_type(self.weight_init, Initializer, "weight_init")
-        require_type(self.bias_init, Initializer, "bias_init")
+            require_initializer(self.weight_init, "weight_init")
+        require_initializer(self.bias_init, "bias_init")
         require_type(self.bias, bool, "bias")
 
     def specs(self, n_in: int) -> LayerSpec:

@@ -9,7 +9,7 @@ from xpnet.activations import ActivationFunction, Identity, Sigmoid
 from xpnet.backend import Array
 from xpnet.errors import require_count, require_type
 from xpnet.initializers import Initializer, Zeros
-from xpnet.layers.base import LayerSpec, Views
+from xpnet.layers.base import LayerSpec, Views, require_initializer
 from xpnet.layers.context import Context
 from xpnet.layers.dense import Dense
 from xpnet.ops.rules.layers import add, multiply
@@ -60,8 +60,8 @@ class GatedDense:
         require_count(self.n_out, "n_out")
         require_type(self.gate, ActivationFunction, "gate")
         if self.weight_init is not None:
-            require_type(self.weight_init, Initializer, "weight_init")
-        require_type(self.bias_init, Initializer, "bias_init")
+            require_initializer(self.weight_init, "weight_init")
+        require_initializer(self.bias_init, "bias_init")
         require_type(self.bias, bool, "bias")
 
     @property

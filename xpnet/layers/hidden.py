@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-from xpnet.activations import ActivationFunction
+from xpnet.activations import ActivationFunction, ReLU
 from xpnet.errors import Phrase, plain_number, require, require_count, require_number, require_type
-from xpnet.initializers import Initializer
+from xpnet.initializers import Initializer, Zeros
 from xpnet.layers.activation import Activation
 from xpnet.layers.base import Layer, require_layer
 from xpnet.layers.batch_norm import BatchNorm
@@ -38,6 +38,11 @@ def hidden_layers(
     for width in widths:
         require_count(width, "a width of hidden")
     norm = _checked_norm(plain_number(batch_norm), norm, widths)
+    if isinstance(activation, ReLU) and getattr(norm, "scale_init", None) == Zeros():
+        rule = "not begin with a scale of zeros before ReLU, whose derivative at 0 is 0"
+        last = f"{type(norm).__name__}(scale_init=Zeros())"
+        do = f"Write a Sequential with Residual(Dense(8, ReLU()), Dense(8), {last})."
+        require(False, "norm", rule, norm, do)
     residual = plain_number(residual)
     require_type(residual, bool, "residual")
     rule = "be False where no hidden layer is as wide as the one before it"
@@ -62,7 +67,7 @@ def _checked_norm(batch_norm: Any, norm: Layer | None, widths: Sequence[int]) ->
     if norm is None:
         return BatchNorm() if batch_norm is True else batch_norm or None
     require(not batch_norm, "batch_norm", "be False where norm is given", batch_norm)
-    require_layer(norm, "norm")
+    require_layer(norm, "norm", "LayerNorm()")
     for width in widths:
         n_out = norm.specs(width).n_out
         require(n_out == width, "norm", f"keep the width {width} of a hidden layer", norm)

@@ -7,9 +7,9 @@ from typing import ClassVar, TypeAlias
 
 from xpnet.activations import Identity
 from xpnet.backend import Array
-from xpnet.errors import require_count, require_type
+from xpnet.errors import require_count
 from xpnet.initializers import Initializer, LecunNormal, Zeros
-from xpnet.layers.base import LayerSpec, ParameterSpec, Views
+from xpnet.layers.base import LayerSpec, ParameterSpec, Views, require_initializer
 from xpnet.layers.context import Context
 
 Saved: TypeAlias = tuple[Array, Array]  # x, and the number of the largest piece of each output
@@ -51,8 +51,8 @@ class Maxout:
     def __post_init__(self) -> None:
         require_count(self.n_out, "n_out")
         require_count(self.n_pieces, "n_pieces", low=2)
-        require_type(self.weight_init, Initializer, "weight_init")
-        require_type(self.bias_init, Initializer, "bias_init")
+        require_initializer(self.weight_init, "weight_init")
+        require_initializer(self.bias_init, "bias_init")
 
     def specs(self, n_in: int) -> LayerSpec:
         """A weight and a bias, with the pieces side by side."""

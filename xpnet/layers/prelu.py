@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from xpnet.backend import Array
-from xpnet.errors import require_type
 from xpnet.initializers import Constant, Initializer
-from xpnet.layers.base import LayerSpec, ParameterSpec, Views
+from xpnet.layers.base import LayerSpec, ParameterSpec, Views, require_initializer
 from xpnet.layers.context import Context
 from xpnet.ops.rules.layers import prelu, prelu_derivatives
 
@@ -40,7 +39,7 @@ class PReLU:
     releases_dy: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        require_type(self.slope_init, Initializer, "slope_init")
+        require_initializer(self.slope_init, "slope_init")
 
     def specs(self, n_in: int) -> LayerSpec:
         """A slope for each feature."""

@@ -8,7 +8,7 @@ from typing import ClassVar, TypeAlias
 from xpnet.backend import Array
 from xpnet.errors import require_number, require_type
 from xpnet.initializers import Initializer, Ones, Zeros
-from xpnet.layers.base import LayerSpec, ParameterSpec, Views
+from xpnet.layers.base import LayerSpec, ParameterSpec, Views, require_initializer
 from xpnet.layers.context import Context
 
 Saved: TypeAlias = tuple[Array, Array]  # x, and the numbers of its rows
@@ -51,7 +51,7 @@ class LayerNorm:
     def __post_init__(self) -> None:
         require_number(self.eps, "eps", above=0)
         require_type(self.shift, bool, "shift")
-        require_type(self.scale_init, Initializer, "scale_init")
+        require_initializer(self.scale_init, "scale_init")
 
     def specs(self, n_in: int) -> LayerSpec:
         """A scale γ and, unless ``shift=False``, a shift β."""
@@ -120,7 +120,7 @@ class RMSNorm:
 
     def __post_init__(self) -> None:
         require_number(self.eps, "eps", above=0)
-        require_type(self.scale_init, Initializer, "scale_init")
+        require_initializer(self.scale_init, "scale_init")
 
     def specs(self, n_in: int) -> LayerSpec:
         """A scale γ."""

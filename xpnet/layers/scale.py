@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from xpnet.backend import Array
-from xpnet.errors import require_type
 from xpnet.initializers import Initializer, Ones
-from xpnet.layers.base import LayerSpec, ParameterSpec, Views
+from xpnet.layers.base import LayerSpec, ParameterSpec, Views, require_initializer
 from xpnet.layers.context import Context
 from xpnet.ops.rules.layers import multiply, multiply_derivatives
 
@@ -42,7 +41,7 @@ class Scale:
     releases_dy: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        require_type(self.scale_init, Initializer, "scale_init")
+        require_initializer(self.scale_init, "scale_init")
 
     def specs(self, n_in: int) -> LayerSpec:
         """A scale γ."""

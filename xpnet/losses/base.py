@@ -51,6 +51,8 @@ class Loss:
             term depends on other rows, such as Cox's partial likelihood; `value_and_grad` is then
             written by hand. All rows must be in one batch, in the order in which they were given:
             `fit` does not shuffle them, and refuses a smaller ``batch_size``.
+        if_infinite: what to do where the loss is not finite although the output of the network
+            is, for the error of `fit`; default the advice for a training that diverges.
         scalable: whether targets of the kind ``"values"`` may be shifted and scaled, and `decide`
             then returns shifted and scaled predictions; false for counts.
 
@@ -76,6 +78,9 @@ class Loss:
     target_kind: ClassVar[Literal["classes", "binary", "signs", "values", "heads"]] = "values"
     scalable: ClassVar[bool] = True
     row_mean: ClassVar[bool] = True
+    if_infinite: ClassVar[str] = (
+        "A smaller learning rate, ClipByNorm, or scaled inputs and targets usually help."
+    )
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -144,7 +149,7 @@ class Loss:
             ArgumentError: if the loss has no probabilistic interpretation.
         """
         raise ArgumentError(
-            "loss must be one with probabilities, CrossEntropy or BinaryCrossEntropy; "
+            "loss must be one with probabilities, such as CrossEntropy() or Ordinal(); "
             f"got {self!r}. Use predict."
         )
 

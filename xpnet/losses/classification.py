@@ -91,10 +91,7 @@ class CrossEntropy(Loss):
 
     def check(self, target: Any, n_out: int, n_rows: int) -> None:
         """Validate class indices in ``[0, n_out)`` or rows of probabilities; see `Loss.check`."""
-        if n_out < 2:
-            do = "For two classes and one output use BinaryCrossEntropy()."
-            do = f"{_needed_for_classes(target, n_rows)} {do}"
-            require(False, "n_out", "be at least 2 for CrossEntropy", n_out, do)
+        require_two_outputs(target, n_out, n_rows, "CrossEntropy", "BinaryCrossEntropy")
         columns, do = n_columns(target, n_rows), ""
         if columns is not None:
             drop_axis = "Class indices have one axis: y[:, 0]."
@@ -138,6 +135,14 @@ class CrossEntropy(Loss):
         ops = operations_for(output)
         p = ops.softmax(output)
         return Softmax().jvp(ops, p, d_output) * row_scale(output, weight)
+
+
+def require_two_outputs(target: Any, n_out: int, n_rows: int, name: str, binary: str) -> None:
+    """Refuse one output for the loss ``name`` of classes; ``binary`` is its form for one output."""
+    if n_out < 2:
+        do = f"For two classes and one output use {binary}()."
+        do = f"{_needed_for_classes(target, n_rows)} {do}"
+        require(False, "n_out", f"be at least 2 for {name}", n_out, do)
 
 
 class BinaryCrossEntropy(Loss):

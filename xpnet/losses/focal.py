@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from xpnet.backend import Array
 from xpnet.errors import require_number
 from xpnet.losses.base import Loss, as_rows, row_scale
-from xpnet.losses.classification import BinaryCrossEntropy, CrossEntropy
+from xpnet.losses.classification import BinaryCrossEntropy, CrossEntropy, require_two_outputs
 from xpnet.ops import operations_for
 from xpnet.ops.rules import loss_formulas
 
@@ -129,6 +129,7 @@ class Focal(Loss):
 
     def check(self, target: Any, n_out: int, n_rows: int) -> None:
         """Validate class indices in ``[0, n_out)`` or rows of probabilities; see `Loss.check`."""
+        require_two_outputs(target, n_out, n_rows, "Focal", "BinaryFocal")
         CrossEntropy().check(target, n_out, n_rows)
 
     def decide(self, output: Array) -> Array:

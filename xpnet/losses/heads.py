@@ -128,6 +128,8 @@ class Heads(Loss):
             require_number(weight, f"weights[{h}]", above=0)
         of_rows = all(getattr(loss, "row_mean", True) for loss in self.losses)
         object.__setattr__(self, "row_mean", of_rows)
+        special = (loss.if_infinite for loss in self.losses if "if_infinite" in vars(type(loss)))
+        object.__setattr__(self, "if_infinite", next(special, Loss.if_infinite))
 
     def n_classes(self, n_out: int) -> int | None:
         """Return ``None``: the heads have no classes in common."""
@@ -173,13 +175,14 @@ class Heads(Loss):
         target = xp.reshape(target, (n_rows, total))
         for head in heads:
             start, stop = head.targets
-            part, which = target[:, start:stop], f"column {start}"
+            part, which = target[:, start], f"column {start}"  # errors name no column of a vector
             if stop - start != 1:
-                which = f"columns {start} to {stop - 1}"
-            with head.named(f", with {which} of y"):
+                part, which = target[:, start:stop], f"columns {start} to {stop - 1}"
+            width = self.widths[head.position]
+            with head.named(f", of width {width}, with {which} of y"):
                 if head.loss.target_kind == "classes":
-                    part = _class_indices(part[:, 0])
-                head.loss.check(part, head.outputs[1] - head.outputs[0], n_rows)
+                    part = _class_indices(part)
+                head.loss.check(part, width, n_rows)
 
     def decide(self, output: Array) -> Array:
         """Return the decisions of all heads side by side, in the dtype of the output."""
@@ -187,6 +190,13 @@ class Heads(Loss):
         parts = [head.loss.decide(head.columns_of(output)) for head in self._heads]
         rows = [xp.reshape(xp.astype(part, output.dtype), (n_rows, -1)) for part in parts]
         return operations_for(output).join_columns(rows)
+
+    def probabilities(self, output: Array) -> Array:
+        """Raise an error: the heads have no classes in common."""
+        raise ArgumentError(
+            f"loss must be one with probabilities; got {self!r}. Take those of a head: "
+            "CrossEntropy().probabilities(loss.split(model.forward(X))[0])."
+        )
 
     def hessian_product(
         self, output: Array, target: Array, d_output: Array, weight: Array | None = None

@@ -42,6 +42,10 @@ class Ordinal(Loss):
     """
 
     target_kind = "classes"
+    if_infinite = (
+        "Ordinal is infinite where the logits of a class are not in descending order: end the "
+        "network with OrderedThresholds, after Dense(1, bias=False)."
+    )
     # The rules of the two logits of a class: each alone, and their difference d, which is that of
     # log p = log σ(a) + log σ(-b) + log(1 - e^(b - a)), where nothing cancels.
     rule = staticmethod(loss_formulas.gap)

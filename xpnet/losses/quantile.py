@@ -50,8 +50,8 @@ class QuantileLoss(Loss):
         do = "Write a tuple, such as (0.1, 0.5, 0.9)."
         ok = isinstance(given, (tuple, list)) and len(given) > 0
         require(ok, "quantiles", "be a tuple of numbers", given, do)
-        for q in given:
-            require_number(q, "quantiles", above=0, below=1)
+        for j, q in enumerate(given):
+            require_number(q, f"quantiles[{j}]", above=0, below=1)
         quantiles = tuple(map(float, given))
         ascending = all(a < b for a, b in pairwise(quantiles))
         require(ascending, "quantiles", "be ascending", given)

@@ -241,7 +241,9 @@ class Rprop(Optimizer):
         require_number(self.eta_minus, "eta_minus", above=0, below=1)
         require_number(self.eta_plus, "eta_plus", above=1)
         require_number(self.step_min, "step_min", above=0)
-        require_number(self.step_max, "step_max", low=self.step_min)
+        require_number(self.step_max, "step_max")
+        rule = f"be at least step_min, {self.step_min:g}"
+        require(self.step_max >= self.step_min, "step_max", rule, self.step_max)
 
     def scalars(self, state: OptimizerState, lr: float) -> tuple[float, ...]:
         """``(lr, η⁻, η⁺, …)`` and the bounds of η, those of the step by ``self.lr``."""

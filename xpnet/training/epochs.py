@@ -24,6 +24,7 @@ from xpnet.errors import (
     NonFiniteError,
 )
 from xpnet.finite import all_are_finite, first_not_finite
+from xpnet.losses import Loss
 from xpnet.ops import operations_for
 from xpnet.optimizers import OptimizerState
 from xpnet.state import ModelState
@@ -395,13 +396,12 @@ class Epochs:
 
     def _fail(self, step: int, layer: str) -> NoReturn:
         """Restore the model of the beginning of the epoch and raise `NonFiniteError`."""
-        place = "every layer's output is finite"
+        place, do = "every layer's output is finite", self.settings.loss.if_infinite
         if layer != "loss":
-            place = f"first not finite: {layer}"
+            place, do = f"first not finite: {layer}", Loss.if_infinite
         text = (
             f"the loss became NaN or infinite in epoch {self.epoch}, step {step} ({place}). The "
-            f"parameters {self._start} are restored. A smaller learning rate, ClipByNorm, or "
-            "scaled inputs and targets usually help."
+            f"parameters {self._start} are restored. {do}"
         )
         raise self._restored(text, step, layer)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -148,6 +149,13 @@ def _require_need(metric: BoundMetric, given: _Given, loss: Loss) -> None:
             f"metric {metric.name!r} needs values; got the classes of {loss!r}, which are indices "
             "here. Take one of classes, such as xpnet.metrics.accuracy or brier, or another loss."
         )
+    n_targets = loss.target_columns(given.n_labels)
+    if metric.is_own and is_of_values and given.n_decisions != n_targets:
+        raise ArgumentError(
+            f"metric {metric.name!r} needs as many predictions as targets, {n_targets} in a row; "
+            f"got {given.n_decisions} of {loss!r}. Select columns: "
+            f'xpnet.metric(lambda p, t: {metric.name}(p[:, 0], t), name="...").'
+        )
 
 
 def _try(metric: BoundMetric, given: _Given) -> None:
@@ -205,6 +213,11 @@ class _Given:
             if metric.is_own:  # also one of scikit-learn
                 error.add_note(f"It was raised in the metric {metric.name!r}.")
             raise
+
+    @property
+    def n_decisions(self) -> int:
+        """The number of predictions of a row."""
+        return math.prod(self._needed("decisions").shape[1:])
 
     def can_give(self, need: str) -> bool:
         """Return whether the loss defines what a metric may need."""

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
 from xpnet import metrics as own_metrics  # loads its modules on first access
+from xpnet.activations import Sigmoid, Softmax
 from xpnet.data.batching import refuse_single_row
 from xpnet.engine.accumulated_step import check_parts
 from xpnet.engine.eager_step import StepSettings
-from xpnet.errors import require, require_count, require_type, unknown_name
+from xpnet.errors import require, require_count, require_type, unknown_name, warn_caller
 from xpnet.layers.base import is_any
+from xpnet.losses import BinaryCrossEntropy, BinaryFocal, CrossEntropy, Focal, Loss
 from xpnet.losses.base import require_all_rows
 from xpnet.metrics.binding import refuse_sklearn
 from xpnet.metrics.protocol import CONTEXT, metric_name
@@ -20,6 +22,9 @@ from xpnet.optimizers.schedules import Schedule
 from xpnet.random import Rng
 from xpnet.training.callbacks import Callback, check_callbacks, check_functions
 from xpnet.training.progress import ProgressMode, check_progress
+
+TAKE_LOGITS = (CrossEntropy, Focal, BinaryCrossEntropy, BinaryFocal)
+"""The losses that apply a softmax or sigmoid to the output."""
 
 Metric: TypeAlias = Callable[..., Any]
 """A function ``(predictions, targets) -> number``; see `xpnet.metrics.metric`."""
@@ -100,6 +105,18 @@ def check_on_interrupt(value: Any) -> None:
     """Refuse a value that is not one of `OnInterrupt`."""
     if value not in get_args(OnInterrupt):
         raise unknown_name("on_interrupt", value, get_args(OnInterrupt))
+
+
+def warn_of_probabilities(network: Network, loss: Loss) -> None:
+    """Warn of an output layer with `Softmax` or `Sigmoid` before a loss that takes logits."""
+    last = network.layers[-1]
+    activation = getattr(last, "activation", getattr(last, "function", None))
+    if isinstance(loss, TAKE_LOGITS) and isinstance(activation, (Softmax, Sigmoid)):
+        warn_caller(
+            f"{loss!r} takes logits, to which it applies its own softmax or sigmoid; the network "
+            f"ends with {activation!r}, so that there are two. Leave {activation!r} out; "
+            "predict_proba returns probabilities."
+        )
 
 
 def check_batches(network: Network, n_rows: int, settings: Settings) -> None:
