@@ -89,9 +89,25 @@ def library(text):
     return ctypes.CDLL(str(target))
 
 
+@cache
+def header():
+    """A copy of the header in the cache; beside it lies a precompiled one, which g++ takes."""
+    content = HEADER.read_text(encoding="utf-8")
+    path = stem_of("\n".join([version(), *FLAGS, content])).with_suffix(".hpp")
+    with locked(path.with_suffix(".lock")):
+        if not path.exists():
+            if Path(compiler()).name == "g++":
+                made, target = path.with_suffix(".new"), path.with_suffix(".hpp.gch")
+                command = [compiler(), *FLAGS, "-x", "c++-header", "-o", made, HEADER]
+                subprocess.run(command, capture_output=True, check=True)
+                os.replace(made, target)
+            path.write_text(content, encoding="utf-8")
+    return path
+
+
 def compile_as_cpp(text, stem, target):
     source, made = stem.with_suffix(".cpp"), stem.with_suffix(".new")
-    source.write_text(f'#include "{HEADER}"\n{text}', encoding="utf-8")
+    source.write_text(f'#include "{header()}"\n{text}', encoding="utf-8")
     # Symbolic: glibc has a function of its own called "advance".
     command = [compiler(), *FLAGS, "-o", made, source, "-shared", "-Wl,-Bsymbolic"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
