@@ -104,13 +104,8 @@ class Dense:
     ) -> tuple[Array | None, SavedTangent | None]:
         """``φ'(z) ⊙ ż`` with ``ż = ẋ W + x Ẇ + ḃ``; zero terms are left out."""
         x, activated = saved
-        if dp:
-            dz = ctx.ops.affine(x, dp["weight"], dp.get("bias"))
-            if dx is not None:
-                dz = dz + ctx.ops.matmul(dx, p["weight"])
-        elif dx is not None:
-            dz = ctx.ops.matmul(dx, p["weight"])
-        else:
+        dz = affine_jvp(p, dp, x, dx, ctx)
+        if dz is None:
             return None, None
         dy = self.activation.jvp(ctx.ops, activated, dz)
         return dy, (dx, dy if self.activation.saves == "output" else dz)
@@ -127,14 +122,38 @@ class Dense:
         ctx: Context,
     ) -> tuple[Array | None, Array | None]:
         """``Xᵀ δ̇ + Ẋᵀ δ`` and ``Σ_rows δ̇`` into ``dg``; ``δ Wᵀ`` and ``δ̇ Wᵀ + δ Ẇᵀ``."""
-        (x, activated), (dx, dactivated), ops = saved, dsaved, ctx.ops
-        dz, ddz = self.activation.backward_jvp(ops, activated, dactivated, dy, ddy)
-        ops.matmul(x.T, ddz, out=dg["weight"])
-        if dx is not None:
-            dg["weight"][...] += ops.matmul(dx.T, dz)
-        if self.bias:
-            ops.column_sum(ddz, out=dg["bias"])
-        if not ctx.need_dx:
-            return None, None
-        back = ops.matmul(ddz, p["weight"].T) + ops.matmul(dz, dp["weight"].T)
-        return ops.matmul(dz, p["weight"].T), back
+        (x, activated), (dx, dactivated) = saved, dsaved
+        dz, ddz = self.activation.backward_jvp(ctx.ops, activated, dactivated, dy, ddy)
+        return affine_backward_jvp(p, dp, dg, x, dx, dz, ddz, ctx)
+
+
+def affine_jvp(p: Views, dp: Views, x: Array, dx: Array | None, ctx: Context) -> Array | None:
+    """``ż = ẋ W + x Ẇ + ḃ``, the tangent of ``x W + b``; ``None`` and empty ``dp`` stand for 0."""
+    dz = None if dx is None else ctx.ops.matmul(dx, p["weight"])
+    if not dp:
+        return dz
+    of_parameters = ctx.ops.affine(x, dp["weight"], dp.get("bias"))
+    return of_parameters if dz is None else of_parameters + dz
+
+
+def affine_backward_jvp(
+    p: Views,
+    dp: Views,
+    dg: Views,
+    x: Array,
+    dx: Array | None,
+    dz: Array,
+    ddz: Array,
+    ctx: Context,
+) -> tuple[Array | None, Array | None]:
+    """The backward pass of ``x W + b`` for ``∂L/∂z`` and its tangent; see `Dense.backward_jvp`."""
+    ops = ctx.ops
+    ops.matmul(x.T, ddz, out=dg["weight"])
+    if dx is not None:
+        dg["weight"][...] += ops.matmul(dx.T, dz)
+    if "bias" in dg:
+        ops.column_sum(ddz, out=dg["bias"])
+    if not ctx.need_dx:
+        return None, None
+    back = ops.matmul(ddz, p["weight"].T) + ops.matmul(dz, dp["weight"].T)
+    return ops.matmul(dz, p["weight"].T), back

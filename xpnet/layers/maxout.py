@@ -11,6 +11,7 @@ from xpnet.errors import require_count
 from xpnet.initializers import Initializer, LecunNormal, Zeros
 from xpnet.layers.base import LayerSpec, ParameterSpec, Views, require_initializer
 from xpnet.layers.context import Context
+from xpnet.layers.dense import affine_backward_jvp, affine_jvp
 
 Saved: TypeAlias = tuple[Array, Array]  # x, and the number of the largest piece of each output
 
@@ -84,14 +85,9 @@ class Maxout:
         self, p: Views, dp: Views, saved: Saved, dx: Array | None, ctx: Context
     ) -> tuple[Array | None, Array | None]:
         """The largest piece of ``ż = ẋ W + x Ẇ + ḃ``; zero terms are left out."""
-        (x, piece), ops = saved, ctx.ops
-        if dx is None and not dp:
-            return None, None
-        dz = None if dx is None else ops.matmul(dx, p["weight"])
-        if dp:
-            dz_of_p = ops.affine(x, dp["weight"], dp["bias"])
-            dz = dz_of_p if dz is None else dz + dz_of_p
-        return self._selected(dz, piece, ctx), dx
+        x, piece = saved
+        dz = affine_jvp(p, dp, x, dx, ctx)
+        return None if dz is None else self._selected(dz, piece, ctx), dx
 
     def backward_jvp(
         self,
@@ -105,16 +101,9 @@ class Maxout:
         ctx: Context,
     ) -> tuple[Array | None, Array | None]:
         """``Xᵀ δ̇ + Ẋᵀ δ`` and ``Σ_rows δ̇`` into ``dg``; ``δ Wᵀ`` and ``δ̇ Wᵀ + δ Ẇᵀ``."""
-        (x, piece), ops = saved, ctx.ops
-        dz, ddz = (ops.largest_piece_backward(d, piece, self.n_pieces) for d in (dy, ddy))
-        ops.matmul(x.T, ddz, out=dg["weight"])
-        if dsaved is not None:
-            dg["weight"][...] += ops.matmul(dsaved.T, dz)
-        ops.column_sum(ddz, out=dg["bias"])
-        if not ctx.need_dx:
-            return None, None
-        back = ops.matmul(ddz, p["weight"].T) + ops.matmul(dz, dp["weight"].T)
-        return ops.matmul(dz, p["weight"].T), back
+        x, piece = saved
+        dz, ddz = (ctx.ops.largest_piece_backward(d, piece, self.n_pieces) for d in (dy, ddy))
+        return affine_backward_jvp(p, dp, dg, x, dsaved, dz, ddz, ctx)
 
     def _selected(self, dz: Array, piece: Array, ctx: Context) -> Array:
         """The columns of ``dz`` that belong to the largest pieces."""

@@ -85,7 +85,7 @@ class FormulaLoss(Loss):
     @cached_property
     def curvature(self) -> Rule | None:  # type: ignore[override]
         """The rule ``∂²ℓ/∂z²``; ``None`` if it is 0 almost everywhere."""
-        formula = formulas.nonzero(formulas.derivative_of(formulas.derivative_of(self.formula)))
+        formula = formulas.second_derivative_of(self.formula)
         return None if formula is None else formulas.FormulaRule(formula, f"{self.name}_curvature")
 
     def check(self, target: Any, n_out: int, n_rows: int) -> None:

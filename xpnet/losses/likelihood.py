@@ -23,6 +23,23 @@ from xpnet.ops.rules import losses as rules
 from xpnet.ops.rules.activations import sigmoid
 
 
+def _means(self: Loss, output: Array) -> Array:
+    """Return the means ``eᶻ``, ``(m, n_out)``, for `Loss.decide` where outputs are log-means."""
+    return namespace_of(output).exp(output)
+
+
+def _check_not_negative(target: Any, n_out: int, n_rows: int, rule: str) -> None:
+    """Refuse targets that are not numbers of at least 0."""
+    check_values(target, n_out, n_rows)
+    if not is_kind(target, "bool"):
+        refuse_where(target < 0, target, rule)
+
+
+def _check_counts(self: Loss, target: Any, n_out: int, n_rows: int) -> None:
+    """Validate counts of at least 0; see `Loss.check`."""
+    _check_not_negative(target, n_out, n_rows, "hold counts, none below 0")
+
+
 class PoissonNLL(Loss):
     """``ℓ = Σ_k (e^(z_k) - t_k z_k)`` for counts ``t`` and log rates ``z``; gradient ``eᶻ - t``.
 
@@ -39,13 +56,9 @@ class PoissonNLL(Loss):
     is_likelihood = True
     scalable = False
 
-    def check(self, target: Any, n_out: int, n_rows: int) -> None:
-        """Validate counts of at least 0; see `Loss.check`."""
-        _check_not_negative(target, n_out, n_rows, "hold counts, none below 0")
+    check = _check_counts
 
-    def decide(self, output: Array) -> Array:
-        """Return the rates ``eᶻ``, ``(m, n_out)``."""
-        return namespace_of(output).exp(output)
+    decide = _means
 
 
 class GaussianNLL(Loss):
@@ -184,9 +197,7 @@ class GammaNLL(Loss):
         do = "Take TweedieNLL for numbers of which some are 0."
         refuse_where(bad, target, "hold numbers above 0", do)
 
-    def decide(self, output: Array) -> Array:
-        """Return the means ``eᶻ``, ``(m, n_out)``."""
-        return namespace_of(output).exp(output)
+    decide = _means
 
     def fisher_product(self, output: Array, d_output: Array, weight: Array | None = None) -> Array:
         """Compute ``ẏ`` for each row, the expectation of `hessian_product`, with shape 1."""
@@ -229,9 +240,7 @@ class TweedieNLL(Loss):
         """Validate numbers of at least 0; see `Loss.check`."""
         _check_not_negative(target, n_out, n_rows, "hold numbers, none below 0")
 
-    def decide(self, output: Array) -> Array:
-        """Return the means ``eᶻ``, ``(m, n_out)``."""
-        return namespace_of(output).exp(output)
+    decide = _means
 
     def fisher_product(self, output: Array, d_output: Array, weight: Array | None = None) -> Array:
         """Compute ``e^((2 - p)z) ⊙ ẏ``, the expectation of `hessian_product`, with φ = 1."""
@@ -274,13 +283,9 @@ class NegativeBinomialNLL(Loss):
     def __post_init__(self) -> None:
         require_number(self.dispersion, "dispersion", above=0)
 
-    def check(self, target: Any, n_out: int, n_rows: int) -> None:
-        """Validate counts of at least 0; see `Loss.check`."""
-        _check_not_negative(target, n_out, n_rows, "hold counts, none below 0")
+    check = _check_counts
 
-    def decide(self, output: Array) -> Array:
-        """Return the means ``eᶻ``, ``(m, n_out)``."""
-        return namespace_of(output).exp(output)
+    decide = _means
 
     def fisher_product(self, output: Array, d_output: Array, weight: Array | None = None) -> Array:
         """Compute ``μ/(1 + αμ) ⊙ ẏ = σ(u)/α ⊙ ẏ``, the expectation of `hessian_product`."""
@@ -290,10 +295,3 @@ class NegativeBinomialNLL(Loss):
 
     def _scalars(self) -> tuple[float, ...]:
         return math.log(self.dispersion), 1.0 / self.dispersion
-
-
-def _check_not_negative(target: Any, n_out: int, n_rows: int, rule: str) -> None:
-    """Refuse targets that are not numbers of at least 0."""
-    check_values(target, n_out, n_rows)
-    if not is_kind(target, "bool"):
-        refuse_where(target < 0, target, rule)

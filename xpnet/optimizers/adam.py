@@ -10,7 +10,13 @@ from xpnet.backend import Array
 from xpnet.errors import require_number
 from xpnet.ops.operations import Rule
 from xpnet.ops.rules import optimizers as rules
-from xpnet.optimizers.base import Optimizer, OptimizerState, decayed_count, update_decaying
+from xpnet.optimizers.base import (
+    Optimizer,
+    OptimizerState,
+    decayed_count,
+    require_moments,
+    update_decaying,
+)
 from xpnet.parameters import Layout
 
 
@@ -49,7 +55,7 @@ class Adam(Optimizer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require_moments(self.beta1, self.beta2, self.eps)
+        require_moments(self.beta1, self.beta2, self.eps)
 
     def scalars(self, state: OptimizerState, lr: float) -> tuple[float, ...]:
         """``(lr/(1−β₁ᵗ), β₁, 1−β₁, β₂, 1−β₂, 1/√(1−β₂ᵗ), eps)``."""
@@ -95,7 +101,7 @@ class AdamW(Optimizer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require_moments(self.beta1, self.beta2, self.eps)
+        require_moments(self.beta1, self.beta2, self.eps)
         require_number(self.weight_decay, "weight_decay", low=0)
 
     def scalars(self, state: OptimizerState, lr: float) -> tuple[float, ...]:
@@ -159,7 +165,7 @@ class AMSGrad(Optimizer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require_moments(self.beta1, self.beta2, self.eps)
+        require_moments(self.beta1, self.beta2, self.eps)
 
     def scalars(self, state: OptimizerState, lr: float) -> tuple[float, ...]:
         """Those of `Adam`."""
@@ -198,7 +204,7 @@ class Adamax(Optimizer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require_moments(self.beta1, self.beta2, self.eps)
+        require_moments(self.beta1, self.beta2, self.eps)
 
     def scalars(self, state: OptimizerState, lr: float) -> tuple[float, ...]:
         """``(lr/(1−β₁ᵗ), β₁, 1−β₁, β₂, eps)``."""
@@ -247,7 +253,7 @@ class Nadam(Optimizer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require_moments(self.beta1, self.beta2, self.eps)
+        require_moments(self.beta1, self.beta2, self.eps)
         require_number(self.momentum_decay, "momentum_decay", low=0)
 
     def scalars(self, state: OptimizerState, lr: float) -> tuple[float, ...]:
@@ -306,7 +312,7 @@ class RAdam(Optimizer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _require_moments(self.beta1, self.beta2, self.eps)
+        require_moments(self.beta1, self.beta2, self.eps)
 
     def scalars(self, state: OptimizerState, lr: float) -> tuple[float, ...]:
         """``(lr of plain momentum, lr of the rectified step, β₁, 1−β₁, β₂, 1−β₂, eps)``."""
@@ -320,13 +326,6 @@ class RAdam(Optimizer):
         rectified = (length - 4) * (length - 2) * limit
         rectified /= (limit - 4) * (limit - 2) * length
         return 0.0, corrected_lr * math.sqrt(rectified * (1 - beta2**t)), *shares
-
-
-def _require_moments(beta1: float, beta2: float, eps: float) -> None:
-    """Refuse hyperparameters of the moments that are out of their range."""
-    require_number(beta1, "beta1", low=0, below=1)
-    require_number(beta2, "beta2", low=0, below=1)
-    require_number(eps, "eps", above=0)
 
 
 def _scalars(t: int, lr: float, beta1: float, beta2: float, eps: float) -> tuple[float, ...]:

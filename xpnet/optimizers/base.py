@@ -429,6 +429,13 @@ got (2.0,).
         )
 
 
+def require_moments(beta1: float, beta2: float, eps: float) -> None:
+    """Refuse hyperparameters of the moments that are out of their range."""
+    require_number(beta1, "beta1", low=0, below=1)
+    require_number(beta2, "beta2", low=0, below=1)
+    require_number(eps, "eps", above=0)
+
+
 def decayed_count(theta: Array, layout: Layout | None) -> tuple[float]:
     """Return the number of leading elements of θ that decay: the weights, or all."""
     return (float(theta.shape[0] if layout is None else layout.weights.stop),)

@@ -11,7 +11,7 @@ from xpnet.errors import require_number
 from xpnet.ops import operations_for
 from xpnet.ops.operations import Rule
 from xpnet.ops.rules import optimizers as rules
-from xpnet.optimizers.base import Optimizer, OptimizerState, decayed_count
+from xpnet.optimizers.base import Optimizer, OptimizerState, decayed_count, require_moments
 from xpnet.parameters import Layout
 
 
@@ -65,9 +65,7 @@ class ScheduleFreeAdam(Optimizer):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require_number(self.beta1, "beta1", low=0, below=1)
-        require_number(self.beta2, "beta2", low=0, below=1)
-        require_number(self.eps, "eps", above=0)
+        require_moments(self.beta1, self.beta2, self.eps)
         require_number(self.weight_decay, "weight_decay", low=0)
 
     def evaluation_point(self, theta: Array, state: OptimizerState) -> Array:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from xpnet.ops.formulas.backward import backward_of as backward_of
     from xpnet.ops.formulas.backward import nonzero as nonzero
     from xpnet.ops.formulas.backward import simple_backward_of as simple_backward_of
+    from xpnet.ops.formulas.class_rules import second_derivative_of as second_derivative_of
     from xpnet.ops.formulas.derivative import derivative_of
     from xpnet.ops.formulas.expand import expanded as expanded
     from xpnet.ops.formulas.formula import Formula, Node
@@ -45,6 +46,7 @@ _MODULES = {
     **dict.fromkeys(("Targets", "require_finite"), "probe"),
     "FormulaRule": "rule",
     "derivative_of": "derivative",
+    "second_derivative_of": "class_rules",
     "expanded": "expand",
     **dict.fromkeys(("require_signature", "trace"), "tracing"),
 }

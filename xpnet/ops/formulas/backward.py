@@ -70,8 +70,9 @@ def simple_backward_of(formula: Formula) -> Backward:
     >>> simple_backward_of(trace(lambda xp, z: xp.exp(z), 1)).saves
     'output'
     """
-    by_input = derivative_of(formula)
-    by_output = _by_output(formula)
+    builder, places, slope = derived(formula, 0)
+    by_input, output = builder.formula(slope), places[formula.result]
+    by_output = None if output == 0 else _in_terms_of(builder, output, slope)
     if by_output is not None and by_output.n_operations <= by_input.n_operations:
         return Backward("output", by_output, nonzero(derivative_of(by_output)))
     return Backward("input", by_input, nonzero(derivative_of(by_input)))
@@ -89,16 +90,6 @@ def nonzero(formula: Formula) -> Formula | None:
     """Return a formula, or ``None`` for the constant 0."""
     node = formula.nodes[formula.result]
     return None if node.operation == CONSTANT and node.number == 0.0 else formula
-
-
-def _by_output(formula: Formula) -> Formula | None:
-    """Return ``φ'`` as a formula of the output; ``None`` if it depends on the input otherwise."""
-    builder, places, slope = derived(formula, 0)
-    return (
-        None
-        if places[formula.result] == 0
-        else _in_terms_of(builder, places[formula.result], slope)
-    )
 
 
 def _by_intermediate(formula: Formula) -> Backward | None:
