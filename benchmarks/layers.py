@@ -4,7 +4,7 @@
 
 A step of 784-512-512-10 on a batch of 256, forward, backward and SGD, with each layer after both
 hidden products, or with a residual second hidden layer; and a layer alone, 256 × 512, forward and
-backward. Each library runs in a process of its own, which waits while another one is timed. The
+backward. Each library runs in a separate process, which waits while another one is timed. The
 tables have medians with minimum and maximum, and the median of the ratios of each round. What a
 layer adds is the step with it less the step without it, in the same round.
 """

@@ -31,7 +31,7 @@ M, N = 6, 3
 
 @dataclass(frozen=True)
 class Square:
-    """``Y = s ⊙ X²``, a layer of one's own."""
+    """``Y = s ⊙ X²``, a user-defined layer."""
 
     def specs(self, n_in):
         return LayerSpec(n_in, (ParameterSpec("s", (n_in,), "scale", Ones()),))

@@ -1,4 +1,4 @@
-"""Parts of a network of one's own, as values of frozen dataclasses."""
+"""User-defined parts of a network, as values of frozen dataclasses."""
 
 from __future__ import annotations
 
@@ -113,14 +113,14 @@ class Renamed(HalfMSE):
 
 @dataclass(frozen=True)
 class Halved(SGD):
-    """An optimizer of one's own."""
+    """A user-defined optimizer."""
 
     rule = staticmethod(lambda xp, theta, grad, lr: theta - 0.5 * lr * grad)
 
 
 @dataclass(frozen=True)
 class Falling(Schedule):
-    """A schedule of one's own."""
+    """A user-defined schedule."""
 
     power: float = 1.0
 
